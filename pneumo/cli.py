@@ -1,0 +1,60 @@
+"""From a typed dataclass of arguments to an exit code: the frame of every command in job/."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import tyro
+
+from pneumo import __version__
+from pneumo.console import log, set_up_logging
+from pneumo.errors import ExitCode, StopRequested, UserError
+
+A = TypeVar("A")
+
+
+def parse(arguments: type[A], argv: Sequence[str], *, prog: str, description: str, default: A | None = None) -> A:
+    """Parse a command line into ``arguments``; print the help or the version and leave when asked to.
+
+    Args:
+        arguments: A dataclass; each field is a flag, and the docstring below it its help.
+        argv: The words after the program's name.
+        prog: The program's name in the help.
+        description: The help's first paragraph.
+        default: Values to start from, when they are not the dataclass's own.
+
+    Raises:
+        SystemExit: With 2 on a wrong flag or value, with 0 after ``--help`` or ``--version``.
+    """
+    if "--version" in argv:
+        sys.stdout.write(f"{prog} {__version__}\n")
+        raise SystemExit(int(ExitCode.DONE))
+    extra = {} if default is None else {"default": default}
+    return tyro.cli(
+        arguments, args=list(argv), prog=prog, description=description, config=(tyro.conf.AvoidSubcommands,), **extra
+    )
+
+
+def run(command: Callable[[], int | None]) -> NoReturn:
+    """Run a command and leave with the exit code that launchers act on (see ``ExitCode``)."""
+    set_up_logging()
+    try:
+        code = command() or ExitCode.DONE
+    except UserError as error:
+        log.error("%s", error)
+        code = ExitCode.USER
+    except StopRequested as error:
+        log.warning("stopped on request, state saved: %s", error)
+        code = ExitCode.REQUEUE
+    except KeyboardInterrupt:
+        log.warning("interrupted; what was finished is kept, the same command goes on from there")
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        code = 128 + signal.SIGPIPE
+    except Exception:
+        traceback.print_exc()
+        code = ExitCode.BUG
+    sys.stdout.flush()
+    raise SystemExit(int(code))

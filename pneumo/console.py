@@ -1,0 +1,82 @@
+"""What a command says while it works: log lines, and a progress bar on a terminal or plain lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+log = logging.getLogger("pneumo")
+
+LINE_INTERVAL_S = 10.0
+"""Seconds between two progress lines when the output is not a terminal."""
+
+
+def set_up_logging(label: str = "", level: int = logging.INFO) -> None:
+    """Send the package's log lines to standard error, each with the time and an optional label such as a rank."""
+    handler = logging.StreamHandler(sys.stderr)
+    prefix = f"[{label}] " if label else ""
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False
+
+
+class Progress:
+    """A bar on a terminal, a log line now and then elsewhere, nothing when disabled.
+
+    Args:
+        what: What is being done, for example ``"shard"``.
+        total: Number of steps.
+        done: Steps that were already done before this process began.
+        unit: Name of one step.
+        enabled: False on every rank but the one that speaks.
+    """
+
+    def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True) -> None:
+        self.what, self.total, self.done, self.unit, self.enabled = what, total, done, unit, enabled
+        self._start, self._first = time.monotonic(), done
+        self._last_line = self._start
+        self._bar = (
+            tqdm(total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True)
+            if enabled and sys.stderr.isatty()
+            else None
+        )
+
+    def step(self, count: int = 1, note: str = "") -> None:
+        """Count ``count`` more steps as done and show ``note`` beside them."""
+        self.done += count
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+        elif self.enabled:
+            now = time.monotonic()
+            if now - self._last_line >= LINE_INTERVAL_S:
+                self._last_line = now
+                rate = (self.done - self._first) / max(now - self._start, 1e-9)
+                tail = f", {note}" if note else ""
+                log.info("%s: %d of %d %s (%.1f/s)%s", self.what, self.done, self.total, self.unit, rate, tail)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def track(
+    items: Iterable[T], what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True
+) -> Iterator[T]:
+    """Yield ``items`` and show how many of ``total`` have been taken."""
+    with Progress(what, total, done=done, unit=unit, enabled=enabled) as progress:
+        for item in items:
+            yield item
+            progress.step()
