@@ -31,10 +31,10 @@ def parse(arguments: type[A], argv: Sequence[str], *, prog: str, description: st
     if "--version" in argv:
         sys.stdout.write(f"{prog} {__version__}\n")
         raise SystemExit(int(ExitCode.DONE))
-    extra = {} if default is None else {"default": default}
-    return tyro.cli(
-        arguments, args=list(argv), prog=prog, description=description, config=(tyro.conf.AvoidSubcommands,), **extra
-    )
+    config = (tyro.conf.AvoidSubcommands,)
+    if default is None:
+        return tyro.cli(arguments, args=list(argv), prog=prog, description=description, config=config)
+    return tyro.cli(arguments, args=list(argv), prog=prog, description=description, config=config, default=default)
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:

@@ -1,0 +1,255 @@
+"""Ranks, fold groups, collectives and stop signals: the only module that knows where the job runs.
+
+W ranks that train F folds form G = min(W, F) fold groups. A group is a block of neighbouring ranks (so that it
+stays inside a node where it can), trains its folds one after another, and runs DDP over its own process group::
+
+    W = 4, F = 3      rank    0   1   2   3
+                      group   0   0   1   2      group g trains folds g, g + G, ...
+
+Tensors of the size of a model travel over the device's backend (NCCL or gloo); flags, strings and evidence travel
+over gloo, with a time-out that allows one fold group to wait for another.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from pneumo.console import log, set_up_logging
+from pneumo.errors import UserError
+
+T = TypeVar("T")
+
+WAIT_FOR_OTHERS = timedelta(days=7)
+"""How long one fold group may wait for another: a fold can take days, and its own failure ends the job anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Some ranks that work together, and the collectives between them; every collective is a no-op for one rank."""
+
+    rank: int
+    """This process's place in the group, from 0."""
+    size: int
+    """Number of ranks in the group."""
+    device: torch.device
+    """The device this rank computes on."""
+    tensors: dist.ProcessGroup | None = None
+    """Process group for tensors on ``device``; None when the group is one rank."""
+    control: dist.ProcessGroup | None = None
+    """gloo process group for flags and Python objects; None when the group is one rank."""
+
+    @property
+    def is_leader(self) -> bool:
+        """True on the rank that writes the group's files."""
+        return self.rank == 0
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor on ``device`` over the ranks, in place."""
+        if self.tensors is not None:
+            dist.all_reduce(tensor, group=self.tensors)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Return True on every rank when ``flag`` is true on at least one."""
+        if self.control is None:
+            return flag
+        value = torch.tensor([int(flag)], dtype=torch.int32)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(value.item())
+
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's ``value`` in rank order on the leader, an empty list on the others."""
+        if self.control is None:
+            return [value]
+        gathered: list[Any] | None = [None] * self.size if self.is_leader else None
+        dist.gather_object(value, gathered, group=self.control, group_dst=0)
+        return gathered or []
+
+    def broadcast(self, value: T) -> T:
+        """Return the leader's ``value`` on every rank."""
+        if self.control is None:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, group=self.control, group_src=0)
+        return box[0]  # type: ignore[no-any-return]
+
+    def wait(self) -> None:
+        """Return once every rank of the group has come here."""
+        if self.control is not None:
+            dist.barrier(group=self.control)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World(Group):
+    """All ranks of the job."""
+
+    accelerator: Accelerator
+    """Carries precision and placement; launch settings come from its environment."""
+    local_size: int = 1
+    """Ranks on this node, which share its cores."""
+
+
+def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
+    """Join the job that a launcher started, or be a job of one process.
+
+    Args:
+        precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bf16 where the device has it.
+        expect_world: Number of ranks that the launcher was asked for.
+
+    Raises:
+        UserError: When there are fewer or more ranks than were asked for.
+    """
+    on_gpu = torch.cuda.is_available()
+    accelerator = Accelerator(
+        cpu=not on_gpu,
+        mixed_precision=_accelerate_precision(precision),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(minutes=30))],
+    )
+    rank, size = accelerator.process_index, accelerator.num_processes
+    # accelerate starts one process under `--cpu`, and several that each believe to be alone in some set-ups.
+    promised = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
+    if size != promised:
+        raise UserError(
+            f"the launcher started {size} rank(s) that know of each other",
+            f"{promised}",
+            "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs) or torchrun",
+        )
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, available_cores() // local_size))
+    if size > 1:
+        set_up_logging(f"rank {rank}")
+    control = _new_group(range(size), backend="gloo", timeout=WAIT_FOR_OTHERS) if size > 1 else None
+    return World(
+        rank=rank,
+        size=size,
+        device=accelerator.device,
+        tensors=dist.group.WORLD if size > 1 else None,
+        control=control,
+        accelerator=accelerator,
+        local_size=local_size,
+    )
+
+
+def _new_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:
+    """Make a process group; None on a rank that is not in it."""
+    group = dist.new_group(list(ranks), **options)
+    return group if isinstance(group, dist.ProcessGroup) else None
+
+
+def leave() -> None:
+    """Take the process groups down, so that no rank is left waiting in a destructor."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _accelerate_precision(precision: str) -> str:
+    """Translate a recipe's precision into accelerate's word for it."""
+    if precision == "auto":
+        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return {"fp32": "no"}.get(precision, precision)
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use, which is less than the machine's in a container or a job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fold_groups(ranks: int, folds: Sequence[int]) -> list[tuple[range, tuple[int, ...]]]:
+    """Divide ranks and folds into groups: for each group its ranks and the folds it trains in turn.
+
+    Args:
+        ranks: Number of ranks W.
+        folds: The folds to train.
+    """
+    groups = min(ranks, len(folds))
+    starts = [(g * ranks + groups - 1) // groups for g in range(groups + 1)]
+    return [(range(starts[g], starts[g + 1]), tuple(folds[g::groups])) for g in range(groups)]
+
+
+def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
+    """Return this rank's fold group and the folds that the group trains.
+
+    Collective: every rank calls it with the same folds.
+    """
+    mine: tuple[Group, tuple[int, ...]] | None = None
+    for ranks, group_folds in fold_groups(world.size, folds):
+        tensors = control = None
+        if len(ranks) > 1:
+            # new_group is collective over the world: every rank makes every group, its own or not.
+            tensors = _new_group(ranks)
+            control = _new_group(ranks, backend="gloo", timeout=WAIT_FOR_OTHERS)
+        if world.rank in ranks:
+            group = Group(
+                rank=world.rank - ranks.start,
+                size=len(ranks),
+                device=world.device,
+                tensors=tensors,
+                control=control,
+            )
+            mine = group, group_folds
+    assert mine is not None
+    return mine
+
+
+class StopFlag:
+    """Set by SIGTERM, SIGUSR1 or Ctrl-C, and looked at between two steps; a second Ctrl-C leaves at once.
+
+    The handler only sets a flag: ranks agree on stopping at a step's border (``Group.any``), and save there.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signal_name = ""
+        # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep their meaning.
+        if threading.current_thread() is threading.main_thread():
+            for number in self.SIGNALS:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name and number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        self.signal_name = signal.Signals(number).name
+
+    def __bool__(self) -> bool:
+        return bool(self.signal_name)
+
+
+def seed_step(seed: int, *counters: int) -> None:
+    """Seed torch as a pure function of (seed, counters).
+
+    Called before each micro-batch, so that dropout needs no saved random state and does not depend on the number
+    of ranks.
+    """
+    words = np.random.SeedSequence([seed, *counters]).generate_state(2)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+def say_world(world: World, group: Group, folds: Sequence[int]) -> None:
+    """Log on rank 0 how many ranks work on which folds."""
+    if world.is_leader:
+        plan = "; ".join(
+            f"rank{'s' if len(r) > 1 else ''} {'-'.join(map(str, sorted({r.start, r.stop - 1})))}: "
+            f"fold {', '.join(map(str, f))}"
+            for r, f in fold_groups(world.size, folds)
+        )
+        log.info(
+            "%d rank(s) on %s, %d thread(s) each; %s",
+            world.size,
+            world.device.type,
+            torch.get_num_threads(),
+            plan,
+        )
