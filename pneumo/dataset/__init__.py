@@ -1,0 +1,1 @@
+"""The dataset on disk: its layout, its table, its shards, and how it is built."""

@@ -1,0 +1,78 @@
+"""Where everything of a dataset lies; no other module spells these names.
+
+::
+
+    DATASET/
+      dataset.json              format version, counts, folds, digests; written last: a dataset without it is unfinished
+      samples.parquet           one row per image, see pneumo.dataset.table
+      quarantine.csv            every file that could not become a sample, with the reason
+      unmatched.csv             training files without a row in the masks CSV, and rows without a file
+      shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
+      shards/train-000000.idx   the same members in the index format of DALI's own reader
+      shards/test-000000.tar    ...
+      .build/                   only while building: plan.json, one JSON per finished shard, the merge's lock
+
+A shard of which every file was quarantined has no tar, so the numbers may have a gap.
+"""
+
+from pathlib import Path
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the old layout would misread the new one."""
+
+MANIFEST = "dataset.json"
+SAMPLES = "samples.parquet"
+QUARANTINE = "quarantine.csv"
+UNMATCHED = "unmatched.csv"
+SHARDS = "shards"
+BUILD = ".build"
+
+
+def manifest(dataset: Path) -> Path:
+    """Return the path of the file whose presence says that the dataset is complete."""
+    return dataset / MANIFEST
+
+
+def samples(dataset: Path) -> Path:
+    """Return the path of the table of samples."""
+    return dataset / SAMPLES
+
+
+def shards(dataset: Path) -> Path:
+    """Return the directory of the shards."""
+    return dataset / SHARDS
+
+
+def tar(dataset: Path, unit: str) -> Path:
+    """Return the path of the shard of a unit such as ``train-000000``."""
+    return shards(dataset) / f"{unit}.tar"
+
+
+def index(dataset: Path, unit: str) -> Path:
+    """Return the path of a shard's DALI index."""
+    return shards(dataset) / f"{unit}.idx"
+
+
+def build(dataset: Path) -> Path:
+    """Return the directory that exists only while the dataset is being built."""
+    return dataset / BUILD
+
+
+def plan(dataset: Path) -> Path:
+    """Return the path of the note that says which input an unfinished build belongs to."""
+    return build(dataset) / "plan.json"
+
+
+def lock(dataset: Path) -> Path:
+    """Return the path of the lock that only one merging process holds."""
+    return build(dataset) / "merge.lock"
+
+
+def unit_record(dataset: Path, unit: str) -> Path:
+    """Return the path of the record that says a unit is finished; published after its tar and index."""
+    return build(dataset) / f"{unit}.json"
+
+
+def unit_name(split: str, number: int) -> str:
+    """Return the name of a unit; no dots, since index tools cut names at the first one."""
+    return f"{split}-{number:06d}"

@@ -1,0 +1,102 @@
+"""dataset.json: what a finished dataset holds, and the digests by which a run recognises it."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, Self
+
+from pneumo import __version__
+from pneumo.dataset import layout
+from pneumo.errors import UserError
+from pneumo.files import publish_text
+
+GroupedBy = Literal["patients csv", "dicom", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
+
+    found: int
+    """Files found; always samples + quarantined + unlabelled + merged."""
+    samples: int
+    """Images in the table."""
+    train: int
+    """Labelled images, those that have a fold."""
+    test: int
+    """Images without a label."""
+    positive: int
+    """Training images with a pneumothorax."""
+    quarantined: int
+    """Files listed in quarantine.csv."""
+    unlabelled: int
+    """Readable training files without a row in the masks CSV; left out, since unlabelled is not healthy."""
+    merged: int
+    """Second and further byte-identical copies of a file."""
+    missing: int
+    """Ids of the masks CSV without a file."""
+    renamed: int
+    """Samples whose file name differs from their image id."""
+    shards: int
+    """Tar files written."""
+    patients: int
+    """Patient groups among the training images; an image of unknown patient is a group of its own."""
+    folds: int
+    """Number of folds asked for."""
+    fold_seed: int
+    """Seed of the fold assignment."""
+    grouped_by: GroupedBy
+    """Where the patient groups come from."""
+    digest: str
+    """SHA-256 of the build's plan: files, ids, masks, patient groups."""
+    folds_digest: str
+    """SHA-256 of the fold of every image."""
+    format_version: int = layout.FORMAT_VERSION
+    pneumo_version: str = __version__
+
+    def __post_init__(self) -> None:
+        assert self.found == self.samples + self.quarantined + self.unlabelled + self.merged, self
+
+    @classmethod
+    def read(cls, dataset: Path) -> Self:
+        """Read dataset.json.
+
+        Raises:
+            UserError: When the dataset is missing, unfinished, damaged, or of another format version.
+        """
+        path = layout.manifest(dataset)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise _not_finished(dataset) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if version != layout.FORMAT_VERSION:
+            raise UserError(
+                f"{path}: format version {version}",
+                f"format version {layout.FORMAT_VERSION}",
+                "build the dataset again with job/shard.py of this version",
+            )
+        try:
+            return cls(**{field.name: content[field.name] for field in fields(cls)})
+        except KeyError as error:
+            raise UserError(f"{path}: no field {error}", "a whole dataset.json", "build the dataset again") from None
+
+    def write(self, dataset: Path) -> None:
+        """Publish dataset.json."""
+        publish_text(layout.manifest(dataset), json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+
+
+def _not_finished(dataset: Path) -> UserError:
+    if layout.build(dataset).is_dir():
+        return UserError(
+            f"{dataset}: a dataset whose build is not finished",
+            f"a {layout.MANIFEST} in it",
+            "start the same job/shard.py command again; it goes on from what is there",
+        )
+    return UserError(
+        f"{dataset}: no {layout.MANIFEST}",
+        "the directory given to job/shard.py as --out",
+        "check the path, or build the dataset with job/shard.py",
+    )

@@ -1,0 +1,174 @@
+"""samples.parquet: one row per image. Whoever plans reads this table and never opens a shard."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pneumo.dataset import layout
+from pneumo.dataset.manifest import Manifest
+from pneumo.errors import UserError
+from pneumo.files import publish
+
+Split = Literal["train", "test"]
+Strings = npt.NDArray[np.str_]
+
+SCHEMA = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in [
+            ("image_id", pa.string()),
+            ("key", pa.string()),
+            ("split", pa.string()),
+            ("fold", pa.int8()),
+            ("patient", pa.int32()),
+            ("rows", pa.int32()),
+            ("columns", pa.int32()),
+            ("row_spacing_mm", pa.float64()),
+            ("column_spacing_mm", pa.float64()),
+            ("view", pa.string()),
+            ("sex", pa.string()),
+            ("age_years", pa.int16()),
+            ("transfer_syntax", pa.string()),
+            ("inverted", pa.bool_()),
+            ("positive", pa.bool_()),
+            ("area", pa.int64()),
+            ("shard", pa.string()),
+            ("encoding", pa.string()),
+            ("offset", pa.int64()),
+            ("bytes", pa.int64()),
+            ("rle_offset", pa.int64()),
+            ("rle_bytes", pa.int64()),
+            ("sha256", pa.string()),
+            ("notes", pa.string()),
+        ]
+    ],
+    metadata={"pneumo.format_version": str(layout.FORMAT_VERSION)},
+)
+"""Columns of samples.parquet in their order; none is null, unknown values are spelled out in SampleTable."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SampleTable:
+    """The table as numpy arrays, one of length n per column, in the order of the shards: train, then test."""
+
+    image_id: Strings
+    """SOPInstanceUID, the id of the masks CSV and of the submission; unique within a split."""
+    key: Strings
+    """Member name in the shard without its extension: the id with dots as dashes."""
+    split: Strings
+    """``train`` (labelled) or ``test`` (not)."""
+    fold: npt.NDArray[np.int8]
+    """Fold in which a training image is held out; -1 in the test split."""
+    patient: npt.NDArray[np.int32]
+    """Number of the patient group; -1 when the patient is unknown."""
+    rows: npt.NDArray[np.int32]
+    """Height in pixels."""
+    columns: npt.NDArray[np.int32]
+    """Width in pixels."""
+    row_spacing_mm: npt.NDArray[np.float64]
+    """Distance of pixel rows in millimetres; NaN when unknown."""
+    column_spacing_mm: npt.NDArray[np.float64]
+    """Distance of pixel columns in millimetres; NaN when unknown."""
+    view: Strings
+    """``PA``, ``AP``, ...; empty when unknown."""
+    sex: Strings
+    """``M``, ``F`` or ``O``; empty when unknown."""
+    age_years: npt.NDArray[np.int16]
+    """Age in years; -1 when unknown."""
+    transfer_syntax: Strings
+    """UID of the source file's transfer syntax."""
+    inverted: npt.NDArray[np.bool_]
+    """The source was MONOCHROME1; the member is already the right way round."""
+    positive: npt.NDArray[np.bool_]
+    """The mask is not empty; False in the test split."""
+    area: npt.NDArray[np.int64]
+    """Pixels of the mask; -1 in the test split."""
+    shard: Strings
+    """File name of the tar in the shards directory."""
+    encoding: Strings
+    """``jpg`` (8-bit, the source's own bitstream) or ``png`` (16-bit)."""
+    offset: npt.NDArray[np.int64]
+    """First byte of the image member's data in the tar."""
+    bytes: npt.NDArray[np.int64]
+    """Byte count of the image member."""
+    rle_offset: npt.NDArray[np.int64]
+    """First byte of the mask member's data in the tar; -1 in the test split."""
+    rle_bytes: npt.NDArray[np.int64]
+    """Byte count of the mask member; 0 in the test split."""
+    sha256: Strings
+    """SHA-256 of the image member's bytes, hexadecimal."""
+    notes: Strings
+    """What was done to the image beyond copying it, joined by semicolons; usually empty."""
+
+    def __post_init__(self) -> None:
+        assert [field.name for field in fields(self)] == SCHEMA.names
+        assert len({len(getattr(self, name)) for name in SCHEMA.names}) == 1, "columns differ in length"
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """Make a table of rows that each hold every column."""
+        return cls.from_arrow(pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> Self:
+        """Make a table of an arrow table of the same schema."""
+        return cls(**{name: _to_numpy(table.column(name), SCHEMA.field(name).type) for name in SCHEMA.names})
+
+    @classmethod
+    def read(cls, dataset: Path) -> Self:
+        """Read the table of a finished dataset.
+
+        Raises:
+            UserError: When the dataset is missing, unfinished, damaged, or of another format version.
+        """
+        manifest = Manifest.read(dataset)
+        path = layout.samples(dataset)
+        try:
+            arrow = pq.read_table(path, partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
+        if not arrow.schema.equals(SCHEMA) or len(arrow) != manifest.samples:
+            raise UserError(
+                f"{path}: {len(arrow)} rows, columns {', '.join(arrow.schema.names)}",
+                f"{manifest.samples} rows with the columns of format version {layout.FORMAT_VERSION}",
+                "build the dataset again",
+            )
+        return cls.from_arrow(arrow)
+
+    def write(self, dataset: Path) -> None:
+        """Publish the table as samples.parquet."""
+        columns = [pa.array(getattr(self, name), field.type) for name, field in zip(SCHEMA.names, SCHEMA, strict=True)]
+        with publish(layout.samples(dataset)) as file:
+            pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+
+    def where(
+        self, split: Split | None = None, folds: Collection[int] | None = None, positive: bool | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the ascending indices of the rows that fulfil every condition given."""
+        chosen = np.ones(len(self), bool)
+        if split is not None:
+            chosen &= self.split == split
+        if folds is not None:
+            chosen &= np.isin(self.fold, list(folds))
+        if positive is not None:
+            chosen &= self.positive == positive
+        return np.flatnonzero(chosen).astype(np.int64, copy=False)
+
+
+def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
+    if pa.types.is_string(kind):
+        return np.array(column.to_pylist(), dtype=np.str_)
+    return np.array(column.to_numpy())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,89 @@
+"""One shard: a WebDataset tar whose bytes depend on its members alone, and its index for DALI's own reader.
+
+WebDataset: members of one sample follow each other and share the name up to its first dot
+(https://github.com/webdataset/webdataset). Index: what DALI's ``wds2idx`` writes, ``v1.2 <samples>`` and then a line
+of ``<extension> <offset> <size> <name>`` per member for each sample.
+"""
+
+import hashlib
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+MAX_KEY = 90
+"""Longest key: with its extension it must fit the 100 bytes that a USTAR header has for a name."""
+SAFE_KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+DASHES = str.maketrans(".", "-")
+
+
+def keys(image_ids: Sequence[str]) -> list[str]:
+    """Return a key for each of the distinct ids of a split: the id with dots as dashes.
+
+    Index tools cut names at the first dot and take ASCII only. An id that is too long, holds other characters, or
+    would share its key with another one gets a cleaned and shortened form followed by a digest of the id.
+    """
+    plain = [image_id.translate(DASHES) for image_id in image_ids]
+    uses = Counter(plain)
+    found = [
+        key if uses[key] == 1 and len(key) <= MAX_KEY and SAFE_KEY.fullmatch(key) else _escaped(image_id)
+        for key, image_id in zip(plain, image_ids, strict=True)
+    ]
+    assert len(set(found)) == len(set(image_ids)) == len(found), "ids must be distinct"
+    return found
+
+
+def _escaped(image_id: str) -> str:
+    clean = re.sub(r"[^0-9A-Za-z_-]", "-", image_id)[:60].strip("-")
+    return f"{clean or 'id'}-{hashlib.sha256(image_id.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}"
+
+
+@dataclass
+class TarWriter:
+    """Writes members one after another to a binary file and remembers where their data lies.
+
+    Every header is USTAR with mtime 0, mode 0444, owner 0 and no owner names.
+    """
+
+    file: IO[bytes]
+    """An empty file opened for writing."""
+    position: int = 0
+    """Bytes written so far."""
+    _lines: list[str] = field(default_factory=list)
+
+    def add(self, key: str, members: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Append the members (extension without dot, data) of one sample and return the offsets of their data."""
+        offsets = [self._member(f"{key}.{extension}", data) for extension, data in members]
+        self._lines.append(
+            " ".join(
+                f"{extension} {offset} {len(data)} {key}.{extension}"
+                for offset, (extension, data) in zip(offsets, members, strict=True)
+            )
+        )
+        return offsets
+
+    def close(self) -> None:
+        """Write the end of the archive: two empty blocks, then padding to a whole record."""
+        self._write(bytes(2 * tarfile.BLOCKSIZE))
+        self._write(bytes(-self.position % tarfile.RECORDSIZE))
+
+    def index(self) -> str:
+        """Return the text of the .idx file."""
+        return "\n".join([f"v1.2 {len(self._lines)}", *self._lines]) + "\n"
+
+    def _member(self, name: str, data: bytes) -> int:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o444
+        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+        assert len(header) == tarfile.BLOCKSIZE
+        self._write(header)
+        offset = self.position
+        self._write(data)
+        self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
+        return offset
+
+    def _write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.position += len(data)
