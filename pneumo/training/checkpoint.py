@@ -1,0 +1,126 @@
+"""Checkpoints: published by rename, verified before they are believed, loaded without executing code.
+
+    FOLD/checkpoints/step-00001200/
+        model.safetensors      the network's weights and running statistics
+        ema.safetensors        their moving average (when the recipe has one)
+        best.safetensors       the best average so far (when the recipe keeps the best)
+        optimizer.pt           moments of the optimiser and the gradient scaler's state (tensors and numbers only)
+        state.json             position, history, early stopping
+        manifest.json          size and SHA-256 of each file above
+
+A directory appears under its final name only when all of it is on disk; one that was damaged later fails its manifest
+and the one before it is taken. Older ones are pruned after the next is in place.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pneumo.console import log
+from pneumo.files import publish_directory
+
+FORMAT_VERSION = 1
+KEEP = 2
+"""Checkpoints kept: the newest, and one more for the day the newest turns out damaged."""
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Snapshot:
+    """All that a fold needs to go on exactly where it was."""
+
+    step: int
+    """Optimiser steps done, over all stages."""
+    weights: dict[str, Tensors]
+    """Named sets of weights: ``model``, and ``ema`` and ``best`` where there are any."""
+    optimizer: dict[str, Any]
+    """State of the optimiser and of the scaler: nested containers of tensors, numbers and strings."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """Position, history and early stopping, as JSON values."""
+
+
+def save(folder: Path, snapshot: Snapshot) -> Path:
+    """Publish a checkpoint under ``folder`` and prune the older ones; return its directory."""
+    target = folder / f"step-{snapshot.step:08d}"
+    if target.exists():
+        if not verify(target):
+            return target
+        # Only a damaged checkpoint makes room: the fold went back to the one before it and came here again.
+        shutil.rmtree(target)
+    with publish_directory(target) as temporary:
+        for name, tensors in snapshot.weights.items():
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary / f"{name}.safetensors")
+        torch.save(snapshot.optimizer, temporary / "optimizer.pt")
+        state = {"format_version": FORMAT_VERSION, "step": snapshot.step, **snapshot.state}
+        (temporary / "state.json").write_text(json.dumps(state, indent=1))
+        manifest = {p.name: [p.stat().st_size, _sha256(p)] for p in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    _prune(folder)
+    return target
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the newest checkpoint that agrees with its manifest, or None; damaged ones are named in the log."""
+    for path in reversed(_all(folder)):
+        fault = verify(path)
+        if not fault:
+            return path
+        log.warning("checkpoint %s is damaged (%s); going back to the one before", path, fault)
+    return None
+
+
+def load(path: Path) -> Snapshot:
+    """Read a checkpoint onto the CPU. No code in the files is executed."""
+    state = json.loads((path / "state.json").read_text())
+    return Snapshot(
+        step=state["step"],
+        weights={p.stem: load_file(p) for p in sorted(path.glob("*.safetensors"))},
+        optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+        state=state,
+    )
+
+
+def verify(path: Path) -> str:
+    """Compare a checkpoint with its manifest; return what is wrong, or an empty string."""
+    try:
+        manifest: dict[str, tuple[int, str]] = json.loads((path / "manifest.json").read_text())
+        for name, (size, digest) in manifest.items():
+            file = path / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != size:
+                return f"{name} has {file.stat().st_size} bytes, expected {size}"
+            if _sha256(file) != digest:
+                return f"{name} does not have the expected SHA-256"
+    except (OSError, ValueError) as error:
+        return f"manifest.json: {error}"
+    return ""
+
+
+def _all(folder: Path) -> list[Path]:
+    """List the published checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name) and p.is_dir())
+
+
+def _prune(folder: Path) -> None:
+    for path in _all(folder)[:-KEEP]:
+        # A failed deletion wastes disk; it must not end a training run.
+        shutil.rmtree(path, ignore_errors=True)
+    # What an interrupted save left behind; this fold has one writer, so none of it is in use.
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

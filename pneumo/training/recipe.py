@@ -1,0 +1,223 @@
+"""The recipe: everything that decides what a run computes, as one typed, frozen record.
+
+Two runs with the same recipe and the same dataset give the same result; whatever does not change the result (number
+of ranks, workers, how often to save) is not in here.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from pneumo.errors import UserError
+from pneumo.loading.augmentation import Augmentation
+from pneumo.modeling.losses import LossConfig
+from pneumo.modeling.models import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training at one image size, with its own warm-up and cosine."""
+
+    index: int
+    epochs: int
+    image_size: int
+    positive_rate: tuple[float, float] | None
+    """Share of positives in the stage's first and last epoch, or None for every sample once an epoch."""
+    learning_rate: float
+
+    def rate_at(self, epoch: int) -> float | None:
+        """Return the positive rate of the stage's epoch ``epoch`` (from 0), changing linearly over the stage."""
+        if self.positive_rate is None:
+            return None
+        first, last = self.positive_rate
+        return first + (last - first) * (epoch / max(self.epochs - 1, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train. Fields marked "per stage" take one value for all stages or one for each."""
+
+    name: str = "best"
+    """Name of the recipe that this one started from."""
+    seed: int = 0
+    """Seed of the sampler, the augmentation, the initial weights and dropout."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Architecture, encoder and where its first weights come from."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Weights of the loss's parts."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Probabilities and ranges of the random changes to a training image."""
+
+    epochs: tuple[int, ...] = (40,)
+    """Epochs (per stage)."""
+    image_size: tuple[int, ...] = (512,)
+    """Height and width of the network's input in pixels, a multiple of 32 (per stage)."""
+    positive_rate: tuple[float, ...] = ()
+    """Share of positive images in an epoch, 0 to 1; empty = every image once an epoch (per stage)."""
+    final_positive_rate: tuple[float, ...] = ()
+    """Share of positives in a stage's last epoch, reached linearly; empty = as at its start (per stage)."""
+    learning_rate: tuple[float, ...] = (3e-4,)
+    """Peak learning rate (per stage)."""
+
+    batch_size: int = 16
+    """Images in an optimiser step, over all ranks of a fold's group."""
+    micro_batch_size: int = 8
+    """Images in one forward pass, the unit of batch normalisation. Ranks share out a step's micro-batches, so that
+    the same recipe gives the same weights (within rounding) on any number of ranks up to batch / micro-batch."""
+    optimizer: Literal["adamw", "adam", "radam"] = "adamw"
+    """Optimiser; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
+    weight_decay: float = 1e-4
+    """Weight decay; biases and normalisation weights have none."""
+    warmup_epochs: float = 1.0
+    """Epochs of linear warm-up at the start of each stage."""
+    final_lr_factor: float = 0.01
+    """Learning rate at the end of a stage's cosine, as a factor of the peak; 1 keeps it constant."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0 = no clipping."""
+    ema_decay: float = 0.999
+    """Decay of the exponential moving average of the weights, which validation and inference use; 0 = none."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp32."""
+    channels_last: bool = True
+    """Keep activations in channels-last order (faster convolutions on GPUs)."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    loader: Literal["auto", "dali", "opencv"] = "auto"
+    """Which loader decodes and warps: DALI where there is a GPU for it, OpenCV elsewhere."""
+
+    validate_every: int = 1
+    """Epochs between two validations; the last epoch of a stage is always validated."""
+    patience: int = 0
+    """Validations without a better score before a stage ends early; 0 = never."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights a stage hands on: its last, or those with the best validation score. ``best`` picks on the same
+    images that score the fold, which flatters the out-of-fold score a little; the report says so."""
+    tta: tuple[Literal["hflip"], ...] = ("hflip",)
+    """Views beside the image itself that are averaged at inference."""
+
+    def __post_init__(self) -> None:
+        """Check every field's range.
+
+        Raises:
+            UserError: Naming the field, the value found and the values accepted.
+        """
+        for name, accepted, good in self._checks():
+            if not good:
+                raise UserError(
+                    f"recipe field {name} = {_value(self, name)!r}", accepted, f"set --{name.replace('_', '-')}"
+                )
+
+    def _checks(self) -> list[tuple[str, str, bool]]:
+        """List (field, accepted values, whether it holds)."""
+        lengths = {len(getattr(self, name)) for name in PER_STAGE} - {0, 1}
+        several = f"one value, or one for each stage (the stages' counts here: {sorted(lengths)})"
+        rates = (*self.positive_rate, *self.final_positive_rate)
+        share = "values above 0 and at most 1"
+        return [
+            ("seed", "0 to 2**32 - 1", 0 <= self.seed < 2**32),
+            ("epochs", several, len(lengths) <= 1),
+            ("epochs", "at least one value, each 1 or more", bool(self.epochs) and min(self.epochs) >= 1),
+            (
+                "image_size",
+                "multiples of 32, 32 to 4096",
+                bool(self.image_size) and all(s % 32 == 0 and 32 <= s <= 4096 for s in self.image_size),
+            ),
+            ("positive_rate", share, all(0 < r <= 1 for r in rates)),
+            ("final_positive_rate", "positive_rate to be set too", not self.final_positive_rate or bool(self.positive_rate)),
+            ("learning_rate", "values above 0", bool(self.learning_rate) and all(0 < r < 10 for r in self.learning_rate)),
+            ("micro_batch_size", "1 to batch_size", 1 <= self.micro_batch_size <= self.batch_size),
+            ("batch_size", "a multiple of micro_batch_size", self.batch_size % max(self.micro_batch_size, 1) == 0),
+            ("weight_decay", "0 to 1", 0 <= self.weight_decay <= 1),
+            ("warmup_epochs", "0 or more", self.warmup_epochs >= 0),
+            ("final_lr_factor", "0 to 1", 0 <= self.final_lr_factor <= 1),
+            ("clip_norm", "0 or more", self.clip_norm >= 0),
+            ("ema_decay", "0 to below 1", 0 <= self.ema_decay < 1),
+            ("validate_every", "1 or more", self.validate_every >= 1),
+            ("patience", "0 or more", self.patience >= 0),
+        ]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages, with single values repeated for each."""
+        count = max(len(getattr(self, name)) for name in PER_STAGE)
+
+        def at(values: tuple[Any, ...], index: int) -> Any:
+            return values[index % len(values)] if values else None
+
+        stages = []
+        for i in range(count):
+            first = at(self.positive_rate, i)
+            last = at(self.final_positive_rate, i) or first
+            stages.append(
+                Stage(
+                    index=i,
+                    epochs=at(self.epochs, i),
+                    image_size=at(self.image_size, i),
+                    positive_rate=None if first is None else (first, last),
+                    learning_rate=at(self.learning_rate, i),
+                )
+            )
+        return tuple(stages)
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches in an optimiser step."""
+        return self.batch_size // self.micro_batch_size
+
+    def digest(self) -> str:
+        """Return the first 16 hexadecimal digits of the recipe's SHA-256."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return getattr(recipe, name)
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as JSON values: nested objects, tuples as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
+
+
+def from_json(values: dict[str, Any]) -> Recipe:
+    """Rebuild a recipe that ``to_json`` wrote.
+
+    Raises:
+        UserError: On unknown fields or values out of range.
+    """
+    return _build(Recipe, values, "recipe")
+
+
+def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UserError(
+            f"{where} has unknown field(s) {', '.join(unknown)}",
+            "the fields of this version of pneumo",
+            "read it with the version that wrote it",
+        )
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _build(hints[name], value, f"{where}.{name}")
+        else:
+            arguments[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**arguments)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """List the fields in which two recipes (as JSON values) differ, as ``field: old -> new``."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name}: {a!r} -> {b!r}")
+    return found

@@ -1,0 +1,187 @@
+"""The run directory: who owns which file of a run.
+
+    RUN/
+        recipe.json            recipe, dataset and version; written first, never changed
+        metrics.json           out-of-fold figures                      (when all folds are done)
+        thresholds.json        the rule chosen on all folds             (when all folds are done)
+        oof.parquet            evidence of every out-of-fold image      (when all folds are done)
+        oof.csv                out-of-fold masks under the nested rules (when all folds are done)
+        submission.csv         the test images' masks                   (when the dataset has any)
+        fold-0/
+            checkpoints/       see pneumo.training.checkpoint
+            events.out.*       TensorBoard
+            model.safetensors  the weights that inference uses
+            oof.parquet        evidence of this fold's images
+            fold.json          history and figures; written last: a fold that has it is finished
+
+A run belongs to one recipe and one dataset with one assignment of folds, and refuses to go on under another.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pneumo import __version__
+from pneumo.errors import UserError
+from pneumo.files import publish_text
+from pneumo.training.recipe import Recipe, differences, from_json, to_json
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FoldDirectory:
+    """Paths of one fold's files."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the fold's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Weights that inference uses."""
+        return self.path / "model.safetensors"
+
+    @property
+    def evidence(self) -> Path:
+        """Evidence of the fold's own images."""
+        return self.path / "oof.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """History and figures; the mark of a finished fold."""
+        return self.path / "fold.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """True when the fold was trained to its end and its evidence is in place."""
+        return self.summary.is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetIdentity:
+    """What ties a run to its dataset."""
+
+    digest: str
+    """Digest of the dataset's samples."""
+    folds_digest: str
+    """Digest of the assignment of samples to folds."""
+    folds: int
+    """Number of folds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """A run on disk with the recipe and the dataset it belongs to."""
+
+    path: Path
+    recipe: Recipe
+    dataset: DatasetIdentity
+
+    @property
+    def metrics(self) -> Path:
+        """Out-of-fold figures."""
+        return self.path / "metrics.json"
+
+    @property
+    def thresholds(self) -> Path:
+        """The rule chosen on all folds."""
+        return self.path / "thresholds.json"
+
+    @property
+    def evidence(self) -> Path:
+        """Evidence of every out-of-fold image."""
+        return self.path / "oof.parquet"
+
+    @property
+    def masks(self) -> Path:
+        """Out-of-fold masks under the nested rules."""
+        return self.path / "oof.csv"
+
+    @property
+    def submission(self) -> Path:
+        """The test images' masks."""
+        return self.path / "submission.csv"
+
+    def fold(self, fold: int) -> FoldDirectory:
+        """Return the paths of one fold."""
+        return FoldDirectory(self.path / f"fold-{fold}")
+
+    @property
+    def unfinished_folds(self) -> list[int]:
+        """Folds of the dataset that are not trained to their end."""
+        return [k for k in range(self.dataset.folds) if not self.fold(k).is_finished]
+
+
+def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
+    """Start a run, or come back to one of the same recipe and dataset.
+
+    Several processes may come at once (a fold per array element): they write the same bytes.
+
+    Raises:
+        UserError: When the directory holds a run of another recipe or dataset, or something else.
+    """
+    record = path / "recipe.json"
+    if record.exists():
+        run = load(path)
+        _compare(run, recipe, dataset)
+        return run
+    if path.is_dir() and any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
+        raise UserError(
+            f"{path} exists and holds no recipe.json", "a new or empty directory, or a run", "give another --run"
+        )
+    content = {
+        "format_version": FORMAT_VERSION,
+        "pneumo": __version__,
+        "recipe": to_json(recipe),
+        "dataset": vars(dataset),
+    }
+    try:
+        publish_text(record, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error})", "a writable directory", "give another --run") from error
+    return RunDirectory(path=path, recipe=recipe, dataset=dataset)
+
+
+def load(path: Path) -> RunDirectory:
+    """Read what a run directory was made with.
+
+    Raises:
+        UserError: When it is not a run, or one of a newer format.
+    """
+    record = path / "recipe.json"
+    try:
+        content: dict[str, Any] = json.loads(record.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} has no recipe.json", "a run directory", "check the path") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{record} cannot be read ({error})", "the JSON that train.py wrote", "restore it") from error
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{record} has format version {content.get('format_version')}",
+            f"{FORMAT_VERSION}",
+            "use the version of pneumo that wrote it",
+        )
+    dataset = DatasetIdentity(**content["dataset"])
+    return RunDirectory(path=path, recipe=from_json(content["recipe"]), dataset=dataset)
+
+
+def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
+    changed = differences(to_json(run.recipe), to_json(recipe))
+    if changed:
+        raise UserError(
+            f"{run.path} was started with another recipe ({'; '.join(changed)})",
+            "the same recipe",
+            "give the same flags to go on, or another --run to start anew",
+        )
+    if run.dataset != dataset:
+        changed = differences(vars(run.dataset), vars(dataset))
+        raise UserError(
+            f"{run.path} was started on another dataset or other folds ({'; '.join(changed)})",
+            "the same dataset and folds",
+            "give the same --dataset to go on, or another --run to start anew",
+        )
