@@ -1,0 +1,191 @@
+"""Kaggle's relative run lengths <-> masks.
+
+A mask's text is pairs of numbers, ``gap length gap length ...``. Each gap counts from the end of the run before
+it (the first from pixel 0), and the pixels run down the columns: pixel ``x * rows + y`` lies in row ``y`` of column
+``x``. An empty mask is ``-1``. (SIIM-ACR Pneumothorax Segmentation, Kaggle 2019.) Apart from ``-1`` and the
+last run of zeros, which is left out, these are COCO's uncompressed ``counts``.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Runs = npt.NDArray[np.int64]
+"""(n, 2): zero-based start in column-major order, length in pixels; sorted, and no two overlap."""
+
+EMPTY = "-1"
+"""The text of a mask without pixels."""
+
+_NUMBERS = re.compile(r"[0-9]{1,18}(?:\s+[0-9]{1,18})*")
+_INTEGER = re.compile(r"-?[0-9]+")
+_MOST_PIXELS = 2**62
+"""Bound of all arithmetic here, far above any image and below int64's overflow (18 digits are below it too)."""
+
+
+class RleError(ValueError):
+    """A text that is no run-length encoding, or that does not fit its image; the message says why."""
+
+
+def encode(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> str:
+    """Return the text of a mask.
+
+    Args:
+        mask: (rows, columns), nonzero inside.
+
+    Returns:
+        The runs in order, none touching the next; ``"-1"`` when no pixel is set.
+    """
+    assert mask.ndim == 2
+    inside = mask if mask.dtype == np.bool_ else mask != 0
+    columns = np.flatnonzero(inside.any(axis=0))
+    if not columns.size:
+        return EMPTY
+    # Only the columns between the first and the last pixel are turned to column-major order.
+    first, last = int(columns[0]), int(columns[-1]) + 1
+    rows = mask.shape[0]
+    padded = np.zeros((last - first) * rows + 2, dtype=np.bool_)
+    padded[1:-1].reshape(last - first, rows)[:] = inside[:, first:last].T
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    runs = edges.reshape(-1, 2).astype(np.int64)
+    runs[:, 1] -= runs[:, 0]
+    runs[:, 0] += first * rows
+    return format_runs(runs)
+
+
+def decode(text: str, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """Return the mask of a text.
+
+    Returns:
+        (rows, columns), C-contiguous, 1 inside and 0 outside.
+
+    Raises:
+        RleError: When the text is malformed or a run leaves the image.
+    """
+    runs = parse(text, rows * columns)
+    mask = np.zeros((rows, columns), dtype=np.uint8)
+    if not len(runs):
+        return mask
+    # Only the columns that the runs touch are painted in column-major order and turned.
+    first = int(runs[0, 0]) // rows
+    last = (int(runs[-1].sum()) - 1) // rows + 1
+    painted = np.zeros((last - first) * rows, dtype=np.uint8)
+    for start, length in (runs - (first * rows, 0)).tolist():
+        painted[start : start + length] = 1
+    mask[:, first:last] = painted.reshape(last - first, rows).T
+    return mask
+
+
+def parse(text: str, pixels: int | None = None) -> Runs:
+    """Return the runs of a text.
+
+    Args:
+        text: Pairs of numbers separated by white space, or ``-1``; white space around it is ignored.
+        pixels: Number of pixels of the image; no run may end beyond it.
+
+    Returns:
+        (n, 2) starts and lengths; n = 0 for ``-1``. Runs with a gap of 0 between them are kept apart.
+
+    Raises:
+        RleError: On anything but numbers, an odd count of them, a negative one, a run of length 0, and a run that
+            ends beyond ``pixels``.
+    """
+    text = text.strip()
+    if text == EMPTY:
+        return np.empty((0, 2), dtype=np.int64)
+    if not _NUMBERS.fullmatch(text):
+        raise RleError(_what_is_no_number(text))
+    numbers = [int(word) for word in text.split()]
+    if len(numbers) % 2:
+        raise RleError(f"an odd count of numbers ({len(numbers)}), not pairs of gap and length")
+    end = sum(numbers)
+    if end > (_MOST_PIXELS if pixels is None else pixels):
+        limit = "any image" if pixels is None else f"the image's {pixels} pixels"
+        raise RleError(f"the last run ends at pixel {end}, beyond {limit}")
+    runs = np.array(numbers, dtype=np.int64).reshape(-1, 2)
+    lengths = runs[:, 1]
+    if not lengths.all():
+        raise RleError(f"run {int(np.argmin(lengths)) + 1} has length 0")
+    runs[:, 0] = np.cumsum(runs)[::2]
+    return runs
+
+
+def format_runs(runs: Runs) -> str:
+    """Return the text of sorted runs that do not overlap; ``parse`` undoes it."""
+    if not len(runs):
+        return EMPTY
+    numbers = runs.copy()
+    numbers[1:, 0] -= runs[:-1].sum(axis=1)
+    assert (numbers[:, 0] >= 0).all(), "runs must be sorted and must not overlap"
+    return " ".join(map(str, numbers.ravel().tolist()))
+
+
+def union(texts: Sequence[str]) -> str:
+    """Return the text of the pixels that lie in any of several masks of one image, overlapping or not.
+
+    The result is what ``encode`` writes for the united mask: sorted runs, none touching the next.
+
+    Raises:
+        RleError: When a text is malformed.
+    """
+    return format_runs(unite([parse(text) for text in texts]))
+
+
+def unite(parts: Sequence[Runs]) -> Runs:
+    """Return the union of several masks' runs, with touching runs joined."""
+    if not parts:
+        return np.empty((0, 2), dtype=np.int64)
+    runs = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if len(parts) > 1:
+        runs = runs[np.argsort(runs[:, 0], kind="stable")]
+    # A run opens a new one when it starts beyond everything before it.
+    ends = np.maximum.accumulate(runs.sum(axis=1))
+    opens = np.ones(len(runs), dtype=np.bool_)
+    opens[1:] = runs[1:, 0] > ends[:-1]
+    if opens.all():
+        return runs
+    starts = runs[opens, 0]
+    closes = ends[np.append(np.flatnonzero(opens)[1:] - 1, len(runs) - 1)]
+    return np.stack([starts, closes - starts], axis=1)
+
+
+def area(text: str) -> int:
+    """Return the number of pixels inside the mask.
+
+    Raises:
+        RleError: When the text is malformed.
+    """
+    return int(parse(text)[:, 1].sum())
+
+
+def intersection(first: Runs, second: Runs) -> int:
+    """Return the number of pixels that two masks of one image share, without painting either."""
+    if not len(first) or not len(second):
+        return 0
+    bounds = np.stack([first[:, 0], first.sum(axis=1)])
+    below = _pixels_below(second, bounds)
+    return int((below[1] - below[0]).sum())
+
+
+def _pixels_below(runs: Runs, bounds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how many pixels of ``runs`` (n > 0) lie before each bound."""
+    position = np.searchsorted(runs[:, 0], bounds, side="right") - 1
+    before = np.concatenate([[0], np.cumsum(runs[:, 1])])
+    # The run at or before the bound may be cut by it; before the first run there is nothing.
+    cut = np.minimum(bounds - runs[position, 0], runs[position, 1])
+    return np.where(position < 0, 0, before[position] + cut)
+
+
+def _what_is_no_number(text: str) -> str:
+    """Say which word keeps ``text`` from being a list of non-negative numbers."""
+    if not text:
+        return f"nothing, where an empty mask is written {EMPTY}"
+    for place, word in enumerate(text.split(), start=1):
+        if not _INTEGER.fullmatch(word):
+            return f"{word[:40]!r} (word {place}) is not a whole number"
+        if word.startswith("-"):
+            return f"{word[:40]} (word {place}) is negative; {EMPTY} stands alone, for an empty mask"
+        if not _NUMBERS.fullmatch(word):
+            return f"{word[:40]}... (word {place}) is beyond any image"
+    raise AssertionError("every word is a number")
