@@ -1,0 +1,92 @@
+"""Where a pixel of the network's square input lies in the source image.
+
+Matrices are (2, 3) float64 and map (x, y) of the network's image to (x, y) of the source, both with the first
+pixel's centre at (0, 0), as OpenCV counts; DALI counts from the first pixel's corner, see ``corner_based``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float64]
+
+REDUCTIONS = (8, 4, 2)
+"""Factors by which libjpeg can shrink an image while decoding it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letterbox:
+    """An image scaled to fit a square, aspect kept, centred to the pixel; the rest of the square is black."""
+
+    scale: float
+    """Network pixels per source pixel."""
+    top: int
+    """Network row of the content's first row."""
+    left: int
+    """Network column of the content's first column."""
+    height: int
+    """Network rows of the content, the last one possibly covered in part."""
+    width: int
+    """Network columns of the content, the last one possibly covered in part."""
+
+    @property
+    def matrix(self) -> Matrix:
+        """Map network to source pixel centres."""
+        step = 1 / self.scale
+        # A pixel's centre lies half a pixel from its corner, and the corners are what the scale maps.
+        x = (0.5 - self.left) * step - 0.5
+        y = (0.5 - self.top) * step - 0.5
+        return np.array([[step, 0, x], [0, step, y]])
+
+
+def letterbox(rows: int, columns: int, size: int) -> Letterbox:
+    """Fit an image into the network's square.
+
+    The content starts at a whole pixel, so that an image of the network's size passes through exactly.
+
+    Args:
+        rows: Height of the source in pixels.
+        columns: Width of the source in pixels.
+        size: Height and width of the network's input in pixels.
+    """
+    scale = size / max(rows, columns)
+    height, width = int(np.ceil(rows * scale - 1e-6)), int(np.ceil(columns * scale - 1e-6))
+    return Letterbox(scale=scale, top=(size - height) // 2, left=(size - width) // 2, height=height, width=width)
+
+
+def invert(matrix: Matrix) -> Matrix:
+    """Return the (2, 3) matrix of the opposite direction."""
+    return np.array(np.linalg.inv(square(matrix))[:2], np.float64)
+
+
+def square(matrix: Matrix) -> Matrix:
+    """Return the matrix with its third row, (3, 3), so that it can be multiplied with others."""
+    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+
+
+def reduction(rows: int, columns: int, size: int) -> int:
+    """Return the factor 1, 2, 4 or 8 by which a source can be shrunk first and still be no smaller than ``size``.
+
+    The linear interpolation of the warp looks at 2x2 pixels; shrinking by averages first keeps it from skipping
+    any, and is cheap where the JPEG decoder does it.
+    """
+    longest = max(rows, columns)
+    return next((factor for factor in REDUCTIONS if longest >= factor * size), 1)
+
+
+def reduced_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
+    """Return (rows, columns) of an image shrunk by ``factor``; pixels at the far edges count in full."""
+    return -(-rows // factor), -(-columns // factor)
+
+
+def onto_reduced(matrix: Matrix, factor: int) -> Matrix:
+    """Return the matrix that maps to an image shrunk by ``factor`` instead of the image itself."""
+    shift = 0.5 / factor - 0.5
+    return np.array(matrix / factor + [[0, 0, shift], [0, 0, shift]])
+
+
+def corner_based(matrix: Matrix) -> Matrix:
+    """Return the matrix between coordinates in which the first pixel's corner, not its centre, is (0, 0)."""
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    return np.column_stack([linear, offset + 0.5 - linear @ (0.5, 0.5)])

@@ -1,0 +1,76 @@
+"""The order of samples: a pure function of (seed, epoch, labels, positive rate), the same on every rank.
+
+A position is a place in an epoch's order. The state to resume from is (epoch, step): nothing here keeps any, and
+the number of ranks takes no part, so that a run may go on with another number of them::
+
+    order       7 2 9 4 0 5 | 3 8 1 6 ...     epoch_order: indices into the labels
+    positions   0 1 2 3 4 5 | 6 7 8 9 ...     step_slice: step 0 | step 1, in micro-batches of 2
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+STREAM = 1
+"""Second half of the generator's key, which keeps these draws apart from the augmentation's of the same seed."""
+
+
+def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positive_rate: float | None) -> Indices:
+    """Return the shuffled order of one epoch.
+
+    With a positive rate the epoch holds every positive once and as many negatives, drawn anew each epoch without
+    repetition, as make the positives that share of it. A rate at or below the natural share keeps every sample
+    once: nothing is ever repeated, and no positive left out. The same holds when there are no positives.
+
+    Args:
+        labels: (n,) True for a positive sample.
+        seed: The run's seed, 0 or more.
+        epoch: Number of the epoch from 0, counted over all stages.
+        positive_rate: Share of positives in the epoch, above 0 and at most 1; None takes every sample once.
+
+    Returns:
+        (m,) indices into ``labels``, each at most once.
+
+    Raises:
+        ValueError: When the positive rate is out of range.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, 0, epoch, 0]))
+    positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
+    if positive_rate is not None and len(positives):
+        if not 0 < positive_rate <= 1:
+            raise ValueError(f"positive rate {positive_rate}; expected a share above 0 and at most 1")
+        wanted = round(len(positives) * (1 - positive_rate) / positive_rate)
+        negatives = generator.permutation(negatives)[:wanted]
+    return generator.permutation(np.concatenate([positives, negatives])).astype(np.int64, copy=False)
+
+
+def steps(samples: int, batch: int) -> int:
+    """Return the number of steps in an epoch of ``samples`` positions.
+
+    The last batch is dropped when it is incomplete (the next epoch shuffles anew, so that no sample is left out
+    for good), unless it is the only one.
+    """
+    assert samples > 0
+    assert batch > 0
+    return max(1, samples // batch)
+
+
+def step_slice(order: Indices, step: int, batch: int, micro_batch: int) -> list[Indices]:
+    """Return the positions of one step, in micro-batches.
+
+    An epoch smaller than one batch is gone through again until the batch is full: its positions go on counting, so
+    that a repeated sample is augmented differently each time, and ``order[positions % len(order)]`` are the samples.
+
+    Args:
+        order: (m,) the epoch's order.
+        step: Number of the step in the epoch, from 0.
+        batch: Samples in a step over all ranks.
+        micro_batch: Samples in one forward pass; the last of a step is smaller when ``batch`` is no multiple.
+
+    Returns:
+        The micro-batches in order, each an array of positions; rank r of R takes every R-th from the r-th on.
+    """
+    assert 0 <= step < steps(len(order), batch)
+    positions = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
+    return [positions[first : first + micro_batch] for first in range(0, batch, micro_batch)]
