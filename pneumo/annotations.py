@@ -1,0 +1,226 @@
+"""Read the CSV files that users bring: masks as run lengths, lists of images, patients.
+
+The competition's files come in several variants, and all of them load: a header with or without a space after the
+comma, or none; a byte order mark; values with a leading space; ids with ``.dcm`` or ``.png`` appended; several rows
+for an image. Columns are found by name where there is a header, so others may stand beside them.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pneumo import rle
+from pneumo.errors import UserError
+
+ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
+"""Names of the columns, as the competition writes them; case does not matter when reading."""
+
+_SUFFIX = re.compile(r"\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_LONGEST_CELL = 2**31 - 1
+"""Characters; a scattered full-size mask needs a few million, and Python's own bound is 131072."""
+
+
+@dataclass(frozen=True)
+class MaskTable:
+    """The masks of one CSV file, one per image."""
+
+    masks: dict[str, str]
+    """Image id -> run lengths of the union of its rows, ``"-1"`` when it is empty."""
+    rows: int
+    """Number of rows read, the header not counted."""
+    order: tuple[str, ...]
+    """Image ids in the order in which the file first names them."""
+
+
+class Row(NamedTuple):
+    """One row of a CSV file."""
+
+    line: int
+    """Line of the file where the row ends, counted from 1."""
+    image_id: str
+    """As written, white space around it removed."""
+    value: str
+    """The cell of the other column, white space around it removed."""
+
+
+def read_masks(path: Path) -> MaskTable:
+    """Read the masks of a CSV file and unite the rows of each image.
+
+    Raises:
+        UserError: When the file cannot be read, a row is no id with run lengths, or one image has both ``-1`` and
+            a mask; names the file and the line.
+    """
+    parts: dict[str, list[rle.Runs]] = {}
+    count = 0
+    for row in read_rows(path):
+        count += 1
+        runs = parse_mask(path, row)
+        known = parts.setdefault(strip_suffix(row.image_id), [])
+        if known and bool(len(known[0])) != bool(len(runs)):
+            raise UserError(
+                f"{path} line {row.line}: image {row.image_id} has both {rle.EMPTY} and a mask",
+                f"either one row of {rle.EMPTY} or rows of run lengths for an image",
+                "remove the rows that are wrong",
+            )
+        known.append(runs)
+    masks = {image_id: rle.format_runs(rle.unite(runs)) for image_id, runs in parts.items()}
+    return MaskTable(masks=masks, rows=count, order=tuple(masks))
+
+
+def read_ids(path: Path) -> list[str]:
+    """Return the image ids of an expected or sample submission in first-seen order, duplicates dropped.
+
+    Its masks are not looked at: in the competition's first sample submission they are made up.
+
+    Raises:
+        UserError: When the file cannot be read or names no image.
+    """
+    return list(dict.fromkeys(strip_suffix(row.image_id) for row in _with_or_without_header(path, (ID, ID))))
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """Return the patient id of each image id of a CSV file with the columns ``ImageId`` and ``PatientId``.
+
+    Raises:
+        UserError: When the file cannot be read, a patient id is blank, or one image has two patients.
+    """
+    patients: dict[str, str] = {}
+    for row in _with_header(path, _records(path), (ID, PATIENT)):
+        if not row.value:
+            raise UserError(
+                f"{path} line {row.line}: no patient id for image {row.image_id}",
+                "a patient id in every row",
+                "fill it in, or remove the row",
+            )
+        image_id = strip_suffix(row.image_id)
+        # The ids themselves stay out of the message: it may end in a log that others read.
+        if patients.setdefault(image_id, row.value) != row.value:
+            raise UserError(
+                f"{path} line {row.line}: a second patient for image {image_id}",
+                "one patient for each image",
+                "remove the row that is wrong",
+            )
+    return patients
+
+
+def strip_suffix(image_id: str) -> str:
+    """Return an image id without the file suffix (``.dcm``, ``.dicom``, ``.png``, ``.jpg``) that some files append."""
+    return _SUFFIX.sub("", image_id)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the image id and the unparsed mask of every row of a CSV file with or without a header.
+
+    Raises:
+        UserError: When the file cannot be read, is no such table, or has no rows.
+    """
+    return _with_or_without_header(path, (ID, MASK))
+
+
+def parse_mask(path: Path, row: Row) -> rle.Runs:
+    """Return the runs of a row's mask.
+
+    Raises:
+        UserError: When the text is malformed; names the file and the line.
+    """
+    try:
+        return rle.parse(row.value)
+    except rle.RleError as error:
+        raise UserError(
+            f"{path} line {row.line}: the mask of image {row.image_id} is malformed: {error}",
+            f"pairs of gap and length, or {rle.EMPTY}",
+            "correct or remove the row",
+        ) from error
+
+
+class _Record(NamedTuple):
+    """The cells of one row and the line where it ends."""
+
+    line: int
+    cells: list[str]
+
+
+def _records(path: Path) -> list[_Record]:
+    """Return the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
+    records: list[_Record] = []
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                records.append(_Record(reader.line_num, stripped))
+    except csv.Error as error:
+        raise UserError(
+            f"{path} line {reader.line_num} is no CSV: {error}", "cells separated by commas", "correct the line"
+        ) from error
+    if not records:
+        raise UserError(f"{path} is empty", f"a CSV file with a column {ID}", "check the file")
+    return records
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file without its byte order mark."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", "a readable CSV file", "check the path") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} line {line} is not UTF-8 text", "a CSV file in UTF-8", "save the file as CSV in UTF-8"
+        ) from error
+
+
+def _is_mask_row(cells: Sequence[str]) -> bool:
+    """Tell whether the first row of a file is data already: an id and run lengths."""
+    if len(cells) != 2:
+        return False
+    try:
+        rle.parse(cells[1])
+    except rle.RleError:
+        return False
+    return True
+
+
+def _with_or_without_header(path: Path, names: tuple[str, str]) -> Iterator[Row]:
+    """Yield two columns: the named ones, or the ids and masks of a file that has no header."""
+    records = _records(path)
+    if _is_mask_row(records[0].cells):
+        return _by_position(path, records, width=2, first=0, second=1)
+    return _with_header(path, records, names)
+
+
+def _with_header(path: Path, records: list[_Record], names: tuple[str, str]) -> Iterator[Row]:
+    """Yield the two named columns of a file with a header."""
+    header = records[0]
+    places = {cell.casefold(): place for place, cell in enumerate(header.cells)}
+    missing = [name for name in dict.fromkeys(names) if name.casefold() not in places]
+    if missing:
+        raise UserError(
+            f"{path} line {header.line}, which begins with {header.cells[0][:60]!r}, has no {' or '.join(missing)}",
+            f"a header with {','.join(dict.fromkeys(names))}",
+            "write the header, with commas between the cells",
+        )
+    if len(records) == 1:
+        raise UserError(f"{path} has a header and no rows", "one row or more", "check the file")
+    first, second = (places[name.casefold()] for name in names)
+    return _by_position(path, records[1:], width=len(header.cells), first=first, second=second)
+
+
+def _by_position(path: Path, records: list[_Record], *, width: int, first: int, second: int) -> Iterator[Row]:
+    """Yield the cells at two positions of rows that must all be ``width`` cells wide."""
+    for line, cells in records:
+        if len(cells) != width:
+            raise UserError(
+                f"{path} line {line} has {len(cells)} cells", f"{width} as in the first line", "correct the line"
+            )
+        if not cells[first]:
+            raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
+        yield Row(line, cells[first], cells[second])
