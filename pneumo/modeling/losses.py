@@ -1,0 +1,130 @@
+"""Losses per image, right on empty masks.
+
+Each term is one number per image, a function of that image alone. So the loss of a global batch is the sum
+over its images divided by its size, however the images are spread over micro-batches and ranks. Batch-wise
+Dice has no such sum, and that of segmentation-models-pytorch vanishes when every mask of the batch is empty,
+as 78 % of them are.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pneumo.errors import UserError
+from pneumo.modeling.models import Output
+
+SMOOTHING = 2.0**-13
+"""Dice's smoothing as a share of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the terms; the total is their weighted sum, not their mean."""
+
+    bce: float = 1.0
+    """Weight of the pixels' binary cross-entropy (mean over the image)."""
+    dice: float = 1.0
+    """Weight of the soft Dice loss of the image."""
+    focal: float = 0.0
+    """Weight of the pixels' focal loss (mean over the image)."""
+    focal_gamma: float = 2.0
+    """Exponent of the focal loss, at least 1: how much pixels that are already right count less."""
+    empty: float = 0.0
+    """Weight of the empty-mask head's binary cross-entropy."""
+    dice_on: Literal["all", "positive"] = "all"
+    """Whether images with an empty mask have a Dice loss, or only positive ones."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float | int) and not 0 <= value < float("inf"):
+                raise UserError(f"{field.name} {value}", "a weight of at least 0", f"correct {field.name}")
+        if self.bce + self.dice + self.focal <= 0:
+            raise UserError("bce, dice and focal are all 0", "a loss on the mask", "give one of them a weight")
+        if self.focal_gamma < 1:
+            raise UserError(f"focal_gamma {self.focal_gamma}", "at least 1", "use 2, the paper's value")
+        if self.dice_on not in ("all", "positive"):
+            raise UserError(f"dice_on {self.dice_on!r}", "all or positive", "correct dice_on")
+
+
+class LossParts(NamedTuple):
+    """Losses of N images, each (N,) float32; the terms are unweighted, and 0 where their weight is 0."""
+
+    total: Tensor
+    bce: Tensor
+    dice: Tensor
+    focal: Tensor
+    empty: Tensor
+
+
+def loss(output: Output, mask: Tensor, config: LossConfig) -> LossParts:
+    """Return each image's loss, computed in float32 whatever precision the network ran in.
+
+    Args:
+        output: The network's output for N images.
+        mask: (N, 1, H, W), 0 or 1.
+        config: The weights.
+
+    Raises:
+        UserError: When the head's loss has a weight and the network has no such head.
+    """
+    logits, mask = output.logits.float(), mask.float()
+    assert logits.shape == mask.shape, f"logits {tuple(logits.shape)}, mask {tuple(mask.shape)}"
+    with torch.autocast(logits.device.type, enabled=False):
+        positive = mask.flatten(1).amax(dim=1)
+        zero = torch.zeros_like(positive)
+        pixels = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+        bce = pixels.mean(dim=(1, 2, 3)) if config.bce else zero
+        focal = focal_loss(pixels, config.focal_gamma) if config.focal else zero
+        dice = dice_loss(logits, mask) if config.dice else zero
+        if config.dice_on == "positive":
+            dice = dice * positive
+        empty = _head_loss(output.empty_logit, positive, config.empty)
+        total = config.bce * bce + config.dice * dice + config.focal * focal + config.empty * empty
+    return LossParts(total, bce, dice, focal, empty)
+
+
+def focal_loss(cross_entropy: Tensor, gamma: float) -> Tensor:
+    """Return the focal loss (Lin et al. 2017, without class weights) per image, (N,).
+
+    Args:
+        cross_entropy: (N, 1, H, W), each pixel's binary cross-entropy -log p, p being the truth's probability.
+        gamma: The exponent of 1 - p.
+    """
+    return (-torch.expm1(-cross_entropy)).pow(gamma).mul(cross_entropy).mean(dim=(1, 2, 3))
+
+
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return 1 - (2 |p g| + s) / (|p| + |g| + s) per image, (N,), |.| being a sum over the image's pixels.
+
+    On an empty mask this is |p| / (|p| + s): 0 for an empty prediction as in the competition, near 1 once
+    much more than s is predicted, with a gradient everywhere. The smoothing s is a share of the image
+    (``SMOOTHING``): a constant of 1 would make the loss of an empty image a switch that half a stray pixel
+    of a million throws, and would mean another loss at each image size. A missed lesion of s pixels still
+    costs 0.5, the median one 0.985.
+
+    Args:
+        logits: (N, 1, H, W).
+        mask: (N, 1, H, W), 0 or 1.
+    """
+    probability, dims = torch.sigmoid(logits), (1, 2, 3)
+    smoothing = SMOOTHING * mask[0].numel()
+    overlap = (probability * mask).sum(dims)
+    size = probability.sum(dims) + mask.sum(dims)
+    # Written as a difference over the sum, not as 1 - ratio, which would round small losses away.
+    return (size - 2 * overlap) / (size + smoothing)
+
+
+def _head_loss(empty_logit: Tensor | None, positive: Tensor, weight: float) -> Tensor:
+    """Return the head's binary cross-entropy (N,); with a head it is in the graph even when its weight is 0.
+
+    Otherwise the head's parameters would get no gradient, and DistributedDataParallel would wait for it.
+    """
+    if empty_logit is not None:
+        return F.binary_cross_entropy_with_logits(empty_logit.float(), positive, reduction="none")
+    if weight:
+        raise UserError(f"empty {weight} without an empty_head", "a network with the head", "set empty_head")
+    return torch.zeros_like(positive)

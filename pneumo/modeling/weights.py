@@ -1,0 +1,104 @@
+"""Encoder weights from a local file, as clusters without internet access need them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pneumo.errors import UserError
+
+HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
+"""Prefixes of the ImageNet classifiers that encoders leave out."""
+SHOWN = 5
+"""How many keys an error names."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a ``.safetensors`` file, or from ``.pth``/``.pt`` without running code in it.
+
+    A dict that holds the tensors under ``state_dict``, as many training scripts save it, is unwrapped.
+
+    Raises:
+        UserError: When the file is missing, is no state dict, or would need arbitrary code to load.
+    """
+    if not path.is_file():
+        raise UserError(f"no weights file {path}", "a .pth, .pt or .safetensors file", "correct encoder_weights")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        # weights_only: a pickle from elsewhere must not run code here.
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
+        raise UserError(
+            f"{path} cannot be read: {brief(error)}",
+            "a state dict saved by torch.save or safetensors",
+            "save the model's state_dict() again, without other objects",
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
+    return dict(state)
+
+
+def load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Load a local file into a segmentation-models encoder with three input channels.
+
+    torchvision's and pretrainedmodels' files fit the encoders of the same name, timm's fit ``tu-`` encoders.
+    The ImageNet classifier in the file is ignored.
+
+    Raises:
+        UserError: When tensors are missing, left over or of another shape, naming them.
+    """
+    state = {key: value for key, value in read_state(path).items() if not key.startswith(HEADS)}
+    if hasattr(encoder, "model"):
+        state = _timm_names(state, encoder.state_dict())
+    # The encoder's own method may rename or drop keys in the dict it is given, hence a copy.
+    try:
+        encoder.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit the encoder: {_differences(encoder.state_dict(), state)}",
+            "the ImageNet weights of the same architecture",
+            "check that encoder and encoder_weights name the same network",
+        ) from error
+
+
+def brief(error: Exception) -> str:
+    """Return an error's type and the first line of its text, as part of a one-line message."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+
+
+def _timm_names(state: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """Rename timm's keys to those of its feature extractor, which flattens outer containers into names.
+
+    What the extractor does not use (layers behind the last feature map) is dropped.
+    """
+    names = set(expected)
+    renamed = {}
+    for key, value in state.items():
+        for candidate in (f"model.{key}", f"model.{key.replace('.', '_', 1)}", key):
+            if candidate in names:
+                renamed[candidate] = value
+                break
+    return renamed
+
+
+def _differences(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    """Describe how two state dicts differ, with the first few keys of each kind."""
+    # Files from before PyTorch 0.4.1 have no batch counters, and loading fills them in.
+    missing = [key for key in expected if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in expected]
+    reshaped = [
+        f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    return "; ".join(_listing(kind, keys) for kind, keys in kinds.items() if keys)
+
+
+def _listing(kind: str, keys: list[str]) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{len(keys)} {kind}: {', '.join(keys[:SHOWN])}{more}"

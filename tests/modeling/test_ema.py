@@ -1,0 +1,88 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pneumo.errors import UserError
+from pneumo.modeling.ema import Ema
+
+torch.set_num_threads(1)
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+
+
+def drift(model: nn.Module, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
+    model(torch.rand(2, 1, 8, 8, generator=generator))
+
+
+def test_average_follows_the_formula_with_warm_up():
+    model = network()
+    ema = Ema(model, 0.3)
+    expected = model[0].weight.detach().double().clone()
+    for n in range(12):
+        drift(model, n)
+        ema.update(model)
+        decay = min(0.3, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * model[0].weight.detach().double()
+    torch.testing.assert_close(ema.module()[0].weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_buffers_are_copied_and_the_average_is_ready_to_evaluate():
+    model = network()
+    ema = Ema(model, 0.9)
+    drift(model, 0)
+    ema.update(model)
+    averaged = ema.module()
+    assert torch.equal(averaged[1].running_mean, model[1].running_mean)
+    assert averaged[1].num_batches_tracked == 1
+    assert not averaged.training
+    assert model.training
+    assert not any(parameter.requires_grad for parameter in averaged.parameters())
+
+
+def test_average_of_a_bf16_model_is_float32():
+    model = network().bfloat16()
+    ema = Ema(model, 0.9)
+    ema.update(model)
+    assert {parameter.dtype for parameter in ema.module().parameters()} == {torch.float32}
+
+
+def test_resumed_average_goes_on_bit_for_bit(tmp_path):
+    model = network()
+    ema = Ema(model, 0.999)
+    for n in range(3):
+        drift(model, n)
+        ema.update(model)
+    torch.save(ema.state_dict(), tmp_path / "ema.pt")
+    saved = copy.deepcopy(model)
+    resumed = Ema(network(9), 0.999)
+    resumed.load_state_dict(torch.load(tmp_path / "ema.pt", weights_only=True))
+    for n in range(3, 6):
+        for average, followed in ((ema, model), (resumed, saved)):
+            drift(followed, n)
+            average.update(followed)
+    assert resumed.updates == ema.updates == 6
+    mine, theirs = resumed.module().state_dict(), ema.module().state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_unchanged_weights_stay_as_they_are():
+    model = network()
+    ema = Ema(model, 0.999)
+    for _ in range(5):
+        ema.update(model)
+    assert all(map(torch.equal, ema.module().parameters(), model.parameters()))
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_wrong_decay_is_refused(decay):
+    with pytest.raises(UserError, match="ema decay"):
+        Ema(network(), decay)
