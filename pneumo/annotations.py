@@ -29,7 +29,7 @@ class MaskTable:
     """The masks of one CSV file, one per image."""
 
     masks: dict[str, str]
-    """Image id -> run lengths of the union of its rows, ``"-1"`` when it is empty."""
+    """Image id -> run lengths of the union of its rows, as written when there is one; ``"-1"`` when it is empty."""
     rows: int
     """Number of rows read, the header not counted."""
     order: tuple[str, ...]
@@ -54,21 +54,19 @@ def read_masks(path: Path) -> MaskTable:
         UserError: When the file cannot be read, a row is no id with run lengths, or one image has both ``-1`` and
             a mask; names the file and the line.
     """
-    parts: dict[str, list[rle.Runs]] = {}
-    count = 0
+    texts: dict[str, list[str]] = {}
     for row in read_rows(path):
-        count += 1
-        runs = parse_mask(path, row)
-        known = parts.setdefault(strip_suffix(row.image_id), [])
-        if known and bool(len(known[0])) != bool(len(runs)):
+        check_mask(path, row)
+        known = texts.setdefault(strip_suffix(row.image_id), [])
+        if known and (known[0] == rle.EMPTY) != (row.value == rle.EMPTY):
             raise UserError(
                 f"{path} line {row.line}: image {row.image_id} has both {rle.EMPTY} and a mask",
                 f"either one row of {rle.EMPTY} or rows of run lengths for an image",
                 "remove the rows that are wrong",
             )
-        known.append(runs)
-    masks = {image_id: rle.format_runs(rle.unite(runs)) for image_id, runs in parts.items()}
-    return MaskTable(masks=masks, rows=count, order=tuple(masks))
+        known.append(row.value)
+    masks = {image_id: rows[0] if len(rows) == 1 else rle.union(rows) for image_id, rows in texts.items()}
+    return MaskTable(masks=masks, rows=sum(map(len, texts.values())), order=tuple(masks))
 
 
 def read_ids(path: Path) -> list[str]:
@@ -121,14 +119,14 @@ def read_rows(path: Path) -> Iterator[Row]:
     return _with_or_without_header(path, (ID, MASK))
 
 
-def parse_mask(path: Path, row: Row) -> rle.Runs:
-    """Return the runs of a row's mask.
+def check_mask(path: Path, row: Row) -> None:
+    """Check that a row's mask is a run-length encoding.
 
     Raises:
-        UserError: When the text is malformed; names the file and the line.
+        UserError: When it is not; names the file and the line.
     """
     try:
-        return rle.parse(row.value)
+        rle.parse(row.value)
     except rle.RleError as error:
         raise UserError(
             f"{path} line {row.line}: the mask of image {row.image_id} is malformed: {error}",

@@ -19,7 +19,7 @@ VARIANTS = {
     "old Mac line ends": b"ImageId,EncodedPixels\r1.2.3,-1\r1.2.4,3 2 1 4\r",
     "blank lines": b"\nImageId,EncodedPixels\n\n1.2.3,-1\n,\n1.2.4,3 2 1 4\n\n",
     "an index column and another one": b",imageid,Label,encodedpixels\n0,1.2.3,no,-1\n1,1.2.4,yes,3 2 1 4\n",
-    "several spaces between numbers": b"ImageId,EncodedPixels\n1.2.3,-1\n1.2.4,  3  2 1 4 \n",
+    "several spaces around a mask": b"ImageId,EncodedPixels\n1.2.3,-1\n1.2.4,  3 2 1 4  \n",
 }
 
 

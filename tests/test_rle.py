@@ -199,13 +199,13 @@ BAD = {
     "underscore": ("1_0 2", "is not a whole number"),
     "digits of another script": ("\u0663 2", "is not a whole number"),
     "separated otherwise": ("1,2", "is not a whole number"),
-    "file separators between words": ("1 -2\x1c3", "is negative"),
+    "a separator that is no white space": ("1\u00a02 3 4", "is not a whole number"),
     "negative gap": ("1 2 -1 4", r"-1 \(word 3\) is negative"),
     "minus one before runs": ("-1 3 4", "stands alone"),
     "zero length": ("3 2 1 0 2 2", "run 2 has length 0"),
     "past the end": ("10 3", "ends at pixel 13, beyond the image's 12 pixels"),
     "starts past the end": ("12 1", "beyond the image's 12 pixels"),
-    "too large for any integer": ("9" * 5000 + " 1", r"9\.\.\. \(word 1\) is beyond any image"),
+    "too large for any integer": ("9" * 5000 + " 1", "beyond any image"),
 }
 
 
@@ -215,9 +215,10 @@ def test_bad_texts_say_what_is_wrong(text, message):
         rle.decode(text, 3, 4)
 
 
-def test_sums_beyond_int64_are_refused_without_an_image_too():
+@pytest.mark.parametrize("text", ["9" * 18 + " 1", "1 " + "9" * 400, " ".join(["9" * 18] * 20), f"{2**63} {2**63}"])
+def test_numbers_and_sums_beyond_int64_are_refused_without_an_image_too(text):
     with pytest.raises(rle.RleError, match="beyond any image"):
-        rle.parse(" ".join(["9" * 18] * 20))
+        rle.parse(text)
 
 
 @given(st.text(alphabet="0123456789 -.\t\n\x1c\u00a0e+", max_size=30))
