@@ -1,0 +1,94 @@
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCORE = Path(__file__).parents[2] / "job" / "score.py"
+
+TRUTH = "\ufeffImageId, EncodedPixels\na.dcm, -1\nb.dcm, 0 2\nb.dcm, 1 3\nc.dcm, -1\n"
+SUBMISSION = "ImageId,EncodedPixels\nc,7 1\nb,2 4\na,-1\n"
+
+
+def score(directory, *flags):
+    """Run the command from ``directory`` and return the finished process."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, SCORE, *flags], cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "truth.csv").write_text(TRUTH)
+    (tmp_path / "submission.csv").write_text(SUBMISSION)
+    return tmp_path
+
+
+def test_any_variant_on_either_side_from_any_directory(files):
+    done = score(files, "--truth", "truth.csv", "--submission", "submission.csv", "--out", "new/per_image.csv")
+    assert done.returncode == 0, done.stderr
+    figures = {line[:24].strip(): line[24:].split() for line in done.stdout.splitlines()}
+    assert figures == {
+        "": ["value", "images"],
+        "Dice, all images": ["0.5000", "3"],
+        "Dice, no pneumothorax": ["0.5000", "2"],
+        "Dice, pneumothorax": ["0.5000", "1"],
+        "sensitivity": ["1.0000", "1"],
+        "specificity": ["0.5000", "2"],
+        "Dice of all empty masks": ["0.6667", "3"],
+    }
+    with (files / "new/per_image.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["ImageId", "dice", "truth_area", "predicted_area"],
+            ["a", "1.000000", "0", "0"],
+            ["b", "0.500000", "4", "4"],
+            ["c", "0.000000", "0", "1"],
+        ]
+
+
+def test_a_missing_prediction(files):
+    (files / "submission.csv").write_text("c,-1\nb,2 4\nx,0 1\n")
+    flags = ("--truth", "truth.csv", "--submission", "submission.csv")
+    refused = score(files, *flags, "--out", "per_image.csv")
+    assert refused.returncode == 2
+    assert "without a prediction: 1 (a); predictions without a truth: 1 (x)" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+    assert not (files / "per_image.csv").exists()
+
+    empty = score(files, *flags, "--missing", "empty")
+    assert empty.returncode == 0
+    assert "1 images without a prediction: taken as empty" in empty.stderr
+    assert "1 predictions without a truth: left out" in empty.stderr
+    assert empty.stdout.splitlines()[1].split()[-2:] == ["0.8333", "3"]
+
+    ignored = score(files, *flags, "--missing", "ignore")
+    assert ignored.returncode == 0
+    assert "1 images without a prediction: left out" in ignored.stderr
+    assert ignored.stdout.splitlines()[1].split()[-2:] == ["0.7500", "2"]
+
+
+def test_a_part_without_images_is_a_dash(files):
+    (files / "truth.csv").write_text("a,-1\nb,-1\nc,-1\n")
+    done = score(files, "--truth", "truth.csv", "--submission", "submission.csv")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[3].split()[-2:] == ["-", "0"]
+
+
+def test_a_bad_file_is_one_line_and_exit_code_2(files):
+    (files / "submission.csv").write_text("ImageId,EncodedPixels\na,-1\nb,1 2 3\n")
+    done = score(files, "--truth", "truth.csv", "--submission", "submission.csv")
+    assert done.returncode == 2
+    assert "submission.csv line 3: the mask of image b is malformed: an odd count" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_and_version(tmp_path):
+    told = score(tmp_path, "--help")
+    assert told.returncode == 0
+    assert all(flag in told.stdout for flag in ("--truth", "--submission", "--out", "--missing"))
+    assert score(tmp_path, "--version").stdout.startswith("score.py ")
+    assert score(tmp_path).returncode == 2
