@@ -39,26 +39,21 @@ class BatchPlan:
         assert self.rows.shape == self.positions.shape
         assert len(self.rows) > 0, "a batch holds at least one sample"
 
-    def parameters(self, table: SampleTable) -> list[Parameters]:
-        """Return what is to be done to each sample."""
-        return [
-            _parameters(self, int(position), int(table.rows[row]), int(table.columns[row]))
-            for row, position in zip(self.rows, self.positions, strict=True)
-        ]
-
-
-def _parameters(plan: BatchPlan, position: int, rows: int, columns: int) -> Parameters:
-    if plan.augmentation is None:
-        return identity(rows, columns, plan.size)
-    return draw(
-        plan.augmentation,
-        seed=plan.seed,
-        epoch=plan.epoch,
-        position=position,
-        rows=rows,
-        columns=columns,
-        size=plan.size,
-    )
+    def parameters(self, index: int, table: SampleTable) -> Parameters:
+        """Return what is to be done to sample ``index`` of the batch."""
+        row = self.rows[index]
+        rows, columns = int(table.rows[row]), int(table.columns[row])
+        if self.augmentation is None:
+            return identity(rows, columns, self.size)
+        return draw(
+            self.augmentation,
+            seed=self.seed,
+            epoch=self.epoch,
+            position=int(self.positions[index]),
+            rows=rows,
+            columns=columns,
+            size=self.size,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

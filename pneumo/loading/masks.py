@@ -1,0 +1,58 @@
+"""Masks at the network's size, straight from their run lengths; both loaders make them here, so that they agree."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pneumo import rle
+from pneumo.dataset.shards import ShardReader
+from pneumo.errors import UserError
+from pneumo.loading.geometry import Matrix
+
+Pixels = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+
+
+def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
+    """Draw a row's mask where the network sees it; empty masks and the test split's cost nothing.
+
+    Args:
+        reader: Gives the run lengths.
+        row: Row of the sample table.
+        matrix: (2, 3) network to source pixel centres.
+        out: (size, size) zeros, overwritten with 1 inside the pneumothorax.
+
+    Raises:
+        UserError: When the run lengths are damaged.
+    """
+    table = reader.table
+    if not table.positive[row]:
+        return
+    try:
+        mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
+    except rle.RleError as error:
+        raise UserError(
+            f"{reader.describe(row)}: {error}", "run lengths that fit the image", "build the dataset again"
+        ) from None
+    warp(mask, matrix, out, cv2.INTER_NEAREST)
+
+
+def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> None:
+    """Fill the network's image from a source, with 0 outside of it.
+
+    Args:
+        source: (rows, columns).
+        matrix: (2, 3) network to source pixel centres.
+        out: (size, size) of the source's type, C-contiguous.
+        interpolation: OpenCV's flag.
+    """
+    assert source.dtype == out.dtype
+    warped = cv2.warpAffine(
+        source,
+        matrix,
+        out.shape[::-1],
+        dst=out,
+        flags=interpolation | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    assert warped is out
