@@ -1,0 +1,1 @@
+"""From probabilities to masks: evidence, thresholds, prediction and ensembling."""
