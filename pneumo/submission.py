@@ -200,6 +200,8 @@ def summarise(scores: Sequence[ImageScore]) -> Summary:
 
 def _score_image(image_id: str, truth: str, predicted: str) -> ImageScore:
     """Return 2 |P and G| / (|P| + |G|), or 1 when both are empty."""
+    if truth == predicted == rle.EMPTY:
+        return ImageScore(image_id, 1.0, 0, 0)
     inside, guessed = rle.parse(truth), rle.parse(predicted)
     truth_area, predicted_area = int(inside[:, 1].sum()), int(guessed[:, 1].sum())
     total = truth_area + predicted_area
