@@ -238,7 +238,7 @@ def seed_step(seed: int, *counters: int) -> None:
     torch.manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
-def say_world(world: World, group: Group, folds: Sequence[int]) -> None:
+def say_world(world: World, folds: Sequence[int]) -> None:
     """Log on rank 0 how many ranks work on which folds."""
     if world.is_leader:
         plan = "; ".join(

@@ -1,6 +1,6 @@
 """Checkpoints: published by rename, verified before they are believed, loaded without executing code.
 
-    FOLD/checkpoints/step-00001200/
+    FOLD/checkpoints/step-00001200-epoch-0003/    steps and whole epochs (with their validation) done
         model.safetensors      the network's weights and running statistics
         ema.safetensors        their moving average (when the recipe has one)
         best.safetensors       the best average so far (when the recipe keeps the best)
@@ -39,6 +39,8 @@ class Snapshot:
 
     step: int
     """Optimiser steps done, over all stages."""
+    epoch: int
+    """Epochs done with their validation, over all stages; an epoch's last step alone does not end it."""
     weights: dict[str, Tensors]
     """Named sets of weights: ``model``, and ``ema`` and ``best`` where there are any."""
     optimizer: dict[str, Any]
@@ -49,7 +51,7 @@ class Snapshot:
 
 def save(folder: Path, snapshot: Snapshot) -> Path:
     """Publish a checkpoint under ``folder`` and prune the older ones; return its directory."""
-    target = folder / f"step-{snapshot.step:08d}"
+    target = folder / f"step-{snapshot.step:08d}-epoch-{snapshot.epoch:04d}"
     if target.exists():
         if not verify(target):
             return target
@@ -59,7 +61,7 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
         for name, tensors in snapshot.weights.items():
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary / f"{name}.safetensors")
         torch.save(snapshot.optimizer, temporary / "optimizer.pt")
-        state = {"format_version": FORMAT_VERSION, "step": snapshot.step, **snapshot.state}
+        state = {"format_version": FORMAT_VERSION, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.state}
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
         manifest = {p.name: [p.stat().st_size, _sha256(p)] for p in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -82,6 +84,7 @@ def load(path: Path) -> Snapshot:
     state = json.loads((path / "state.json").read_text())
     return Snapshot(
         step=state["step"],
+        epoch=state["epoch"],
         weights={p.stem: load_file(p) for p in sorted(path.glob("*.safetensors"))},
         optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
         state=state,
@@ -109,7 +112,7 @@ def _all(folder: Path) -> list[Path]:
     """List the published checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name) and p.is_dir())
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
 
 
 def _prune(folder: Path) -> None:

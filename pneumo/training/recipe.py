@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
+import tyro
+
 from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.losses import LossConfig
@@ -39,7 +41,7 @@ class Stage:
 class Recipe:
     """What to train. Fields marked "per stage" take one value for all stages or one for each."""
 
-    name: str = "best"
+    name: tyro.conf.Suppress[str] = "best"
     """Name of the recipe that this one started from."""
     seed: int = 0
     """Seed of the sampler, the augmentation, the initial weights and dropout."""
@@ -106,9 +108,8 @@ class Recipe:
         """
         for name, accepted, good in self._checks():
             if not good:
-                raise UserError(
-                    f"recipe field {name} = {_value(self, name)!r}", accepted, f"set --{name.replace('_', '-')}"
-                )
+                found = f"recipe field {name} = {getattr(self, name)!r}"
+                raise UserError(found, accepted, f"change --{name.replace('_', '-')}")
 
     def _checks(self) -> list[tuple[str, str, bool]]:
         """List (field, accepted values, whether it holds)."""
@@ -126,8 +127,16 @@ class Recipe:
                 bool(self.image_size) and all(s % 32 == 0 and 32 <= s <= 4096 for s in self.image_size),
             ),
             ("positive_rate", share, all(0 < r <= 1 for r in rates)),
-            ("final_positive_rate", "positive_rate to be set too", not self.final_positive_rate or bool(self.positive_rate)),
-            ("learning_rate", "values above 0", bool(self.learning_rate) and all(0 < r < 10 for r in self.learning_rate)),
+            (
+                "final_positive_rate",
+                "positive_rate to be set too",
+                not self.final_positive_rate or bool(self.positive_rate),
+            ),
+            (
+                "learning_rate",
+                "values above 0",
+                bool(self.learning_rate) and all(0 < r < 10 for r in self.learning_rate),
+            ),
             ("micro_batch_size", "1 to batch_size", 1 <= self.micro_batch_size <= self.batch_size),
             ("batch_size", "a multiple of micro_batch_size", self.batch_size % max(self.micro_batch_size, 1) == 0),
             ("weight_decay", "0 to 1", 0 <= self.weight_decay <= 1),
@@ -173,10 +182,6 @@ class Recipe:
 
 
 PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")
-
-
-def _value(recipe: Recipe, name: str) -> Any:
-    return getattr(recipe, name)
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

@@ -6,6 +6,7 @@
         thresholds.json        the rule chosen on all folds             (when all folds are done)
         oof.parquet            evidence of every out-of-fold image      (when all folds are done)
         oof.csv                out-of-fold masks under the nested rules (when all folds are done)
+        overlay.png            out-of-fold examples                     (when all folds are done)
         submission.csv         the test images' masks                   (when the dataset has any)
         fold-0/
             checkpoints/       see pneumo.training.checkpoint
@@ -22,9 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+from torch import nn
+
 from pneumo import __version__
 from pneumo.errors import UserError
-from pneumo.files import publish_text
+from pneumo.files import publish, publish_text
+from pneumo.inference.evidence import Evidence
 from pneumo.training.recipe import Recipe, differences, from_json, to_json
 
 FORMAT_VERSION = 1
@@ -60,6 +65,14 @@ class FoldDirectory:
     def is_finished(self) -> bool:
         """True when the fold was trained to its end and its evidence is in place."""
         return self.summary.is_file()
+
+    def publish(self, model: nn.Module, evidence: Evidence, history: list[dict[str, float]]) -> None:
+        """Write what a finished fold leaves behind, the mark that it is finished last."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        with publish(self.model) as file:
+            file.write(safetensors.torch.save(weights))
+        evidence.write(self.evidence)
+        publish_text(self.summary, json.dumps({"format_version": FORMAT_VERSION, "history": history}, indent=1) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +114,11 @@ class RunDirectory:
     def masks(self) -> Path:
         """Out-of-fold masks under the nested rules."""
         return self.path / "oof.csv"
+
+    @property
+    def picture(self) -> Path:
+        """Out-of-fold examples with the outlines of truth and prediction."""
+        return self.path / "overlay.png"
 
     @property
     def submission(self) -> Path:

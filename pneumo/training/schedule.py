@@ -1,24 +1,25 @@
-"""The learning rate as a pure function of the step, so that resuming needs no scheduler state."""
+"""The learning rate as a pure function of training's progress, so that resuming needs no scheduler state."""
 
 import math
 
 
-def learning_rate(step: int, steps: int, *, peak: float, warmup_steps: int, final_factor: float) -> float:
-    """Return the learning rate of a stage's step.
+def learning_rate(done: float, epochs: float, *, peak: float, warmup_epochs: float, final_factor: float) -> float:
+    """Return the learning rate after ``done`` of a stage's ``epochs``.
 
-    Linear from ``peak / warmup_steps`` to ``peak``, then half a cosine down to ``peak * final_factor``
-    (Loshchilov and Hutter, SGDR, 2017, one cycle).
+    Linear from 0 to ``peak`` over the warm-up, then half a cosine down to ``peak * final_factor``
+    (Loshchilov and Hutter, SGDR, 2017, one cycle). Counted in epochs, since a changing positive rate gives epochs
+    of different lengths.
 
     Args:
-        step: Step within the stage, from 0.
-        steps: Steps of the whole stage.
+        done: Epochs of the stage that are done, with a fraction; at a step's middle rather than its start, so that
+            the first step of the warm-up moves the weights.
+        epochs: Length of the stage.
         peak: Largest learning rate.
-        warmup_steps: Steps of the linear part; cut to the stage's length.
+        warmup_epochs: Length of the linear part; cut to half the stage.
         final_factor: Last learning rate as a factor of the peak.
     """
-    warmup_steps = min(warmup_steps, steps)
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(steps - warmup_steps - 1, 1)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return peak * (final_factor + (1 - final_factor) * cosine)
+    warmup_epochs = min(warmup_epochs, epochs / 2)
+    if done < warmup_epochs:
+        return peak * done / warmup_epochs
+    progress = min((done - warmup_epochs) / (epochs - warmup_epochs), 1.0)
+    return peak * (final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress)))

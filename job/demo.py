@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""See the whole job work in minutes: synthetic chest X-rays, shards, two folds in parallel, a submission, a picture.
+
+    ./launch.sh demo          or        python job/demo.py --out runs/demo
+
+Runs the same commands a user would, and fails when the network has learned nothing.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo import cli
+from pneumo.console import log
+from pneumo.dicom import synthesize
+from pneumo.distributed import available_cores
+from pneumo.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAST_GAIN = 0.10
+"""Out-of-fold Dice above that of an all-empty prediction with which the demo counts as learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Flags of job/demo.py."""
+
+    out: Path = ROOT / "runs" / "demo"
+    """Run directory; the synthetic DICOMs and the dataset lie beside it under data/demo."""
+    images: int = 240
+    """Synthetic training images."""
+    test_images: int = 24
+    """Synthetic test images."""
+    fresh: bool = False
+    """Delete an earlier demo first; otherwise it is continued."""
+    seed: int = 0
+    """Seed of the synthetic images."""
+
+
+def main() -> int:
+    """Run the demo."""
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=(__doc__ or "").strip())
+    data = arguments.out.parent.parent / "data" / arguments.out.name
+    if arguments.fresh:
+        for path in (arguments.out, data):
+            shutil.rmtree(path, ignore_errors=True)
+    tree = synthesize.write_tree(
+        data / "dicom",
+        images=arguments.images,
+        test_images=arguments.test_images,
+        size=256,
+        positive_share=0.45,
+        seed=arguments.seed,
+    )
+    dataset = data / "dataset"
+    shard = ["--dicom", tree.train, "--test-dicom", tree.test, "--masks", tree.masks, "--patients", tree.patients]
+    call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--folds", 2)
+    train(dataset, arguments.out)
+    call(
+        sys.executable, ROOT / "job" / "score.py",
+        "--truth", tree.test_masks, "--submission", arguments.out / "submission.csv",
+    )  # fmt: skip
+    return judge(arguments.out)
+
+
+def train(dataset: Path, run: Path) -> None:
+    """Train two folds side by side, or in turn where there is only one core."""
+    processes = min(2, available_cores())
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", 1, "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "--num_processes", processes]
+    # Also on a machine without GPUs: accelerate's own CPU mode starts a single process.
+    launch += ["--multi_gpu"] if processes > 1 else []
+    recipe = ["--recipe", "demo", "--expect-world", processes]
+    call(*launch, ROOT / "job" / "train.py", "--dataset", dataset, "--run", run, *recipe)
+
+
+def call(*words: object) -> None:
+    """Run one command of the job, shown as a user would type it."""
+    command = [str(word) for word in words]
+    log.info("$ %s", " ".join(command).replace(f"{ROOT}{os.sep}", ""))
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def judge(run: Path) -> int:
+    """Compare the out-of-fold Dice with that of predicting nothing."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    dice, empty = metrics["nested"]["dice"], metrics["all_empty"]
+    if dice < empty + LEAST_GAIN:
+        raise UserError(
+            f"the demo's out-of-fold Dice is {dice:.4f}, and predicting nothing gives {empty:.4f}",
+            f"at least {LEAST_GAIN} more",
+            "this is a fault in pneumo or in its installation; please report it with the log",
+        )
+    log.info("out-of-fold Dice %.4f, predicting nothing gives %.4f", dice, empty)
+    log.info("submission: %s", run / "submission.csv")
+    log.info("picture:    %s", run / "overlay.png")
+    log.info("curves:     tensorboard --logdir %s", run.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

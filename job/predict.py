@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Predict new DICOMs with a finished run: masks, a table of findings, and pictures of what was found.
+
+    python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
+
+Writes into DIR:
+    predictions.csv   ImageId,EncodedPixels: one row an image, as in a submission
+    findings.csv      one row an image: positive or not, probabilities, area in pixels and, where known, in mm2
+    quarantine.csv    files that could not be read, with the reason
+    overlays/         a picture for each positive image, the mask outlined
+
+Not for clinical use. Exit codes: 0 done, 2 wrong input.
+"""
+
+import csv
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pneumo import cli, rle
+from pneumo.console import log, track
+from pneumo.dataset import layout
+from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.dicom import members
+from pneumo.distributed import available_cores, join, leave
+from pneumo.errors import UserError
+from pneumo.files import publish_text
+from pneumo.inference.ensembler import Finding
+from pneumo.reporting import overlays
+from pneumo.training import finish, run_directory
+
+OVERLAY_SIDE = 768
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Flags of job/predict.py."""
+
+    run: Path
+    """Run directory whose folds are all trained."""
+    dicom: Path
+    """DICOM file, or directory that is searched recursively."""
+    out: Path
+    """Directory for the results."""
+    min_component: float = 0.0
+    """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
+    workers: int = 0
+    """Threads and processes that read and decode; 0 = the cores this process may use."""
+
+
+def main() -> None:
+    """Predict."""
+    description = (__doc__ or "").strip()
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=description)
+    run = run_directory.load(arguments.run)
+    workers = arguments.workers or available_cores()
+    world = join(precision=arguments.precision, expect_world=1)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
+    # The images lie in shards while they are predicted, where only this user can read them.
+    scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=arguments.out))
+    try:
+        build(Inputs(dicom=arguments.dicom), scratch / "dataset", Options(workers=workers))
+        table = SampleTable.read(scratch / "dataset")
+        reader = ShardReader(scratch / "dataset", table)
+        if not run.thresholds.is_file():
+            finish.finish(run, world, reader, workers=workers)
+        findings = finish.write_submission(
+            [run],
+            world=world,
+            reader=reader,
+            out=arguments.out / "predictions.csv",
+            workers=workers,
+            min_component=arguments.min_component,
+        )
+        write_findings(arguments.out / "findings.csv", findings, table)
+        draw(arguments.out / "overlays", findings, reader)
+        publish_text(arguments.out / layout.QUARANTINE, (scratch / "dataset" / layout.QUARANTINE).read_text())
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        leave()
+    log.info("results: %s", arguments.out)
+
+
+def write_findings(path: Path, findings: Sequence[Finding], table: SampleTable) -> None:
+    """Write one row an image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", "positive", "head_probability", "largest_probability", "area_px", "area_mm2"])
+    for finding, row in zip(findings, table.where("test").tolist(), strict=True):
+        area_mm2 = finding.area * float(table.row_spacing_mm[row]) * float(table.column_spacing_mm[row])
+        writer.writerow(
+            [
+                finding.image_id,
+                int(finding.area > 0),
+                "" if finding.head != finding.head else f"{finding.head:.4f}",
+                f"{finding.largest:.4f}",
+                finding.area,
+                "" if area_mm2 != area_mm2 else f"{area_mm2:.1f}",
+            ]
+        )
+    publish_text(path, text.getvalue())
+
+
+def draw(folder: Path, findings: Sequence[Finding], reader: ShardReader) -> None:
+    """Draw each positive image with its mask's outline."""
+    rows = reader.table.where("test").tolist()
+    positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.area > 0]
+    for finding, row in track(positive, "overlays", len(positive), unit="images"):
+        image = members.to_float(members.decode(bytes(reader.image(row))))
+        panel = overlays.Panel(
+            image=image,
+            predicted=rle.decode(finding.encoded, *image.shape),
+            truth=None,
+            caption=f"{finding.area} px",
+        )
+        overlays.save(folder / f"{reader.table.key[row]}.png", overlays.draw(panel, OVERLAY_SIDE))
+
+
+if __name__ == "__main__":
+    cli.run(main)

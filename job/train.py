@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Train the folds of a recipe, in parallel where there are several processes, and write the submission.
+
+One process, the folds one after another:
+    python job/train.py --dataset DATASET --run runs/NAME
+Four GPUs (or four processes on a machine without any), the folds side by side:
+    accelerate launch --multi_gpu --num_processes 4 job/train.py --dataset DATASET --run runs/NAME
+One fold of an array job:
+    accelerate launch job/train.py --dataset DATASET --run runs/NAME --folds 3
+
+The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pneumo import cli
+from pneumo.distributed import StopFlag, available_cores, join, leave
+from pneumo.errors import UserError
+from pneumo.training.job import Job, train
+from pneumo.training.loop import Schedule
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Flags of job/train.py; every field of the recipe is a flag too."""
+
+    dataset: Path
+    """Dataset that job/shard.py wrote."""
+    run: Path
+    """Run directory, made when it is missing; one that holds the same recipe and dataset is continued."""
+    recipe: str = "best"
+    """Recipe to start from: debug, demo, seed, winner or best."""
+    folds: tuple[int, ...] = ()
+    """Folds to train, from 0; none given = all of the dataset's."""
+    expected: Path | None = None
+    """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
+    workers: int = 0
+    """Threads that decode and augment, in each process; 0 = the cores that each process has."""
+    checkpoint_every: int = 200
+    """Optimiser steps between two checkpoints inside an epoch; 0 = only at the end of epochs."""
+    expect_world: int = 0
+    """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
+    fields: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
+    """Fields of the recipe."""
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Parse the command line, with the named recipe's values as defaults."""
+    name = next((w.partition("=")[2] or nxt for w, nxt in zip(argv, [*argv[1:], ""], strict=True) if _names(w)), "best")
+    if name not in RECIPES:
+        raise UserError(f"--recipe {name}", f"one of {', '.join(RECIPES)}", "correct --recipe")
+    description = (__doc__ or "").strip()
+    # The two paths are required on the command line; these values never get through.
+    default = Arguments(dataset=tyro.MISSING, run=tyro.MISSING, recipe=name, fields=RECIPES[name]())
+    return cli.parse(Arguments, argv, prog="job/train.py", description=description, default=default)
+
+
+def _names(word: str) -> bool:
+    return word == "--recipe" or word.startswith("--recipe=")
+
+
+def main() -> None:
+    """Train."""
+    arguments = parse(sys.argv[1:])
+    world = join(precision=arguments.fields.precision, expect_world=arguments.expect_world or None)
+    workers = arguments.workers or max(1, available_cores() // world.local_size)
+    job = Job(
+        recipe=replace(arguments.fields, name=arguments.recipe),
+        dataset=arguments.dataset,
+        run=arguments.run,
+        folds=arguments.folds,
+        expected=arguments.expected,
+        options=Schedule(checkpoint_every=arguments.checkpoint_every, workers=workers),
+    )
+    try:
+        train(job, world, StopFlag())
+    finally:
+        leave()
+
+
+if __name__ == "__main__":
+    cli.run(main)

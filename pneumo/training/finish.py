@@ -1,0 +1,225 @@
+"""The end of a run: from the folds' evidence to the rules, the out-of-fold figures and masks, and the submission."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pneumo import annotations, rle, submission
+from pneumo.console import log
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shards import ShardReader
+from pneumo.distributed import World
+from pneumo.errors import UserError
+from pneumo.files import publish_text
+from pneumo.inference import evidence as evidence_module
+from pneumo.inference import out_of_fold, report, thresholds
+from pneumo.inference.ensembler import Ensembler, Finding, Member, in_order, load_weights
+from pneumo.inference.evidence import Evidence
+from pneumo.inference.predictor import Predictor
+from pneumo.inference.thresholds import Nested, Rule
+from pneumo.loading import batches
+from pneumo.modeling import models
+from pneumo.reporting import examples, overlays
+from pneumo.training.run_directory import RunDirectory
+
+FORMAT_VERSION = 1
+
+
+def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int) -> None:
+    """Write a run's evidence, rules, out-of-fold masks and figures, unless they are there.
+
+    Collective over all ranks. The masks need the dataset that the run was trained on; with another one (new test
+    images) they are left out.
+
+    Raises:
+        UserError: When folds are missing.
+    """
+    if run.metrics.is_file():
+        return
+    if run.unfinished_folds:
+        raise UserError(
+            f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
+            f"all {run.dataset.folds} folds",
+            "train them with the same job/train.py command",
+        )
+    evidence = [Evidence.read(run.fold(k).evidence) for k in range(run.dataset.folds)]
+    together = evidence_module.concatenate(evidence)
+    nested = world.broadcast(thresholds.nested(together) if world.is_leader else None)
+    assert nested is not None
+    masks: dict[str, str] | None = None
+    if Manifest.read(reader.dataset).digest == run.dataset.digest:
+        masks = _masks(run, world, reader, nested, together, workers)
+    if world.is_leader:
+        _publish(run, together, nested, masks, reader)
+    world.wait()
+
+
+def _masks(
+    run: RunDirectory, world: World, reader: ShardReader, nested: Nested, evidence: Evidence, workers: int
+) -> dict[str, str]:
+    """Predict the out-of-fold masks under the nested rules; all of them on the leader."""
+    recipe, table = run.recipe, reader.table
+    loader = batches.build(recipe.loader, reader, table, world.device, workers=workers)
+    model = models.build(replace(recipe.model, encoder_weights="none")).to(world.device).eval()
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predictor = Predictor(
+        model,
+        size=recipe.stages[-1].image_size,
+        tta=recipe.tta,
+        device=world.device,
+        autocast=world.accelerator.autocast,
+        channels_last=recipe.channels_last,
+    )
+    masks: dict[str, str] = dict.fromkeys(evidence.image_id.tolist(), rle.EMPTY)
+    for fold in range(run.dataset.folds):
+        load_weights(model, run.fold(fold).model)
+        index = np.flatnonzero(evidence.fold == fold)
+        rows = table.where("train", {fold})
+        assert table.image_id[rows].tolist() == evidence.image_id[index].tolist()
+        parts, decided = nested.part[index].tolist(), nested.decided[index].tolist()
+        rules = {
+            row: nested.rules[part]
+            for row, part, positive in zip(rows.tolist(), parts, decided, strict=True)
+            if positive
+        }
+        masks |= out_of_fold.encode_masks(predictor, loader, reader, rows, rules=rules, group=world)
+    return masks
+
+
+def _publish(
+    run: RunDirectory, evidence: Evidence, nested: Nested, masks: dict[str, str] | None, reader: ShardReader
+) -> None:
+    """Write what a finished run leaves behind; the figures last, as they say that the rest is there."""
+    figures = report.report(evidence, nested)
+    evidence.write(run.evidence)
+    publish_text(run.thresholds, _json({"format_version": FORMAT_VERSION, "rule": nested.final.to_json()}))
+    if masks is not None:
+        figures["oof_csv_dice"] = _write_masks(run, evidence, masks, reader)
+        difference = abs(figures["oof_csv_dice"] - float(nested.dice.mean()))
+        if difference > 1e-9:
+            log.warning(
+                "the masks of %s score %.2g away from their evidence: predictions differ", run.masks, difference
+            )
+        overlays.save(run.picture, examples.picture(evidence, nested, masks, reader))
+    publish_text(run.metrics, _json({"format_version": FORMAT_VERSION, **figures}))
+    log.info("%s\n%s", run.metrics, report.describe(figures))
+
+
+def _write_masks(run: RunDirectory, evidence: Evidence, masks: dict[str, str], reader: ShardReader) -> float:
+    """Write the out-of-fold masks and return their score, taken from the file like any other submission's."""
+    table = reader.table
+    rows = table.where("train")
+    shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
+    submission.write(run.masks, [(image_id, masks[image_id]) for image_id in evidence.image_id.tolist()], shapes)
+    truth = {str(table.image_id[r]): reader.rle(r) for r in rows.tolist()}
+    return submission.summarise(submission.score(truth, submission.read(run.masks))).dice
+
+
+def read_rule(run: RunDirectory) -> Rule:
+    """Read the rule that was chosen on all of a run's folds.
+
+    Raises:
+        UserError: When the file is missing or not what ``finish`` wrote.
+    """
+    try:
+        content: dict[str, Any] = json.loads(run.thresholds.read_text())
+        return Rule.from_json(content["rule"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.thresholds}: {error}", "the rule of a finished run", "restore the file") from error
+
+
+def write_submission(
+    runs: Sequence[RunDirectory],
+    *,
+    world: World,
+    reader: ShardReader,
+    out: Path,
+    workers: int,
+    expected: Path | None = None,
+    shares: Sequence[float] = (),
+    min_component: float = 0.0,
+) -> list[Finding]:
+    """Predict the dataset's test images with finished runs, and publish a checked submission from rank 0.
+
+    Collective over all ranks.
+
+    Args:
+        runs: Finished runs.
+        world: The ranks that share the images.
+        reader: The dataset.
+        out: Where the submission goes.
+        workers: Threads of the loader.
+        expected: CSV with the ids, and their order, that the submission must have; by default the dataset's.
+        shares: Weight of each run in the mean; equal when empty.
+        min_component: See ``Ensembler``.
+
+    Returns:
+        The findings of all test images on rank 0, an empty list on the others.
+
+    Raises:
+        UserError: When there are no test images, or ids or shares do not fit.
+    """
+    table = reader.table
+    rows = table.where("test")
+    if not len(rows):
+        raise UserError(
+            f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
+        )
+    wanted = None if expected is None else annotations.read_ids(expected)
+    parts = _shares(runs, shares)
+    members = [
+        Member(
+            model=run.recipe.model,
+            size=run.recipe.stages[-1].image_size,
+            weights=tuple(run.fold(k).model for k in range(run.dataset.folds)),
+            share=share,
+            tta=run.recipe.tta,
+        )
+        for run, share in zip(runs, parts, strict=True)
+    ]
+    rule = blend([read_rule(run) for run in runs], parts)
+    ensembler = Ensembler(members, rule, reader=reader, world=world, workers=workers, min_component=min_component)
+    findings = ensembler.run(rows)
+    if world.is_leader:
+        encoded = {f.image_id: f.encoded for f in findings}
+        shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
+        ordered = in_order(encoded, wanted, log.warning) if wanted is not None else list(encoded.items())
+        submission.write(out, ordered, shapes, expected=wanted)
+        positive = sum(mask != rle.EMPTY for _, mask in ordered)
+        log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, rule.describe())
+    world.wait()
+    return findings
+
+
+def _shares(runs: Sequence[RunDirectory], shares: Sequence[float]) -> list[float]:
+    """Return the runs' weights, which sum to 1."""
+    if not shares:
+        return [1 / len(runs)] * len(runs)
+    if len(shares) != len(runs) or min(shares) <= 0:
+        raise UserError(
+            f"--shares {' '.join(map(str, shares))}",
+            f"{len(runs)} values above 0, one for each run",
+            "correct --shares",
+        )
+    return [share / sum(shares) for share in shares]
+
+
+def blend(rules: Sequence[Rule], shares: Sequence[float]) -> Rule:
+    """Return the mean of the runs' rules, weighted by their shares, as the 1st place blended its experiments'.
+
+    The evidence of different runs cannot be averaged image by image (histograms forget where a pixel lies), so the
+    rule of a blend is a blend of rules. The mean of probabilities is calmer than its parts, and so this is an
+    approximation; with one run it is that run's own rule.
+    """
+    top, area, bottom, head = np.average([[r.top, r.area, r.bottom, r.head] for r in rules], axis=0, weights=shares)
+    return Rule(round(top), float(area), min(round(bottom), round(top)), float(head))
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"

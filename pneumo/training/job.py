@@ -1,0 +1,122 @@
+"""A run from its recipe to its submission, on however many ranks: what job/train.py starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo.console import log
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed import StopFlag, World, say_world, split
+from pneumo.errors import StopRequested, UserError
+from pneumo.training import finish, run_directory
+from pneumo.training.loop import FoldData, FoldTrainer, Schedule
+from pneumo.training.recipe import Recipe
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train on what, and where."""
+
+    recipe: Recipe
+    dataset: Path
+    run: Path
+    folds: tuple[int, ...]
+    """Folds to train; empty = all of the dataset's."""
+    expected: Path | None
+    """CSV with the ids that the submission must have."""
+    options: Schedule
+
+
+def train(job: Job, world: World, stop: StopFlag) -> None:
+    """Train the folds that are not finished; when all of the run are, finish it and write its submission.
+
+    Raises:
+        StopRequested: When the ranks agreed to stop; the same command goes on.
+        UserError: When the dataset, the run or the folds do not fit.
+    """
+    manifest = Manifest.read(job.dataset)
+    table = SampleTable.read(job.dataset)
+    reader = ShardReader(job.dataset, table)
+    folds = _check_folds(job.folds, manifest)
+    run = _open_run(job, manifest, world)
+    group, mine = split(world, folds)
+    say_world(world, folds)
+    stopped = ""
+    try:
+        for fold in mine:
+            if run.fold(fold).is_finished:
+                continue
+            data = FoldData(
+                table=table,
+                reader=reader,
+                train=table.where("train", set(range(manifest.folds)) - {fold}),
+                held_out=table.where("train", {fold}),
+            )
+            trainer = FoldTrainer(
+                job.recipe,
+                fold,
+                data,
+                world=world,
+                group=group,
+                directory=run.fold(fold),
+                stop=stop,
+                options=job.options,
+            )
+            trainer.run()
+    except StopRequested as request:
+        stopped = str(request)
+    # One fold group waits here for the others, and learns whether one of them was stopped.
+    if world.any(bool(stopped)):
+        raise StopRequested(stopped or "another fold group was stopped")
+    if run.unfinished_folds:
+        _say_unfinished(run, world)
+        return
+    finish.finish(run, world, reader, workers=job.options.workers)
+    if len(table.where("test")):
+        finish.write_submission(
+            [run],
+            world=world,
+            reader=reader,
+            out=run.submission,
+            expected=job.expected,
+            workers=job.options.workers,
+        )
+
+
+def _check_folds(folds: Sequence[int], manifest: Manifest) -> tuple[int, ...]:
+    if manifest.train == 0:
+        raise UserError(
+            "the dataset has no labelled images",
+            "images with masks",
+            "build it with --dicom and --masks, see job/shard.py",
+        )
+    wrong = [f for f in folds if not 0 <= f < manifest.folds]
+    if wrong or len(set(folds)) != len(folds):
+        raise UserError(
+            f"--folds {' '.join(map(str, folds))}",
+            f"different numbers from 0 to {manifest.folds - 1}",
+            "correct --folds, or divide the dataset anew with job/shard.py --folds",
+        )
+    return tuple(folds) or tuple(range(manifest.folds))
+
+
+def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:
+    identity = DatasetIdentity(digest=manifest.digest, folds_digest=manifest.folds_digest, folds=manifest.folds)
+    # The leader makes it; the others find it made.
+    run = run_directory.create(job.run, job.recipe, identity) if world.is_leader else None
+    world.wait()
+    return run or run_directory.create(job.run, job.recipe, identity)
+
+
+def _say_unfinished(run: RunDirectory, world: World) -> None:
+    if world.is_leader:
+        log.info(
+            "fold(s) %s of %s are still to be trained; after them, job/ensemble.py --runs %s writes the figures and the "
+            "submission",
+            ", ".join(map(str, run.unfinished_folds)),
+            run.path,
+            run.path,
+        )

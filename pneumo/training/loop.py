@@ -1,0 +1,342 @@
+"""Training one fold: stages, epochs, steps, validation, checkpoints, and coming back to any of them.
+
+Where training stands is three numbers (stage, epoch, step in the epoch). The order of samples, their augmentation,
+dropout and the learning rate are pure functions of them, so that going on from a checkpoint repeats what an
+undisturbed run would have done.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pneumo.console import Progress, log
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed import Group, StopFlag, World
+from pneumo.errors import StopRequested, UserError
+from pneumo.inference import out_of_fold
+from pneumo.inference.predictor import Predictor
+from pneumo.loading import batches, sampler
+from pneumo.loading.batches import BatchPlan
+from pneumo.modeling.losses import LossParts
+from pneumo.reporting.tensorboard import FoldCurves
+from pneumo.training import checkpoint
+from pneumo.training.learner import Learner
+from pneumo.training.recipe import Recipe, Stage
+from pneumo.training.run_directory import FoldDirectory
+from pneumo.training.schedule import learning_rate
+
+LOOK_EVERY = 10
+"""Steps between two looks at the loss: a point of the curves, and an end when it is not finite."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class Position:
+    """The next step to do; ``stage`` equals the number of stages when training is over."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Standing:
+    """What a fold has achieved so far, as it goes into checkpoints and into fold.json."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry per epoch: losses, learning rate, speed, validation figures."""
+    best_score: float = -1.0
+    """Best validation score of the current stage."""
+    without_better: int = 0
+    """Validations since the best one."""
+    loss_sums: list[float] = field(default_factory=lambda: [0.0] * len(LossParts._fields))
+    """Sums of the loss's parts over the epoch so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldData:
+    """The samples of one fold."""
+
+    table: SampleTable
+    reader: ShardReader
+    train: Rows
+    """Table rows that are trained on."""
+    held_out: Rows
+    """Table rows of the fold itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What does not change the result: how often to save, and with how many threads to load."""
+
+    checkpoint_every: int
+    """Steps between two checkpoints inside an epoch; 0 = only at an epoch's end."""
+    workers: int
+    """Threads of the loader."""
+
+
+class FoldTrainer:
+    """Trains one fold on one fold group, and goes on from the fold's checkpoints.
+
+    Args:
+        recipe: What to train.
+        fold: Number of the fold that is held out.
+        data: Its samples.
+        world: Precision, placement, and which rank speaks.
+        group: The ranks that train this fold together.
+        directory: Where the fold's files go.
+        stop: Set when the process was asked to stop.
+        options: What does not change the result.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        fold: int,
+        data: FoldData,
+        *,
+        world: World,
+        group: Group,
+        directory: FoldDirectory,
+        stop: StopFlag,
+        options: Schedule,
+    ) -> None:
+        self.recipe, self.fold, self.data = recipe, fold, data
+        self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options
+        self.seed = int(np.random.SeedSequence([recipe.seed, fold]).generate_state(1)[0])
+        self.loader = batches.build(
+            recipe.loader,
+            data.reader,
+            data.table,
+            world.device,
+            workers=options.workers,
+            augmentation=recipe.augmentation,
+        )
+        self.learner = Learner(recipe, self.seed, world, group)
+        self.position, self.standing, self.global_step = Position(), Standing(), 0
+        self.loss_sums = torch.zeros(len(LossParts._fields), device=world.device)
+
+    def run(self) -> None:
+        """Train the fold to its end, and write its model and its evidence.
+
+        Raises:
+            StopRequested: When the group agreed to stop; the state is saved.
+            UserError: When the loss is no longer finite.
+        """
+        self._resume()
+        with FoldCurves(self.directory.path, self.global_step, enabled=self.group.is_leader) as self.curves:
+            for stage in self.recipe.stages[self.position.stage :]:
+                for epoch in range(self.position.epoch, stage.epochs):
+                    self._train_epoch(stage, epoch)
+                    over = self._finish_epoch(stage, epoch)
+                    self._save()
+                    if over:
+                        break
+        self._publish()
+
+    def _train_epoch(self, stage: Stage, epoch: int) -> None:
+        order = self._order(stage, epoch)
+        steps = sampler.steps_per_epoch(len(order), self.recipe.batch_size)
+        first = self.position.step
+        loaded = self.loader(self._plans(stage, epoch, order, range(first, steps)))
+        what = f"fold {self.fold} epoch {self._nominal_epoch(stage, epoch) + 1}"
+        self._began, self._seen = time.monotonic(), 0
+        with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
+            for step in range(first, steps):
+                micro_batches = [next(loaded) for _ in self.learner.places]
+                rate = self._learning_rate(stage, epoch + (step + 0.5) / steps)
+                self.loss_sums += self.learner.step(micro_batches, self.global_step, rate)
+                self.global_step += 1
+                self.position.step = step + 1
+                self._seen += self.recipe.batch_size
+                progress.step(note=self._look(rate))
+                self._save_or_stop(within_epoch=step + 1 < steps)
+
+    def _finish_epoch(self, stage: Stage, epoch: int) -> bool:
+        """Validate, log, and move to the next epoch; return True when the stage is over."""
+        entry = self._train_figures(stage, epoch)
+        last = epoch + 1 == stage.epochs
+        tired = False
+        if last or (epoch + 1) % self.recipe.validate_every == 0:
+            entry |= self._validate(stage)
+            tired = self._judge(entry["val/score"])
+        self.standing.history.append(entry)
+        self.curves.add(self.global_step, entry)
+        self._say(entry, tired)
+        self.loss_sums.zero_()
+        if last or tired:
+            self._end_stage(stage)
+            return True
+        self.position = Position(stage.index, epoch + 1)
+        return False
+
+    def _end_stage(self, stage: Stage) -> None:
+        self.learner.hand_on()
+        self.standing.best_score, self.standing.without_better = -1.0, 0
+        self.position = Position(stage.index + 1)
+
+    # -- what an epoch consists of: pure functions of the position --------------------------------------------------
+
+    def _nominal_epoch(self, stage: Stage, epoch: int) -> int:
+        """Count epochs over stages as if none ended early, so that the count needs no history."""
+        return sum(s.epochs for s in self.recipe.stages[: stage.index]) + epoch
+
+    def _order(self, stage: Stage, epoch: int) -> Rows:
+        """Return the epoch's samples as indices into the fold's training rows."""
+        return sampler.epoch_order(
+            self.data.table.positive[self.data.train],
+            seed=self.seed,
+            epoch=self._nominal_epoch(stage, epoch),
+            positive_rate=stage.rate_at(epoch),
+        )
+
+    def _plans(self, stage: Stage, epoch: int, order: Rows, steps: range) -> Iterator[BatchPlan]:
+        """Yield this rank's micro-batches of the given steps."""
+        for step in steps:
+            slices = sampler.step_slice(order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
+            for place in self.learner.places:
+                samples, positions = slices[place]
+                yield BatchPlan(
+                    rows=self.data.train[samples],
+                    epoch=self._nominal_epoch(stage, epoch),
+                    positions=positions,
+                    size=stage.image_size,
+                    augmentation=self.recipe.augmentation,
+                    seed=self.seed,
+                )
+
+    def _learning_rate(self, stage: Stage, done: float) -> float:
+        return learning_rate(
+            done,
+            stage.epochs,
+            peak=stage.learning_rate,
+            warmup_epochs=self.recipe.warmup_epochs,
+            final_factor=self.recipe.final_lr_factor,
+        )
+
+    # -- figures ----------------------------------------------------------------------------------------------------
+
+    def _look(self, rate: float) -> str:
+        """Look at the loss now and then; return a note for the progress line."""
+        if self.global_step % LOOK_EVERY:
+            return ""
+        means = self._loss_means()
+        self.curves.add(self.global_step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
+        return f"loss {means['total']:.4f}"
+
+    def _loss_means(self) -> dict[str, float]:
+        """Return the means of the loss's parts over the epoch so far. Collective.
+
+        Raises:
+            UserError: When one of them is not finite.
+        """
+        total = self.group.sum_(self.loss_sums.clone())
+        if not bool(torch.isfinite(total).all()):
+            raise UserError(
+                f"the loss of fold {self.fold} is not finite at step {self.global_step}",
+                "a finite loss",
+                "lower --learning-rate, or set --precision fp32, in a new --run; its last checkpoint is from before",
+            )
+        count = max(self.position.step, 1) * self.recipe.batch_size
+        return dict(zip(LossParts._fields, (total / count).tolist(), strict=True))
+
+    def _train_figures(self, stage: Stage, epoch: int) -> dict[str, float]:
+        means = {f"train/{name}": value for name, value in self._loss_means().items()}
+        return {
+            "epoch": self._nominal_epoch(stage, epoch) + 1,
+            "stage": stage.index,
+            "step": self.global_step,
+            **means,
+            "images_per_s": self._seen / max(time.monotonic() - self._began, 1e-9),
+        }
+
+    def _judge(self, score: float) -> bool:
+        """Compare a validation score with the stage's best; return True when patience has run out."""
+        if score > self.standing.best_score:
+            self.standing.best_score, self.standing.without_better = score, 0
+            if self.recipe.keep == "best":
+                self.learner.keep_best()
+        else:
+            self.standing.without_better += 1
+        return 0 < self.recipe.patience <= self.standing.without_better
+
+    def _say(self, entry: dict[str, float], tired: bool) -> None:
+        if self.group.is_leader:
+            figures = ", ".join(f"{k.removeprefix('val/')} {v:.4f}" for k, v in entry.items() if k.startswith("val/"))
+            log.info(
+                "fold %d epoch %d: train loss %.4f%s, %.1f images/s%s",
+                self.fold,
+                entry["epoch"],
+                entry["train/total"],
+                f"; held out: {figures}" if figures else "",
+                entry["images_per_s"],
+                "; the stage ends early" if tired else "",
+            )
+
+    # -- validation and results -------------------------------------------------------------------------------------
+
+    def _predictor(self, size: int, tta: tuple[str, ...]) -> Predictor:
+        return Predictor(
+            self.learner.ema.module(), size=size, tta=tta, device=self.world.device, autocast=self.learner.autocast
+        )
+
+    def _validate(self, stage: Stage) -> dict[str, float]:
+        """Score the averaged weights on the held-out images as they are, without further views."""
+        predictor = self._predictor(stage.image_size, ())
+        evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
+        figures = None if evidence is None else out_of_fold.figures(evidence)
+        return {f"val/{name}": value for name, value in (self.group.broadcast(figures) or {}).items()}
+
+    def _publish(self) -> None:
+        """Write the fold's model, its evidence, and last the mark that it is finished."""
+        predictor = self._predictor(self.recipe.stages[-1].image_size, self.recipe.tta)
+        evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
+        if evidence is not None:
+            self.directory.publish(predictor.model, evidence, self.standing.history)
+            log.info("fold %d is finished: %s", self.fold, self.directory.path)
+        self.group.wait()
+
+    # -- saving and coming back -------------------------------------------------------------------------------------
+
+    def _save_or_stop(self, *, within_epoch: bool) -> None:
+        """Save when it is time to; save and raise when a rank of the group was asked to stop."""
+        stopping = self.group.any(bool(self.stop))
+        every = self.options.checkpoint_every
+        if stopping or (within_epoch and every > 0 and self.global_step % every == 0):
+            self._save()
+        if stopping:
+            raise StopRequested(f"fold {self.fold} at step {self.global_step}, {self.stop.signal_name or 'by a peer'}")
+
+    def _save(self) -> None:
+        self._loss_means()  # A state that is no longer finite must not push a good one out.
+        self.standing.loss_sums = self.group.sum_(self.loss_sums.clone()).tolist()
+        if self.group.is_leader:
+            snapshot = checkpoint.Snapshot(
+                step=self.global_step,
+                epoch=len(self.standing.history),
+                weights=self.learner.weights(),
+                optimizer=self.learner.optimizer_state(),
+                state={"position": asdict(self.position), "standing": asdict(self.standing)},
+            )
+            checkpoint.save(self.directory.checkpoints, snapshot)
+        self.group.wait()
+
+    def _resume(self) -> None:
+        """Take up the newest good checkpoint, if there is one."""
+        path = self.group.broadcast(checkpoint.latest(self.directory.checkpoints) if self.group.is_leader else None)
+        if path is None:
+            return
+        snapshot = checkpoint.load(path)
+        self.learner.restore(snapshot)
+        self.global_step = snapshot.step
+        self.position = Position(**snapshot.state["position"])
+        self.standing = Standing(**snapshot.state["standing"])
+        if self.group.is_leader:
+            self.loss_sums += torch.tensor(self.standing.loss_sums, device=self.world.device)
+            log.info("fold %d goes on from %s", self.fold, path.name)
