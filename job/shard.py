@@ -1,0 +1,90 @@
+"""Turn DICOM files into a dataset of shards.
+
+    python job/shard.py --dicom train/ --test-dicom test/ --masks train-rle.csv --patients patients.csv --out DATASET
+    python job/shard.py ... --task 3/16     # one of 16 tasks of an array job; whichever ends last finishes
+
+An interrupted build goes on when the same command is started again; a finished dataset is kept.
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pneumo.cli import parse, run
+from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.manifest import Manifest
+from pneumo.errors import UserError
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Every flag of the command."""
+
+    dicom: Path
+    """Directory of the training DICOMs, searched recursively, any file name. Without --masks: of test images."""
+    test_dicom: Path | None = None
+    """Directory of DICOMs without labels, to predict."""
+    masks: Path | None = None
+    """CSV of image ids and run-length encoded masks, in any of the competition's variants."""
+    patients: Path | None = None
+    """CSV of ImageId,PatientId that keeps a patient's images in one fold. Without it the DICOMs' PatientID does."""
+    out: Path
+    """Directory of the dataset."""
+    folds: int = 5
+    """Number of folds (2 to 127). Another number on a finished dataset rewrites its table, not its shards."""
+    seed: int = 0
+    """Seed of the fold assignment."""
+    workers: int = field(default_factory=available_cores)
+    """Worker processes."""
+    task: str = "0/1"
+    """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
+
+
+def parse_task(text: str) -> tuple[int, int]:
+    """Return (I, N) of ``I/N``."""
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UserError(f"--task {text}", "I/N with I from 0 to N - 1, such as 0/4", "correct --task")
+    return int(found[1]), int(found[2])
+
+
+def summary(out: Path, manifest: Manifest) -> str:
+    """Return the closing lines: where every file went, and what the dataset holds."""
+    return (
+        f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
+        f" + {manifest.unlabelled} unlabelled + {manifest.merged} merged duplicates\n"
+        f"{manifest.train} training images ({manifest.positive} positive, {manifest.patients} patients by"
+        f" {manifest.grouped_by}, {manifest.folds} folds), {manifest.test} test images,"
+        f" {manifest.shards} shards; {manifest.missing} ids without a file\n"
+        f"dataset: {out}\n"
+    )
+
+
+def main(arguments: Arguments) -> None:
+    """Build, and say what came of it."""
+    task, tasks = parse_task(arguments.task)
+    inputs = Inputs(
+        dicom=arguments.dicom,
+        test_dicom=arguments.test_dicom,
+        masks=arguments.masks,
+        patients=arguments.patients,
+    )
+    options = Options(folds=arguments.folds, seed=arguments.seed, workers=arguments.workers, task=task, tasks=tasks)
+    manifest = build(inputs, arguments.out, options)
+    if manifest is not None:
+        sys.stdout.write(summary(arguments.out, manifest))
+
+
+if __name__ == "__main__":
+    run(
+        lambda: main(
+            parse(Arguments, sys.argv[1:], prog="job/shard.py", description="Turn DICOM files into a dataset.")
+        )
+    )

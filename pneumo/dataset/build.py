@@ -1,0 +1,218 @@
+"""Build a dataset from DICOM files: plan, write the units, merge; each step can be interrupted and taken up again."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pneumo import annotations
+from pneumo.console import Progress, log
+from pneumo.dataset import folds as fold_assignment
+from pneumo.dataset import layout, merge, plan, scan, unit, workers
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.plan import BuildPlan, Unit
+from pneumo.dataset.scan import Refusal, Scanned, Source
+from pneumo.dataset.table import SampleTable
+from pneumo.errors import UserError
+from pneumo.files import publish_text
+
+SCAN_CHUNK = 64
+"""Headers read per message to a worker; one takes about as long as the message itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the user gives."""
+
+    dicom: Path
+    """Directory of the training images (of test images when there are no masks)."""
+    test_dicom: Path | None = None
+    """Directory of the test images."""
+    masks: Path | None = None
+    """CSV of run-length encoded masks."""
+    patients: Path | None = None
+    """CSV of image ids and patient ids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How it is built; the result depends on the folds, their seed and the shard size alone."""
+
+    folds: int = 5
+    seed: int = 0
+    workers: int = 1
+    task: int = 0
+    """This process's number among ``tasks``, from 0."""
+    tasks: int = 1
+    shard_size: int = plan.SHARD_SIZE
+    """Images in a shard."""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in [
+            ("folds", self.folds, 2, 127),
+            ("seed", self.seed, 0, 2**32 - 1),
+            ("workers", self.workers, 1, 4096),
+            ("tasks", self.tasks, 1, 1_000_000),
+            ("task", self.task, 0, self.tasks - 1),
+            ("shard size", self.shard_size, 1, 1_000_000),
+        ]:
+            if not low <= value <= high:
+                raise UserError(f"{name} {value}", f"{low} to {high}", f"give another number for {name}")
+
+
+def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
+    """Build the dataset ``out``, or this task's part of it, or take up a build that was interrupted.
+
+    A finished dataset of the same input is kept; other folds rewrite its table alone.
+
+    Returns:
+        What the dataset holds, or None while units of other tasks are still missing.
+
+    Raises:
+        UserError: On wrong input, or when ``out`` holds a dataset of other input.
+    """
+    whole = make_plan(inputs, out, options)
+    if layout.manifest(out).is_file():
+        return _keep(out, whole, options)
+    _claim(out, whole)
+    _write_units(out, whole.units[options.task :: options.tasks], options.workers)
+    missing = [item.name for item in whole.units if not unit.is_done(out, item)]
+    if missing and not layout.manifest(out).is_file():
+        log.info(
+            "task %d/%d is done; %d of %d shards are still missing (%s first): the task that writes the last finishes",
+            options.task, options.tasks, len(missing), len(whole.units), missing[0],
+        )  # fmt: skip
+        return None
+    return merge.merge(out, whole, options.folds, options.seed)
+
+
+def make_plan(inputs: Inputs, out: Path, options: Options) -> BuildPlan:
+    """Read the CSVs and every file's header, and plan the dataset."""
+    table = annotations.read_masks(inputs.masks) if inputs.masks else None
+    patients = annotations.read_patients(inputs.patients) if inputs.patients else None
+    exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
+    sources = scan.find(inputs.dicom, inputs.test_dicom, labelled=table is not None, exclude=exclude)
+    if table is None:
+        log.warning("no masks CSV: the images of %s have no label and become test images", inputs.dicom)
+    masks: Mapping[str, str] = table.masks if table else {}
+    whole = plan.make(_scan(sources, options.workers), masks, patients, shard_size=options.shard_size)
+    _say(whole, masks)
+    if not whole.units:
+        raise _nothing(whole)
+    return whole
+
+
+def _scan(sources: Sequence[Source], processes: int) -> list[Scanned | Refusal]:
+    chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
+    found: list[Scanned | Refusal] = []
+    with Progress("headers", len(sources), unit="files") as progress:
+        for position, results in workers.run(scan.scan_all, chunks, processes):
+            found += _scan_alone(chunks[position]) if results is None else results
+            progress.step(len(chunks[position]))
+    return found
+
+
+def _scan_alone(sources: Sequence[Source]) -> list[Scanned | Refusal]:
+    """Scan files each in a process of its own, since one of them ends the process that reads it."""
+    results = dict(workers.run(scan.scan, sources, 1))
+    return [results[n] or scan.refusal(source, "", unit.death()) for n, source in enumerate(sources)]
+
+
+def _write_units(out: Path, units: Sequence[Unit], processes: int) -> None:
+    todo = [item for item in units if not unit.is_done(out, item)]
+    total, left = (sum(len(item.entries) for item in part) for part in (units, todo))
+    if left < total:
+        log.info("going on: %d of %d images are already in shards", total - left, total)
+    with Progress("shards", total, done=total - left, unit="images") as progress:
+        for position, count in workers.run(partial(unit.write, out), todo, processes):
+            progress.step(_write_around(out, todo[position]) if count is None else count)
+
+
+def _write_around(out: Path, item: Unit) -> int:
+    """Write a unit of which some file ends the process that reads it: find these files, then write without them."""
+    survived = dict(workers.run(unit.probe, item.entries, 1))
+    deadly = {entry.source.file for n, entry in enumerate(item.entries) if not survived[n]}
+    return unit.write(out, item, deadly)
+
+
+def _claim(out: Path, whole: BuildPlan) -> None:
+    """Note which input the unfinished dataset belongs to, or check that it is this one."""
+    path = layout.plan(out)
+    try:
+        if not path.is_file():
+            publish_text(path, json.dumps({"digest": whole.digest}) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{out}: {error.strerror}", "a directory that can be written to", "choose another --out"
+        ) from None
+    if json.loads(path.read_text(encoding="utf-8"))["digest"] != whole.digest:
+        raise _other_input(out, "an unfinished dataset")
+
+
+def _keep(out: Path, whole: BuildPlan, options: Options) -> Manifest:
+    """Return what a finished dataset holds, after giving it the folds asked for."""
+    manifest = Manifest.read(out)
+    if manifest.digest != whole.digest:
+        raise _other_input(out, "a dataset")
+    table = SampleTable.read(out)
+    # The table is compared too: a process may have been killed between writing it and dataset.json.
+    if (
+        manifest.folds == options.folds
+        and manifest.fold_seed == options.seed
+        and manifest.folds_digest == fold_assignment.digest(table.image_id, table.fold)
+    ):
+        log.info("%s is already built from this input; nothing to do", out)
+        return manifest
+    log.info("%s is already built from this input; assigning %d folds anew, shards unchanged", out, options.folds)
+    return merge.assign_folds(out, table, manifest, options.folds, options.seed)
+
+
+def _other_input(out: Path, what: str) -> UserError:
+    return UserError(
+        f"{out}: {what} of other files, masks or patients",
+        "the same input as when it was begun",
+        "choose another --out, or remove this directory",
+    )
+
+
+def _say(whole: BuildPlan, masks: Mapping[str, str]) -> None:
+    """Log what the user should know before the work begins."""
+    if whole.unlabelled:
+        log.warning(
+            "%d files have no row in the masks CSV and are left out: unlabelled is not healthy", len(whole.unlabelled)
+        )
+        if any(item.stem in masks for item in whole.unlabelled):
+            log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")
+    if whole.missing:
+        log.warning("%d ids of the masks CSV have no file, first %s", len(whole.missing), whole.missing[0])
+    if whole.renamed:
+        log.info("%d files are not named like their image id (SOPInstanceUID), which is what counts", whole.renamed)
+    _say_groups(whole)
+
+
+def _say_groups(whole: BuildPlan) -> None:
+    groups = [entry.patient for item in whole.units for entry in item.entries if entry.mask is not None]
+    unknown = groups.count(-1)
+    if whole.grouped_by == "patients csv":
+        if unknown:
+            log.warning("%d training images have no row in the patients CSV; each counts as a patient", unknown)
+    elif groups and len(set(groups) - {-1}) + unknown == len(groups):
+        log.warning(
+            "no patients CSV, and no two training images share a PatientID: folds may leak, that is, hold images of "
+            "one patient in training and validation"
+        )
+    elif groups:
+        log.warning("no patients CSV: patients are told apart by PatientID; folds leak where that is not reliable")
+
+
+def _nothing(whole: BuildPlan) -> UserError:
+    reasons = Counter(str(item.reason) for item in whole.refused)
+    reasons.update({"no row in the masks CSV": len(whole.unlabelled)} if whole.unlabelled else {})
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "no file at all"
+    return UserError(
+        f"nothing to build from {whole.found} files ({listed})",
+        "DICOM images with a row in the masks CSV",
+        "check --dicom and --masks",
+    )

@@ -1,0 +1,78 @@
+"""Folds: patients stay together, and every fold gets its share of empty, small and large pneumothoraces."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedGroupKFold
+
+from pneumo.console import log
+
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int8]:
+    """Return the fold of each image.
+
+    Folds are stratified by mask area (see ``strata``). With fewer patients than folds, each patient is a fold and the
+    last folds stay empty, with a warning.
+
+    Args:
+        area: (n,) pixels of each mask, 0 or more.
+        groups: (n,) patient group of each image; -1 is an unknown patient, a group of its own.
+        folds: Number of folds, 2 to 127.
+        seed: Seed of the shuffle that comes before the assignment.
+
+    Returns:
+        (n,) numbers from 0 to folds - 1; images of one group have the same.
+    """
+    assert 2 <= folds <= 127
+    assert len(area) == len(groups)
+    numbered = distinct_groups(groups)
+    count = int(numbered.max(initial=-1)) + 1
+    if count < folds:
+        log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
+        order = np.random.Generator(np.random.Philox(seed)).permutation(count)
+        return order[numbered].astype(np.int8)
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    found = np.full(len(area), -1, np.int8)
+    with warnings.catch_warnings():
+        # A class rarer than the folds: strata() has said so already.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for fold, (_, held_out) in enumerate(splitter.split(area, strata(area, folds), numbered)):
+            found[held_out] = fold
+    assert (found >= 0).all()
+    return found
+
+
+def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
+    """Return the stratum of each image: 0 for an empty mask, else 1 to 4 by the quartiles of the others' areas.
+
+    With fewer than ``folds`` images in one of them, the quartiles are joined, with a warning.
+    """
+    positive = area > 0
+    edges = np.quantile(area[positive], QUARTILES) if positive.any() else np.zeros(0)
+    quartile = np.where(positive, 1 + np.searchsorted(edges, area, side="left"), 0)
+    if np.bincount(quartile)[np.unique(quartile)].min(initial=folds) >= folds:
+        return quartile
+    log.warning("fewer than %d images of some mask areas: folds are stratified by empty or not alone", folds)
+    # The splitter refuses when no class reaches every fold.
+    joined = positive.astype(np.int64)
+    return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)
+
+
+def distinct_groups(groups: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Number the groups from 0 without gaps, giving each image of an unknown patient (-1) a number of its own."""
+    unknown = groups < 0
+    separate = groups.astype(np.int64)
+    separate[unknown] = groups.max(initial=0) + 1 + np.arange(np.count_nonzero(unknown))
+    numbered: npt.NDArray[np.int64] = np.unique(separate, return_inverse=True)[1].astype(np.int64)
+    return numbered
+
+
+def digest(image_ids: Sequence[str] | npt.NDArray[np.str_], fold: npt.NDArray[np.int8]) -> str:
+    """Return the SHA-256 of the assignment, by which a run knows that the folds are still the ones it trained on."""
+    lines = "".join(f"{image_id}\t{number}\n" for image_id, number in zip(image_ids, fold.tolist(), strict=True))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

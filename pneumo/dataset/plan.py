@@ -1,0 +1,186 @@
+"""From scanned headers, masks and patients to the list of shards: a pure function of the input.
+
+Every task and every restart of a build makes the same plan by itself, so they need not talk to each other.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from pneumo.dataset import layout, scan, tar
+from pneumo.dataset.manifest import GroupedBy
+from pneumo.dataset.scan import Refusal, Scanned
+from pneumo.dicom.reader import Reason, Rejected
+
+SHARD_SIZE = 256
+"""Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that is to become a sample."""
+
+    source: scan.Source
+    image_id: str
+    key: str
+    patient: int
+    """Group number, in the order of first appearance; -1 when the patient is unknown."""
+    mask: str | None
+    """Run lengths, ``-1`` when empty; None for a test image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A shard to write: the piece of work that one worker does at a time and that is published as a whole."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """What the input becomes."""
+
+    units: tuple[Unit, ...]
+    refused: tuple[Refusal, ...]
+    """Files already known to be no sample: bad headers and contradicting duplicates."""
+    unlabelled: tuple[Scanned, ...]
+    """Training files without a row in the masks CSV."""
+    missing: tuple[str, ...]
+    """Ids of the masks CSV without a file."""
+    found: int
+    """Files found."""
+    merged: int
+    """Byte-identical copies left out."""
+    renamed: int
+    """Entries whose file name differs from their image id."""
+    grouped_by: GroupedBy
+    digest: str
+    """SHA-256 of all of the above and of the masks."""
+
+
+def make(
+    scanned: Sequence[Scanned | Refusal],
+    masks: Mapping[str, str],
+    patients: Mapping[str, str] | None,
+    *,
+    shard_size: int = SHARD_SIZE,
+    file_digest: Callable[[Path], str] = scan.file_digest,
+) -> BuildPlan:
+    """Plan the dataset.
+
+    Args:
+        scanned: The result for every file found, in any order.
+        masks: Run lengths by image id.
+        patients: Patient by image id; None groups by the files' PatientID.
+        shard_size: Images in a shard.
+        file_digest: Digest of a file's bytes; asked only for files that share an image id.
+    """
+    headers = sorted((item for item in scanned if isinstance(item, Scanned)), key=_place)
+    refused = [item for item in scanned if isinstance(item, Refusal)]
+    kept, duplicates = _resolve_duplicates(headers, file_digest)
+    used, unlabelled = _part(kept, lambda item: item.source.split == "test" or item.image_id in masks)
+    refused = sorted(refused + duplicates, key=lambda item: (item.split != "train", item.file))
+    groups, grouped_by = _patient_groups(used, patients)
+    entries = list(_entries(used, groups, masks))
+    present = {item.image_id for item in headers}
+    plan = BuildPlan(
+        units=tuple(_units(entries, shard_size)),
+        refused=tuple(refused),
+        unlabelled=tuple(unlabelled),
+        missing=tuple(image_id for image_id in masks if image_id not in present),
+        found=len(scanned),
+        merged=len(scanned) - len(refused) - len(kept),
+        renamed=sum(item.stem != item.image_id for item in used),
+        grouped_by=grouped_by,
+        digest="",
+    )
+    sizes = {item.source: item.size for item in kept}
+    return replace(plan, digest=_digest(plan, sizes, shard_size))
+
+
+def _place(item: Scanned) -> tuple[bool, str]:
+    return item.source.split != "train", item.source.file
+
+
+def _part(items: Sequence[Scanned], wanted: Callable[[Scanned], bool]) -> tuple[list[Scanned], list[Scanned]]:
+    """Divide items into those wanted and the others, each in the order given."""
+    return [item for item in items if wanted(item)], [item for item in items if not wanted(item)]
+
+
+def _resolve_duplicates(
+    headers: Sequence[Scanned], file_digest: Callable[[Path], str]
+) -> tuple[list[Scanned], list[Refusal]]:
+    """Keep the first of byte-identical files of an image; refuse all files of an image when they contradict."""
+    by_image: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
+    for item in headers:
+        by_image[item.source.split, item.image_id].append(item)
+    kept: list[Scanned] = []
+    refused: list[Refusal] = []
+    for files in by_image.values():
+        if len(files) == 1 or len({file_digest(item.source.path) for item in files}) == 1:
+            kept.append(files[0])
+        else:
+            refused.extend(_duplicate(item, files) for item in files)
+    return kept, refused
+
+
+def _duplicate(item: Scanned, files: Sequence[Scanned]) -> Refusal:
+    others = [other.source.file for other in files if other is not item]
+    error = Rejected(
+        Reason.DUPLICATE,
+        "plan",
+        f"{len(files)} files with this image id and different bytes, also {others[0]}",
+        "one file per image id",
+        "keep the right one",
+    )
+    return scan.refusal(item.source, item.image_id, error)
+
+
+def _patient_groups(used: Sequence[Scanned], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
+    """Number the patients in the order of first appearance, so that the numbers say nothing about the ids."""
+    names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
+    numbers: dict[str, int] = {}
+    groups = [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
+    if patients is not None:
+        return groups, "patients csv"
+    return groups, "dicom" if numbers else "none"
+
+
+def _entries(used: Sequence[Scanned], groups: Sequence[int], masks: Mapping[str, str]) -> Iterator[Entry]:
+    for split, members in groupby(zip(used, groups, strict=True), key=lambda pair: pair[0].source.split):
+        pairs = list(members)
+        for (item, group), key in zip(pairs, tar.keys([item.image_id for item, _ in pairs]), strict=True):
+            mask = masks[item.image_id] if split == "train" else None
+            yield Entry(item.source, item.image_id, key, group, mask)
+
+
+def _units(entries: Iterable[Entry], shard_size: int) -> Iterator[Unit]:
+    for split, members in groupby(entries, key=lambda entry: entry.source.split):
+        chosen = list(members)
+        for number, start in enumerate(range(0, len(chosen), shard_size)):
+            yield Unit(layout.unit_name(split, number), tuple(chosen[start : start + shard_size]))
+
+
+def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) -> str:
+    """Digest the plan. File contents count by their size alone: reading them all would cost as much as building."""
+    digest = hashlib.sha256()
+
+    def add(*words: object) -> None:
+        digest.update(("\t".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
+
+    add("plan", layout.FORMAT_VERSION, shard_size, plan.found, plan.merged, plan.grouped_by)
+    for unit in plan.units:
+        for entry in unit.entries:
+            size = sizes[entry.source]
+            add(unit.name, entry.source.file, size, entry.image_id, entry.key, entry.patient, entry.mask)
+    for refusal in plan.refused:
+        add("refused", refusal.split, refusal.file, refusal.image_id, refusal.reason)
+    for item in plan.unlabelled:
+        add("unlabelled", item.source.file, item.image_id)
+    for image_id in plan.missing:
+        add("missing", image_id)
+    return digest.hexdigest()

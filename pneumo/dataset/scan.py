@@ -1,0 +1,129 @@
+"""Find the input files and read their headers: which image is in which file, and which files are no image at all."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo.dataset.table import Split
+from pneumo.dicom import files, reader
+from pneumo.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file found below one of the input directories."""
+
+    split: Split
+    """Whether its directory was given for training or for testing."""
+    path: Path
+    file: str
+    """POSIX path relative to its directory; the order of everything that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A file whose header names an image."""
+
+    source: Source
+    image_id: str
+    patient_id: str
+    """DICOM PatientID, empty when missing; it never leaves memory."""
+    stem: str
+    """The file name without its extension."""
+    size: int
+    """Bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that cannot become a sample: a row of quarantine.csv."""
+
+    split: Split
+    file: str
+    image_id: str
+    """Empty when the header could not be read."""
+    reason: reader.Reason
+    stage: str
+    found: str
+    expected: str
+    action: str
+
+
+def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Collection[Path]) -> list[Source]:
+    """List the files of the input directories, training first, each sorted by relative path.
+
+    Args:
+        dicom: Directory of the training images, or a single file.
+        test_dicom: Directory of the test images, or a single file.
+        labelled: Whether there are masks for ``dicom``; without them its images belong to the test split.
+        exclude: Files and directories that are not input although they may lie inside, such as the CSVs and the
+            output; the test directory needs not be named.
+
+    Raises:
+        UserError: When a directory does not exist, or both are the same.
+    """
+    for root in (dicom, test_dicom):
+        if root is not None and not root.exists():
+            raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
+    skip = {path.resolve() for path in exclude}
+    split: Split = "train" if labelled else "test"
+    if test_dicom is None:
+        return list(_below(split, dicom, skip))
+    if dicom.resolve() == test_dicom.resolve():
+        raise UserError(
+            f"{dicom} given both as training and as test images", "two directories", "leave --test-dicom out"
+        )
+    return [
+        *_below(split, dicom, skip | {test_dicom.resolve()}),
+        *_below("test", test_dicom, skip | {dicom.resolve()}),
+    ]
+
+
+def _below(split: Split, root: Path, skip: set[Path]) -> Iterator[Source]:
+    for path in files.find(root):
+        resolved = path.resolve()
+        if resolved not in skip and skip.isdisjoint(resolved.parents):
+            name = path.name if path == root else path.relative_to(root).as_posix()
+            yield Source(split, path, name)
+
+
+def scan(source: Source) -> Scanned | Refusal:
+    """Read the header of one file; what is wrong with it is a result, not an error."""
+    try:
+        header = reader.scan(source.path)
+        size = source.path.stat().st_size
+    except reader.Rejected as error:
+        return refusal(source, "", error)
+    except OSError as error:
+        return refusal(source, "", unreadable(error))
+    return Scanned(source, header.image_id, header.patient_id, header.file_stem, size)
+
+
+def scan_all(sources: Sequence[Source]) -> list[Scanned | Refusal]:
+    """Read several headers."""
+    return [scan(source) for source in sources]
+
+
+def refusal(source: Source, image_id: str, error: reader.Rejected) -> Refusal:
+    """Make the quarantine's row of what the reader raised."""
+    return Refusal(
+        source.split, source.file, image_id, error.reason, error.stage, error.found, error.expected, error.action
+    )
+
+
+def unreadable(error: OSError) -> reader.Rejected:
+    """Return the rejection of a file that the operating system does not let us read."""
+    return reader.Rejected(
+        reader.Reason.UNREADABLE,
+        "open",
+        error.strerror or str(error),
+        "a readable file",
+        "check the file's permissions",
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,149 @@
+"""One unit of a build: read its files, write its shard, and leave a record that says so."""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pneumo import rle
+from pneumo.dataset import layout, scan
+from pneumo.dataset.plan import Entry, Unit
+from pneumo.dataset.scan import Refusal
+from pneumo.dataset.tar import TarWriter
+from pneumo.dicom import reader
+from pneumo.files import publish, publish_text
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a unit's files."""
+
+    rows: list[dict[str, Any]]
+    """Rows of the table, without folds yet."""
+    refused: list[Refusal]
+
+
+def write(dataset: Path, unit: Unit, deadly: Collection[str] = ()) -> int:
+    """Write a unit's tar, its index and, last, its record; return the number of files done.
+
+    Args:
+        dataset: The dataset's directory.
+        unit: What to write.
+        deadly: Relative paths of files that are not to be opened, because they end the process that reads them.
+    """
+    record = Record([], [])
+    with publish(layout.tar(dataset, unit.name)) as file:
+        writer = TarWriter(file)
+        for entry in unit.entries:
+            try:
+                if entry.source.file in deadly:
+                    raise death()
+                record.rows.append(_add(writer, unit.name, entry))
+            except reader.Rejected as error:
+                record.refused.append(scan.refusal(entry.source, entry.image_id, error))
+        writer.close()
+    if record.rows:
+        publish_text(layout.index(dataset, unit.name), writer.index())
+    else:
+        # Neither DALI nor webdataset reads a tar without members.
+        layout.tar(dataset, unit.name).unlink()
+    publish_text(layout.unit_record(dataset, unit.name), json.dumps(asdict(record)))
+    return len(unit.entries)
+
+
+def is_done(dataset: Path, unit: Unit) -> bool:
+    """Return whether the unit has been written, now or by an earlier or parallel process."""
+    return layout.unit_record(dataset, unit.name).is_file()
+
+
+def read_record(dataset: Path, unit: Unit) -> Record:
+    """Read the record of a unit that is done."""
+    content = json.loads(layout.unit_record(dataset, unit.name).read_text(encoding="utf-8"))
+    refused = [Refusal(**{**row, "reason": reader.Reason(row["reason"])}) for row in content["refused"]]
+    return Record(content["rows"], refused)
+
+
+def probe(entry: Entry) -> bool:
+    """Read a file for no result but that the process survives."""
+    with contextlib.suppress(reader.Rejected):
+        reader.read(entry.source.path)
+    return True
+
+
+def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
+    """Append one sample to the shard and return its row; on a rejection nothing has been written."""
+    image = reader.read(entry.source.path)
+    attributes = asdict(image.attributes)
+    area = _area(entry.mask, attributes["rows"], attributes["columns"])
+    description = {"image_id": entry.image_id, **attributes, "inverted": image.inverted, "notes": list(image.notes)}
+    members = [
+        (image.encoding, image.data),
+        *([("rle", entry.mask.encode("ascii"))] if entry.mask is not None else []),
+        ("json", json.dumps(description, sort_keys=True).encode("ascii")),
+    ]
+    offsets = writer.add(entry.key, members)
+    return {
+        "image_id": entry.image_id,
+        "key": entry.key,
+        "split": entry.source.split,
+        "fold": -1,
+        "patient": entry.patient,
+        "rows": attributes["rows"],
+        "columns": attributes["columns"],
+        "row_spacing_mm": _known(attributes["row_spacing_mm"], math.nan),
+        "column_spacing_mm": _known(attributes["column_spacing_mm"], math.nan),
+        "view": attributes["view"],
+        "sex": attributes["sex"],
+        "age_years": _known(attributes["age_years"], -1),
+        "transfer_syntax": attributes["transfer_syntax"],
+        "inverted": image.inverted,
+        "positive": area > 0,
+        "area": area,
+        "shard": f"{unit}.tar",
+        "encoding": image.encoding,
+        "offset": offsets[0],
+        "bytes": len(image.data),
+        "rle_offset": -1 if entry.mask is None else offsets[1],
+        "rle_bytes": 0 if entry.mask is None else len(entry.mask),
+        "sha256": hashlib.sha256(image.data).hexdigest(),
+        "notes": "; ".join(image.notes),
+    }
+
+
+def _area(mask: str | None, rows: int, columns: int) -> int:
+    """Return the pixels of the mask, -1 without one.
+
+    Raises:
+        Rejected: When the mask does not fit the image.
+    """
+    if mask is None:
+        return -1
+    try:
+        return int(rle.parse(mask, rows * columns)[:, 1].sum())
+    except rle.RleError as error:
+        raise reader.Rejected(
+            reader.Reason.BAD_MASK,
+            "mask",
+            f"{error} ({rows} x {columns})",
+            "a mask of this image's size",
+            "check that the masks CSV belongs to these files",
+        ) from None
+
+
+def death() -> reader.Rejected:
+    """Return the rejection of a file that ends every process that reads it."""
+    return reader.Rejected(
+        reader.Reason.UNREADABLE,
+        "read",
+        "the process that read it died",
+        "a file that the decoders survive",
+        "leave it out, or report it with the versions of pydicom and its decoders",
+    )
+
+
+def _known(value: float | None, unknown: float) -> float:
+    return unknown if value is None else value

@@ -1,0 +1,378 @@
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pneumo.dicom.writing import write_dicom
+
+from pneumo.dataset import layout
+from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.folds import digest
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.table import SampleTable
+from pneumo.errors import UserError
+
+OPTIONS = Options(workers=2, shard_size=4, folds=3)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def built(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "dataset"
+    assert build(tree.inputs, out, OPTIONS) is not None
+    return out
+
+
+@pytest.fixture
+def copy(tree, tmp_path: Path) -> Inputs:
+    """A copy of the input that a test may damage."""
+    root = shutil.copytree(tree.inputs.dicom.parent, tmp_path / "input")
+    return Inputs(
+        dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
+    )
+
+
+def write_one(path: Path, image_id: str, *, seed: int = 0, shape: tuple[int, int] = (32, 32)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+    write_dicom(
+        path, image, image_id=image_id, patient_id="p", view="AP", sex="M", age=50,
+        spacing_mm=0.2, syntax="jpeg", photometric="MONOCHROME2",
+    )  # fmt: skip
+
+
+def run_script(script: str, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess:
+    """Run Python code in a session of its own, with ``path`` before everything else on the module path."""
+    before = [str(path)] if path else []
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*before, *filter(None, sys.path)])}
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=environment, capture_output=True, text=True, timeout=120, start_new_session=True, check=False,
+    )  # fmt: skip
+
+
+def test_finished_dataset_holds_what_the_layout_says(built: Path, tree) -> None:
+    manifest, table = Manifest.read(built), SampleTable.read(built)
+    assert (manifest.found, manifest.samples, manifest.train, manifest.test) == (29, 29, 24, 5)
+    assert (manifest.quarantined, manifest.unlabelled, manifest.merged, manifest.missing) == (0, 0, 0, 0)
+    assert manifest.positive == sum(mask.any() for mask in tree.masks.values()) == 6
+    assert manifest.patients == 12
+    assert sorted(path.name for path in built.iterdir()) == sorted(
+        [layout.MANIFEST, layout.SAMPLES, layout.QUARANTINE, layout.UNMATCHED, layout.SHARDS]
+    )
+    assert sorted(path.name for path in layout.shards(built).iterdir()) == sorted(
+        f"{name}.{kind}"
+        for name in [*(f"train-{n:06d}" for n in range(6)), "test-000000", "test-000001"]
+        for kind in ("tar", "idx")
+    )
+    assert table.split.tolist() == ["train"] * 24 + ["test"] * 5
+    assert rows(built / layout.QUARANTINE) == rows(built / layout.UNMATCHED) == []
+
+
+def test_table_has_the_masks_the_patients_and_the_folds(built: Path, tree) -> None:
+    table, manifest = SampleTable.read(built), Manifest.read(built)
+    for row in table.where("train"):
+        assert table.area[row] == tree.masks[table.image_id[row]].sum()
+        assert table.positive[row] == (table.area[row] > 0)
+    assert set(table.fold[table.where("train")].tolist()) == {0, 1, 2}
+    assert (table.fold[table.where("test")] == -1).all()
+    assert (table.area[table.where("test")] == -1).all()
+    by_patient: dict[str, set[int]] = {}
+    for row in range(len(table)):
+        by_patient.setdefault(tree.patients[table.image_id[row]], set()).add(int(table.patient[row]))
+    assert all(len(numbers) == 1 for numbers in by_patient.values())
+    for patient in np.unique(table.patient):
+        assert len(np.unique(table.fold[(table.patient == patient) & (table.fold >= 0)])) <= 1
+    assert manifest.folds_digest == digest(table.image_id, table.fold)
+
+
+def test_no_patient_id_leaves_the_input(built: Path) -> None:
+    for name, content in contents(built).items():
+        # JPEG data may hold any bytes; the made-up ids all begin like this.
+        assert b"secret" not in content, name
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_gives_the_same_bytes(built: Path, tree, tmp_path: Path, workers: int) -> None:
+    build(tree.inputs, tmp_path / "out", replace(OPTIONS, workers=workers))
+    assert contents(tmp_path / "out") == contents(built)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_tasks_give_the_same_bytes_and_the_last_one_finishes(built: Path, tree, tmp_path: Path, order: tuple) -> None:
+    results = [build(tree.inputs, tmp_path / "out", replace(OPTIONS, task=task, tasks=3)) for task in order]
+    assert results[:2] == [None, None]
+    assert results[2] == Manifest.read(built)
+    assert contents(tmp_path / "out") == contents(built)
+
+
+def test_more_tasks_than_shards(built: Path, tree, tmp_path: Path) -> None:
+    options = replace(OPTIONS, workers=1)
+    for task in range(10):
+        build(tree.inputs, tmp_path / "out", replace(options, task=task, tasks=10))
+    assert contents(tmp_path / "out") == contents(built)
+
+
+KILLED_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from pneumo.dataset import build, merge
+from pneumo.dataset.manifest import Manifest
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Progress(build.Progress):
+    def step(self, count=1, note=""):
+        super().step(count, note)
+        if self.what == "shards" and self.done >= 8:
+            die()
+
+if sys.argv[2] == "shards":
+    build.Progress = Progress
+else:
+    Manifest.write = die
+root = Path(sys.argv[1])
+inputs = build.Inputs(
+    dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
+)
+build.build(inputs, Path(sys.argv[3]), build.Options(workers=2, shard_size=4, folds=3))
+"""
+
+
+@pytest.mark.parametrize("stage", ["shards", "merge"])
+def test_killed_build_goes_on_to_the_same_bytes(built: Path, tree, tmp_path: Path, stage: str) -> None:
+    out = tmp_path / "out"
+    ended = run_script(KILLED_AFTER, tree.inputs.dicom.parent, stage, out)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not layout.manifest(out).exists()
+    done = {path: path.stat().st_mtime_ns for path in layout.build(out).glob("*-*.json")}
+    assert len(done) >= 2
+    # What a worker killed in the middle of a shard leaves behind.
+    (layout.shards(out) / ".train-000003.tar.x1").write_bytes(b"half")
+    with pytest.raises(UserError, match="not finished"):
+        SampleTable.read(out)
+    shards = {path: layout.tar(out, path.stem).stat().st_ino for path in done}
+    build(tree.inputs, out, OPTIONS)
+    assert contents(out) == contents(built)
+    assert {path: layout.tar(out, path.stem).stat().st_ino for path in done} == shards, "finished shards were rewritten"
+
+
+def test_workers_end_with_the_parent(tree, tmp_path: Path) -> None:
+    script = f"import os; print(os.getpgid(0), flush=True)\n{KILLED_AFTER}"
+    ended = run_script(script, tree.inputs.dicom.parent, "shards", tmp_path / "out")
+    group = int(ended.stdout.split()[0])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("workers outlived the build")
+
+
+SITE = """
+import os
+from pneumo.dicom import reader
+
+def deadly(function):
+    def wrapper(path):
+        if path.name.startswith("deadly-" + function.__name__):
+            os._exit(139)
+        return function(path)
+    return wrapper
+
+reader.scan, reader.read = deadly(reader.scan), deadly(reader.read)
+"""
+
+
+def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: Path) -> None:
+    write_one(copy.dicom / "deadly-scan.dcm", "1.9.1")
+    write_one(copy.dicom / "deadly-read.dcm", "1.9.2")
+    with copy.masks.open("a") as file:
+        file.write("1.9.2, -1\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    script = KILLED_AFTER.replace("Manifest.write = die", "pass")
+    ended = run_script(script, copy.dicom.parent, "live", tmp_path / "out", path=tmp_path / "site")
+    assert ended.returncode == 0, ended.stderr
+    manifest = Manifest.read(tmp_path / "out")
+    assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
+    refused = rows(tmp_path / "out" / layout.QUARANTINE)
+    assert [row["file"] for row in refused] == ["deadly-read.dcm", "deadly-scan.dcm"]
+    assert {row["found"] for row in refused} == {"the process that read it died"}
+
+
+def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
+    out = shutil.copytree(built, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert build(tree.inputs, out, OPTIONS) == Manifest.read(built)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_other_folds_rewrite_the_table_alone(tree, tmp_path: Path, built: Path) -> None:
+    out = shutil.copytree(built, tmp_path / "out")
+    before = contents(out)
+    manifest = build(tree.inputs, out, replace(OPTIONS, folds=4))
+    changed = {name for name, content in contents(out).items() if content != before[name]}
+    assert changed == {layout.SAMPLES, layout.MANIFEST}
+    assert manifest.folds == 4
+    assert manifest.digest == Manifest.read(built).digest
+    assert manifest.folds_digest != Manifest.read(built).folds_digest
+    table = SampleTable.read(out)
+    assert set(table.fold[table.where("train")].tolist()) == {0, 1, 2, 3}
+    build(tree.inputs, out, OPTIONS)
+    assert contents(out) == before
+
+
+def test_table_written_without_its_manifest_is_mended(tree, tmp_path: Path, built: Path) -> None:
+    out = shutil.copytree(built, tmp_path / "out")
+    table = SampleTable.read(out)
+    replace(table, fold=np.where(table.fold >= 0, 0, -1).astype(np.int8)).write(out)
+    build(tree.inputs, out, OPTIONS)
+    assert contents(out) == contents(built)
+
+
+def test_other_input_into_a_finished_or_begun_dataset_is_refused(copy: Inputs, tmp_path: Path, built: Path) -> None:
+    write_one(copy.dicom / "more.dcm", "1.9.9")
+    with pytest.raises(UserError, match=r"a dataset of other files, masks or patients.*choose another --out"):
+        build(copy, shutil.copytree(built, tmp_path / "finished"), OPTIONS)
+    build(copy, tmp_path / "begun", replace(OPTIONS, task=0, tasks=2))
+    (copy.dicom / "more.dcm").unlink()
+    with pytest.raises(UserError, match="an unfinished dataset of other files"):
+        build(copy, tmp_path / "begun", OPTIONS)
+
+
+def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = next(copy.dicom.rglob("*.dcm"))
+    second = sorted(copy.dicom.rglob("*.dcm"))[1]
+    (copy.dicom / "a" / "b").mkdir(parents=True)
+    shutil.copy(first, copy.dicom / "a" / "b" / "twin")
+    write_one(copy.dicom / "other.dcm", second.stem, seed=5)
+    write_one(copy.dicom / "unlabelled.dcm", "1.9.1")
+    write_one(copy.dicom / "small.dcm", "1.9.2")
+    (copy.dicom / "429.dcm").write_text('{"code": 429}')
+    (copy.dicom / ".hidden").write_text("x")
+    with copy.masks.open("a") as file:
+        file.write("1.9.2, 1000 100\n1.9.3, -1\n")
+    out = copy.dicom / "dataset"
+    manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, OPTIONS)
+    assert manifest.found == 29 + 6
+    assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged) == (28, 5, 1, 1)
+    assert {row["file"]: row["reason"] for row in rows(out / layout.QUARANTINE)} == {
+        ".hidden": "not_dicom",
+        "429.dcm": "not_dicom",
+        "other.dcm": "duplicate",
+        second.relative_to(copy.dicom).as_posix(): "duplicate",
+        "small.dcm": "bad_mask",
+    }
+    bad_mask = next(row for row in rows(out / layout.QUARANTINE) if row["file"] == "small.dcm")
+    assert "ends at pixel 1100, beyond the image's 1024 pixels (32 x 32)" in bad_mask["found"]
+    assert bad_mask["image_id"] == "1.9.2"
+    assert rows(out / layout.UNMATCHED) == [
+        {"image_id": "1.9.1", "file": "unlabelled.dcm", "reason": "no_row"},
+        {"image_id": "1.9.3", "file": "", "reason": "no_file"},
+    ]
+    # Its own output and the CSV lie inside the input; the second run must not count them.
+    assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, OPTIONS) == manifest
+
+
+def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp_path: Path) -> None:
+    victims = sorted(copy.test_dicom.rglob("*.dcm"))[:4]
+    for path in victims:
+        path.write_bytes(path.read_bytes()[:-400])
+    manifest = build(copy, tmp_path / "out", OPTIONS)
+    assert (manifest.test, manifest.quarantined, manifest.shards) == (1, 4, 7)
+    assert not layout.tar(tmp_path / "out", "test-000000").exists()
+    assert layout.tar(tmp_path / "out", "test-000001").exists()
+
+
+def test_without_masks_images_become_test_images(tree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = build(Inputs(dicom=tree.inputs.dicom), tmp_path / "out", replace(OPTIONS, workers=1))
+    assert (manifest.train, manifest.test, manifest.unlabelled) == (0, 24, 0)
+    table = SampleTable.read(tmp_path / "out")
+    assert (table.rle_offset == -1).all()
+    assert not table.positive.any()
+
+
+@pytest.mark.parametrize(
+    ("patients", "message", "grouped_by"),
+    [("csv", None, "patients csv"), ("shared", "told apart by PatientID", "dicom"), ("own", "folds may leak", "dicom")],
+)
+def test_what_is_said_of_patients(
+    make_tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    patients: str, message: str | None, grouped_by: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    made = make_tree(train=6, test=0)
+    if patients == "own":
+        for number, path in enumerate(sorted(made.inputs.dicom.rglob("*.dcm"))):
+            data = path.read_bytes()
+            place = data.index(b"secret-")
+            path.write_bytes(data[: place + 7] + str(number).encode() + data[place + 8 :])
+    inputs = made.inputs if patients == "csv" else replace(made.inputs, patients=None)
+    manifest = build(inputs, tmp_path / "out", replace(OPTIONS, workers=1))
+    assert manifest.grouped_by == grouped_by
+    if message is None:
+        assert "no patients CSV" not in caplog.text
+    else:
+        assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dicom": Path("/nowhere")}, "/nowhere: no such file"),
+        ({"masks": Path("/nowhere.csv")}, "/nowhere.csv"),
+        ({"patients": Path("/nowhere.csv")}, "/nowhere.csv"),
+    ],
+    ids=["dicom", "masks", "patients"],
+)
+def test_wrong_paths_are_the_users_to_mend(tree, tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(replace(tree.inputs, **change), tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_build_says_what_was_found(tmp_path: Path, tree) -> None:
+    (tmp_path / "in").mkdir()
+    inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
+    with pytest.raises(UserError, match=r"nothing to build from 0 files \(no file at all\)"):
+        build(inputs, tmp_path / "out", OPTIONS)
+    (tmp_path / "in" / "page.dcm").write_text("<html>")
+    write_one(tmp_path / "in" / "x.dcm", "1.9.9")
+    with pytest.raises(UserError, match=r"from 2 files \(1 not_dicom, 1 no row in the masks CSV\)"):
+        build(inputs, tmp_path / "out", OPTIONS)
+
+
+def test_out_that_is_a_file_is_refused(tmp_path: Path, tree) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match="choose another --out"):
+        build(tree.inputs, tmp_path / "out", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"folds": 1}, {"folds": 128}, {"workers": 0}, {"task": 3, "tasks": 3}, {"task": -1}, {"seed": -1}],
+    ids=str,
+)
+def test_options_are_checked(change: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(change))):
+        replace(OPTIONS, **change)

@@ -1,0 +1,80 @@
+import logging
+
+import numpy as np
+import pytest
+
+from pneumo.dataset.folds import assign, digest, distinct_groups, strata
+
+
+def made_up(images: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    area = np.where(rng.random(images) < 0.22, rng.integers(55, 160_000, images), 0)
+    return area, rng.integers(0, patients, images).astype(np.int32)
+
+
+def test_patients_stay_together_and_strata_are_spread_evenly() -> None:
+    area, groups = made_up(2000, 900)
+    fold = assign(area, groups, 5, seed=0)
+    assert fold.dtype == np.int8
+    for patient in np.unique(groups):
+        assert len(np.unique(fold[groups == patient])) == 1
+    for stratum in range(5):
+        counts = np.bincount(fold[strata(area, 5) == stratum], minlength=5)
+        assert counts.max() - counts.min() <= 3, (stratum, counts)
+
+
+def test_same_seed_same_folds_other_seed_other_folds() -> None:
+    area, groups = made_up(300, 150)
+    assert (assign(area, groups, 4, 7) == assign(area, groups, 4, 7)).all()
+    assert (assign(area, groups, 4, 7) != assign(area, groups, 4, 8)).any()
+
+
+def test_unknown_patients_are_groups_of_their_own() -> None:
+    groups = np.array([3, -1, 3, -1, 0], np.int32)
+    numbered = distinct_groups(groups)
+    assert sorted(set(numbered.tolist())) == [0, 1, 2, 3]
+    assert numbered[0] == numbered[2]
+    assert distinct_groups(np.full(3, -1, np.int32)).tolist() == [0, 1, 2]
+    fold = assign(np.zeros(40, np.int64), np.full(40, -1, np.int32), 4, 0)
+    assert np.bincount(fold).tolist() == [10, 10, 10, 10]
+
+
+def test_strata_are_empty_and_quartiles() -> None:
+    area = np.concatenate([np.zeros(30), np.arange(1, 41)]).astype(np.int64)
+    assert np.bincount(strata(area, 5)).tolist() == [30, 10, 10, 10, 10]
+    assert strata(area, 5)[30:].tolist() == sorted(strata(area, 5)[30:].tolist())
+
+
+@pytest.mark.parametrize(
+    ("area", "classes"),
+    [
+        ([0] * 20, {0}),
+        ([9] * 20, {1}),
+        ([0] * 20 + [1, 2, 3], {0, 1}),
+        ([0] * 3 + [5] * 3, {0}),
+        ([0] * 20 + list(range(1, 9)), {0, 1}),
+    ],
+    ids=["all empty", "one size", "few positives", "nothing reaches every fold", "small quartiles"],
+)
+def test_coarser_strata_where_images_are_few(area: list[int], classes: set[int]) -> None:
+    assert set(strata(np.array(area, np.int64), 5).tolist()) == classes
+    assert set(assign(np.array(area, np.int64), np.full(len(area), -1, np.int32), 5, 0).tolist()) == set(range(5))
+
+
+def test_fewer_patients_than_folds_warns_and_keeps_them_apart(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("pneumo").propagate = True
+    fold = assign(np.zeros(6, np.int64), np.array([0, 0, 1, 1, 2, 2], np.int32), 5, 0)
+    assert fold[::2].tolist() == fold[1::2].tolist()
+    assert set(fold.tolist()) == {0, 1, 2}
+    assert "3 patients for 5 folds" in caplog.text
+
+
+def test_no_training_image_gives_no_fold() -> None:
+    assert assign(np.zeros(0, np.int64), np.zeros(0, np.int32), 5, 0).shape == (0,)
+
+
+def test_digest_tells_assignments_apart() -> None:
+    fold = np.array([0, 1], np.int8)
+    assert digest(["a", "b"], fold) == digest(np.array(["a", "b"]), fold)
+    assert digest(["a", "b"], fold) != digest(["a", "b"], fold[::-1])
+    assert digest(["a", "b"], fold) != digest(["b", "a"], fold)

@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pneumo.dicom.reader import Reason
+
+from pneumo.dataset.plan import BuildPlan, make
+from pneumo.dataset.scan import Refusal, Scanned, Source
+
+
+def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "", size: int = 10) -> Scanned:
+    file = file or f"{image_id}.dcm"
+    return Scanned(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, size)
+
+
+def bad(file: str) -> Refusal:
+    return Refusal("train", file, "", Reason.NOT_DICOM, "header", "text", "DICOM", "leave it out")
+
+
+def entries(plan: BuildPlan) -> list:
+    return [entry for unit in plan.units for entry in unit.entries]
+
+
+ALIKE: Callable[[Path], str] = lambda path: "same"  # noqa: E731
+OTHER: Callable[[Path], str] = str
+
+
+def test_every_file_is_counted_once() -> None:
+    files = [
+        scanned("a"),
+        scanned("b"),
+        scanned("b", file="copy.dcm"),
+        scanned("c"),
+        scanned("d", split="test"),
+        bad("readme"),
+    ]
+    plan = make(files, {"a": "-1", "b": "1 2", "gone": "-1"}, None, file_digest=ALIKE)
+    assert plan.found == 6
+    assert [entry.image_id for entry in entries(plan)] == ["a", "b", "d"]
+    assert [item.image_id for item in plan.unlabelled] == ["c"]
+    assert plan.refused == (bad("readme"),)
+    assert plan.merged == 1
+    assert plan.missing == ("gone",)
+    assert plan.found == len(entries(plan)) + len(plan.refused) + len(plan.unlabelled) + plan.merged
+
+
+def test_shards_are_fixed_counts_in_path_order_whatever_the_order_of_scanning() -> None:
+    files = [scanned(str(n), file=f"{9 - n}/x.dcm") for n in range(5)] + [scanned("t", split="test")]
+    masks = {str(n): "-1" for n in range(5)}
+    plan = make(files, masks, None, shard_size=2)
+    assert [(unit.name, [entry.image_id for entry in unit.entries]) for unit in plan.units] == [
+        ("train-000000", ["4", "3"]),
+        ("train-000001", ["2", "1"]),
+        ("train-000002", ["0"]),
+        ("test-000000", ["t"]),
+    ]
+    assert make(files[::-1], masks, None, shard_size=2) == plan
+
+
+def test_contradicting_duplicates_are_all_refused_and_name_each_other() -> None:
+    files = [scanned("a", file="1"), scanned("a", file="2"), scanned("a", file="3"), scanned("b")]
+    plan = make(files, {"a": "-1", "b": "-1"}, None, file_digest=OTHER)
+    assert [(item.file, item.reason, item.image_id) for item in plan.refused] == [
+        (name, Reason.DUPLICATE, "a") for name in "123"
+    ]
+    assert "also 1" in plan.refused[1].found
+    assert plan.missing == ()
+    assert [entry.image_id for entry in entries(plan)] == ["b"]
+
+
+def test_identical_duplicates_keep_the_first_path() -> None:
+    plan = make([scanned("a", file="2"), scanned("a", file="1")], {"a": "-1"}, None, file_digest=ALIKE)
+    assert [entry.source.file for entry in entries(plan)] == ["1"]
+    assert plan.merged == 1
+
+
+def test_bytes_are_digested_only_where_ids_repeat() -> None:
+    def never(path: Path) -> str:
+        raise AssertionError(path)
+
+    make([scanned("a"), scanned("b"), scanned("a", split="test")], {"a": "-1", "b": "-1"}, None, file_digest=never)
+
+
+def test_test_image_has_no_mask_even_when_the_csv_has_its_id() -> None:
+    plan = make([scanned("a"), scanned("t", split="test")], {"a": "-1", "t": "0 5"}, None)
+    assert [entry.mask for entry in entries(plan)] == ["-1", None]
+    assert plan.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("patients", "expected", "grouped_by"),
+    [
+        ({"a": "P9", "b": "P1", "c": "P9"}, [0, 1, 0], "patients csv"),
+        ({"c": "P9"}, [-1, -1, 0], "patients csv"),
+        (None, [0, 0, -1], "dicom"),
+    ],
+    ids=["csv", "csv with gaps", "dicom"],
+)
+def test_patients_become_numbers_in_order_of_appearance(patients: dict, expected: list, grouped_by: str) -> None:
+    files = [scanned("a", patient="X"), scanned("b", patient="X"), scanned("c")]
+    plan = make(files, dict.fromkeys("abc", "-1"), patients)
+    assert [entry.patient for entry in entries(plan)] == expected
+    assert plan.grouped_by == grouped_by
+
+
+def test_without_any_patient_id_nothing_groups() -> None:
+    assert make([scanned("a")], {"a": "-1"}, None).grouped_by == "none"
+
+
+def test_file_names_other_than_the_id_are_counted() -> None:
+    files = [scanned("a"), scanned("b", file="ID_1.dcm", split="test")]
+    assert make(files, {"a": "-1"}, None).renamed == 1
+
+
+def test_digest_follows_the_input() -> None:
+    files = [scanned("a", patient="X"), scanned("b", patient="X"), bad("readme")]
+    masks = {"a": "-1", "b": "1 2"}
+    plan = make(files, masks, None)
+    assert make(files, masks, None).digest == plan.digest
+    changed = {
+        "size": make([replace(files[0], size=11), *files[1:]], masks, None),
+        "mask": make(files, masks | {"b": "1 3"}, None),
+        "patient": make(files, masks, {"a": "1", "b": "2"}),
+        "file": make([*files, scanned("c")], masks, None),
+        "refusal": make(files[:2], masks, None),
+        "missing": make(files, masks | {"z": "-1"}, None),
+        "shard size": make(files, masks, None, shard_size=1),
+    }
+    digests = {name: other.digest for name, other in changed.items()}
+    assert len({plan.digest, *digests.values()}) == 1 + len(digests), digests
+
+
+def test_digest_does_not_know_where_the_input_lies() -> None:
+    moved = Scanned(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
+    assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest

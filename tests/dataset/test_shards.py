@@ -1,0 +1,81 @@
+import hashlib
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo import rle
+from pneumo.dataset import layout
+from pneumo.dataset.build import Options, build
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def dataset(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shards") / "dataset"
+    build(tree.inputs, out, Options(workers=2))
+    return out
+
+
+@pytest.fixture
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, tree) -> None:
+    table = reader.table
+    for row in range(len(table)):
+        data = reader.image(row)
+        assert isinstance(data, memoryview)
+        assert hashlib.sha256(data).hexdigest() == table.sha256[row]
+        assert bytes(data[:4]) == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
+    for row in table.where("train"):
+        mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
+        np.testing.assert_array_equal(mask, tree.masks[table.image_id[row]])
+
+
+def test_test_image_has_no_mask(reader: ShardReader) -> None:
+    with pytest.raises(ValueError, match="is a test image and has no mask"):
+        reader.rle(int(reader.table.where("test")[0]))
+
+
+def test_reader_travels_to_another_process(reader: ShardReader) -> None:
+    before = bytes(reader.image(3))
+    assert bytes(pickle.loads(pickle.dumps(reader)).image(3)) == before
+
+
+def test_threads_share_a_reader_and_its_maps(reader: ShardReader) -> None:
+    rows = list(range(len(reader.table))) * 20
+    with ThreadPoolExecutor(8) as pool:
+        digests = list(pool.map(lambda row: hashlib.sha256(reader.image(row)).hexdigest(), rows))
+    assert digests == [reader.table.sha256[row] for row in rows]
+    assert set(reader._maps) == set(reader.table.shard.tolist())
+
+
+@pytest.mark.parametrize("size", [0, 700], ids=["empty", "cut"])
+def test_short_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path: Path, size: int) -> None:
+    layout.shards(tmp_path).mkdir()
+    name = str(reader.table.shard[2])
+    (layout.shards(tmp_path) / name).write_bytes((layout.shards(reader.dataset) / name).read_bytes()[:size])
+    torn = ShardReader(tmp_path, reader.table)
+    with pytest.raises(UserError, match=f"image {reader.table.image_id[2]} in shards/{name}.*ends at byte {size}"):
+        torn.image(2)
+
+
+def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"shards/train-000000\.tar.*No such file"):
+        ShardReader(tmp_path, reader.table).image(0)
+
+
+def test_mask_that_is_no_text_is_damage(reader: ShardReader, tmp_path: Path) -> None:
+    layout.shards(tmp_path).mkdir()
+    name, offset = str(reader.table.shard[0]), int(reader.table.rle_offset[0])
+    content = bytearray((layout.shards(reader.dataset) / name).read_bytes())
+    content[offset] = 0xFF
+    (layout.shards(tmp_path) / name).write_bytes(content)
+    with pytest.raises(UserError, match="mask is not text"):
+        ShardReader(tmp_path, reader.table).rle(0)

@@ -1,0 +1,122 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pneumo.dataset import layout
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.table import SCHEMA, SampleTable
+from pneumo.errors import UserError
+
+
+def row(number: int, **changes: object) -> dict:
+    return {
+        "image_id": f"1.2.{number}", "key": f"1-2-{number}", "split": "train", "fold": number % 3, "patient": number,
+        "rows": 1024, "columns": 900, "row_spacing_mm": 0.143, "column_spacing_mm": math.nan, "view": "PA", "sex": "",
+        "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "inverted": False, "positive": number % 2 == 0,
+        "area": 5, "shard": "train-000000.tar", "encoding": "jpg", "offset": 512, "bytes": 100, "rle_offset": 1536,
+        "rle_bytes": 2, "sha256": "ab", "notes": "", **changes,
+    }  # fmt: skip
+
+
+def manifest(samples: int) -> Manifest:
+    return Manifest(
+        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0, merged=0,
+        missing=0, renamed=0, shards=1, patients=samples, folds=3, fold_seed=0, grouped_by="none", digest="d",
+        folds_digest="f",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def table() -> SampleTable:
+    test = {"split": "test", "fold": -1, "positive": False, "area": -1, "rle_offset": -1, "rle_bytes": 0}
+    return SampleTable.from_rows([*(row(n) for n in range(6)), row(6, **test)])
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, table: SampleTable) -> Path:
+    table.write(tmp_path)
+    manifest(len(table)).write(tmp_path)
+    return tmp_path
+
+
+def test_table_comes_back_as_it_was_written(dataset: Path, table: SampleTable) -> None:
+    again = SampleTable.read(dataset)
+    assert len(again) == 7
+    for name in SCHEMA.names:
+        before, after = getattr(table, name), getattr(again, name)
+        assert before.dtype == after.dtype, name
+        np.testing.assert_array_equal(before, after, err_msg=name)
+    assert again.fold.dtype == np.int8
+    assert again.image_id.dtype.kind == "U"
+
+
+def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path) -> None:
+    first = layout.samples(dataset).read_bytes()
+    table.write(tmp_path)
+    assert layout.samples(tmp_path).read_bytes() == first
+
+
+def test_others_can_read_it_without_us(dataset: Path) -> None:
+    frame = pq.read_table(layout.samples(dataset))
+    assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
+    assert frame.schema.metadata[b"pneumo.format_version"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"split": "train"}, [0, 1, 2, 3, 4, 5]),
+        ({"split": "test"}, [6]),
+        ({"folds": [1]}, [1, 4]),
+        ({"folds": {0, 2}, "positive": True}, [0, 2]),
+        ({"folds": []}, []),
+    ],
+    ids=str,
+)
+def test_where(table: SampleTable, conditions: dict, expected: list[int]) -> None:
+    found = table.where(**conditions)
+    assert found.tolist() == expected
+    assert found.dtype == np.int64
+
+
+def test_empty_table() -> None:
+    assert len(SampleTable.from_rows([])) == 0
+    assert SampleTable.from_rows([]).where("train").tolist() == []
+
+
+def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no dataset\.json"):
+        SampleTable.read(tmp_path)
+    layout.build(tmp_path).mkdir()
+    with pytest.raises(UserError, match=r"not finished.*start the same job/shard.py"):
+        SampleTable.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (layout.MANIFEST, "{", "dataset.json"),
+        (layout.MANIFEST, "[]", "format version None"),
+        (layout.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 1"),
+        (layout.MANIFEST, '{"format_version": 1}', "no field 'found'"),
+        (layout.SAMPLES, "PAR1 torn", "a readable table"),
+        (layout.SAMPLES, None, "a readable table"),
+    ],
+    ids=["torn", "no object", "newer", "field gone", "torn table", "no table"],
+)
+def test_damaged_dataset_is_the_users_to_mend(dataset: Path, file: str, content: str | None, message: str) -> None:
+    (dataset / file).unlink()
+    if content is not None:
+        (dataset / file).write_text(content)
+    with pytest.raises(UserError, match=message):
+        SampleTable.read(dataset)
+
+
+def test_table_of_another_dataset_is_refused(dataset: Path) -> None:
+    SampleTable.from_rows([row(0)]).write(dataset)
+    with pytest.raises(UserError, match=r"1 rows.*expected 7 rows"):
+        SampleTable.read(dataset)
