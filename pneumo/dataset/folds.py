@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedGroupKFold
 
 from pneumo.console import log
 
@@ -36,6 +35,9 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
         log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
         order = np.random.Generator(np.random.Philox(seed)).permutation(count)
         return order[numbered].astype(np.int8)
+    # A second to import, and worker processes and finished datasets have no use for it.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     found = np.full(len(area), -1, np.int8)
     with warnings.catch_warnings():

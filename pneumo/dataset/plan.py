@@ -13,7 +13,7 @@ from pathlib import Path
 from pneumo.dataset import layout, scan, tar
 from pneumo.dataset.manifest import GroupedBy
 from pneumo.dataset.scan import Refusal, Scanned
-from pneumo.dicom.reader import Reason, Rejected
+from pneumo.dicom.rejection import Reason, Rejected
 
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""

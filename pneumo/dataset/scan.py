@@ -1,12 +1,13 @@
 """Find the input files and read their headers: which image is in which file, and which files are no image at all."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, reader
+from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.errors import UserError
 
 
@@ -43,7 +44,7 @@ class Refusal:
     file: str
     image_id: str
     """Empty when the header could not be read."""
-    reason: reader.Reason
+    reason: Reason
     stage: str
     found: str
     expected: str
@@ -66,26 +67,21 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
     for root in (dicom, test_dicom):
         if root is not None and not root.exists():
             raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
-    skip = {path.resolve() for path in exclude}
     split: Split = "train" if labelled else "test"
     if test_dicom is None:
-        return list(_below(split, dicom, skip))
+        return _below(split, dicom, exclude)
     if dicom.resolve() == test_dicom.resolve():
         raise UserError(
             f"{dicom} given both as training and as test images", "two directories", "leave --test-dicom out"
         )
+    return _below(split, dicom, [*exclude, test_dicom]) + _below("test", test_dicom, [*exclude, dicom])
+
+
+def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
     return [
-        *_below(split, dicom, skip | {test_dicom.resolve()}),
-        *_below("test", test_dicom, skip | {dicom.resolve()}),
+        Source(split, path, path.name if path == root else path.relative_to(root).as_posix())
+        for path in files.find(root, exclude)
     ]
-
-
-def _below(split: Split, root: Path, skip: set[Path]) -> Iterator[Source]:
-    for path in files.find(root):
-        resolved = path.resolve()
-        if resolved not in skip and skip.isdisjoint(resolved.parents):
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            yield Source(split, path, name)
 
 
 def scan(source: Source) -> Scanned | Refusal:
@@ -93,7 +89,7 @@ def scan(source: Source) -> Scanned | Refusal:
     try:
         header = reader.scan(source.path)
         size = source.path.stat().st_size
-    except reader.Rejected as error:
+    except Rejected as error:
         return refusal(source, "", error)
     except OSError as error:
         return refusal(source, "", unreadable(error))
@@ -105,17 +101,17 @@ def scan_all(sources: Sequence[Source]) -> list[Scanned | Refusal]:
     return [scan(source) for source in sources]
 
 
-def refusal(source: Source, image_id: str, error: reader.Rejected) -> Refusal:
+def refusal(source: Source, image_id: str, error: Rejected) -> Refusal:
     """Make the quarantine's row of what the reader raised."""
     return Refusal(
         source.split, source.file, image_id, error.reason, error.stage, error.found, error.expected, error.action
     )
 
 
-def unreadable(error: OSError) -> reader.Rejected:
+def unreadable(error: OSError) -> Rejected:
     """Return the rejection of a file that the operating system does not let us read."""
-    return reader.Rejected(
-        reader.Reason.UNREADABLE,
+    return Rejected(
+        Reason.UNREADABLE,
         "open",
         error.strerror or str(error),
         "a readable file",

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pneumo.dataset.plan import Entry, Unit
 from pneumo.dataset.scan import Refusal
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import reader
+from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.files import publish, publish_text
 
 
@@ -25,6 +26,10 @@ class Record:
     rows: list[dict[str, Any]]
     """Rows of the table, without folds yet."""
     refused: list[Refusal]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``read_record`` reads."""
+        return {"rows": self.rows, "refused": [asdict(refusal) for refusal in self.refused]}
 
 
 def write(dataset: Path, unit: Unit, deadly: Collection[str] = ()) -> int:
@@ -43,7 +48,7 @@ def write(dataset: Path, unit: Unit, deadly: Collection[str] = ()) -> int:
                 if entry.source.file in deadly:
                     raise death()
                 record.rows.append(_add(writer, unit.name, entry))
-            except reader.Rejected as error:
+            except Rejected as error:
                 record.refused.append(scan.refusal(entry.source, entry.image_id, error))
         writer.close()
     if record.rows:
@@ -51,7 +56,7 @@ def write(dataset: Path, unit: Unit, deadly: Collection[str] = ()) -> int:
     else:
         # Neither DALI nor webdataset reads a tar without members.
         layout.tar(dataset, unit.name).unlink()
-    publish_text(layout.unit_record(dataset, unit.name), json.dumps(asdict(record)))
+    publish_text(layout.unit_record(dataset, unit.name), json.dumps(record.as_json()))
     return len(unit.entries)
 
 
@@ -63,13 +68,13 @@ def is_done(dataset: Path, unit: Unit) -> bool:
 def read_record(dataset: Path, unit: Unit) -> Record:
     """Read the record of a unit that is done."""
     content = json.loads(layout.unit_record(dataset, unit.name).read_text(encoding="utf-8"))
-    refused = [Refusal(**{**row, "reason": reader.Reason(row["reason"])}) for row in content["refused"]]
+    refused = [Refusal(**{**row, "reason": Reason(row["reason"])}) for row in content["refused"]]
     return Record(content["rows"], refused)
 
 
 def probe(entry: Entry) -> bool:
     """Read a file for no result but that the process survives."""
-    with contextlib.suppress(reader.Rejected):
+    with contextlib.suppress(Rejected):
         reader.read(entry.source.path)
     return True
 
@@ -77,9 +82,11 @@ def probe(entry: Entry) -> bool:
 def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
     image = reader.read(entry.source.path)
-    attributes = asdict(image.attributes)
-    area = _area(entry.mask, attributes["rows"], attributes["columns"])
-    description = {"image_id": entry.image_id, **attributes, "inverted": image.inverted, "notes": list(image.notes)}
+    attributes = image.attributes
+    area = _area(entry.mask, attributes.rows, attributes.columns)
+    # dataclasses.asdict copies deeply, which costs as much as reading the file.
+    allowed = {name.name: getattr(attributes, name.name) for name in fields(attributes)}
+    description = {"image_id": entry.image_id, **allowed, "inverted": image.inverted, "notes": image.notes}
     members = [
         (image.encoding, image.data),
         *([("rle", entry.mask.encode("ascii"))] if entry.mask is not None else []),
@@ -92,14 +99,14 @@ def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
         "split": entry.source.split,
         "fold": -1,
         "patient": entry.patient,
-        "rows": attributes["rows"],
-        "columns": attributes["columns"],
-        "row_spacing_mm": _known(attributes["row_spacing_mm"], math.nan),
-        "column_spacing_mm": _known(attributes["column_spacing_mm"], math.nan),
-        "view": attributes["view"],
-        "sex": attributes["sex"],
-        "age_years": _known(attributes["age_years"], -1),
-        "transfer_syntax": attributes["transfer_syntax"],
+        "rows": attributes.rows,
+        "columns": attributes.columns,
+        "row_spacing_mm": _known(attributes.row_spacing_mm, math.nan),
+        "column_spacing_mm": _known(attributes.column_spacing_mm, math.nan),
+        "view": attributes.view,
+        "sex": attributes.sex,
+        "age_years": _known(attributes.age_years, -1),
+        "transfer_syntax": attributes.transfer_syntax,
         "inverted": image.inverted,
         "positive": area > 0,
         "area": area,
@@ -125,8 +132,8 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
     try:
         return int(rle.parse(mask, rows * columns)[:, 1].sum())
     except rle.RleError as error:
-        raise reader.Rejected(
-            reader.Reason.BAD_MASK,
+        raise Rejected(
+            Reason.BAD_MASK,
             "mask",
             f"{error} ({rows} x {columns})",
             "a mask of this image's size",
@@ -134,10 +141,10 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
         ) from None
 
 
-def death() -> reader.Rejected:
+def death() -> Rejected:
     """Return the rejection of a file that ends every process that reads it."""
-    return reader.Rejected(
-        reader.Reason.UNREADABLE,
+    return Rejected(
+        Reason.UNREADABLE,
         "read",
         "the process that read it died",
         "a file that the decoders survive",

@@ -3,10 +3,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pneumo.dicom.reader import Reason
 
 from pneumo.dataset.plan import BuildPlan, make
 from pneumo.dataset.scan import Refusal, Scanned, Source
+from pneumo.dicom.rejection import Reason
 
 
 def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "", size: int = 10) -> Scanned:

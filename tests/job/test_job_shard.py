@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pneumo.dicom.writing import write_dicom
 from pydicom.encaps import get_frame
 
 from pneumo import annotations
 from pneumo.dataset.layout import MANIFEST
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.writing import write_dicom
 
 JOB = Path(__file__).parents[2] / "job" / "shard.py"
 SIIM = Path(os.environ.get("PNEUMO_SIIM_DIR", "/nonexistent"))
