@@ -20,12 +20,12 @@ from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import UserError
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.geometry import corner_based, onto_reduced, reduced_shape, reduction
 from pneumo.loading.look_ahead import look_ahead
 from pneumo.loading.masks import draw_mask
+from pneumo.loading.members import damaged, member
 
 # Not an import statement: DALI exists on Linux alone, and its type stubs lack its own constants.
 dali = import_module("nvidia.dali")
@@ -135,7 +135,7 @@ class DaliLoader:
 
     def encoded(self, pending: _Pending) -> list[npt.NDArray[np.uint8]]:
         """Return the batch's JPEG and PNG files, each (bytes,)."""
-        return [np.frombuffer(self.reader.image(int(row)), np.uint8) for row in pending.plan.rows]
+        return [member(self.reader, int(row)) for row in pending.plan.rows]
 
     def inputs(self, pending: _Pending, halvings: int) -> tuple[list[npt.NDArray[Any]], ...]:
         """Return the pipeline's inputs: files, matrices, network sizes, and each halving's sizes and extents."""
@@ -153,14 +153,11 @@ class DaliLoader:
     def explain(self, pending: _Pending, error: RuntimeError) -> Exception:
         """Find the sample of a batch that DALI failed on, by decoding each alone; otherwise give the error back."""
         for row, data in zip(pending.plan.rows, self.encoded(pending), strict=True):
+            kind = self.table.encoding[row]
             try:
                 _decode_alone(data, self.device_id)
-            except RuntimeError as reason:
-                return UserError(
-                    f"{self.reader.describe(int(row))}: DALI cannot decode it ({_gist(reason)})",
-                    f"a readable {self.table.encoding[row]} file",
-                    "the shard is damaged; copy it or build the dataset again",
-                )
+            except RuntimeError:
+                return damaged(self.reader, int(row), f"the {kind} file cannot be decoded", "a gray image")
         return error
 
 
@@ -251,13 +248,6 @@ def _decode_alone(data: npt.NDArray[np.uint8], device_id: int | None) -> None:
         pipeline.set_outputs(_decode(fn.external_source(source=lambda: [data], dtype=types.UINT8, ndim=1), device_id))
     pipeline.build()
     pipeline.run()
-
-
-def _gist(error: RuntimeError) -> str:
-    """Return the line of DALI's long message that tells the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "rror" in line and "Error in" not in line and "Error when" not in line]
-    return (telling or lines or [type(error).__name__])[0][:200]
 
 
 def _halvings(

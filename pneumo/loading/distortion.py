@@ -38,10 +38,12 @@ def _transform(kind: Distortion, size: int) -> Any:
     library = _albumentations()
     common = {"p": 1.0, "border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
     if kind == "elastic":
-        # A field of noise smoothed over sigma pixels shrinks with 1 / sigma: for displacements that shrink with
-        # the image, alpha goes with the square of its size.
+        # Noise smoothed over sigma pixels shrinks with 1 / sigma, so that alpha / sigma sets the displacement;
+        # it shrinks with the image. albumentations wants a sigma of 1 or more.
         ratio = size / REFERENCE_SIZE
-        return library.ElasticTransform(alpha=120 * ratio**2, sigma=6 * ratio, noise_distribution="uniform", **common)
+        sigma = max(6 * ratio, 1.0)
+        alpha = 20 * ratio * sigma
+        return library.ElasticTransform(alpha=alpha, sigma=sigma, noise_distribution="uniform", **common)
     if kind == "grid":
         return library.GridDistortion(num_steps=5, distort_limit=0.3, **common)
     return library.OpticalDistortion(distort_limit=2.0, **common)

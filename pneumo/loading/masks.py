@@ -6,8 +6,8 @@ import numpy.typing as npt
 
 from pneumo import rle
 from pneumo.dataset.shards import ShardReader
-from pneumo.errors import UserError
 from pneumo.loading.geometry import Matrix
+from pneumo.loading.members import damaged
 
 Pixels = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
@@ -30,9 +30,7 @@ def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np
     try:
         mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
     except rle.RleError as error:
-        raise UserError(
-            f"{reader.describe(row)}: {error}", "run lengths that fit the image", "build the dataset again"
-        ) from None
+        raise damaged(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
     warp(mask, matrix, out, cv2.INTER_NEAREST)
 
 

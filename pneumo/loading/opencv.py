@@ -14,13 +14,13 @@ import torch
 
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import UserError
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.distortion import distort
 from pneumo.loading.geometry import onto_reduced, reduced_shape, reduction
 from pneumo.loading.look_ahead import look_ahead
 from pneumo.loading.masks import draw_mask, warp
+from pneumo.loading.members import damaged, member
 
 JPEG_REDUCED = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -124,18 +124,22 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     by_decoder = factor > 1 and table.encoding[row] == "jpg"
     # Without the second flag an orientation tag in the file would turn the image away from its mask.
     flags = JPEG_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
-    pixels = cv2.imdecode(np.frombuffer(reader.image(row), np.uint8), flags)
     expected = reduced_shape(*shape, factor) if by_decoder else shape
+    pixels = _decode(member(reader, row), flags)
     if pixels is None or pixels.shape != expected:
         found = "cannot be decoded" if pixels is None else f"has the shape {pixels.shape}"
-        raise UserError(
-            f"{reader.describe(row)}: the {table.encoding[row]} file {found}",
-            f"a gray image of {expected[0]} rows and {expected[1]} columns",
-            "the shard is damaged; copy it or build the dataset again",
-        )
+        raise damaged(reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}")
     image = pixels.astype(np.float32)
     image /= 255 if pixels.dtype == np.uint8 else 65535
     return image if by_decoder or factor == 1 else shrink(image, factor)
+
+
+def _decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[np.uint8 | np.uint16] | None:
+    """Return the pixels of a JPEG or PNG file, or None when it is damaged."""
+    try:
+        return cv2.imdecode(data, flags)  # type: ignore[return-value]
+    except cv2.error:
+        return None
 
 
 def shrink(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

@@ -1,0 +1,120 @@
+"""A dataset of a few hand-made images in the product's own shard and table formats."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pneumo.dataset import layout
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.dataset.tar import TarWriter
+from pneumo.loading.batches import BatchPlan, Loader
+from pneumo.loading.opencv import OpenCvLoader
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of the dataset."""
+
+    name: str
+    rows: int
+    columns: int
+    encoding: str = "jpg"
+    positive: bool = True
+    split: str = "train"
+
+
+CASES = [
+    Case("square", 256, 256),
+    Case("empty", 256, 256, positive=False),
+    Case("upright", 200, 120),
+    Case("odd", 301, 203),
+    Case("deep", 256, 256, "png"),
+    Case("deep and lying", 91, 183, "png"),
+    Case("large", 1024, 1024),
+    Case("unlabelled", 256, 256, positive=False, split="test"),
+]
+ROW = {case.name: row for row, case in enumerate(CASES)}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The dataset, and what was put into it."""
+
+    reader: ShardReader
+    files: list[bytes]
+    masks: list[np.ndarray]
+
+    @property
+    def table(self) -> SampleTable:
+        return self.reader.table
+
+    def pixels(self, row: int) -> np.ndarray:
+        """Decode an image independently of the loaders, (rows, columns) float64 in [0, 1]."""
+        decoded = np.asarray(Image.open(io.BytesIO(self.files[row])))
+        return decoded / (65535 if CASES[row].encoding == "png" else 255)
+
+    def opencv(self, workers: int = 2) -> Loader:
+        return OpenCvLoader(self.reader, self.table, torch.device("cpu"), workers)
+
+    def dali(self, workers: int = 2, device: str = "cpu") -> Loader:
+        pytest.importorskip("nvidia.dali")
+        from pneumo.loading.dali import DaliLoader
+
+        return DaliLoader(self.reader, self.table, torch.device(device), workers)
+
+
+def picture(rows: int, columns: int, seed: int) -> np.ndarray:
+    """Return a picture with soft structures and a little grain, (rows, columns) in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.GaussianBlur(rng.normal(size=(rows, columns)), (0, 0), min(rows, columns) / 25)
+    soft = (soft - soft.min()) / np.ptp(soft)
+    return np.clip(0.9 * soft + 0.1 * rng.random((rows, columns)), 0, 1)
+
+
+def encode(case: Case, image: np.ndarray) -> bytes:
+    if case.encoding == "png":
+        return cv2.imencode(".png", np.round(image * 65535).astype(np.uint16))[1].tobytes()
+    return cv2.imencode(".jpg", np.round(image * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardReader:
+    """Write one shard with the files and masks of the cases."""
+    layout.shards(root).mkdir(parents=True)
+    rows = []
+    with layout.tar(root, "train-000000").open("wb") as file:
+        writer = TarWriter(file)
+        for case, data, text in zip(CASES, files, texts, strict=True):
+            key = case.name.replace(" ", "-")
+            offset, rle_offset = writer.add(key, [(case.encoding, data), ("rle", text.encode())])
+            labelled = case.split == "train"
+            rows.append(
+                dict.fromkeys(["view", "sex", "transfer_syntax", "sha256", "notes"], "")
+                | dict.fromkeys(["row_spacing_mm", "column_spacing_mm"], float("nan"))
+                | dict.fromkeys(["patient", "age_years"], -1)
+                | {"image_id": f"id-{key}", "key": key, "split": case.split, "fold": 0 if labelled else -1}
+                | {"rows": case.rows, "columns": case.columns, "encoding": case.encoding, "inverted": False}
+                | {"positive": case.positive, "area": int(case.positive), "shard": "train-000000.tar"}
+                | {"offset": offset, "bytes": len(data)}
+                | {"rle_offset": rle_offset if labelled else -1, "rle_bytes": len(text) if labelled else 0}
+            )
+        writer.close()
+    return ShardReader(root, SampleTable.from_rows(rows))
+
+
+def plan(rows: list[int], size: int, augmentation=None, *, first: int = 0, epoch: int = 0, seed: int = 5) -> BatchPlan:
+    """Return a plan whose positions count from ``first``."""
+    return BatchPlan(
+        rows=np.array(rows, np.int64),
+        positions=np.arange(first, first + len(rows)),
+        epoch=epoch,
+        size=size,
+        seed=seed,
+        augmentation=augmentation,
+    )

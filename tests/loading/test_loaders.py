@@ -1,0 +1,257 @@
+"""What both loaders promise: exact pixels, the same pictures for everybody, order, and errors that name the image."""
+
+import dataclasses
+import io
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from loading_data import CASES, ROW, plan, write_dataset
+from PIL import Image
+from scipy import ndimage
+
+from pneumo import rle
+from pneumo.dataset.shards import ShardReader
+from pneumo.errors import UserError
+from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.batches import Batch
+from pneumo.loading.geometry import letterbox
+
+GEOMETRY = Augmentation(affine=1, tone=0, rotate_deg=20)
+EVERYTHING = Augmentation(affine=1, tone=1, rotate_deg=20)
+FLIP = Augmentation(hflip=1, affine=0, tone=0)
+ALL = list(range(len(CASES)))
+
+
+@pytest.fixture(params=["opencv", "dali"])
+def make_loader(request, data):
+    return getattr(data, request.param)
+
+
+def equal(left: list[Batch], right: list[Batch]) -> bool:
+    return all(
+        torch.equal(a.image, b.image) and torch.equal(a.mask, b.mask) and np.array_equal(a.rows, b.rows)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_batches_follow_the_plans_in_length_size_and_order(make_loader):
+    plans = [plan([0, 1, 2], 64), plan([3], 64), plan([4, 5], 96), plan(ALL, 96), plan([6], 32, EVERYTHING)]
+    batches = list(make_loader()(plans))
+    assert [b.rows.tolist() for b in batches] == [p.rows.tolist() for p in plans]
+    for batch, asked in zip(batches, plans, strict=True):
+        assert batch.image.shape == batch.mask.shape == (len(asked.rows), 1, asked.size, asked.size)
+        assert batch.image.dtype == batch.mask.dtype == torch.float32
+        assert 0 <= batch.image.min() <= batch.image.max() <= 1
+        assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
+        for row, mask in zip(batch.rows, batch.mask, strict=True):
+            assert bool(mask.any()) == CASES[row].positive
+
+
+@pytest.mark.parametrize("name", ["square", "deep"])
+def test_image_of_the_network_size_passes_through_to_the_pixel(make_loader, data, name):
+    row = ROW[name]
+    for asked, turn in ((plan([row], 256), 1), (plan([row], 256, FLIP), -1)):
+        (batch,) = make_loader()([asked])
+        # One unit in the last place: DALI multiplies by 1/255 where others divide by 255.
+        np.testing.assert_allclose(batch.image[0, 0], data.pixels(row)[:, ::turn], rtol=0, atol=1e-7)
+        assert np.array_equal(batch.mask[0, 0], data.masks[row][:, ::turn])
+
+
+def test_image_that_is_not_square_is_centred_on_black(make_loader, data):
+    row = ROW["upright"]  # 200 x 120 fits 200 x 200 with 40 columns on either side
+    (batch,) = make_loader()([plan([row], 200)])
+    image, mask = batch.image[0, 0], batch.mask[0, 0]
+    np.testing.assert_allclose(image[:, 40:160], data.pixels(row), rtol=0, atol=1e-7)
+    assert np.array_equal(mask[:, 40:160], data.masks[row])
+    for outside in (slice(0, 40), slice(160, 200)):
+        assert not image[:, outside].any()
+        assert not mask[:, outside].any()
+
+
+@pytest.mark.parametrize("name", ["square", "odd", "deep and lying"])
+def test_warp_agrees_with_an_independent_one(make_loader, data, name):
+    """At a size that needs no reduction, up to the fixed-point coordinates of older OpenCV (1/32 of a pixel)."""
+    row, size = ROW[name], 224 if name != "odd" else 192
+    asked = plan([row], size, GEOMETRY)
+    (batch,) = make_loader()([asked])
+    matrix = asked.parameters(0, data.table).matrix[::-1, [1, 0, 2]]  # (row, column) order
+    expected = ndimage.affine_transform(
+        data.pixels(row), matrix[:, :2], matrix[:, 2], (size, size), order=1, mode="grid-constant"
+    )
+    difference = np.abs(batch.image[0, 0].numpy() - expected)
+    assert difference.mean() < 5e-4
+    assert difference.max() < 0.02
+
+
+def test_large_image_is_averaged_not_sampled(make_loader, data):
+    """1024 to 128: every output pixel is the mean of 8 x 8, where skipping pixels would keep the grain."""
+    row = ROW["large"]
+    (batch,) = make_loader()([plan([row], 128)])
+    means = data.pixels(row).reshape(128, 8, 128, 8).mean(axis=(1, 3))
+    # libjpeg's shrinking decoder and the mean of decoded pixels differ by their roundings to 1/255.
+    assert np.abs(batch.image[0, 0].numpy() - means).max() < 3 / 255
+    sampled = data.pixels(row)[4::8, 4::8]
+    assert np.abs(sampled - means).max() > 8 / 255
+
+
+def test_reduction_keeps_odd_images_in_place(make_loader, data):
+    row, size = ROW["odd"], 96  # 301 x 203 is halved to 151 x 102 on the way
+    (batch,) = make_loader()([plan([row], size)])
+    box = letterbox(301, 203, size)
+    smooth = ndimage.uniform_filter(data.pixels(row), 2, origin=-1)
+    matrix = box.matrix[::-1, [1, 0, 2]]
+    expected = ndimage.affine_transform(smooth, matrix[:, :2], matrix[:, 2] - 0.5, (size, size), order=1)
+    inside = np.s_[2 : box.height - 2, box.left + 2 : box.left + box.width - 2]
+    assert np.abs(batch.image[0, 0].numpy() - expected)[inside].mean() < 0.012
+    # Half a pixel out of place would show as correlation with the gradient.
+    slope = np.gradient(expected)[1][inside].ravel()
+    error = (batch.image[0, 0].numpy() - expected)[inside].ravel()
+    assert abs(np.dot(error, slope) / np.dot(slope, slope)) < 0.1
+
+
+@pytest.mark.parametrize("size", [64, 96, 256])
+def test_loaders_agree_on_the_same_parameters(data, size):
+    """Masks to the bit, images to a gray level or so: only the shrinking decoder rounds differently."""
+    plans = [plan(ALL, size, EVERYTHING, first=10 * i) for i in range(3)]
+    for ours, theirs in zip(data.opencv()(plans), data.dali()(plans), strict=True):
+        assert torch.equal(ours.mask, theirs.mask)
+        difference = (ours.image - theirs.image).abs()
+        assert difference.mean() < 1 / 255
+        assert difference.flatten(1).quantile(0.999, dim=1).max() < 5 / 255
+
+
+def test_number_of_workers_does_not_show(make_loader):
+    plans = [plan(ALL, 96, EVERYTHING, first=8 * i) for i in range(4)]
+    assert equal(list(make_loader(workers=1)(plans)), list(make_loader(workers=3)(plans)))
+
+
+def test_two_ranks_see_what_one_would(make_loader):
+    plans = [plan([i % 7, (i + 3) % 7], 64, EVERYTHING, first=2 * i, epoch=3) for i in range(6)]
+    whole = list(make_loader()(plans))
+    shares = [list(make_loader()(plans[rank::2])) for rank in range(2)]
+    assert equal(whole, [batch for pair in zip(*shares, strict=True) for batch in pair])
+
+
+def test_resumed_run_sees_the_rest_of_the_epoch(make_loader):
+    plans = [plan(ALL, 64, EVERYTHING, first=8 * i) for i in range(4)]
+    loader = make_loader()
+    stopped = loader(plans)
+    next(stopped)
+    stopped.close()
+    assert equal(list(make_loader()(plans))[1:], list(loader(plans[1:])))
+
+
+def test_two_iterators_of_one_loader_do_not_mix(make_loader):
+    plans = [plan(ALL, 64, EVERYTHING, first=8 * i) for i in range(3)]
+    loader = make_loader()
+    pairs = list(zip(loader(plans), loader(plans[::-1]), strict=True))
+    assert equal([a for a, _ in pairs], [b for _, b in pairs][::-1])
+
+
+def test_plans_are_taken_a_few_ahead_only(make_loader):
+    taken = itertools.count()
+    endless = (plan([0, 1], 32, first=next(taken)) for _ in itertools.count())
+    batches = make_loader(workers=1)(endless)
+    next(batches)
+    batches.close()
+    assert next(taken) < 10
+
+
+def test_orientation_tag_does_not_turn_the_image(make_loader, data, tmp_path):
+    row = ROW["large"]
+    tagged = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to show
+    Image.open(io.BytesIO(data.files[row])).save(tagged, "jpeg", quality=95, exif=exif)
+    files = [tagged.getvalue() if i == row else f for i, f in enumerate(data.files)]
+    reader = write_dataset(tmp_path / "d", files, [rle.encode(mask) for mask in data.masks])
+    for size in (1024, 256):
+        (plain,) = make_loader()([plan([row], size)])
+        (turned,) = load_with(make_loader, reader, plan([row], size))
+        assert (plain.image - turned.image).abs().mean() < 2 / 255
+
+
+def load_with(make_loader, reader: ShardReader, asked) -> list[Batch]:
+    loader = make_loader()
+    loader.reader, loader.table = reader, reader.table
+    return list(loader([plan([1], 64), asked]))[1:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda file: file[: len(file) // 2].ljust(len(file), b"\0"), id="second half zeroed"),
+        pytest.param(lambda file: bytes(len(file)), id="zeroed"),
+        pytest.param(lambda file: b'{"error": "429 Too Many Requests"}', id="a web server's answer"),
+        pytest.param(lambda file: b"", id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("name", ["square", "deep"])
+def test_damaged_member_is_named_with_its_shard(make_loader, data, tmp_path, damage, name):
+    files = list(data.files)
+    files[ROW[name]] = damage(files[ROW[name]])
+    reader = write_dataset(tmp_path / "d", files, [rle.encode(mask) for mask in data.masks])
+    with pytest.raises(
+        UserError, match=rf"id-{name} in shards/train-000000.tar .*file (cannot be decoded|ends in zeros)"
+    ):
+        load_with(make_loader, reader, plan([0, 2, 4, 3], 64))
+
+
+def test_shard_that_ends_early_is_named(make_loader, data, tmp_path):
+    reader = write_dataset(tmp_path / "d", data.files, [rle.encode(mask) for mask in data.masks])
+    path = tmp_path / "d" / "shards" / "train-000000.tar"
+    path.write_bytes(path.read_bytes()[: reader.table.offset[ROW["large"]] + 100])
+    with pytest.raises(UserError, match=r"image id-large in shards/train-000000.tar .*the shard ends at byte"):
+        load_with(make_loader, reader, plan([6, 0], 64))
+
+
+def test_damaged_mask_is_named(make_loader, data, tmp_path):
+    texts = [rle.encode(mask) for mask in data.masks]
+    texts[ROW["square"]] = "5 10 99999999 3"
+    reader = write_dataset(tmp_path / "d", data.files, texts)
+    with pytest.raises(UserError, match=r"image id-square in .*: the mask has .*expected run lengths that fit"):
+        load_with(make_loader, reader, plan([0], 64))
+
+
+def test_image_of_another_size_than_the_table_says_is_named(data):
+    reader = ShardReader(data.reader.dataset, dataclasses.replace(data.table, rows=data.table.rows + 1))
+    loader = data.opencv()
+    loader.reader, loader.table = reader, reader.table
+    with pytest.raises(UserError, match=r"id-square .* has the shape \(256, 256\); expected .*\(257, 256\)"):
+        list(loader([plan([0], 300)]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [96, 256])
+def test_dali_on_the_gpu_agrees_with_opencv(data, size):
+    """nvJPEG's inverse transform may round a level differently from libjpeg's; the masks agree to the bit."""
+    plans = [plan(ALL, size, EVERYTHING, first=10 * i) for i in range(3)] + [plan([0, 4], size)]
+    loader = data.dali(device="cuda")
+    for _ in range(2):  # the second time with the pipeline that was kept
+        for ours, theirs in zip(data.opencv()(plans), loader(plans), strict=True):
+            assert theirs.image.is_cuda
+            assert theirs.mask.is_cuda
+            assert torch.equal(ours.mask, theirs.mask.cpu())
+            difference = (ours.image - theirs.image.cpu()).abs()
+            assert difference.mean() < 1 / 255
+            assert difference.flatten(1).quantile(0.999, dim=1).max() < 5 / 255
+
+
+@pytest.mark.gpu
+def test_deep_images_keep_16_bits_on_the_gpu(data):
+    row = ROW["deep"]
+    (batch,) = data.dali(device="cuda")([plan([row], 256)])
+    np.testing.assert_allclose(batch.image[0, 0].cpu(), data.pixels(row), rtol=0, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_opencv_loader_gives_the_same_on_the_gpu(data):
+    loader = data.opencv()
+    expected = list(loader([plan(ALL, 96, EVERYTHING)]))
+    loader.device = torch.device("cuda")
+    (batch,) = loader([plan(ALL, 96, EVERYTHING)])
+    assert batch.image.is_cuda
+    assert torch.equal(batch.image.cpu(), expected[0].image)
+    assert torch.equal(batch.mask.cpu(), expected[0].mask)
