@@ -1,0 +1,240 @@
+"""Read one DICOM file that may be anything: its header for planning, its picture for a shard, or why it has none."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from pneumo.dicom import attributes, members
+from pneumo.dicom.attributes import Attributes
+from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
+from pneumo.dicom.rejection import Reason, Rejected, describe
+from pneumo.dicom.rendering import render
+from pneumo.dicom.values import text
+
+__all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
+
+HEADER_ELEMENTS = ("SOPClassUID", "SOPInstanceUID", "PatientID")
+IMAGE_ELEMENTS = (
+    *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
+    *DISPLAY_ELEMENTS,
+    *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
+    *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+    *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+)
+"""All that is read of a file; names, dates and free text are skipped."""
+
+NO_PICTURES = tuple(
+    f"1.2.840.10008.{suffix}"
+    for suffix in (
+        "1.3.10",  # DICOMDIR
+        "5.1.4.1.1.9.",  # waveforms
+        "5.1.4.1.1.11.",  # presentation states
+        "5.1.4.1.1.30",  # parametric maps
+        "5.1.4.1.1.66",  # raw data, registrations, segmentations
+        "5.1.4.1.1.67",  # real world value maps
+        "5.1.4.1.1.68.",  # surface scans
+        "5.1.4.1.1.78.",  # eye measurements
+        "5.1.4.1.1.79.",
+        "5.1.4.1.1.80.",
+        "5.1.4.1.1.88.",  # structured reports
+        "5.1.4.1.1.90.",  # content assessments
+        "5.1.4.1.1.104.",  # encapsulated documents
+        "5.1.4.1.1.481.2",  # dose maps, structures, plans and treatment records; 481.1 is an X-ray image
+        "5.1.4.1.1.481.3",
+        "5.1.4.1.1.481.4",
+        "5.1.4.1.1.481.5",
+        "5.1.4.1.1.481.6",
+        "5.1.4.1.1.481.7",
+        "5.1.4.1.1.481.8",
+        "5.1.4.1.1.481.9",
+    )
+)
+"""Beginnings of the SOP class UIDs of objects that are no picture, although some have pixel data."""
+
+FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+LONGEST_ID = 256
+
+_NEW_COPY = "fetch the file again from its source"
+_PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+"""Groups 0002 and 0008 in both byte orders: how a file without a preamble begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What planning a dataset needs to know of a file."""
+
+    image_id: str
+    """SOP Instance UID, the id in the masks CSV and in the submission."""
+    patient_id: str
+    """Patient ID, empty when missing; it must never be written anywhere."""
+    file_stem: str
+    """The file's name without ``.dcm``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture, ready to be a member of a shard."""
+
+    image_id: str
+    attributes: Attributes
+    encoding: Literal["jpg", "png"]
+    """``jpg``: the DICOM's own frame, byte for byte. ``png``: rendered to 16 bits."""
+    data: bytes
+    inverted: bool
+    """Whether the stored values ran the other way, as in MONOCHROME1; ``data`` never does."""
+    notes: tuple[str, ...]
+    """What was decided on the way, for example ``first of 4 frames``."""
+
+
+def scan(path: Path) -> Header:
+    """Read a file's ids and stop there.
+
+    Raises:
+        Rejected: When the file cannot be read, is not DICOM, is no image, or has no id.
+    """
+    with _opened(path) as file, _quiet_pydicom():
+        dataset = _parse(file, HEADER_ELEMENTS, stop_when=_is_past_patient_id)
+    stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
+    return Header(_image_id(dataset), text(dataset, "PatientID"), stem)
+
+
+def read(path: Path) -> Image:
+    """Read a file's picture: its JPEG frame when that is the picture already, else rendered to a 16-bit PNG.
+
+    Raises:
+        Rejected: When the file cannot become a sample, whatever the cause.
+    """
+    with _opened(path) as file:
+        data = file.read()
+    with _quiet_pydicom():
+        dataset = _parse(io.BytesIO(data), IMAGE_ELEMENTS)
+        image_id = _image_id(dataset)
+        _complete_transfer_syntax(dataset)
+        described = attributes.read(dataset)
+        _check_pixels(dataset, described, data)
+        try:
+            return _picture(dataset, image_id, described)
+        except Rejected:
+            raise
+        except Exception as error:
+            raise _decoder_rejection(error, described) from None
+
+
+def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:
+    frame = jpeg_frame(dataset)
+    if frame is not None:
+        return Image(image_id, described, "jpg", frame, inverted=False, notes=())
+    picture = render(dataset)
+    return Image(image_id, described, "png", members.encode_png(picture.pixels), picture.inverted, picture.notes)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading; whatever the operating system refuses becomes a rejection."""
+    try:
+        with path.open("rb") as file:
+            if not file.peek(1):
+                raise Rejected(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _NEW_COPY)
+            yield file
+    except OSError as error:
+        found = error.strerror or type(error).__name__
+        raise Rejected(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk") from None
+
+
+@contextmanager
+def _quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from judging values and from warning: its warnings quote what the file says."""
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _is_past_patient_id(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return int(tag) > 0x00100020
+
+
+def _parse(
+    file: BinaryIO, elements: tuple[str, ...], stop_when: Callable[[BaseTag, str | None, int], bool] | None = None
+) -> Dataset:
+    """Parse the elements named of a file with or without a preamble."""
+    beginning = file.read(132)
+    file.seek(0)
+    if beginning[128:] != b"DICM" and not beginning.startswith(_FIRST_GROUPS):
+        kind = "text" if beginning[:64].isascii() else "other binary data"
+        raise Rejected(Reason.NOT_DICOM, "header", f"{kind} without a DICOM prefix", "a DICOM file", _NEW_COPY)
+    tags: list[BaseTag | int] = [tag for keyword in elements if (tag := tag_for_keyword(keyword)) is not None]
+    try:
+        return read_partial(file, stop_when=stop_when, force=True, specific_tags=tags)
+    except OSError:
+        raise
+    except Exception as error:
+        raise Rejected(Reason.NOT_DICOM, "header", describe(error), "a DICOM header", _NEW_COPY) from None
+
+
+def _image_id(dataset: Dataset) -> str:
+    """Return the SOP Instance UID of an image."""
+    meta = dataset.file_meta
+    sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+    if sop_class.startswith(NO_PICTURES):
+        name = UID(sop_class).name
+        raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
+    image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
+    usable = image_id.isprintable() and "\\" not in image_id and len(image_id) <= LONGEST_ID
+    if not image_id or not usable:
+        found = "a SOP Instance UID that is no identifier" if image_id else "no SOP Instance UID"
+        raise Rejected(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
+    return image_id
+
+
+def _complete_transfer_syntax(dataset: Dataset) -> None:
+    """Fill in a missing transfer syntax with the uncompressed one that the parser recognised."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
+    if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
+        raise Rejected(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
+    if "PixelData" not in dataset or not described.rows or not described.columns:
+        found = f"{described.rows} x {described.columns} pixels and {'' if 'PixelData' in dataset else 'no '}pixel data"
+        raise Rejected(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
+    if not described.transfer_syntax:
+        raise Rejected(
+            Reason.UNSUPPORTED,
+            "frame",
+            "an unknown transfer syntax",
+            "one that DICOM defines",
+            "convert the file, for example with dcmconv or gdcmconv",
+        )
+
+
+def _decoder_rejection(error: Exception, described: Attributes) -> Rejected:
+    """Return the rejection for what pydicom or a decoder raised."""
+    if isinstance(error, NotImplementedError):
+        syntax = UID(described.transfer_syntax).name
+        return Rejected(
+            Reason.UNSUPPORTED,
+            "render",
+            f"{syntax}: {describe(error)}",
+            "an encoding with a decoder",
+            "convert the file",
+        )
+    return Rejected(Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _NEW_COPY)
