@@ -1,6 +1,8 @@
 """Build a dataset from DICOM files: plan, write the units, merge; each step can be interrupted and taken up again."""
 
+import errno
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ from pneumo.files import publish_text
 
 SCAN_CHUNK = 64
 """Headers read per message to a worker; one takes about as long as the message itself."""
+MENDABLE = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+"""What the operating system says of an output directory that the user can do something about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +80,19 @@ def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
         UserError: On wrong input, or when ``out`` holds a dataset of other input.
     """
     whole = make_plan(inputs, out, options)
-    if layout.manifest(out).is_file():
-        return _keep(out, whole, options)
+    try:
+        return _keep(out, whole, options) if layout.manifest(out).is_file() else _build(out, whole, options)
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        raise UserError(
+            f"{out}: {error.strerror}",
+            "a directory with room, and the permission to write there",
+            "make room or choose another --out, and start the same command again; it goes on from what is there",
+        ) from None
+
+
+def _build(out: Path, whole: BuildPlan, options: Options) -> Manifest | None:
     _claim(out, whole)
     _write_units(out, whole.units[options.task :: options.tasks], options.workers)
     missing = [item.name for item in whole.units if not unit.is_done(out, item)]
@@ -156,6 +173,8 @@ def _keep(out: Path, whole: BuildPlan, options: Options) -> Manifest:
     manifest = Manifest.read(out)
     if manifest.digest != whole.digest:
         raise _other_input(out, "a dataset")
+    # A process may have been killed when only this was left to do.
+    shutil.rmtree(layout.build(out), ignore_errors=True)
     table = SampleTable.read(out)
     # The table is compared too: a process may have been killed between writing it and dataset.json.
     if (
@@ -187,6 +206,10 @@ def _say(whole: BuildPlan, masks: Mapping[str, str]) -> None:
             log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")
     if whole.missing:
         log.warning("%d ids of the masks CSV have no file, first %s", len(whole.missing), whole.missing[0])
+    entries = [entry for item in whole.units for entry in item.entries]
+    train, test = ({entry.image_id for entry in entries if entry.source.split == split} for split in ("train", "test"))
+    if both := len(train & test):
+        log.warning("%d test images are training images too: their figures will flatter", both)
     if whole.renamed:
         log.info("%d files are not named like their image id (SOPInstanceUID), which is what counts", whole.renamed)
     _say_groups(whole)

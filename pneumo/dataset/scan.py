@@ -78,10 +78,13 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
 
 
 def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
-    return [
-        Source(split, path, path.name if path == root else path.relative_to(root).as_posix())
-        for path in files.find(root, exclude)
-    ]
+    try:
+        found = files.find(root, exclude)
+    except OSError as error:
+        raise UserError(
+            f"{root}: {error.strerror}", "a directory that can be listed", "check its permissions"
+        ) from None
+    return [Source(split, path, path.name if path == root else path.relative_to(root).as_posix()) for path in found]
 
 
 def scan(source: Source) -> Scanned | Refusal:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import os
 import shutil
 import signal
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pneumo.dicom.writing import write_dicom
 
 from pneumo.dataset import layout
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.folds import digest
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.writing import write_dicom
 from pneumo.errors import UserError
 
 OPTIONS = Options(workers=2, shard_size=4, folds=3)
@@ -223,6 +224,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
 def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
     out = shutil.copytree(built, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    layout.build(out).mkdir()
     assert build(tree.inputs, out, OPTIONS) == Manifest.read(built)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
@@ -366,6 +368,27 @@ def test_out_that_is_a_file_is_refused(tmp_path: Path, tree) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="choose another --out"):
         build(tree.inputs, tmp_path / "out", OPTIONS)
+
+
+def test_full_disk_is_the_users_to_mend(tmp_path: Path, tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SampleTable, "write", full)
+    with pytest.raises(UserError, match=r"No space left on device.*start the same command again"):
+        build(tree.inputs, tmp_path / "out", OPTIONS)
+    monkeypatch.undo()
+    assert build(tree.inputs, tmp_path / "out", OPTIONS) is not None
+
+
+def test_test_images_that_are_training_images_are_told(
+    tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    copied = shutil.copytree(tree.inputs.dicom, tmp_path / "again")
+    manifest = build(replace(tree.inputs, test_dicom=copied), tmp_path / "out", replace(OPTIONS, workers=1))
+    assert (manifest.train, manifest.test, manifest.merged) == (24, 24, 0)
+    assert "24 test images are training images too" in caplog.text
 
 
 @pytest.mark.parametrize(
