@@ -9,16 +9,18 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.rejection import Reason, Rejected
-from pneumo.dicom.values import integer, numbers, text
+from pneumo.dicom.values import integer, numbers, tags, text
 
-DISPLAY_ELEMENTS = (
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "PresentationLUTSequence",
+DISPLAY_ELEMENTS = tags(
+    (
+        "ModalityLUTSequence",
+        "VOILUTSequence",
+        "WindowCenter",
+        "WindowWidth",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "PresentationLUTSequence",
+    )
 )
 """Elements that make the picture differ from the stored values."""
 
@@ -120,7 +122,7 @@ def _is_picture(dataset: Dataset) -> bool:
         and text(dataset, "PresentationLUTShape") in ("", "IDENTITY")
         and _number(dataset, "RescaleSlope", 1) == 1
         and _number(dataset, "RescaleIntercept", 0) == 0
-        and not any(keyword in dataset for keyword in DISPLAY_ELEMENTS)
+        and DISPLAY_ELEMENTS.isdisjoint(dataset.keys())
     )
 
 

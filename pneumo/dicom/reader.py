@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from pydicom import config
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
@@ -20,21 +19,22 @@ from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.rendering import render
-from pneumo.dicom.values import text
+from pneumo.dicom.values import tags, text
 
 __all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
 
-HEADER_ELEMENTS = ("SOPClassUID", "SOPInstanceUID", "PatientID")
-IMAGE_ELEMENTS = (
-    *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
-    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-    *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
-    *DISPLAY_ELEMENTS,
-    *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
-    *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-    *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+HEADER_ELEMENTS = tags(("SOPClassUID", "SOPInstanceUID", "PatientID"))
+IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
+    (
+        *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
+        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+        *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+        *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
+        *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
+        *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+        *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+    )
 )
 """All that is read of a file; names, dates and free text are skipped."""
 
@@ -170,7 +170,7 @@ def _is_past_patient_id(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 
 def _parse(
-    file: BinaryIO, elements: tuple[str, ...], stop_when: Callable[[BaseTag, str | None, int], bool] | None = None
+    file: BinaryIO, elements: frozenset[BaseTag], stop_when: Callable[[BaseTag, str | None, int], bool] | None = None
 ) -> Dataset:
     """Parse the elements named of a file with or without a preamble."""
     beginning = file.read(132)
@@ -178,9 +178,8 @@ def _parse(
     if beginning[128:] != b"DICM" and not beginning.startswith(_FIRST_GROUPS):
         kind = "text" if beginning[:64].isascii() else "other binary data"
         raise Rejected(Reason.NOT_DICOM, "header", f"{kind} without a DICOM prefix", "a DICOM file", _NEW_COPY)
-    tags: list[BaseTag | int] = [tag for keyword in elements if (tag := tag_for_keyword(keyword)) is not None]
     try:
-        return read_partial(file, stop_when=stop_when, force=True, specific_tags=tags)
+        return read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))
     except OSError:
         raise
     except Exception as error:

@@ -5,9 +5,12 @@ convert. For the few elements needed here the bytes say enough: this is several 
 puts no patient's data into a warning.
 """
 
-from pydicom.datadict import tag_for_keyword
+from collections.abc import Iterable
+from functools import cache
+
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -38,9 +41,15 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
         return []
 
 
+def tags(keywords: Iterable[str]) -> frozenset[BaseTag]:
+    """Return the tags of keywords of the DICOM dictionary."""
+    return frozenset(map(_tag, keywords))
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
 def _value(dataset: Dataset, keyword: str) -> object:
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, f"{keyword} is not in the DICOM dictionary"
-    item = dataset.get_item(tag) if tag in dataset else None
-    value: object = None if item is None else item.value
-    return value
+    return getattr(dataset.get_item(_tag(keyword)), "value", None)

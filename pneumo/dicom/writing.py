@@ -91,7 +91,7 @@ def _set_pixels(dataset: Dataset, stored: Pixels, syntax: str, photometric: str,
     dataset.PhotometricInterpretation = photometric
     dataset.Rows, dataset.Columns = stored.shape
     if spacing_mm is not None:
-        dataset.PixelSpacing = [spacing_mm, spacing_mm]
+        dataset.PixelSpacing = [round(spacing_mm, 9)] * 2
     dataset.BitsAllocated = dataset.BitsStored = bits
     dataset.HighBit = bits - 1
     dataset.PixelRepresentation = 0
