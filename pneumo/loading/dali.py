@@ -20,10 +20,10 @@ from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.loading.ahead import look_ahead, threads
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.geometry import corner_based, onto_reduced, reduced_shape, reduction
-from pneumo.loading.look_ahead import look_ahead
 from pneumo.loading.masks import draw_mask
 from pneumo.loading.members import damaged, member
 
@@ -78,14 +78,11 @@ class DaliLoader:
         Raises:
             UserError: Naming the image and its shard when a member is damaged.
         """
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
-        try:
+        with threads(self.workers) as pool:
             started = (self._start(pool, plan) for plan in plans)
             pending = look_ahead(started, lambda p: len(p.samples), 2 * self.workers)
             for shape, group in groupby(pending, self._shape):
                 yield from self._run(shape, group)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _Pending:
         mask = torch.zeros(

@@ -14,11 +14,12 @@ import torch
 
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.members import Pixels, to_float
+from pneumo.loading.ahead import look_ahead, threads
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.distortion import distort
 from pneumo.loading.geometry import onto_reduced, reduced_shape, reduction
-from pneumo.loading.look_ahead import look_ahead
 from pneumo.loading.masks import draw_mask, warp
 from pneumo.loading.members import damaged, member
 
@@ -59,15 +60,10 @@ class OpenCvLoader:
         Raises:
             UserError: Naming the image and its shard when a member is damaged.
         """
-        # One sample a thread is the parallelism; OpenCV's own threads would come on top of it.
-        cv2.setNumThreads(1)
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
-        try:
+        with threads(self.workers) as pool:
             started = (self._start(pool, plan) for plan in plans)
             for pending in look_ahead(started, lambda p: len(p.samples), 2 * self.workers):
                 yield self._finish(pending)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _Pending:
         pin = self.device.type == "cuda"
@@ -129,12 +125,11 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     if pixels is None or pixels.shape != expected:
         found = "cannot be decoded" if pixels is None else f"has the shape {pixels.shape}"
         raise damaged(reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}")
-    image = pixels.astype(np.float32)
-    image /= 255 if pixels.dtype == np.uint8 else 65535
+    image = to_float(pixels)
     return image if by_decoder or factor == 1 else shrink(image, factor)
 
 
-def _decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[np.uint8 | np.uint16] | None:
+def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
     """Return the pixels of a JPEG or PNG file, or None when it is damaged."""
     try:
         return cv2.imdecode(data, flags)  # type: ignore[return-value]

@@ -9,9 +9,9 @@ from loading_data import ROW, plan
 
 from pneumo.errors import UserError
 from pneumo.loading import batches, dali, distortion, opencv
+from pneumo.loading.ahead import look_ahead
 from pneumo.loading.augmentation import Augmentation, Parameters
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.look_ahead import look_ahead
 
 DISTORTED = Augmentation(hflip=0, affine=0, tone=0, distort=1)
 
@@ -123,6 +123,16 @@ def test_image_is_read_at_every_reduction(data):
     for factor in (1, 2, 4, 8):
         means = data.pixels(row).reshape(1024 // factor, factor, 1024 // factor, factor).mean(axis=(1, 3))
         assert np.abs(opencv.read_image(data.reader, row, factor) - means).max() < 3.5 / 255
+
+
+def test_odd_image_is_reduced_alike_by_decoder_and_by_averages(data):
+    row = ROW["odd"]
+    for factor in (2, 4, 8):
+        by_decoder = opencv.read_image(data.reader, row, factor)
+        means = opencv.shrink(data.pixels(row).astype(np.float32), factor)
+        assert by_decoder.shape == means.shape == (-(-301 // factor), -(-203 // factor))
+        # The decoder has its own idea of what lies beyond the far edges.
+        assert np.abs(by_decoder - means)[:-1, :-1].max() < 3.5 / 255
 
 
 def test_unlabelled_images_have_an_empty_mask(data):

@@ -1,0 +1,55 @@
+"""Both loaders on the competition's sample files, through a dataset built by the product."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pneumo import rle
+from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.loading import batches
+from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.batches import BatchPlan
+
+pytestmark = [
+    pytest.mark.siim,
+    pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set"),
+]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
+    source = Path(os.environ["PNEUMO_SIIM_DIR"]) / "sample10"
+    out = tmp_path_factory.mktemp("siim") / "dataset"
+    build(Inputs(dicom=source, masks=next(source.glob("*.csv"))), out, Options(folds=2))
+    return ShardReader(out, SampleTable.read(out))
+
+
+def load(reader: ShardReader, kind: batches.LoaderKind, size: int, augmentation: Augmentation | None):
+    rows = np.arange(len(reader.table))
+    loader = batches.build(kind, reader, reader.table, torch.device("cpu"), 2)
+    plan = BatchPlan(rows=rows, positions=rows, epoch=1, size=size, seed=1, augmentation=augmentation)
+    return next(loader([plan]))
+
+
+@pytest.mark.parametrize("size", [512, 224])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(tone=1)], ids=["plain", "augmented"])
+def test_loaders_agree_on_real_images(reader, size, augmentation):
+    pytest.importorskip("nvidia.dali")
+    ours, theirs = (load(reader, kind, size, augmentation) for kind in ("opencv", "dali"))
+    assert torch.equal(ours.mask, theirs.mask)
+    difference = (ours.image - theirs.image).abs()
+    assert difference.mean() < 0.5 / 255
+    assert difference.flatten(1).quantile(0.999, dim=1).max() < 3 / 255
+
+
+def test_mask_keeps_its_area_at_the_network_size(reader):
+    table, batch = reader.table, load(reader, "opencv", 512, None)
+    assert table.positive.any()
+    for row in table.where(positive=True):
+        truth = rle.area(reader.rle(int(row)))
+        assert float(batch.mask[row].sum()) * 4 == pytest.approx(truth, rel=0.03)
