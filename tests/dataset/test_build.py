@@ -5,8 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +58,28 @@ def write_one(path: Path, image_id: str, *, seed: int = 0, shape: tuple[int, int
     )  # fmt: skip
 
 
-def run_script(script: str, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess:
+@dataclass
+class Ended:
+    """A Python process that has ended, its children perhaps not."""
+
+    code: int
+    group: int
+    output: str
+
+
+def run_script(script: str, *arguments: object, path: Path | None = None) -> Ended:
     """Run Python code in a session of its own, with ``path`` before everything else on the module path."""
     before = [str(path)] if path else []
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*before, *filter(None, sys.path)])}
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=120, start_new_session=True, check=False,
-    )  # fmt: skip
+    # Not a pipe: reading one would wait for the children too.
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            env=environment, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        code = process.wait(120)
+        output.seek(0)
+        return Ended(code, process.pid, output.read())
 
 
 def test_finished_dataset_holds_what_the_layout_says(built: Path, tree) -> None:
@@ -160,7 +175,7 @@ build.build(inputs, Path(sys.argv[3]), build.Options(workers=2, shard_size=4, fo
 def test_killed_build_goes_on_to_the_same_bytes(built: Path, tree, tmp_path: Path, stage: str) -> None:
     out = tmp_path / "out"
     ended = run_script(KILLED_AFTER, tree.inputs.dicom.parent, stage, out)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert ended.code == -signal.SIGKILL, ended.output
     assert not layout.manifest(out).exists()
     done = {path: path.stat().st_mtime_ns for path in layout.build(out).glob("*-*.json")}
     assert len(done) >= 2
@@ -175,9 +190,7 @@ def test_killed_build_goes_on_to_the_same_bytes(built: Path, tree, tmp_path: Pat
 
 
 def test_workers_end_with_the_parent(tree, tmp_path: Path) -> None:
-    script = f"import os; print(os.getpgid(0), flush=True)\n{KILLED_AFTER}"
-    ended = run_script(script, tree.inputs.dicom.parent, "shards", tmp_path / "out")
-    group = int(ended.stdout.split()[0])
+    group = run_script(KILLED_AFTER, tree.inputs.dicom.parent, "shards", tmp_path / "out").group
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
@@ -213,7 +226,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
     script = KILLED_AFTER.replace("Manifest.write = die", "pass")
     ended = run_script(script, copy.dicom.parent, "live", tmp_path / "out", path=tmp_path / "site")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.code == 0, ended.output
     manifest = Manifest.read(tmp_path / "out")
     assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
     refused = rows(tmp_path / "out" / layout.QUARANTINE)
