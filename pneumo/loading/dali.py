@@ -116,8 +116,11 @@ class DaliLoader:
         run = self._idle.pop(shape, None) or _Run(self, shape)
         self._idle.clear()
         run.batches = batches
-        while (image := run.next_images()) is not None:
-            yield self._finish(run.under_way.popleft(), image)
+        try:
+            while (image := run.next_images()) is not None:
+                yield self._finish(run.under_way.popleft(), image)
+        finally:
+            run.settle()
         self._idle = {shape: run}
 
     def _finish(self, pending: _Pending, image: torch.Tensor) -> Batch:
@@ -165,6 +168,7 @@ class _Run:
         self.loader, self.shape = loader, shape
         self.batches: Iterator[_Pending] = iter(())
         self.under_way: deque[_Pending] = deque()
+        self._lent: deque[tuple[torch.Tensor, Any]] = deque()
         self.pipeline = _build(self._feed, shape, loader.device_id, loader.workers)
 
     def _feed(self) -> tuple[list[npt.NDArray[Any]], ...]:
@@ -180,10 +184,8 @@ class _Run:
         Raises:
             UserError: Naming the sample when DALI failed on one.
         """
-        # Bound to the consumer's stream, so that nothing waits on the host and the memory is freed in its order.
-        stream = None if self.loader.device_id is None else torch.cuda.current_stream(self.loader.device_id)
         try:
-            (output,) = self.pipeline.run(stream)
+            (output,) = self.pipeline.run()
         except StopIteration:
             self.pipeline.reset()
             return None
@@ -193,7 +195,27 @@ class _Run:
             raise self.loader.explain(self.under_way[0], error) from error
         images: torch.Tensor = from_dlpack(output.as_tensor())
         samples, height, width, _ = images.shape
-        return images.view(samples, 1, height, width)
+        return self._own(images).view(samples, 1, height, width)
+
+    def _own(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images in torch's memory.
+
+        A step's kernels may still be waiting to read a batch when its last reference is gone; torch knows how to
+        wait with the memory, DALI would hand it to its next batch. The copy stays on the device.
+        """
+        if not images.is_cuda:
+            return images
+        owned = images.clone()
+        copied = torch.cuda.current_stream(images.device).record_event()
+        self._lent.append((images, copied))
+        while self._lent and self._lent[0][1].query():
+            self._lent.popleft()
+        return owned
+
+    def settle(self) -> None:
+        """Wait until DALI's memory is no longer read from."""
+        while self._lent:
+            self._lent.popleft()[1].synchronize()
 
 
 def _build(source: Any, shape: _Shape, device_id: int | None, workers: int) -> Any:

@@ -240,6 +240,28 @@ def test_dali_on_the_gpu_agrees_with_opencv(data, size):
 
 
 @pytest.mark.gpu
+def test_batch_is_not_overwritten_while_the_device_lags_behind(data):
+    plans = [plan(ALL, 256, EVERYTHING, first=8 * i) for i in range(30)]
+    expected = [batch.image.sum(dtype=torch.float64) for batch in data.opencv()(plans)]
+    heavy = torch.rand(4096, 4096, device="cuda")
+    sums = []
+    for batch in data.dali(device="cuda")(plans):
+        heavy = (heavy @ heavy).clamp(0, 1)  # keeps the device busy while the batch's last reference goes
+        sums.append(batch.image.sum(dtype=torch.float64))
+    for ours, theirs in zip(expected, sums, strict=True):
+        assert float(theirs) == pytest.approx(float(ours), rel=5e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["square", "deep"])
+def test_damaged_member_is_named_on_the_gpu(data, tmp_path, name):
+    files = [b"not an image" if i == ROW[name] else f for i, f in enumerate(data.files)]
+    reader = write_dataset(tmp_path / "d", files, [rle.encode(mask) for mask in data.masks])
+    with pytest.raises(UserError, match=rf"id-{name} in shards/train-000000.tar .*file cannot be decoded"):
+        load_with(lambda: data.dali(device="cuda"), reader, plan([0, 4, 3], 64))
+
+
+@pytest.mark.gpu
 def test_deep_images_keep_16_bits_on_the_gpu(data):
     row = ROW["deep"]
     (batch,) = data.dali(device="cuda")([plan([row], 256)])
