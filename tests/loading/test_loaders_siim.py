@@ -1,6 +1,5 @@
 """Both loaders on the competition's sample files, through a dataset built by the product."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,12 @@ from pneumo.loading import batches
 from pneumo.loading.augmentation import Augmentation
 from pneumo.loading.batches import BatchPlan
 
-pytestmark = [
-    pytest.mark.siim,
-    pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set"),
-]
+pytestmark = pytest.mark.siim
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
-    source = Path(os.environ["PNEUMO_SIIM_DIR"]) / "sample10"
+def reader(siim: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
+    source = siim / "sample10"
     out = tmp_path_factory.mktemp("siim") / "dataset"
     build(Inputs(dicom=source, masks=next(source.glob("*.csv"))), out, Options(folds=2))
     return ShardReader(out, SampleTable.read(out))
