@@ -57,7 +57,7 @@ def main() -> int:
         seed=arguments.seed,
     )
     dataset = data / "dataset"
-    shard = ["--dicom", tree.train, "--test-dicom", tree.test, "--masks", tree.masks, "--patients", tree.patients]
+    shard = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks, "--patients", tree.patients]
     call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--folds", 2)
     train(dataset, arguments.out)
     call(

@@ -1,3 +1,10 @@
 """Pneumothorax segmentation: DICOM -> dataset -> run -> submission."""
 
+import os
+
 __version__ = "0.1.0"
+
+# Threads that wait for each other must not spin: on a shared node, in a container with fewer cores than it sees, or
+# with several ranks a machine, spinning made training five times slower. libgomp reads this when torch loads it, so
+# it stands here, before anything of the package imports torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -102,7 +102,8 @@ class Ensembler:
         # One network for each run, whose weights are exchanged from fold to fold.
         self.networks = [
             models.build(replace(m.model, encoder_weights="none"))
-            .to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            .to(world.device)
+            .to(memory_format=torch.channels_last)
             .eval()
             for m in members
         ]
@@ -194,7 +195,8 @@ def drop_small(mask: npt.NDArray[np.uint8], smallest: float) -> npt.NDArray[np.u
     keep = areas >= smallest
     keep[0] = False  # the background
     assert count == len(keep)
-    return keep[labels].astype(np.uint8)
+    kept: npt.NDArray[np.uint8] = keep[labels].astype(np.uint8)
+    return kept
 
 
 def in_order(findings: Mapping[str, str], expected: Sequence[str], say: Callable[[str], None]) -> list[tuple[str, str]]:

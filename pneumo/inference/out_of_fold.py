@@ -15,7 +15,7 @@ from pneumo.console import Progress
 from pneumo.dataset.shards import ShardReader
 from pneumo.distributed import Group
 from pneumo.inference import evidence as evidence_module
-from pneumo.inference import thresholds
+from pneumo.inference import report, thresholds
 from pneumo.inference.evidence import Evidence
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.inference.thresholds import Rule
@@ -92,13 +92,31 @@ def collect(
     by_row = {row: (histogram, head) for part in gathered for row, histogram, head in part}
     assert sorted(by_row) == sorted(rows.tolist()), "every image once"
     ordered = [by_row[row] for row in rows.tolist()]
-    return Evidence.from_histograms(
-        table.image_id[rows].tolist(),
-        [histogram for histogram, _ in ordered],
-        fold=table.fold[rows],
+    histograms = np.stack([histogram for histogram, _ in ordered]).astype(np.int32)
+    return Evidence(
+        image_id=table.image_id[rows],
+        fold=table.fold[rows].astype(np.int16),
         patient=table.patient[rows],
-        head=[head for _, head in ordered],
+        positive=table.positive[rows],
+        pixels=table.rows[rows].astype(np.int64) * table.columns[rows],
+        head=np.array([head for _, head in ordered], np.float32),
+        outside=histograms[:, 0],
+        inside=histograms[:, 1],
     )
+
+
+def figures(evidence: Evidence) -> dict[str, float]:
+    """Return what is watched during training.
+
+    ``score`` is the mean Dice under the best rule for these very images, so it is for comparing epochs and flatters;
+    ``auc`` is that of the empty decision, by the head where there is one, else by the highest pixel.
+    """
+    rule = thresholds.search(evidence)
+    dice = thresholds.score(evidence, rule)
+    found = report.auc(evidence)
+    auc = found["head"] if found["head"] is not None else found["highest_pixel"]
+    named = {"score": float(dice.mean()), "all_empty": float((~evidence.positive).mean())}
+    return named if auc is None else {**named, "auc": auc}
 
 
 def encode_masks(

@@ -48,4 +48,4 @@ class StepStatistics:
         if not self.buffers:
             return
         flat = self.group.sum_(torch.cat(self._sum)).div_(self.micro_batches)
-        torch._foreach_copy_(self.buffers, list(flat.split([b.numel() for b in self.buffers])))
+        torch._foreach_copy_(self.buffers, list(torch.split(flat, [b.numel() for b in self.buffers])))

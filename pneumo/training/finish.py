@@ -67,7 +67,7 @@ def _masks(
     loader = batches.build(recipe.loader, reader, table, world.device, workers=workers)
     model = models.build(replace(recipe.model, encoder_weights="none")).to(world.device).eval()
     if recipe.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     predictor = Predictor(
         model,
         size=recipe.stages[-1].image_size,

@@ -44,7 +44,7 @@ class Learner:
         torch.manual_seed(seed)
         self.model = models.build(recipe.model).to(world.device)
         if recipe.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=world.accelerator.mixed_precision == "fp16")
@@ -104,7 +104,8 @@ class Learner:
             output = self.network(self.layout(batch.image))
         parts = losses.loss(output, batch.mask, self.recipe.loss)
         # DDP takes the mean over ranks: times the ranks, over the global batch, gives the global batch's mean.
-        self.scaler.scale(parts.total.sum() * (self.group.size / self.recipe.batch_size)).backward()
+        loss = parts.total.sum() * (self.group.size / self.recipe.batch_size)
+        torch.autograd.backward(self.scaler.scale(loss))
         return torch.stack([part.detach().sum() for part in parts])
 
     def _gradients_of(self, *, last: bool) -> AbstractContextManager[None]:

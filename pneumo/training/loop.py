@@ -142,7 +142,7 @@ class FoldTrainer:
 
     def _train_epoch(self, stage: Stage, epoch: int) -> None:
         order = self._order(stage, epoch)
-        steps = sampler.steps_per_epoch(len(order), self.recipe.batch_size)
+        steps = sampler.steps(len(order), self.recipe.batch_size)
         first = self.position.step
         loaded = self.loader(self._plans(stage, epoch, order, range(first, steps)))
         what = f"fold {self.fold} epoch {self._nominal_epoch(stage, epoch) + 1}"
@@ -201,9 +201,9 @@ class FoldTrainer:
         for step in steps:
             slices = sampler.step_slice(order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
             for place in self.learner.places:
-                samples, positions = slices[place]
+                positions = slices[place]
                 yield BatchPlan(
-                    rows=self.data.train[samples],
+                    rows=self.data.train[order[positions % len(order)]],
                     epoch=self._nominal_epoch(stage, epoch),
                     positions=positions,
                     size=stage.image_size,

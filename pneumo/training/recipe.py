@@ -195,7 +195,8 @@ def from_json(values: dict[str, Any]) -> Recipe:
     Raises:
         UserError: On unknown fields or values out of range.
     """
-    return _build(Recipe, values, "recipe")
+    recipe: Recipe = _build(Recipe, values, "recipe")
+    return recipe
 
 
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:

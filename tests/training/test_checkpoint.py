@@ -1,0 +1,135 @@
+"""Checkpoints: all or nothing, damage found, the one before taken, no code executed."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from pneumo.training import checkpoint
+from pneumo.training.checkpoint import Snapshot
+
+
+def snapshot(step: int, epoch: int = 0) -> Snapshot:
+    weights = {"conv.weight": torch.full((2, 3), float(step)), "norm.num_batches_tracked": torch.tensor(step)}
+    return Snapshot(
+        step=step,
+        epoch=epoch,
+        weights={"model": weights, "ema": {name: tensor.clone() for name, tensor in weights.items()}},
+        optimizer={"optimizer": {"state": {0: {"exp_avg": torch.ones(2) * step}}, "param_groups": [{"lr": 0.1}]}},
+        state={"position": {"stage": 0, "epoch": epoch, "step": step}},
+    )
+
+
+def test_a_saved_checkpoint_comes_back_whole(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, snapshot(7, epoch=2))
+    path = checkpoint.latest(tmp_path)
+    assert path is not None
+    loaded = checkpoint.load(path)
+    assert (loaded.step, loaded.epoch) == (7, 2)
+    assert torch.equal(loaded.weights["model"]["conv.weight"], torch.full((2, 3), 7.0))
+    assert loaded.weights.keys() == {"model", "ema"}
+    assert torch.equal(loaded.optimizer["optimizer"]["state"][0]["exp_avg"], torch.tensor([7.0, 7.0]))
+    assert loaded.state["position"] == {"stage": 0, "epoch": 2, "step": 7}
+
+
+def test_the_newest_is_taken_and_older_ones_are_pruned(tmp_path: Path) -> None:
+    for step, epoch in [(9, 0), (10, 0), (100, 0), (100, 1)]:
+        checkpoint.save(tmp_path, snapshot(step, epoch))
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000100-epoch-0000", "step-00000100-epoch-0001"]
+    latest = checkpoint.latest(tmp_path)
+    assert latest is not None
+    assert latest.name == "step-00000100-epoch-0001"
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert checkpoint.latest(tmp_path / "nothing") is None
+
+
+def flip_a_bit(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "optimizer.pt"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "ema.safetensors").unlink()
+
+
+def lose_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def tear_the_manifest(folder: Path) -> None:
+    file = folder / "manifest.json"
+    file.write_text(file.read_text()[:20])
+
+
+@pytest.mark.parametrize("harm", [flip_a_bit, cut_short, lose_a_file, lose_the_manifest, tear_the_manifest])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, harm) -> None:  # noqa: ANN001
+    checkpoint.save(tmp_path, snapshot(1))
+    newest = checkpoint.save(tmp_path, snapshot(2))
+    harm(newest)
+    assert checkpoint.verify(newest)
+    path = checkpoint.latest(tmp_path)
+    assert path is not None
+    assert checkpoint.load(path).step == 1
+
+
+def test_coming_to_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
+    flip_a_bit(checkpoint.save(tmp_path, snapshot(2)))
+    again = checkpoint.save(tmp_path, snapshot(2))
+    assert checkpoint.verify(again) == ""
+
+
+def test_what_an_interrupted_save_left_is_not_taken_and_is_removed(tmp_path: Path) -> None:
+    half = tmp_path / ".step-00000005-epoch-0000.abc"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    assert checkpoint.latest(tmp_path) is None
+    checkpoint.save(tmp_path, snapshot(6))
+    assert not half.exists()
+
+
+def test_a_failed_save_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path, snapshot(1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, snapshot(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001-epoch-0000"]
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+def test_loading_executes_no_code(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "checkpoints", snapshot(1))
+    mark = tmp_path / "executed"
+    torch.save({"optimizer": Bomb(mark)}, path / "optimizer.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load(path)
+    assert not mark.exists()
+
+
+def test_the_manifest_lists_every_file(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, snapshot(1))
+    listed = set(json.loads((path / "manifest.json").read_text()))
+    assert listed | {"manifest.json"} == {p.name for p in path.iterdir()}

@@ -1,0 +1,63 @@
+"""Recipes: stages, ranges, the record and its differences."""
+
+import json
+
+import pytest
+
+from pneumo.errors import UserError
+from pneumo.modeling.models import ModelConfig
+from pneumo.training.recipe import Recipe, differences, from_json, to_json
+from pneumo.training.recipes import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_named_recipe_survives_the_record(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+def test_single_values_hold_for_every_stage() -> None:
+    stages = Recipe(epochs=(3, 2), image_size=(256,), learning_rate=(1e-3, 1e-4), positive_rate=(0.8,)).stages
+    assert [(s.epochs, s.image_size, s.learning_rate) for s in stages] == [(3, 256, 1e-3), (2, 256, 1e-4)]
+    assert [s.positive_rate for s in stages] == [(0.8, 0.8), (0.8, 0.8)]
+
+
+def test_the_positive_rate_changes_linearly_over_a_stage() -> None:
+    (stage,) = Recipe(epochs=(5,), positive_rate=(0.8,), final_positive_rate=(0.4,)).stages
+    rates = [stage.rate_at(epoch) for epoch in range(5)]
+    assert rates == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
+    assert Recipe().stages[0].rate_at(0) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"epochs": (1, 2), "image_size": (64, 64, 64)}, "one for each stage"),
+        ({"epochs": ()}, "at least one value"),
+        ({"epochs": (0,)}, "epochs = \\(0,\\); expected at least one value, each 1 or more; change --epochs"),
+        ({"image_size": (100,)}, "image_size .* multiples of 32"),
+        ({"positive_rate": (1.5,)}, "positive_rate .* at most 1"),
+        ({"final_positive_rate": (0.5,)}, "positive_rate to be set too"),
+        ({"batch_size": 6, "micro_batch_size": 4}, "multiple of micro_batch_size"),
+        ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"learning_rate": (-1.0,)}, "learning_rate"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_values_out_of_range_are_named(fields: dict[str, object], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        Recipe(**fields)  # type: ignore[arg-type]
+
+
+def test_differences_name_nested_fields() -> None:
+    old, new = Recipe(seed=1), Recipe(seed=2, model=ModelConfig(encoder="mobilenet_v2"))
+    assert differences(to_json(old), to_json(new)) == ["model.encoder: 'resnet34' -> 'mobilenet_v2'", "seed: 1 -> 2"]
+    assert differences(to_json(old), to_json(old)) == []
+    assert old.digest() != new.digest()
+
+
+def test_a_record_with_unknown_fields_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown field.*dropout"):
+        from_json({**to_json(Recipe()), "dropout": 0.5})
