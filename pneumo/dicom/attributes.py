@@ -3,7 +3,6 @@
 Text is kept only when it is one of the field's defined terms, so that nothing typed into a wrong field gets out.
 """
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -103,7 +102,7 @@ def parse_age(age: str) -> int | None:
 def _spacing(dataset: Dataset) -> tuple[float, float] | tuple[None, None]:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         spacing = numbers(dataset, keyword)
-        if len(spacing) == 2 and all(math.isfinite(mm) and 0 < mm <= SPACING_LIMIT_MM for mm in spacing):
+        if len(spacing) == 2 and all(0 < mm <= SPACING_LIMIT_MM for mm in spacing):
             return spacing[0], spacing[1]
     return None, None
 

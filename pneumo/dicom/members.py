@@ -22,7 +22,7 @@ def decode(data: bytes | bytearray | memoryview) -> Pixels:
     view = memoryview(data)
     end = _ENDS.get(bytes(view[:2]))
     # Decoders fill in what a cut file lacks and at most warn, so its end is looked at first.
-    if end is None or not bytes(view[-_PADDING:]).rstrip(b"\0").endswith(end):
+    if end is None or not bytes(view[-_PADDING:]).rstrip(b"\0\xff").endswith(end):
         raise ValueError(f"no complete JPEG or PNG in {len(view)} bytes")
     try:
         pixels = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_UNCHANGED)

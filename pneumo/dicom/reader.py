@@ -176,7 +176,7 @@ def _parse(
     beginning = file.read(132)
     file.seek(0)
     if beginning[128:] != b"DICM" and not beginning.startswith(_FIRST_GROUPS):
-        kind = "text" if beginning[:64].isascii() else "other binary data"
+        kind = "text" if beginning.isascii() and b"\0" not in beginning else "binary data"
         raise Rejected(Reason.NOT_DICOM, "header", f"{kind} without a DICOM prefix", "a DICOM file", _NEW_COPY)
     try:
         return read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))

@@ -5,6 +5,8 @@ from enum import StrEnum
 LONGEST_TEXT = 200
 """Characters of another library's message that are kept; some repeat their whole input."""
 
+_ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
+
 
 class Reason(StrEnum):
     """The reasons in quarantine.csv."""
@@ -53,4 +55,5 @@ class Rejected(Exception):
 
 def describe(error: BaseException) -> str:
     """Return an exception's type and its text on one line, cut to a readable length."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_TEXT].removesuffix(": ")
+    text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
+    return f"{type(error).__name__}: {text}"[:LONGEST_TEXT].removesuffix(": ")

@@ -4,7 +4,6 @@ Each grayscale step is a function of the stored value alone. So the steps are co
 occur, and the pixels are looked up: the same result as computing on pixels, in a fraction of the time and memory.
 """
 
-import math
 from typing import NamedTuple
 
 import cv2
@@ -15,10 +14,12 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from scipy.special import expit
 
+from pneumo.dicom.attributes import PHOTOMETRICS
 from pneumo.dicom.frames import frames
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, text
 
+GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
@@ -57,36 +58,35 @@ def render(dataset: Dataset) -> Rendered:
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     _check_size(dataset)
+    photometric = _check_color(dataset)
     count = frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    photometric = text(dataset, "PhotometricInterpretation").upper()
     stored = pixel_array(dataset, index=0)
-    if stored.ndim == 3 or photometric == "PALETTE COLOR":
+    if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Rejected(
-            Reason.UNSUPPORTED,
-            "render",
-            "one sample a pixel and a photometric interpretation that names no gray",
-            "MONOCHROME1 or MONOCHROME2",
-            "export the image as grayscale",
-        )
     # A DX image in MONOCHROME1 says INVERSE as well; that is one inversion, not two (PS3.3 C.8.11.3.1.2).
     inverted = photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape").upper() == "INVERSE"
     return Rendered(_grayscale(dataset, stored, inverted, notes), inverted, tuple(notes))
 
 
+def _check_color(dataset: Dataset) -> str:
+    """Return the photometric interpretation, one that DICOM defines for this number of samples."""
+    photometric, samples = text(dataset, "PhotometricInterpretation").upper(), integer(dataset, "SamplesPerPixel", 1)
+    if photometric not in PHOTOMETRICS or samples != (1 if photometric in (*GRAY, "PALETTE COLOR") else 3):
+        name = photometric if photometric in PHOTOMETRICS else "an unknown photometric interpretation"
+        raise _unsupported(f"{name} with {samples} sample(s) a pixel", "grayscale or colour as DICOM defines them")
+    return photometric
+
+
 def _check_size(dataset: Dataset) -> None:
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     if rows * columns > MAX_PIXELS:
-        raise Rejected(
-            Reason.UNSUPPORTED,
-            "render",
-            f"{rows} x {columns} pixels",
-            f"at most {MAX_PIXELS} pixels",
-            "check the header; no X-ray detector is that large",
-        )
+        raise _unsupported(f"{rows} x {columns} pixels", f"at most {MAX_PIXELS} pixels")
+
+
+def _unsupported(found: str, expected: str) -> Rejected:
+    return Rejected(Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale")
 
 
 def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -> npt.NDArray[np.uint16]:
@@ -97,6 +97,8 @@ def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -
     else:
         color = stored
         white = (1 << integer(dataset, "BitsStored", 8)) - 1
+    if color.dtype not in (np.uint8, np.uint16):
+        raise _unsupported(f"colour samples of type {color.dtype}", "8 or 16 bits a sample")
     gray = cv2.cvtColor(np.ascontiguousarray(color), cv2.COLOR_RGB2GRAY)
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 
@@ -190,17 +192,13 @@ def _window(dataset: Dataset, notes: list[str]) -> Window | None:
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         notes.append("unknown VOI LUT function taken as LINEAR")
         function = "LINEAR"
-    if not centers or not widths or not _is_usable(centers[0], widths[0], function):
+    narrow = not widths or widths[0] <= 0 or (function == "LINEAR" and widths[0] < 1)
+    if not centers or narrow:
         notes.append("unusable window ignored")
         return None
     if len(centers) > 1:
         notes.append(f"first of {len(centers)} windows")
     return Window(centers[0], widths[0], function)
-
-
-def _is_usable(center: float, width: float, function: str) -> bool:
-    wide_enough = width >= 1 if function == "LINEAR" else width > 0
-    return wide_enough and math.isfinite(center) and math.isfinite(width)
 
 
 def _apply_window(values: Values, window: Window) -> Values:

@@ -5,6 +5,7 @@ convert. For the few elements needed here the bytes say enough: this is several 
 puts no patient's data into a warning.
 """
 
+import math
 from collections.abc import Iterable
 from functools import cache
 
@@ -34,11 +35,12 @@ def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """Return a decimal or integer string element (VR DS or IS) as floats; empty when any of them is no number."""
+    """Return a decimal or integer string element (VR DS or IS) as floats; empty when any is no finite number."""
     try:
-        return [float(part) for part in text(dataset, keyword).split("\\")]
+        found = [float(part) for part in text(dataset, keyword).split("\\")]
     except ValueError:
         return []
+    return found if all(map(math.isfinite, found)) else []
 
 
 def tags(keywords: Iterable[str]) -> frozenset[BaseTag]:

@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from pneumo.dicom import files
+from pneumo.errors import UserError
+
+
+def names(root: Path, **options: object) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in files.find(root, **options)]
+
+
+def touch(root: Path, *relative: str) -> None:
+    for name in relative:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_every_file_is_found_and_sorted_by_posix_path(tmp_path: Path) -> None:
+    touch(tmp_path, "b/1.dcm", "a.b", "a/2", ".hidden", "a/.git/x", "no suffix")
+    assert names(tmp_path) == sorted([".hidden", "a.b", "a/.git/x", "a/2", "b/1.dcm", "no suffix"])
+
+
+def test_a_single_file_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a.dcm")
+    assert files.find(tmp_path / "a.dcm") == [tmp_path / "a.dcm"]
+    assert files.find(tmp_path / "a.dcm", exclude=[tmp_path / "a.dcm"]) == []
+
+
+def test_excluded_files_and_directories_are_left_out_also_through_links(tmp_path: Path) -> None:
+    touch(tmp_path, "masks.csv", "out/x.tar", "a.dcm")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "masks.csv")
+    assert names(tmp_path, exclude=[tmp_path / "masks.csv", tmp_path / "out"]) == ["a.dcm"]
+
+
+def test_a_linked_directory_is_followed_once_and_loops_end(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    touch(root, "z/1")
+    touch(outside, "2")
+    (root / "a-link-to-z").symlink_to(root / "z")
+    (root / "z" / "up").symlink_to(root)
+    (root / "b").symlink_to(outside)
+    (root / "c").symlink_to(outside)
+    (root / "self").symlink_to(root / "self")
+    assert names(root) == ["b/2", "z/1"]
+
+
+def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
+    touch(tmp_path, "1")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "link").symlink_to(tmp_path / "1")
+    assert names(tmp_path) == ["1", "link"]
+
+
+def test_a_directory_that_cannot_be_listed_is_the_users_to_mend(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file or directory; expected a directory"):
+        files.find(tmp_path / "missing")

@@ -1,0 +1,311 @@
+import contextlib
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference_files as reference
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
+
+from pneumo.dicom import files, members, reader
+from pneumo.dicom.reader import Reason, Rejected
+from pneumo.dicom.rejection import describe
+
+VALUES = reference.gradient("u2", 12)
+NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
+
+
+def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
+    return reference.save(reference.build(VALUES, 12, **more), tmp_path / name)
+
+
+def test_a_jpeg_passes_through(tmp_path: Path) -> None:
+    frame = reference.encode_jpeg(NOISE)
+    image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
+    assert (image.image_id, image.encoding, image.inverted, image.notes) == (reference.IMAGE_ID, "jpg", False, ())
+    assert image.data[: len(frame)] == frame
+    assert (image.attributes.rows, image.attributes.columns) == (40, 56)
+
+
+def test_everything_else_becomes_a_16_bit_png(tmp_path: Path) -> None:
+    image = reader.read(whole(tmp_path, photometric="MONOCHROME1"))
+    assert (image.encoding, image.inverted) == ("png", True)
+    assert np.array_equal(members.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
+
+
+def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert reader.read(whole(tmp_path)) == reader.read(whole(tmp_path))
+
+
+def test_only_the_image_leaves(tmp_path: Path) -> None:
+    text = ("PatientName", "PatientID", "PatientComments", "ImageComments", "StudyDescription", "AccessionNumber")
+    image = reader.read(whole(tmp_path, **dict.fromkeys(text, "SECRET")))
+    assert b"SECRET" not in pickle.dumps(image)
+
+
+STEMS = {
+    "1.2.840.dcm": "1.2.840",
+    "1.2.840": "1.2.840",
+    "ID_0a1b2c3d4.dcm": "ID_0a1b2c3d4",
+    "X.DCM": "X",
+    "image.ima": "image",
+}
+
+
+@pytest.mark.parametrize(("name", "stem"), STEMS.items())
+def test_a_scan_names_the_image_the_patient_and_the_file(tmp_path: Path, name: str, stem: str) -> None:
+    assert reader.scan(whole(tmp_path, name)) == reader.Header(reference.IMAGE_ID, "someone", stem)
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
+def test_scan_and_read_agree_in_every_syntax(tmp_path: Path, syntax: str) -> None:
+    path = whole(tmp_path, syntax=syntax)
+    assert reader.scan(path).image_id == reader.read(path).image_id == reference.IMAGE_ID
+
+
+def test_an_id_needs_not_be_a_valid_uid(tmp_path: Path) -> None:
+    path = whole(tmp_path, SOPInstanceUID=UID("ID_0a1b2c3d4"), PatientID="")
+    assert reader.scan(path) == reader.Header("ID_0a1b2c3d4", "", "1.2.3")
+    assert reader.read(path).image_id == "ID_0a1b2c3d4"
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian"])
+@pytest.mark.parametrize("meta", ["without preamble", "without meta header"])
+def test_files_without_preamble_or_meta_header_are_read(tmp_path: Path, syntax: str, meta: str) -> None:
+    path = whole(tmp_path, syntax=syntax)
+    data = path.read_bytes()
+    length = 132 + 12 + dcmread(path).file_meta.FileMetaInformationGroupLength
+    path.write_bytes(data[132 if meta == "without preamble" else length :])
+    image = reader.read(path)
+    assert reader.scan(path).image_id == image.image_id == reference.IMAGE_ID
+    assert image.attributes.transfer_syntax == reference.NATIVE[syntax]
+    assert np.array_equal(members.decode(image.data), np.rint(VALUES.astype(float) / 4095 * 65535))
+
+
+def cut(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def jpeg_file(path: Path) -> None:
+    reference.save(reference.build_jpeg(NOISE), path)
+
+
+def without(*keywords: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        dataset = reference.build(VALUES, 12)
+        for keyword in keywords:
+            delattr(dataset, keyword)
+        dataset.file_meta.MediaStorageSOPInstanceUID = ""
+        dataset.save_as(path)
+
+    return write
+
+
+def of_class(uid: UID) -> Callable[[Path], None]:
+    return lambda path: reference.save(reference.build(VALUES, 12, SOPClassUID=uid), path) and None
+
+
+def torn_jpeg(path: Path) -> None:
+    jpeg_file(path)
+    cut(path, 0.6)
+
+
+def torn_values(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12), path)
+    cut(path, 0.6)
+
+
+def torn_header(path: Path) -> None:
+    path.write_bytes(reference.save(reference.build(VALUES), path).read_bytes()[:140])
+
+
+def no_frames(path: Path) -> None:
+    dataset = reference.build_jpeg(NOISE)
+    dataset.PixelData = encapsulate([b"\0\0"])[:8] + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    reference.save(dataset, path)
+
+
+def garbage_in(syntax: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        dataset = reference.build(VALUES, 12, syntax)
+        dataset.PixelData = encapsulate([bytes(range(256)) * 4])
+        reference.save(dataset, path)
+
+    return write
+
+
+def lying_rows(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12, Rows=65535), path)
+
+
+def unknown_syntax(uid: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        dataset = reference.build_jpeg(NOISE)
+        dataset.file_meta.TransferSyntaxUID = UID(uid)
+        dataset.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+    return write
+
+
+def bad_deflate(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12, "deflated"), path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-200] + bytes(100))
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(5000))
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
+    "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
+    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "text"),
+    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "text"),
+    "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.NOT_DICOM, "text"),
+    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "binary data"),
+    "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
+    "a header cut off": (torn_header, Reason.NO_ID, "no SOP Instance UID"),
+    "a prefix alone": (lambda path: path.write_bytes(bytes(128) + b"DICM"), Reason.NO_ID, "no SOP Instance UID"),
+    "no id": (without("SOPInstanceUID"), Reason.NO_ID, "no SOP Instance UID"),
+    "a report": (of_class(BasicTextSRStorage), Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
+    "a PDF": (of_class(EncapsulatedPDFStorage), Reason.NOT_AN_IMAGE, "Encapsulated PDF Storage"),
+    "a dose map": (of_class(RTDoseStorage), Reason.NOT_AN_IMAGE, "RT Dose Storage"),
+    "a segmentation": (of_class(SegmentationStorage), Reason.NOT_AN_IMAGE, "Segmentation Storage"),
+    "no pixel data": (without("PixelData"), Reason.NO_PIXELS, "no pixel data"),
+    "no rows": (without("Rows"), Reason.NO_PIXELS, "0 x 67 pixels"),
+    "no photometric": (without("PhotometricInterpretation"), Reason.UNSUPPORTED, "unknown photometric"),
+    "no bits": (without("BitsAllocated"), Reason.BAD_FRAME, "Bits Allocated"),
+    "a JPEG cut off": (torn_jpeg, Reason.BAD_FRAME, "pixel data without an end"),
+    "values cut off": (torn_values, Reason.BAD_FRAME, "less than expected"),
+    "no frames": (no_frames, Reason.BAD_FRAME, ""),
+    "garbage as RLE": (garbage_in("rle"), Reason.BAD_FRAME, "RLE"),
+    "garbage as JPEG 2000": (garbage_in("jpeg2000"), Reason.BAD_FRAME, "JPEG 2000"),
+    "too many rows": (lying_rows, Reason.BAD_FRAME, "less than expected"),
+    "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
+    "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
+    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "Error"),
+}
+
+
+@pytest.mark.parametrize(("write", "reason", "found"), DAMAGED.values(), ids=DAMAGED)
+def test_what_cannot_become_a_sample_is_rejected(
+    tmp_path: Path, write: Callable[[Path], object], reason: Reason, found: str
+) -> None:
+    path = tmp_path / "x.dcm"
+    write(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Rejected) as caught:
+            reader.read(path)
+    assert caught.value.reason == reason
+    assert found in caught.value.found
+    assert caught.value.expected
+    assert caught.value.action
+
+
+SEEN_BY_SCAN = ("no bytes", "an HTTP error", "a zip", "zeros", "a header cut off", "no id", "a report", "a dose map")
+
+
+@pytest.mark.parametrize("name", SEEN_BY_SCAN)
+def test_a_scan_rejects_what_the_header_shows(tmp_path: Path, name: str) -> None:
+    write, reason, _ = DAMAGED[name]
+    write(tmp_path / "x.dcm")
+    with pytest.raises(Rejected) as caught:
+        reader.scan(tmp_path / "x.dcm")
+    assert caught.value.reason == reason
+
+
+BAD_IDS = {"two values": "1.2\\1.3", "control characters": "1.2\n=cmd", "too long": "1" * 300}
+
+
+@pytest.mark.parametrize("uid", BAD_IDS.values(), ids=BAD_IDS)
+def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
+    path = whole(tmp_path, SOPInstanceUID=UID("MARK"))
+    data = path.read_bytes()
+    mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
+    assert mark in data
+    path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
+    with pytest.raises(Rejected, match="no identifier"):
+        reader.scan(path)
+
+
+@pytest.mark.parametrize("use", [reader.scan, reader.read])
+def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
+    for path, found in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
+        with pytest.raises(Rejected, match=found) as caught:
+            use(path)
+        assert (caught.value.reason, caught.value.stage) == (Reason.UNREADABLE, "open")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
+    path = whole(tmp_path)
+    path.chmod(0)
+    with pytest.raises(Rejected, match="Permission denied"):
+        reader.read(path)
+
+
+def test_every_cut_of_a_file_is_rejected_or_the_same_picture(tmp_path: Path) -> None:
+    for number, dataset in enumerate((reference.build_jpeg(NOISE), reference.build(NOISE, syntax="rle"))):
+        path = reference.save(dataset, tmp_path / f"{number}.dcm")
+        data, image = path.read_bytes(), reader.read(path)
+        for length in range(1, len(data), 37):
+            path.write_bytes(data[:length])
+            with contextlib.suppress(Rejected):
+                assert reader.read(path).data == image.data
+
+
+def test_flipped_bits_never_raise_anything_else(tmp_path: Path) -> None:
+    random = np.random.default_rng(11)
+    for number, dataset in enumerate((reference.build_jpeg(NOISE), reference.build(VALUES, 12))):
+        path = reference.save(dataset, tmp_path / f"{number}.dcm")
+        data = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(data)
+            # Mostly the header: flips in the pixels are only other pixels.
+            for at in random.integers(128, min(len(data), 800), 3):
+                damaged[at] ^= 1 << int(random.integers(8))
+            path.write_bytes(damaged)
+            with contextlib.suppress(Rejected):
+                members.decode(reader.read(path).data)
+
+
+def test_a_rejection_survives_the_way_between_processes() -> None:
+    rejected = Rejected(Reason.BAD_FRAME, "frame", "this", "that", "do something")
+    copy = pickle.loads(pickle.dumps(rejected))
+    assert vars(copy) == vars(rejected)
+    assert str(copy) == "this; expected that; do something"
+
+
+def test_foreign_messages_are_cut_to_one_line() -> None:
+    assert describe(ValueError("one\n  two")) == "ValueError: one two"
+    assert describe(KeyError()) == "KeyError"
+    assert len(describe(ValueError("x" * 5000))) == 200
+
+
+def test_every_reason_is_documented() -> None:
+    source = Path(__import__("pneumo.dicom.rejection", fromlist=["Reason"]).__file__).read_text()
+    for reason in Reason:
+        assert f'{reason.name} = "{reason.value}"\n    """' in source
+
+
+@pytest.mark.siim
+def test_every_real_frame_passes_byte_for_byte(siim: Path) -> None:
+    paths = [path for path in files.find(siim) if path.suffix == ".dcm"]
+    assert paths
+    for path in paths:
+        image, header, dataset = reader.read(path), reader.scan(path), dcmread(path)
+        assert image.encoding == "jpg"
+        assert image.data == get_frame(dataset.PixelData, 0, number_of_frames=1)
+        assert header.image_id == image.image_id == dataset.SOPInstanceUID
+        assert asdict(image.attributes)["view"] in ("PA", "AP")
+        assert image.attributes.row_spacing_mm == dataset.PixelSpacing[0]
+    assert np.abs(members.decode(image.data).astype(int) - dataset.pixel_array).max() <= 2

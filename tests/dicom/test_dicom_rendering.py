@@ -1,0 +1,260 @@
+"""Every way of storing and showing gray values, compared with pydicom's own processing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference_files as reference
+from pydicom import config, dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.sequence import Sequence
+
+from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rendering import Rendered, render
+
+
+def rendered(dataset: Dataset, tmp_path: Path) -> Rendered:
+    with config.disable_value_validation():
+        return render(dcmread(reference.save(dataset, tmp_path / "x.dcm")))
+
+
+def by_pydicom(dataset: Dataset, low: float, high: float) -> np.ndarray:
+    """Return pydicom's processed values with the range ``low`` to ``high`` spread over 16 bits."""
+    values = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
+    return np.rint((values - low) / (high - low) * 65535)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way of storing and showing, and pydicom's output range for it."""
+
+    dtype: str
+    bits: int
+    low: float
+    high: float
+    elements: dict[str, Any] = field(default_factory=dict)
+    inverted: bool = False
+
+
+def voi(bits: int, entries: list[int], first: int = 0) -> dict[str, Any]:
+    return {"VOILUTSequence": Sequence([reference.lut_item(first, bits, entries)])}
+
+
+def modality(bits: int, entries: list[int], first: int = 0) -> dict[str, Any]:
+    item = reference.lut_item(first, bits, entries)
+    item.ModalityLUTType = "US"
+    return {"ModalityLUTSequence": Sequence([item])}
+
+
+def window(center: float, width: float, function: str = "", **more: Any) -> dict[str, Any]:
+    return {"WindowCenter": center, "WindowWidth": width} | ({"VOILUTFunction": function} if function else {}) | more
+
+
+SLOPE = {"RescaleSlope": "2.5", "RescaleIntercept": "-1000", "RescaleType": "US"}
+CURVE = [round(4095 * (place / 4095) ** 2) for place in range(4096)]
+
+CASES = {
+    "8 bits": Case("u1", 8, 0, 255),
+    "10 bits": Case("u2", 10, 0, 1023),
+    "12 bits": Case("u2", 12, 0, 4095),
+    "14 bits": Case("u2", 14, 0, 16383),
+    "16 bits": Case("u2", 16, 0, 65535),
+    "8 bits signed": Case("i1", 8, -128, 127),
+    "12 bits signed": Case("i2", 12, -2048, 2047),
+    "16 bits signed": Case("i2", 16, -32768, 32767),
+    "MONOCHROME1 by shape": Case("u2", 12, 0, 4095, {"PresentationLUTShape": "INVERSE"}, inverted=True),
+    "rescaled": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE),
+    "rescaled downwards": Case("u2", 12, -4095, 0, {"RescaleSlope": -1, "RescaleIntercept": 0}),
+    "identity rescale": Case("u2", 12, 0, 4095, {"RescaleSlope": 1, "RescaleIntercept": 0}),
+    "window": Case("u2", 12, 0, 4095, window(2000, 1500)),
+    "window of width 1": Case("u2", 12, 0, 4095, window(2000, 1)),
+    "window of fractions": Case("u2", 12, 0, 4095, window(1999.75, 333.3)),
+    "exact window": Case("u2", 12, 0, 4095, window(2000, 1500, "LINEAR_EXACT")),
+    "narrow exact window": Case("u2", 12, 0, 4095, window(2000, 0.5, "LINEAR_EXACT")),
+    "sigmoid": Case("u2", 12, 0, 4095, window(2000, 1500, "SIGMOID")),
+    "window beyond the values": Case("u2", 12, 0, 4095, window(9000, 1000)),
+    "window on signed": Case("i2", 12, -2048, 2047, window(-200, 700)),
+    "window after rescale": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE | window(3000, 4000)),
+    "window in MONOCHROME1": Case("u2", 12, 0, 4095, window(2000, 1500, PresentationLUTShape="INVERSE"), inverted=True),
+    "VOI LUT": Case("u2", 12, 0, 4095, voi(12, CURVE)),
+    "VOI LUT to 16 bits": Case("u2", 12, 0, 65535, voi(16, [value * 16 for value in CURVE])),
+    "VOI LUT to 8 bits": Case("u1", 8, 0, 255, voi(8, [255 - value for value in range(256)])),
+    "VOI LUT of the middle": Case("u2", 12, 0, 1023, voi(10, list(range(1024)), first=1500)),
+    "VOI LUT on signed": Case("i2", 12, 0, 1023, voi(10, list(range(1024)), first=-500)),
+    "VOI LUT before window": Case("u2", 12, 0, 4095, voi(12, CURVE) | window(2000, 100)),
+    "modality LUT": Case("u2", 12, 0, 4095, modality(16, CURVE)),
+    "modality LUT and window": Case("u2", 12, 0, 65535, modality(16, CURVE) | window(1000, 800)),
+    "modality and VOI LUT": Case("u2", 12, 0, 4095, modality(16, CURVE[::-1]) | voi(12, CURVE)),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_gray_values_are_shown_as_pydicom_shows_them(tmp_path: Path, case: Case) -> None:
+    dataset = reference.build(reference.gradient(case.dtype, case.bits), case.bits, **case.elements)
+    expected = by_pydicom(dataset, case.low, case.high)
+    picture = rendered(dataset, tmp_path)
+    assert picture.pixels.dtype == np.uint16
+    assert picture.inverted == case.inverted
+    # Half a level may round either way after the same formula in another order.
+    shown = 65535 - picture.pixels.astype(np.int64) if case.inverted else picture.pixels
+    assert np.abs(shown - expected).max() <= 1
+    assert picture.notes == ()
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 10), ("u2", 12), ("u2", 16), ("i2", 12), ("i2", 16)])
+def test_lossless_syntaxes_give_the_same_picture(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
+    values = reference.gradient(dtype, bits)
+    picture = rendered(reference.build(values, bits, syntax), tmp_path)
+    low = values.min()
+    assert np.array_equal(picture.pixels, np.rint((values.astype(float) - low) / ((1 << bits) - 1) * 65535))
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated"])
+def test_luts_and_padding_are_read_in_every_byte_order(tmp_path: Path, syntax: str) -> None:
+    values = reference.gradient("u2", 12)
+    dataset = reference.build(values, 12, syntax, PixelPaddingValue=4095, **voi(12, CURVE))
+    expected = by_pydicom(reference.build(values, 12, **voi(12, CURVE)), 0, 4095)
+    assert np.array_equal(rendered(dataset, tmp_path).pixels, np.where(values == 4095, 0, expected))
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "big_endian"])
+@pytest.mark.parametrize("width", [1, 2])
+def test_lut_data_as_bytes(tmp_path: Path, syntax: str, width: int) -> None:
+    entries = np.arange(256)[::-1]
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [256, 0, 8])
+    order = ">" if syntax == "big_endian" else "<"
+    item.add_new("LUTData", "OW", entries.astype(f"{order}u{width}").tobytes())
+    dataset = reference.build(reference.gradient("u1", 8), 8, syntax, VOILUTSequence=Sequence([item]))
+    assert np.array_equal(rendered(dataset, tmp_path).pixels, (255 - reference.gradient("u1", 8)).astype(int) * 257)
+
+
+def test_8_bits_read_back_as_the_same_floats(tmp_path: Path) -> None:
+    values = reference.gradient("u1", 8, 16, 16)
+    assert np.array_equal(rendered(reference.build(values), tmp_path).pixels, values.astype(int) * 257)
+
+
+def test_monochrome1_is_inverted_once_also_when_it_says_inverse(tmp_path: Path) -> None:
+    values = reference.gradient("u1", 8)
+    for more in ({}, {"PresentationLUTShape": "INVERSE"}):
+        picture = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
+        assert picture.inverted
+        assert np.array_equal(picture.pixels, (255 - values.astype(int)) * 257)
+
+
+PADDED = {
+    "a value": ({"PixelPaddingValue": 4000}, lambda v: v == 4000),
+    "a range": ({"PixelPaddingValue": 4000, "PixelPaddingRangeLimit": 4095}, lambda v: v >= 4000),
+    "a range downwards": ({"PixelPaddingValue": 100, "PixelPaddingRangeLimit": 0}, lambda v: v <= 100),
+    "a limit alone": ({"PixelPaddingRangeLimit": 4095}, lambda v: v < 0),
+}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("elements", "is_padding"), PADDED.values(), ids=PADDED)
+def test_padding_is_black(tmp_path: Path, elements: dict[str, int], is_padding: Any, photometric: str) -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    plain = rendered(reference.build(values, 12, photometric=photometric), tmp_path).pixels
+    picture = rendered(reference.build(values, 12, photometric=photometric, **elements), tmp_path)
+    assert np.array_equal(picture.pixels, np.where(is_padding(values), 0, plain))
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit"])
+def test_padding_does_not_count_for_the_range_of_signed_values(tmp_path: Path, syntax: str) -> None:
+    values = reference.gradient("i2", 8).astype(np.int16)
+    values[0, :5] = -2000
+    picture = rendered(reference.build(values, 16, syntax, PixelPaddingValue=-2000), tmp_path).pixels
+    assert (picture[values == -2000] == 0).all()
+    assert picture[values == -128].tolist() == [0] * (values == -128).sum()
+    assert picture.max() == 65535
+
+
+def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:
+    flat = np.full((4, 4), -7, np.int16)
+    assert not rendered(reference.build(flat), tmp_path).pixels.any()
+    assert not rendered(reference.build(flat, PixelPaddingValue=-7), tmp_path).pixels.any()
+
+
+def test_32_bit_values_are_spread_without_a_table_of_all(tmp_path: Path) -> None:
+    values = np.array([[0, 1 << 20], [1 << 31, (1 << 32) - 1]], np.uint32)
+    picture = rendered(reference.build(values), tmp_path)
+    assert picture.pixels.tolist() == [[0, 16], [32768, 65535]]
+
+
+WINDOWS = {
+    "width 0": (window(100, 0), "unusable window ignored"),
+    "negative width": (window(100, -5), "unusable window ignored"),
+    "exact width 0": (window(100, 0, "LINEAR_EXACT"), "unusable window ignored"),
+    "center alone": ({"WindowCenter": 100}, "unusable window ignored"),
+    "no number": ({"WindowCenter": "nan", "WindowWidth": "10"}, "unusable window ignored"),
+}
+
+
+@pytest.mark.parametrize(("elements", "note"), WINDOWS.values(), ids=WINDOWS)
+def test_unusable_windows_are_ignored_and_noted(tmp_path: Path, elements: dict[str, Any], note: str) -> None:
+    values = reference.gradient("u1", 8)
+    picture = rendered(reference.build(values, **elements), tmp_path)
+    assert picture.notes == (note,)
+    assert np.array_equal(picture.pixels, values.astype(int) * 257)
+
+
+def test_the_first_of_several_windows_is_used(tmp_path: Path) -> None:
+    values = reference.gradient("u2", 12)
+    several = rendered(reference.build(values, 12, WindowCenter=[2000, 9], WindowWidth=[1500, 9]), tmp_path)
+    one = rendered(reference.build(values, 12, **window(2000, 1500)), tmp_path)
+    assert np.array_equal(several.pixels, one.pixels)
+    assert several.notes == ("first of 2 windows",)
+
+
+def test_an_unknown_voi_function_is_taken_as_linear(tmp_path: Path) -> None:
+    values = reference.gradient("u2", 12)
+    odd = rendered(reference.build(values, 12, **window(2000, 1500, "CUBIC")), tmp_path)
+    assert np.array_equal(odd.pixels, rendered(reference.build(values, 12, **window(2000, 1500)), tmp_path).pixels)
+    assert odd.notes == ("unknown VOI LUT function taken as LINEAR",)
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "rle"])
+def test_the_first_of_several_frames_is_used(tmp_path: Path, syntax: str) -> None:
+    first = reference.gradient("u1", 8)
+    values = np.stack([first, np.zeros_like(first)])
+    picture = rendered(reference.build(values, syntax=syntax), tmp_path)
+    assert picture.notes == ("first of 2 frames",)
+    assert np.array_equal(picture.pixels, values[0].astype(int) * 257)
+
+
+def test_colour_becomes_luma(tmp_path: Path) -> None:
+    pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    picture = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
+    assert np.abs(picture.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
+    assert picture.notes == ("RGB rendered to gray",)
+
+
+def test_a_palette_becomes_luma(tmp_path: Path) -> None:
+    ramp = (np.arange(256, dtype="<u2") * 257).tobytes()
+    colors = ("Red", "Green", "Blue")
+    palette = {f"{color}PaletteColorLookupTableDescriptor": [256, 0, 16] for color in colors}
+    palette |= {f"{color}PaletteColorLookupTableData": ramp for color in colors}
+    values = reference.gradient("u1", 8)
+    picture = rendered(reference.build(values, photometric="PALETTE COLOR", **palette), tmp_path)
+    assert np.abs(picture.pixels - values.astype(int) * 257).max() <= 1
+    assert picture.notes == ("PALETTE COLOR rendered to gray",)
+
+
+REFUSED = {
+    "unknown photometric": ({"PhotometricInterpretation": "JANE DOE"}, "an unknown photometric interpretation"),
+    "gray with three samples": ({"SamplesPerPixel": 3}, "MONOCHROME2 with 3 sample"),
+    "colour with one sample": ({"PhotometricInterpretation": "RGB"}, "RGB with 1 sample"),
+    "a bomb": ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels"),
+}
+
+
+@pytest.mark.parametrize(("elements", "found"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_handled_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
+    with pytest.raises(Rejected, match=found) as caught:
+        rendered(reference.build(reference.gradient("u1", 8), **elements), tmp_path)
+    assert caught.value.reason == Reason.UNSUPPORTED
+    assert "JANE" not in str(caught.value)
