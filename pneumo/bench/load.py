@@ -1,0 +1,176 @@
+"""The loaders against the winner's: images and masks as 1024 PNGs, OpenCV, albumentations down to the size.
+
+All are held to one core, so that none wins by its number of threads. On a GPU the DALI loader is timed on it as well,
+with the other cores free for the host's share.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pneumo import rle
+from pneumo.bench.race import Measure, per_second, quiet, race
+from pneumo.bench.source import Settings, Source
+from pneumo.dataset.build import Options, build
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.dicom import members
+from pneumo.loading import batches
+from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.batches import BatchPlan, Loader, LoaderKind
+
+BATCH = 8
+CPU = torch.device("cpu")
+
+
+def measure(settings: Settings, source: Source) -> list[Measure]:
+    """Load every image once with each loader."""
+    dataset = source.folder / "load"
+    inputs = source.inputs
+    with quiet():
+        build(inputs, dataset, Options(workers=settings.workers))
+    table = SampleTable.read(dataset)
+    reader = ShardReader(dataset, table)
+    plans = plan_epoch(len(table), settings.size)
+    winner = Winner(reader, source.folder / "winner", settings.size)
+    kinds: list[LoaderKind] = ["opencv", "dali"] if batches.has_dali() else ["opencv"]
+    loaders = [partial(drain, batches.build(kind, reader, table, CPU, 1), plans) for kind in kinds]
+    with one_core():
+        *ours, theirs = race([*loaders, winner.load_all], settings.repeat)
+    names = {"opencv": "OpenCV loader", "dali": "DALI loader on the CPU"}
+    figures = [(names[kind] + ", 1 core", seconds, theirs) for kind, seconds in zip(kinds, ours, strict=True)]
+    if torch.cuda.is_available() and batches.has_dali():
+        figures.append(_on_gpu(reader, plans, settings, winner.load_all))
+    return [
+        per_second(
+            "load",
+            f"{what}, {settings.size} px",
+            "winner's loader, 1 core",
+            "img/s",
+            ours=seconds,
+            theirs=peer,
+            items=len(table),
+        )
+        for what, seconds, peer in figures
+    ]
+
+
+def _on_gpu(
+    reader: ShardReader, plans: list[BatchPlan], settings: Settings, winner: Callable[[], object]
+) -> tuple[str, list[float], list[float]]:
+    loader = batches.build("dali", reader, reader.table, torch.device("cuda"), settings.workers)
+
+    def ours() -> None:
+        drain(loader, plans)
+        torch.cuda.synchronize()
+
+    def theirs() -> None:
+        with one_core():
+            winner()
+
+    seconds = race([ours, theirs], settings.repeat)
+    return f"DALI loader on the GPU, {settings.workers} threads", seconds[0], seconds[1]
+
+
+def plan_epoch(samples: int, size: int) -> list[BatchPlan]:
+    """Plan every sample once, with the default augmentation."""
+    return [
+        BatchPlan(
+            rows=np.arange(first, min(first + BATCH, samples)),
+            positions=np.arange(first, min(first + BATCH, samples)),
+            epoch=0,
+            size=size,
+            seed=0,
+            augmentation=Augmentation(),
+        )
+        for first in range(0, samples, BATCH)
+    ]
+
+
+def drain(loader: Loader, plans: list[BatchPlan]) -> None:
+    """Take every batch."""
+    for batch in loader(plans):
+        assert batch.image.dtype == torch.float32
+
+
+class Winner:
+    """The 1st place's way: decode the image's and the mask's PNG, augment at full size, resize.
+
+    Args:
+        reader: Gives the images and masks that the PNGs are made of.
+        folder: Where the PNGs are written.
+        size: Height and width of what comes out, in pixels.
+    """
+
+    def __init__(self, reader: ShardReader, folder: Path, size: int) -> None:
+        self.folder, self.samples = folder, len(reader.table)
+        self.augment = winners_augmentation(size)
+        folder.mkdir(parents=True)
+        for row in range(self.samples):
+            image = members.decode(bytes(reader.image(row)))
+            mask = rle.decode(reader.rle(row), *image.shape)
+            # Its PNGs have 8 bits.
+            narrow = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{row}.png"), narrow)
+            cv2.imwrite(str(folder / f"{row}-mask.png"), mask * 255)
+
+    def load_all(self) -> None:
+        """Make every batch."""
+        cv2.setNumThreads(1)
+        for first in range(0, self.samples, BATCH):
+            samples = [self._load(row) for row in range(first, min(first + BATCH, self.samples))]
+            images, masks = (torch.stack(parts) for parts in zip(*samples, strict=True))
+            assert len(images) == len(masks)
+
+    def _load(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image = cv2.imread(str(self.folder / f"{row}.png"), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imread(str(self.folder / f"{row}-mask.png"), cv2.IMREAD_GRAYSCALE)
+        done = self.augment(image=image, mask=mask)
+        return (
+            torch.from_numpy(done["image"].astype(np.float32) / 255)[None],
+            torch.from_numpy((done["mask"] > 0).astype(np.float32))[None],
+        )
+
+
+def winners_augmentation(size: int) -> Any:
+    """Return flip, contrast, shift-scale-rotate and resize, in the winner's order and with its ranges."""
+    batches.check_albumentations()
+    import albumentations
+
+    return albumentations.Compose(
+        [
+            albumentations.HorizontalFlip(p=0.5),
+            albumentations.OneOf(
+                [
+                    albumentations.RandomBrightnessContrast(0, 0.2, p=1),
+                    albumentations.RandomGamma((80, 120), p=1),
+                    albumentations.RandomBrightnessContrast(0.2, 0, p=1),
+                ],
+                p=0.3,
+            ),
+            albumentations.Affine(translate_percent=(-0.0625, 0.0625), scale=(0.9, 1.1), rotate=(-45, 45), p=0.5),
+            albumentations.Resize(size, size),
+        ],
+        seed=0,
+    )
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Hold this thread, and those that it starts, to one core, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -1,0 +1,108 @@
+"""Run lengths against the loops that came with the competition.
+
+Kaggle's encoder walks over the pixels, one Python step each; its decoder slices a flat array once for each run.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pneumo import rle
+from pneumo.bench.race import Measure, per_item, race
+from pneumo.bench.source import Settings, Source
+
+Mask = npt.NDArray[np.uint8]
+
+AREAS = {"median": 8630, "p95": 45642}
+"""Pixels of a pneumothorax among the competition's positives, in images of 1024 x 1024."""
+SHORT_S = 0.02
+"""Our own work is repeated until it takes about this long, so that the clock's steps do not count."""
+
+
+def measure(settings: Settings, source: Source) -> list[Measure]:
+    """Encode and decode a mask of the median and one of the 95th percentile's size."""
+    measures = []
+    for name, area in AREAS.items():
+        mask = crescent(settings.source_size, area)
+        text = rle.encode(mask)
+        assert loop_encode(mask) == text
+        assert np.array_equal(loop_decode(text, *mask.shape), rle.decode(text, *mask.shape))
+        pixels = f"{settings.source_size}x{settings.source_size}, {int(mask.sum())} inside ({name})"
+        measures += [
+            _compare(f"encode {pixels}", "Kaggle's loop", settings.repeat, partial(rle.encode, mask),
+                     partial(loop_encode, mask)),
+            _compare(f"decode {pixels}", "Kaggle's loop", settings.repeat, partial(rle.decode, text, *mask.shape),
+                     partial(loop_decode, text, *mask.shape)),
+        ]  # fmt: skip
+    return measures
+
+
+def crescent(size: int, area: int) -> Mask:
+    """Draw an apical crescent (size, size), 1 inside, as large a share as ``area`` pixels are of 1024 x 1024."""
+    # What an ellipse leaves of an equal one beside and above it; the factor was found by trying.
+    radius = float(np.sqrt(area * (size / 1024) ** 2)) * 1.238
+    mask = np.zeros((size, size), np.uint8)
+    x, y = size // 3, size // 2
+    axes = (round(radius / 1.3), round(radius * 1.3))
+    cv2.ellipse(mask, (x, y), axes, 0, 0, 360, 1, -1)
+    inner = (x + round(radius * 0.18), y + round(radius * 0.3))
+    cv2.ellipse(mask, inner, axes, 0, 0, 360, 0, -1)
+    return mask
+
+
+def loop_encode(mask: Mask) -> str:
+    """Encode as Kaggle's script does: column by column, pixel by pixel, a pair at the end of each run.
+
+    Like the script it forgets a run that reaches the last pixel.
+    """
+    rows, columns = mask.shape
+    words: list[str] = []
+    inside, pixel, start, end = False, 0, 0, 0
+    for x in range(columns):
+        for y in range(rows):
+            if mask[y, x] and not inside:
+                start, inside = pixel, True
+            elif inside and not mask[y, x]:
+                words += [str(start - end), str(pixel - start)]
+                end, inside = pixel, False
+            pixel += 1
+    return " ".join(words) or rle.EMPTY
+
+
+def loop_decode(text: str, rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """Decode as Kaggle's script does: into one float array, a slice for each run; (rows, columns)."""
+    flat = np.zeros(rows * columns)
+    numbers = np.asarray([int(word) for word in text.split()])
+    position = 0
+    for gap, length in zip(numbers[0::2], numbers[1::2], strict=True):
+        position += gap
+        flat[position : position + length] = 1
+        position += length
+    return flat.reshape(columns, rows).T
+
+
+def _compare(what: str, peer: str, repeat: int, ours: Callable[[], object], theirs: Callable[[], object]) -> Measure:
+    times, peers = _how_often(ours), _how_often(theirs)
+    seconds = race([partial(_again, ours, times), partial(_again, theirs, peers)], repeat)
+    return per_item(
+        "rle",
+        what,
+        peer,
+        "ms",
+        ours=[taken / times for taken in seconds[0]],
+        theirs=[taken / peers for taken in seconds[1]],
+        scale=1000,
+    )
+
+
+def _how_often(work: Callable[[], object]) -> int:
+    (once,) = race([work], 1)
+    return max(1, round(SHORT_S / once[0]))
+
+
+def _again(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()

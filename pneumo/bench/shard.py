@@ -1,0 +1,101 @@
+"""Building shards against the converter that is usual for this data, and against copying the files.
+
+The converter decodes each DICOM with pydicom and writes a PNG with OpenCV's defaults, as the winners' scripts do. The
+limit reads each file and appends its bytes to one file that is flushed to disk, as a shard is.
+"""
+
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import pydicom
+
+from pneumo.bench.race import Measure, per_item, quiet, race
+from pneumo.bench.source import Settings, Source
+from pneumo.dataset import unit
+from pneumo.dataset.build import Inputs, Options, build, make_plan
+from pneumo.dataset.plan import BuildPlan
+from pneumo.files import publish
+
+
+def measure(settings: Settings, source: Source) -> list[Measure]:
+    """Time an image in one process, and the whole build in several."""
+    out = source.folder / "shard"
+    inputs = source.inputs
+    with quiet():
+        plan = make_plan(inputs, out, Options())
+    return _in_one_process(plan, out, settings) + _whole_build(plan, inputs, out, settings)
+
+
+def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Measure]:
+    paths = paths_of(plan)
+    contenders = [
+        lambda: write_shards(plan, out / "dataset"),
+        lambda: convert_all(paths, out / "png"),
+        lambda: copy_all(paths, out / "bytes"),
+    ]
+    ours, converter, limit = race(contenders, settings.repeat)
+    what, unit_ = f"write shards, 1 process, {len(paths)} images", "ms/image"
+    scale = 1000 / len(paths)
+    return [
+        per_item("shard", what, "pydicom + PNG", unit_, ours=ours, theirs=converter, scale=scale),
+        per_item("shard", what, "limit: copy bytes", unit_, ours=ours, theirs=limit, scale=scale),
+    ]
+
+
+def _whole_build(plan: BuildPlan, inputs: Inputs, out: Path, settings: Settings) -> list[Measure]:
+    """Time everything that job/shard.py does: headers, plan, shards, folds, table."""
+    paths, dataset = paths_of(plan), out / "whole"
+    contenders = [
+        lambda: build(inputs, dataset, Options(workers=settings.workers)),
+        lambda: convert_in_parallel(paths, out / "png", settings.workers),
+    ]
+    ours, converter = race(contenders, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))
+    what = f"whole build, {settings.workers} processes, {len(paths)} images"
+    peer = f"pydicom + PNG, {settings.workers} processes"
+    return [per_item("shard", what, peer, "ms/image", ours=ours, theirs=converter, scale=1000 / len(paths))]
+
+
+def paths_of(plan: BuildPlan) -> list[Path]:
+    """List the files that become samples."""
+    return [entry.source.path for item in plan.units for entry in item.entries]
+
+
+def write_shards(plan: BuildPlan, dataset: Path) -> None:
+    """Write every shard of a plan in this process."""
+    for item in plan.units:
+        unit.write(dataset, item)
+
+
+def convert_all(paths: list[Path], folder: Path) -> None:
+    """Write a PNG of every DICOM."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        convert(folder, path)
+
+
+def convert_in_parallel(paths: list[Path], folder: Path, workers: int) -> None:
+    """Write a PNG of every DICOM in several processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Started like the build's own workers, so that the start costs both the same.
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, context) as pool:
+        for _ in pool.map(partial(convert, folder), paths, chunksize=8):
+            pass
+
+
+def convert(folder: Path, path: Path) -> None:
+    """Write a DICOM's pixels as a PNG named like it."""
+    pixels = pydicom.dcmread(path).pixel_array
+    written = cv2.imwrite(str(folder / f"{path.stem}.png"), pixels)
+    assert written, path
+
+
+def copy_all(paths: list[Path], target: Path) -> None:
+    """Read every file and append its bytes to one."""
+    with publish(target) as file:
+        for path in paths:
+            file.write(path.read_bytes())

@@ -1,0 +1,102 @@
+"""What the benchmarks work on: the settings, and the DICOM files, real or made up, copied to one folder."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pneumo.dataset.build import Inputs
+from pneumo.dicom import files
+from pneumo.dicom.synthesize import write_tree
+from pneumo.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Sizes and counts of a run of the benchmarks."""
+
+    dicom: Path | None = None
+    """Directory of real DICOMs, searched recursively; without it made-up ones are drawn."""
+    masks: Path | None = None
+    """CSV of run-length encoded masks of the images in --dicom, needed with it."""
+    images: int = 48
+    """DICOMs to work on, spread evenly over --dicom (shard, load). Drawing one of 1024 pixels takes a second."""
+    source_size: int = 1024
+    """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, load)."""
+    size: int = 512
+    """Height and width of the loaders' batches, in pixels (load)."""
+    train_size: int = 128
+    """Height and width of the small network's training step, in pixels; the large ones on a GPU have 512 (train)."""
+    evidences: int = 12_000
+    """Images whose evidence the threshold search sees (search)."""
+    rules: int = 200
+    """Rules of the grid that the loop over the rules is timed on (search)."""
+    repeat: int = 5
+    """Rounds; every contender runs once in each."""
+    workers: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processes of the whole build (shard)."""
+
+    def __post_init__(self) -> None:
+        """Check every field's range.
+
+        Raises:
+            UserError: Naming the field, the value found and the values accepted.
+        """
+        least = {"images": 2, "source_size": 64, "size": 32, "train_size": 32, "evidences": 10}
+        for name, low in {**least, "rules": 1, "repeat": 1, "workers": 1}.items():
+            if getattr(self, name) < low:
+                flag = "--" + name.replace("_", "-")
+                raise UserError(f"{flag} {getattr(self, name)}", f"{low} or more", f"correct {flag}")
+        if self.train_size % 32:
+            raise UserError(f"--train-size {self.train_size}", "a multiple of 32", "correct --train-size")
+        if (self.dicom is None) != (self.masks is None):
+            raise UserError("only one of --dicom and --masks", "both or neither", "give the other one too")
+
+
+class Source:
+    """The DICOM files of a run, made when they are first asked for.
+
+    Args:
+        settings: Where they come from, and how many.
+        folder: An empty folder for them and for whatever the benchmarks write.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The DICOM folder and its masks."""
+        if self.settings.dicom is None or self.settings.masks is None:
+            return self._draw()
+        return Inputs(dicom=self._copy(self.settings.dicom), masks=self.settings.masks)
+
+    def _draw(self) -> Inputs:
+        settings = self.settings
+        tree = write_tree(
+            self.folder / "tree",
+            images=settings.images,
+            test_images=0,
+            size=settings.source_size,
+            positive_share=0.22,
+            seed=0,
+            workers=settings.workers,
+        )
+        return Inputs(dicom=tree.dicom, masks=tree.masks)
+
+    def _copy(self, root: Path) -> Path:
+        """Copy the files that are used, so that the disk they lie on is not what is measured."""
+        if not root.is_dir():
+            raise UserError(f"--dicom {root}", "a directory of DICOM files", "correct --dicom")
+        found = files.find(root)
+        if not found:
+            raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")
+        places = np.linspace(0, len(found) - 1, min(self.settings.images, len(found))).round().astype(int)
+        for place in np.unique(places).tolist():
+            target = self.folder / "dicom" / found[place].relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(found[place], target)
+        return self.folder / "dicom"

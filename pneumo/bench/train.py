@@ -1,0 +1,104 @@
+"""The training step against its limit: forward, backward and optimiser of the same network, and nothing else.
+
+What the step adds is the loss's parts for every image, batch statistics that do not depend on the number of ranks,
+clipping, the average of the weights, and the seeding that makes a resumed run equal.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pneumo.bench.race import Measure, per_second, race
+from pneumo.bench.source import Settings, Source
+from pneumo.distributed import World, join
+from pneumo.loading.batches import Batch
+from pneumo.modeling import models
+from pneumo.modeling.losses import LossConfig
+from pneumo.modeling.models import ModelConfig
+from pneumo.training.learner import Learner
+from pneumo.training.recipe import Recipe
+
+STEPS = 4
+"""Optimiser steps in a round on a CPU."""
+GPU_STEPS = 20
+"""Optimiser steps in a round on a GPU."""
+GPU_SIZE = 512
+GPU_BATCH = 16
+
+
+def measure(settings: Settings, source: Source) -> list[Measure]:
+    """Train a small network; on a GPU also the recipes' two at 512 pixels, in bf16 where it has it."""
+    world = join(precision="auto")
+    networks = [("mobilenet_v2", settings.train_size, 4)]
+    if world.device.type == "cuda":
+        networks += [(encoder, GPU_SIZE, GPU_BATCH) for encoder in ("resnet34", "se_resnext50_32x4d")]
+    return [_measure(encoder, size, batch, settings.repeat, world) for encoder, size, batch in networks]
+
+
+def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World) -> Measure:
+    recipe = Recipe(
+        model=ModelConfig(encoder=encoder),
+        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", empty=0.2),
+        image_size=(size,),
+        batch_size=batch_size,
+        micro_batch_size=batch_size,
+    )
+    steps = GPU_STEPS if world.device.type == "cuda" else STEPS
+    batch = draw(batch_size, size, world.device)
+    learner, bare = Learner(recipe, 0, world, world), Bare(recipe, world)
+
+    def ours() -> None:
+        for step in range(steps):
+            learner.step([batch], step, 1e-4)
+        _wait(world)
+
+    def limit() -> None:
+        for _ in range(steps):
+            bare.step(batch)
+        _wait(world)
+
+    seconds = race([ours, limit], repeat)
+    precision = {"no": "fp32"}.get(world.accelerator.mixed_precision, world.accelerator.mixed_precision)
+    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {precision}, {world.device.type}"
+    return per_second(
+        "train",
+        what,
+        "bare step",
+        "img/s",
+        ours=seconds[0],
+        theirs=seconds[1],
+        items=steps * batch_size,
+    )
+
+
+class Bare:
+    """The limit: the same network, one loss on the mask, AdamW."""
+
+    def __init__(self, recipe: Recipe, world: World) -> None:
+        self.autocast = world.accelerator.autocast
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = models.build(recipe.model).to(world.device).to(memory_format=self.layout).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+
+    def step(self, batch: Batch) -> None:
+        """Do one step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            output = self.model(batch.image.to(memory_format=self.layout))
+        loss = F.binary_cross_entropy_with_logits(output.logits.float(), batch.mask)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+
+
+def draw(images: int, size: int, device: torch.device) -> Batch:
+    """Return a fixed random batch on the device; one pixel in a hundred is inside."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((images, 1, size, size), generator=generator)
+    mask = (torch.rand((images, 1, size, size), generator=generator) < 0.01).float()
+    return Batch(image=image.to(device), mask=mask.to(device), rows=np.arange(images))
+
+
+def _wait(world: World) -> None:
+    """Wait until the device has done what it was told to."""
+    if world.device.type == "cuda":
+        torch.cuda.synchronize(world.device)

@@ -1,0 +1,144 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo import rle
+from pneumo.bench import race, search, source, table
+from pneumo.bench.rle import crescent, loop_decode, loop_encode
+from pneumo.errors import UserError
+from pneumo.inference import thresholds
+
+BENCH = Path(__file__).parents[2] / "job" / "bench.py"
+
+TINY = (
+    *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--evidences", "40"),
+    *("--rules", "3", "--repeat", "1", "--workers", "1"),
+)
+MEASURES = {"rle": 4, "shard": 3, "load": 1, "train": 1, "search": 4}
+"""The least number of measures of each part; DALI and a GPU add some."""
+
+
+def bench(directory, *words):
+    """Run the command from ``directory`` and return the finished process."""
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, BENCH, *words], cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def check(content, parts):
+    """Every figure is a positive number, and every part of ``parts`` has its measures, and no other."""
+    assert {"cores", "processor", "torch", "GPU"} <= content["machine"].keys()
+    measures = content["measures"]
+    for measure in measures:
+        assert measure["what"]
+        assert measure["peer"]
+        assert measure["unit"]
+        figures = [measure[name] for name in ("ours", "theirs", "ratio", "lowest", "highest")]
+        assert all(math.isfinite(figure) and figure > 0 for figure in figures), measure
+        assert measure["lowest"] <= measure["ratio"] <= measure["highest"]
+    names = [measure["part"] for measure in measures]
+    assert list(dict.fromkeys(names)) == parts
+    for part in parts:
+        assert names.count(part) >= MEASURES[part]
+
+
+@pytest.mark.parametrize("parts", [["rle", "search"], ["train"], ["shard", "load"]], ids=" ".join)
+def test_parts_give_ratios(parts, tmp_path):
+    done = bench(tmp_path, *parts, *TINY, "--out", "new/figures.json")
+    assert done.returncode == 0, done.stderr
+    check(json.loads((tmp_path / "new/figures.json").read_text()), parts)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("cores ")
+    (head,) = (line for line in lines if line.startswith("part "))
+    assert all(heading in head for heading in table.HEADINGS)
+    for part in parts:
+        assert sum(line.startswith(f"{part} ") for line in lines) >= MEASURES[part]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rle", "--repeat", "0"], "--repeat 0; expected 1 or more"),
+        (["train", "--train-size", "100"], "a multiple of 32"),
+        (["shard", "--dicom", "here"], "both or neither"),
+        (["shard", "--dicom", "nowhere", "--masks", "masks.csv"], "--dicom nowhere"),
+    ],
+    ids=["repeat", "size", "masks", "dicom"],
+)
+def test_refuses_wrong_settings_in_one_line(words, said, tmp_path):
+    done = bench(tmp_path, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_part_is_refused(tmp_path):
+    done = bench(tmp_path, "everything")
+    assert done.returncode == 2
+    assert "everything" in done.stdout + done.stderr
+
+
+def test_real_files_are_spread_over_the_folder_and_keep_their_paths(tmp_path):
+    root = tmp_path / "real"
+    for number in range(9):
+        path = root / f"study-{number}" / "image"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes([number]))
+    settings = source.Settings(dicom=root, masks=tmp_path / "masks.csv", images=3)
+    inputs = source.Source(settings, tmp_path / "work").inputs
+    copied = {path.relative_to(inputs.dicom).as_posix() for path in inputs.dicom.rglob("image")}
+    assert copied == {"study-0/image", "study-4/image", "study-8/image"}
+    with pytest.raises(UserError, match="both or neither"):
+        source.Settings(dicom=root)
+
+
+def test_race_takes_turns_and_leaves_the_first_round_out():
+    calls = []
+    seconds = race.race([lambda: calls.append("a"), lambda: calls.append("b")], 3, prepare=lambda: calls.append("-"))
+    # One round outside of the time, then three, each led by the next contender.
+    assert "".join(calls).replace("-", "") == "ab" + "ab" + "ba" + "ab"
+    assert calls[::2] == ["-"] * 8
+    assert [len(rounds) for rounds in seconds] == [3, 3]
+
+
+def test_ratio_is_the_median_of_the_rounds():
+    rounds = {"ours": [1.0, 2.0, 1.0], "theirs": [10.0, 40.0, 30.0]}
+    measure = race.per_item("part", "what", "peer", "ms", **rounds, scale=1000)
+    assert (measure.ours, measure.theirs) == (1000, 30000)
+    assert (measure.lowest, measure.ratio, measure.highest) == (10, 20, 30)
+    rate = race.per_second("part", "what", "peer", "img/s", **rounds, items=60)
+    assert (rate.ours, rate.theirs, rate.ratio) == (60, 2, 20)
+
+
+@pytest.mark.parametrize("area", [600, 8630, 45642])
+def test_loops_give_the_same_masks(area):
+    mask = crescent(128, area)
+    assert mask.sum() == pytest.approx(area / 64, rel=0.15, abs=8)
+    text = rle.encode(mask)
+    assert loop_encode(mask) == text
+    assert np.array_equal(loop_decode(text, *mask.shape), mask)
+    assert loop_encode(np.zeros((3, 2), np.uint8)) == "-1"
+
+
+def test_loop_over_the_rules_finds_the_search_s_best():
+    evidence = search.draw(30, head=True)
+    grids = thresholds.Grids(tops=(32, 96, 160), areas=(0.0, 1000.0), bottoms=(32, 96), heads=(0.0, 0.5))
+    every = search.rules(grids)
+    assert len(every) == len(set(every)) == (1 + 2 + 2) * 2 * 2
+    found = thresholds.score(evidence, thresholds.search(evidence, grids)).mean()
+    assert max(search.loop(evidence, every)) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0123, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (12345.6, "12,346")],
+)
+def test_numbers_have_three_digits(value, shown):
+    assert table.number(value) == shown
