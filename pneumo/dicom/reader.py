@@ -180,9 +180,10 @@ def _parse(
         raise Rejected(Reason.NOT_DICOM, "header", f"{kind} without a DICOM prefix", "a DICOM file", _NEW_COPY)
     try:
         return read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))
-    except OSError:
-        raise
     except Exception as error:
+        # pydicom raises OSError for damaged data too; only the operating system's has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise Rejected(Reason.NOT_DICOM, "header", describe(error), "a DICOM header", _NEW_COPY) from None
 
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 from scipy.special import expit
 
-from pneumo.dicom.attributes import PHOTOMETRICS
+from pneumo.dicom.attributes import PHOTOMETRICS, transfer_syntax
 from pneumo.dicom.frames import frames
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, text
@@ -23,6 +24,14 @@ GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
+
+DECODERS: dict[str, str] = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+"""gdcm, which pydicom asks first, ends the process on some damaged streams; JPEG Lossless and JPEG-LS have no other."""
 
 Values = npt.NDArray[np.float64]
 
@@ -61,7 +70,7 @@ def render(dataset: Dataset) -> Rendered:
     photometric = _check_color(dataset)
     count = frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    stored = pixel_array(dataset, index=0)
+    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(transfer_syntax(dataset), ""))
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))

@@ -165,6 +165,12 @@ def zeros(path: Path) -> None:
     path.write_bytes(bytes(5000))
 
 
+def cut_inside_a_sequence(path: Path) -> None:
+    data = reference.save(reference.build(VALUES, 12), path).read_bytes()
+    at = data.index(b"\xe0\x7f\x10\x00")
+    path.write_bytes(data[:at] + b"\x28\x00\x10\x30SQ\0\0\xff\xff\xff\xff\xfe\xff")
+
+
 DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
     "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "text"),
@@ -173,6 +179,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "binary data"),
     "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
     "a header cut off": (torn_header, Reason.NO_ID, "no SOP Instance UID"),
+    "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "No tag to read"),
     "a prefix alone": (lambda path: path.write_bytes(bytes(128) + b"DICM"), Reason.NO_ID, "no SOP Instance UID"),
     "no id": (without("SOPInstanceUID"), Reason.NO_ID, "no SOP Instance UID"),
     "a report": (of_class(BasicTextSRStorage), Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
