@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import BinaryIO, Literal
 
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumo.dicom import attributes, members
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
+from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.rendering import render
 from pneumo.dicom.values import tags, text
@@ -68,11 +68,11 @@ NO_PICTURES = tuple(
 
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 LONGEST_ID = 256
+MAX_PIXELS = 1 << 26
+"""8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
 _NEW_COPY = "fetch the file again from its source"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
-"""Groups 0002 and 0008 in both byte orders: how a file without a preamble begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def scan(path: Path) -> Header:
         Rejected: When the file cannot be read, is not DICOM, is no image, or has no id.
     """
     with _opened(path) as file, _quiet_pydicom():
-        dataset = _parse(file, HEADER_ELEMENTS, stop_when=_is_past_patient_id)
+        dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     return Header(_image_id(dataset), text(dataset, "PatientID"), stem)
 
@@ -123,7 +123,7 @@ def read(path: Path) -> Image:
     with _opened(path) as file:
         data = file.read()
     with _quiet_pydicom():
-        dataset = _parse(io.BytesIO(data), IMAGE_ELEMENTS)
+        dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
         image_id = _image_id(dataset)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
@@ -165,28 +165,6 @@ def _quiet_pydicom() -> Iterator[None]:
         yield
 
 
-def _is_past_patient_id(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return int(tag) > 0x00100020
-
-
-def _parse(
-    file: BinaryIO, elements: frozenset[BaseTag], stop_when: Callable[[BaseTag, str | None, int], bool] | None = None
-) -> Dataset:
-    """Parse the elements named of a file with or without a preamble."""
-    beginning = file.read(132)
-    file.seek(0)
-    if beginning[128:] != b"DICM" and not beginning.startswith(_FIRST_GROUPS):
-        kind = "text" if beginning.isascii() and b"\0" not in beginning else "binary data"
-        raise Rejected(Reason.NOT_DICOM, "header", f"{kind} without a DICOM prefix", "a DICOM file", _NEW_COPY)
-    try:
-        return read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))
-    except Exception as error:
-        # pydicom raises OSError for damaged data too; only the operating system's has a number.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise Rejected(Reason.NOT_DICOM, "header", describe(error), "a DICOM header", _NEW_COPY) from None
-
-
 def _image_id(dataset: Dataset) -> str:
     """Return the SOP Instance UID of an image."""
     meta = dataset.file_meta
@@ -216,6 +194,9 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if "PixelData" not in dataset or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if 'PixelData' in dataset else 'no '}pixel data"
         raise Rejected(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
+    if described.rows * described.columns > MAX_PIXELS:
+        found = f"{described.rows} x {described.columns} pixels"
+        raise Rejected(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
     if not described.transfer_syntax:
         raise Rejected(
             Reason.UNSUPPORTED,

@@ -22,9 +22,6 @@ from pneumo.dicom.values import integer, numbers, text
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
-MAX_PIXELS = 1 << 26
-"""8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
-
 DECODERS: dict[str, str] = {
     JPEGBaseline8Bit: "pillow",
     JPEGExtended12Bit: "pillow",
@@ -63,10 +60,9 @@ def render(dataset: Dataset) -> Rendered:
     stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes luma.
 
     Raises:
-        Rejected: When the size or the colour space is not handled.
+        Rejected: When the colour space is not handled.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
-    _check_size(dataset)
     photometric = _check_color(dataset)
     count = frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
@@ -86,12 +82,6 @@ def _check_color(dataset: Dataset) -> str:
         name = photometric if photometric in PHOTOMETRICS else "an unknown photometric interpretation"
         raise _unsupported(f"{name} with {samples} sample(s) a pixel", "grayscale or colour as DICOM defines them")
     return photometric
-
-
-def _check_size(dataset: Dataset) -> None:
-    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
-    if rows * columns > MAX_PIXELS:
-        raise _unsupported(f"{rows} x {columns} pixels", f"at most {MAX_PIXELS} pixels")
 
 
 def _unsupported(found: str, expected: str) -> Rejected:

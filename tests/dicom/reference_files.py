@@ -50,8 +50,9 @@ def build(
     stored = pixels.astype(pixels.dtype.newbyteorder(">" if syntax == "big_endian" else "<"))
     dataset.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
     dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
-    for keyword, value in more.items():
-        setattr(dataset, keyword, value)
+    with config.disable_value_validation():
+        for keyword, value in more.items():
+            setattr(dataset, keyword, value)
     if syntax in COMPRESSED:
         dataset.compress(COMPRESSED[syntax], generate_instance_uid=False)
     return dataset

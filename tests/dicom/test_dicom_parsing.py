@@ -1,0 +1,46 @@
+import io
+from pathlib import Path
+
+import pytest
+import reference_files as reference
+from pydicom import dcmread
+from pydicom.tag import Tag
+
+from pneumo.dicom.parsing import parse
+from pneumo.dicom.values import tags
+
+KEYWORDS = ("SOPInstanceUID", "PatientID", "Rows", "BitsStored", "WindowCenter", "VOILUTSequence", "PixelData")
+
+
+def written(path: Path, syntax: str) -> bytes:
+    more = {"WindowCenter": [20, 30], "VOILUTSequence": [reference.lut_item(0, 8, [1, 2, 3])]}
+    return reference.save(reference.build(reference.gradient("u2", 12), 12, syntax, **more), path).read_bytes()
+
+
+@pytest.mark.parametrize("syntax", [*reference.NATIVE, *reference.COMPRESSED])
+def test_the_elements_are_those_that_pydicom_reads(tmp_path: Path, syntax: str) -> None:
+    data = written(tmp_path / "x.dcm", syntax)
+    ours, theirs = parse(io.BytesIO(data), tags(KEYWORDS)), dcmread(io.BytesIO(data))
+    for keyword in KEYWORDS:
+        assert ours[keyword] == theirs[keyword], keyword
+    assert set(ours.keys()) <= tags((*KEYWORDS, "SpecificCharacterSet"))
+    assert ours.file_meta == theirs.file_meta
+    assert ours.original_encoding == theirs.original_encoding
+
+
+@pytest.mark.parametrize("syntax", [*reference.NATIVE, *reference.COMPRESSED])
+def test_parsing_stops_after_the_last_element_wanted(tmp_path: Path, syntax: str) -> None:
+    data = written(tmp_path / "x.dcm", syntax)
+    # What follows is not looked at, so it may be missing. A deflated file must be inflated as a whole.
+    short = data if syntax == "deflated" else data[: data.index(b"someone") + 10]
+    dataset = parse(io.BytesIO(short), tags(KEYWORDS), last=Tag("PatientID"))
+    assert dataset.keys() == tags(("SOPInstanceUID", "PatientID"))
+
+
+def test_an_io_error_stays_an_io_error() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        parse(Broken(), tags(KEYWORDS))
