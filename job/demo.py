@@ -48,14 +48,17 @@ def main() -> int:
     if arguments.fresh:
         for path in (arguments.out, data):
             shutil.rmtree(path, ignore_errors=True)
-    tree = synthesize.write_tree(
-        data / "dicom",
-        images=arguments.images,
-        test_images=arguments.test_images,
-        size=256,
-        positive_share=0.45,
-        seed=arguments.seed,
-    )
+    tree = synthesize.SyntheticTree(data / "dicom")
+    if not tree.root.exists():
+        synthesize.write_tree(
+            tree.root,
+            images=arguments.images,
+            test_images=arguments.test_images,
+            size=256,
+            positive_share=0.45,
+            seed=arguments.seed,
+            workers=available_cores(),
+        )
     dataset = data / "dataset"
     shard = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks, "--patients", tree.patients]
     call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--folds", 2)

@@ -14,6 +14,7 @@ Not for clinical use. Exit codes: 0 done, 2 wrong input.
 
 import csv
 import io
+import math
 import shutil
 import sys
 import tempfile
@@ -104,10 +105,10 @@ def write_findings(path: Path, findings: Sequence[Finding], table: SampleTable) 
             [
                 finding.image_id,
                 int(finding.area > 0),
-                "" if finding.head != finding.head else f"{finding.head:.4f}",
+                "" if math.isnan(finding.head) else f"{finding.head:.4f}",
                 f"{finding.largest:.4f}",
                 finding.area,
-                "" if area_mm2 != area_mm2 else f"{area_mm2:.1f}",
+                "" if math.isnan(area_mm2) else f"{area_mm2:.1f}",
             ]
         )
     publish_text(path, text.getvalue())

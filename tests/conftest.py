@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dicom import synthesize
+from pneumo.dicom.synthesize import SyntheticTree
+
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,3 +30,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def siim() -> Path:
     """Folder of real SIIM images; only tests marked ``siim`` may ask for it."""
     return Path(os.environ["PNEUMO_SIIM_DIR"])
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
+    """32 labelled and 6 unlabelled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
+    folder = tmp_path_factory.mktemp("synthetic") / "tree"
+    return synthesize.write_tree(folder, images=32, test_images=6, size=96, positive_share=0.5, seed=3)
+
+
+@pytest.fixture(scope="session")
+def dataset(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of ``synthetic``, in two folds; tests read it and leave it as it is."""
+    out = tmp_path_factory.mktemp("dataset") / "dataset"
+    inputs = Inputs(
+        dicom=synthetic.dicom, test_dicom=synthetic.test_dicom, masks=synthetic.masks, patients=synthetic.patients
+    )
+    build(inputs, out, Options(folds=2, workers=1))
+    return out

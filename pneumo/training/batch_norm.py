@@ -24,24 +24,30 @@ class StepStatistics:
     def __init__(self, model: nn.Module, group: Group, micro_batches: int) -> None:
         self.group, self.micro_batches = group, micro_batches
         self.buffers: list[torch.Tensor] = []
+        self.counters: list[torch.Tensor] = []
         if micro_batches > 1:
             for module in model.modules():
                 if isinstance(module, _BatchNorm) and module.running_mean is not None:
                     assert module.running_var is not None
+                    assert module.num_batches_tracked is not None
                     self.buffers += [module.running_mean, module.running_var]
+                    self.counters.append(module.num_batches_tracked)
         self._start: list[torch.Tensor] = []
         self._sum: list[torch.Tensor] = []
+        self._seen = 0
 
     def begin_step(self) -> None:
         """Remember where the step starts."""
         self._start = [b.clone() for b in self.buffers]
         self._sum = [torch.zeros_like(b) for b in self.buffers]
+        self._seen = 0
 
     def end_micro_batch(self) -> None:
         """Take up what a forward pass left in the buffers, and put them back to the step's start."""
         if self.buffers:
             torch._foreach_add_(self._sum, self.buffers)
             torch._foreach_copy_(self.buffers, self._start)
+            self._seen += 1
 
     def end_step(self) -> None:
         """Leave the mean over all micro-batches of all ranks in the buffers."""
@@ -49,3 +55,5 @@ class StepStatistics:
             return
         flat = self.group.sum_(torch.cat(self._sum)).div_(self.micro_batches)
         torch._foreach_copy_(self.buffers, list(torch.split(flat, [b.numel() for b in self.buffers])))
+        # Counts of micro-batches, of which this rank has added its own.
+        torch._foreach_add_(self.counters, self.micro_batches - self._seen)

@@ -1,0 +1,202 @@
+"""job/train.py as a user runs it: real processes, real files, killed and started again."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from pneumo.dicom.synthesize import SyntheticTree
+from pneumo.inference.evidence import Evidence
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ROOT / "job"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
+
+
+# Two processes share the cores, a thread each. One process gets one core, for the same number of threads: sums then
+# have one order, and results are equal to the last bit.
+ALONE = ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable]
+
+
+def start(words: Sequence[object], *, launcher: Sequence[str] = ALONE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*launcher, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+    )
+
+
+def run(words: Sequence[object], *, launcher: Sequence[str] = ALONE) -> tuple[int, str]:
+    process = start(words, launcher=launcher)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def train(dataset: Path, folder: Path, *more: object, launcher: Sequence[str] = ALONE) -> str:
+    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE, *more], launcher=launcher)
+    assert code == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by one process, its folds in turn, never disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    train(dataset, folder)
+    return folder
+
+
+def weights(folder: Path, fold: int = 0) -> bytes:
+    return (folder / f"fold-{fold}" / "model.safetensors").read_bytes()
+
+
+def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree) -> None:
+    names = {p.name for p in alone.iterdir()}
+    assert names == {
+        *("recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"),
+        *("submission.csv", "fold-0", "fold-1"),
+    }
+    assert {"checkpoints", "model.safetensors", "oof.parquet", "fold.json"} < {
+        p.name for p in (alone / "fold-1").iterdir()
+    }
+    assert list((alone / "fold-0").glob("events.out.tfevents.*"))
+    evidence = Evidence.read(alone / "oof.parquet")
+    assert len(evidence) == 32
+    with (alone / "submission.csv").open() as file:
+        submitted = [row["ImageId"] for row in csv.DictReader(file)]
+    with synthetic.test_masks.open() as file:
+        expected = {row["ImageId"] for row in csv.DictReader(file)}
+    assert len(submitted) == len(expected) == 6
+    assert set(submitted) == expected
+
+
+def test_the_reported_figure_is_what_the_score_command_gives(
+    alone: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    code, output = run(
+        [JOB / "score.py", "--truth", synthetic.masks, "--submission", alone / "oof.csv", "--out", tmp_path / "s.csv"]
+    )
+    assert code == 0, output
+    with (tmp_path / "s.csv").open() as file:
+        values = [float(row["dice"]) for row in csv.DictReader(file)]
+    metrics = json.loads((alone / "metrics.json").read_text())
+    assert len(values) == metrics["images"] == 32
+    assert sum(values) / len(values) == pytest.approx(metrics["nested"]["dice"], abs=1e-6)
+    assert metrics["oof_csv_dice"] == pytest.approx(metrics["nested"]["dice"], abs=1e-12)
+
+
+def test_two_processes_train_two_folds_side_by_side_to_the_same_bytes(
+    alone: Path, dataset: Path, tmp_path: Path
+) -> None:
+    output = train(dataset, tmp_path / "run", "--expect-world", 2, launcher=LAUNCH)
+    assert "rank 0: fold 0; rank 1: fold 1" in output
+    for fold in (0, 1):
+        assert weights(tmp_path / "run", fold) == weights(alone, fold)
+    for name in ("oof.parquet", "oof.csv", "thresholds.json", "submission.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (alone / name).read_bytes(), name
+
+
+def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dataset: Path, tmp_path: Path) -> None:
+    output = train(dataset, tmp_path / "run", "--folds", 0, launcher=LAUNCH)
+    assert "ranks 0-1: fold 0" in output
+    together, single = (safetensors.torch.load(weights(f)) for f in (tmp_path / "run", alone))
+    assert together.keys() == single.keys()
+    for name, tensor in single.items():
+        torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert "fold(s) 1" in output
+
+
+def interrupt(dataset: Path, folder: Path, number: int) -> int:
+    """Start training, send a signal once a checkpoint from within an epoch is there, and return the exit code."""
+    process = start([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE])
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("fold-0/checkpoints/step-*-epoch-0000")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=100)
+    assert not (folder / "fold-0" / "fold.json").exists(), "it was too fast to be interrupted"
+    return process.returncode
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 3)])
+def test_an_interrupted_run_ends_with_the_same_bytes(
+    alone: Path, dataset: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    assert interrupt(dataset, tmp_path / "run", number) == code
+    output = train(dataset, tmp_path / "run")
+    assert "goes on from step-" in output
+    for fold in (0, 1):
+        assert weights(tmp_path / "run", fold) == weights(alone, fold)
+    assert (tmp_path / "run" / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+
+
+def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in alone.rglob("*.safetensors")}
+    output = train(dataset, alone)
+    assert {p: p.stat().st_mtime_ns for p in alone.rglob("*.safetensors")} == before
+    assert "epoch" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--seed", 5], "another recipe (seed: 0 -> 5)"),
+        (["--model.encoder", "resnet18"], "model.encoder: 'mobilenet_v2' -> 'resnet18'"),
+        (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
+        (["--image-size", 33], "multiples of 32"),
+        (["--expect-world", 4], "1 rank(s)"),
+        (["--micro-batch-size", 3], "multiple of micro_batch_size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(alone: Path, dataset: Path, words: list[object], text: str) -> None:
+    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", alone, *RECIPE, *words])
+    assert code == 2, output
+    assert text in output
+    assert "Traceback" not in output
+
+
+def test_ensembling_afterwards_gives_the_same_submission(
+    alone: Path, dataset: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    words = [JOB / "ensemble.py", "--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    code, output = run(words)
+    assert code == 0, output
+    assert (tmp_path / "s.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    code, output = run([*words, "--expected", synthetic.test_masks], launcher=LAUNCH)
+    assert code == 0, output
+    with synthetic.test_masks.open() as file:
+        wanted = [row["ImageId"] for row in csv.DictReader(file)]
+    with (tmp_path / "s.csv").open() as file:
+        assert [row["ImageId"] for row in csv.DictReader(file)] == list(dict.fromkeys(wanted))
+
+
+def test_prediction_of_the_test_files_gives_the_submission(
+    alone: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    code, output = run([JOB / "predict.py", "--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"])
+    assert code == 0, output
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    with (tmp_path / "out" / "findings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
+    assert len(pictures) == sum(row["positive"] == "1" for row in rows)
+    assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
+        *("predictions.csv", "findings.csv", "quarantine.csv")
+    }
