@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from pneumo.console import log
+from pneumo.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,6 +23,9 @@ def run(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterato
     A process that dies (a crash in native code, the kernel's memory killer) takes the pool with it. The items that
     may have been in work are then tried again one by one, each in a process of its own; the result of an item
     whose process dies again is None.
+
+    Raises:
+        UserError: When processes end before they are given anything to do.
     """
     pending = list(range(len(items)))
     while pending:
@@ -42,12 +46,25 @@ def _until_broken(
 ) -> Iterator[tuple[int, R]]:
     """Yield what finishes until everything is done or a worker dies."""
     with _pool(min(workers, len(positions))) as pool:
+        _check_start(pool)
         try:
             futures: dict[Future[R], int] = {pool.submit(function, items[position]): position for position in positions}
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
         except BrokenProcessPool:
             return
+
+
+def _check_start(pool: ProcessPoolExecutor) -> None:
+    """Make sure that a process lives long enough to answer, lest every file be blamed for a machine's trouble."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise UserError(
+            "worker processes end as soon as they start",
+            "a machine with memory for them, and a script that guards its main part by __name__",
+            "see the messages above, or try fewer workers",
+        ) from None
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,3 +49,16 @@ def test_item_that_dies_once_is_tried_again(tmp_path: Path) -> None:
 def test_errors_of_the_function_come_through() -> None:
     with pytest.raises(ValueError, match="number 3"):
         list(workers.run(raise_value_error, [3], 1))
+
+
+def test_processes_that_cannot_start_are_not_blamed_on_the_items(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    # Without a guard every worker runs the script again, which may not start processes of its own.
+    script.write_text("import sys\nfrom pneumo.dataset import workers\nprint(list(workers.run(abs, [1, 2], 2)))\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "worker processes end as soon as they start" in ended.stderr
+    assert ended.stdout == ""
