@@ -9,8 +9,10 @@ BASELINE = 0xC0
 """Second byte of the start-of-frame marker of a baseline bitstream."""
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_DHT, _SOS, _DQT, _APP1 = 0xC4, 0xDA, 0xDB, 0xE1
+_DHT, _SOS, _DQT, _DRI, _APP1 = 0xC4, 0xDA, 0xDB, 0xDD, 0xE1
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+_KNOWN = _STARTS_OF_FRAME | {_DHT, _SOS, _DQT, _DRI, *range(0xE0, 0xF0), 0xFE}
+"""Markers that may come before a scan, application segments and comments among them; decoders stop at others."""
 _PADDING = 16
 _FILL = b"\0\xff"
 """Bytes that make a frame even in length; some writers add the second, which JPEG allows between markers."""
@@ -97,9 +99,11 @@ def _take(header: JpegHeader, marker: int, body: bytes) -> bool:
         return _take_quantisation(header, body)
     elif marker == _DHT:
         return _take_huffman(header, body)
+    elif marker == _DRI:
+        return len(body) == 2
     elif marker == _APP1:
         header.oriented |= body.startswith(b"Exif\0")
-    return True
+    return marker in _KNOWN
 
 
 def _take_quantisation(header: JpegHeader, body: bytes) -> bool:

@@ -52,6 +52,9 @@ def build(
     dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
     with config.disable_value_validation():
         for keyword, value in more.items():
+            # An element that is there already would check its new value.
+            if keyword in dataset:
+                delattr(dataset, keyword)
             setattr(dataset, keyword, value)
     if syntax in COMPRESSED:
         dataset.compress(COMPRESSED[syntax], generate_instance_uid=False)
