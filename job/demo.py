@@ -17,8 +17,8 @@ from pathlib import Path
 from pneumo import cli
 from pneumo.console import log
 from pneumo.dicom import synthesize
-from pneumo.distributed import available_cores
 from pneumo.errors import UserError
+from pneumo.machine import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_GAIN = 0.10

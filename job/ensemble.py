@@ -16,7 +16,8 @@ from typing import Literal
 from pneumo import cli
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import available_cores, join, leave
+from pneumo.distributed import join, leave
+from pneumo.machine import available_cores
 from pneumo.training import finish, run_directory
 
 

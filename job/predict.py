@@ -30,10 +30,11 @@ from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import members
-from pneumo.distributed import available_cores, join, leave
+from pneumo.distributed import join, leave
 from pneumo.errors import UserError
 from pneumo.files import publish_text
 from pneumo.inference.ensembler import Finding
+from pneumo.machine import available_cores
 from pneumo.reporting import overlays
 from pneumo.training import finish, run_directory
 

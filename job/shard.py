@@ -6,7 +6,6 @@
 An interrupted build goes on when the same command is started again; a finished dataset is kept.
 """
 
-import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -16,11 +15,7 @@ from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.manifest import Manifest
 from pneumo.errors import UserError
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from pneumo.machine import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from typing import Annotated
 import tyro
 
 from pneumo import cli
-from pneumo.distributed import StopFlag, available_cores, join, leave
+from pneumo.distributed import StopFlag, join, leave
 from pneumo.errors import UserError
+from pneumo.machine import available_cores
 from pneumo.training.job import Job, train
 from pneumo.training.loop import Schedule
 from pneumo.training.recipe import Recipe

@@ -27,6 +27,7 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from pneumo.console import log, set_up_logging
 from pneumo.errors import UserError
+from pneumo.machine import available_cores
 
 T = TypeVar("T")
 
@@ -159,11 +160,6 @@ def _accelerate_precision(precision: str) -> str:
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     return {"fp32": "no"}.get(precision, precision)
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use, which is less than the machine's in a container or a job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fold_groups(ranks: int, folds: Sequence[int]) -> list[tuple[range, tuple[int, ...]]]:

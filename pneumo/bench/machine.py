@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pneumo.distributed import available_cores
+from pneumo.bench.source import CORES
 
 PACKAGES = (
     *("torch", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "opencv-python-headless", "albumentations"),
@@ -19,7 +19,7 @@ def describe() -> dict[str, str]:
     """Return names and values: cores, processor, load, GPU, versions of the libraries that are installed."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
-        "cores": str(available_cores()),
+        "cores": str(CORES),
         "processor": _processor(),
         "load": load,
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",

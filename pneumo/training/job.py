@@ -40,7 +40,7 @@ def train(job: Job, world: World, stop: StopFlag) -> None:
     manifest = Manifest.read(job.dataset)
     table = SampleTable.read(job.dataset)
     reader = ShardReader(job.dataset, table)
-    folds = _check_folds(job.folds, manifest)
+    folds = _check_folds(job.folds, manifest, table)
     run = _open_run(job, manifest, world)
     group, mine = split(world, folds)
     say_world(world, folds)
@@ -86,12 +86,19 @@ def train(job: Job, world: World, stop: StopFlag) -> None:
         )
 
 
-def _check_folds(folds: Sequence[int], manifest: Manifest) -> tuple[int, ...]:
+def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
     if manifest.train == 0:
         raise UserError(
             "the dataset has no labelled images",
             "images with masks",
             "build it with --dicom and --masks, see job/shard.py",
+        )
+    empty = [f for f in range(manifest.folds) if not len(table.where("train", {f}))]
+    if empty:
+        raise UserError(
+            f"fold(s) {', '.join(map(str, empty))} of the dataset have no images ({manifest.patients} patients)",
+            "at least one patient in each fold",
+            "divide the dataset into fewer folds with job/shard.py --folds",
         )
     wrong = [f for f in folds if not 0 <= f < manifest.folds]
     if wrong or len(set(folds)) != len(folds):
@@ -114,8 +121,7 @@ def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:
 def _say_unfinished(run: RunDirectory, world: World) -> None:
     if world.is_leader:
         log.info(
-            "fold(s) %s of %s are still to be trained; after them, job/ensemble.py --runs %s writes the figures and the "
-            "submission",
+            "fold(s) %s of %s are still to be trained; then job/ensemble.py --runs %s writes figures and submission",
             ", ".join(map(str, run.unfinished_folds)),
             run.path,
             run.path,
