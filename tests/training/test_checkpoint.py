@@ -73,7 +73,7 @@ def tear_the_manifest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip_a_bit, cut_short, lose_a_file, lose_the_manifest, tear_the_manifest])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, harm) -> None:  # noqa: ANN001
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, harm) -> None:
     checkpoint.save(tmp_path, snapshot(1))
     newest = checkpoint.save(tmp_path, snapshot(2))
     harm(newest)

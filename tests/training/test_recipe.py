@@ -59,5 +59,5 @@ def test_differences_name_nested_fields() -> None:
 
 
 def test_a_record_with_unknown_fields_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown field.*dropout"):
+    with pytest.raises(UserError, match=r"unknown field.*dropout"):
         from_json({**to_json(Recipe()), "dropout": 0.5})

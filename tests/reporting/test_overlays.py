@@ -1,0 +1,52 @@
+"""Pictures: outlines where the masks are, in their colours."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION, TRUTH, Panel, draw, save, sheet
+
+
+def panel(rows: int = 100, columns: int = 100, truth: bool = True) -> Panel:
+    predicted, true = np.zeros((2, rows, columns), np.uint8)
+    predicted[20:40, 20:40] = 1
+    true[60:80, 60:80] = 1
+    return Panel(
+        image=np.full((rows, columns), 0.5, np.float32), predicted=predicted, truth=true if truth else None, caption="x"
+    )
+
+
+def near(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Return rows and columns of pixels close to a colour."""
+    return np.argwhere(np.abs(picture.astype(int) - colour).max(axis=2) < 40)
+
+
+def test_outlines_lie_where_the_masks_are() -> None:
+    picture = draw(panel(), side=200)
+    assert picture.shape == (200 + CAPTION_ROWS, 200, 3)
+    for colour, low, high in [(PREDICTION, 40, 80), (TRUTH, 120, 160)]:
+        places = near(picture, colour) - [CAPTION_ROWS, 0]
+        assert len(places) > 50
+        assert places.min() >= low - 3
+        assert places.max() <= high + 3
+    # The inside shows the X-ray.
+    assert picture[CAPTION_ROWS + 60, 60].tolist() == [127, 127, 127]
+
+
+def test_without_a_truth_there_is_no_green() -> None:
+    assert len(near(draw(panel(truth=False), side=200), TRUTH)) == 0
+
+
+def test_an_image_that_is_not_square_keeps_its_shape() -> None:
+    picture = draw(panel(rows=50, columns=100), side=100)
+    grey = np.argwhere((picture == 127).all(axis=2))
+    assert grey[:, 0].min() >= CAPTION_ROWS + 25
+    assert grey[:, 0].max() < CAPTION_ROWS + 75
+
+
+def test_a_sheet_is_saved_as_a_picture(tmp_path: Path) -> None:
+    picture = sheet([panel()] * 5, columns=2, side=64)
+    save(tmp_path / "overlay.png", picture)
+    assert np.array_equal(cv2.imread(str(tmp_path / "overlay.png")), picture)
+    assert picture.shape[0] > 3 * 64

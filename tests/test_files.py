@@ -1,0 +1,51 @@
+"""Publishing: the old version stays until the new one is whole."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pneumo.files import publish, publish_directory, publish_text
+
+
+def test_a_file_appears_whole_and_with_the_usual_mode(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "metrics.json"
+    publish_text(target, "é\n")
+    assert target.read_bytes() == "é\n".encode()
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_an_error_while_writing_leaves_the_old_version_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "submission.csv"
+    publish_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), publish(target) as file:
+        file.write(b"half of the new")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_readers_see_the_old_version_until_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "recipe.json"
+    publish_text(target, "old")
+    with publish(target) as file:
+        file.write(b"new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_directory_appears_with_all_its_files(tmp_path: Path) -> None:
+    target = tmp_path / "step-1"
+    with publish_directory(target) as temporary:
+        (temporary / "a").write_text("a")
+        assert not target.exists()
+    assert (target / "a").read_text() == "a"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_directory_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), publish_directory(tmp_path / "step-1") as temporary:
+        (temporary / "a").write_text("a")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []

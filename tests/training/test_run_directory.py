@@ -1,0 +1,66 @@
+"""A run belongs to one recipe and one dataset."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pneumo.errors import UserError
+from pneumo.training import run_directory
+from pneumo.training.recipes import debug
+from pneumo.training.run_directory import DatasetIdentity
+
+DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, folds=5)
+
+
+def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "new"
+    run_directory.create(path, debug(), DATASET)
+    run = run_directory.create(path, debug(), DATASET)
+    assert (run.recipe, run.dataset) == (debug(), DATASET)
+    assert run.unfinished_folds == [0, 1, 2, 3, 4]
+    run.fold(2).path.mkdir()
+    run.fold(2).summary.write_text("{}")
+    assert run_directory.load(path).unfinished_folds == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text"),
+    [
+        (DatasetIdentity(digest="c" * 64, folds_digest="b" * 64, folds=5), "another dataset or other folds \\(digest"),
+        (DatasetIdentity(digest="a" * 64, folds_digest="d" * 64, folds=5), "folds_digest: 'bbb"),
+    ],
+)
+def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, text: str) -> None:
+    run_directory.create(tmp_path / "run", debug(), DATASET)
+    with pytest.raises(UserError, match=text):
+        run_directory.create(tmp_path / "run", debug(), dataset)
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"holds no recipe.json; .* give another --run"):
+        run_directory.create(tmp_path, debug(), DATASET)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no recipe\.json"):
+        run_directory.load(tmp_path)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        run_directory.load(tmp_path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    run_directory.create(tmp_path / "run", debug(), DATASET)
+    record = tmp_path / "run" / "recipe.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "format_version": 99}))
+    with pytest.raises(UserError, match="format version 99; expected 1"):
+        run_directory.load(tmp_path / "run")
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        run_directory.create(tmp_path / "file", debug(), DATASET)
