@@ -29,7 +29,10 @@ def _measure(evidence: Evidence, settings: Settings, variant: str) -> list[Measu
     grids = Grids()
     every = rules(grids if variant == "with head" else Grids(heads=(0.0,)))
     places = np.linspace(0, len(every) - 1, min(settings.rules, len(every))).round().astype(int)
-    sample = [every[place] for place in places]
+    sample = [Rule(*every[place]) for place in places]
+    count = len(every)
+    # Hundreds of thousands of objects would slow the collection of garbage down.
+    del every
     best = score(evidence, search(evidence, grids)).mean()
     assert best >= max(loop(evidence, sample)) - 1e-9, "the search missed a better rule"
     contenders = [
@@ -38,19 +41,19 @@ def _measure(evidence: Evidence, settings: Settings, variant: str) -> list[Measu
         lambda: loop(evidence, sample),
     ]
     whole, folds, sampled = race(contenders, settings.repeat)
-    extrapolated = [seconds * len(every) / len(sample) for seconds in sampled]
+    extrapolated = [seconds * count / len(sample) for seconds in sampled]
     images = f"{len(evidence):,} images, {variant}"
-    peer = f"loop, extrapolated from {len(sample):,} of {len(every):,} rules"
+    peer = f"loop, extrapolated from {len(sample):,} of {count:,} rules"
     return [
         per_item("search", f"{what}, {images}", peer, "s", ours=ours, theirs=extrapolated, scale=1)
         for what, ours in (("search", whole), ("nested", folds))
     ]
 
 
-def rules(grids: Grids) -> list[Rule]:
-    """List every rule of the grids, as four nested loops visit them."""
+def rules(grids: Grids) -> list[tuple[int, float, int, float]]:
+    """List the values of every rule of the grids, as four nested loops visit them."""
     return [
-        Rule(top, area, bottom, head)
+        (top, area, bottom, head)
         for top in grids.tops
         for area in grids.areas
         for head in grids.heads

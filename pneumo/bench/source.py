@@ -13,6 +13,9 @@ from pneumo.dicom import files
 from pneumo.dicom.synthesize import write_tree
 from pneumo.errors import UserError
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Cores that this process may use."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -36,7 +39,7 @@ class Settings:
     """Rules of the grid that the loop over the rules is timed on (search)."""
     repeat: int = 5
     """Rounds; every contender runs once in each."""
-    workers: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers: int = CORES
     """Processes of the whole build (shard)."""
 
     def __post_init__(self) -> None:
