@@ -3,7 +3,6 @@
 Kaggle's encoder walks over the pixels, one Python step each; its decoder slices a flat array once for each run.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import cv2
@@ -11,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo import rle
-from pneumo.bench.race import Measure, per_item, race
+from pneumo.bench.race import Measure, Work, per_item, race
 from pneumo.bench.source import Settings, Source
 
 Mask = npt.NDArray[np.uint8]
 
 AREAS = {"median": 8630, "p95": 45642}
 """Pixels of a pneumothorax among the competition's positives, in images of 1024 x 1024."""
-SHORT_S = 0.02
-"""Our own work is repeated until it takes about this long, so that the clock's steps do not count."""
+DECODE_ROUNDS = 10
+"""Decoding takes about a millisecond, which a busy machine easily doubles: so many rounds for one of encoding."""
 
 
 def measure(settings: Settings, source: Source) -> list[Measure]:
@@ -31,12 +30,12 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
         assert loop_encode(mask) == text
         assert np.array_equal(loop_decode(text, *mask.shape), rle.decode(text, *mask.shape))
         pixels = f"{settings.source_size}x{settings.source_size}, {int(mask.sum())} inside ({name})"
+        encoders = partial(rle.encode, mask), partial(loop_encode, mask)
+        decoders = partial(rle.decode, text, *mask.shape), partial(loop_decode, text, *mask.shape)
         measures += [
-            _compare(f"encode {pixels}", "Kaggle's loop", settings.repeat, partial(rle.encode, mask),
-                     partial(loop_encode, mask)),
-            _compare(f"decode {pixels}", "Kaggle's loop", settings.repeat, partial(rle.decode, text, *mask.shape),
-                     partial(loop_decode, text, *mask.shape)),
-        ]  # fmt: skip
+            _compare(f"encode {pixels}", settings.repeat, *encoders),
+            _compare(f"decode {pixels}", settings.repeat * DECODE_ROUNDS, *decoders),
+        ]
     return measures
 
 
@@ -84,25 +83,6 @@ def loop_decode(text: str, rows: int, columns: int) -> npt.NDArray[np.float64]:
     return flat.reshape(columns, rows).T
 
 
-def _compare(what: str, peer: str, repeat: int, ours: Callable[[], object], theirs: Callable[[], object]) -> Measure:
-    times, peers = _how_often(ours), _how_often(theirs)
-    seconds = race([partial(_again, ours, times), partial(_again, theirs, peers)], repeat)
-    return per_item(
-        "rle",
-        what,
-        peer,
-        "ms",
-        ours=[taken / times for taken in seconds[0]],
-        theirs=[taken / peers for taken in seconds[1]],
-        scale=1000,
-    )
-
-
-def _how_often(work: Callable[[], object]) -> int:
-    (once,) = race([work], 1)
-    return max(1, round(SHORT_S / once[0]))
-
-
-def _again(work: Callable[[], object], times: int) -> None:
-    for _ in range(times):
-        work()
+def _compare(what: str, rounds: int, ours: Work, theirs: Work) -> Measure:
+    seconds = race([ours, theirs], rounds)
+    return per_item("rle", what, "Kaggle's loop", "ms", ours=seconds[0], theirs=seconds[1], scale=1000)
