@@ -2,6 +2,7 @@
 """Average the folds of one or more runs over the test images of a dataset, and write a submission.
 
     python job/ensemble.py --runs runs/A --dataset DATASET --out submission.csv
+
     accelerate launch --multi_gpu --num_processes 4 job/ensemble.py --runs runs/A runs/B --dataset DATASET --out s.csv
 
 It also finishes a run whose folds were trained one by one: rules, out-of-fold figures and masks.

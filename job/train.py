@@ -2,10 +2,15 @@
 """Train the folds of a recipe, in parallel where there are several processes, and write the submission.
 
 One process, the folds one after another:
+
     python job/train.py --dataset DATASET --run runs/NAME
+
 Four GPUs (or four processes on a machine without any), the folds side by side:
+
     accelerate launch --multi_gpu --num_processes 4 job/train.py --dataset DATASET --run runs/NAME
+
 One fold of an array job:
+
     accelerate launch job/train.py --dataset DATASET --run runs/NAME --folds 3
 
 The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.

@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+# The package sets this too, but here torch comes first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dicom import synthesize
 from pneumo.dicom.synthesize import SyntheticTree
+from pneumo.distributed import World, join
 
 torch.set_num_threads(1)
 
@@ -48,3 +52,11 @@ def dataset(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) 
     )
     build(inputs, out, Options(folds=2, workers=1))
     return out
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """This process alone, on one thread."""
+    alone = join()
+    torch.set_num_threads(1)
+    return alone

@@ -34,12 +34,13 @@ def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int
     """Write a run's evidence, rules, out-of-fold masks and figures, unless they are there.
 
     Collective over all ranks. The masks need the dataset that the run was trained on; with another one (new test
-    images) they are left out.
+    images) they are left for a later call.
 
     Raises:
         UserError: When folds are missing.
     """
-    if run.metrics.is_file():
+    own_dataset = Manifest.read(reader.dataset).digest == run.dataset.digest
+    if run.metrics.is_file() and (run.masks.is_file() or not own_dataset):
         return
     if run.unfinished_folds:
         raise UserError(
@@ -52,7 +53,7 @@ def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int
     nested = world.broadcast(thresholds.nested(together) if world.is_leader else None)
     assert nested is not None
     masks: dict[str, str] | None = None
-    if Manifest.read(reader.dataset).digest == run.dataset.digest:
+    if own_dataset:
         masks = _masks(run, world, reader, nested, together, workers)
     if world.is_leader:
         _publish(run, together, nested, masks, reader)
@@ -97,6 +98,7 @@ def _publish(
 ) -> None:
     """Write what a finished run leaves behind; the figures last, as they say that the rest is there."""
     figures = report.report(evidence, nested)
+    figures["caveats"] = caveats(run, len(evidence))
     evidence.write(run.evidence)
     publish_text(run.thresholds, _json({"format_version": FORMAT_VERSION, "rule": nested.final.to_json()}))
     if masks is not None:
@@ -109,6 +111,18 @@ def _publish(
         overlays.save(run.picture, examples.picture(evidence, nested, masks, reader))
     publish_text(run.metrics, _json({"format_version": FORMAT_VERSION, **figures}))
     log.info("%s\n%s", run.metrics, report.describe(figures))
+    for caveat in figures["caveats"]:
+        log.warning("%s", caveat)
+
+
+def caveats(run: RunDirectory, images: int) -> list[str]:
+    """Say what makes the out-of-fold figures look better than they are."""
+    found = []
+    if run.dataset.patients >= images:
+        found.append("no two images are known to be of one patient: folds may leak, and the figures may flatter")
+    if run.recipe.keep == "best" or run.recipe.patience > 0:
+        found.append("each fold's weights or length were chosen on its own images: the figures flatter a little")
+    return found
 
 
 def _write_masks(run: RunDirectory, evidence: Evidence, masks: dict[str, str], reader: ShardReader) -> float:

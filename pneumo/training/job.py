@@ -111,7 +111,13 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
 
 
 def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:
-    identity = DatasetIdentity(digest=manifest.digest, folds_digest=manifest.folds_digest, folds=manifest.folds)
+    identity = DatasetIdentity(
+        digest=manifest.digest,
+        folds_digest=manifest.folds_digest,
+        folds=manifest.folds,
+        grouped_by=manifest.grouped_by,
+        patients=manifest.patients,
+    )
     # The leader makes it; the others find it made.
     run = run_directory.create(job.run, job.recipe, identity) if world.is_leader else None
     world.wait()

@@ -85,6 +85,10 @@ class DatasetIdentity:
     """Digest of the assignment of samples to folds."""
     folds: int
     """Number of folds."""
+    grouped_by: str
+    """What kept a patient's images in one fold: ``patients csv``, ``dicom`` or ``none``."""
+    patients: int
+    """Patient groups; as many as images where nothing groups them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from pneumo import rle
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import World, join
+from pneumo.distributed import World
 from pneumo.errors import UserError
 from pneumo.inference import ensembler as ensembler_module
 from pneumo.inference import thresholds
@@ -29,11 +29,6 @@ from pneumo.training.finish import blend
 RULE = Rule(top=120, area=1.0, bottom=100, head=0.0)
 CONFIGS = (ModelConfig(encoder="mobilenet_v2"), ModelConfig(encoder="mobilenet_v2", empty_head=False))
 SIZES = (64, 32)
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return join()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,19 @@
 """A run belongs to one recipe and one dataset."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pneumo.errors import UserError
 from pneumo.training import run_directory
+from pneumo.training.finish import caveats
+from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity
 
-DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, folds=5)
+DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, folds=5, grouped_by="dicom", patients=9)
 
 
 def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
@@ -27,8 +30,8 @@ def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "text"),
     [
-        (DatasetIdentity(digest="c" * 64, folds_digest="b" * 64, folds=5), "another dataset or other folds \\(digest"),
-        (DatasetIdentity(digest="a" * 64, folds_digest="d" * 64, folds=5), "folds_digest: 'bbb"),
+        (replace(DATASET, digest="c" * 64), "another dataset or other folds \\(digest"),
+        (replace(DATASET, folds_digest="d" * 64), "folds_digest: 'bbb"),
     ],
 )
 def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, text: str) -> None:
@@ -64,3 +67,19 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         run_directory.create(tmp_path / "file", debug(), DATASET)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "patients", "texts"),
+    [
+        (debug(), 9, []),
+        (debug(), 10, ["folds may leak"]),
+        (replace(debug(), keep="best"), 9, ["chosen on its own images"]),
+        (replace(debug(), patience=3), 10, ["folds may leak", "chosen on its own images"]),
+    ],
+)
+def test_what_flatters_the_figures_is_said(tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]) -> None:
+    run = run_directory.create(tmp_path / "run", recipe, replace(DATASET, patients=patients))
+    found = caveats(run, images=10)
+    assert len(found) == len(texts)
+    assert all(text in caveat for text, caveat in zip(texts, found, strict=True))

@@ -1,0 +1,161 @@
+"""Every named recipe, shrunk to seconds, from the dataset to its submission; and what a stop and a resume leave."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed import StopFlag, World
+from pneumo.errors import StopRequested, UserError
+from pneumo.loading.augmentation import Augmentation
+from pneumo.modeling.models import ModelConfig
+from pneumo.submission import read
+from pneumo.training import finish, run_directory
+from pneumo.training.job import Job, train
+from pneumo.training.loop import Schedule
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipes import RECIPES, debug
+
+OPTIONS = Schedule(checkpoint_every=0, workers=1)
+
+
+class Never(StopFlag):
+    """Nobody asks to stop, and pytest keeps its signal handlers."""
+
+    def __init__(self) -> None:
+        self.signal_name = ""
+
+
+class AfterLooks(Never):
+    """Asks to stop when it has been looked at a number of times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def __bool__(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def shrunk(name: str) -> Recipe:
+    recipe = RECIPES[name]()
+    tiny = replace(recipe.model, encoder="resnet18", encoder_weights="none")
+    return replace(
+        recipe, model=tiny, epochs=(1,), image_size=(32,), batch_size=4, micro_batch_size=2, learning_rate=(1e-3,)
+    )
+
+
+def job(recipe: Recipe, dataset: Path, run: Path) -> Job:
+    return Job(recipe=recipe, dataset=dataset, run=run, folds=(), expected=None, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(pytest.param(shrunk(name), id=name) for name in RECIPES),
+        pytest.param(
+            replace(shrunk("debug"), model=ModelConfig(architecture="unetplusplus", encoder="resnet18")), id="unet++"
+        ),
+        pytest.param(replace(shrunk("debug"), loader="dali"), id="dali"),
+        pytest.param(replace(shrunk("debug"), augmentation=Augmentation(distort=1.0)), id="distorted"),
+    ],
+)
+def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path, tmp_path: Path, world: World) -> None:
+    train(job(recipe, dataset, tmp_path / "run"), world, Never())
+    run = run_directory.load(tmp_path / "run")
+    assert run.recipe == recipe
+    history = json.loads(run.fold(1).summary.read_text())["history"]
+    assert len(history) == sum(stage.epochs for stage in recipe.stages)
+    assert {"train/total", "val/score"} <= history[-1].keys()
+    metrics = json.loads(run.metrics.read_text())
+    assert metrics["oof_csv_dice"] == pytest.approx(metrics["nested"]["dice"], abs=1e-12)
+    assert len(read(run.submission)) == Manifest.read(dataset).test
+
+
+def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
+    """In a process of its own, as a process has one precision."""
+    import subprocess
+    import sys
+
+    words = ["--recipe", "debug", "--image-size", "32", "--precision", "bf16", "--folds", "0"]
+    script = Path(__file__).resolve().parents[2] / "job" / "train.py"
+    command = [sys.executable, str(script), "--dataset", str(dataset), "--run", str(tmp_path / "run"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    history = json.loads((tmp_path / "run" / "fold-0" / "fold.json").read_text())["history"]
+    assert 0 < history[0]["train/total"] < 10
+
+
+def test_patience_ends_a_stage_and_the_best_weights_are_kept(dataset: Path, tmp_path: Path, world: World) -> None:
+    # Nothing is learned at this rate, so the first validation stays the best.
+    recipe = replace(shrunk("debug"), epochs=(6, 1), learning_rate=(1e-12, 1e-12), patience=2, keep="best")
+    train(job(recipe, dataset, tmp_path / "run"), world, Never())
+    history = json.loads((tmp_path / "run" / "fold-0" / "fold.json").read_text())["history"]
+    scores = [entry["val/score"] for entry in history if entry["stage"] == 0]
+    assert len(scores) < 6
+    assert max(scores) not in scores[-2:] or scores[-2:] == [max(scores)] * 2
+    assert [entry["stage"] for entry in history][-1] == 1
+    # Epochs keep their nominal numbers, so the second stage begins with the seventh.
+    assert history[-1]["epoch"] == 7
+
+
+def test_a_stop_at_any_step_and_a_resume_change_nothing(dataset: Path, tmp_path: Path, world: World) -> None:
+    recipe = replace(shrunk("debug"), epochs=(2, 1), image_size=(32, 64), keep="best", patience=5)
+    train(job(recipe, dataset, tmp_path / "whole"), world, Never())
+    folder = tmp_path / "pieces"
+    stops = 0
+    for looks in (0, 2, 3, 1, 4, 0, 5, 2, 3, 100):
+        try:
+            train(job(recipe, dataset, folder), world, AfterLooks(looks))
+        except StopRequested:
+            stops += 1
+    train(job(recipe, dataset, folder), world, Never())
+    assert stops == 9
+    for fold in (0, 1):
+        name = f"fold-{fold}/model.safetensors"
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (folder / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(
+    dataset: Path, tmp_path: Path, world: World
+) -> None:
+    recipe = replace(shrunk("debug"), learning_rate=(9.0,), clip_norm=0.0, optimizer="adam", epochs=(30,))
+    recipe = replace(recipe, loss=replace(recipe.loss, bce=1e38))
+    with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step .*; expected a finite loss"):
+        train(job(recipe, dataset, tmp_path / "run"), world, Never())
+    for weights in (tmp_path / "run").rglob("*.safetensors"):
+        import safetensors.torch
+
+        assert all(torch.isfinite(t).all() for t in safetensors.torch.load_file(weights).values())
+
+
+def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path, world: World) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    (shard,) = (copy / "shards").glob("train-*.tar")
+    shard.write_bytes(shard.read_bytes()[:50_000])
+    with pytest.raises(UserError, match=r"in shards/train-000000\.tar of .*the shard ends at byte 50000"):
+        train(job(debug(), copy, tmp_path / "run"), world, Never())
+
+
+def test_new_test_images_are_predicted_with_a_finished_run(
+    dataset: Path, synthetic: object, tmp_path: Path, world: World
+) -> None:
+    """The run's own dataset is not needed: its evidence is in the run."""
+    from pneumo.dataset.build import Inputs, Options, build
+
+    train(job(shrunk("debug"), dataset, tmp_path / "run"), world, Never())
+    build(Inputs(dicom=synthetic.test_dicom), tmp_path / "new", Options(folds=2, workers=1))  # type: ignore[attr-defined]
+    run = run_directory.load(tmp_path / "run")
+    reader = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    finish.write_submission([run], world=world, reader=reader, out=tmp_path / "s.csv", workers=1)
+    assert (tmp_path / "s.csv").read_bytes() == run.submission.read_bytes()
