@@ -1,6 +1,7 @@
 """Fixtures that several parts share: real images when they are at hand, a small synthetic dataset, one thread."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # The package sets this too, but here torch comes first.
@@ -9,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
+from pneumo.console import log
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dicom import synthesize
 from pneumo.dicom.synthesize import SyntheticTree
@@ -28,6 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(without_siim)
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(without_gpu)
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Take off the handler that a command's frame put on, whose stream ends with the test."""
+    yield
+    log.handlers.clear()
+    log.propagate = True
 
 
 @pytest.fixture(scope="session")

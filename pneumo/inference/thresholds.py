@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from pneumo.errors import UserError
 from pneumo.inference.evidence import BINS, REFERENCE_PIXELS, Evidence, area, dice, equivalent_area
@@ -206,7 +207,10 @@ def _gains(evidence: Evidence, grids: Grids, part: npt.NDArray[np.int64]) -> npt
         for k, index in enumerate(images):
             decisions = reached[index, :, None] & agrees[index, None, :]
             flat = decisions.reshape(len(index), -1).astype(np.float64)
-            sums[k, t, ..., :allowed] = (flat.T @ gain[index, :allowed]).reshape(*shape[2:4], allowed)
+            # On busy cores the threads of a matrix library wait for each other on products this small.
+            with threadpool_limits(1, user_api="blas"):
+                product = flat.T @ gain[index, :allowed]
+            sums[k, t, ..., :allowed] = product.reshape(*shape[2:4], allowed)
     return sums
 
 

@@ -58,7 +58,7 @@ def job(recipe: Recipe, dataset: Path, run: Path) -> Job:
 @pytest.mark.parametrize(
     "recipe",
     [
-        *(pytest.param(shrunk(name), id=name) for name in RECIPES),
+        *(pytest.param(shrunk(name), id=name) for name in RECIPES if name != "debug"),  # job/train.py's tests run it
         pytest.param(
             replace(shrunk("debug"), model=ModelConfig(architecture="unetplusplus", encoder="resnet18")), id="unet++"
         ),
@@ -92,31 +92,32 @@ def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
     assert 0 < history[0]["train/total"] < 10
 
 
-def test_patience_ends_a_stage_and_the_best_weights_are_kept(dataset: Path, tmp_path: Path, world: World) -> None:
-    # Nothing is learned at this rate, so the first validation stays the best.
-    recipe = replace(shrunk("debug"), epochs=(6, 1), learning_rate=(1e-12, 1e-12), patience=2, keep="best")
+def test_patience_ends_a_stage_and_the_next_one_follows(dataset: Path, tmp_path: Path, world: World) -> None:
+    # At this rate weights stand still; scores move with the batch statistics alone, and soon fail to get better.
+    recipe = replace(shrunk("debug"), epochs=(6, 1), learning_rate=(1e-12, 1e-12), patience=1, keep="best")
     train(job(recipe, dataset, tmp_path / "run"), world, Never())
-    history = json.loads((tmp_path / "run" / "fold-0" / "fold.json").read_text())["history"]
-    scores = [entry["val/score"] for entry in history if entry["stage"] == 0]
-    assert len(scores) < 6
-    assert max(scores) not in scores[-2:] or scores[-2:] == [max(scores)] * 2
-    assert [entry["stage"] for entry in history][-1] == 1
-    # Epochs keep their nominal numbers, so the second stage begins with the seventh.
-    assert history[-1]["epoch"] == 7
+    ended_early = 0
+    for fold in (0, 1):
+        history = json.loads((tmp_path / "run" / f"fold-{fold}" / "fold.json").read_text())["history"]
+        scores = [entry["val/score"] for entry in history if entry["stage"] == 0]
+        better = [score > max(scores[:n], default=-1) for n, score in enumerate(scores)]
+        assert all(better[:-1]), "a stage goes on only after a better score"
+        assert len(scores) == 6 or not better[-1]
+        ended_early += len(scores) < 6
+        # Epochs keep their nominal numbers, so the second stage begins with the seventh.
+        assert [entry["epoch"] for entry in history if entry["stage"] == 1] == [7]
+    assert ended_early
 
 
 def test_a_stop_at_any_step_and_a_resume_change_nothing(dataset: Path, tmp_path: Path, world: World) -> None:
-    recipe = replace(shrunk("debug"), epochs=(2, 1), image_size=(32, 64), keep="best", patience=5)
+    # Two stages of an epoch of four steps, for each of two folds: 16 steps, of which a stop at look n does n + 1.
+    recipe = replace(shrunk("debug"), epochs=(1, 1), image_size=(32, 64), keep="best", patience=5)
     train(job(recipe, dataset, tmp_path / "whole"), world, Never())
     folder = tmp_path / "pieces"
-    stops = 0
-    for looks in (0, 2, 3, 1, 4, 0, 5, 2, 3, 100):
-        try:
+    for looks in (0, 2, 3, 4):  # within an epoch, at its last step, across a stage's border, across the folds' border
+        with pytest.raises(StopRequested):
             train(job(recipe, dataset, folder), world, AfterLooks(looks))
-        except StopRequested:
-            stops += 1
     train(job(recipe, dataset, folder), world, Never())
-    assert stops == 9
     for fold in (0, 1):
         name = f"fold-{fold}/model.safetensors"
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
