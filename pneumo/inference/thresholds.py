@@ -188,6 +188,8 @@ def patient_groups(patient: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
+# On busy cores the threads of a matrix library wait for each other on products this small.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def _gains(evidence: Evidence, grids: Grids, part: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return what each rule adds to the summed Dice of calling every image empty.
 
@@ -207,10 +209,7 @@ def _gains(evidence: Evidence, grids: Grids, part: npt.NDArray[np.int64]) -> npt
         for k, index in enumerate(images):
             decisions = reached[index, :, None] & agrees[index, None, :]
             flat = decisions.reshape(len(index), -1).astype(np.float64)
-            # On busy cores the threads of a matrix library wait for each other on products this small.
-            with threadpool_limits(1, user_api="blas"):
-                product = flat.T @ gain[index, :allowed]
-            sums[k, t, ..., :allowed] = product.reshape(*shape[2:4], allowed)
+            sums[k, t, ..., :allowed] = (flat.T @ gain[index, :allowed]).reshape(*shape[2:4], allowed)
     return sums
 
 
