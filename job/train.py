@@ -29,7 +29,7 @@ from pneumo.distributed import StopFlag, join, leave
 from pneumo.errors import UserError
 from pneumo.machine import available_cores
 from pneumo.training.job import Job, train
-from pneumo.training.loop import Schedule
+from pneumo.training.loop import Options
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
 
@@ -84,7 +84,7 @@ def main() -> None:
         run=arguments.run,
         folds=arguments.folds,
         expected=arguments.expected,
-        options=Schedule(checkpoint_every=arguments.checkpoint_every, workers=workers),
+        options=Options(checkpoint_every=arguments.checkpoint_every, workers=workers),
     )
     try:
         train(job, world, StopFlag())

@@ -16,9 +16,16 @@ LINE_INTERVAL_S = 10.0
 """Seconds between two progress lines when the output is not a terminal."""
 
 
+class _Lines(logging.Handler):
+    """Writes to standard error above a progress bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def set_up_logging(label: str = "", level: int = logging.INFO) -> None:
     """Send the package's log lines to standard error, each with the time and an optional label such as a rank."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines()
     prefix = f"[{label}] " if label else ""
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet_log() -> Iterator[None]:
-    """Take off the handler that a command's frame put on, whose stream ends with the test."""
+    """Take off the handler that a command's frame put on, so that a test's log is its own."""
     yield
     log.handlers.clear()
     log.propagate = True

@@ -55,11 +55,6 @@ def letterbox(rows: int, columns: int, size: int) -> Letterbox:
     return Letterbox(scale=scale, top=(size - height) // 2, left=(size - width) // 2, height=height, width=width)
 
 
-def invert(matrix: Matrix) -> Matrix:
-    """Return the (2, 3) matrix of the opposite direction."""
-    return np.array(np.linalg.inv(square(matrix))[:2], np.float64)
-
-
 def square(matrix: Matrix) -> Matrix:
     """Return the matrix with its third row, (3, 3), so that it can be multiplied with others."""
     return np.vstack([matrix, [0.0, 0.0, 1.0]])

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pneumo import annotations, rle
 from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import StopFlag, World, say_world, split
 from pneumo.errors import StopRequested, UserError
+from pneumo.inference.ensembler import in_order
 from pneumo.training import finish, run_directory
-from pneumo.training.loop import FoldData, FoldTrainer, Schedule
+from pneumo.training.loop import FoldData, FoldTrainer, Options
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 
@@ -27,7 +29,7 @@ class Job:
     """Folds to train; empty = all of the dataset's."""
     expected: Path | None
     """CSV with the ids that the submission must have."""
-    options: Schedule
+    options: Options
 
 
 def train(job: Job, world: World, stop: StopFlag) -> None:
@@ -41,6 +43,7 @@ def train(job: Job, world: World, stop: StopFlag) -> None:
     table = SampleTable.read(job.dataset)
     reader = ShardReader(job.dataset, table)
     folds = _check_folds(job.folds, manifest, table)
+    _check_expected(job.expected, table)
     run = _open_run(job, manifest, world)
     group, mine = split(world, folds)
     say_world(world, folds)
@@ -108,6 +111,13 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
             "correct --folds, or divide the dataset anew with job/shard.py --folds",
         )
     return tuple(folds) or tuple(range(manifest.folds))
+
+
+def _check_expected(expected: Path | None, table: SampleTable) -> None:
+    """Find a wrong list of ids now and not after the last epoch."""
+    if expected is not None:
+        ids = dict.fromkeys(table.image_id[table.where("test")].tolist(), rle.EMPTY)
+        in_order(ids, annotations.read_ids(expected), log.debug)
 
 
 def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:

@@ -140,7 +140,7 @@ class Learner:
 
     def weights(self) -> dict[str, Tensors]:
         """Return the sets of weights that a checkpoint holds."""
-        sets = {"model": self.model.state_dict(), "ema": self.ema.module().state_dict()}
+        sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.state_dict()["model"]}
         return sets if self.best is None else {**sets, "best": self.best}
 
     def optimizer_state(self) -> dict[str, object]:
@@ -154,8 +154,7 @@ class Learner:
     def restore(self, snapshot: Snapshot) -> None:
         """Take up a checkpoint's weights and optimiser."""
         self.model.load_state_dict(snapshot.weights["model"])
-        self.ema.module().load_state_dict(snapshot.weights["ema"])
-        self.ema.updates = snapshot.optimizer["ema_updates"]
+        self.ema.load_state_dict({"model": snapshot.weights["ema"], "updates": snapshot.optimizer["ema_updates"]})
         self.best = snapshot.weights.get("best")
         self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])
         self.scaler.load_state_dict(snapshot.optimizer["scaler"])

@@ -72,7 +72,7 @@ class FoldData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Options:
     """What does not change the result: how often to save, and with how many threads to load."""
 
     checkpoint_every: int
@@ -105,7 +105,7 @@ class FoldTrainer:
         group: Group,
         directory: FoldDirectory,
         stop: StopFlag,
-        options: Schedule,
+        options: Options,
     ) -> None:
         self.recipe, self.fold, self.data = recipe, fold, data
         self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options

@@ -5,7 +5,6 @@ of ranks, workers, how often to save) is not in here.
 """
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
@@ -175,10 +174,6 @@ class Recipe:
     def micro_batches(self) -> int:
         """Micro-batches in an optimiser step."""
         return self.batch_size // self.micro_batch_size
-
-    def digest(self) -> str:
-        """Return the first 16 hexadecimal digits of the recipe's SHA-256."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")

@@ -159,6 +159,7 @@ def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None
         (["--seed", 5], "another recipe (seed: 0 -> 5)"),
         (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
         (["--expect-world", 4], "1 rank(s)"),
+        (["--expected", "/nowhere/sample.csv"], "/nowhere/sample.csv"),
         (["--micro-batch-size", 3], "multiple of micro_batch_size"),
     ],
 )

@@ -17,11 +17,11 @@ from pneumo.modeling.models import ModelConfig
 from pneumo.submission import read
 from pneumo.training import finish, run_directory
 from pneumo.training.job import Job, train
-from pneumo.training.loop import Schedule
+from pneumo.training.loop import Options
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
 
-OPTIONS = Schedule(checkpoint_every=0, workers=1)
+OPTIONS = Options(checkpoint_every=0, workers=1)
 
 
 class Never(StopFlag):
