@@ -31,6 +31,8 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     assert len(area) == len(groups)
     numbered = distinct_groups(groups)
     count = int(numbered.max(initial=-1)) + 1
+    if count == 0:  # a dataset of test images alone
+        return np.zeros(0, np.int8)
     if count < folds:
         log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
         order = np.random.Generator(np.random.Philox(seed)).permutation(count)

@@ -69,8 +69,10 @@ def test_fewer_patients_than_folds_warns_and_keeps_them_apart(caplog: pytest.Log
     assert "3 patients for 5 folds" in caplog.text
 
 
-def test_no_training_image_gives_no_fold() -> None:
+def test_no_training_image_gives_no_fold_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("pneumo").propagate = True
     assert assign(np.zeros(0, np.int64), np.zeros(0, np.int32), 5, 0).shape == (0,)
+    assert caplog.text == ""
 
 
 def test_digest_tells_assignments_apart() -> None:
