@@ -18,7 +18,6 @@ from pneumo import cli
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import join, leave
-from pneumo.machine import available_cores
 from pneumo.training import finish, run_directory
 
 
@@ -52,7 +51,7 @@ def main() -> None:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=description)
     runs = [run_directory.load(path) for path in arguments.runs]
     world = join(precision=arguments.precision, expect_world=arguments.expect_world or None)
-    workers = arguments.workers or max(1, available_cores() // world.local_size)
+    workers = arguments.workers or world.cores
     reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
     try:
         for run in runs:

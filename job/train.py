@@ -27,7 +27,6 @@ import tyro
 from pneumo import cli
 from pneumo.distributed import StopFlag, join, leave
 from pneumo.errors import UserError
-from pneumo.machine import available_cores
 from pneumo.training.job import Job, train
 from pneumo.training.loop import Options
 from pneumo.training.recipe import Recipe
@@ -77,7 +76,7 @@ def main() -> None:
     """Train."""
     arguments = parse(sys.argv[1:])
     world = join(precision=arguments.fields.precision, expect_world=arguments.expect_world or None)
-    workers = arguments.workers or max(1, available_cores() // world.local_size)
+    workers = arguments.workers or world.cores
     job = Job(
         recipe=replace(arguments.fields, name=arguments.recipe),
         dataset=arguments.dataset,

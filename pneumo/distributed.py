@@ -100,6 +100,11 @@ class World(Group):
     local_size: int = 1
     """Ranks on this node, which share its cores."""
 
+    @property
+    def cores(self) -> int:
+        """Cores for this rank."""
+        return _share_of_cores(self.local_size)
+
 
 def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
     """Join the job that a launcher started, or be a job of one process.
@@ -128,7 +133,7 @@ def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
         )
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, available_cores() // local_size))
+        torch.set_num_threads(_share_of_cores(local_size))
     if size > 1:
         set_up_logging(f"rank {rank}")
     control = _new_group(range(size), backend="gloo", timeout=WAIT_FOR_OTHERS) if size > 1 else None
@@ -141,6 +146,10 @@ def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
         accelerator=accelerator,
         local_size=local_size,
     )
+
+
+def _share_of_cores(local_size: int) -> int:
+    return max(1, available_cores() // local_size)
 
 
 def _new_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:

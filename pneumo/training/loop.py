@@ -230,8 +230,8 @@ class FoldTrainer:
         self.curves.add(self.global_step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
         return f"loss {means['total']:.4f}"
 
-    def _loss_means(self) -> dict[str, float]:
-        """Return the means of the loss's parts over the epoch so far. Collective.
+    def _loss_totals(self) -> torch.Tensor:
+        """Return the sums of the loss's parts over the epoch so far and over the group's ranks. Collective.
 
         Raises:
             UserError: When one of them is not finite.
@@ -243,8 +243,12 @@ class FoldTrainer:
                 "a finite loss",
                 "lower --learning-rate, or set --precision fp32, in a new --run; its last checkpoint is from before",
             )
+        return total
+
+    def _loss_means(self) -> dict[str, float]:
+        """Return the means of the loss's parts over the epoch so far. Collective."""
         count = max(self.position.step, 1) * self.recipe.batch_size
-        return dict(zip(LossParts._fields, (total / count).tolist(), strict=True))
+        return dict(zip(LossParts._fields, (self._loss_totals() / count).tolist(), strict=True))
 
     def _train_figures(self, stage: Stage, epoch: int) -> dict[str, float]:
         means = {f"train/{name}": value for name, value in self._loss_means().items()}
@@ -283,7 +287,13 @@ class FoldTrainer:
 
     def _predictor(self, size: int, tta: tuple[str, ...]) -> Predictor:
         return Predictor(
-            self.learner.ema.module(), size=size, tta=tta, device=self.world.device, autocast=self.learner.autocast
+            self.learner.ema.module(),
+            size=size,
+            tta=tta,
+            device=self.world.device,
+            autocast=self.learner.autocast,
+            # As when the masks are predicted again at the run's end: the same order of memory, the same bits.
+            channels_last=self.recipe.channels_last,
         )
 
     def _validate(self, stage: Stage) -> dict[str, float]:
@@ -314,8 +324,8 @@ class FoldTrainer:
             raise StopRequested(f"fold {self.fold} at step {self.global_step}, {self.stop.signal_name or 'by a peer'}")
 
     def _save(self) -> None:
-        self._loss_means()  # A state that is no longer finite must not push a good one out.
-        self.standing.loss_sums = self.group.sum_(self.loss_sums.clone()).tolist()
+        # Raises on a loss that is not finite: such a state must not push a good one out.
+        self.standing.loss_sums = self._loss_totals().tolist()
         if self.group.is_leader:
             snapshot = checkpoint.Snapshot(
                 step=self.global_step,

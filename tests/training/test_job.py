@@ -63,6 +63,7 @@ def job(recipe: Recipe, dataset: Path, run: Path) -> Job:
             replace(shrunk("debug"), model=ModelConfig(architecture="unetplusplus", encoder="resnet18")), id="unet++"
         ),
         pytest.param(replace(shrunk("debug"), loader="dali"), id="dali"),
+        pytest.param(replace(shrunk("debug"), channels_last=False), id="channels-first"),
         pytest.param(replace(shrunk("debug"), augmentation=Augmentation(distort=1.0)), id="distorted"),
     ],
 )
