@@ -6,10 +6,12 @@
     accelerate launch --multi_gpu --num_processes 4 job/ensemble.py --runs runs/A runs/B --dataset DATASET --out s.csv
 
 It also finishes a run whose folds were trained one by one: rules, out-of-fold figures and masks.
-Exit codes: 0 done, 2 wrong input.
+Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
 """
 
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,8 +19,12 @@ from typing import Literal
 from pneumo import cli
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import join, leave
+from pneumo.distributed.watch import Watch
+from pneumo.distributed.world import PATIENCE_S, join, leave
+from pneumo.errors import StopRequested
 from pneumo.training import finish, run_directory
+from pneumo.training.exclusive import alone
+from pneumo.training.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,10 @@ class Arguments:
     """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
     workers: int = 0
     """Threads that decode, in each process; 0 = the cores that each process has."""
+    wait: float = 0.0
+    """Seconds to wait for folds that are still being trained; if they take longer, exit with 3: start it again."""
+    rank_timeout: float = PATIENCE_S
+    """Seconds without progress after which a rank is given up; it says where it stood, and the job ends."""
     expect_world: int = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
 
@@ -50,10 +60,15 @@ def main() -> None:
     description = (__doc__ or "").strip()
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=description)
     runs = [run_directory.load(path) for path in arguments.runs]
-    world = join(precision=arguments.precision, expect_world=arguments.expect_world or None)
+    wait_for_folds(runs, arguments.wait)
+    world = join(
+        precision=arguments.precision,
+        expect_world=arguments.expect_world or None,
+        patience_s=arguments.rank_timeout,
+    )
     workers = arguments.workers or world.cores
-    reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
-    try:
+    with Watch(world), alone([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world):
+        reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         for run in runs:
             finish.finish(run, world, reader, workers=workers)
         finish.write_submission(
@@ -66,8 +81,23 @@ def main() -> None:
             shares=arguments.shares,
             min_component=arguments.min_component,
         )
-    finally:
-        leave()
+    leave()
+
+
+def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
+    """Return once all folds of the runs are trained, or there is no time left to wait for them.
+
+    Raises:
+        StopRequested: When time was given and was not enough.
+    """
+    deadline = time.monotonic() + seconds
+    while left := [f"fold {k} of {run.path}" for run in runs for k in run.unfinished_folds]:
+        if time.monotonic() >= deadline:
+            if seconds > 0:
+                raise StopRequested(f"{', '.join(left)} not trained yet after {seconds:g} s")
+            # finish.finish says what is missing.
+            return
+        time.sleep(min(5.0, seconds / 10))
 
 
 if __name__ == "__main__":

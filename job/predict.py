@@ -30,7 +30,7 @@ from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import members
-from pneumo.distributed import join, leave
+from pneumo.distributed.world import join, leave
 from pneumo.errors import UserError
 from pneumo.files import publish_text
 from pneumo.inference.ensembler import Finding
@@ -120,7 +120,7 @@ def draw(folder: Path, findings: Sequence[Finding], reader: ShardReader) -> None
     rows = reader.table.where("test").tolist()
     positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.area > 0]
     for finding, row in track(positive, "overlays", len(positive), unit="images"):
-        image = members.to_float(members.decode(bytes(reader.image(row))))
+        image = members.to_float(members.decode(reader.image(row)))
         panel = overlays.Panel(
             image=image,
             predicted=rle.decode(finding.encoded, *image.shape),

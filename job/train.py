@@ -9,9 +9,9 @@ Four GPUs (or four processes on a machine without any), the folds side by side:
 
     accelerate launch --multi_gpu --num_processes 4 job/train.py --dataset DATASET --run runs/NAME
 
-One fold of an array job:
+One fold of an array job, whose folds job/ensemble.py brings together:
 
-    accelerate launch job/train.py --dataset DATASET --run runs/NAME --folds 3
+    python job/train.py --dataset DATASET --run runs/NAME --folds 3
 
 The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
 """
@@ -25,7 +25,8 @@ from typing import Annotated
 import tyro
 
 from pneumo import cli
-from pneumo.distributed import StopFlag, join, leave
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.world import PATIENCE_S, join, leave
 from pneumo.errors import UserError
 from pneumo.training.job import Job, train
 from pneumo.training.loop import Options
@@ -44,7 +45,7 @@ class Arguments:
     recipe: str = "best"
     """Recipe to start from: debug, demo, seed, winner or best."""
     folds: tuple[int, ...] = ()
-    """Folds to train, from 0; none given = all of the dataset's."""
+    """Folds to train, from 0, and nothing else; none given = all, then the figures and the submission."""
     expected: Path | None = None
     """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
     workers: int = 0
@@ -53,6 +54,8 @@ class Arguments:
     """Optimiser steps between two checkpoints inside an epoch; 0 = only at the end of epochs."""
     expect_world: int = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
+    rank_timeout: float = PATIENCE_S
+    """Seconds without progress after which a rank is given up; it says where it stood, and its fold group ends."""
     fields: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """Fields of the recipe."""
 
@@ -75,7 +78,12 @@ def _names(word: str) -> bool:
 def main() -> None:
     """Train."""
     arguments = parse(sys.argv[1:])
-    world = join(precision=arguments.fields.precision, expect_world=arguments.expect_world or None)
+    stop = StopFlag()
+    world = join(
+        precision=arguments.fields.precision,
+        expect_world=arguments.expect_world or None,
+        patience_s=arguments.rank_timeout,
+    )
     workers = arguments.workers or world.cores
     job = Job(
         recipe=replace(arguments.fields, name=arguments.recipe),
@@ -85,10 +93,8 @@ def main() -> None:
         expected=arguments.expected,
         options=Options(checkpoint_every=arguments.checkpoint_every, workers=workers),
     )
-    try:
-        train(job, world, StopFlag())
-    finally:
-        leave()
+    train(job, world, stop)
+    leave()
 
 
 if __name__ == "__main__":

@@ -8,3 +8,6 @@ __version__ = "0.1.0"
 # with several ranks a machine, spinning made training five times slower. libgomp reads this when torch loads it, so
 # it stands here, before anything of the package imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# torch writes the C++ stack of every connection that a lost rank breaks; `distributed.watch` says it in a line.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

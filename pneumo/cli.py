@@ -1,5 +1,6 @@
 """From a typed dataclass of arguments to an exit code: the frame of every command in job/."""
 
+import os
 import signal
 import sys
 import traceback
@@ -10,7 +11,7 @@ import tyro
 
 from pneumo import __version__
 from pneumo.console import log, set_up_logging
-from pneumo.errors import ExitCode, StopRequested, UserError
+from pneumo.errors import ExitCode, RankLost, StopRequested, as_user_error
 
 A = TypeVar("A")
 
@@ -42,19 +43,28 @@ def run(command: Callable[[], int | None]) -> NoReturn:
     set_up_logging()
     try:
         code = command() or ExitCode.DONE
-    except UserError as error:
-        log.error("%s", error)
-        code = ExitCode.USER
     except StopRequested as error:
         log.warning("stopped on request, state saved: %s", error)
         code = ExitCode.REQUEUE
+    except RankLost as error:
+        log.error("%s", error)
+        code = error.code
     except KeyboardInterrupt:
         log.warning("interrupted; what was finished is kept, the same command goes on from there")
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE
-    except Exception:
-        traceback.print_exc()
-        code = ExitCode.BUG
+    except Exception as error:
+        user_error = as_user_error(error)
+        if user_error is not None:
+            log.error("%s", user_error)
+        else:
+            traceback.print_exc()
+        code = ExitCode.BUG if user_error is None else ExitCode.USER
     sys.stdout.flush()
+    sys.stderr.flush()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Past this point a rank has nothing to lose but its exit code: process groups that an error left open wait
+        # for a lost peer when they are taken down, and abort when they outlive the interpreter.
+        os._exit(int(code))
     raise SystemExit(int(code))

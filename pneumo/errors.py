@@ -1,5 +1,6 @@
 """What the user can mend, and the exit codes that launchers act on."""
 
+import errno
 from enum import IntEnum
 
 
@@ -34,3 +35,49 @@ class UserError(ValueError):
 
 class StopRequested(Exception):
     """All ranks agreed to stop; the state is saved and the process should exit with ``ExitCode.REQUEUE``."""
+
+
+class RankLost(Exception):
+    """Another rank of this group failed, was killed or no longer answers; the message names it and says what it said.
+
+    Args:
+        message: Which rank, and why.
+        code: The exit code that rank ended with, which is this process's too.
+    """
+
+    def __init__(self, message: str, code: int = ExitCode.BUG) -> None:
+        self.code = int(code)
+        super().__init__(message)
+
+
+MENDABLE = {
+    errno.ENOSPC: ("free space", "free some, or move it to a larger disk"),
+    errno.EDQUOT: ("free space under the quota", "free some, or ask for a larger quota"),
+    errno.EFBIG: ("a file size that the system allows", "raise the limit (ulimit -f)"),
+    errno.EROFS: ("a file system that can be written", "mount it writable again, or use another"),
+    errno.EACCES: ("permission", "change the permissions, or use another place"),
+    errno.EPERM: ("permission", "change the permissions, or use another place"),
+    errno.ENOTDIR: ("a directory", "use another path"),
+    errno.EEXIST: ("a name that is free", "use another path"),
+    errno.ESTALE: ("a mounted file system", "mount it again"),
+    errno.ENOTCONN: ("a mounted file system", "mount it again"),
+    errno.ENODEV: ("a mounted file system", "mount it again"),
+    errno.EIO: ("a disk that works", "look at the disk or the mount"),
+    errno.EMFILE: ("fewer open files", "raise the limit (ulimit -n)"),
+}
+"""What the operating system may say of a place that the user gave: what was expected, and what to do."""
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """Return the error as one that the user can mend, or None when it is not.
+
+    Errors of the operating system about space, permissions and mounts are the user's; the state that is already saved
+    is not touched by them, so that the same command goes on once they are mended.
+    """
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, OSError) or error.errno not in MENDABLE:
+        return None
+    expected, action = MENDABLE[error.errno]
+    place = f"{error.filename}: " if error.filename else ""
+    return UserError(f"{place}{error.strerror}", expected, f"{action}, and start the same command again")

@@ -1,12 +1,16 @@
 """Publishing files: written beside the target, flushed to disk, then renamed, so that no reader sees a half."""
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from pneumo.console import log
 
 
 def sync_directory(path: Path) -> None:
@@ -39,8 +43,9 @@ def publish(target: Path) -> Iterator[IO[bytes]]:
         # mkstemp gives 0600; what is published follows the user's umask like any other file.
         temporary.chmod(0o666 & ~current_umask())
         temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        _remove(temporary)
+        _name(error, target)
         raise
     sync_directory(target.parent)
 
@@ -70,10 +75,39 @@ def publish_directory(target: Path) -> Iterator[Path]:
                     os.close(descriptor)
         temporary.chmod(0o777 & ~current_umask())
         temporary.rename(target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, target)
         raise
     sync_directory(target.parent)
+
+
+def remove_leftovers(folder: Path, target: str = "") -> None:
+    """Remove what killed processes were writing in a directory, or there to one target.
+
+    The caller is the only one to write it now.
+    """
+    if folder.is_dir():
+        for path in folder.iterdir():
+            # A dot, the target's name, a dot, and eight letters of tempfile's.
+            if re.fullmatch(rf"\.{re.escape(target) or '.+'}\.[a-z0-9_]{{8}}", path.name):
+                log.info("removing %s, left by a killed process", path)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    _remove(path)
+
+
+def _remove(temporary: Path) -> None:
+    """Remove what a failed write left, unless the file system that failed it does not allow even that."""
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Let an error of the system say which file it is about; a failed write by itself does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(target)
 
 
 def current_umask() -> int:

@@ -14,7 +14,7 @@ from pneumo.console import log
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dicom import synthesize
 from pneumo.dicom.synthesize import SyntheticTree
-from pneumo.distributed import World, join
+from pneumo.distributed.world import World, join
 
 torch.set_num_threads(1)
 

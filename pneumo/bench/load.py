@@ -114,7 +114,7 @@ class Winner:
         self.augment = winners_augmentation(size)
         folder.mkdir(parents=True)
         for row in range(self.samples):
-            image = members.decode(bytes(reader.image(row)))
+            image = members.decode(reader.image(row))
             mask = rle.decode(reader.rle(row), *image.shape)
             # Its PNGs have 8 bits.
             narrow = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)

@@ -33,6 +33,8 @@ class Settings:
     """Height and width of the loaders' batches, in pixels (load)."""
     train_size: int = 128
     """Height and width of the small network's training step, in pixels; the large ones on a GPU have 512 (train)."""
+    save_encoder: str = "se_resnext50_32x4d"
+    """Encoder of the network whose state is saved; the default is the largest of the recipes' (save)."""
     evidences: int = 12_000
     """Images whose evidence the threshold search sees (search)."""
     rules: int = 200

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from pneumo.bench.race import Measure, per_second, race
 from pneumo.bench.source import Settings, Source
-from pneumo.distributed import World, join
+from pneumo.distributed.world import World, join
 from pneumo.loading.batches import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses import LossConfig

@@ -1,6 +1,5 @@
 """Build a dataset from DICOM files: plan, write the units, merge; each step can be interrupted and taken up again."""
 
-import errno
 import json
 import shutil
 from collections import Counter
@@ -17,15 +16,11 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan, Unit
 from pneumo.dataset.scan import Refusal, Scanned, Source
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import UserError
+from pneumo.errors import MENDABLE, UserError
 from pneumo.files import publish_text
 
 SCAN_CHUNK = 64
 """Headers read per message to a worker; one takes about as long as the message itself."""
-MENDABLE = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
-}  # fmt: skip
-"""What the operating system says of an output directory that the user can do something about."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo.console import log
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import layout, unit
 from pneumo.dataset.manifest import Manifest
@@ -19,7 +18,7 @@ from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.scan import Refusal
 from pneumo.dataset.table import SampleTable
 from pneumo.errors import UserError
-from pneumo.files import publish_text
+from pneumo.files import publish_text, remove_leftovers
 
 
 def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int) -> Manifest:
@@ -59,7 +58,9 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int) -> Manifest:
             "at least one readable image with a row in the masks CSV, or a test image",
             f"see {dataset / layout.QUARANTINE} and {dataset / layout.UNMATCHED}",
         )
-    _remove_leftovers(layout.shards(dataset))
+    # Every unit is done by now, and the lock keeps other merges out.
+    for folder in (dataset, layout.shards(dataset)):
+        remove_leftovers(folder)
     return assign_folds(dataset, table, _manifest(plan, table, len(refused)), folds, seed)
 
 
@@ -105,14 +106,6 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]
     writer.writerows(rows)
     # File names need not be UTF-8; what is published must be.
     publish_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
-
-
-def _remove_leftovers(shards: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote; every unit is done by now."""
-    for path in shards.iterdir():
-        if path.name.startswith("."):
-            log.info("removing %s, left by a killed process", path.name)
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ import torch
 from pneumo import rle
 from pneumo.console import Progress
 from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import World
+from pneumo.distributed import pulse
+from pneumo.distributed.world import World
 from pneumo.errors import UserError
 from pneumo.inference import evidence as evidence_module
 from pneumo.inference import out_of_fold, thresholds
@@ -166,6 +167,7 @@ class Ensembler:
             load_weights(network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):
+                pulse.beat("predicting test images")
                 probability, head = predictor(batch.image)
                 maps[start : start + size] += probability / len(member.weights)
                 heads[start : start + size] += head / len(member.weights)

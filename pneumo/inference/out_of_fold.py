@@ -13,7 +13,8 @@ import numpy.typing as npt
 from pneumo import rle
 from pneumo.console import Progress
 from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import Group
+from pneumo.distributed import pulse
+from pneumo.distributed.world import Group
 from pneumo.inference import evidence as evidence_module
 from pneumo.inference import report, thresholds
 from pneumo.inference.evidence import Evidence
@@ -53,6 +54,7 @@ def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: 
     """Yield the prediction of each image of the batches, in order."""
     table = reader.table
     for batch in loader(plans(batches, predictor.size)):
+        pulse.beat()
         pixels, head = predictor(batch.image)
         for i, row in enumerate(batch.rows.tolist()):
             source = to_source(pixels[i], int(table.rows[row]), int(table.columns[row]))

@@ -37,7 +37,7 @@ def _panel(
 ) -> Panel:
     image_id = str(evidence.image_id[i])
     row = rows[image_id]
-    image = members.to_float(members.decode(bytes(reader.image(row))))
+    image = members.to_float(members.decode(reader.image(row)))
     truth = "pneumothorax" if evidence.positive[i] else "healthy"
     found = f"Dice {nested.dice[i]:.2f}" if evidence.positive[i] or nested.decided[i] else "left empty"
     return Panel(

@@ -13,18 +13,20 @@ and the one before it is taken. Older ones are pruned after the next is in place
 """
 
 import hashlib
+import io
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 
 from pneumo.console import log
-from pneumo.files import publish_directory
+from pneumo.files import publish_directory, remove_leftovers
 
 FORMAT_VERSION = 1
 KEEP = 2
@@ -58,15 +60,27 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
         # Only a damaged checkpoint makes room: the fold went back to the one before it and came here again.
         shutil.rmtree(target)
     with publish_directory(target) as temporary:
-        for name, tensors in snapshot.weights.items():
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary / f"{name}.safetensors")
-        torch.save(snapshot.optimizer, temporary / "optimizer.pt")
-        state = {"format_version": FORMAT_VERSION, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.state}
-        (temporary / "state.json").write_text(json.dumps(state, indent=1))
-        manifest = {p.name: [p.stat().st_size, _sha256(p)] for p in sorted(temporary.iterdir())}
+        manifest: dict[str, tuple[int, str]] = {}
+        # Written by Python's own files: the libraries' writers turn a full disk into errors that do not say so.
+        for name, content in _files(snapshot):
+            with (temporary / name).open("wb") as file:
+                file.write(content)
+            manifest[name] = (len(content), hashlib.sha256(content).hexdigest())
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    _prune(folder)
+    prune(folder)
     return target
+
+
+def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
+    """Yield the name and the content of each file but the manifest."""
+    for name, tensors in snapshot.weights.items():
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        yield f"{name}.safetensors", safetensors.torch.save(contiguous)
+    optimizer = io.BytesIO()
+    torch.save(snapshot.optimizer, optimizer)
+    yield "optimizer.pt", optimizer.getbuffer()
+    state = {"format_version": FORMAT_VERSION, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.state}
+    yield "state.json", json.dumps(state, indent=1).encode()
 
 
 def latest(folder: Path) -> Path | None:
@@ -85,7 +99,8 @@ def load(path: Path) -> Snapshot:
     return Snapshot(
         step=state["step"],
         epoch=state["epoch"],
-        weights={p.stem: load_file(p) for p in sorted(path.glob("*.safetensors"))},
+        # Read, not mapped: a page of a mapped file that cannot be read kills the process without a word.
+        weights={p.stem: safetensors.torch.load(p.read_bytes()) for p in sorted(path.glob("*.safetensors"))},
         optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
         state=state,
     )
@@ -115,13 +130,12 @@ def _all(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
 
 
-def _prune(folder: Path) -> None:
+def prune(folder: Path) -> None:
+    """Remove all but the newest checkpoints, and what an interrupted save left; the fold's one writer calls this."""
     for path in _all(folder)[:-KEEP]:
         # A failed deletion wastes disk; it must not end a training run.
         shutil.rmtree(path, ignore_errors=True)
-    # What an interrupted save left behind; this fold has one writer, so none of it is in use.
-    for path in folder.glob(".step-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_leftovers(folder)
 
 
 def _sha256(path: Path) -> str:

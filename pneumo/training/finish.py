@@ -13,9 +13,9 @@ from pneumo import annotations, rle, submission
 from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import World
+from pneumo.distributed.world import World
 from pneumo.errors import UserError
-from pneumo.files import publish_text
+from pneumo.files import publish_text, remove_leftovers
 from pneumo.inference import evidence as evidence_module
 from pneumo.inference import out_of_fold, report, thresholds
 from pneumo.inference.ensembler import Ensembler, Finding, Member, in_order, load_weights
@@ -33,12 +33,14 @@ FORMAT_VERSION = 1
 def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int) -> None:
     """Write a run's evidence, rules, out-of-fold masks and figures, unless they are there.
 
-    Collective over all ranks. The masks need the dataset that the run was trained on; with another one (new test
-    images) they are left for a later call.
+    Collective over all ranks, under the run's lock. The masks need the dataset that the run was trained on; with
+    another one (new test images) they are left for a later call.
 
     Raises:
         UserError: When folds are missing.
     """
+    if world.is_leader:
+        remove_leftovers(run.path)
     own_dataset = Manifest.read(reader.dataset).digest == run.dataset.digest
     if run.metrics.is_file() and (run.masks.is_file() or not own_dataset):
         return
@@ -204,6 +206,8 @@ def write_submission(
         encoded = {f.image_id: f.encoded for f in findings}
         shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
         ordered = in_order(encoded, wanted, log.warning) if wanted is not None else list(encoded.items())
+        # Beside the user's file may lie anything else of theirs.
+        remove_leftovers(out.parent, out.name)
         submission.write(out, ordered, shapes, expected=wanted)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, rule.describe())

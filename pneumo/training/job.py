@@ -9,10 +9,14 @@ from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import StopFlag, World, say_world, split
+from pneumo.distributed import pulse
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.watch import Watch
+from pneumo.distributed.world import World, say_world, split
 from pneumo.errors import StopRequested, UserError
 from pneumo.inference.ensembler import in_order
 from pneumo.training import finish, run_directory
+from pneumo.training.exclusive import alone
 from pneumo.training.loop import FoldData, FoldTrainer, Options
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
@@ -26,67 +30,64 @@ class Job:
     dataset: Path
     run: Path
     folds: tuple[int, ...]
-    """Folds to train; empty = all of the dataset's."""
+    """Folds to train, and no more than that; empty = all of the dataset's, and then the figures and the submission."""
     expected: Path | None
     """CSV with the ids that the submission must have."""
     options: Options
 
 
 def train(job: Job, world: World, stop: StopFlag) -> None:
-    """Train the folds that are not finished; when all of the run are, finish it and write its submission.
+    """Train the folds that are not finished; with all of the dataset's, finish the run and write its submission.
 
     Raises:
         StopRequested: When the ranks agreed to stop; the same command goes on.
-        UserError: When the dataset, the run or the folds do not fit.
+        UserError: When the dataset, the run or the folds do not fit, or another job works on one of the folds.
+        RankLost: When a rank that this one depends on is gone.
     """
-    manifest = Manifest.read(job.dataset)
-    table = SampleTable.read(job.dataset)
-    reader = ShardReader(job.dataset, table)
-    folds = _check_folds(job.folds, manifest, table)
-    _check_expected(job.expected, table)
-    run = _open_run(job, manifest, world)
-    group, mine = split(world, folds)
-    say_world(world, folds)
-    stopped = ""
-    try:
-        for fold in mine:
-            if run.fold(fold).is_finished:
-                continue
-            data = FoldData(
-                table=table,
-                reader=reader,
-                train=table.where("train", set(range(manifest.folds)) - {fold}),
-                held_out=table.where("train", {fold}),
-            )
-            trainer = FoldTrainer(
-                job.recipe,
-                fold,
-                data,
-                world=world,
-                group=group,
-                directory=run.fold(fold),
-                stop=stop,
-                options=job.options,
-            )
-            trainer.run()
-    except StopRequested as request:
-        stopped = str(request)
-    # One fold group waits here for the others, and learns whether one of them was stopped.
-    if world.any(bool(stopped)):
-        raise StopRequested(stopped or "another fold group was stopped")
-    if run.unfinished_folds:
-        _say_unfinished(run, world)
-        return
-    finish.finish(run, world, reader, workers=job.options.workers)
-    if len(table.where("test")):
-        finish.write_submission(
-            [run],
-            world=world,
-            reader=reader,
-            out=run.submission,
-            expected=job.expected,
-            workers=job.options.workers,
-        )
+    with Watch(world) as watch:
+        manifest = Manifest.read(job.dataset)
+        table = SampleTable.read(job.dataset)
+        reader = ShardReader(job.dataset, table)
+        folds = _check_folds(job.folds, manifest, table)
+        _check_expected(job.expected, table)
+        run = _open_run(job, manifest, world)
+        group, mine = split(world, folds)
+        say_world(world, folds)
+        unfinished = [fold for fold in mine if not run.fold(fold).is_finished]
+        taken = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in mine] if group.is_leader else []
+        with alone(taken, world):
+            watch.need(group.ranks)
+            for fold in unfinished:
+                if group.is_leader:
+                    run.fold(fold).tidy()
+                data = FoldData(
+                    table=table,
+                    reader=reader,
+                    train=table.where("train", set(range(manifest.folds)) - {fold}),
+                    held_out=table.where("train", {fold}),
+                )
+                trainer = FoldTrainer(
+                    job.recipe,
+                    fold,
+                    data,
+                    world=world,
+                    group=group,
+                    directory=run.fold(fold),
+                    stop=stop,
+                    options=job.options,
+                )
+                trainer.run()
+        # One fold group waits here for the others, for days if it must; a lost one ends the wait.
+        pulse.beat("waiting for the other folds")
+        watch.need(range(world.size))
+        if world.any(bool(stop)):
+            raise StopRequested("before the figures and the submission" if not job.folds else "after the last step")
+        if job.folds:
+            _say_what_is_left(run, world)
+        else:
+            # From here on there is nothing to save: what a signal interrupts is done again.
+            stop.release()
+            _finish(run, world, reader, job)
 
 
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
@@ -134,11 +135,25 @@ def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:
     return run or run_directory.create(job.run, job.recipe, identity)
 
 
-def _say_unfinished(run: RunDirectory, world: World) -> None:
+def _finish(run: RunDirectory, world: World, reader: ShardReader, job: Job) -> None:
+    with alone([(run.lock, str(run.path))] if world.is_leader else [], world):
+        finish.finish(run, world, reader, workers=job.options.workers)
+        if len(reader.table.where("test")):
+            finish.write_submission(
+                [run],
+                world=world,
+                reader=reader,
+                out=run.submission,
+                expected=job.expected,
+                workers=job.options.workers,
+            )
+
+
+def _say_what_is_left(run: RunDirectory, world: World) -> None:
     if world.is_leader:
+        left = ", ".join(map(str, run.unfinished_folds))
         log.info(
-            "fold(s) %s of %s are still to be trained; then job/ensemble.py --runs %s writes figures and submission",
-            ", ".join(map(str, run.unfinished_folds)),
-            run.path,
+            "%s; then job/ensemble.py --runs %s writes figures and submission",
+            f"fold(s) {left} are still to be trained" if left else "all folds are trained",
             run.path,
         )

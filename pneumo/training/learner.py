@@ -1,14 +1,17 @@
 """The learner: the network, its average, its optimiser, and one optimiser step over a group's micro-batches."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pneumo.distributed import Group, World, seed_step
+from pneumo.distributed import pulse
+from pneumo.distributed.world import Group, World
 from pneumo.errors import UserError
 from pneumo.loading.batches import Batch
 from pneumo.modeling import losses, models
@@ -54,13 +57,16 @@ class Learner:
         network: nn.Module = torch.compile(model) if self.recipe.compile else model  # type: ignore[assignment]
         if self.group.size == 1:
             return network
-        return DistributedDataParallel(
-            network,
-            process_group=self.group.tensors,
-            # Running statistics are averaged over the step by StepStatistics instead.
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-        )
+        with warnings.catch_warnings():
+            # Its successor, forward_sync_buffers, is newer than the oldest torch that this runs with.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            return DistributedDataParallel(
+                network,
+                process_group=self.group.tensors,
+                # Running statistics are averaged over the step by StepStatistics instead.
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
 
     def _start_afresh(self) -> None:
         """Begin a stage: a new average and a new optimiser over the weights as they are."""
@@ -105,7 +111,9 @@ class Learner:
         parts = losses.loss(output, batch.mask, self.recipe.loss)
         # DDP takes the mean over ranks: times the ranks, over the global batch, gives the global batch's mean.
         loss = parts.total.sum() * (self.group.size / self.recipe.batch_size)
-        torch.autograd.backward(self.scaler.scale(loss))
+        # DDP exchanges gradients in there, so that a slow peer shows as a long backward pass.
+        with pulse.waiting() if self.group.size > 1 else nullcontext():
+            torch.autograd.backward(self.scaler.scale(loss))
         return torch.stack([part.detach().sum() for part in parts])
 
     def _gradients_of(self, *, last: bool) -> AbstractContextManager[None]:
@@ -158,3 +166,13 @@ class Learner:
         self.best = snapshot.weights.get("best")
         self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])
         self.scaler.load_state_dict(snapshot.optimizer["scaler"])
+
+
+def seed_step(seed: int, *counters: int) -> None:
+    """Seed torch as a pure function of (seed, counters).
+
+    Called before each micro-batch, so that dropout needs no saved random state and does not depend on the number
+    of ranks.
+    """
+    words = np.random.SeedSequence([seed, *counters]).generate_state(2)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))

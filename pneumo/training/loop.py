@@ -16,7 +16,9 @@ import torch
 from pneumo.console import Progress, log
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import Group, StopFlag, World
+from pneumo.distributed import pulse
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.world import Group, World
 from pneumo.errors import StopRequested, UserError
 from pneumo.inference import out_of_fold
 from pneumo.inference.predictor import Predictor
@@ -149,7 +151,9 @@ class FoldTrainer:
         self._began, self._seen = time.monotonic(), 0
         with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
             for step in range(first, steps):
+                pulse.beat(f"{what} step {step + 1} of {steps}: loading")
                 micro_batches = [next(loaded) for _ in self.learner.places]
+                pulse.beat(f"{what} step {step + 1} of {steps}")
                 rate = self._learning_rate(stage, epoch + (step + 0.5) / steps)
                 self.loss_sums += self.learner.step(micro_batches, self.global_step, rate)
                 self.global_step += 1
@@ -298,6 +302,7 @@ class FoldTrainer:
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the held-out images as they are, without further views."""
+        pulse.beat(f"fold {self.fold}: validating")
         predictor = self._predictor(stage.image_size, ())
         evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
         figures = None if evidence is None else out_of_fold.figures(evidence)
@@ -305,6 +310,7 @@ class FoldTrainer:
 
     def _publish(self) -> None:
         """Write the fold's model, its evidence, and last the mark that it is finished."""
+        pulse.beat(f"fold {self.fold}: predicting its images")
         predictor = self._predictor(self.recipe.stages[-1].image_size, self.recipe.tta)
         evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
         if evidence is not None:
@@ -326,7 +332,9 @@ class FoldTrainer:
     def _save(self) -> None:
         # Raises on a loss that is not finite: such a state must not push a good one out.
         self.standing.loss_sums = self._loss_totals().tolist()
+        pulse.beat(f"fold {self.fold}: saving step {self.global_step}")
         if self.group.is_leader:
+            self.directory.check_in_place()
             snapshot = checkpoint.Snapshot(
                 step=self.global_step,
                 epoch=len(self.standing.history),

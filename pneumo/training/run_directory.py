@@ -14,6 +14,7 @@
             model.safetensors  the weights that inference uses
             oof.parquet        evidence of this fold's images
             fold.json          history and figures; written last: a fold that has it is finished
+            .lock              while a job trains the fold; RUN/.lock while one starts or finishes the run
 
 A run belongs to one recipe and one dataset with one assignment of folds, and refuses to go on under another.
 """
@@ -26,13 +27,16 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from pneumo import __version__
+from pneumo import __version__, locks
 from pneumo.errors import UserError
-from pneumo.files import publish, publish_text
+from pneumo.files import publish, publish_text, remove_leftovers
 from pneumo.inference.evidence import Evidence
+from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe, differences, from_json, to_json
 
 FORMAT_VERSION = 1
+RECORD = "recipe.json"
+"""The file that makes a directory a run."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,33 @@ class FoldDirectory:
         """True when the fold was trained to its end and its evidence is in place."""
         return self.summary.is_file()
 
+    @property
+    def lock(self) -> Path:
+        """Held by the job that trains the fold."""
+        return self.path / ".lock"
+
+    def check_in_place(self) -> None:
+        """Refuse to write where the run no longer is: under a mount that went away lies somebody else's directory.
+
+        Raises:
+            UserError: When the run's record is gone.
+        """
+        record = self.path.parent / RECORD
+        if not record.is_file():
+            raise UserError(
+                f"{record} is gone since the run was started or taken up",
+                "the run's directory, where it was",
+                "mount its file system again, or put it back, and start the same command again",
+            )
+
+    def tidy(self) -> None:
+        """Remove what killed processes left, under the fold's lock."""
+        remove_leftovers(self.path)
+        checkpoint.prune(self.checkpoints)
+
     def publish(self, model: nn.Module, evidence: Evidence, history: list[dict[str, float]]) -> None:
         """Write what a finished fold leaves behind, the mark that it is finished last."""
+        self.check_in_place()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with publish(self.model) as file:
             file.write(safetensors.torch.save(weights))
@@ -129,6 +158,11 @@ class RunDirectory:
         """The test images' masks."""
         return self.path / "submission.csv"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the job that finishes the run."""
+        return _lock(self.path)
+
     def fold(self, fold: int) -> FoldDirectory:
         """Return the paths of one fold."""
         return FoldDirectory(self.path / f"fold-{fold}")
@@ -142,30 +176,39 @@ class RunDirectory:
 def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
     """Start a run, or come back to one of the same recipe and dataset.
 
-    Several processes may come at once (a fold per array element): they write the same bytes.
+    Several processes may come at once (a fold per array element): one starts it, the others come back to it.
 
     Raises:
         UserError: When the directory holds a run of another recipe or dataset, or something else.
     """
-    record = path / "recipe.json"
-    if record.exists():
-        run = load(path)
-        _compare(run, recipe, dataset)
-        return run
+    record = path / RECORD
+    if not record.exists():
+        with locks.hold(_lock(path), str(path)):
+            if not record.exists():
+                return _start(path, recipe, dataset)
+    run = load(path)
+    _compare(run, recipe, dataset)
+    return run
+
+
+def _lock(path: Path) -> Path:
+    return path / ".lock"
+
+
+def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
+    record = path / RECORD
     if path.is_dir() and any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
         raise UserError(
             f"{path} exists and holds no recipe.json", "a new or empty directory, or a run", "give another --run"
         )
+    remove_leftovers(path, RECORD)
     content = {
         "format_version": FORMAT_VERSION,
         "pneumo": __version__,
         "recipe": to_json(recipe),
         "dataset": vars(dataset),
     }
-    try:
-        publish_text(record, json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error})", "a writable directory", "give another --run") from error
+    publish_text(record, json.dumps(content, indent=2) + "\n")
     return RunDirectory(path=path, recipe=recipe, dataset=dataset)
 
 
@@ -175,7 +218,7 @@ def load(path: Path) -> RunDirectory:
     Raises:
         UserError: When it is not a run, or one of a newer format.
     """
-    record = path / "recipe.json"
+    record = path / RECORD
     try:
         content: dict[str, Any] = json.loads(record.read_text())
     except FileNotFoundError as error:

@@ -180,7 +180,7 @@ def test_killed_build_goes_on_to_the_same_bytes(built: Path, tree, tmp_path: Pat
     done = {path: path.stat().st_mtime_ns for path in layout.build(out).glob("*-*.json")}
     assert len(done) >= 2
     # What a worker killed in the middle of a shard leaves behind.
-    (layout.shards(out) / ".train-000003.tar.x1").write_bytes(b"half")
+    (layout.shards(out) / ".train-000003.tar.x1_abc9z").write_bytes(b"half")
     with pytest.raises(UserError, match="not finished"):
         SampleTable.read(out)
     shards = {path: layout.tar(out, path.stem).stat().st_ino for path in done}

@@ -1,5 +1,7 @@
 import hashlib
+import os
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,9 +32,8 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
     table = reader.table
     for row in range(len(table)):
         data = reader.image(row)
-        assert isinstance(data, memoryview)
         assert hashlib.sha256(data).hexdigest() == table.sha256[row]
-        assert bytes(data[:4]) == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
+        assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
     for row in table.where("train"):
         mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
         np.testing.assert_array_equal(mask, tree.masks[table.image_id[row]])
@@ -44,16 +45,16 @@ def test_test_image_has_no_mask(reader: ShardReader) -> None:
 
 
 def test_reader_travels_to_another_process(reader: ShardReader) -> None:
-    before = bytes(reader.image(3))
-    assert bytes(pickle.loads(pickle.dumps(reader)).image(3)) == before
+    before = reader.image(3)
+    assert pickle.loads(pickle.dumps(reader)).image(3) == before
 
 
-def test_threads_share_a_reader_and_its_maps(reader: ShardReader) -> None:
+def test_threads_share_a_reader_and_its_files(reader: ShardReader) -> None:
     rows = list(range(len(reader.table))) * 20
     with ThreadPoolExecutor(8) as pool:
         digests = list(pool.map(lambda row: hashlib.sha256(reader.image(row)).hexdigest(), rows))
     assert digests == [reader.table.sha256[row] for row in rows]
-    assert set(reader._maps) == set(reader.table.shard.tolist())
+    assert set(reader._files) == set(reader.table.shard.tolist())
 
 
 @pytest.mark.parametrize("size", [0, 700], ids=["empty", "cut"])
@@ -64,6 +65,23 @@ def test_short_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path
     torn = ShardReader(tmp_path, reader.table)
     with pytest.raises(UserError, match=f"image {reader.table.image_id[2]} in shards/{name}.*ends at byte {size}"):
         torn.image(2)
+
+
+def test_a_shard_cut_short_under_a_reader_is_an_error_and_no_death(reader: ShardReader, tmp_path: Path) -> None:
+    shutil.copytree(layout.shards(reader.dataset), layout.shards(tmp_path))
+    copied = ShardReader(tmp_path, reader.table)
+    assert copied.image(0) == reader.image(0)
+    os.truncate(layout.shards(tmp_path) / str(reader.table.shard[0]), 100)
+    with pytest.raises(UserError, match="ends at byte 100"):
+        copied.image(0)
+
+
+def test_a_dataset_replaced_under_a_reader_stays_what_it_was(reader: ShardReader, tmp_path: Path) -> None:
+    shutil.copytree(layout.shards(reader.dataset), layout.shards(tmp_path))
+    copied = ShardReader(tmp_path, reader.table)
+    assert copied.image(0) == reader.image(0)
+    shutil.rmtree(layout.shards(tmp_path))
+    assert copied.image(1) == reader.image(1)
 
 
 def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path: Path) -> None:

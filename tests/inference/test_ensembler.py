@@ -12,7 +12,7 @@ import torch
 from pneumo import rle
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import World
+from pneumo.distributed.world import World
 from pneumo.errors import UserError
 from pneumo.inference import ensembler as ensembler_module
 from pneumo.inference import thresholds

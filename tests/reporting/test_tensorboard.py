@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pneumo.reporting.tensorboard import FoldCurves
@@ -35,3 +36,28 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     with FoldCurves(tmp_path, 0, enabled=False) as curves:
         curves.add(1, {"train/total": 1.0})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_are_in_the_file_at_once(tmp_path: Path) -> None:
+    with FoldCurves(tmp_path, 0, enabled=True) as curves:
+        curves.add(1, {"train/total": 1.5})
+        assert [(e.step, e.value) for e in read(tmp_path).Scalars("train/total")] == [(1, 1.5)]
+
+
+def test_curves_that_cannot_be_written_are_told_once_and_end_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with FoldCurves(tmp_path / "file", 0, enabled=True) as curves:
+        curves.add(1, {"train/total": 1.0})
+    with FoldCurves(tmp_path, 0, enabled=True) as curves:
+        assert curves._records is not None
+        full = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
+        curves._records._writer = full
+        curves.add(1, {"train/total": 1.0})
+        curves.add(2, {"train/total": 1.0})
+        full.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no more curves are written in {tmp_path / 'file'}: File exists",
+        f"no more curves are written in {tmp_path}: No space left on device",
+    ]

@@ -90,7 +90,7 @@ def test_coming_to_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
 
 
 def test_what_an_interrupted_save_left_is_not_taken_and_is_removed(tmp_path: Path) -> None:
-    half = tmp_path / ".step-00000005-epoch-0000.abc"
+    half = tmp_path / ".step-00000005-epoch-0000.abc_12xy"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
     assert checkpoint.latest(tmp_path) is None

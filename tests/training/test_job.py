@@ -10,7 +10,8 @@ import torch
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import StopFlag, World
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.world import World
 from pneumo.errors import StopRequested, UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.models import ModelConfig

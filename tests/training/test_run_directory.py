@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.errors import UserError
+from pneumo.errors import UserError, as_user_error
 from pneumo.training import run_directory
 from pneumo.training.finish import caveats
 from pneumo.training.recipe import Recipe
@@ -65,8 +65,9 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(OSError, match="file") as raised:
         run_directory.create(tmp_path / "file", debug(), DATASET)
+    assert "expected" in str(as_user_error(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,10 @@ def test_what_flatters_the_figures_is_said(tmp_path: Path, recipe: Recipe, patie
     found = caveats(run, images=10)
     assert len(found) == len(texts)
     assert all(text in caveat for text, caveat in zip(texts, found, strict=True))
+
+
+def test_a_start_removes_what_a_killed_one_left_of_the_record_alone(tmp_path: Path) -> None:
+    for name in (".recipe.json.abcd_123", ".other.abcd_123"):
+        (tmp_path / name).touch()
+    run_directory.create(tmp_path, debug(), DATASET)
+    assert {p.name for p in tmp_path.iterdir()} == {"recipe.json", ".other.abcd_123"}

@@ -1,4 +1,4 @@
-"""Ranks, fold groups, collectives and stop signals: the only module that knows where the job runs.
+"""Ranks, fold groups, and the collectives between them.
 
 W ranks that train F folds form G = min(W, F) fold groups. A group is a block of neighbouring ranks (so that it
 stays inside a node where it can), trains its folds one after another, and runs DDP over its own process group::
@@ -11,28 +11,27 @@ over gloo, with a time-out that allows one fold group to wait for another.
 """
 
 import os
-import signal
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from pneumo.console import log, set_up_logging
+from pneumo.distributed import environment, pulse
+from pneumo.distributed.rendezvous import Meeting
 from pneumo.errors import UserError
-from pneumo.machine import available_cores
 
 T = TypeVar("T")
 
 WAIT_FOR_OTHERS = timedelta(days=7)
-"""How long one fold group may wait for another: a fold can take days, and its own failure ends the job anyway."""
+"""How long one fold group may wait for another: a fold can take days. ``watch`` ends the wait for a lost one."""
+PATIENCE_S = 900.0
+"""Default of --rank-timeout: longer than anything that a healthy rank does without a sign of life."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,15 @@ class Group:
     """The device this rank computes on."""
     tensors: dist.ProcessGroup | None = None
     """Process group for tensors on ``device``; None when the group is one rank."""
+    first: int = 0
+    """The world's number of this group's rank 0; its ranks are neighbours."""
     control: dist.ProcessGroup | None = None
     """gloo process group for flags and Python objects; None when the group is one rank."""
+
+    @property
+    def ranks(self) -> range:
+        """The group's ranks as the world counts them."""
+        return range(self.first, self.first + self.size)
 
     @property
     def is_leader(self) -> bool:
@@ -58,7 +64,8 @@ class Group:
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor on ``device`` over the ranks, in place."""
         if self.tensors is not None:
-            dist.all_reduce(tensor, group=self.tensors)
+            with pulse.waiting():
+                dist.all_reduce(tensor, group=self.tensors)
         return tensor
 
     def any(self, flag: bool) -> bool:
@@ -66,7 +73,8 @@ class Group:
         if self.control is None:
             return flag
         value = torch.tensor([int(flag)], dtype=torch.int32)
-        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+        with pulse.waiting():
+            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
         return bool(value.item())
 
     def gather(self, value: T) -> list[T]:
@@ -74,7 +82,8 @@ class Group:
         if self.control is None:
             return [value]
         gathered: list[Any] | None = [None] * self.size if self.is_leader else None
-        dist.gather_object(value, gathered, group=self.control, group_dst=0)
+        with pulse.waiting():
+            dist.gather_object(value, gathered, group=self.control, group_dst=0)
         return gathered or []
 
     def broadcast(self, value: T) -> T:
@@ -82,13 +91,15 @@ class Group:
         if self.control is None:
             return value
         box: list[Any] = [value]
-        dist.broadcast_object_list(box, group=self.control, group_src=0)
+        with pulse.waiting():
+            dist.broadcast_object_list(box, group=self.control, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
     def wait(self) -> None:
         """Return once every rank of the group has come here."""
         if self.control is not None:
-            dist.barrier(group=self.control)
+            with pulse.waiting():
+                dist.barrier(group=self.control)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,29 +110,36 @@ class World(Group):
     """Carries precision and placement; launch settings come from its environment."""
     local_size: int = 1
     """Ranks on this node, which share its cores."""
+    patience_s: float = PATIENCE_S
+    """Seconds that ranks wait for one of them."""
 
     @property
     def cores(self) -> int:
         """Cores for this rank."""
-        return _share_of_cores(self.local_size)
+        return environment.cores_of_rank(os.environ, self.local_size)
 
 
-def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
-    """Join the job that a launcher started, or be a job of one process.
+def join(*, precision: str = "fp32", expect_world: int | None = None, patience_s: float = PATIENCE_S) -> World:
+    """Join the job that a launcher or Slurm started, or be a job of one process.
 
     Args:
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bf16 where the device has it.
         expect_world: Number of ranks that the launcher was asked for.
+        patience_s: Seconds that the ranks wait for one of them to come, or to answer, before they give it up.
 
     Raises:
         UserError: When there are fewer or more ranks than were asked for.
+        RankLost: When not all of them came in time.
     """
+    if patience_s < 1:
+        raise UserError(f"--rank-timeout {patience_s:g}", "at least 1 second", "correct --rank-timeout")
+    environment.adopt_slurm(os.environ)
     on_gpu = torch.cuda.is_available()
-    accelerator = Accelerator(
-        cpu=not on_gpu,
-        mixed_precision=_accelerate_precision(precision),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(minutes=30))],
-    )
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not on_gpu:
+        # accelerate would choose for itself, and say so on every rank.
+        os.environ.setdefault("OMP_NUM_THREADS", str(environment.cores_of_rank(os.environ, local_size)))
+    accelerator = _meet(precision, patience_s, on_gpu)
     rank, size = accelerator.process_index, accelerator.num_processes
     # accelerate starts one process under `--cpu`, and several that each believe to be alone in some set-ups.
     promised = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
@@ -129,11 +147,11 @@ def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
         raise UserError(
             f"the launcher started {size} rank(s) that know of each other",
             f"{promised}",
-            "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs) or torchrun",
+            "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs), torchrun,"
+            " srun or job/launch.py, or correct --expect-world",
         )
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(_share_of_cores(local_size))
+        torch.set_num_threads(environment.cores_of_rank(os.environ, local_size))
     if size > 1:
         set_up_logging(f"rank {rank}")
     control = _new_group(range(size), backend="gloo", timeout=WAIT_FOR_OTHERS) if size > 1 else None
@@ -145,11 +163,36 @@ def join(*, precision: str = "fp32", expect_world: int | None = None) -> World:
         control=control,
         accelerator=accelerator,
         local_size=local_size,
+        patience_s=patience_s,
     )
 
 
-def _share_of_cores(local_size: int) -> int:
-    return max(1, available_cores() // local_size)
+def _meet(precision: str, patience_s: float, on_gpu: bool) -> Accelerator:
+    """Find the other ranks.
+
+    torchrun and accelerate launch have an agent that keeps starts apart; without one the ranks do it themselves.
+    """
+    patience = timedelta(seconds=patience_s)
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing:
+            raise UserError(
+                f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
+                "all of RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or none",
+                "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), or unset WORLD_SIZE",
+            )
+        rank = int(os.environ["RANK"])
+        port = int(os.environ["MASTER_PORT"])
+        store = Meeting(os.environ["MASTER_ADDR"], port, rank, size, patience_s).hold()
+        store.set_timeout(patience)
+        backend = "nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+    return Accelerator(
+        cpu=not on_gpu,
+        mixed_precision=_accelerate_precision(precision),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+    )
 
 
 def _new_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:
@@ -159,7 +202,10 @@ def _new_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:
 
 
 def leave() -> None:
-    """Take the process groups down, so that no rank is left waiting in a destructor."""
+    """Take the process groups down, so that no rank is left waiting in a destructor.
+
+    No World or Group may be kept in a global variable: gloo aborts when a process group outlives the interpreter.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -193,12 +239,14 @@ def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
         tensors = control = None
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
-            tensors = _new_group(ranks)
+            # Longer than `watch` needs to find a lost rank and name it.
+            tensors = _new_group(ranks, timeout=timedelta(seconds=3 * world.patience_s))
             control = _new_group(ranks, backend="gloo", timeout=WAIT_FOR_OTHERS)
         if world.rank in ranks:
             group = Group(
                 rank=world.rank - ranks.start,
                 size=len(ranks),
+                first=ranks.start,
                 device=world.device,
                 tensors=tensors,
                 control=control,
@@ -206,41 +254,6 @@ def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
             mine = group, group_folds
     assert mine is not None
     return mine
-
-
-class StopFlag:
-    """Set by SIGTERM, SIGUSR1 or Ctrl-C, and looked at between two steps; a second Ctrl-C leaves at once.
-
-    The handler only sets a flag: ranks agree on stopping at a step's border (``Group.any``), and save there.
-    """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.signal_name = ""
-        # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep their meaning.
-        if threading.current_thread() is threading.main_thread():
-            for number in self.SIGNALS:
-                signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_name and number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGINT)
-        self.signal_name = signal.Signals(number).name
-
-    def __bool__(self) -> bool:
-        return bool(self.signal_name)
-
-
-def seed_step(seed: int, *counters: int) -> None:
-    """Seed torch as a pure function of (seed, counters).
-
-    Called before each micro-batch, so that dropout needs no saved random state and does not depend on the number
-    of ranks.
-    """
-    words = np.random.SeedSequence([seed, *counters]).generate_state(2)
-    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
 def say_world(world: World, folds: Sequence[int]) -> None:

@@ -1,7 +1,6 @@
-"""Fold groups, agreement between real processes, and stopping."""
+"""Fold groups, and agreement between real processes."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo.distributed import Group, StopFlag, fold_groups, seed_step
+from pneumo.distributed.world import Group, fold_groups
 
 
 @pytest.mark.parametrize(
@@ -50,18 +49,23 @@ def test_one_rank_needs_no_process_group() -> None:
 
 SCRIPT = """
 import torch
-from pneumo.distributed import join, leave, split
-world = join()
-group, folds = split(world, (3, 4))
-value = group.sum_(torch.tensor([world.rank + 1.0])).item()
-# The process that was asked to stop is rank 2 alone.
-stop = group.any(world.rank == 2)
-gathered = group.gather(f"r{world.rank}")
-every = world.gather((world.rank, group.rank, group.size, folds, value, stop, gathered, group.broadcast(world.rank)))
-if world.is_leader:
-    for row in every:
-        print(*row, sep="|", flush=True)
-leave()
+from pneumo.distributed.world import join, leave, split
+
+def main():
+    world = join()
+    group, folds = split(world, (3, 4))
+    value = group.sum_(torch.tensor([world.rank + 1.0])).item()
+    # The process that was asked to stop is rank 2 alone.
+    stop = group.any(world.rank == 2)
+    gathered = group.gather(f"r{world.rank}")
+    row = (world.rank, group.rank, group.size, folds, value, stop, gathered, group.broadcast(world.rank))
+    every = world.gather(row)
+    if world.is_leader:
+        for row in every:
+            print(*row, sep="|", flush=True)
+    leave()
+
+main()
 """
 
 
@@ -77,45 +81,10 @@ def test_four_processes_in_two_groups_agree_among_themselves(tmp_path: Path) -> 
     ]
 
 
-def test_a_signal_sets_the_flag_and_a_second_interrupt_ends_the_process() -> None:
-    script = """
-import os, signal
-from pneumo.distributed import StopFlag
-flag = StopFlag()
-assert not flag
-os.kill(os.getpid(), signal.SIGUSR1)
-assert flag and flag.signal_name == "SIGUSR1"
-os.kill(os.getpid(), signal.SIGTERM)
-print("still here", flush=True)
-os.kill(os.getpid(), signal.SIGINT)
-print("never printed", flush=True)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
-    assert done.stdout == "still here\n"
-    assert done.returncode == -signal.SIGINT
-
-
-def test_the_flag_leaves_handlers_alone_outside_the_main_thread() -> None:
-    import threading
-
-    before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=StopFlag)
-    thread.start()
-    thread.join()
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_dropout_is_a_function_of_its_counters() -> None:
-    def draw(*counters: int) -> list[float]:
-        seed_step(*counters)
-        return torch.rand(4).tolist()
-
-    assert draw(1, 2, 3) == draw(1, 2, 3)
-    assert len({tuple(draw(*c)) for c in [(1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3)]}) == 4
-
-
 def test_a_world_of_another_size_is_refused(tmp_path: Path) -> None:
-    script = "from pneumo import cli\nfrom pneumo.distributed import join\ncli.run(lambda: join(expect_world=2) and 0)"
+    script = (
+        "from pneumo import cli\nfrom pneumo.distributed.world import join\ncli.run(lambda: join(expect_world=2) and 0)"
+    )
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=100, check=False

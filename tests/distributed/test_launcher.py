@@ -1,0 +1,137 @@
+"""The launcher of one machine: places, signals, exit codes, restarts."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pneumo.distributed.launcher import Plan, combine
+from pneumo.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def launch(*words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, ROOT / "job" / "launch.py", *words]
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+    )
+
+
+def ended(*words: object) -> tuple[int, str]:
+    process = launch(*words)
+    output, _ = process.communicate(timeout=100)
+    return process.returncode, output
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """Prints its place, then does what its first word says."""
+    path = tmp_path / "rank.py"
+    path.write_text(
+        """
+import os, pathlib, signal, sys, time
+names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"]
+# One write: with PYTHONUNBUFFERED set, print() writes the end of the line by itself, and ranks share the pipe.
+os.write(1, (" ".join(os.environ[name] for name in names) + "\\n").encode())
+how = sys.argv[1] if len(sys.argv) > 1 else "0"
+if how == "second time":
+    mark = pathlib.Path(__file__).with_suffix("." + os.environ["RANK"])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+elif how == "wait":
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
+    pathlib.Path(__file__).with_suffix(".ready" + os.environ["RANK"]).touch()
+    time.sleep(60)
+elif os.environ["RANK"] == "1":
+    sys.exit(int(how))
+"""
+    )
+    return path
+
+
+def test_each_rank_learns_its_place(script: Path) -> None:
+    code, output = ended("--processes", 3, script)
+    assert code == 0
+    assert sorted(filter(None, output.split("\n"))) == [f"{r} 3 {r} 3 127.0.0.1" for r in range(3)]
+
+
+def test_ranks_are_counted_over_machines(script: Path) -> None:
+    words = ["--processes", 2, "--nodes", 3, "--node-rank", 2, "--master", "first.example:29500", "--", script]
+    code, output = ended(*words)
+    assert code == 0
+    assert sorted(filter(None, output.split("\n"))) == ["4 6 0 2 first.example", "5 6 1 2 first.example"]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 7])
+def test_exit_codes_are_passed_on(script: Path, code: int) -> None:
+    found, output = ended("--processes", 2, script, code)
+    assert found == (1 if code == 7 else code)
+    assert ("rank 1 was the first to end with a failure" in output) == (code != 0)
+
+
+def test_a_crash_is_started_again_and_wrong_input_is_not(script: Path) -> None:
+    code, output = ended("--processes", 2, "--restarts", 1, script, "second time")
+    assert code == 0, output
+    assert "starting the ranks again (1 of 1)" in output
+    assert output.count("0 2 0 2") == 2
+    code, output = ended("--processes", 2, "--restarts", 5, script, 2)
+    assert code == 2
+    assert output.count("0 2 0 2") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 3), (signal.SIGTERM, 3)])
+def test_signals_reach_the_ranks(script: Path, number: signal.Signals, code: int) -> None:
+    process = launch("--processes", 2, "--restarts", 3, script, "wait")
+    deadline = time.monotonic() + 60
+    while not all(script.with_suffix(f".ready{rank}").exists() for rank in (0, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "again" not in output
+
+
+@pytest.mark.parametrize(
+    ("codes", "asked", "together"),
+    [
+        ([0, 0], False, 0),
+        ([0, 3], False, 3),
+        ([1, 3], False, 1),
+        ([2, 1, -9], False, 2),
+        ([-9, 0], False, 1),
+        ([-15, 3], True, 3),
+        ([-15, 3], False, 1),
+        ([-11, 3], True, 1),
+    ],
+)
+def test_codes_of_several_ranks_become_one(codes: list[int], asked: bool, together: int) -> None:
+    assert combine(codes, asked_to_stop=asked) == together
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"processes": 0}, "--processes 0"),
+        ({"nodes": 2}, "without --master"),
+        ({"nodes": 2, "node_rank": 2, "master": "a:1"}, "--node-rank 2"),
+        ({"master": "host"}, "--master host"),
+        ({"master": "host:99999"}, "--master host:99999"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused(fields: dict[str, object], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        Plan(**{"command": ["x.py"], "processes": 1} | fields)  # type: ignore[arg-type]
+
+
+def test_wrong_words_are_told_in_one_line() -> None:
+    for words, text in [([], "no script to start"), (["--processes", "many", "x.py"], "--processes many")]:
+        code, output = ended(*words)
+        assert code == 2
+        assert text in output
+        assert "Traceback" not in output

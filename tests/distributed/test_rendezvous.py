@@ -1,0 +1,80 @@
+"""The ranks of one start meet, and none of another."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from pneumo.distributed.rendezvous import CLOSED, Meeting
+from pneumo.errors import RankLost
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Rank(threading.Thread):
+    """A rank that comes to the meeting."""
+
+    def __init__(self, port: int, rank: int, size: int, patience_s: float = 60) -> None:
+        super().__init__(daemon=True)
+        self.meeting = Meeting("127.0.0.1", port, rank, size, patience_s)
+        self.store = None
+        self.lost = ""
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.store = self.meeting.hold()
+        except RankLost as error:
+            self.lost = str(error)
+
+    def has_met(self, timeout: float = 30) -> bool:
+        self.join(timeout)
+        return self.store is not None
+
+
+def test_all_meet_whoever_comes_first(port: int) -> None:
+    ranks = [Rank(port, 2, 3), Rank(port, 1, 3)]
+    time.sleep(0.5)
+    ranks.append(Rank(port, 0, 3))
+    assert all(rank.has_met() for rank in ranks)
+
+
+def test_a_rank_of_a_later_start_waits_for_the_world_before_it_to_end(port: int) -> None:
+    first = [Rank(port, rank, 2) for rank in (0, 1)]
+    assert all(rank.has_met() for rank in first)
+    # Rank 1 is killed and comes again, while rank 0 still trains another fold: longer than its patience.
+    again = Rank(port, 1, 2, patience_s=2)
+    assert not again.has_met(timeout=6)
+    assert again.is_alive()
+    first[0].store = first[1].store = None  # the world ends, and its store with it
+    renewed = Rank(port, 0, 2)
+    assert renewed.has_met()
+    assert again.has_met()
+    assert again.store.get(CLOSED) == renewed.store.get(CLOSED)
+
+
+def test_a_rank_that_died_before_the_meeting_was_closed_is_replaced(port: int) -> None:
+    zero = Rank(port, 0, 3)
+    dead = Rank(port, 1, 3)
+    time.sleep(1)
+    replacement = Rank(port, 1, 3)
+    time.sleep(1)
+    last = Rank(port, 2, 3)
+    assert zero.has_met()
+    assert last.has_met()
+    assert replacement.has_met()
+    assert not dead.has_met(timeout=3)
+
+
+@pytest.mark.parametrize(("rank", "text"), [(0, "rank 1, rank 2 did not come"), (1, "did not meet the others at")])
+def test_ranks_that_do_not_come_are_named(port: int, rank: int, text: str) -> None:
+    alone = Rank(port, rank, 3, patience_s=2)
+    alone.join(40)
+    assert text in alone.lost
+    assert "within 2 s" in alone.lost

@@ -1,0 +1,47 @@
+"""The flag that signals set."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+from pneumo.distributed.stopping import StopFlag
+
+
+def test_a_signal_sets_the_flag_and_a_second_interrupt_ends_the_process() -> None:
+    script = """
+import os, signal
+from pneumo.distributed.stopping import StopFlag
+flag = StopFlag()
+assert not flag
+os.kill(os.getpid(), signal.SIGUSR1)
+assert flag and flag.signal_name == "SIGUSR1"
+os.kill(os.getpid(), signal.SIGTERM)
+print("still here", flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+print("never printed", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "still here\n"
+    assert done.returncode == -signal.SIGINT
+
+
+def test_a_released_flag_gives_the_signals_their_meaning_back() -> None:
+    script = """
+import os, signal
+from pneumo.distributed.stopping import StopFlag
+StopFlag().release()
+os.kill(os.getpid(), signal.SIGUSR1)
+print("never printed", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGUSR1
+    assert done.stdout == ""
+
+
+def test_the_flag_leaves_handlers_alone_outside_the_main_thread() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=StopFlag)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
