@@ -1,0 +1,94 @@
+"""What a stage leaves on disk: what is in work there, and how it is compared with that of an undisturbed run."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pneumo.training import checkpoint
+
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Names that pneumo.files gives to what it writes before the rename."""
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return time and size of each file and directory; files may come and go meanwhile."""
+    found: dict[str, tuple[int, int]] = {}
+    waiting = [str(folder)]
+    while waiting:
+        try:
+            for entry in os.scandir(waiting.pop()):
+                status = entry.stat(follow_symlinks=False)
+                found[entry.path] = (status.st_mtime_ns, status.st_size)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return found
+
+
+def temporaries(folder: Path) -> set[str]:
+    """Return the files and directories that are being written."""
+    return {path for path in tree(folder) if TEMPORARY.fullmatch(os.path.basename(path))}  # noqa: PTH119
+
+
+def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
+    """Compare what a stage left with what an undisturbed run left, byte for byte.
+
+    Args:
+        found: Folder of the stage that was disturbed.
+        reference: Folder of the one that was not.
+        finished: Whether the stage is done; else only what is already published is compared, since that is
+            published whole or not at all.
+    """
+    here, there = (dict(_files(folder)) for folder in (found, reference))
+    if finished:
+        faults = [f"{name} is left behind" for name in sorted(here.keys() - there.keys())]
+        faults += [f"{name} is missing" for name in sorted(there.keys() - here.keys())]
+    else:
+        faults = []
+        here = {name: path for name, path in here.items() if not any(part.startswith(".") for part in path.parts)}
+    faults += [f"{name} differs" for name in sorted(here.keys() & there.keys()) if not _same(here[name], there[name])]
+    for folder in sorted(found.glob("run/fold-*/checkpoints")):
+        faults += _checkpoints(folder, reference / folder.relative_to(found), finished=finished)
+    return faults
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield all but TensorBoard's files, which are named by time and process, and what checkpoints consist of."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if "checkpoints" not in name.parts[:-1] and not path.name.startswith("events.out."):
+            yield str(name), path
+
+
+def _same(path: Path, other: Path) -> bool:
+    if path.is_dir() or other.is_dir():
+        return path.is_dir() == other.is_dir()
+    if path.name == "fold.json":
+        return _without_speed(path) == _without_speed(other)
+    return path.read_bytes() == other.read_bytes()
+
+
+def _without_speed(path: Path) -> object:
+    content = json.loads(path.read_text())
+    return {**content, "history": [{k: v for k, v in e.items() if k != "images_per_s"} for e in content["history"]]}
+
+
+def _checkpoints(folder: Path, reference: Path, *, finished: bool) -> Iterator[str]:
+    """Yield what is wrong: the newest must be whole at any time, and in the end as in the undisturbed run."""
+    published = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if published and (fault := checkpoint.verify(published[-1])):
+        yield f"{published[-1]}: {fault}"
+    if not finished:
+        return
+    if len(published) > checkpoint.KEEP:
+        yield f"{folder}: {len(published)} checkpoints are left, {checkpoint.KEEP} are kept"
+    yield from (f"{path} is left behind" for path in folder.iterdir() if path not in published)
+    last = max(reference.iterdir())
+    for path in last.iterdir():
+        other = folder / last.name / path.name
+        # The state and its digest hold the speed.
+        if path.name not in ("state.json", "manifest.json") and not (other.is_file() and _same(other, path)):
+            yield f"{other} differs"

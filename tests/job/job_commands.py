@@ -1,0 +1,44 @@
+"""How tests start the commands: as a user does, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ROOT / "job"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
+
+
+# Two processes share the cores, a thread each. One process gets one core, for the same number of threads: sums then
+# have one order, and results are equal to the last bit.
+ALONE = ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable]
+
+
+def start(words: Sequence[object], *, launcher: Sequence[str] = ALONE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*launcher, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+    )
+
+
+def run(words: Sequence[object], *, launcher: Sequence[str] = ALONE) -> tuple[int, str]:
+    process = start(words, launcher=launcher)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def train(dataset: Path, folder: Path, *more: object, launcher: Sequence[str] = ALONE) -> str:
+    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE, *more], launcher=launcher)
+    assert code == 0, output
+    return output
+
+
+def weights(folder: Path, fold: int = 0) -> bytes:
+    return (folder / f"fold-{fold}" / "model.safetensors").read_bytes()

@@ -1,0 +1,309 @@
+"""What goes wrong around a run: each time a clear message, nothing lost, and the same bytes in the end."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from job_commands import ALONE, JOB, LAUNCH, RECIPE, run, start, weights
+
+pytestmark = pytest.mark.slow
+
+OWN_LAUNCH = [sys.executable, str(JOB / "launch.py"), "--processes", "2"]
+SLOW = [word if word != "2" else "8" for word in RECIPE]
+"""The same with eight epochs and eight steps between checkpoints, to have time for what happens meanwhile."""
+
+
+def same(folder: Path, other: Path) -> bool:
+    """Compare what training and ensembling leave."""
+    files = ["fold-0/model.safetensors", "fold-1/model.safetensors", "oof.csv", "thresholds.json", "submission.csv"]
+    return all((folder / name).read_bytes() == (other / name).read_bytes() for name in files)
+
+
+def words(dataset: Path, folder: Path, *more: object) -> list[object]:
+    return [JOB / "train.py", "--dataset", dataset, "--run", folder, *SLOW, *more]
+
+
+@pytest.fixture(scope="module")
+def slow(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A longer run, never disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "slow"
+    code, output = run(words(dataset, folder))
+    assert code == 0, output
+    return folder
+
+
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not found():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def rank_of(folder: Path, rank: int) -> int:
+    """Return the process id of a rank that trains into ``folder``."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        # The launcher has the same words, and no rank.
+        if str(folder).encode() in command and f"RANK={rank}".encode() in environment:
+            return int(path.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [[*OWN_LAUNCH, "--restarts", "1"], [*LAUNCH, "--max_restarts", "1", "--monitor_interval", "0.2"]],
+    ids=["launch.py", "accelerate"],
+)
+def test_a_killed_rank_is_started_again_and_the_run_goes_on(
+    slow: Path, dataset: Path, tmp_path: Path, launcher: list[str]
+) -> None:
+    folder = tmp_path / "run"
+    process = start(words(dataset, folder, "--expect-world", 2), launcher=launcher)
+    wait_for(lambda: list(folder.glob("fold-1/checkpoints/step-*")), process)
+    os.kill(rank_of(folder, 1), signal.SIGKILL)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "fold 1 goes on from step-" in output
+    if launcher[: len(OWN_LAUNCH)] == OWN_LAUNCH:
+        # The other fold was not disturbed: it was trained to its end, and the loss was told, before the restart.
+        before, _, _ = output.partition("starting the ranks again (1 of 1)")
+        assert "fold 0 is finished" in before
+        assert "[rank 0] ERROR rank 1 no longer answers" in before
+        assert "fold 0 goes on" not in output
+    assert same(folder, slow)
+
+
+def test_two_machines_come_back_when_one_of_them_loses_its_rank(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    node = [*ALONE, JOB / "launch.py", "--processes", "1", "--nodes", "2", "--restarts", "2"]
+    node += ["--master", f"127.0.0.1:{port}", "--node-rank"]
+    first, second = (start(words(dataset, folder), launcher=[*map(str, node), str(rank)]) for rank in (0, 1))
+    wait_for(lambda: list(folder.glob("fold-1/checkpoints/step-*")), first)
+    os.kill(rank_of(folder, 1), signal.SIGKILL)
+    outputs = [process.communicate(timeout=200)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert "starting the ranks again" in outputs[0]
+    assert "starting the ranks again" in outputs[1]
+    assert same(folder, slow)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 3), (signal.SIGINT, 3)])
+def test_two_ranks_of_one_fold_stop_together_and_one_goes_on(
+    slow: Path, dataset: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    folder = tmp_path / "run"
+    process = start(words(dataset, folder, "--folds", 0), launcher=OWN_LAUNCH)
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == code, output
+    assert not (folder / "fold-0" / "fold.json").exists()
+    # Another number of ranks: the same samples in the same order, and the same weights within rounding.
+    code, output = run(words(dataset, folder, "--folds", 0))
+    assert code == 0, output
+    assert "fold 0 goes on from step-" in output
+    resumed, single = (safetensors.torch.load(weights(f)) for f in (folder, slow))
+    for name, tensor in single.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-2, atol=2e-3, msg=name)
+
+
+def test_a_second_job_on_the_same_run_is_refused(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = start(words(dataset, folder))
+    wait_for((folder / "fold-0" / ".lock").exists, first)
+    code, output = run(words(dataset, folder), launcher=OWN_LAUNCH)
+    assert code == 2, output
+    assert re.search(rf"another job works on fold 0 of {folder} \(process {first.pid} on .*since", output)
+    assert "Traceback" not in output
+    output, _ = first.communicate(timeout=100)
+    assert first.returncode == 0, output
+    assert same(folder, slow)
+    assert not list(folder.rglob(".lock"))
+
+
+def test_folds_trained_apart_are_brought_together_by_the_ensembler(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ensemble = [JOB / "ensemble.py", "--runs", folder, "--dataset", dataset, "--out", folder / "submission.csv"]
+    code, output = run(words(dataset, folder, "--folds", 1))
+    assert code == 0, output
+    assert "fold(s) 0 are still to be trained" in output
+    for more, expected, text in [([], 2, "no finished fold 0"), (["--wait", 1], 3, "fold 0 of")]:
+        code, output = run([*ensemble, *more])
+        assert code == expected, output
+        assert text in output
+    waiting = start([*ensemble, "--wait", 100])
+    output = train_fold(dataset, folder, 0)
+    assert "all folds are trained; then job/ensemble.py" in output
+    output, _ = waiting.communicate(timeout=100)
+    assert waiting.returncode == 0, output
+    assert same(folder, slow)
+
+
+def train_fold(dataset: Path, folder: Path, fold: int) -> str:
+    code, output = run(words(dataset, folder, "--folds", fold))
+    assert code == 0, output
+    return output
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that can be filled, made read-only and taken away."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", disk], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"mounting is not permitted here: {made.stderr.decode().strip()}")
+    yield disk
+    while subprocess.run(["umount", "-l", disk], capture_output=True, check=False).returncode == 0:
+        pass
+
+
+def mount(*options: object) -> None:
+    subprocess.run(["mount", *map(str, options)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(slow: Path, dataset: Path, small_disk: Path) -> None:
+    folder = small_disk / "run"
+    process = start(words(dataset, folder))
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    with (small_disk / "ballast").open("wb") as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, output
+    assert "No space left on device; expected free space" in output
+    assert "Traceback" not in output
+    kept = list(folder.glob("fold-*/checkpoints/step-*"))
+    assert kept
+    (small_disk / "ballast").unlink()
+    code, output = run(words(dataset, folder))
+    assert code == 0, output
+    assert "goes on from step-" in output
+    assert same(folder, slow)
+
+
+def test_a_mount_that_turns_read_only_stops_the_run(slow: Path, dataset: Path, small_disk: Path) -> None:
+    folder = small_disk / "run"
+    process = start(words(dataset, folder))
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    # A read-only view over it, as the file system itself cannot turn while the curves' file is open.
+    process.send_signal(signal.SIGSTOP)
+    mount("--bind", small_disk, small_disk)
+    mount("-o", "remount,bind,ro", small_disk)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, output
+    assert "Read-only file system; expected a file system that can be written" in output
+    assert "Traceback" not in output
+    code, output = run(words(dataset, folder))
+    assert code == 2, output
+    assert "Read-only file system" in output
+    subprocess.run(["umount", "-l", small_disk], check=True)
+    code, output = run(words(dataset, folder))
+    assert code == 0, output
+    assert same(folder, slow)
+
+
+def test_a_mount_that_vanishes_stops_the_run_and_nothing_is_written_in_its_place(
+    slow: Path, dataset: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    folder = small_disk / "run"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    process = start(words(dataset, folder))
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    mount("--move", small_disk, elsewhere)
+    try:
+        output, _ = process.communicate(timeout=100)
+        assert process.returncode == 2, output
+        assert "recipe.json is gone since the run was started or taken up" in output
+        assert "Traceback" not in output
+        assert not list(small_disk.rglob("*")), "written where the mount was"
+        code, output = run([*words(dataset, elsewhere / "run")])
+        assert code == 0, output
+        assert same(elsewhere / "run", slow)
+    finally:
+        subprocess.run(["umount", "-l", elsewhere], check=False)
+
+
+def test_a_dataset_changed_under_a_run_is_found(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    copy, folder = tmp_path / "dataset", tmp_path / "run"
+    shutil.copytree(dataset, copy)
+    process = start(words(copy, folder))
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    shard = next((copy / "shards").glob("train-*.tar"))
+    os.truncate(shard, 4096)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, output
+    assert re.search(rf"image \S+ in shards/{shard.name} of {copy}: the shard ends at byte 4096", output)
+    assert "Traceback" not in output
+    # Put back, it goes on; with other folds it is another dataset.
+    shutil.copy(dataset / "shards" / shard.name, shard)
+    code, output = run(words(copy, folder))
+    assert code == 0, output
+    assert same(folder, slow)
+    table, manifest = (copy / "samples.parquet"), (copy / "dataset.json")
+    manifest.write_text(re.sub(r'("folds_digest": ")....', r"\1beef", manifest.read_text()))
+    assert table.exists()
+    code, output = run(words(copy, folder))
+    assert code == 2, output
+    assert "another dataset or other folds (folds_digest" in output
+
+
+def test_a_torn_and_a_flipped_checkpoint_are_found_and_passed_over(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(words(dataset, folder))
+    wait_for(lambda: len(list(folder.glob("fold-0/checkpoints/step-*"))) == 2, process)
+    process.kill()
+    process.communicate()
+    older, newer = sorted(folder.glob("fold-0/checkpoints/step-*"))
+    damaged = newer / "optimizer.pt"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    code, output = run(words(dataset, folder))
+    assert code == 0, output
+    assert f"checkpoint {newer} is damaged (optimizer.pt does not have the expected SHA-256)" in output
+    assert f"fold 0 goes on from {older.name}" in output
+    assert same(folder, slow)
+
+
+CLOCK = """
+import random, time
+_real, _rng = time.time, random.Random(7)
+time.time = lambda: _real() + _rng.choice([-1, 1]) * _rng.uniform(0, 10 * 365 * 86400)
+"""
+
+
+def test_a_clock_that_jumps_years_back_and_forth_changes_nothing(slow: Path, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    jumpy = ["env", f"PYTHONPATH={tmp_path}", *ALONE]
+    probe = "import time; a = [time.time() for _ in range(99)]; print(any(x > y for x, y in zip(a, a[1:])))"
+    assert run(["-c", probe], launcher=jumpy) == (0, "True\n")
+    folder = tmp_path / "run"
+    process = start(words(dataset, folder, "--rank-timeout", 60), launcher=jumpy)
+    wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
+    process.kill()
+    process.communicate()
+    code, output = run(words(dataset, folder, "--rank-timeout", 60), launcher=jumpy)
+    assert code == 0, output
+    assert "goes on from step-" in output
+    assert same(folder, slow)
