@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=pneumo-folds
+#SBATCH --array=0-4
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem-per-cpu=8G
+#SBATCH --time=24:00:00
+#SBATCH --signal=USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm/logs/%x-%A_%a.log
+
+# Train the folds, one in each element of the array.
+#
+#     sbatch slurm/folds.sh                settings: slurm/settings.sh; words after the script go to job/train.py
+#     sbatch --array=3 slurm/folds.sh      one fold again; it goes on from its last checkpoint
+#
+# --signal goes to the ranks, which save and exit with 3, not to this shell (B:), which could only pass it on.
+set -euo pipefail
+
+# sbatch runs a copy of this file, so that its own place does not tell where the project is.
+root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
+if [[ ! -f $root/slurm/common.sh ]]; then
+    echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
+    exit 2
+fi
+# shellcheck source=slurm/common.sh
+. "$root/slurm/common.sh"
+
+[[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || fail "this job is no array; expected one element per fold: sbatch --array=0-4"
+check_gpus
+expected=()
+[[ -z $PNEUMO_EXPECTED ]] || expected=(--expected "$PNEUMO_EXPECTED")
+run_step train.py --dataset "$PNEUMO_DATASET" --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" \
+    --folds "$SLURM_ARRAY_TASK_ID" --expect-world "$SLURM_NTASKS" "${expected[@]}" "$@"

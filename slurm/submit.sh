@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Submit everything from DICOMs to a submission: shards, then folds, then the ensembler, each after the one before.
+#
+#   slurm/submit.sh [--SETTING VALUE ...] [--world] [--dry-run] [-- WORDS FOR job/train.py]
+#
+#   --world      train all folds in one job over --nodes nodes, instead of one job per fold
+#   --dry-run    print the sbatch commands
+#
+# Settings, with their values now:
+set -euo pipefail
+
+root=${PNEUMO_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+
+fail() {
+    echo "submit.sh: $1" >&2
+    exit 2
+}
+
+usage() {
+    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    . "$root/slurm/settings.sh"
+    local name comment
+    while IFS=$'\t' read -r name comment; do
+        # shellcheck disable=SC2018,SC2019
+        printf '   --%-14s %-12s %s\n' "$(tr 'A-Z_' 'a-z-' <<<"${name#PNEUMO_}")" "${!name:--}" "$comment"
+    done < <(sed -n 's/^: "${\(PNEUMO_[A-Z_]*\):=.*}" *# /\1\t/p' "$root/slurm/settings.sh")
+}
+
+# Flags become the environment variables that settings.sh knows.
+world='' dry_run=''
+while (($#)); do
+    case $1 in
+        --) shift && break ;;
+        -h | --help) usage && exit 0 ;;
+        --world) world=yes ;;
+        --dry-run) dry_run=yes ;;
+        --*)
+            # shellcheck disable=SC2018,SC2019
+            name=PNEUMO_$(tr 'a-z-' 'A-Z_' <<<"${1#--}")
+            grep -q "^: \"\${$name:=" "$root/slurm/settings.sh" ||
+                fail "$1 is no setting; expected one that slurm/submit.sh --help names; words for train.py go after --"
+            (($# > 1)) || fail "$1 has no value; expected $1 VALUE"
+            export "$name=$2"
+            shift
+            ;;
+        *) fail "$1; expected flags; words for train.py go after --" ;;
+    esac
+    shift
+done
+train=("$@")
+# All settings travel with the jobs: what is in settings.sh when a job is requeued does not matter.
+set -a
+# shellcheck source=slurm/settings.sh
+. "$root/slurm/settings.sh"
+set +a
+export PNEUMO_ROOT=$root
+cd "$root"
+
+for name in PNEUMO_FOLDS PNEUMO_SHARD_TASKS PNEUMO_GPUS PNEUMO_NODES PNEUMO_CPUS PNEUMO_RETRIES PNEUMO_SAVE_SECONDS; do
+    [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name is ${!name}; expected a number"
+done
+if [[ -z $dry_run ]]; then
+    command -v sbatch >/dev/null || fail "found no sbatch; run this on a machine that submits to Slurm"
+    [[ -n $PNEUMO_IMAGE || -x $PNEUMO_VENV/bin/python ]] ||
+        fail "found no $PNEUMO_VENV/bin/python; run ./launch.sh setup, or give --venv or --image"
+    mkdir -p "$PNEUMO_LOGS"
+fi
+
+common=(--parsable "--chdir=$root" --export=ALL "--time=$PNEUMO_TIME" "--mem-per-cpu=$PNEUMO_MEMORY")
+[[ -z $PNEUMO_ACCOUNT ]] || common+=("--account=$PNEUMO_ACCOUNT")
+[[ -z $PNEUMO_PARTITION ]] || common+=("--partition=$PNEUMO_PARTITION")
+[[ -z $PNEUMO_QOS ]] || common+=("--qos=$PNEUMO_QOS")
+read -ra more <<<"$PNEUMO_SBATCH"
+ranks=("--cpus-per-task=$PNEUMO_CPUS" "--ntasks-per-node=$((PNEUMO_GPUS ? PNEUMO_GPUS : 1))" "--gpus-per-node=$PNEUMO_GPUS")
+signal=--signal=USR1@$PNEUMO_SAVE_SECONDS
+per_element="--output=$PNEUMO_LOGS/%x-%A_%a.log" per_job="--output=$PNEUMO_LOGS/%x-%j.log"
+
+# Submit slurm/$1.sh with flags of sbatch, after the job before, and say its id; what was submitted is taken back when
+# it fails. The settings' own words come last: they win.
+submitted=()
+submit() {
+    local script=$1 command id
+    shift
+    command=(sbatch "${common[@]}" "$@")
+    ((${#submitted[@]} == 0)) || command+=("--dependency=afterok:${submitted[-1]}" --kill-on-invalid-dep=yes)
+    command+=("${more[@]}" "slurm/$script.sh")
+    case $script in
+        folds | world) command+=("${train[@]}") ;;
+    esac
+    if [[ -n $dry_run ]]; then
+        printf '%q ' "${command[@]}" && echo
+        submitted+=("ID_OF_${script^^}")
+        return
+    fi
+    if ! id=$("${command[@]}"); then
+        ((${#submitted[@]} == 0)) || scancel "${submitted[@]}"
+        fail "sbatch refused slurm/$script.sh, see above; nothing is left in the queue"
+    fi
+    submitted+=("${id%%;*}")
+    echo "$script ${submitted[-1]}"
+}
+
+if [[ ! -f $PNEUMO_DATASET/dataset.json ]]; then
+    [[ -n $PNEUMO_DICOM ]] ||
+        fail "found no dataset at $PNEUMO_DATASET and no DICOMs to make it from; give --dataset, or --dicom and --masks"
+    submit shard "$per_element" "--array=0-$((PNEUMO_SHARD_TASKS - 1))" "--cpus-per-task=$PNEUMO_SHARD_CPUS" \
+        "$signal"
+fi
+if [[ -n $world ]]; then
+    submit world "$per_job" "--nodes=$PNEUMO_NODES" "${ranks[@]}" "$signal"
+else
+    submit folds "$per_element" "--array=0-$((PNEUMO_FOLDS - 1))" "--nodes=$PNEUMO_NODES" "${ranks[@]}" "$signal"
+    submit ensemble "$per_job" "${ranks[@]}"
+fi

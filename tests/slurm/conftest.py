@@ -1,0 +1,47 @@
+"""A real Slurm for the tests, and a run on this machine that nothing disturbed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from slurm_cluster import RECIPE, ROOT, Cluster, Submission
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Bring the cluster up, after what an interrupted test run may have left, and take it down at the end."""
+    here = Cluster()
+    here.script("down")
+    try:
+        here.script("up")
+        yield here
+    finally:
+        here.script("down")
+
+
+@pytest.fixture(scope="session")
+def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by one process on one core, never disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    train = [sys.executable, ROOT / "job" / "train.py", "--dataset", dataset, "--run", folder]
+    words = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *map(str, train), "--recipe", "debug", *RECIPE]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def submission(cluster: Cluster, dataset: Path, tmp_path: Path) -> Callable[[], Submission]:
+    """Make submissions of the same run on the shared dataset; what is still queued at a test's end is cancelled."""
+    made: list[Submission] = []
+
+    def make() -> Submission:
+        made.append(Submission(cluster, tmp_path / "run", dataset, tmp_path / "logs"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        cluster.run("scancel", *one.ids.values())

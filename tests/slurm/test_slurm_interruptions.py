@@ -1,0 +1,64 @@
+"""Jobs that Slurm stops in the middle of an epoch: they save, go back to the queue, and end with the same bytes.
+
+A rank is frozen (SIGSTOP) until what is to interrupt it has happened: nothing depends on how fast it is.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_cluster import Cluster, Submission, wait_for
+
+pytestmark = pytest.mark.slurm
+
+
+def test_the_time_limit_and_a_requeue_by_hand(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    one = submission().submit("--time", 1, "--save-seconds", 20)
+    one.freeze(0, 1)
+    cluster.run("scontrol", "requeue", one.fold(1))
+    # Slurm sends SIGCONT with each of its signals, so that nothing else wakes the ranks.
+    assert one.ended() == ["COMPLETED 0:0"] * 3
+    for fold in (0, 1):
+        assert int(cluster.job(one.fold(fold))["Restarts"]) >= 1
+        assert "goes on from step-" in one.log(fold)
+    assert "SIGUSR1" in one.log(0)
+    assert f"train.py saved its state; job {one.fold(0)} is requeued" in one.log(0)
+    # By hand, Slurm ends the script itself: only the rank says that it stopped.
+    assert "stopped on request, state saved" in one.log(1)
+    one.assert_same(alone)
+
+
+def test_a_job_of_higher_priority_and_a_lost_node(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    one = submission().submit()
+    one.freeze(0, 1)
+    lost, wanted = (cluster.job(one.fold(k))["BatchHost"] for k in (0, 1))
+    assert lost != wanted
+    urgent = ["--partition=urgent", "--exclusive", f"--nodelist={wanted}", "--output=/dev/null", "--wrap=sleep 5"]
+    with cluster.without(lost):
+        first = cluster.run("sbatch", "--parsable", *urgent).strip()
+        assert cluster.ended(first) == "COMPLETED 0:0"
+        assert one.ended() == ["COMPLETED 0:0"] * 3
+    for fold in (0, 1):
+        assert cluster.job(one.fold(fold))["Restarts"] == "1"
+        assert "goes on from step-" in one.log(fold)
+    assert cluster.job(one.fold(0))["BatchHost"] != lost
+    assert "DUE TO PREEMPTION" in one.log(1)
+    assert "stopped on request, state saved" in one.log(1)
+    one.assert_same(alone)
+
+
+def test_a_signal_before_the_rank_can_handle_it(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    """SIGUSR1 while Python still starts kills the rank; the job is requeued as if it had saved."""
+    one = submission().submit()
+    wait_for("rank of fold 0", lambda: one.ranks(0))
+    cluster.run("scancel", "--signal=USR1", one.fold(0))
+    assert one.ended() == ["COMPLETED 0:0"] * 3
+    assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["1", "0"]
+    assert "train.py was told to stop before it could save" in one.log(0)
+    one.assert_same(alone)

@@ -1,0 +1,100 @@
+"""Several nodes in one job: folds side by side, and one fold over two nodes."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from slurm_cluster import RECIPE, ROOT, Cluster, Submission, thaw, wait_for
+
+pytestmark = pytest.mark.slurm
+
+
+def test_two_folds_on_two_nodes_saved_and_requeued_together(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    one = submission().submit("--world", "--nodes", 2)
+    assert list(one.ids) == ["world"]
+    frozen = one.freeze()
+    assert len(frozen) == 2
+    assert cluster.job(one.ids["world"])["NumNodes"] == "2"
+    cluster.run("scancel", "--signal=USR1", one.ids["world"])
+    thaw(frozen)
+    assert one.ended() == ["COMPLETED 0:0"]
+    assert "rank 0: fold 0; rank 1: fold 1" in one.log()
+    assert cluster.job(one.ids["world"])["Restarts"] == "1"
+    assert "goes on from step-" in one.log()
+    one.assert_same(alone)
+
+
+def test_a_lost_node_takes_the_job_to_other_nodes(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    one = submission().submit("--world", "--nodes", 2)
+    one.freeze()
+    first = cluster.job(one.ids["world"])
+    (lost,) = set(_hosts(cluster, first["NodeList"])) - {first["BatchHost"]}
+    with cluster.without(lost):
+        thaw(one.ranks())
+        assert one.ended() == ["COMPLETED 0:0"]
+    last = cluster.job(one.ids["world"])
+    assert last["Restarts"] == "1"
+    assert lost not in _hosts(cluster, last["NodeList"])
+    one.assert_same(alone)
+
+
+def _hosts(cluster: Cluster, node_list: str) -> list[str]:
+    return cluster.run("scontrol", "show", "hostnames", node_list).split()
+
+
+def test_a_fold_goes_on_when_the_other_ones_rank_is_killed(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    """The killed rank is the one that the others met at; then only its fold is tried again."""
+    one = submission().submit("--world", "--nodes", 2)
+    frozen = one.freeze()
+    first = [pid for pid in frozen if "SLURM_PROCID=0" in Path(f"/proc/{pid}/environ").read_text().split("\0")]
+    assert len(first) == 1
+    os.kill(first[0], signal.SIGKILL)
+    thaw(frozen)
+    assert one.ended() == ["COMPLETED 0:0"]
+    before, after = one.log().split("slurm: train.py failed with exit code 137; starting it again (1 of 2)")
+    assert "fold 1 is finished" in before
+    assert "fold 0 goes on from step-" in after
+    assert "fold 1 " not in after.split("metrics.json")[0].replace("rank 1: fold 1", "")
+    assert cluster.job(one.ids["world"])["Restarts"] == "0"
+    one.assert_same(alone)
+
+
+def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
+    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+) -> None:
+    one = submission()
+    settings = [
+        f"PNEUMO_DATASET={one.dataset}",
+        f"PNEUMO_RUN={one.run}",
+        "PNEUMO_RECIPE=debug",
+        f"PNEUMO_VENV={sys.prefix}",
+    ]
+    sbatch = ["sbatch", "--parsable", "--array=0", "--nodes=2", f"--output={one.logs}/%x-%A_%a.log"]
+    one.logs.mkdir()
+    one.ids["folds"] = cluster.run("env", *settings, *sbatch, ROOT / "slurm" / "folds.sh", *RECIPE).strip()
+    frozen = one.freeze(0)
+    assert len(frozen) == 2
+    os.kill(frozen[1], signal.SIGKILL)
+    thaw(frozen[:1])
+    wait_for("second try", lambda: "starting it again (1 of 2)" in one.log(0), lambda: one.log(0))
+    assert cluster.ended(one.fold(0)) == "COMPLETED 0:0"
+    assert "ranks 0-1: fold 0" in one.log(0)
+    assert "goes on from step-" in one.log(0)
+    together, single = (
+        safetensors.torch.load((run / "fold-0" / "model.safetensors").read_bytes()) for run in (one.run, alone)
+    )
+    assert together.keys() == single.keys()
+    for name, tensor in single.items():
+        torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
+    one.assert_nothing_left()
