@@ -3,14 +3,18 @@
 #
 #   ./launch.sh setup     make .venv/ with everything (again: only what changed)
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
-#   ./launch.sh test      every test that needs no GPU
-#   ./launch.sh check     lint, format, types, security, tests: what CI runs
+#   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, gpu: the others
+#   ./launch.sh check     lint, format, types, security, the default suite
+#   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; --help says more
 #
 # PNEUMO_PYTHON=/path/to/python uses that environment as it is and installs nothing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
+# The default suite leaves out what needs a GPU, a cluster, an engine, a large download or many minutes; `-m` brings
+# each of them: ./launch.sh test -m slurm
+quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse)"
 
 fail() {
     echo "launch.sh: $1" >&2
@@ -67,7 +71,7 @@ case ${1:-} in
         setup
         shift
         cd "$root"
-        exec "$python" -m pytest -m "not gpu" "$@"
+        exec "$python" -m pytest -m "$quick" "$@"
         ;;
     check)
         setup
@@ -77,10 +81,17 @@ case ${1:-} in
         "$python" -m ruff format --check .
         "$python" -m mypy
         "$python" -m bandit --quiet --recursive --configfile pyproject.toml pneumo job
-        exec "$python" -m pytest -m "not gpu" "$@"
+        exec "$python" -m pytest -m "$quick" "$@"
+        ;;
+    wheelhouse)
+        shift
+        # Needs pip, not the gigabytes of setup.
+        python=${PNEUMO_PYTHON:-$venv/bin/python}
+        [[ -n ${PNEUMO_PYTHON:-} || -x $python ]] || "$(find_python)" -m venv "$venv"
+        exec "$python" "$root/docker/wheelhouse.py" "$@"
         ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
         exit 2
         ;;
