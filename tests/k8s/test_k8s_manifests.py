@@ -46,6 +46,18 @@ def test_every_plain_file_holds_objects_that_a_server_knows() -> None:
             kubernetes_validate.validate(item, "1.37", strict=True)
 
 
+def test_kubectl_itself_takes_the_folder_in_this_order() -> None:
+    """Links and all; `label --local` reads the files as `apply` does, and asks no server."""
+    command = [program("kubectl"), "label", "--local", "-f", K8S, "some=label", "-o", "name"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [tuple(line.split("/")) for line in done.stdout.splitlines()]
+    objects = [item for path in plain_files() for item in read(path)]
+    assert [(kind.partition(".")[0], name) for kind, name in found] == [
+        (item["kind"].lower(), item["metadata"]["name"]) for item in objects
+    ]
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_objects_match_the_schema_of_a_current_kubernetes(name: str) -> None:
     checked = [item for item in variant(name) if item["kind"] != "JobSet"]
@@ -155,6 +167,18 @@ def test_numbers_of_pods_agree_with_the_settings(name: str) -> None:
     assert folds["parallelism"] % nodes == 0
     gpus = folds["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
     assert gpus == (None if name == "cpu" else int(settings["PROCESSES"]))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_ranks_are_told_how_many_they_must_be(name: str) -> None:
+    commands = [
+        " ".join([*container.get("command", []), *container.get("args", [])])
+        for pod in pods(variant(name))
+        for container in pod.containers
+    ]
+    started = [text for text in commands if re.search(r"job/(train|ensemble)\.py", text)]
+    assert len(started) == 2
+    assert all("--expect-world" in text for text in started)
 
 
 def test_no_gpu_is_asked_for_in_the_try_out() -> None:
