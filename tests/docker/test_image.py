@@ -12,7 +12,7 @@ from engine import Engine
 
 from pneumo.dicom.synthesize import SyntheticTree
 
-pytestmark = [pytest.mark.image, pytest.mark.slow]
+pytestmark = pytest.mark.image
 ROOT = Path(__file__).resolve().parents[2]
 # One core: sums have one order, and results are equal to the last bit.
 HARDENED = ["--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
