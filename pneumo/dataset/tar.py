@@ -40,12 +40,39 @@ def _escaped(image_id: str) -> str:
     return f"{clean or 'id'}-{hashlib.sha256(image_id.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}"
 
 
+def header(name: str, size: int) -> bytes:
+    """Return a member's header: USTAR with mtime 0, mode 0444, owner 0 and no owner names."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o444
+    block = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    assert len(block) == tarfile.BLOCKSIZE
+    return block
+
+
+def padded(size: int) -> int:
+    """Return the bytes that a member's data takes: whole blocks."""
+    return size + -size % tarfile.BLOCKSIZE
+
+
+def whole(position: int) -> int:
+    """Return the size of an archive whose last member ends at ``position``: two empty blocks, then whole records."""
+    ended = position + 2 * tarfile.BLOCKSIZE
+    return ended + -ended % tarfile.RECORDSIZE
+
+
+def index_line(key: str, members: Sequence[tuple[str, int, int]]) -> str:
+    """Return the index's line of one sample, from each member's extension, offset and size."""
+    return " ".join(f"{extension} {offset} {size} {key}.{extension}" for extension, offset, size in members)
+
+
+def index(lines: Sequence[str]) -> str:
+    """Return the text of the .idx file of a shard's samples."""
+    return "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"
+
+
 @dataclass
 class TarWriter:
-    """Writes members one after another to a binary file and remembers where their data lies.
-
-    Every header is USTAR with mtime 0, mode 0444, owner 0 and no owner names.
-    """
+    """Writes members one after another to a binary file and remembers where their data lies."""
 
     file: IO[bytes]
     """An empty file opened for writing."""
@@ -57,31 +84,23 @@ class TarWriter:
         """Append the members (extension without dot, data) of one sample and return the offsets of their data."""
         offsets = [self._member(f"{key}.{extension}", data) for extension, data in members]
         self._lines.append(
-            " ".join(
-                f"{extension} {offset} {len(data)} {key}.{extension}"
-                for offset, (extension, data) in zip(offsets, members, strict=True)
-            )
+            index_line(key, [(ext, offset, len(data)) for offset, (ext, data) in zip(offsets, members, strict=True)])
         )
         return offsets
 
     def close(self) -> None:
         """Write the end of the archive: two empty blocks, then padding to a whole record."""
-        self._write(bytes(2 * tarfile.BLOCKSIZE))
-        self._write(bytes(-self.position % tarfile.RECORDSIZE))
+        self._write(bytes(whole(self.position) - self.position))
 
     def index(self) -> str:
         """Return the text of the .idx file."""
-        return "\n".join([f"v1.2 {len(self._lines)}", *self._lines]) + "\n"
+        return index(self._lines)
 
     def _member(self, name: str, data: bytes) -> int:
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = len(data), 0o444
-        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-        assert len(header) == tarfile.BLOCKSIZE
-        self._write(header)
+        self._write(header(name, len(data)))
         offset = self.position
         self._write(data)
-        self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
+        self._write(bytes(padded(len(data)) - len(data)))
         return offset
 
     def _write(self, data: bytes) -> None:

@@ -89,11 +89,24 @@ def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_pa
         ShardReader(tmp_path, reader.table).image(0)
 
 
-def test_mask_that_is_no_text_is_damage(reader: ShardReader, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("member", ["image", "rle"])
+def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
+    """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     layout.shards(tmp_path).mkdir()
-    name, offset = str(reader.table.shard[0]), int(reader.table.rle_offset[0])
+    name = str(reader.table.shard[0])
+    offset, size = (
+        (reader.table.offset[0], reader.table.bytes[0])
+        if member == "image"
+        else (reader.table.rle_offset[0], reader.table.rle_bytes[0])
+    )
     content = bytearray((layout.shards(reader.dataset) / name).read_bytes())
-    content[offset] = 0xFF
+    content[offset + size * bit // 8] ^= 1 << bit
     (layout.shards(tmp_path) / name).write_bytes(content)
-    with pytest.raises(UserError, match="mask is not text"):
-        ShardReader(tmp_path, reader.table).rle(0)
+    damaged = ShardReader(tmp_path, reader.table)
+    what = "jpg" if member == "image" else "rle"
+    with pytest.raises(
+        UserError, match=f"image {reader.table.image_id[0]} in shards/{name} .*the {what} member is d"
+    ):
+        getattr(damaged, member)(0)
+    assert damaged.image(1) == reader.image(1), "the next sample is well"
