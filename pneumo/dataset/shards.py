@@ -20,8 +20,8 @@ from pneumo.dataset.table import SampleTable
 from pneumo.errors import UserError
 
 MEND = (
-    "copy the shard or build the dataset again (job/shard.py --verify lists all that is damaged), "
-    "or leave it out: job/train.py --skip-damaged with a new --run"
+    "copy the shard or build the dataset again; job/shard.py --verify lists all that is damaged, "
+    "and --skip-damaged goes on without (see job/README.md)"
 )
 """What to do about a damaged sample."""
 

@@ -100,7 +100,7 @@ def summary(dataset: Path, table: SampleTable, faults: Sequence[Fault]) -> str:
         f"{looked}: {len(faults)} faults in {len({fault.file for fault in faults})} files,"
         f" {len(rows) - test} training images and {test} test images have one\n"
         "copy these files from where they are whole, or build the dataset again;"
-        " job/train.py --skip-damaged goes on without the images that cannot be used\n"
+        " --skip-damaged trains without the images that cannot be used\n"
     )
 
 
@@ -174,13 +174,13 @@ def _sample_faults(file: FileIO, members: Sequence[_Member]) -> Iterator[str]:
         yield f"bytes {start} to {end} cannot be read: {error.strerror}"
         return
     if len(content) < end - start:
-        yield f"the shard ends at byte {start + len(content)}, the sample at {end}"
+        yield f"the shard ends at byte {os.fstat(file.fileno()).st_size}, the sample at {end}"
         return
     for member in members:
         place = member.offset - start
         header, data = content[place - BLOCKSIZE : place], content[place : place + member.size]
         if header != tar.header(member.name, member.size):
-            yield f"the header of its {member.extension} member is {_header(bytes(header), member)}"
+            yield f"the header of its {member.extension} member {_header(bytes(header), member)}"
         if hashlib.sha256(data).hexdigest() != member.sha256:
             yield f"its {member.extension} member is damaged (the SHA-256 is not the table's)"
         if any(content[place + member.size : member.end - start]):
@@ -191,7 +191,7 @@ def _header(header: bytes, member: _Member) -> str:
     """Say what lies where a member's header should be."""
     name = header[:100].rstrip(b"\0")
     other = header[257:262] == b"ustar" and name != member.name.encode() and name.isascii()
-    return f"{str(name, 'ascii')!r}'s, not {member.name!r}'s" if other else "damaged"
+    return f"names {str(name, 'ascii')!r}, not {member.name!r}" if other else "is damaged"
 
 
 def _end_faults(file: FileIO, end: int) -> Iterator[str]:

@@ -105,8 +105,6 @@ def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: 
     (layout.shards(tmp_path) / name).write_bytes(content)
     damaged = ShardReader(tmp_path, reader.table)
     what = "jpg" if member == "image" else "rle"
-    with pytest.raises(
-        UserError, match=f"image {reader.table.image_id[0]} in shards/{name} .*the {what} member is d"
-    ):
+    with pytest.raises(UserError, match=f"image {reader.table.image_id[0]} in shards/{name} .*the {what} member is d"):
         getattr(damaged, member)(0)
     assert damaged.image(1) == reader.image(1), "the next sample is well"
