@@ -40,13 +40,35 @@ def _escaped(image_id: str) -> str:
     return f"{clean or 'id'}-{hashlib.sha256(image_id.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}"
 
 
-def header(name: str, size: int) -> bytes:
-    """Return a member's header: USTAR with mtime 0, mode 0444, owner 0 and no owner names."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o444
+def _blank() -> bytes:
+    """Return the header of a member without name and size: USTAR with mtime 0, mode 0444, owner 0, no owner names."""
+    info = tarfile.TarInfo()
+    info.mode = 0o444
     block = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
     assert len(block) == tarfile.BLOCKSIZE
     return block
+
+
+_BLANK = _blank()
+_BLANK_SUM = sum(_BLANK[:124]) + sum(_BLANK[136:148]) + 8 * ord(" ") + sum(_BLANK[156:])
+"""Sum of the blank header's bytes without its size, its checksum taken for spaces as the format wants it."""
+
+
+def header(name: str, size: int) -> bytes:
+    """Return a member's header.
+
+    Members differ in name, size and checksum alone, which are put into a blank header: tarfile takes ten times as long,
+    a tenth of the time that a sample takes to be built and a third of the time it takes to be checked.
+
+    Args:
+        name: At most 100 ASCII characters.
+        size: Bytes of data, below 8 GiB.
+    """
+    named, sized = name.encode("ascii"), b"%011o\0" % size
+    assert len(named) <= 100
+    assert len(sized) == 12
+    checksum = b"%06o\0 " % (_BLANK_SUM + sum(named) + sum(sized))
+    return b"".join((named, _BLANK[len(named) : 124], sized, _BLANK[136:148], checksum, _BLANK[156:]))
 
 
 def padded(size: int) -> int:

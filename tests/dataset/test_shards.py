@@ -89,6 +89,14 @@ def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_pa
         ShardReader(tmp_path, reader.table).image(0)
 
 
+def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_path: Path) -> None:
+    shutil.copytree(layout.shards(reader.dataset), layout.shards(tmp_path))
+    (layout.shards(tmp_path) / "train-000000.tar").replace(layout.shards(tmp_path) / "test-000000.tar")
+    row = int(reader.table.where("test")[0])
+    with pytest.raises(UserError, match=rf"image {reader.table.image_id[row]} in shards/test-000000.tar .* is damaged"):
+        ShardReader(tmp_path, reader.table).image(row)
+
+
 @pytest.mark.parametrize("bit", range(8))
 @pytest.mark.parametrize("member", ["image", "rle"])
 def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,24 @@ def test_where(table: SampleTable, conditions: dict, expected: list[int]) -> Non
     found = table.where(**conditions)
     assert found.tolist() == expected
     assert found.dtype == np.int64
+
+
+def test_without_leaves_out_training_images_alone(table: SampleTable) -> None:
+    left = table.without(["1.2.1", "1.2.4", "1.2.6", "unknown"])
+    assert left.image_id.tolist() == ["1.2.0", "1.2.2", "1.2.3", "1.2.5", "1.2.6"]
+    assert left.split.tolist() == ["train"] * 4 + ["test"]
+    assert len(table.without([])) == len(table) == 7
+
+
+def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
+    assert replace(table, fold=table.fold[::-1].copy()).digest() == table.digest()
+    digests = {table.digest()}
+    for name in SCHEMA.names:
+        column = getattr(table, name).copy()
+        if name != "fold":
+            column[3] = {"b": not column[3], "U": "x"}.get(column.dtype.kind, 77)
+            digests.add(replace(table, **{name: column}).digest())
+    assert len(digests) == len(SCHEMA.names)
 
 
 def test_empty_table() -> None:
