@@ -26,7 +26,7 @@ class Settings:
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
     images: int = 48
-    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). One of 1024 pixels takes a second to draw."""
+    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). One takes a second to draw."""
     source_size: int = 1024
     """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
     size: int = 512
