@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from pneumo import rle
 from pneumo.dataset import layout
 from pneumo.dataset.table import SampleTable
 from pneumo.errors import UserError
@@ -56,6 +57,8 @@ class ShardReader:
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
 
+        That it is empty the table knows: nothing is read then.
+
         Raises:
             UserError: When the shard is missing, ends before the member does, or holds something else there.
             ValueError: When the row is a test image, which has no mask.
@@ -64,6 +67,8 @@ class ShardReader:
         place = int(table.rle_offset[row]), int(table.rle_bytes[row])
         if place[0] < 0:
             raise ValueError(f"{self.describe(row)} is a {table.split[row]} image and has no mask")
+        if not table.positive[row]:
+            return rle.EMPTY
         return str(self._member(row, "rle", *place, str(table.rle_sha256[row])), "ascii")
 
     def describe(self, row: int) -> str:

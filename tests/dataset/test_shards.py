@@ -102,17 +102,21 @@ def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_pat
 def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
     """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     layout.shards(tmp_path).mkdir()
-    name = str(reader.table.shard[0])
+    table, row = reader.table, int(reader.table.where("train", positive=True)[1])
+    name = str(table.shard[row])
     offset, size = (
-        (reader.table.offset[0], reader.table.bytes[0])
-        if member == "image"
-        else (reader.table.rle_offset[0], reader.table.rle_bytes[0])
+        (table.offset[row], table.bytes[row]) if member == "image" else (table.rle_offset[row], table.rle_bytes[row])
     )
     content = bytearray((layout.shards(reader.dataset) / name).read_bytes())
     content[offset + size * bit // 8] ^= 1 << bit
     (layout.shards(tmp_path) / name).write_bytes(content)
-    damaged = ShardReader(tmp_path, reader.table)
-    what = "jpg" if member == "image" else "rle"
-    with pytest.raises(UserError, match=f"image {reader.table.image_id[0]} in shards/{name} .*the {what} member is d"):
-        getattr(damaged, member)(0)
-    assert damaged.image(1) == reader.image(1), "the next sample is well"
+    damaged = ShardReader(tmp_path, table)
+    what = table.encoding[row] if member == "image" else "rle"
+    with pytest.raises(UserError, match=f"image {table.image_id[row]} in shards/{name} .*the {what} member is damaged"):
+        getattr(damaged, member)(row)
+    assert damaged.image(row + 1) == reader.image(row + 1), "the next sample is well"
+
+
+def test_an_empty_mask_is_not_read(reader: ShardReader, tmp_path: Path) -> None:
+    row = int(reader.table.where("train", positive=False)[0])
+    assert ShardReader(tmp_path / "nowhere", reader.table).rle(row) == "-1"
