@@ -50,5 +50,6 @@ def _fault(reader: ShardReader, row: int) -> str:
         if reader.table.split[row] == "train":
             read_mask(reader, row)
     except UserError as error:
-        return error.found
+        # The reason is recorded in the run, and is to be the same wherever the dataset is mounted.
+        return error.found.replace(f" of {reader.dataset}", "", 1)
     return ""

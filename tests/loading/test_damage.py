@@ -51,6 +51,7 @@ def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, w
     }.items():
         assert f"image id-{CASES[ROW[row]].name} in shards/train-000000.tar" in found[ROW[row]]
         assert text in found[ROW[row]], found[ROW[row]]
+        assert str(tmp_path) not in found[ROW[row]]
 
 
 def test_only_the_rows_asked_for_are_read(data: Data, world: World, tmp_path: Path) -> None:
