@@ -26,7 +26,7 @@ from pneumo.bench.source import Settings, Source
 from pneumo.console import log
 from pneumo.files import publish_text
 
-Part = Literal["rle", "shard", "load", "train", "save", "search"]
+Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)

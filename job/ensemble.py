@@ -43,6 +43,8 @@ class Arguments:
     """Weight of each run in the mean; none given = equal."""
     min_component: float = 0.0
     """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    skip_damaged: bool = False
+    """Give test images that cannot be used an empty mask, and say so; without it the first one is an error."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
     workers: int = 0
@@ -80,6 +82,7 @@ def main() -> None:
             workers=workers,
             shares=arguments.shares,
             min_component=arguments.min_component,
+            skip_damaged=arguments.skip_damaged,
         )
     leave()
 

@@ -2,18 +2,21 @@
 
     python job/shard.py --dicom train/ --test-dicom test/ --masks train-rle.csv --patients patients.csv --out DATASET
     python job/shard.py ... --task 3/16     # one of 16 tasks of an array job; whichever ends last finishes
+    python job/shard.py --verify DATASET    # is every bit of it what was written? 0 = yes, 2 = no, naming what is not
 
 An interrupted build goes on when the same command is started again; a finished dataset is kept.
 """
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.verify import verify
 from pneumo.errors import UserError
 from pneumo.machine import available_cores
 
@@ -42,6 +45,16 @@ class Arguments:
     """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Flags of the command when it checks a finished dataset."""
+
+    verify: Path
+    """Directory of the dataset: read all of its shards and name every shard and sample that is not what was written."""
+    workers: int = field(default_factory=available_cores)
+    """Threads that read."""
+
+
 def parse_task(text: str) -> tuple[int, int]:
     """Return (I, N) of ``I/N``."""
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
@@ -62,8 +75,10 @@ def summary(out: Path, manifest: Manifest) -> str:
     )
 
 
-def main(arguments: Arguments) -> None:
-    """Build, and say what came of it."""
+def main(arguments: Arguments | Check) -> int | None:
+    """Build, and say what came of it; or check what was built."""
+    if isinstance(arguments, Check):
+        return verify(arguments.verify, arguments.workers)
     task, tasks = parse_task(arguments.task)
     inputs = Inputs(
         dicom=arguments.dicom,
@@ -75,11 +90,17 @@ def main(arguments: Arguments) -> None:
     manifest = build(inputs, arguments.out, options)
     if manifest is not None:
         sys.stdout.write(summary(arguments.out, manifest))
+    return None
+
+
+def read_arguments(argv: Sequence[str]) -> Arguments | Check:
+    """Parse the command line."""
+    checks = any(word.partition("=")[0] == "--verify" for word in argv)
+    description = "Turn DICOM files into a dataset, or check one: --verify DATASET."
+    if checks:
+        return parse(Check, argv, prog="job/shard.py", description=description)
+    return parse(Arguments, argv, prog="job/shard.py", description=description)
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(Arguments, sys.argv[1:], prog="job/shard.py", description="Turn DICOM files into a dataset.")
-        )
-    )
+    run(lambda: main(read_arguments(sys.argv[1:])))

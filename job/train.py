@@ -54,6 +54,10 @@ class Arguments:
     """Optimiser steps between two checkpoints inside an epoch; 0 = only at the end of epochs."""
     expect_world: int = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
+    skip_damaged: bool = False
+    """Start the run without the training images that cannot be used, after reading every image once; recipe.json
+    lists them, the report counts them, and the list stays what it is. Damaged test images get an empty mask.
+    Without the flag the first damaged image ends the run."""
     rank_timeout: float = PATIENCE_S
     """Seconds without progress after which a rank is given up; it says where it stood, and its fold group ends."""
     fields: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
@@ -92,6 +96,7 @@ def main() -> None:
         folds=arguments.folds,
         expected=arguments.expected,
         options=Options(checkpoint_every=arguments.checkpoint_every, workers=workers),
+        skip_damaged=arguments.skip_damaged,
     )
     train(job, world, stop)
     leave()

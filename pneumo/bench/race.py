@@ -86,7 +86,7 @@ def per_item(
 
 
 def per_second(
-    part: str, what: str, peer: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], items: int
+    part: str, what: str, peer: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], items: float
 ) -> Measure:
     """Return the measure of a rate (larger is better) of ``items`` done in the seconds of each round."""
     first, second = (items / statistics.median(times) for times in (ours, theirs))

@@ -26,9 +26,9 @@ class Settings:
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
     images: int = 48
-    """DICOMs to work on, spread evenly over --dicom (shard, load). Drawing one of 1024 pixels takes a second."""
+    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). One takes a second to draw."""
     source_size: int = 1024
-    """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, load)."""
+    """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
     size: int = 512
     """Height and width of the loaders' batches, in pixels (load)."""
     train_size: int = 128
@@ -42,7 +42,7 @@ class Settings:
     repeat: int = 5
     """Rounds; every contender runs once in each."""
     workers: int = CORES
-    """Processes of the whole build (shard)."""
+    """Processes of the whole build, threads of the check (shard, verify)."""
 
     def __post_init__(self) -> None:
         """Check every field's range.

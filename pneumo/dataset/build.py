@@ -170,8 +170,8 @@ def _keep(out: Path, whole: BuildPlan, options: Options) -> Manifest:
         raise _other_input(out, "a dataset")
     # A process may have been killed when only this was left to do.
     shutil.rmtree(layout.build(out), ignore_errors=True)
-    table = SampleTable.read(out)
     # The table is compared too: a process may have been killed between writing it and dataset.json.
+    table = SampleTable.read(out, other_folds=True)
     if (
         manifest.folds == options.folds
         and manifest.fold_seed == options.seed

@@ -17,8 +17,11 @@ A shard of which every file was quarantined has no tar, so the numbers may have 
 
 from pathlib import Path
 
-FORMAT_VERSION = 1
-"""Raised when a reader of the old layout would misread the new one."""
+FORMAT_VERSION = 2
+"""Raised when a reader of the old layout would misread the new one, or the new reader misses something in the old.
+
+2: SHA-256 of every member, of the table, and of dataset.json itself.
+"""
 
 MANIFEST = "dataset.json"
 SAMPLES = "samples.parquet"

@@ -1,9 +1,10 @@
 """dataset.json: what a finished dataset holds, and the digests by which a run recognises it."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pneumo import __version__
 from pneumo.dataset import layout
@@ -11,6 +12,9 @@ from pneumo.errors import UserError
 from pneumo.files import publish_text
 
 GroupedBy = Literal["patients csv", "dicom", "none"]
+
+_CHECK = "sha256"
+"""Name of the SHA-256 of all other fields in dataset.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class Manifest:
     """SHA-256 of the build's plan: files, ids, masks, patient groups."""
     folds_digest: str
     """SHA-256 of the fold of every image."""
+    samples_digest: str
+    """SHA-256 of everything else in the table (see ``SampleTable.digest``)."""
     format_version: int = layout.FORMAT_VERSION
     pneumo_version: str = __version__
 
@@ -69,7 +75,7 @@ class Manifest:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise _not_finished(dataset) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
         version = content.get("format_version") if isinstance(content, dict) else None
         if version != layout.FORMAT_VERSION:
@@ -78,14 +84,22 @@ class Manifest:
                 f"format version {layout.FORMAT_VERSION}",
                 "build the dataset again with job/shard.py of this version",
             )
-        try:
-            return cls(**{field.name: content[field.name] for field in fields(cls)})
-        except KeyError as error:
-            raise UserError(f"{path}: no field {error}", "a whole dataset.json", "build the dataset again") from None
+        missing = [name for name in (*(field.name for field in fields(cls)), _CHECK) if name not in content]
+        if missing:
+            raise UserError(f"{path}: no field {missing[0]!r}", "a whole dataset.json", "build the dataset again")
+        if content.pop(_CHECK) != _sha256(content):
+            raise UserError(
+                f"{path}: not what was written (its fields do not have the SHA-256 beside them)",
+                "a dataset.json that nobody changed",
+                "copy it or build the dataset again",
+            )
+        return cls(**{field.name: content[field.name] for field in fields(cls)})
 
     def write(self, dataset: Path) -> None:
         """Publish dataset.json."""
-        publish_text(layout.manifest(dataset), json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        content = asdict(self)
+        content[_CHECK] = _sha256(content)
+        publish_text(layout.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _not_finished(dataset: Path) -> UserError:
@@ -100,3 +114,8 @@ def _not_finished(dataset: Path) -> UserError:
         "the directory given to job/shard.py as --out",
         "check the path, or build the dataset with job/shard.py",
     )
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's fields, whatever their order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

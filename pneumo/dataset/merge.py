@@ -39,9 +39,10 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
     fold = np.full(len(table), -1, np.int8)
     train = table.where("train")
     fold[train] = fold_assignment.assign(table.area[train], table.patient[train], folds, seed)
-    replace(table, fold=fold).write(dataset)
+    table = replace(table, fold=fold)
+    table.write(dataset)
     digest = fold_assignment.digest(table.image_id, fold)
-    manifest = replace(manifest, folds=folds, fold_seed=seed, folds_digest=digest)
+    manifest = replace(manifest, folds=folds, fold_seed=seed, folds_digest=digest, samples_digest=table.digest())
     manifest.write(dataset)
     return manifest
 
@@ -84,6 +85,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         grouped_by=plan.grouped_by,
         digest=plan.digest,
         folds_digest="",
+        samples_digest="",
     )
 
 

@@ -1,5 +1,6 @@
 """samples.parquet: one row per image. Whoever plans reads this table and never opens a shard."""
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import layout
 from pneumo.dataset.manifest import Manifest
 from pneumo.errors import UserError
@@ -44,7 +46,10 @@ SCHEMA = pa.schema(
             ("bytes", pa.int64()),
             ("rle_offset", pa.int64()),
             ("rle_bytes", pa.int64()),
+            ("json_bytes", pa.int64()),
             ("sha256", pa.string()),
+            ("rle_sha256", pa.string()),
+            ("json_sha256", pa.string()),
             ("notes", pa.string()),
         ]
     ],
@@ -101,8 +106,14 @@ class SampleTable:
     """First byte of the mask member's data in the tar; -1 in the test split."""
     rle_bytes: npt.NDArray[np.int64]
     """Byte count of the mask member; 0 in the test split."""
+    json_bytes: npt.NDArray[np.int64]
+    """Byte count of the description, the sample's last member."""
     sha256: Strings
     """SHA-256 of the image member's bytes, hexadecimal."""
+    rle_sha256: Strings
+    """SHA-256 of the mask member's bytes; empty in the test split."""
+    json_sha256: Strings
+    """SHA-256 of the description's bytes."""
     notes: Strings
     """What was done to the image beyond copying it, joined by semicolons; usually empty."""
 
@@ -124,14 +135,37 @@ class SampleTable:
         return cls(**{name: _to_numpy(table.column(name), SCHEMA.field(name).type) for name in SCHEMA.names})
 
     @classmethod
-    def read(cls, dataset: Path) -> Self:
+    def read(cls, dataset: Path, *, other_folds: bool = False) -> Self:
         """Read the table of a finished dataset.
 
+        Args:
+            dataset: The dataset's directory.
+            other_folds: Take a table whose folds are not those of dataset.json too, as a process leaves it that is
+                killed between writing the one and the other.
+
         Raises:
-            UserError: When the dataset is missing, unfinished, damaged, or of another format version.
+            UserError: When the dataset is missing, unfinished, damaged, of another format version, or its table is
+                not the one that dataset.json was written for.
         """
         manifest = Manifest.read(dataset)
         path = layout.samples(dataset)
+        table = cls._read(path, manifest)
+        if table.digest() != manifest.samples_digest:
+            raise UserError(
+                f"{path}: not what was written (its values' SHA-256 differs from {layout.MANIFEST}'s)",
+                f"the table that belongs to {layout.MANIFEST}",
+                "the table is damaged or another dataset's; copy the dataset or build it again",
+            )
+        if not other_folds and fold_assignment.digest(table.image_id, table.fold) != manifest.folds_digest:
+            raise UserError(
+                f"{path}: other folds than {layout.MANIFEST} tells of",
+                "the same folds in both; a change of folds may have been interrupted",
+                "start the same job/shard.py command again",
+            )
+        return table
+
+    @classmethod
+    def _read(cls, path: Path, manifest: Manifest) -> Self:
         try:
             arrow = pq.read_table(path, partitioning=None)
         except (OSError, pa.ArrowException) as error:
@@ -142,7 +176,25 @@ class SampleTable:
                 f"{manifest.samples} rows with the columns of format version {layout.FORMAT_VERSION}",
                 "build the dataset again",
             )
-        return cls.from_arrow(arrow)
+        try:
+            return cls.from_arrow(arrow)
+        except ValueError as error:
+            # A string that is not UTF-8, or a null.
+            raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
+
+    def digest(self) -> str:
+        """Return the SHA-256 of every column but the folds, which dataset.json has a digest of their own for."""
+        found = hashlib.sha256()
+        for name in SCHEMA.names:
+            if name != "fold":
+                content = _canonical(getattr(self, name))
+                found.update(f"{name} {len(content)}\n".encode() + content)
+        return found.hexdigest()
+
+    def without(self, image_ids: Collection[str]) -> "SampleTable":
+        """Return the table without some training images; test images stay, whatever their ids."""
+        keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split == "train"))
+        return SampleTable(**{name: getattr(self, name)[keep] for name in SCHEMA.names})
 
     def write(self, dataset: Path) -> None:
         """Publish the table as samples.parquet."""
@@ -168,6 +220,13 @@ def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
     if pa.types.is_string(kind):
         return np.array(column.to_pylist(), dtype=np.str_)
     return np.array(column.to_numpy())
+
+
+def _canonical(column: npt.NDArray[Any]) -> bytes:
+    """Return a column as bytes that depend on its values alone."""
+    if column.dtype.kind == "U":
+        return "\n".join(column.tolist()).encode("utf-8", "surrogateescape")
+    return column.astype(column.dtype.newbyteorder("<")).tobytes()
 
 
 def _first_line(error: Exception) -> str:

@@ -40,12 +40,61 @@ def _escaped(image_id: str) -> str:
     return f"{clean or 'id'}-{hashlib.sha256(image_id.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}"
 
 
+def _blank() -> bytes:
+    """Return the header of a member without name and size: USTAR with mtime 0, mode 0444, owner 0, no owner names."""
+    info = tarfile.TarInfo()
+    info.mode = 0o444
+    block = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    assert len(block) == tarfile.BLOCKSIZE
+    return block
+
+
+_BLANK = _blank()
+_BLANK_SUM = sum(_BLANK[:124]) + sum(_BLANK[136:148]) + 8 * ord(" ") + sum(_BLANK[156:])
+"""Sum of the blank header's bytes without its size, its checksum taken for spaces as the format wants it."""
+
+
+def header(name: str, size: int) -> bytes:
+    """Return a member's header.
+
+    Members differ in name, size and checksum alone, which are put into a blank header: tarfile takes ten times as long,
+    a tenth of the time that a sample takes to be built and a third of the time it takes to be checked.
+
+    Args:
+        name: At most 100 ASCII characters.
+        size: Bytes of data, below 8 GiB.
+    """
+    named, sized = name.encode("ascii"), b"%011o\0" % size
+    assert len(named) <= 100
+    assert len(sized) == 12
+    checksum = b"%06o\0 " % (_BLANK_SUM + sum(named) + sum(sized))
+    return b"".join((named, _BLANK[len(named) : 124], sized, _BLANK[136:148], checksum, _BLANK[156:]))
+
+
+def padded(size: int) -> int:
+    """Return the bytes that a member's data takes: whole blocks."""
+    return size + -size % tarfile.BLOCKSIZE
+
+
+def whole(position: int) -> int:
+    """Return the size of an archive whose last member ends at ``position``: two empty blocks, then whole records."""
+    ended = position + 2 * tarfile.BLOCKSIZE
+    return ended + -ended % tarfile.RECORDSIZE
+
+
+def index_line(key: str, members: Sequence[tuple[str, int, int]]) -> str:
+    """Return the index's line of one sample, from each member's extension, offset and size."""
+    return " ".join(f"{extension} {offset} {size} {key}.{extension}" for extension, offset, size in members)
+
+
+def index(lines: Sequence[str]) -> str:
+    """Return the text of the .idx file of a shard's samples."""
+    return "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"
+
+
 @dataclass
 class TarWriter:
-    """Writes members one after another to a binary file and remembers where their data lies.
-
-    Every header is USTAR with mtime 0, mode 0444, owner 0 and no owner names.
-    """
+    """Writes members one after another to a binary file and remembers where their data lies."""
 
     file: IO[bytes]
     """An empty file opened for writing."""
@@ -57,31 +106,23 @@ class TarWriter:
         """Append the members (extension without dot, data) of one sample and return the offsets of their data."""
         offsets = [self._member(f"{key}.{extension}", data) for extension, data in members]
         self._lines.append(
-            " ".join(
-                f"{extension} {offset} {len(data)} {key}.{extension}"
-                for offset, (extension, data) in zip(offsets, members, strict=True)
-            )
+            index_line(key, [(ext, offset, len(data)) for offset, (ext, data) in zip(offsets, members, strict=True)])
         )
         return offsets
 
     def close(self) -> None:
         """Write the end of the archive: two empty blocks, then padding to a whole record."""
-        self._write(bytes(2 * tarfile.BLOCKSIZE))
-        self._write(bytes(-self.position % tarfile.RECORDSIZE))
+        self._write(bytes(whole(self.position) - self.position))
 
     def index(self) -> str:
         """Return the text of the .idx file."""
-        return "\n".join([f"v1.2 {len(self._lines)}", *self._lines]) + "\n"
+        return index(self._lines)
 
     def _member(self, name: str, data: bytes) -> int:
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = len(data), 0o444
-        header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-        assert len(header) == tarfile.BLOCKSIZE
-        self._write(header)
+        self._write(header(name, len(data)))
         offset = self.position
         self._write(data)
-        self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
+        self._write(bytes(padded(len(data)) - len(data)))
         return offset
 
     def _write(self, data: bytes) -> None:

@@ -87,11 +87,9 @@ def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
     # dataclasses.asdict copies deeply, which costs as much as reading the file.
     allowed = {name.name: getattr(attributes, name.name) for name in fields(attributes)}
     description = {"image_id": entry.image_id, **allowed, "inverted": image.inverted, "notes": image.notes}
-    members = [
-        (image.encoding, image.data),
-        *([("rle", entry.mask.encode("ascii"))] if entry.mask is not None else []),
-        ("json", json.dumps(description, sort_keys=True).encode("ascii")),
-    ]
+    described = json.dumps(description, sort_keys=True).encode("ascii")
+    mask = None if entry.mask is None else entry.mask.encode("ascii")
+    members = [(image.encoding, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
     offsets = writer.add(entry.key, members)
     return {
         "image_id": entry.image_id,
@@ -114,9 +112,12 @@ def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
         "encoding": image.encoding,
         "offset": offsets[0],
         "bytes": len(image.data),
-        "rle_offset": -1 if entry.mask is None else offsets[1],
-        "rle_bytes": 0 if entry.mask is None else len(entry.mask),
+        "rle_offset": -1 if mask is None else offsets[1],
+        "rle_bytes": 0 if mask is None else len(mask),
+        "json_bytes": len(described),
         "sha256": hashlib.sha256(image.data).hexdigest(),
+        "rle_sha256": "" if mask is None else hashlib.sha256(mask).hexdigest(),
+        "json_sha256": hashlib.sha256(described).hexdigest(),
         "notes": "; ".join(image.notes),
     }
 

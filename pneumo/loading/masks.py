@@ -24,14 +24,21 @@ def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np
     Raises:
         UserError: When the run lengths are damaged.
     """
+    if reader.table.positive[row]:
+        warp(read_mask(reader, row), matrix, out, cv2.INTER_NEAREST)
+
+
+def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
+    """Return a training row's mask, (rows, columns), 1 inside and 0 outside.
+
+    Raises:
+        UserError: When the run lengths are damaged.
+    """
     table = reader.table
-    if not table.positive[row]:
-        return
     try:
-        mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
+        return rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
     except rle.RleError as error:
         raise damaged(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
-    warp(mask, matrix, out, cv2.INTER_NEAREST)
 
 
 def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> None:

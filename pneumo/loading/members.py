@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shards import MEND, ShardReader
 from pneumo.errors import UserError
 
 TAIL = 16
@@ -14,8 +14,9 @@ def member(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     """Return a row's file, (bytes,), without copying it.
 
     Raises:
-        UserError: When the shard ends early, or the file's end was never written: decoders take zeros for a gray
-            area, and what looks like a whole file may be half of one that was copied into space set aside for it.
+        UserError: When the member is damaged, or was when it came into the shard and its end had never been written:
+            decoders take zeros for a gray area, and what looks like a whole file may be half of one that was copied
+            into space set aside for it.
     """
     data = np.frombuffer(reader.image(row), np.uint8)
     if not data[-TAIL:].any():
@@ -32,6 +33,4 @@ def damaged(reader: ShardReader, row: int, found: str, expected: str) -> UserErr
         found: What is wrong with which member.
         expected: What it should have been.
     """
-    return UserError(
-        f"{reader.describe(row)}: {found}", expected, "the shard is damaged; copy it or build the dataset again"
-    )
+    return UserError(f"{reader.describe(row)}: {found}", expected, MEND)

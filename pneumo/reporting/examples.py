@@ -23,7 +23,8 @@ def picture(evidence: Evidence, nested: Nested, masks: Mapping[str, str], reader
     alarms = np.flatnonzero(~evidence.positive & nested.decided)
     quiet = np.flatnonzero(~evidence.positive & ~nested.decided)
     chosen = [*ranked[spread].tolist(), *alarms[:1].tolist(), *quiet[: 3 - min(len(alarms), 1)].tolist()]
-    rows = {str(image_id): row for row, image_id in enumerate(reader.table.image_id)}
+    # A test image may have the same id.
+    rows = {str(reader.table.image_id[row]): row for row in reader.table.where("train").tolist()}
     return sheet([_panel(i, evidence, nested, masks, reader, rows) for i in chosen])
 
 

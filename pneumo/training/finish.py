@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pneumo import annotations, rle, submission
 from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shards import MEND, ShardReader
 from pneumo.distributed.world import World
 from pneumo.errors import UserError
 from pneumo.files import publish_text, remove_leftovers
@@ -22,9 +23,10 @@ from pneumo.inference.ensembler import Ensembler, Finding, Member, in_order, loa
 from pneumo.inference.evidence import Evidence
 from pneumo.inference.predictor import Predictor
 from pneumo.inference.thresholds import Nested, Rule
-from pneumo.loading import batches
+from pneumo.loading import batches, damage
 from pneumo.modeling import models
 from pneumo.reporting import examples, overlays
+from pneumo.training import exclusion
 from pneumo.training.run_directory import RunDirectory
 
 FORMAT_VERSION = 1
@@ -33,8 +35,8 @@ FORMAT_VERSION = 1
 def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int) -> None:
     """Write a run's evidence, rules, out-of-fold masks and figures, unless they are there.
 
-    Collective over all ranks, under the run's lock. The masks need the dataset that the run was trained on; with
-    another one (new test images) they are left for a later call.
+    Collective over all ranks, under the run's lock. What the run left out is neither scored nor predicted. The masks
+    need the dataset that the run was trained on; with another one (new test images) they are left for a later call.
 
     Raises:
         UserError: When folds are missing.
@@ -50,6 +52,7 @@ def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int
             f"all {run.dataset.folds} folds",
             "train them with the same job/train.py command",
         )
+    reader = reader.without(run.dataset.excluded)
     evidence = [Evidence.read(run.fold(k).evidence) for k in range(run.dataset.folds)]
     together = evidence_module.concatenate(evidence)
     nested = world.broadcast(thresholds.nested(together) if world.is_leader else None)
@@ -100,6 +103,7 @@ def _publish(
 ) -> None:
     """Write what a finished run leaves behind; the figures last, as they say that the rest is there."""
     figures = report.report(evidence, nested)
+    figures["excluded"] = len(run.dataset.excluded)
     figures["caveats"] = caveats(run, len(evidence))
     evidence.write(run.evidence)
     publish_text(run.thresholds, _json({"format_version": FORMAT_VERSION, "rule": nested.final.to_json()}))
@@ -118,9 +122,9 @@ def _publish(
 
 
 def caveats(run: RunDirectory, images: int) -> list[str]:
-    """Say what makes the out-of-fold figures look better than they are."""
-    found = []
-    if run.dataset.patients >= images:
+    """Say what is missing from the out-of-fold figures, and what makes them look better than they are."""
+    found = exclusion.caveat(run.dataset.excluded)
+    if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the figures may flatter")
     if run.recipe.keep == "best" or run.recipe.patience > 0:
         found.append("each fold's weights or length were chosen on its own images: the figures flatter a little")
@@ -160,6 +164,7 @@ def write_submission(
     expected: Path | None = None,
     shares: Sequence[float] = (),
     min_component: float = 0.0,
+    skip_damaged: bool = False,
 ) -> list[Finding]:
     """Predict the dataset's test images with finished runs, and publish a checked submission from rank 0.
 
@@ -174,12 +179,14 @@ def write_submission(
         expected: CSV with the ids, and their order, that the submission must have; by default the dataset's.
         shares: Weight of each run in the mean; equal when empty.
         min_component: See ``Ensembler``.
+        skip_damaged: Give test images that cannot be used an empty mask, and say so: a submission must have a row for
+            each, and empty is right for most images. Without it the first such image is an error.
 
     Returns:
-        The findings of all test images on rank 0, an empty list on the others.
+        The findings of the test images that were predicted on rank 0, an empty list on the others.
 
     Raises:
-        UserError: When there are no test images, or ids or shares do not fit.
+        UserError: When there are no test images that can be used, or ids or shares do not fit.
     """
     table = reader.table
     rows = table.where("test")
@@ -201,9 +208,10 @@ def write_submission(
     ]
     rule = blend([read_rule(run) for run in runs], parts)
     ensembler = Ensembler(members, rule, reader=reader, world=world, workers=workers, min_component=min_component)
-    findings = ensembler.run(rows)
+    damaged = _damaged(reader, rows, world, workers) if skip_damaged else []
+    findings = ensembler.run(rows[~np.isin(rows, damaged)])
     if world.is_leader:
-        encoded = {f.image_id: f.encoded for f in findings}
+        encoded = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {f.image_id: f.encoded for f in findings}
         shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
         ordered = in_order(encoded, wanted, log.warning) if wanted is not None else list(encoded.items())
         # Beside the user's file may lie anything else of theirs.
@@ -213,6 +221,18 @@ def write_submission(
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, rule.describe())
     world.wait()
     return findings
+
+
+def _damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:
+    """Return the test images that cannot be used, and say what becomes of them."""
+    found = damage.find(reader, rows, world, workers=workers)
+    if len(found) == len(rows):
+        raise UserError(
+            f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}", "whole images", MEND
+        )
+    for reason in found.values() if world.is_leader else ():
+        log.warning("damaged test image, NOT predicted, gets an empty mask: %s", reason)
+    return list(found)
 
 
 def _shares(runs: Sequence[RunDirectory], shares: Sequence[float]) -> list[float]:

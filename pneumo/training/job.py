@@ -15,7 +15,7 @@ from pneumo.distributed.watch import Watch
 from pneumo.distributed.world import World, say_world, split
 from pneumo.errors import StopRequested, UserError
 from pneumo.inference.ensembler import in_order
-from pneumo.training import finish, run_directory
+from pneumo.training import exclusion, finish, run_directory
 from pneumo.training.exclusive import alone
 from pneumo.training.loop import FoldData, FoldTrainer, Options
 from pneumo.training.recipe import Recipe
@@ -34,6 +34,8 @@ class Job:
     expected: Path | None
     """CSV with the ids that the submission must have."""
     options: Options
+    skip_damaged: bool = False
+    """Start the run without the samples that cannot be used."""
 
 
 def train(job: Job, world: World, stop: StopFlag) -> None:
@@ -47,10 +49,13 @@ def train(job: Job, world: World, stop: StopFlag) -> None:
     with Watch(world) as watch:
         manifest = Manifest.read(job.dataset)
         table = SampleTable.read(job.dataset)
+        _check_expected(job.expected, table)
+        whole = ShardReader(job.dataset, table)
+        excluded = exclusion.settle(job.run, whole, world, skip=job.skip_damaged, workers=job.options.workers)
+        table = table.without(excluded)
         reader = ShardReader(job.dataset, table)
         folds = _check_folds(job.folds, manifest, table)
-        _check_expected(job.expected, table)
-        run = _open_run(job, manifest, world)
+        run = _open_run(job, manifest, excluded, world)
         group, mine = split(world, folds)
         say_world(world, folds)
         unfinished = [fold for fold in mine if not run.fold(fold).is_finished]
@@ -100,7 +105,8 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
     empty = [f for f in range(manifest.folds) if not len(table.where("train", {f}))]
     if empty:
         raise UserError(
-            f"fold(s) {', '.join(map(str, empty))} of the dataset have no images ({manifest.patients} patients)",
+            f"fold(s) {', '.join(map(str, empty))} of the dataset have no images ({manifest.patients} patients,"
+            f" {manifest.train - len(table.where('train'))} damaged images left out)",
             "at least one patient in each fold",
             "divide the dataset into fewer folds with job/shard.py --folds",
         )
@@ -121,13 +127,14 @@ def _check_expected(expected: Path | None, table: SampleTable) -> None:
         in_order(ids, annotations.read_ids(expected), log.debug)
 
 
-def _open_run(job: Job, manifest: Manifest, world: World) -> RunDirectory:
+def _open_run(job: Job, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
     identity = DatasetIdentity(
         digest=manifest.digest,
         folds_digest=manifest.folds_digest,
         folds=manifest.folds,
         grouped_by=manifest.grouped_by,
         patients=manifest.patients,
+        excluded=excluded,
     )
     # The leader makes it; the others find it made.
     run = run_directory.create(job.run, job.recipe, identity) if world.is_leader else None
@@ -146,6 +153,7 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, job: Job) -> N
                 out=run.submission,
                 expected=job.expected,
                 workers=job.options.workers,
+                skip_damaged=job.skip_damaged,
             )
 
 
@@ -157,3 +165,5 @@ def _say_what_is_left(run: RunDirectory, world: World) -> None:
             f"fold(s) {left} are still to be trained" if left else "all folds are trained",
             run.path,
         )
+        for text in exclusion.caveat(run.dataset.excluded):
+            log.warning("%s", text)

@@ -1,7 +1,7 @@
 """The run directory: who owns which file of a run.
 
     RUN/
-        recipe.json            recipe, dataset and version; written first, never changed
+        recipe.json            recipe, dataset, what was left out of it, and version; written first, never changed
         metrics.json           out-of-fold figures                      (when all folds are done)
         thresholds.json        the rule chosen on all folds             (when all folds are done)
         oof.parquet            evidence of every out-of-fold image      (when all folds are done)
@@ -20,7 +20,7 @@ A run belongs to one recipe and one dataset with one assignment of folds, and re
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ class DatasetIdentity:
     """What kept a patient's images in one fold: ``patients csv``, ``dicom`` or ``none``."""
     patients: int
     """Patient groups; as many as images where nothing groups them."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Damaged training images that the run goes without, each with what was found. Fixed when the run is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,11 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
     run = load(path)
     _compare(run, recipe, dataset)
     return run
+
+
+def recorded(path: Path) -> RunDirectory | None:
+    """Return the run that was started in a directory, None when there is none yet."""
+    return load(path) if (path / RECORD).exists() else None
 
 
 def _lock(path: Path) -> Path:

@@ -22,7 +22,7 @@ TINY = (
     *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--evidences", "40"),
     *("--rules", "3", "--repeat", "1", "--workers", "1", "--save-encoder", "mobilenet_v2"),
 )
-MEASURES = {"rle": 4, "shard": 3, "load": 1, "train": 1, "save": 1, "search": 4}
+MEASURES = {"rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4}
 """The least number of measures of each part; DALI and a GPU add some."""
 
 

@@ -89,11 +89,34 @@ def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_pa
         ShardReader(tmp_path, reader.table).image(0)
 
 
-def test_mask_that_is_no_text_is_damage(reader: ShardReader, tmp_path: Path) -> None:
+def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_path: Path) -> None:
+    shutil.copytree(layout.shards(reader.dataset), layout.shards(tmp_path))
+    (layout.shards(tmp_path) / "train-000000.tar").replace(layout.shards(tmp_path) / "test-000000.tar")
+    row = int(reader.table.where("test")[0])
+    with pytest.raises(UserError, match=rf"image {reader.table.image_id[row]} in shards/test-000000.tar .* is damaged"):
+        ShardReader(tmp_path, reader.table).image(row)
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("member", ["image", "rle"])
+def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
+    """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     layout.shards(tmp_path).mkdir()
-    name, offset = str(reader.table.shard[0]), int(reader.table.rle_offset[0])
+    table, row = reader.table, int(reader.table.where("train", positive=True)[1])
+    name = str(table.shard[row])
+    offset, size = (
+        (table.offset[row], table.bytes[row]) if member == "image" else (table.rle_offset[row], table.rle_bytes[row])
+    )
     content = bytearray((layout.shards(reader.dataset) / name).read_bytes())
-    content[offset] = 0xFF
+    content[offset + size * bit // 8] ^= 1 << bit
     (layout.shards(tmp_path) / name).write_bytes(content)
-    with pytest.raises(UserError, match="mask is not text"):
-        ShardReader(tmp_path, reader.table).rle(0)
+    damaged = ShardReader(tmp_path, table)
+    what = table.encoding[row] if member == "image" else "rle"
+    with pytest.raises(UserError, match=f"image {table.image_id[row]} in shards/{name} .*the {what} member is damaged"):
+        getattr(damaged, member)(row)
+    assert damaged.image(row + 1) == reader.image(row + 1), "the next sample is well"
+
+
+def test_an_empty_mask_is_not_read(reader: ShardReader, tmp_path: Path) -> None:
+    row = int(reader.table.where("train", positive=False)[0])
+    assert ShardReader(tmp_path / "nowhere", reader.table).rle(row) == "-1"

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pneumo.dataset import layout
+from pneumo.dataset.folds import digest
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SCHEMA, SampleTable
 from pneumo.errors import UserError
@@ -17,15 +19,17 @@ def row(number: int, **changes: object) -> dict:
         "rows": 1024, "columns": 900, "row_spacing_mm": 0.143, "column_spacing_mm": math.nan, "view": "PA", "sex": "",
         "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "inverted": False, "positive": number % 2 == 0,
         "area": 5, "shard": "train-000000.tar", "encoding": "jpg", "offset": 512, "bytes": 100, "rle_offset": 1536,
-        "rle_bytes": 2, "sha256": "ab", "notes": "", **changes,
+        "rle_bytes": 2, "json_bytes": 7, "sha256": "ab", "rle_sha256": "cd", "json_sha256": "ef", "notes": "",
+        **changes,
     }  # fmt: skip
 
 
-def manifest(samples: int) -> Manifest:
+def manifest(table: SampleTable) -> Manifest:
+    samples = len(table)
     return Manifest(
         found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0, merged=0,
         missing=0, renamed=0, shards=1, patients=samples, folds=3, fold_seed=0, grouped_by="none", digest="d",
-        folds_digest="f",
+        folds_digest=digest(table.image_id, table.fold), samples_digest=table.digest(),
     )  # fmt: skip
 
 
@@ -38,7 +42,7 @@ def table() -> SampleTable:
 @pytest.fixture
 def dataset(tmp_path: Path, table: SampleTable) -> Path:
     table.write(tmp_path)
-    manifest(len(table)).write(tmp_path)
+    manifest(table).write(tmp_path)
     return tmp_path
 
 
@@ -62,7 +66,7 @@ def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path
 def test_others_can_read_it_without_us(dataset: Path) -> None:
     frame = pq.read_table(layout.samples(dataset))
     assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
-    assert frame.schema.metadata[b"pneumo.format_version"] == b"1"
+    assert frame.schema.metadata[b"pneumo.format_version"] == b"2"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,24 @@ def test_where(table: SampleTable, conditions: dict, expected: list[int]) -> Non
     assert found.dtype == np.int64
 
 
+def test_without_leaves_out_training_images_alone(table: SampleTable) -> None:
+    left = table.without(["1.2.1", "1.2.4", "1.2.6", "unknown"])
+    assert left.image_id.tolist() == ["1.2.0", "1.2.2", "1.2.3", "1.2.5", "1.2.6"]
+    assert left.split.tolist() == ["train"] * 4 + ["test"]
+    assert len(table.without([])) == len(table) == 7
+
+
+def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
+    assert replace(table, fold=table.fold[::-1].copy()).digest() == table.digest()
+    digests = {table.digest()}
+    for name in SCHEMA.names:
+        column = getattr(table, name).copy()
+        if name != "fold":
+            column[3] = {"b": not column[3], "U": "x"}.get(column.dtype.kind, 77)
+            digests.add(replace(table, **{name: column}).digest())
+    assert len(digests) == len(SCHEMA.names)
+
+
 def test_empty_table() -> None:
     assert len(SampleTable.from_rows([])) == 0
     assert SampleTable.from_rows([]).where("train").tolist() == []
@@ -101,8 +123,8 @@ def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
     [
         (layout.MANIFEST, "{", "dataset.json"),
         (layout.MANIFEST, "[]", "format version None"),
-        (layout.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 1"),
-        (layout.MANIFEST, '{"format_version": 1}', "no field 'found'"),
+        (layout.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 2"),
+        (layout.MANIFEST, '{"format_version": 2}', "no field 'found'"),
         (layout.SAMPLES, "PAR1 torn", "a readable table"),
         (layout.SAMPLES, None, "a readable table"),
     ],

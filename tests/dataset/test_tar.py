@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.dataset.tar import MAX_KEY, SAFE_KEY, TarWriter, keys
+from pneumo.dataset.tar import MAX_KEY, SAFE_KEY, TarWriter, header, keys
 
 LONG = "1." * 60 + "7"
 
@@ -48,6 +48,14 @@ def test_headers_hold_nothing_of_the_machine_or_the_hour() -> None:
             assert not member.pax_headers
     assert content == write(SAMPLES)[0]
     assert len(content) % tarfile.RECORDSIZE == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 140_000, 8**11 - 1])
+@pytest.mark.parametrize("name", ["a.jpg", "1-2-826-0-1-3680043-8-498-1.json", "k" * MAX_KEY + ".json", "z" * 100])
+def test_headers_are_tarfiles(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o444
+    assert header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 
 
 def test_index_is_the_one_that_dali_writes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A dataset of a few hand-made images in the product's own shard and table formats."""
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +93,10 @@ def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardRead
         writer = TarWriter(file)
         for case, data, text in zip(CASES, files, texts, strict=True):
             key = case.name.replace(" ", "-")
-            offset, rle_offset = writer.add(key, [(case.encoding, data), ("rle", text.encode())])
+            offset, rle_offset, _ = writer.add(key, [(case.encoding, data), ("rle", text.encode()), ("json", b"{}")])
             labelled = case.split == "train"
             rows.append(
-                dict.fromkeys(["view", "sex", "transfer_syntax", "sha256", "notes"], "")
+                dict.fromkeys(["view", "sex", "transfer_syntax", "notes"], "")
                 | dict.fromkeys(["row_spacing_mm", "column_spacing_mm"], float("nan"))
                 | dict.fromkeys(["patient", "age_years"], -1)
                 | {"image_id": f"id-{key}", "key": key, "split": case.split, "fold": 0 if labelled else -1}
@@ -103,6 +104,8 @@ def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardRead
                 | {"positive": case.positive, "area": int(case.positive), "shard": "train-000000.tar"}
                 | {"offset": offset, "bytes": len(data)}
                 | {"rle_offset": rle_offset if labelled else -1, "rle_bytes": len(text) if labelled else 0}
+                | {"json_bytes": 2, "json_sha256": hashlib.sha256(b"{}").hexdigest()}
+                | {"sha256": hashlib.sha256(data).hexdigest(), "rle_sha256": hashlib.sha256(text.encode()).hexdigest()}
             )
         writer.close()
     return ShardReader(root, SampleTable.from_rows(rows))

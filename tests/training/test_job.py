@@ -1,6 +1,7 @@
 """Every named recipe, shrunk to seconds, from the dataset to its submission; and what a stop and a resume leave."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,14 +169,35 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(
 
 
 def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path, world: World) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(dataset, copy)
     (shard,) = (copy / "shards").glob("train-*.tar")
     shard.write_bytes(shard.read_bytes()[:50_000])
     with pytest.raises(UserError, match=r"in shards/train-000000\.tar of .*the shard ends at byte 50000"):
         train(job(debug(), copy, tmp_path / "run"), world, Never())
+
+
+def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_too(
+    synthetic: object, tmp_path: Path, world: World
+) -> None:
+    """The same ids in both splits: what is drawn, scored and left out are the training images."""
+    from pneumo.dataset.build import Inputs, Options, build
+
+    folder, masks = synthetic.dicom, synthetic.masks  # type: ignore[attr-defined]
+    again = shutil.copytree(folder, tmp_path / "again")
+    build(Inputs(dicom=folder, test_dicom=again, masks=masks), tmp_path / "d", Options(folds=2, workers=1))
+    table = SampleTable.read(tmp_path / "d")
+    row = int(table.where("train")[4])
+    shard = tmp_path / "d" / "shards" / str(table.shard[row])
+    content = bytearray(shard.read_bytes())
+    content[int(table.offset[row]) + 300] ^= 4
+    shard.write_bytes(content)
+    train(replace(job(shrunk("debug"), tmp_path / "d", tmp_path / "run"), skip_damaged=True), world, Never())
+    run = run_directory.load(tmp_path / "run")
+    assert list(run.dataset.excluded) == [table.image_id[row]]
+    assert json.loads(run.metrics.read_text())["images"] == 31
+    assert len(read(run.submission)) == 32
+    assert run.picture.is_file()
 
 
 def test_new_test_images_are_predicted_with_a_finished_run(

@@ -86,6 +86,30 @@ def test_what_flatters_the_figures_is_said(tmp_path: Path, recipe: Recipe, patie
     assert all(text in caveat for text, caveat in zip(texts, found, strict=True))
 
 
+def test_what_was_left_out_is_said_and_does_not_pass_for_patients(tmp_path: Path) -> None:
+    excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
+    run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
+    (said,) = caveats(run, images=6)
+    assert "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in said
+    assert run_directory.load(tmp_path / "run") == run
+
+
+def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
+    run_directory.create(tmp_path / "run", debug(), DATASET)
+    with pytest.raises(UserError, match="other folds \\(excluded"):
+        run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
+
+
+def test_a_record_without_the_list_left_nothing_out(tmp_path: Path) -> None:
+    """Runs from before there was one."""
+    run_directory.create(tmp_path / "run", debug(), DATASET)
+    record = tmp_path / "run" / "recipe.json"
+    content = json.loads(record.read_text())
+    del content["dataset"]["excluded"]
+    record.write_text(json.dumps(content))
+    assert run_directory.load(tmp_path / "run").dataset == DATASET
+
+
 def test_a_start_removes_what_a_killed_one_left_of_the_record_alone(tmp_path: Path) -> None:
     for name in (".recipe.json.abcd_123", ".other.abcd_123"):
         (tmp_path / name).touch()

@@ -1,0 +1,318 @@
+"""Every way in which a dataset can be damaged, and the line that tells of it."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo.dataset import layout
+from pneumo.dataset.build import Options, build
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.dataset.verify import verify
+from pneumo.errors import UserError
+
+ROW = 6
+"""The sample that most damages are done to: the third of the second shard."""
+
+
+@pytest.fixture(scope="module")
+def whole(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six shards of training images and two of test images."""
+    out = tmp_path_factory.mktemp("whole") / "dataset"
+    build(tree.inputs, out, Options(workers=2, shard_size=4, folds=3))
+    return out
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def tar_of(dataset: Path, table: SampleTable, row: int = ROW) -> Path:
+    return layout.shards(dataset) / str(table.shard[row])
+
+
+def flip(path: Path, place: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def faults(dataset: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Verify, check the exit code and the count, and return the lines of the faults."""
+    code = verify(dataset, workers=2)
+    lines = capsys.readouterr().out.splitlines()
+    found = [line for line in lines if line.startswith("shards/")]
+    assert code == (2 if found else 0)
+    if found:
+        assert f": {len(found)} faults in {len({line.split(':')[0] for line in found})} files" in lines[-2]
+    else:
+        assert lines == [f"{dataset}: 29 images in 8 shards, nothing is damaged"]
+    return found
+
+
+def test_a_whole_dataset_has_no_fault(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert faults(whole, capsys) == []
+
+
+def test_files_that_nobody_named_are_nobodys_business(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "notes.txt").write_text("hello")
+    (layout.shards(copy) / "train-999999.tar").write_bytes(b"no tar")
+    (layout.shards(copy) / ".nfs0001").touch()
+    assert faults(copy, capsys) == []
+
+
+IMAGE = "its jpg member is damaged (the SHA-256 is not the table's)"
+HEADER = "the header of its {} member is damaged"
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        (lambda t: t.offset[ROW], IMAGE),
+        (lambda t: t.offset[ROW] + t.bytes[ROW] // 2, IMAGE),
+        (lambda t: t.offset[ROW] + t.bytes[ROW] - 1, IMAGE),
+        # The lowest bit of a gap's digit: a mask of the same area, elsewhere.
+        (lambda t: t.rle_offset[ROW], "its rle member is damaged (the SHA-256 is not the table's)"),
+        (lambda t: t.rle_offset[ROW] + 1024 + 5, "its json member is damaged (the SHA-256 is not the table's)"),
+        (lambda t: t.offset[ROW] - 512 + 104, HEADER.format("jpg")),  # mode
+        (lambda t: t.offset[ROW] - 512 + 150, HEADER.format("jpg")),  # checksum
+        (lambda t: t.rle_offset[ROW] - 512 + 130, HEADER.format("rle")),  # size
+        (lambda t: t.rle_offset[ROW] + 512 + 124, HEADER.format("json")),  # size
+        (lambda t: t.offset[ROW] + t.bytes[ROW], "the padding of its jpg member is damaged"),
+        (lambda t: t.rle_offset[ROW] + 511, "the padding of its rle member is damaged"),
+    ],
+    ids=[
+        *("image start", "image", "image end", "mask", "description", "mode", "checksum", "mask's size"),
+        *("description's size", "padding", "mask's padding"),
+    ],
+)
+@pytest.mark.parametrize("bit", [0, 3])
+def test_a_flipped_bit_is_found_with_its_shard_and_sample(
+    copy: Path, capsys: pytest.CaptureFixture[str], place: Callable[[SampleTable], int], found: str, bit: int
+) -> None:
+    table = SampleTable.read(copy)
+    assert table.encoding[ROW] == "jpg"
+    flip(tar_of(copy, table), int(place(table)), bit)
+    assert faults(copy, capsys) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
+
+
+def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = SampleTable.read(copy)
+    tar = tar_of(copy, table)
+    generator = np.random.default_rng(1)
+    for path in (tar, tar.with_suffix(".idx")):
+        content = path.read_bytes()
+        for place in generator.choice(len(content), 60, replace=False).tolist():
+            flip(path, place, int(generator.integers(8)))
+            assert all(line.startswith(f"shards/{path.name}:") for line in faults(copy, capsys))
+            path.write_bytes(content)
+    assert faults(copy, capsys) == []
+
+
+def cut(dataset: Path, table: SampleTable) -> list[str]:
+    end = int(table.offset[ROW]) + 10
+    os.truncate(tar_of(dataset, table), end)
+    return [
+        rf"shards/train-000001.tar: image {table.image_id[ROW]}: the shard ends at byte {end}, the sample at \d+",
+        rf"shards/train-000001.tar: image {table.image_id[ROW + 1]}: the shard ends at byte {end}, .*",
+        rf"shards/train-000001.tar: the shard has {end} bytes, expected \d+",
+    ]
+
+
+def emptied(dataset: Path, table: SampleTable) -> list[str]:
+    os.truncate(tar_of(dataset, table), 0)
+    return [
+        *(rf"shards/train-000001.tar: image {table.image_id[row]}: the shard ends at .*" for row in range(4, 8)),
+        r"shards/train-000001.tar: the shard has 0 bytes, expected \d+",
+    ]
+
+
+def lengthened(dataset: Path, table: SampleTable) -> list[str]:
+    with tar_of(dataset, table).open("ab") as file:
+        file.write(b"more")
+    return [r"shards/train-000001.tar: the shard has \d+ bytes, expected \d+"]
+
+
+def end_gone(dataset: Path, table: SampleTable) -> list[str]:
+    flip(tar_of(dataset, table), -1)
+    return ["shards/train-000001.tar: the archive's end is damaged"]
+
+
+def shard_gone(dataset: Path, table: SampleTable) -> list[str]:
+    tar_of(dataset, table).unlink()
+    return [
+        rf"shards/train-000001.tar: image {table.image_id[row]}: the shard cannot be opened: No such file or directory"
+        for row in range(4, 8)
+    ]
+
+
+def shard_is_a_pipe(dataset: Path, table: SampleTable) -> list[str]:
+    """Opening it would wait for ever."""
+    found = shard_gone(dataset, table)
+    os.mkfifo(tar_of(dataset, table))
+    return found
+
+
+def index_gone(dataset: Path, table: SampleTable) -> list[str]:
+    tar_of(dataset, table).with_suffix(".idx").unlink()
+    return ["shards/train-000001.idx: the index cannot be opened: No such file or directory"]
+
+
+def index_disagrees(dataset: Path, table: SampleTable) -> list[str]:
+    path = tar_of(dataset, table).with_suffix(".idx")
+    path.write_text(path.read_text().replace(f" {table.offset[ROW]} ", f" {table.offset[ROW] + 512} "))
+    return [rf"shards/train-000001.idx: image {table.image_id[ROW]}: line 4 of the index is .*, expected .*"]
+
+
+def index_counts_wrongly(dataset: Path, table: SampleTable) -> list[str]:
+    path = tar_of(dataset, table).with_suffix(".idx")
+    path.write_text(path.read_text().replace("v1.2 4", "v1.2 5") + "jpg 0 1 more.jpg\n")
+    return [
+        "shards/train-000001.idx: line 1 of the index is 'v1.2 5', expected 'v1.2 4'",
+        "shards/train-000001.idx: line 6 of the index is 'j', expected 'nothing'",
+    ]
+
+
+def shards_swapped(dataset: Path, table: SampleTable) -> list[str]:
+    first, second = tar_of(dataset, table, 0), tar_of(dataset, table)
+    held = first.read_bytes()
+    second.replace(first)
+    second.write_bytes(held)
+    return [
+        rf"shards/{table.shard[row]}: image {table.image_id[row]}: the header of its \w+ member names "
+        rf"'{table.key[other]}.\w+', not '{table.key[row]}.\w+'"
+        for row, other in [(0, 4), (4, 0)]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "complete"),
+    [
+        (cut, True),
+        (emptied, True),
+        (lengthened, True),
+        (end_gone, True),
+        (shard_gone, True),
+        (shard_is_a_pipe, True),
+        (index_gone, True),
+        (index_disagrees, True),
+        (index_counts_wrongly, True),
+        (shards_swapped, False),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_damaged_file_is_told_with_every_sample_that_it_costs(
+    copy: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path, SampleTable], list[str]],
+    complete: bool,
+) -> None:
+    expected = damage(copy, SampleTable.read(copy))
+    found = faults(copy, capsys)
+    for pattern in expected:
+        assert any(re.fullmatch(pattern, line) for line in found), (pattern, found)
+    assert not complete or len(found) == len(expected)
+
+
+def test_an_offset_that_is_not_the_shards_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that was made wrongly, digests and all; the reader would not take what lies there either."""
+    table = SampleTable.read(copy)
+    offset = table.offset.copy()
+    offset[ROW] += 512
+    wrong = replace(table, offset=offset)
+    wrong.write(copy)
+    replace(Manifest.read(copy), samples_digest=wrong.digest()).write(copy)
+    (found,) = faults(copy, capsys)
+    assert re.match(rf"shards/train-000001.tar: image {table.image_id[ROW]}: the table has its members at \[", found)
+    with pytest.raises(UserError, match="the jpg member is damaged"):
+        ShardReader(copy, wrong).image(ROW)
+
+
+def other_values(dataset: Path) -> None:
+    table = SampleTable.read(dataset)
+    replace(table, positive=~table.positive).write(dataset)
+
+
+def other_order(dataset: Path) -> None:
+    table = SampleTable.read(dataset)
+    SampleTable(**{name: column[::-1] for name, column in vars(table).items()}).write(dataset)
+
+
+def other_folds(dataset: Path) -> None:
+    table = SampleTable.read(dataset)
+    replace(table, fold=np.where(table.fold >= 0, (table.fold + 1) % 3, -1).astype(np.int8)).write(dataset)
+
+
+def fewer_rows(dataset: Path) -> None:
+    table = SampleTable.read(dataset)
+    table.without(table.image_id[:1].tolist()).write(dataset)
+
+
+def newer(dataset: Path) -> None:
+    path = layout.manifest(dataset)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
+
+
+def edited(dataset: Path) -> None:
+    path = layout.manifest(dataset)
+    path.write_text(path.read_text().replace('"folds": 3', '"folds": 2'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other_values, r"samples\.parquet: not what was written"),
+        (other_order, r"samples\.parquet: not what was written"),
+        (other_folds, r"samples\.parquet: other folds than dataset\.json tells of"),
+        (fewer_rows, r"samples\.parquet: 28 rows.*expected 29 rows"),
+        (lambda d: layout.samples(d).unlink(), r"samples\.parquet.*a readable table"),
+        (lambda d: os.truncate(layout.samples(d), 100), r"samples\.parquet.*a readable table"),
+        (newer, "format version 99; expected format version 2"),
+        (edited, r"dataset\.json: not what was written"),
+        (lambda d: layout.manifest(d).write_text("[" * 100_000), r"dataset\.json.*a readable dataset\.json"),
+        (lambda d: layout.manifest(d).unlink(), r"no dataset\.json"),
+    ],
+    ids=[
+        *("other values", "other order", "other folds", "fewer rows", "no table", "cut table", "newer", "edited"),
+        *("bottomless", "no manifest"),
+    ],
+)
+def test_without_a_table_to_trust_nothing_is_judged(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(copy)
+    with pytest.raises(UserError, match=message):
+        verify(copy, workers=1)
+
+
+def test_no_flipped_bit_of_the_table_or_of_dataset_json_gets_through(copy: Path) -> None:
+    """Either it is refused, or nothing that is read from it differs."""
+    before = SampleTable.read(copy)
+    generator = np.random.default_rng(2)
+    refused = 0
+    for path in (layout.samples(copy), layout.manifest(copy)):
+        content = path.read_bytes()
+        for place in generator.choice(len(content), 200, replace=False).tolist():
+            flip(path, place, int(generator.integers(8)))
+            try:
+                after = SampleTable.read(copy)
+            except UserError:
+                refused += 1
+            else:
+                assert after.digest() == before.digest()
+                assert np.array_equal(after.fold, before.fold)
+        path.write_bytes(content)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("workers", [0, 5000])
+def test_a_number_of_threads_out_of_reach_is_refused(whole: Path, workers: int) -> None:
+    with pytest.raises(UserError, match=f"workers {workers}; expected 1 to 4096"):
+        verify(whole, workers)

@@ -1,0 +1,216 @@
+"""A damaged dataset and the commands: found beforehand, named at the first reading, or left out and said so."""
+
+import csv
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
+
+from pneumo import rle
+from pneumo.dataset.table import SampleTable
+from pneumo.inference.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A dataset with two damaged training images and one damaged test image."""
+
+    path: Path
+    ids: list[str]
+    """The training images: a bit of the picture, and one that moves the mask and leaves its area."""
+    test_id: str
+
+
+def flip(dataset: Path, shard: str, place: int) -> None:
+    path = dataset / "shards" / shard
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def flip_image(dataset: Path, table: SampleTable, row: int) -> str:
+    flip(dataset, str(table.shard[row]), int(table.offset[row] + table.bytes[row] // 2))
+    return f"image {table.image_id[row]} in shards/{table.shard[row]} of {dataset}: the {table.encoding[row]} member"
+
+
+def flip_mask(dataset: Path, table: SampleTable, row: int) -> str:
+    flip(dataset, str(table.shard[row]), int(table.rle_offset[row]))
+    return f"image {table.image_id[row]} in shards/{table.shard[row]} of {dataset}: the rle member"
+
+
+def positive_row(table: SampleTable) -> int:
+    return int(table.where("train", positive=True)[2])
+
+
+@pytest.fixture(scope="module")
+def bad(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bad:
+    copy = shutil.copytree(dataset, tmp_path_factory.mktemp("bad") / "dataset")
+    table = SampleTable.read(copy)
+    image, mask, test = int(table.where("train", positive=False)[1]), positive_row(table), int(table.where("test")[1])
+    flip_image(copy, table, image)
+    flip_mask(copy, table, mask)
+    flip_image(copy, table, test)
+    return Bad(copy, [str(table.image_id[row]) for row in sorted((image, mask))], str(table.image_id[test]))
+
+
+@pytest.fixture(scope="module")
+def without(bad: Bad, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that left the damage out, never disturbed, and what it said."""
+    folder = tmp_path_factory.mktemp("runs") / "without"
+    return folder, train(bad.path, folder, "--skip-damaged")
+
+
+def submitted(folder: Path) -> dict[str, str]:
+    with (folder / "submission.csv").open() as file:
+        return {row["ImageId"]: row["EncodedPixels"] for row in csv.DictReader(file)}
+
+
+def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
+    code, output = run([JOB / "shard.py", "--verify", dataset])
+    assert code == 0, output
+    assert "38 images in 2 shards, nothing is damaged" in output
+    code, output = run([JOB / "shard.py", f"--verify={bad.path}", "--workers", 1])
+    assert code == 2, output
+    for image_id in (*bad.ids, bad.test_id):
+        assert f": image {image_id}: its " in output
+    assert "3 faults in 2 files, 2 training images and 1 test images have one" in output
+
+
+def test_without_a_table_to_trust_nothing_is_verified_or_trained(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    table = SampleTable.read(copy)
+    replace(table, positive=~table.positive).write(copy)
+    for words, text in [
+        ([JOB / "shard.py", "--verify", tmp_path], "no dataset.json"),
+        ([JOB / "shard.py", "--verify", copy], "samples.parquet: not what was written"),
+        ([JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE], "samples.parquet: not what was"),
+    ]:
+        code, output = run(words)
+        assert code == 2, output
+        assert text in output
+        assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", [flip_image, flip_mask])
+def test_damage_is_named_at_the_first_reading(
+    dataset: Path, tmp_path: Path, damage: Callable[[Path, SampleTable, int], str]
+) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    table = SampleTable.read(copy)
+    text = damage(copy, table, positive_row(table))
+    code, output = run([JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE])
+    assert code == 2, output
+    assert text in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "run" / "fold-0" / "fold.json").exists()
+
+
+def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
+    folder, output = without
+    assert "2 damaged training image(s) (1 positive) are left out" in output
+    assert "1 test image(s) are damaged" in output
+    # At the end, too, after the figures.
+    assert "2 damaged training image(s) were left out, neither trained on nor scored" in output.split("nested Dice")[1]
+    recorded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
+    assert list(recorded) == bad.ids
+    assert all("member is damaged" in reason for reason in recorded.values())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["images"], metrics["excluded"]) == (30, 2)
+    assert sum(fold["images"] for fold in metrics["folds"]) == 30
+    assert any("2 damaged training image(s) were left out" in caveat for caveat in metrics["caveats"])
+
+
+def test_what_was_left_out_is_in_no_figure(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
+    folder, _ = without
+    labelled = SampleTable.read(dataset)
+    kept = set(labelled.image_id[labelled.where("train")].tolist()) - set(bad.ids)
+    assert set(Evidence.read(folder / "oof.parquet").image_id.tolist()) == kept
+    with (folder / "oof.csv").open() as file:
+        assert {row["ImageId"] for row in csv.DictReader(file)} == kept
+
+
+def test_a_damaged_test_image_has_an_empty_row_and_is_named(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
+    folder, output = without
+    assert f"damaged test image, NOT predicted, gets an empty mask: image {bad.test_id} in shards/test-" in output
+    table = SampleTable.read(dataset)
+    assert list(submitted(folder)) == table.image_id[table.where("test")].tolist()
+    assert submitted(folder)[bad.test_id] == rle.EMPTY
+
+
+def test_ensembling_needs_the_flag_too(bad: Bad, without: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = without
+    words = [JOB / "ensemble.py", "--runs", folder, "--dataset", bad.path, "--out", tmp_path / "s.csv"]
+    code, output = run(words)
+    assert code == 2, output
+    assert f"image {bad.test_id} in shards/test-" in output
+    assert not (tmp_path / "s.csv").exists()
+    code, output = run([*words, "--skip-damaged"])
+    assert code == 0, output
+    assert (tmp_path / "s.csv").read_bytes() == (folder / "submission.csv").read_bytes()
+
+
+def test_two_processes_leave_out_the_same_to_the_same_bytes(
+    bad: Bad, without: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, _ = without
+    train(bad.path, tmp_path / "run", "--skip-damaged", "--expect-world", 2, launcher=LAUNCH)
+    for name in ("recipe.json", "oof.parquet", "oof.csv", "thresholds.json", "submission.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
+    for fold in (0, 1):
+        assert weights(tmp_path / "run", fold) == weights(folder, fold)
+
+
+def test_what_a_run_leaves_out_is_settled_when_it_is_started(
+    bad: Bad, without: tuple[Path, str], dataset: Path, tmp_path: Path
+) -> None:
+    """Interrupted, then more damage, then all of it mended: the images left out stay the same, and so do the bytes."""
+    folder, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
+    words = [JOB / "train.py", "--dataset", copy, "--run", folder, *RECIPE, "--skip-damaged"]
+    process = start(words)
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("fold-0/checkpoints/step-*-epoch-0000")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(100) == 3, process.communicate()[0]
+    excluded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
+
+    table = SampleTable.read(copy)
+    later = flip_image(copy, table, int(table.where("train", positive=True)[5]))
+    code, output = run(words)
+    assert code == 2, output
+    assert f"{later} is damaged" in output
+    assert "goes on without the images it was started without, and no others" in output
+
+    shutil.rmtree(copy)
+    shutil.copytree(dataset, copy)
+    # Without the flag: it only decides on what a run is started with.
+    code, output = run(words[:-1])
+    assert code == 0, output
+    assert "2 damaged training image(s) (1 positive) are left out" in output
+    assert json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"] == excluded
+    for fold in (0, 1):
+        assert weights(folder, fold) == weights(ours, fold)
+    for name in ("oof.parquet", "oof.csv", "thresholds.json"):
+        assert (folder / name).read_bytes() == (ours / name).read_bytes(), name
+    # The test image has been mended, and nothing was ever learned from it.
+    assert submitted(folder).keys() == submitted(ours).keys()
+
+
+def test_nothing_left_to_train_on_is_refused(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    (copy / "shards" / "train-000000.tar").unlink()
+    words = [JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE, "--skip-damaged"]
+    code, output = run(words)
+    assert code == 2, output
+    assert "fold(s) 0, 1 of the dataset have no images" in output
+    assert "32 damaged images left out" in output
+    assert not (tmp_path / "run").exists()
