@@ -9,6 +9,7 @@ It also finishes a run whose folds were trained one by one: rules, out-of-fold f
 Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ class Arguments:
         """
         if not self.runs:
             raise checks.refuse("runs", self.runs, "one run directory or more")
-        if len({path.resolve() for path in self.runs}) < len(self.runs):
+        if len({os.path.realpath(path) for path in self.runs}) < len(self.runs):
             raise checks.refuse("runs", self.runs, "different runs; --shares weighs them")
         checks.within(
             self,

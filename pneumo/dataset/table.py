@@ -133,7 +133,7 @@ class SampleTable:
         manifest = Manifest.read(dataset)
         path = layout.samples(dataset)
         try:
-            arrow = pq.read_table(path, partitioning=None)
+            arrow = pq.read_table(pa.BufferReader(path.read_bytes()), partitioning=None)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
         if not arrow.schema.equals(SCHEMA) or len(arrow) != manifest.samples:

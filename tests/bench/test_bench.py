@@ -78,7 +78,7 @@ def test_named_parts_alone_are_measured(tmp_path, command):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"repeat": 0}, "--repeat 0; expected 1 or more"),
+        ({"repeat": 0}, "--repeat 0; expected 1 to 1000"),
         ({"train_size": 100}, "a multiple of 32"),
         ({"dicom": Path("here")}, "both or neither"),
     ],
