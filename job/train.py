@@ -19,6 +19,7 @@ The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -77,8 +78,8 @@ class Arguments:
 
 def parse(argv: Sequence[str]) -> Arguments:
     """Parse the command line, with the named recipe's values as defaults."""
-    following = zip(argv, [*argv[1:], ""], strict=True)
-    named = [word.partition("=")[2] if "=" in word else after for word, after in following if _names(word)]
+    pairs = pairwise([*argv, ""])
+    named = [word.partition("=")[2] if "=" in word else after for word, after in pairs if _names(word)]
     # Of a flag given twice the last one counts, as everywhere on the command line.
     name = named[-1] if named else "best"
     if name not in RECIPES:
