@@ -162,7 +162,9 @@ def words() -> Iterator[tuple[str, list[str]]]:
             yield field, [flag(field), "-1"]
 
 
-@pytest.mark.parametrize(("field", "argv"), words(), ids=lambda item: " ".join(item) if isinstance(item, list) else "")
+@pytest.mark.parametrize(
+    ("field", "argv"), list(words()), ids=lambda item: " ".join(item) if isinstance(item, list) else ""
+)
 def test_a_flag_out_of_range_is_refused_in_one_line(
     field: str, argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
