@@ -24,7 +24,7 @@ from pneumo.bench import table
 from pneumo.bench.race import Measure
 from pneumo.bench.source import Settings, Source
 from pneumo.console import log
-from pneumo.files import publish_text
+from pneumo.files import check_target, publish_text
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 
@@ -44,6 +44,8 @@ def main(arguments: Arguments) -> None:
     # Not above: worker processes read this file again, and are not to wait for torch.
     from pneumo.bench import machine
 
+    if arguments.out is not None:
+        check_target(arguments.out)
     described = machine.describe()
     measures: list[Measure] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder:

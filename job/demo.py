@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo import cli
+from pneumo import checks, cli
 from pneumo.console import log
 from pneumo.dicom import synthesize
 from pneumo.errors import UserError
@@ -40,14 +41,22 @@ class Arguments:
     seed: int = 0
     """Seed of the synthetic images."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        checks.within(self, images=(20, 100_000), test_images=(1, 100_000), seed=(0, checks.LARGEST_SEED))
+
 
 def main() -> int:
     """Run the demo."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=(__doc__ or "").strip())
     data = arguments.out.parent.parent / "data" / arguments.out.name
     if arguments.fresh:
-        for path in (arguments.out, data):
-            shutil.rmtree(path, ignore_errors=True)
+        remove(arguments.out, known={"recipe.json"})
+        remove(data, known={"dicom", "dataset"})
     tree = synthesize.SyntheticTree(data / "dicom")
     if not tree.root.exists():
         synthesize.write_tree(
@@ -68,6 +77,25 @@ def main() -> int:
         "--truth", tree.test_masks, "--submission", arguments.out / "submission.csv",
     )  # fmt: skip
     return judge(arguments.out)
+
+
+def remove(folder: Path, known: Collection[str]) -> None:
+    """Delete what an earlier demo left, and nothing that is not one's.
+
+    Args:
+        folder: What to delete; nothing happens when it is missing or empty.
+        known: Names of which an earlier demo's folder holds at least one.
+
+    Raises:
+        UserError: When the folder holds none of them.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in known)):
+        raise UserError(
+            f"--fresh: {folder} holds no earlier demo", "one to delete", "give another --out, or leave --fresh out"
+        )
+    shutil.rmtree(folder)
 
 
 def train(dataset: Path, run: Path) -> None:

@@ -9,6 +9,7 @@ It also finishes a run whose folds were trained one by one: rules, out-of-fold f
 Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pneumo import cli
+from pneumo import annotations, checks, cli
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.watch import Watch
 from pneumo.distributed.world import PATIENCE_S, join, leave
 from pneumo.errors import StopRequested
+from pneumo.files import check_target
 from pneumo.training import finish, run_directory
 from pneumo.training.exclusive import alone
 from pneumo.training.run_directory import RunDirectory
@@ -56,11 +58,36 @@ class Arguments:
     expect_world: int = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
 
+    def __post_init__(self) -> None:
+        """Check what needs no run to be checked.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        if not self.runs:
+            raise checks.refuse("runs", self.runs, "one run directory or more")
+        if len({os.path.realpath(path) for path in self.runs}) < len(self.runs):
+            raise checks.refuse("runs", self.runs, "different runs; --shares weighs them")
+        checks.within(
+            self,
+            shares=(1e-6, 1e6),
+            min_component=(0, 1024 * 1024),
+            workers=(0, checks.MOST_WORKERS),
+            wait=(0, checks.WEEK_S),
+            rank_timeout=(1, checks.WEEK_S),
+            expect_world=(0, checks.MOST_RANKS),
+        )
+        if self.shares and len(self.shares) != len(self.runs):
+            raise checks.refuse("shares", self.shares, f"{len(self.runs)} values, one for each run")
+
 
 def main() -> None:
     """Ensemble."""
     description = (__doc__ or "").strip()
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=description)
+    check_target(arguments.out)
+    if arguments.expected is not None:
+        annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
     wait_for_folds(runs, arguments.wait)
     world = join(

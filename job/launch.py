@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pneumo import cli
 from pneumo.distributed.launcher import Launcher, Plan
@@ -42,6 +43,8 @@ def main() -> int:
     arguments = cli.parse(Arguments, own, prog="job/launch.py", description=(__doc__ or "").strip())
     if not command:
         raise UserError("no script to start", "job/train.py or another of the commands", "give it after the flags")
+    if not Path(command[0]).is_file():
+        raise UserError(f"no script {command[0]}", "job/train.py or another of the commands", "check the path")
     plan = Plan(
         command=command,
         processes=count(arguments.processes),

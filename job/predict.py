@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pneumo import cli, rle
+from pneumo import checks, cli, rle
 from pneumo.console import log, track
 from pneumo.dataset import layout
 from pneumo.dataset.build import Inputs, Options, build
@@ -57,6 +57,14 @@ class Arguments:
     """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
     workers: int = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        checks.within(self, min_component=(0, 1024 * 1024), workers=(0, checks.MOST_WORKERS))
 
 
 def main() -> None:

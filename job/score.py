@@ -19,7 +19,7 @@ from pathlib import Path
 from pneumo import cli
 from pneumo.annotations import ID, read_masks
 from pneumo.console import log
-from pneumo.files import publish_text
+from pneumo.files import check_target, publish_text
 from pneumo.submission import ImageScore, Missing, Summary, align, score, summarise
 
 
@@ -40,6 +40,8 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Score, print the table, and write the images' figures where asked to."""
+    if arguments.out is not None:
+        check_target(arguments.out)
     truth = read_masks(arguments.truth).masks
     predicted = read_masks(arguments.submission).masks
     aligned = align(truth, predicted, arguments.missing)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pneumo import checks
 from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.manifest import Manifest
@@ -43,6 +44,14 @@ class Arguments:
     """Worker processes."""
     task: str = "0/1"
     """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        checks.within(self, folds=(2, 127), seed=(0, checks.LARGEST_SEED), workers=(1, checks.MOST_WORKERS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,13 @@ The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from pneumo import cli
+from pneumo import checks, cli
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import PATIENCE_S, join, leave
 from pneumo.errors import UserError
@@ -63,10 +64,28 @@ class Arguments:
     fields: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """Fields of the recipe."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers that are not the recipe's.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        checks.within(
+            self,
+            folds=(0, 126),
+            workers=(0, checks.MOST_WORKERS),
+            checkpoint_every=(0, 10**9),
+            rank_timeout=(1, checks.WEEK_S),
+            expect_world=(0, checks.MOST_RANKS),
+        )
+
 
 def parse(argv: Sequence[str]) -> Arguments:
     """Parse the command line, with the named recipe's values as defaults."""
-    name = next((w.partition("=")[2] or nxt for w, nxt in zip(argv, [*argv[1:], ""], strict=True) if _names(w)), "best")
+    pairs = pairwise([*argv, ""])
+    named = [word.partition("=")[2] if "=" in word else after for word, after in pairs if _names(word)]
+    # Of a flag given twice the last one counts, as everywhere on the command line.
+    name = named[-1] if named else "best"
     if name not in RECIPES:
         raise UserError(f"--recipe {name}", f"one of {', '.join(RECIPES)}", "correct --recipe")
     description = (__doc__ or "").strip()

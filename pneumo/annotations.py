@@ -5,21 +5,26 @@ comma, or none; a byte order mark; values with a leading space; ids with ``.dcm`
 for an image. Columns are found by name where there is a header, so others may stand beside them.
 """
 
+import codecs
 import csv
 import io
+import itertools
 import re
+import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pneumo import rle
+from pneumo import ids, rle
 from pneumo.errors import UserError
 
 ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 """Names of the columns, as the competition writes them; case does not matter when reading."""
 
-_SUFFIX = re.compile(r"\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_LINE_END = re.compile(rb"\r\n?|\n")
 _LONGEST_CELL = 2**31 - 1
 """Characters; a scattered full-size mask needs a few million, and Python's own bound is 131072."""
 
@@ -54,19 +59,26 @@ def read_masks(path: Path) -> MaskTable:
         UserError: When the file cannot be read, a row is no id with run lengths, or one image has both ``-1`` and
             a mask; names the file and the line.
     """
-    texts: dict[str, list[str]] = {}
-    for row in read_rows(path):
+    masks: dict[str, str] = {}
+    further: dict[str, list[str]] = {}
+    count = 0
+    for count, row in enumerate(read_rows(path), start=1):  # noqa: B007
         check_mask(path, row)
-        known = texts.setdefault(strip_suffix(row.image_id), [])
-        if known and (known[0] == rle.EMPTY) != (row.value == rle.EMPTY):
+        image_id = strip_suffix(row.image_id)
+        # One object for all empty masks: of a million rows most are.
+        mask = rle.EMPTY if row.value == rle.EMPTY else row.value
+        known = masks.setdefault(image_id, mask)
+        if (known == rle.EMPTY) != (mask == rle.EMPTY):
             raise UserError(
                 f"{path} line {row.line}: image {row.image_id} has both {rle.EMPTY} and a mask",
                 f"either one row of {rle.EMPTY} or rows of run lengths for an image",
                 "remove the rows that are wrong",
             )
-        known.append(row.value)
-    masks = {image_id: rows[0] if len(rows) == 1 else rle.union(rows) for image_id, rows in texts.items()}
-    return MaskTable(masks=masks, rows=sum(map(len, texts.values())), order=tuple(masks))
+        # Not a comparison: a mask that stands there twice is united with itself, like any two rows of an image.
+        if known is not mask:
+            further.setdefault(image_id, [known]).append(mask)
+    masks.update((image_id, rle.union(rows)) for image_id, rows in further.items())
+    return MaskTable(masks=masks, rows=count, order=tuple(masks))
 
 
 def read_ids(path: Path) -> list[str]:
@@ -142,38 +154,46 @@ class _Record(NamedTuple):
     cells: list[str]
 
 
-def _records(path: Path) -> list[_Record]:
-    """Return the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
+def _records(path: Path) -> Iterator[_Record]:
+    """Yield the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
-    records: list[_Record] = []
+    # Decoded as it is read, so that a file of a million rows is held once and not three times.
+    text = io.TextIOWrapper(io.BytesIO(_read_bytes(path)), encoding="utf-8", newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
+    blank, end = True, 0
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
+            end = reader.line_num
             if any(stripped):
-                records.append(_Record(reader.line_num, stripped))
+                blank = False
+                yield _Record(end, stripped)
     except csv.Error as error:
+        # A quote that is not closed swallows all that follows; the row's first line is where to look.
         raise UserError(
-            f"{path} line {reader.line_num} is no CSV: {error}", "cells separated by commas", "correct the line"
+            f"{path} line {end + 1} is no CSV: {error}", "cells separated by commas, quotes closed", "correct the line"
         ) from error
-    if not records:
+    if blank:
         raise UserError(f"{path} is empty", f"a CSV file with a column {ID}", "check the file")
-    return records
 
 
-def _read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file without its byte order mark."""
+def _read_bytes(path: Path) -> bytes:
+    """Return the UTF-8 text of a file, undecoded, without its byte order mark."""
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise UserError(f"cannot read {path}: a device", "a CSV file", "check the path")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "a readable CSV file", "check the path") from error
     try:
-        return data.decode("utf-8-sig")
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = len(_LINE_END.findall(data, 0, error.start)) + 1
         raise UserError(
             f"{path} line {line} is not UTF-8 text", "a CSV file in UTF-8", "save the file as CSV in UTF-8"
         ) from error
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _is_mask_row(cells: Sequence[str]) -> bool:
@@ -190,35 +210,55 @@ def _is_mask_row(cells: Sequence[str]) -> bool:
 def _with_or_without_header(path: Path, names: tuple[str, str]) -> Iterator[Row]:
     """Yield two columns: the named ones, or the ids and masks of a file that has no header."""
     records = _records(path)
-    if _is_mask_row(records[0].cells):
-        return _by_position(path, records, width=2, first=0, second=1)
-    return _with_header(path, records, names)
+    first = next(records)
+    whole = itertools.chain([first], records)
+    if _is_mask_row(first.cells):
+        yield from _by_position(path, whole, width=2, first=0, second=1)
+    else:
+        yield from _with_header(path, whole, names)
 
 
-def _with_header(path: Path, records: list[_Record], names: tuple[str, str]) -> Iterator[Row]:
+def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> Iterator[Row]:
     """Yield the two named columns of a file with a header."""
-    header = records[0]
-    places = {cell.casefold(): place for place, cell in enumerate(header.cells)}
-    missing = [name for name in dict.fromkeys(names) if name.casefold() not in places]
+    header = next(records)
+    found = [cell.casefold() for cell in header.cells]
+    counts = Counter(found)
+    wanted = list(dict.fromkeys(names))
+    missing = [name for name in wanted if not counts[name.casefold()]]
     if missing:
         raise UserError(
             f"{path} line {header.line}, which begins with {header.cells[0][:60]!r}, has no {' or '.join(missing)}",
-            f"a header with {','.join(dict.fromkeys(names))}",
+            f"a header with {','.join(wanted)}",
             "write the header, with commas between the cells",
         )
-    if len(records) == 1:
+    twice = [name for name in wanted if counts[name.casefold()] > 1]
+    if twice:
+        raise UserError(
+            f"{path} line {header.line} names {' and '.join(twice)} more than once",
+            "one column of each name",
+            "remove or rename the others",
+        )
+    first, second = (found.index(name.casefold()) for name in names)
+    row = next(records, None)
+    if row is None:
         raise UserError(f"{path} has a header and no rows", "one row or more", "check the file")
-    first, second = (places[name.casefold()] for name in names)
-    return _by_position(path, records[1:], width=len(header.cells), first=first, second=second)
+    yield from _by_position(path, itertools.chain([row], records), width=len(found), first=first, second=second)
 
 
-def _by_position(path: Path, records: list[_Record], *, width: int, first: int, second: int) -> Iterator[Row]:
+def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: int, second: int) -> Iterator[Row]:
     """Yield the cells at two positions of rows that must all be ``width`` cells wide."""
     for line, cells in records:
         if len(cells) != width:
             raise UserError(
                 f"{path} line {line} has {len(cells)} cells", f"{width} as in the first line", "correct the line"
             )
-        if not cells[first]:
+        image_id = cells[first]
+        if not image_id:
             raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
-        yield Row(line, cells[first], cells[second])
+        if fault := ids.fault(image_id):
+            raise UserError(
+                f"{path} line {line}: the image id {image_id[:60]!r} {fault}",
+                f"an {ID} of 1 to {ids.LONGEST} printable characters that is no formula",
+                "correct or remove the row",
+            )
+        yield Row(line, image_id, cells[second])

@@ -17,6 +17,19 @@ class ExitCode(IntEnum):
     """Stopped on request with the state saved; start the same command again to go on."""
 
 
+LONGEST_PART = 2000
+"""Characters of each part of a message; a cell or a word of the command line may have millions."""
+
+
+def one_line(text: str) -> str:
+    """Return a text with line ends and other control characters escaped, as names of files may have them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_PART else f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
+
+
 class UserError(ValueError):
     """Something the user can mend: one line, exit code 2, no traceback.
 
@@ -30,7 +43,7 @@ class UserError(ValueError):
         self.found = found
         self.expected = expected
         self.action = action
-        super().__init__(f"{found}; expected {expected}; {action}")
+        super().__init__(one_line(f"{_shorten(found)}; expected {_shorten(expected)}; {_shorten(action)}"))
 
 
 class StopRequested(Exception):
@@ -57,6 +70,9 @@ MENDABLE = {
     errno.EROFS: ("a file system that can be written", "mount it writable again, or use another"),
     errno.EACCES: ("permission", "change the permissions, or use another place"),
     errno.EPERM: ("permission", "change the permissions, or use another place"),
+    errno.EISDIR: ("the name of a file", "use another path"),
+    errno.ENAMETOOLONG: ("a path that the system allows", "use a shorter one"),
+    errno.ELOOP: ("a path whose links come to an end", "mend the links"),
     errno.ENOTDIR: ("a directory", "use another path"),
     errno.EEXIST: ("a name that is free", "use another path"),
     errno.ESTALE: ("a mounted file system", "mount it again"),

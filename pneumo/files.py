@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pneumo.console import log
+from pneumo.errors import UserError
 
 
 def sync_directory(path: Path) -> None:
@@ -25,6 +26,27 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_target(target: Path) -> None:
+    """Refuse, before hours of work, a place where no file can be written at the end of it.
+
+    Raises:
+        UserError: When it is a directory or a device, lies below a file, or may not be written to.
+    """
+    try:
+        _check_kind(target)
+        if target.is_symlink():
+            # Publishing would replace the link and not what it leads to; /dev/stdout is one too.
+            raise UserError(f"{target} is a link", "the name of a file to write", "give the path that it leads to")
+        folder = target.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        # Trying is surer than asking for permissions, which a mount may not grant. The file has no name.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{target}: {error.strerror}", "a file that can be written", "give another path") from None
+
+
 @contextmanager
 def publish(target: Path) -> Iterator[IO[bytes]]:
     """Open a temporary binary file beside ``target`` that replaces it when the block ends without an error.
@@ -32,6 +54,7 @@ def publish(target: Path) -> Iterator[IO[bytes]]:
     The parent directory is made when it is missing. On an error the temporary file is removed and
     ``target`` stays as it was.
     """
+    _check_kind(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
@@ -96,6 +119,13 @@ def remove_leftovers(folder: Path, target: str = "") -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     _remove(path)
+
+
+def _check_kind(target: Path) -> None:
+    """Refuse to put a file in the place of a directory, or of a device, which the system's other processes need."""
+    if target.exists() and not target.is_file():
+        kind = "a directory" if target.is_dir() else "no regular file"
+        raise UserError(f"{target} is {kind}", "the name of a file to write", "give another path")
 
 
 def _remove(temporary: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pneumo import rle
+from pneumo import ids, rle
 from pneumo.annotations import ID, MASK, check_mask, read_rows
 from pneumo.errors import UserError
 from pneumo.files import publish_text
@@ -68,6 +68,10 @@ def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: M
     _refuse("missing", [image_id for image_id in dict.fromkeys(expected) if image_id not in counts])
     _refuse("not expected", [image_id for image_id in counts if image_id not in wanted])
     for image_id, text in rows:
+        if fault := ids.fault(image_id):
+            raise UserError(
+                f"the submission's image id {image_id[:60]!r} {fault}", "printable ids that are no formula", "rename it"
+            )
         fault = _fault(text, shapes.get(image_id))
         if fault:
             raise UserError(

@@ -1,11 +1,13 @@
 """Publishing: the old version stays until the new one is whole."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from pneumo.files import publish, publish_directory, publish_text, remove_leftovers
+from pneumo.errors import UserError
+from pneumo.files import check_target, publish, publish_directory, publish_text, remove_leftovers
 
 
 def test_a_file_appears_whole_and_with_the_usual_mode(tmp_path: Path) -> None:
@@ -58,3 +60,28 @@ def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) ->
     assert {p.name for p in tmp_path.iterdir()} == {".t.csv.abcd_123", ".s.csv.abc", "s.csv"}
     remove_leftovers(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {".s.csv.abc", "s.csv"}
+
+
+def test_a_file_is_put_in_the_place_of_no_directory_and_no_device(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("folder", "is a directory"), ("pipe", "is no regular file")):
+        with pytest.raises(UserError, match=said):
+            publish_text(tmp_path / name, "x")
+        with pytest.raises(UserError, match=said):
+            check_target(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_where_a_file_can_be_written_is_seen_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    for fine in ("file", "new", "new/folders/too"):
+        check_target(tmp_path / fine)
+    wrong = {"file/below": "Not a directory", "link": "is a link", "x" * 300: "too long"}
+    for name, said in wrong.items():
+        with pytest.raises(UserError, match=said):
+            check_target(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+    assert (tmp_path / "file").read_text() == "old"

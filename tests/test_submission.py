@@ -35,6 +35,13 @@ def test_a_wrong_submission_leaves_the_old_one(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("image_id", ["=1+1", "@a", "a;=b", "a\nb", "", "x" * 300])
+def test_an_id_that_a_spreadsheet_would_run_is_not_written(tmp_path, image_id):
+    with pytest.raises(UserError, match="the submission's image id"):
+        submission.write(tmp_path / "s.csv", [(image_id, "-1")], {image_id: (2, 2)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_expected_may_repeat_ids_and_hold_images_of_unknown_size_that_are_empty():
     submission.validate([*ROWS, ("d", "-1")], ["a", "a", "b", "d", "c"], SHAPES)
 
@@ -52,6 +59,7 @@ FAULTS = {
     "leading space": ([ROWS[0], ("a", " -1"), ROWS[2]], "image a .* single spaces"),
     "blank": ([ROWS[0], ("a", ""), ROWS[2]], "image a is wrong: nothing"),
     "no numbers": ([ROWS[0], ("a", "nan"), ROWS[2]], "not a whole number"),
+    "formula": ([*ROWS, ("=1+1", "-1")], "not expected"),
     "zero length": ([("b", "3 0"), *ROWS[1:]], "length 0"),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumo import checks
 from pneumo.dataset.build import Inputs
 from pneumo.dicom import files
 from pneumo.dicom.synthesize import write_tree
@@ -50,13 +51,19 @@ class Settings:
         Raises:
             UserError: Naming the field, the value found and the values accepted.
         """
-        least = {"images": 2, "source_size": 64, "size": 32, "train_size": 32, "evidences": 10}
-        for name, low in {**least, "rules": 1, "repeat": 1, "workers": 1}.items():
-            if getattr(self, name) < low:
-                flag = "--" + name.replace("_", "-")
-                raise UserError(f"{flag} {getattr(self, name)}", f"{low} or more", f"correct {flag}")
+        checks.within(
+            self,
+            images=(2, 100_000),
+            source_size=(64, 8192),
+            size=(32, 4096),
+            train_size=(32, 4096),
+            evidences=(10, 1_000_000),
+            rules=(1, 1_000_000),
+            repeat=(1, 1000),
+            workers=(1, checks.MOST_WORKERS),
+        )
         if self.train_size % 32:
-            raise UserError(f"--train-size {self.train_size}", "a multiple of 32", "correct --train-size")
+            raise checks.refuse("train_size", self.train_size, "a multiple of 32")
         if (self.dicom is None) != (self.masks is None):
             raise UserError("only one of --dicom and --masks", "both or neither", "give the other one too")
 
@@ -70,6 +77,8 @@ class Source:
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
+        if settings.dicom is not None and not settings.dicom.is_dir():
+            raise UserError(f"--dicom {settings.dicom}", "a directory of DICOM files", "correct --dicom")
         self.settings, self.folder = settings, folder
 
     @cached_property
@@ -94,8 +103,6 @@ class Source:
 
     def _copy(self, root: Path) -> Path:
         """Copy the files that are used, so that the disk they lie on is not what is measured."""
-        if not root.is_dir():
-            raise UserError(f"--dicom {root}", "a directory of DICOM files", "correct --dicom")
         found = files.find(root)
         if not found:
             raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")

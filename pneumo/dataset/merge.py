@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumo import ids
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import layout, unit
 from pneumo.dataset.manifest import Manifest
@@ -105,9 +106,9 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
-    # File names need not be UTF-8; what is published must be.
-    publish_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+    # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
+    writer.writerows([ids.harmless(cell) for cell in row] for row in rows)
+    publish_text(path, text.getvalue())
 
 
 @contextmanager

@@ -65,7 +65,11 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
         UserError: When a directory does not exist, or both are the same.
     """
     for root in (dicom, test_dicom):
-        if root is not None and not root.exists():
+        try:
+            missing = root is not None and not root.exists()
+        except OSError as error:
+            raise UserError(f"{root}: {error.strerror}", "a directory of DICOM files", "check the path") from None
+        if missing:
             raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
     split: Split = "train" if labelled else "test"
     if test_dicom is None:

@@ -167,7 +167,7 @@ class SampleTable:
     @classmethod
     def _read(cls, path: Path, manifest: Manifest) -> Self:
         try:
-            arrow = pq.read_table(path, partitioning=None)
+            arrow = pq.read_table(pa.BufferReader(path.read_bytes()), partitioning=None)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
         if not arrow.schema.equals(SCHEMA) or len(arrow) != manifest.samples:

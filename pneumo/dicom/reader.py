@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from pneumo import ids
 from pneumo.dicom import attributes, members
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
@@ -67,7 +68,6 @@ NO_PICTURES = tuple(
 """Beginnings of the SOP class UIDs of objects that are no picture, although some have pixel data."""
 
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
-LONGEST_ID = 256
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
@@ -173,8 +173,7 @@ def _image_id(dataset: Dataset) -> str:
         name = UID(sop_class).name
         raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    usable = image_id.isprintable() and "\\" not in image_id and len(image_id) <= LONGEST_ID
-    if not image_id or not usable:
+    if ids.fault(image_id) or "\\" in image_id:
         found = "a SOP Instance UID that is no identifier" if image_id else "no SOP Instance UID"
         raise Rejected(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
     return image_id

@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from pneumo import checks
 from pneumo.console import log
 from pneumo.errors import ExitCode, UserError
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+MOST_PROCESSES = 256
+"""Ranks on one machine; no machine has as many GPUs, and each rank takes a gigabyte of memory."""
 LOOK_INTERVAL_S = 0.1
 
 
@@ -42,11 +45,8 @@ class Plan:
     """How often all ranks of this machine are started again after a crash."""
 
     def __post_init__(self) -> None:
-        for name, value, least in [("processes", self.processes, 1), ("nodes", self.nodes, 1)]:
-            if value < least:
-                raise UserError(f"--{name} {value}", f"at least {least}", f"correct --{name}")
-        if not 0 <= self.node_rank < self.nodes:
-            raise UserError(f"--node-rank {self.node_rank}", f"0 to {self.nodes - 1}", "correct --node-rank")
+        checks.within(self, processes=(1, MOST_PROCESSES), nodes=(1, checks.MOST_RANKS))
+        checks.within(self, node_rank=(0, self.nodes - 1), restarts=(0, 1_000_000))
         host, _, port = self.master.rpartition(":")
         if self.nodes > 1 and not self.master:
             raise UserError(f"--nodes {self.nodes} without --master", "HOST:PORT of the first one", "give --master")

@@ -235,7 +235,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         UserError: When the file is missing, damaged or of another network.
     """
     try:
-        network.load_state_dict(safetensors.torch.load_file(path))
+        network.load_state_dict(safetensors.torch.load(path.read_bytes()))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error

@@ -153,7 +153,7 @@ class Evidence:
         """
         expected = f"out-of-fold evidence of format version {FORMAT_VERSION}"
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(pa.BufferReader(path.read_bytes()))
         except (OSError, pa.ArrowException) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__})", expected, "train or evaluate the run again"

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pneumo.errors import UserError
+from pneumo import checks
 from pneumo.loading.geometry import Matrix, letterbox, square
 
 Distortion = Literal["elastic", "grid", "optical"]
@@ -50,6 +50,7 @@ class Augmentation:
         Raises:
             UserError: Naming the field, the value found and the values accepted.
         """
+        checks.types(self, "augmentation.")
         for name in ("hflip", "affine", "tone", "distort"):
             self._check(name, "a probability, 0 to 1", 0 <= getattr(self, name) <= 1)
         for name in ("shift", "scale", "contrast", "gamma", "brightness"):
@@ -58,7 +59,7 @@ class Augmentation:
 
     def _check(self, name: str, accepted: str, good: bool) -> None:
         if not good:
-            raise UserError(f"augmentation {name} = {getattr(self, name)!r}", accepted, "change it in the recipe")
+            raise checks.refuse(name, getattr(self, name), accepted, "augmentation.")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,12 +12,13 @@ import copy
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
+from pneumo import checks
 from pneumo.console import log
 from pneumo.errors import UserError
 from pneumo.modeling.weights import brief, load_encoder
@@ -46,10 +47,7 @@ class ModelConfig:
     """Whether a second output says if the image has a pneumothorax at all."""
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            _refuse("architecture", self.architecture, list(ARCHITECTURES))
-        if self.attention not in ("none", "scse"):
-            _refuse("attention", self.attention, ["none", "scse"])
+        checks.types(self, "model.")
         _check_encoder(self.encoder)
 
 
@@ -200,13 +198,5 @@ def _check_encoder(name: str) -> None:
         names = [f"tu-{model}" for model in timm.list_models()]
         name = name.partition(".")[0]  # the part behind the dot names timm's pretrained variant
     if name not in names:
-        _refuse("encoder", name, names)
-
-
-def _refuse(field: str, found: str, names: list[Any]) -> None:
-    close = difflib.get_close_matches(found, names, n=3, cutoff=0.5) or names[:5]
-    raise UserError(
-        f"{field} {found!r}",
-        f"one of {len(names)} names such as {', '.join(close)}",
-        f"correct {field} in the recipe or on the command line",
-    )
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
+        raise checks.refuse("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")

@@ -27,7 +27,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no weights file {path}", "a .pth, .pt or .safetensors file", "correct encoder_weights")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return safetensors.torch.load(path.read_bytes())
         # weights_only: a pickle from elsewhere must not run code here.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes lead the unpickler into errors of every kind

@@ -6,15 +6,20 @@ of ranks, workers, how often to save) is not in here.
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from operator import attrgetter
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
+from pneumo import checks
 from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,46 +110,53 @@ class Recipe:
         Raises:
             UserError: Naming the field, the value found and the values accepted.
         """
+        checks.types(self)
         for name, accepted, good in self._checks():
             if not good:
-                found = f"recipe field {name} = {getattr(self, name)!r}"
-                raise UserError(found, accepted, f"change --{name.replace('_', '-')}")
+                raise checks.refuse(name, attrgetter(name)(self), accepted)
 
     def _checks(self) -> list[tuple[str, str, bool]]:
         """List (field, accepted values, whether it holds)."""
         lengths = {len(getattr(self, name)) for name in PER_STAGE} - {0, 1}
         several = f"one value, or one for each stage (the stages' counts here: {sorted(lengths)})"
-        rates = (*self.positive_rate, *self.final_positive_rate)
         share = "values above 0 and at most 1"
         return [
             ("seed", "0 to 2**32 - 1", 0 <= self.seed < 2**32),
             ("epochs", several, len(lengths) <= 1),
-            ("epochs", "at least one value, each 1 or more", bool(self.epochs) and min(self.epochs) >= 1),
+            ("epochs", "at least one value, each 1 to 100000", _all(self.epochs, lambda n: 1 <= n <= 100_000)),
             (
                 "image_size",
-                "multiples of 32, 32 to 4096",
-                bool(self.image_size) and all(s % 32 == 0 and 32 <= s <= 4096 for s in self.image_size),
+                "at least one value, multiples of 32 from 32 to 4096",
+                _all(self.image_size, lambda size: size % 32 == 0 and 32 <= size <= 4096),
             ),
-            ("positive_rate", share, all(0 < r <= 1 for r in rates)),
+            ("positive_rate", share, all(0 < r <= 1 for r in self.positive_rate)),
+            ("final_positive_rate", share, all(0 < r <= 1 for r in self.final_positive_rate)),
             (
                 "final_positive_rate",
-                "positive_rate to be set too",
+                "--positive-rate to be set too",
                 not self.final_positive_rate or bool(self.positive_rate),
             ),
             (
                 "learning_rate",
-                "values above 0",
-                bool(self.learning_rate) and all(0 < r < 10 for r in self.learning_rate),
+                "at least one value, each above 0 and below 10",
+                _all(self.learning_rate, lambda rate: 0 < rate < 10),
             ),
-            ("micro_batch_size", "1 to batch_size", 1 <= self.micro_batch_size <= self.batch_size),
-            ("batch_size", "a multiple of micro_batch_size", self.batch_size % max(self.micro_batch_size, 1) == 0),
+            ("batch_size", "1 to 65536", 1 <= self.batch_size <= 65_536),
+            ("micro_batch_size", "1 to --batch-size", 1 <= self.micro_batch_size <= self.batch_size),
+            (
+                "batch_size",
+                f"a multiple of --micro-batch-size {self.micro_batch_size}",
+                self.batch_size % max(self.micro_batch_size, 1) == 0,
+            ),
             ("weight_decay", "0 to 1", 0 <= self.weight_decay <= 1),
-            ("warmup_epochs", "0 or more", self.warmup_epochs >= 0),
+            ("warmup_epochs", "0 to 100000", 0 <= self.warmup_epochs <= 100_000),
             ("final_lr_factor", "0 to 1", 0 <= self.final_lr_factor <= 1),
-            ("clip_norm", "0 or more", self.clip_norm >= 0),
+            ("clip_norm", "0 to 1e6", 0 <= self.clip_norm <= 1e6),
             ("ema_decay", "0 to below 1", 0 <= self.ema_decay < 1),
-            ("validate_every", "1 or more", self.validate_every >= 1),
-            ("patience", "0 or more", self.patience >= 0),
+            ("validate_every", "1 to 100000", 1 <= self.validate_every <= 100_000),
+            ("patience", "0 to 100000", 0 <= self.patience <= 100_000),
+            ("loss.empty", "0, or --model.empty-head", self.model.empty_head or not self.loss.empty),
+            ("tta", "each view once", len(set(self.tta)) == len(self.tta)),
         ]
 
     @property
@@ -176,6 +188,11 @@ class Recipe:
         return self.batch_size // self.micro_batch_size
 
 
+def _all(values: Sequence[T], good: Callable[[T], bool]) -> bool:
+    """Tell whether there are values, and all are good."""
+    return bool(values) and all(map(good, values))
+
+
 PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")
 
 
@@ -194,8 +211,10 @@ def from_json(values: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
+def _build(cls: Any, values: Any, where: str) -> Any:
     hints = get_type_hints(cls)
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}", "an object with the fields of a recipe", "restore the record")
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise UserError(

@@ -133,5 +133,5 @@ def test_corner_based_matrix_moves_the_origin_by_half_a_pixel():
     [("hflip", 1.5), ("distort", -0.1), ("scale", 1.0), ("gamma", -0.2), ("rotate_deg", 200)],
 )
 def test_value_out_of_range_names_the_field(field, value):
-    with pytest.raises(UserError, match=f"augmentation {field} = {value}"):
+    with pytest.raises(UserError, match=f"--augmentation.{field.replace('_', '-')} {value}; expected"):
         Augmentation(**{field: value})

@@ -123,12 +123,12 @@ def test_head_loss_without_head_is_refused():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"bce": -1.0}, "bce -1.0; expected a weight of at least 0"),
-        ({"dice": math.nan}, "dice nan"),
-        ({"focal": math.inf}, "focal inf"),
+        ({"bce": -1.0}, "--loss.bce -1.0; expected 0 to 1000000.0"),
+        ({"dice": math.nan}, "--loss.dice nan; expected a finite number"),
+        ({"focal": math.inf}, "--loss.focal inf; expected a finite number"),
         ({"bce": 0.0, "dice": 0.0}, "all 0"),
-        ({"focal_gamma": 0.5}, "focal_gamma 0.5"),
-        ({"dice_on": "some"}, "dice_on 'some'"),
+        ({"focal_gamma": 0.5}, "--loss.focal-gamma 0.5; expected 1 to 16"),
+        ({"dice_on": "some"}, "--loss.dice-on some; expected one of all, positive"),
     ],
 )
 def test_wrong_weights_of_terms_are_refused(config, message):

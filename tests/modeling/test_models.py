@@ -177,10 +177,10 @@ def test_encoder_without_imagenet_weights_is_named():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"encoder": "resnet43"}, "encoder 'resnet43'.*resnet34"),
-        ({"encoder": "tu-convnext_pikko"}, "encoder 'tu-convnext_pikko'.*tu-convnext_pico"),
-        ({"architecture": "unett"}, "architecture 'unett'.*unet"),
-        ({"attention": "cbam"}, "attention 'cbam'"),
+        ({"encoder": "resnet43"}, "--model.encoder resnet43; .*resnet34"),
+        ({"encoder": "tu-convnext_pikko"}, "--model.encoder tu-convnext_pikko; .*tu-convnext_pico"),
+        ({"architecture": "unett"}, "--model.architecture unett; expected one of unet, "),
+        ({"attention": "cbam"}, "--model.attention cbam; expected one of none, scse"),
         ({"architecture": "unetplusplus", "encoder": "mit_b0"}, "unetplusplus with encoder mit_b0"),
     ],
 )

@@ -1,0 +1,369 @@
+"""What no command takes: every flag out of its range, every path that cannot be, and one line for each.
+
+Every flag of every command stands in ``WRONG`` or in ``ANY``; a new one without a line here fails a test.
+"""
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from job_commands import JOB
+
+from pneumo.dicom.writing import write_dicom
+from pneumo.training.recipe import Recipe
+
+FLOATS = ("nan", "inf", "-inf", "-1", "1e400", "x", "")
+COUNTS = ("-1", "1.5", "1e3", "nan", "x", "", "9" * 30, "9" * 5000)
+PATHS = "paths are in MISSING, OCCUPIED and ODD_NAMES"
+
+NEEDED: dict[str, dict[str, str]] = {
+    "bench": {},
+    "demo": {"out": "demo"},
+    "ensemble": {"runs": "run", "dataset": "dataset", "out": "out.csv"},
+    "launch": {},
+    "predict": {"run": "run", "dicom": "folder", "out": "out"},
+    "score": {"truth": "masks.csv", "submission": "masks.csv"},
+    "shard": {"dicom": "folder", "out": "dataset"},
+    "train": {"dataset": "dataset", "run": "run"},
+}
+"""Flags that each command wants beside the wrong one."""
+
+WRONG: dict[str, dict[str, Sequence[str]]] = {
+    "bench": {
+        "images": ("0", "1", "100001", *COUNTS),
+        "source-size": ("63", "8193", *COUNTS),
+        "size": ("31", "4097", *COUNTS),
+        "train-size": ("31", "33", "4128", *COUNTS),
+        "evidences": ("9", "1000001", *COUNTS),
+        "rules": ("0", "1000001", *COUNTS),
+        "repeat": ("0", "1001", *COUNTS),
+        "workers": ("0", "4097", *COUNTS),
+        "dicom": ("folder",),
+        "masks": ("masks.csv",),
+    },
+    "demo": {
+        "images": ("0", "19", "100001", *COUNTS),
+        "test-images": ("0", "100001", *COUNTS),
+        "seed": ("4294967296", *COUNTS),
+        "fresh": ("maybe",),
+    },
+    "ensemble": {
+        "shares": ("0", "1e7", "1 2", *FLOATS),
+        "min-component": ("1048577", *FLOATS),
+        "precision": ("fp8", "", "auto fp16"),
+        "workers": ("4097", *COUNTS),
+        "wait": ("604801", *FLOATS),
+        "rank-timeout": ("0", "604801", *FLOATS),
+        "expect-world": ("65537", *COUNTS),
+        "runs": ("run run", "run ./run"),
+    },
+    "launch": {
+        "processes": ("0", "257", "-1", "1.5", "x", "", "\u00b2"),
+        "nodes": ("0", "65537", *COUNTS),
+        "node-rank": ("1", *COUNTS),
+        "master": ("host", "host:", ":1", "host:x", "host:0", "host:65536", "host:-1"),
+        "restarts": ("1000001", *COUNTS),
+    },
+    "predict": {
+        "min-component": ("1048577", *FLOATS),
+        "precision": ("fp8", ""),
+        "workers": ("4097", *COUNTS),
+    },
+    "score": {"missing": ("ignored", "", "ERROR")},
+    "shard": {
+        "folds": ("0", "1", "128", *COUNTS),
+        "seed": ("4294967296", *COUNTS),
+        "workers": ("0", "4097", *COUNTS),
+        "task": ("1", "1/1", "2/1", "0/0", "-1/2", "0/-2", "0.5/2", "a/b", "0/1/2", "", "\u0660/\u0661"),
+    },
+    "train": {
+        "recipe": ("nonesuch", "", "best demo"),
+        "folds": ("127", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
+        "workers": ("4097", *COUNTS),
+        "checkpoint-every": ("1000000001", *COUNTS),
+        "expect-world": ("65537", *COUNTS),
+        "rank-timeout": ("0", "604801", *FLOATS),
+    },
+}
+
+ANY: dict[str, dict[str, str]] = {
+    "bench": {
+        "parts": "a positional, see POSITIONAL",
+        "save-encoder": "checked by the recipe when the part that needs torch is measured",
+        "out": PATHS,
+    },
+    "demo": {"out": PATHS},
+    "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS},
+    "launch": {},
+    "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS},
+    "score": {"truth": PATHS, "submission": PATHS, "out": PATHS},
+    "shard": {"dicom": PATHS, "test-dicom": PATHS, "masks": PATHS, "patients": PATHS, "out": PATHS},
+    "train": {
+        "dataset": PATHS,
+        "run": PATHS,
+        "expected": PATHS,
+        "fields": "the recipe's, see tests/training/test_recipe_ranges.py",
+    },
+}
+"""Flags that any value is fine for here, and why."""
+
+
+def line(command: str, *words: str, without: str = "") -> tuple[str, list[str]]:
+    """Return a command line with the flags that the command needs."""
+    needed = [w for flag, value in NEEDED[command].items() if flag != without for w in (f"--{flag}", value)]
+    script = ["job.py"] if command == "launch" else []
+    return command, [*needed, *words, *script]
+
+
+def out_of_range() -> list[tuple[str, list[str], str]]:
+    cases = []
+    for command, flags in WRONG.items():
+        for flag, values in flags.items():
+            for value in values:
+                words = value.split(" ")
+                cases.append((*line(command, f"--{flag}", *words, without=flag), flag))
+            if flag not in ("fresh", "shares", "folds"):  # the first takes no value, of the others none is fine
+                cases.append((*line(command, f"--{flag}", without=flag), flag))
+    return cases
+
+
+LONG = "x" * 300
+DEEP = "y/" * 3000
+NO_UTF8 = os.fsdecode(b"caf\xe9")
+READ = [
+    ("bench", "dicom", ["--masks", "masks.csv", "rle"]),
+    ("ensemble", "runs", []),
+    ("ensemble", "expected", []),
+    ("predict", "run", []),
+    ("score", "truth", []),
+    ("score", "submission", []),
+    ("shard", "dicom", []),
+    ("shard", "test-dicom", []),
+    ("shard", "masks", []),
+    ("shard", "patients", []),
+    ("train", "dataset", []),
+]
+"""Flags whose path is read, with what else is needed."""
+MISSING = ["missing", "file/below", "loop", LONG, DEEP, NO_UTF8, "new\nline", "with space \u00fc", "\x1b[2J"]
+WRITTEN = [("bench", "out", ["rle"]), ("ensemble", "out", []), ("score", "out", [])]
+"""Flags whose path is a file to write."""
+OCCUPIED = ["folder", "file/below", "loop", "pipe", "", ".", "..", LONG, DEEP]
+
+
+def paths() -> list[tuple[str, list[str], str]]:
+    cases = [
+        (*line(command, f"--{flag}", path, *more, without=flag), "") for command, flag, more in READ for path in MISSING
+    ]
+    cases += [
+        (*line(command, f"--{flag}", path, *more, without=flag), "")
+        for command, flag, more in WRITTEN
+        for path in OCCUPIED
+    ]
+    # A directory where a file is read, and a file where a directory is.
+    cases += [
+        (*line("score", "--truth", "folder", without="truth"), "Is a directory"),
+        (*line("shard", "--masks", "folder"), "Is a directory"),
+        (*line("shard", "--patients", "folder"), "Is a directory"),
+        (*line("ensemble", "--expected", "folder"), "Is a directory"),
+        (*line("ensemble", "--expected", "file"), "line 1"),
+        (*line("train", "--dataset", "file", without="dataset"), "dataset.json"),
+        (*line("train", "--dataset", "folder", without="dataset"), "no dataset.json"),
+        (*line("ensemble", "--runs", "file", without="runs"), "recipe.json"),
+        (*line("predict", "--run", "folder", without="run"), "no recipe.json"),
+        ("launch", ["missing.py"], "no script missing.py"),
+        ("launch", [], "no script to start"),
+        ("launch", ["--nodes", "2", "job.py"], "--master"),
+        ("demo", ["--out", "folder", "--fresh"], "holds no earlier demo"),
+        ("demo", ["--out", "file", "--fresh"], "holds no earlier demo"),
+    ]
+    return cases
+
+
+POSITIONAL = [
+    *((*line(command, *words.split()), "") for command in NEEDED for words in ("--nonesuch 1", "stray")),
+    *((command, [], "") for command in NEEDED if command not in ("bench", "demo")),
+    ("bench", ["nonesuch"], "nonesuch"),
+    ("bench", ["rle", "nonesuch"], "nonesuch"),
+]
+CASES = [*out_of_range(), *paths(), *POSITIONAL]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one of each kind."""
+    root = tmp_path_factory.mktemp("refusals")
+    (root / "file").write_text("no header\n")
+    (root / "job.py").write_text("raise SystemExit('started')\n")
+    (root / "masks.csv").write_text("a,-1\n")
+    (root / "folder").mkdir()
+    (root / "folder" / "note").write_text("keep me")
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "pipe")
+    return root
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path) -> list[tuple[Any, str, str]]:
+    """What the driver got for each of ``CASES``."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("refusal_driver.py")],
+        input=json.dumps([(command, words) for command, words, _ in CASES]),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[tuple[Any, str, str]] = json.loads(done.stdout)
+    assert len(found) == len(CASES)
+    return found
+
+
+def name(case: tuple[str, list[str], str]) -> str:
+    return ascii(" ".join((case[0], *(word[:20] for word in case[1]))))
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=map(name, CASES))
+def test_it_is_refused_in_one_line(number: int, answers: list[tuple[Any, str, str]]) -> None:
+    code, out, errors = answers[number]
+    assert code == 2, errors
+    said = [text for text in errors.splitlines() if " WARNING " not in text]
+    assert len(said) == 1, errors
+    assert " ERROR " in said[0]
+    # A word too many after a value is told by itself.
+    assert CASES[number][2] in said[0] or f"Unrecognized options: {CASES[number][1][-1]}" in said[0]
+    assert said[0].isprintable()
+    assert len(said[0]) < 8000
+    assert out == ""
+
+
+def test_nothing_was_written_or_deleted(answers: list[tuple[Any, str, str]], folder: Path) -> None:
+    assert answers
+    left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    assert left == ["file", "folder", "folder/note", "job.py", "loop", "masks.csv", "pipe"]
+
+
+@pytest.mark.parametrize("command", sorted(path.stem for path in JOB.glob("*.py")))
+def test_every_flag_has_its_line_here(command: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"job_{command}", JOB / f"{command}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    flags = {field.name.replace("_", "-") for field in dataclasses.fields(module.Arguments)}
+    assert flags == WRONG[command].keys() | ANY[command].keys()
+    assert all(WRONG[command].values())
+    assert all(ANY[command].values())
+
+
+def test_the_recipe_s_flags_are_no_command_s() -> None:
+    """A flag of job/train.py hides a recipe's of the same name."""
+    assert not {field.name for field in dataclasses.fields(Recipe)} & {w.replace("-", "_") for w in WRONG["train"]}
+
+
+REAL = [
+    ("score", ["--truth", "masks.csv"], "--submission"),
+    ("score", ["--truth", "masks.csv", "--submission", NO_UTF8], "caf"),
+    ("score", ["--truth", "masks.csv", "--submission", "new\nline"], r"new\nline"),
+    ("shard", ["--dicom", "missing", "--out", "dataset"], "missing: no such file"),
+    ("shard", ["--dicom", "folder", "--out", "dataset", "--folds", "1"], "--folds 1; expected 2 to 127"),
+    ("launch", ["--processes", "99999", "job.py"], "--processes 99999; expected 1 to 256"),
+    ("bench", ["--repeat", "0"], "--repeat 0; expected 1 to 1000"),
+    ("demo", ["--out", "folder", "--fresh"], "holds no earlier demo"),
+    ("train", ["--dataset", "d", "--run", "r", "--loss.bce", "nan"], "--loss.bce nan; expected a finite number"),
+    ("ensemble", ["--runs", "folder", "--dataset", "d", "--out", "folder"], "folder is a directory"),
+    ("predict", ["--run", "folder", "--dicom", "folder", "--out", "o"], "folder has no recipe.json"),
+]
+
+
+@pytest.mark.parametrize(("command", "words", "said"), REAL, ids=[name(case) for case in REAL])
+def test_it_is_refused_in_a_process_of_its_own(command: str, words: list[str], said: str, folder: Path) -> None:
+    done = run(command, *words, cwd=folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (only,) = done.stderr.splitlines()
+    assert said in only
+
+
+def run(command: str, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, JOB / f"{command}.py", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+@pytest.mark.parametrize("command", ["score", "shard", "launch"])
+def test_help_and_version_go_on_working(command: str, flag: str, tmp_path: Path) -> None:
+    done = run(command, flag, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{command}.py" in done.stdout
+
+
+HOSTILE = [
+    "=cmd|' calc'!A0",
+    "@SUM(1)",
+    "+1",
+    "-1",
+    "a;=1+1",
+    "new\nline",
+    "\t=tab",
+    "\r=return",
+    NO_UTF8,
+    "\uff1d1",
+]
+"""Names of files."""
+
+
+def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None:
+    source = tmp_path / "with space \u00fc\nnew line" / "dicom"
+    source.mkdir(parents=True)
+    uid = "1.2.826.0.1.3680043.8.498."
+    lines = ["ImageId,EncodedPixels"]
+    for number, hostile in enumerate(HOSTILE):
+        (source / hostile).write_bytes(b"no DICOM")
+        for kind, image_id in (("labelled", f"{uid}{number}"), ("unlabelled", f"{uid}9{number}")):
+            write_dicom(
+                source / f"{hostile}-{kind}", np.full((32, 32), number, np.uint8),
+                image_id=image_id, patient_id=f"p{number}", view="PA", sex="F", age=50, spacing_mm=0.2,
+                syntax="jpeg", photometric="MONOCHROME2",
+            )  # fmt: skip
+        lines.append(f"{uid}{number},-1")
+    write_dicom(
+        source / "formula", np.zeros((32, 32), np.uint8),
+        image_id="=1+1", patient_id="p", view="PA", sex="F", age=50, spacing_mm=0.2,
+        syntax="jpeg", photometric="MONOCHROME2",
+    )  # fmt: skip
+    (tmp_path / "masks.csv").write_text("\n".join([*lines, "1.2.3,-1"]) + "\n")
+    out = source.parent / os.fsdecode(b"data set \xff")
+    done = run("shard", "--dicom", source, "--masks", tmp_path / "masks.csv", "--out", out, "--folds", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    count = len(HOSTILE)
+    assert (
+        f"{3 * count + 1} files found = {count} samples + {count + 1} quarantined + {count} unlabelled" in done.stdout
+    )
+    rows = {file: list(csv.reader((out / file).open(newline=""))) for file in ("quarantine.csv", "unmatched.csv")}
+    assert {file: len(found) for file, found in rows.items()} == {
+        "quarantine.csv": count + 2,
+        "unmatched.csv": count + 2,
+    }
+    cells = [cell for found in rows.values() for row in found for cell in row]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\uff1d")]
+    assert all(cell.isprintable() for cell in cells)
+    assert "'=cmd|' calc'!A0" in cells
+    assert r"new\nline" in cells

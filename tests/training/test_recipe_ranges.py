@@ -1,0 +1,202 @@
+"""Every field of a recipe out of its range, on the command line and in a record; a field without a line here fails."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumo import cli
+from pneumo.errors import UserError
+from pneumo.training.recipe import Recipe, from_json, to_json
+from pneumo.training.recipes import RECIPES
+
+NAN, INF = math.nan, math.inf
+NUMBERS: list[Any] = [NAN, INF, -INF, -1, -1e-9, 1e300, "x", None, True, [], {}]
+COUNTS: list[Any] = [-1, 0.5, 10**30, NAN, INF, "1", None, True, [1], {}]
+TEXTS: list[Any] = [0, None, True, ["x"], {}]
+SWITCHES: list[Any] = [0, 1, "true", None, []]
+PER_STAGE: list[Any] = [1, "1", None, True, {}, ["1"], [None], [True], [NAN], [INF], [0], [-1], [[1]], [1e300]]
+SHARES: list[Any] = [*NUMBERS, 1.001]
+BELOW_ONE: list[Any] = [*NUMBERS, 1, 1.0, 1.5]
+WEIGHTS: list[Any] = [*NUMBERS, 1_000_001]
+
+WRONG: dict[str, list[Any]] = {
+    "name": TEXTS,
+    "seed": [*COUNTS, 2**32],
+    "epochs": [*PER_STAGE, [], [1.5], [100_001], [3, 0], [1, 2, 3]],
+    "image_size": [*PER_STAGE, [], [31], [33], [64.0], [4128], [0], [512, 100]],
+    "positive_rate": [*PER_STAGE, [1.001], [0.5, 0.0]],
+    "final_positive_rate": [*PER_STAGE, [1.001], [0.5, 0.0]],
+    "learning_rate": [*PER_STAGE, [], [10], [1e-3, 0.0]],
+    "batch_size": [*COUNTS, 0, 65_537, 3],
+    "micro_batch_size": [*COUNTS, 0, 3, 65_536],
+    "optimizer": [*TEXTS, "sgd", ""],
+    "weight_decay": SHARES,
+    "warmup_epochs": [*NUMBERS, 100_001],
+    "final_lr_factor": SHARES,
+    "clip_norm": [*NUMBERS, 1e7],
+    "ema_decay": BELOW_ONE,
+    "precision": [*TEXTS, "fp8", ""],
+    "channels_last": SWITCHES,
+    "compile": SWITCHES,
+    "loader": [*TEXTS, "pil", ""],
+    "validate_every": [*COUNTS, 0, 100_001],
+    "patience": [*COUNTS, 100_001],
+    "keep": [*TEXTS, "first", ""],
+    "tta": ["hflip", 1, None, ["vflip"], [1], ["hflip", "hflip"]],
+    "model.architecture": [*TEXTS, "unett", ""],
+    "model.encoder": [*TEXTS, "resnet43", "", "tu-nonesuch", "../resnet34", "x" * 100_000],
+    "model.encoder_weights": TEXTS,
+    "model.attention": [*TEXTS, "cbam", ""],
+    "model.empty_head": SWITCHES,
+    "loss.bce": WEIGHTS,
+    "loss.dice": WEIGHTS,
+    "loss.focal": WEIGHTS,
+    "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
+    "loss.empty": WEIGHTS,
+    "loss.dice_on": [*TEXTS, "none", ""],
+    "augmentation.hflip": SHARES,
+    "augmentation.affine": SHARES,
+    "augmentation.shift": BELOW_ONE,
+    "augmentation.scale": BELOW_ONE,
+    "augmentation.rotate_deg": [*NUMBERS, 180.1],
+    "augmentation.tone": SHARES,
+    "augmentation.contrast": BELOW_ONE,
+    "augmentation.gamma": BELOW_ONE,
+    "augmentation.brightness": BELOW_ONE,
+    "augmentation.distort": SHARES,
+}
+
+TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
+    "stages of different counts": ({"epochs": [1, 2], "image_size": [64, 64, 64]}, "--epochs 1 2; expected one value"),
+    "a last share without a first": ({"positive_rate": [], "final_positive_rate": [0.5]}, "--positive-rate to be set"),
+    "no whole number of micro-batches": (
+        {"batch_size": 6, "micro_batch_size": 4},
+        "a multiple of --micro-batch-size 4",
+    ),
+    "a micro-batch larger than the batch": ({"batch_size": 2, "micro_batch_size": 4}, "expected 1 to --batch-size"),
+    "no loss on the mask": ({"loss.bce": 0, "loss.dice": 0, "loss.focal": 0}, "are all 0"),
+    "a loss of a head that is not there": ({"model.empty_head": False, "loss.empty": 0.5}, "0, or --model.empty-head"),
+}
+
+
+def fields(config: object, prefix: str = "") -> Iterator[str]:
+    """Name every field, those of nested dataclasses with a dot."""
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, f"{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def record(**changed: Any) -> dict[str, Any]:
+    """Return the record of a recipe in which every field matters, with some values changed."""
+    values = to_json(RECIPES["best"]())
+    for field, value in changed.items():
+        group, _, name = field.rpartition(".")
+        (values[group] if group else values)[name] = value
+    return values
+
+
+def test_every_field_has_its_line_here() -> None:
+    assert set(fields(Recipe())) == set(WRONG)
+    assert all(WRONG.values())
+
+
+CASES = [(field, value) for field, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize(("field", "value"), CASES, ids=[f"{f}={v!r}"[:60] for f, v in CASES])
+def test_a_record_out_of_range_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        from_json(record(**{field: value}))
+    said = str(caught.value)
+    # Two fields that fit one another name either, and stages are counted over all fields that have them.
+    assert said.startswith((flag(field), "--micro-batch-size", "--batch-size", "--epochs"))
+    assert "; expected " in said
+    assert said.isprintable()
+    assert len(said) < 5000
+
+
+@pytest.mark.parametrize(("changed", "said"), TOGETHER.values(), ids=TOGETHER)
+def test_values_that_contradict_each_other_are_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        from_json(record(**changed))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, [], "recipe", 1, {"model": []}, {"model": None}, {"loss": "x"}])
+def test_a_record_of_another_shape_is_refused(content: Any) -> None:
+    with pytest.raises(UserError, match="an object with the fields of a recipe"):
+        from_json(content)
+
+
+def test_a_record_of_all_recipes_passes() -> None:
+    for recipe in RECIPES.values():
+        assert from_json(json.loads(json.dumps(to_json(recipe())))) == recipe()
+
+
+def words() -> Iterator[tuple[str, list[str]]]:
+    """Yield (field, words) that no field of the recipe takes."""
+    for field in WRONG:
+        if field == "name":
+            continue  # hidden: --recipe sets it
+        if field in ("channels_last", "compile", "model.empty_head"):
+            yield field, [flag(field), "maybe"]
+        elif field == "model.encoder_weights":
+            # Any text may be a path; whether there is such a file is seen when the network is built.
+            yield field, [flag(field)]
+        else:
+            yield field, [flag(field), "nan"]
+            yield field, [flag(field), "-1"]
+
+
+@pytest.mark.parametrize(
+    ("field", "argv"), list(words()), ids=lambda item: " ".join(item) if isinstance(item, list) else ""
+)
+def test_a_flag_out_of_range_is_refused_in_one_line(
+    field: str, argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(lambda: parse(argv))
+    assert ended.value.code == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert flag(field) in only or argv[-1] in only
+    assert " ERROR " in only
+
+
+def parse(argv: list[str]) -> None:
+    default = RECIPES["best"]()
+    cli.parse(Recipe, argv, prog="job/train.py", description="", default=default)
+    raise AssertionError(f"{argv} passed")
+
+
+def test_the_last_recipe_named_counts(tmp_path: Path) -> None:
+    """The values of one recipe must not be recorded under the name of another."""
+    train = load_train()
+    for argv in (["--recipe", "best", "--recipe", "debug"], ["--recipe=best", "--recipe=debug"]):
+        arguments = train.parse(["--dataset", str(tmp_path), "--run", str(tmp_path), *argv])
+        assert arguments.recipe == "debug"
+        assert arguments.fields == RECIPES["debug"]()
+
+
+def load_train() -> Any:
+    path = Path(__file__).resolve().parents[2] / "job" / "train.py"
+    spec = importlib.util.spec_from_file_location("job_train", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
