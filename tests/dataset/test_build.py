@@ -147,7 +147,7 @@ def test_more_tasks_than_shards(built: Path, tree, tmp_path: Path) -> None:
 KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path
-from pneumo.dataset import build, merge
+from pneumo.dataset import build
 from pneumo.dataset.manifest import Manifest
 
 def die(*_):
@@ -167,7 +167,8 @@ root = Path(sys.argv[1])
 inputs = build.Inputs(
     dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
 )
-build.build(inputs, Path(sys.argv[3]), build.Options(workers=2, shard_size=4, folds=3))
+options = build.Options(workers=2, shard_size=4, folds=3, max_quarantined=10)
+build.build(inputs, Path(sys.argv[3]), options)
 """
 
 
@@ -231,7 +232,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
     assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
     refused = rows(tmp_path / "out" / layout.QUARANTINE)
     assert [row["file"] for row in refused] == ["deadly-read.dcm", "deadly-scan.dcm"]
-    assert {row["found"] for row in refused} == {"the process that read it died"}
+    assert {row["found"] for row in refused} == {"the process that read it ended with exit code 139"}
 
 
 def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
@@ -288,7 +289,8 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
     with copy.masks.open("a") as file:
         file.write("1.9.2, 1000 100\n1.9.3, -1\n")
     out = copy.dicom / "dataset"
-    manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, OPTIONS)
+    options = replace(OPTIONS, max_quarantined=100)
+    manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, options)
     assert manifest.found == 29 + 6
     assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged) == (28, 5, 1, 1)
     assert {row["file"]: row["reason"] for row in rows(out / layout.QUARANTINE)} == {
@@ -306,14 +308,14 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
         {"image_id": "1.9.3", "file": "", "reason": "no_file"},
     ]
     # Its own output and the CSV lie inside the input; the second run must not count them.
-    assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, OPTIONS) == manifest
+    assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, options) == manifest
 
 
 def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp_path: Path) -> None:
     victims = sorted(copy.test_dicom.rglob("*.dcm"))[:4]
     for path in victims:
         path.write_bytes(path.read_bytes()[:-400])
-    manifest = build(copy, tmp_path / "out", OPTIONS)
+    manifest = build(copy, tmp_path / "out", replace(OPTIONS, max_quarantined=100))
     assert (manifest.test, manifest.quarantined, manifest.shards) == (1, 4, 7)
     assert not layout.tar(tmp_path / "out", "test-000000").exists()
     assert layout.tar(tmp_path / "out", "test-000001").exists()

@@ -185,10 +185,10 @@ def cut_inside_a_sequence(path: Path) -> None:
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
-    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "text"),
-    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "text"),
+    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "JSON"),
+    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "HTML"),
     "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.NOT_DICOM, "text"),
-    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "binary data"),
+    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "a zip archive"),
     "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
     "a header cut off": (torn_header, Reason.NO_ID, "no SOP Instance UID"),
     "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "No tag to read"),
@@ -211,7 +211,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
-    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "Error"),
+    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
 }
 
 
@@ -259,7 +259,10 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
 
 @pytest.mark.parametrize("use", [reader.scan, reader.read])
 def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
-    for path, found in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
+    for path, found in (
+        (tmp_path, "a directory"),
+        (tmp_path / "missing", "No such file or directory"),
+    ):
         with pytest.raises(Rejected, match=found) as caught:
             use(path)
         assert (caught.value.reason, caught.value.stage) == (Reason.UNREADABLE, "open")
