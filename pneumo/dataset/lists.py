@@ -75,6 +75,11 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
-    # File names need not be UTF-8; what is published must be.
-    publish_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+    writer.writerows([_printable(cell) for cell in row] for row in rows)
+    publish_text(path, text.getvalue())
+
+
+def _printable(cell: str) -> str:
+    """Return a cell with escapes for line breaks and for bytes that are not UTF-8, as file names may have them."""
+    characters = cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in characters)

@@ -51,6 +51,9 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 
 
 def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
+    # Every unit is done by now, and the lock keeps other merges out.
+    for folder in (dataset, layout.shards(dataset)):
+        remove_leftovers(folder)
     records = [unit.read_record(dataset, item) for item in plan.units]
     refused = [*plan.refused, *(refusal for record in records for refusal in record.refused)]
     lists.write(dataset, plan, refused)
@@ -62,9 +65,6 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantin
             f"see {dataset / layout.QUARANTINE} and {dataset / layout.UNMATCHED}",
         )
     lists.check(dataset, len(refused), plan.found, max_quarantined)
-    # Every unit is done by now, and the lock keeps other merges out.
-    for folder in (dataset, layout.shards(dataset)):
-        remove_leftovers(folder)
     return assign_folds(dataset, table, _manifest(plan, table, len(refused)), folds, seed)
 
 

@@ -109,18 +109,19 @@ def _parse_ordinary(
 def _inflate(data: bytes) -> bytes:
     """Inflate a deflated dataset (PS3.5 A.5), up to a limit: a bomb has a thousandth of its contents' size."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = stream.decompress(data, MAX_INFLATED)
+    try:
+        inflated = stream.decompress(data, MAX_INFLATED)
+    except MemoryError:
+        raise _bomb(f"{len(data)} bytes that inflate to more than the memory of one file") from None
     if stream.unconsumed_tail:
-        raise Rejected(
-            Reason.TOO_MUCH_MEMORY,
-            "header",
-            f"{len(data)} bytes that inflate to more than {MAX_INFLATED >> 20} MiB",
-            "a deflated image",
-            "leave it out",
-        )
+        raise _bomb(f"{len(data)} bytes that inflate to more than {MAX_INFLATED >> 20} MiB")
     if not stream.eof:
         raise _not_dicom("a deflated dataset without an end", "a whole file")
     return inflated
+
+
+def _bomb(found: str) -> Rejected:
+    return Rejected(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
 
 
 def _collect(file: BinaryIO, elements: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -75,8 +76,8 @@ MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-_NO_MEMORY = ("MemoryError", "bad_alloc", "nable to allocate")
-"""What pydicom's text quotes of decoders that ran out of memory."""
+_NO_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
+"""What pydicom's text says of decoders that ran out of memory; Python's own error has no text of its own."""
 _NEW_COPY = "fetch the file again from its source"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
@@ -217,8 +218,9 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
         raise Rejected(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
-    if "PixelData" not in dataset or not described.rows or not described.columns:
-        found = f"{described.rows} x {described.columns} pixels and {'' if 'PixelData' in dataset else 'no '}pixel data"
+    stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
+    if not stored or not described.rows or not described.columns:
+        found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
         raise Rejected(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
@@ -235,8 +237,7 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
 
 def _decoder_rejection(error: Exception, described: Attributes) -> Rejected:
     """Return the rejection for what pydicom or a decoder raised."""
-    text_ = str(error)
-    if getattr(error, "code", None) == cv2.Error.StsNoMem or any(words in text_ for words in _NO_MEMORY):
+    if getattr(error, "code", None) == cv2.Error.StsNoMem or _NO_MEMORY.search(str(error)):
         return _too_much_memory(error)
     if isinstance(error, NotImplementedError):
         syntax = UID(described.transfer_syntax).name
@@ -255,7 +256,7 @@ def _too_much_memory(error: Exception) -> Rejected:
     return Rejected(
         Reason.TOO_MUCH_MEMORY,
         "read",
-        describe(error),
+        f"more memory than there is for one file ({describe(error)})",
         "an image that fits the memory one file is given",
         "leave it out, or raise the limit when it is a good image",
     )

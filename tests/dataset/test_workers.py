@@ -6,11 +6,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels import pixel_array
+from pydicom.uid import JPEGLSLossless
 
 from pneumo.dataset import limits, workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.workers import Died
+from pneumo.dicom.writing import write_dicom
 
 LIMITS = Limits()
 SHORT = Limits(seconds=0.5)
@@ -66,6 +72,10 @@ def name_memory_error(gib: float) -> str:
         return "MemoryError"
 
 
+def decode_with_gdcm(path: Path) -> object:
+    return pixel_array(path, decoding_plugin="gdcm").shape
+
+
 def raise_value_error(number: int) -> int:
     raise ValueError(f"number {number}")
 
@@ -85,6 +95,21 @@ def test_every_item_is_done_once(count: int) -> None:
 def test_item_that_ends_its_process_costs_itself_alone(tries: int) -> None:
     results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, tries=tries))
     assert results == {n: Died(1) if n == 7 else 2 * n for n in range(20)}
+
+
+def test_real_crash_of_a_decoder_is_survived(tmp_path: Path) -> None:
+    write_dicom(
+        tmp_path / "x.dcm", np.zeros((16, 16), np.uint8), image_id="1.2", patient_id="p", view="PA", sex="F", age=50,
+        spacing_mm=0.2, syntax="jpeg", photometric="MONOCHROME2",
+    )  # fmt: skip
+    dataset = dcmread(tmp_path / "x.dcm")
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    # A JPEG-LS header that claims 31 bits a sample: gdcm throws what nothing catches.
+    dataset.PixelData = encapsulate([bytes.fromhex("ffd8 fff7000b 1f 0010 0010 01 011100 ffda0008 01 0100 000000")])
+    dataset.save_as(tmp_path / "x.dcm")
+    results = list(workers.run(decode_with_gdcm, [tmp_path / "x.dcm"], 1, LIMITS, tries=2))
+    assert results == [(0, Died(-signal.SIGABRT))]
+    assert limits.rejection(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
 
 
 def test_item_that_dies_once_is_tried_again_where_that_is_asked_for(tmp_path: Path) -> None:

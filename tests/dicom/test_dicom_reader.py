@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pickle
+import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -312,6 +313,61 @@ def test_foreign_messages_are_cut_to_one_line() -> None:
     assert describe(ValueError("one\n  two")) == "ValueError: one two"
     assert describe(KeyError()) == "KeyError"
     assert len(describe(ValueError("x" * 5000))) == 200
+
+
+SAID = {
+    "could not convert string to float: 'DOE^J'": "could not convert string to float: ...",
+    """bad literal: "O'DOE" or b'DOE'""": "bad literal: ... or ...",
+    "'utf-8' codec can't decode byte 0xc3 in 'DOE": "... codec can't decode byte 0xc3 in ...",
+    "(0028,0100) 'Bits Allocated' is 'DOE'": "(0028,0100) 'Bits Allocated' is ...",
+    "no element 'PixelData'": "no element 'PixelData'",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_a_foreign_message_quotes_is_left_out_unless_it_is_the_standards(said: str) -> None:
+    assert describe(ValueError(said)) == f"ValueError: {SAID[said]}"
+
+
+def special(path: Path) -> dict[Path, str]:
+    """Make one of each that is no file, and return what is said of it."""
+    os.mkfifo(path / "fifo")
+    (path / "device").symlink_to("/dev/zero")
+    (path / "dangling").symlink_to("nowhere")
+    (path / "itself").symlink_to("itself")
+    with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(path):
+        bound.bind("socket")
+    kinds = {"fifo": "a FIFO", "device": "a device", "socket": "a socket"}
+    kinds |= dict.fromkeys(("dangling", "itself"), "a link that leads nowhere")
+    return {path / name: kind for name, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("use", [reader.scan, reader.read])
+def test_what_is_no_file_is_refused_without_being_opened(
+    tmp_path: Path, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+    for path, kind in special(tmp_path).items():
+        with pytest.raises(Rejected, match=f"^{kind};") as caught:
+            use(path)
+        assert (caught.value.reason, caught.value.stage) == (Reason.NOT_A_FILE, "open")
+
+
+@pytest.mark.parametrize("preamble", [True, False], ids=["preamble", "no preamble"])
+def test_a_deflated_file_inflates_no_further_than_an_image_may_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preamble: bool
+) -> None:
+    path = reference.save(reference.build(VALUES, 12, "deflated"), tmp_path / "x.dcm")
+    if not preamble:
+        path.write_bytes(path.read_bytes()[132:])
+    whole_image = reader.read(path)
+    monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1 << 20)
+    assert reader.read(path).data == whole_image.data
+    monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1000)
+    for use in (reader.scan, reader.read):
+        with pytest.raises(Rejected, match="inflate to more than") as caught:
+            use(path)
+        assert caught.value.reason == Reason.TOO_MUCH_MEMORY
 
 
 def test_every_reason_is_documented() -> None:
