@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -154,9 +154,8 @@ def _scan(sources: Sequence[Source], options: Options) -> list[Scanned | Refusal
             else:
                 found += results
                 progress.step(len(results))
-        for source, result in zip(suspects, _one_by_one(scan.scan, suspects, options), strict=True):
-            found.append(scan.refusal(source, "", result) if isinstance(result, Rejected) else result)
-            progress.step()
+    for source, result in _one_by_one(scan.scan, suspects, options).items():
+        found.append(scan.refusal(source, "", result) if isinstance(result, Rejected) else result)
     return found
 
 
@@ -178,8 +177,8 @@ def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
             if not broken:
                 return
             suspects = [entry.source for item in broken for entry in item.entries if entry.source not in deadly]
-            outcomes = zip(suspects, _one_by_one(unit.probe, suspects, options), strict=True)
-            deadly |= {source: outcome for source, outcome in outcomes if isinstance(outcome, Rejected)}
+            outcomes = _one_by_one(unit.probe, suspects, options)
+            deadly |= {source: outcome for source, outcome in outcomes.items() if isinstance(outcome, Rejected)}
             todo = broken
     raise UserError(
         f"the process that wrote {todo[0].name} died {ROUNDS} times, and no file of it alone ends a process",
@@ -188,14 +187,19 @@ def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
     )
 
 
-def _one_by_one(read: Callable[[Source], R], suspects: Sequence[Source], options: Options) -> Iterator[R | Rejected]:
-    """Read each file for itself, and yield the result, or what to say of a file that ends the process that reads it."""
+def _one_by_one(
+    read: Callable[[Source], R], suspects: Sequence[Source], options: Options
+) -> dict[Source, R | Rejected]:
+    """Read each file for itself; return the result, or what to say of a file that ends the process that reads it."""
     if suspects:
         log.warning("a worker process died; reading %d files again, each for itself", len(suspects))
-    results = dict(workers.run(read, suspects, options.workers, options.limits, tries=2))
-    for position in range(len(suspects)):
-        result = results[position]
-        yield limits.rejection(result.exit_code, options.limits) if isinstance(result, Died) else result
+    results: dict[Source, R | Rejected] = {}
+    with Progress("files by themselves", len(suspects), unit="files") as progress:
+        for position, result in workers.run(read, suspects, options.workers, options.limits, tries=2):
+            source = suspects[position]
+            results[source] = limits.death(result.exit_code, options.limits) if isinstance(result, Died) else result
+            progress.step()
+    return results
 
 
 def _claim(out: Path, whole: BuildPlan) -> None:

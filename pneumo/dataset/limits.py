@@ -22,6 +22,9 @@ from pneumo.dicom.rejection import Reason, Rejected
 
 R = TypeVar("R")
 
+_SURVIVED = "a file that the decoders survive"
+_REPORT = "leave it out, or report it with the versions of pydicom and its decoders"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -48,17 +51,26 @@ def apply(limits: Limits) -> None:
 
 
 def timed(read: Callable[[Path], R], path: Path) -> R:
-    """Read a file; in a worker, the process ends when that takes too long."""
+    """Read a file; in a worker, the process ends when that takes too long.
+
+    Raises:
+        Rejected: When ``read`` does, and when it fails in a way that nobody foresaw: one file must not end a build.
+    """
     if _timeout:
         signal.setitimer(signal.ITIMER_REAL, _timeout)
     try:
         return read(path)
+    except Rejected:
+        raise
+    except Exception as error:
+        # Its text may say what the file says.
+        raise Rejected(Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT) from error
     finally:
         if _timeout:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def rejection(exit_code: int, limits: Limits) -> Rejected:
+def death(exit_code: int, limits: Limits) -> Rejected:
     """Return the rejection of a file that ended the process that read it, by that process's exit code."""
     if exit_code == -signal.SIGALRM:
         return Rejected(
@@ -81,8 +93,8 @@ def rejection(exit_code: int, limits: Limits) -> Rejected:
         Reason.CRASHED,
         "read",
         f"the process that read it ended {ended}",
-        "a file that the decoders survive",
-        "leave it out, or report it with the versions of pydicom and its decoders",
+        _SURVIVED,
+        _REPORT,
     )
 
 

@@ -72,6 +72,7 @@ NO_PICTURES = tuple(
 
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 LONGEST_ID = 256
+"""Characters; DICOM allows 64."""
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
@@ -118,7 +119,8 @@ def scan(path: Path) -> Header:
     with _opened(path) as file, _quiet_pydicom():
         dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
-    return Header(_image_id(dataset), text(dataset, "PatientID"), stem)
+    # Whatever length a file gives it, it goes to the planning process.
+    return Header(_image_id(dataset), text(dataset, "PatientID")[:LONGEST_ID], stem)
 
 
 def read(path: Path) -> Image:

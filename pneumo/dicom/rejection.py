@@ -45,7 +45,7 @@ class Reason(StrEnum):
     TOO_MUCH_MEMORY = "too_much_memory"
     """Reading it needs more memory than one file is given, as decompression bombs do."""
     CRASHED = "crashed"
-    """A decoder ended the process that read it, each time it was tried."""
+    """A decoder failed in a way that nobody foresaw, or ended the process that read it, each time it was tried."""
 
 
 class Rejected(Exception):

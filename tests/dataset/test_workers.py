@@ -109,7 +109,7 @@ def test_real_crash_of_a_decoder_is_survived(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "x.dcm")
     results = list(workers.run(decode_with_gdcm, [tmp_path / "x.dcm"], 1, LIMITS, tries=2))
     assert results == [(0, Died(-signal.SIGABRT))]
-    assert limits.rejection(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
+    assert limits.death(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
 
 
 def test_item_that_dies_once_is_tried_again_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import contextlib
 import os
 import pickle
 import socket
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import reference_files as reference
 from pydicom import config, dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
@@ -327,6 +329,25 @@ SAID = {
 @pytest.mark.parametrize("said", SAID)
 def test_what_a_foreign_message_quotes_is_left_out_unless_it_is_the_standards(said: str) -> None:
     assert describe(ValueError(said)) == f"ValueError: {SAID[said]}"
+
+
+def test_a_patient_id_goes_to_the_plan_cut_to_a_bearable_length(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    dataset = reference.build(VALUES, 12)
+    dataset.add_new("PatientID", "UT", "secret" * 100_000)
+    reference.save(dataset, path)
+    assert reader.scan(path).patient_id == ("secret" * 100)[:256]
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "PatientID", "Rows", "ViewPosition", "PixelData"])
+def test_an_element_of_unknown_vr_without_a_value_raises_nothing_else(tmp_path: Path, keyword: str) -> None:
+    data = reference.save(reference.build(VALUES, 12, ViewPosition="PA"), tmp_path / "x.dcm").read_bytes()
+    tag = struct.pack("<2H", *divmod(tag_for_keyword(keyword), 1 << 16))
+    at = data.index(tag, 132)
+    (tmp_path / "x.dcm").write_bytes(data[: at + 4] + b"NW\0\0" + data[at + 8 :])
+    for use in (reader.scan, reader.read):
+        with contextlib.suppress(Rejected):
+            use(tmp_path / "x.dcm")
 
 
 def special(path: Path) -> dict[Path, str]:

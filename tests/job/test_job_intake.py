@@ -30,6 +30,7 @@ FAULTS = {
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "leave": lambda: os._exit(0),
+    "raise": lambda: {}["ZZMARKER^ERIKA"],
 }
 
 def faulty(function):
@@ -52,6 +53,8 @@ FAULTY = {
     "crash-in-read.dcm": "crashed",
     "killed-in-read.dcm": "too_much_memory",
     "leave-in-read.dcm": "crashed",
+    "raise-in-scan.dcm": "crashed",
+    "raise-in-read.dcm": "crashed",
 }
 OTHERS = {"twice/a.dcm": "duplicate", "twice/b.dcm": "duplicate", "bad-mask.dcm": "bad_mask"}
 REASONS = {name.replace("\udcff", "\\xff").replace("\n", "\\n"): reason for name, (_, reason) in BAD.items()}
