@@ -19,6 +19,7 @@ from pneumo.dataset.plan import BuildPlan, Unit
 from pneumo.dataset.scan import Refusal, Scanned, Source
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import Died
+from pneumo.dicom import reader
 from pneumo.dicom.rejection import Rejected
 from pneumo.errors import MENDABLE, UserError
 from pneumo.files import publish_text
@@ -247,6 +248,8 @@ def _other_input(out: Path, what: str) -> UserError:
 
 def _say(whole: BuildPlan, masks: Mapping[str, str]) -> None:
     """Log what the user should know before the work begins."""
+    if closed := sum(item.found == reader.CLOSED_DIRECTORY for item in whole.refused):
+        log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", closed)
     if whole.unlabelled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabelled is not healthy", len(whole.unlabelled)

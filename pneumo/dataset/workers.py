@@ -68,7 +68,8 @@ def run(
                         waiting.append(position)
                         continue
                 elif waiting:
-                    worker.begin(waiting[0], items[waiting.popleft()])
+                    following = waiting.popleft()
+                    worker.begin(following, items[following])
                 else:
                     staff.pop(pipe).end()
                 if position is not None:

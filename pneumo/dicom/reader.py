@@ -76,6 +76,7 @@ LONGEST_ID = 256
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
+CLOSED_DIRECTORY = "a directory that cannot be listed"
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _NO_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
 """What pydicom's text says of decoders that ran out of memory; Python's own error has no text of its own."""
@@ -169,8 +170,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            found, action = "a directory that cannot be listed", "check its permissions: what it holds is not counted"
-            raise Rejected(Reason.UNREADABLE, "open", found, "a directory that can be searched", action)
+            expected, action = "one that can be searched", "check its permissions: what it holds is not counted"
+            raise Rejected(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
         if not stat.S_ISREG(mode):
             found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
             raise Rejected(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")

@@ -157,6 +157,7 @@ def test_too_many_bad_files_are_an_error_that_says_how_many_why_and_where(place:
     assert "; expected at most 5 %; see what to do about each in out/quarantine.csv" in last
     assert "a higher --max-quarantined" in last
     assert "Traceback" not in refused.stderr
+    assert "1 directories cannot be listed: each counts as one file" in refused.stderr
     assert not (place.root / "out" / layout.MANIFEST).exists()
     assert not (place.root / "out" / layout.SAMPLES).exists()
 
