@@ -47,6 +47,11 @@ def adopt_slurm(environ: MutableMapping[str, str]) -> None:
     environ.update(found)
 
 
+def has_agent(environ: Mapping[str, str]) -> bool:
+    """Return whether an agent of torchrun or accelerate holds a store at MASTER_ADDR:MASTER_PORT."""
+    return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
 def first_host(hosts: str) -> str:
     """Return the first name of Slurm's host list: ``gpu[003-005,9],login1`` gives ``gpu003``."""
     found = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^\[,]*))?", hosts)

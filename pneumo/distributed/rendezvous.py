@@ -3,6 +3,10 @@
 When one machine's launcher starts its ranks again, those of the other machines may still be training their folds. A
 plain meeting at rank 0's address would mix the two starts, and hang. So rank 0 closes the meeting when all have come,
 and a rank that finds it closed waits until that world has ended and rank 0 opens the next one.
+
+The agents of torchrun and accelerate hold a store of their own at that address, and may hold it over several starts:
+a rank of the second start would find there where one of the first has listened. With them only rank 0's port is told
+in that store, and the ranks meet as without.
 """
 
 import socket
@@ -23,6 +27,8 @@ RETRY_S = 1.0
 CONNECT_S = 10.0
 """Seconds of one try to reach rank 0; a machine that is still starting refuses or ignores connections."""
 CLOSED = "closed"
+PORT = "pneumo/port"
+"""Where rank 0 tells its port in an agent's store; the newest start's word is the last."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Meeting:
     size: int
     patience_s: float
     """Seconds to wait for the others to come; for an earlier world to end there is no limit."""
+    has_agent: bool = False
+    """Whether a launcher's agent, on rank 0's machine, holds a store at ``port`` itself."""
 
     def hold(self) -> TCPStore:
         """Return the store that the ranks of this start, and no others, are connected to.
@@ -81,13 +89,22 @@ class Meeting:
             time.sleep(RETRY_S)
 
     def _connect(self, *, is_master: bool) -> TCPStore:
+        if not self.has_agent:
+            return self._open(self.port, is_master=is_master)
+        agent = self._open(self.port, is_master=False)
+        if not is_master:
+            return self._open(int(agent.get(PORT)), is_master=False)
+        # Port 0 lets the system choose a free one.
+        store = self._open(0, is_master=True)
+        agent.set(PORT, str(store.port))
+        return store
+
+    def _open(self, port: int, *, is_master: bool) -> TCPStore:
         if not is_master:
             # torch's own attempts take ten seconds each, and write the C++ stack of every one that fails.
-            socket.create_connection((self.host, self.port), CONNECT_S).close()
+            socket.create_connection((self.host, port), CONNECT_S).close()
         timeout = timedelta(seconds=CONNECT_S)
-        return TCPStore(
-            self.host, self.port, world_size=None, is_master=is_master, timeout=timeout, wait_for_workers=False
-        )
+        return TCPStore(self.host, port, world_size=None, is_master=is_master, timeout=timeout, wait_for_workers=False)
 
     def _retry(self, deadline: float, connect: Callable[[], T]) -> T:
         while True:

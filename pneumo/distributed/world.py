@@ -168,13 +168,10 @@ def join(*, precision: str = "fp32", expect_world: int | None = None, patience_s
 
 
 def _meet(precision: str, patience_s: float, on_gpu: bool) -> Accelerator:
-    """Find the other ranks.
-
-    torchrun and accelerate launch have an agent that keeps starts apart; without one the ranks do it themselves.
-    """
+    """Find the other ranks of this start."""
     patience = timedelta(seconds=patience_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if size > 1:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
             raise UserError(
@@ -182,9 +179,8 @@ def _meet(precision: str, patience_s: float, on_gpu: bool) -> Accelerator:
                 "all of RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or none",
                 "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), or unset WORLD_SIZE",
             )
-        rank = int(os.environ["RANK"])
-        port = int(os.environ["MASTER_PORT"])
-        store = Meeting(os.environ["MASTER_ADDR"], port, rank, size, patience_s).hold()
+        rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = Meeting(host, port, rank, size, patience_s, environment.has_agent(os.environ)).hold()
         store.set_timeout(patience)
         backend = "nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)

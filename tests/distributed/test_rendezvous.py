@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
+from torch.distributed import TCPStore
 
-from pneumo.distributed.rendezvous import CLOSED, Meeting
+from pneumo.distributed.rendezvous import CLOSED, PORT, Meeting
 from pneumo.errors import RankLost
 
 
@@ -20,9 +21,9 @@ def port() -> int:
 class Rank(threading.Thread):
     """A rank that comes to the meeting."""
 
-    def __init__(self, port: int, rank: int, size: int, patience_s: float = 60) -> None:
+    def __init__(self, port: int, rank: int, size: int, patience_s: float = 60, *, has_agent: bool = False) -> None:
         super().__init__(daemon=True)
-        self.meeting = Meeting("127.0.0.1", port, rank, size, patience_s)
+        self.meeting = Meeting("127.0.0.1", port, rank, size, patience_s, has_agent)
         self.store = None
         self.lost = ""
         self.start()
@@ -70,6 +71,21 @@ def test_a_rank_that_died_before_the_meeting_was_closed_is_replaced(port: int) -
     assert last.has_met()
     assert replacement.has_met()
     assert not dead.has_met(timeout=3)
+
+
+def test_an_agents_store_that_lasts_over_two_starts_does_not_mix_them() -> None:
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    first = [Rank(agent.port, rank, 2, has_agent=True) for rank in (1, 0)]
+    assert all(rank.has_met() for rank in first)
+    where = agent.get(PORT)
+    first[0].store = first[1].store = None  # both are killed
+    early = Rank(agent.port, 1, 2, has_agent=True)
+    assert not early.has_met(timeout=3), "it met the first start's rank 0"
+    late = Rank(agent.port, 0, 2, has_agent=True)
+    assert late.has_met()
+    assert early.has_met()
+    assert agent.get(PORT) != where
+    assert early.store.get(CLOSED) == late.store.get(CLOSED)
 
 
 @pytest.mark.parametrize(("rank", "text"), [(0, "rank 1, rank 2 did not come"), (1, "did not meet the others at")])

@@ -12,7 +12,7 @@ from engine import Engine
 
 from pneumo.dicom.synthesize import SyntheticTree
 
-pytestmark = [pytest.mark.image, pytest.mark.slow]
+pytestmark = pytest.mark.image
 ROOT = Path(__file__).resolve().parents[2]
 # One core: sums have one order, and results are equal to the last bit.
 HARDENED = ["--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
@@ -135,7 +135,7 @@ def test_a_stopped_container_saves_and_the_next_one_goes_on(
     undisturbed: bytes, sharded: Box, first: list[str], request: pytest.FixtureRequest
 ) -> None:
     run = f"stopped-{request.node.callspec.id}"
-    command = [*first, *TRAIN, "--run", f"/runs/{run}"]
+    command = ["python", *first, *TRAIN, "--run", f"/runs/{run}"]
     name = sharded.start(*command)
     deadline = time.monotonic() + 200
     while not list((sharded.runs / run).glob("fold-0/checkpoints/step-*")):

@@ -128,7 +128,10 @@ def test_a_second_job_on_the_same_run_is_refused(slow: Path, dataset: Path, tmp_
     folder = tmp_path / "run"
     first = start(words(dataset, folder))
     wait_for((folder / "fold-0" / ".lock").exists, first)
+    # Held still meanwhile: a job is waited for a while before the second one is refused.
+    first.send_signal(signal.SIGSTOP)
     code, output = run(words(dataset, folder), launcher=OWN_LAUNCH)
+    first.send_signal(signal.SIGCONT)
     assert code == 2, output
     assert re.search(rf"another job works on fold 0 of {folder} \(process {first.pid} on .*since", output)
     assert "Traceback" not in output

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pneumo.errors import StopRequested, UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.models import ModelConfig
 from pneumo.submission import read
-from pneumo.training import finish, run_directory
+from pneumo.training import checkpoint, finish, run_directory
 from pneumo.training.job import Job, train
 from pneumo.training.loop import Options
 from pneumo.training.recipe import Recipe
@@ -124,6 +125,33 @@ def test_a_stop_at_any_step_and_a_resume_change_nothing(dataset: Path, tmp_path:
         name = f"fold-{fold}/model.safetensors"
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert (folder / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
+
+
+def test_the_gradient_scaler_goes_on_where_it_was(
+    dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp16 itself needs a GPU; its scaler does not."""
+    scaler = partial(torch.amp.GradScaler, init_scale=4.0, growth_interval=3)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=True))
+    recipe = replace(shrunk("debug"), epochs=(2,))
+    whole, pieces = (replace(job(recipe, dataset, tmp_path / name), folds=(0,)) for name in ("whole", "pieces"))
+    train(whole, world, Never())
+    with pytest.raises(StopRequested):
+        train(pieces, world, AfterLooks(4))
+    states = []
+    for folder in (pieces.run, whole.run):
+        path = checkpoint.latest(run_directory.load(folder).fold(0).checkpoints)
+        assert path is not None
+        states.append(checkpoint.load(path).optimizer["scaler"])
+    # In eight steps it grows twice; the stop, after five, is between the two.
+    assert (states[0]["scale"], states[0]["_growth_tracker"]) == (8.0, 2)
+    assert (states[1]["scale"], states[1]["_growth_tracker"]) == (16.0, 2)
+    train(pieces, world, Never())
+    newest = checkpoint.latest(run_directory.load(pieces.run).fold(0).checkpoints)
+    assert newest is not None
+    assert checkpoint.load(newest).optimizer["scaler"] == states[1]
+    weights = "fold-0/model.safetensors"
+    assert (pieces.run / weights).read_bytes() == (whole.run / weights).read_bytes()
 
 
 def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(
