@@ -9,7 +9,8 @@ Writes into DIR:
     quarantine.csv    files that could not be read, with the reason
     overlays/         a picture for each positive image, the mask outlined
 
-Not for clinical use. Exit codes: 0 done, 2 wrong input.
+quarantine.csv comes first, and however many files are in it, the others are predicted; the closing line says the sum.
+Not for clinical use. Exit codes: 0 done, 2 wrong input, or nothing in it that can be predicted.
 """
 
 import csv
@@ -27,6 +28,7 @@ from pneumo import checks, cli, rle
 from pneumo.console import log, track
 from pneumo.dataset import layout
 from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import members
@@ -81,7 +83,7 @@ def main() -> None:
     # The images lie in shards while they are predicted, where only this user can read them.
     scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=arguments.out))
     try:
-        build(Inputs(dicom=arguments.dicom), scratch / "dataset", Options(workers=workers))
+        manifest = intake(arguments.dicom, arguments.out, scratch / "dataset", workers)
         table = SampleTable.read(scratch / "dataset")
         reader = ShardReader(scratch / "dataset", table)
         if not run.thresholds.is_file():
@@ -96,11 +98,36 @@ def main() -> None:
         )
         write_findings(arguments.out / "findings.csv", findings, table)
         draw(arguments.out / "overlays", findings, reader)
-        publish_text(arguments.out / layout.QUARANTINE, (scratch / "dataset" / layout.QUARANTINE).read_text())
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         leave()
     log.info("results: %s", arguments.out)
+    sys.stdout.write(
+        f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
+        f" + {manifest.merged} merged duplicates\n"
+    )
+
+
+def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
+    """Make a dataset of the files given, and publish the list of those that cannot be predicted in any case.
+
+    Raises:
+        UserError: When there is nothing to predict.
+    """
+    quarantine = dataset / layout.QUARANTINE
+    try:
+        # A hospital's folder may hold anything; what is an image in it must be predicted all the same.
+        manifest = build(Inputs(dicom=dicom), dataset, Options(workers=workers, max_quarantined=100))
+    except UserError as error:
+        if not quarantine.is_file():
+            raise
+        publish_text(out / layout.QUARANTINE, quarantine.read_text(encoding="utf-8"))
+        raise UserError(
+            error.found, "DICOM images in --dicom", f"see {out / layout.QUARANTINE} for what they are instead"
+        ) from None
+    assert manifest is not None
+    publish_text(out / layout.QUARANTINE, quarantine.read_text(encoding="utf-8"))
+    return manifest
 
 
 def write_findings(path: Path, findings: Sequence[Finding], table: SampleTable) -> None:

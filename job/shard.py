@@ -16,6 +16,7 @@ from pathlib import Path
 from pneumo import checks
 from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.verify import verify
 from pneumo.errors import UserError
@@ -44,6 +45,12 @@ class Arguments:
     """Worker processes."""
     task: str = "0/1"
     """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
+    max_quarantined: float = Options.max_quarantined
+    """Percent of the files that may be quarantined; with more, exit code 2, and the dataset is not published."""
+    time_limit: float = Limits().seconds
+    """Seconds that one file may take to read; then it is quarantined."""
+    memory_limit: float = Limits().gib
+    """GiB of memory that one file may take to read."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -95,7 +102,15 @@ def main(arguments: Arguments | Check) -> int | None:
         masks=arguments.masks,
         patients=arguments.patients,
     )
-    options = Options(folds=arguments.folds, seed=arguments.seed, workers=arguments.workers, task=task, tasks=tasks)
+    options = Options(
+        folds=arguments.folds,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        task=task,
+        tasks=tasks,
+        max_quarantined=arguments.max_quarantined,
+        limits=Limits(arguments.time_limit, arguments.memory_limit),
+    )
     manifest = build(inputs, arguments.out, options)
     if manifest is not None:
         sys.stdout.write(summary(arguments.out, manifest))

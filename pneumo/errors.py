@@ -22,8 +22,15 @@ LONGEST_PART = 2000
 
 
 def one_line(text: str) -> str:
-    """Return a text with line ends and other control characters escaped, as names of files may have them."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """Return a text with line ends, other control characters and bytes that are not UTF-8 escaped, for file names."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    """Return a character's escape; Python's file names hold a byte that is not UTF-8 as a lone surrogate."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return ascii(character)[1:-1]
 
 
 def _shorten(text: str) -> str:

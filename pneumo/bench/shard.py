@@ -67,7 +67,7 @@ def paths_of(plan: BuildPlan) -> list[Path]:
 def write_shards(plan: BuildPlan, dataset: Path) -> None:
     """Write every shard of a plan in this process."""
     for item in plan.units:
-        unit.write(dataset, item)
+        unit.write(dataset, {}, item)
 
 
 def convert_all(paths: list[Path], folder: Path) -> None:

@@ -3,24 +3,33 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pneumo import annotations
 from pneumo.console import Progress, log
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import layout, merge, plan, scan, unit, workers
+from pneumo.dataset import layout, limits, lists, merge, plan, scan, unit, workers
+from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan, Unit
 from pneumo.dataset.scan import Refusal, Scanned, Source
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.workers import Died
+from pneumo.dicom import reader
+from pneumo.dicom.rejection import Rejected
 from pneumo.errors import MENDABLE, UserError
 from pneumo.files import publish_text
 
+R = TypeVar("R")
+
 SCAN_CHUNK = 64
 """Headers read per message to a worker; one takes about as long as the message itself."""
+ROUNDS = 3
+"""Times that a shard is begun when its process dies although no file of it alone ends one: memory may run out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +48,10 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How it is built; the result depends on the folds, their seed and the shard size alone."""
+    """How it is built; the result depends on the folds, their seed and the shard size alone.
+
+    Limits and ``max_quarantined`` decide what becomes of bad files and of a dataset with too many of them.
+    """
 
     folds: int = 5
     seed: int = 0
@@ -49,6 +61,10 @@ class Options:
     tasks: int = 1
     shard_size: int = plan.SHARD_SIZE
     """Images in a shard."""
+    max_quarantined: float = 5.0
+    """Percent of the files found that may be quarantined; with more, the dataset is not published."""
+    limits: Limits = field(default_factory=Limits)
+    """What reading one file may cost."""
 
     def __post_init__(self) -> None:
         for name, value, low, high in [
@@ -58,6 +74,9 @@ class Options:
             ("tasks", self.tasks, 1, 1_000_000),
             ("task", self.task, 0, self.tasks - 1),
             ("shard size", self.shard_size, 1, 1_000_000),
+            ("max quarantined", self.max_quarantined, 0, 100),
+            ("time limit", self.limits.seconds, 0.001, 86_400),
+            ("memory limit", self.limits.gib, 0.001, 1_000_000),
         ]:
             if not low <= value <= high:
                 raise UserError(f"{name} {value}", f"{low} to {high}", f"give another number for {name}")
@@ -72,7 +91,8 @@ def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
         What the dataset holds, or None while units of other tasks are still missing.
 
     Raises:
-        UserError: On wrong input, or when ``out`` holds a dataset of other input.
+        UserError: On wrong input, when too many files are quarantined or nothing is left, or when ``out`` holds a
+            dataset of other input.
     """
     whole = make_plan(inputs, out, options)
     try:
@@ -89,7 +109,11 @@ def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
 
 def _build(out: Path, whole: BuildPlan, options: Options) -> Manifest | None:
     _claim(out, whole)
-    _write_units(out, whole.units[options.task :: options.tasks], options.workers)
+    if not whole.units:
+        lists.write(out, whole, whole.refused)
+        shutil.rmtree(layout.build(out))
+        raise _nothing(out, whole)
+    _write_units(out, whole.units[options.task :: options.tasks], options)
     missing = [item.name for item in whole.units if not unit.is_done(out, item)]
     if missing and not layout.manifest(out).is_file():
         log.info(
@@ -97,7 +121,7 @@ def _build(out: Path, whole: BuildPlan, options: Options) -> Manifest | None:
             options.task, options.tasks, len(missing), len(whole.units), missing[0],
         )  # fmt: skip
         return None
-    return merge.merge(out, whole, options.folds, options.seed)
+    return merge.merge(out, whole, options.folds, options.seed, options.max_quarantined)
 
 
 def make_plan(inputs: Inputs, out: Path, options: Options) -> BuildPlan:
@@ -109,44 +133,74 @@ def make_plan(inputs: Inputs, out: Path, options: Options) -> BuildPlan:
     if table is None:
         log.warning("no masks CSV: the images of %s have no label and become test images", inputs.dicom)
     masks: Mapping[str, str] = table.masks if table else {}
-    whole = plan.make(_scan(sources, options.workers), masks, patients, shard_size=options.shard_size)
+    whole = plan.make(_scan(sources, options), masks, patients, shard_size=options.shard_size)
     _say(whole, masks)
-    if not whole.units:
-        raise _nothing(whole)
+    if whole.units and lists.too_many(len(whole.refused), whole.found, options.max_quarantined):
+        log.warning(
+            "%d of %d files are quarantined by their headers alone (%s): with --max-quarantined %g the dataset will "
+            "not be published",
+            len(whole.refused), whole.found, lists.count(_reasons(whole)), options.max_quarantined,
+        )  # fmt: skip
     return whole
 
 
-def _scan(sources: Sequence[Source], processes: int) -> list[Scanned | Refusal]:
+def _scan(sources: Sequence[Source], options: Options) -> list[Scanned | Refusal]:
     chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
     found: list[Scanned | Refusal] = []
+    suspects: list[Source] = []
     with Progress("headers", len(sources), unit="files") as progress:
-        for position, results in workers.run(scan.scan_all, chunks, processes):
-            found += _scan_alone(chunks[position]) if results is None else results
-            progress.step(len(chunks[position]))
+        for position, results in workers.run(scan.scan_all, chunks, options.workers, options.limits):
+            if isinstance(results, Died):
+                suspects += chunks[position]
+            else:
+                found += results
+                progress.step(len(results))
+    for source, result in _one_by_one(scan.scan, suspects, options).items():
+        found.append(scan.refusal(source, "", result) if isinstance(result, Rejected) else result)
     return found
 
 
-def _scan_alone(sources: Sequence[Source]) -> list[Scanned | Refusal]:
-    """Scan files each in a process of its own, since one of them ends the process that reads it."""
-    results = dict(workers.run(scan.scan, sources, 1))
-    return [results[n] or scan.refusal(source, "", unit.death()) for n, source in enumerate(sources)]
-
-
-def _write_units(out: Path, units: Sequence[Unit], processes: int) -> None:
+def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
     todo = [item for item in units if not unit.is_done(out, item)]
     total, left = (sum(len(item.entries) for item in part) for part in (units, todo))
     if left < total:
         log.info("going on: %d of %d images are already in shards", total - left, total)
+    deadly: dict[Source, Rejected] = {}
     with Progress("shards", total, done=total - left, unit="images") as progress:
-        for position, count in workers.run(partial(unit.write, out), todo, processes):
-            progress.step(_write_around(out, todo[position]) if count is None else count)
+        for _ in range(ROUNDS):
+            broken: list[Unit] = []
+            write = partial(unit.write, out, deadly)
+            for position, count in workers.run(write, todo, options.workers, options.limits):
+                if isinstance(count, Died):
+                    broken.append(todo[position])
+                else:
+                    progress.step(count)
+            if not broken:
+                return
+            suspects = [entry.source for item in broken for entry in item.entries if entry.source not in deadly]
+            outcomes = _one_by_one(unit.probe, suspects, options)
+            deadly |= {source: outcome for source, outcome in outcomes.items() if isinstance(outcome, Rejected)}
+            todo = broken
+    raise UserError(
+        f"the process that wrote {todo[0].name} died {ROUNDS} times, and no file of it alone ends a process",
+        "memory for every worker",
+        "try fewer workers; the same command goes on from the shards that are there",
+    )
 
 
-def _write_around(out: Path, item: Unit) -> int:
-    """Write a unit of which some file ends the process that reads it: find these files, then write without them."""
-    survived = dict(workers.run(unit.probe, item.entries, 1))
-    deadly = {entry.source.file for n, entry in enumerate(item.entries) if not survived[n]}
-    return unit.write(out, item, deadly)
+def _one_by_one(
+    read: Callable[[Source], R], suspects: Sequence[Source], options: Options
+) -> dict[Source, R | Rejected]:
+    """Read each file for itself; return the result, or what to say of a file that ends the process that reads it."""
+    if suspects:
+        log.warning("a worker process died; reading %d files again, each for itself", len(suspects))
+    results: dict[Source, R | Rejected] = {}
+    with Progress("files by themselves", len(suspects), unit="files") as progress:
+        for position, result in workers.run(read, suspects, options.workers, options.limits, tries=2):
+            source = suspects[position]
+            results[source] = limits.death(result.exit_code, options.limits) if isinstance(result, Died) else result
+            progress.step()
+    return results
 
 
 def _claim(out: Path, whole: BuildPlan) -> None:
@@ -168,6 +222,7 @@ def _keep(out: Path, whole: BuildPlan, options: Options) -> Manifest:
     manifest = Manifest.read(out)
     if manifest.digest != whole.digest:
         raise _other_input(out, "a dataset")
+    lists.check(out, manifest.quarantined, manifest.found, options.max_quarantined)
     # A process may have been killed when only this was left to do.
     shutil.rmtree(layout.build(out), ignore_errors=True)
     # The table is compared too: a process may have been killed between writing it and dataset.json.
@@ -193,6 +248,8 @@ def _other_input(out: Path, what: str) -> UserError:
 
 def _say(whole: BuildPlan, masks: Mapping[str, str]) -> None:
     """Log what the user should know before the work begins."""
+    if closed := sum(item.found == reader.CLOSED_DIRECTORY for item in whole.refused):
+        log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", closed)
     if whole.unlabelled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabelled is not healthy", len(whole.unlabelled)
@@ -225,12 +282,15 @@ def _say_groups(whole: BuildPlan) -> None:
         log.warning("no patients CSV: patients are told apart by PatientID; folds leak where that is not reliable")
 
 
-def _nothing(whole: BuildPlan) -> UserError:
-    reasons = Counter(str(item.reason) for item in whole.refused)
+def _nothing(out: Path, whole: BuildPlan) -> UserError:
+    reasons = _reasons(whole)
     reasons.update({"no row in the masks CSV": len(whole.unlabelled)} if whole.unlabelled else {})
-    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "no file at all"
     return UserError(
-        f"nothing to build from {whole.found} files ({listed})",
+        f"nothing to build from {whole.found} files ({lists.count(reasons) or 'no file at all'})",
         "DICOM images with a row in the masks CSV",
-        "check --dicom and --masks",
+        f"check --dicom and --masks, and see {out / layout.QUARANTINE} and {out / layout.UNMATCHED}",
     )
+
+
+def _reasons(whole: BuildPlan) -> Counter[str]:
+    return Counter(str(item.reason) for item in whole.refused)

@@ -5,8 +5,9 @@
     DATASET/
       dataset.json              format version, counts, folds, digests; written last: a dataset without it is unfinished
       samples.parquet           one row per image, see pneumo.dataset.table
-      quarantine.csv            every file that could not become a sample, with the reason
+      quarantine.csv            every file that could not become a sample, with the reason (job/QUARANTINE.md)
       unmatched.csv             training files without a row in the masks CSV, and rows without a file
+                                both lists are there without dataset.json when too many files are in the first
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...

@@ -1,36 +1,39 @@
 """The end of a build: the units' records become the table, the lists and, last of all, dataset.json."""
 
-import csv
 import fcntl
-import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pneumo import ids
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import layout, unit
+from pneumo.dataset import layout, lists, unit
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dataset.scan import Refusal
 from pneumo.dataset.table import SampleTable
 from pneumo.errors import UserError
-from pneumo.files import publish_text, remove_leftovers
+from pneumo.files import remove_leftovers
 
 
-def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int) -> Manifest:
+def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
     """Finish a dataset of which every unit is done, unless another process has just done so.
 
+    Args:
+        dataset: The dataset's directory.
+        plan: What it was built by.
+        folds: Number of folds.
+        seed: Seed of the fold assignment.
+        max_quarantined: Percent of the files found that may be quarantined.
+
     Raises:
-        UserError: When not one file became a sample; quarantine.csv then says why.
+        UserError: When not one file became a sample, or too many did not; the units stay, and quarantine.csv says why.
     """
     with _lock(dataset):
         done = layout.manifest(dataset).is_file()
-        manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed)
+        manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed, max_quarantined)
         shutil.rmtree(layout.build(dataset), ignore_errors=True)
     return manifest
 
@@ -48,11 +51,13 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
     return manifest
 
 
-def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int) -> Manifest:
+def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
+    # Every unit is done by now, and the lock keeps other merges out.
+    for folder in (dataset, layout.shards(dataset)):
+        remove_leftovers(folder)
     records = [unit.read_record(dataset, item) for item in plan.units]
     refused = [*plan.refused, *(refusal for record in records for refusal in record.refused)]
-    _write_quarantine(dataset, refused)
-    _write_unmatched(dataset, plan)
+    lists.write(dataset, plan, refused)
     table = SampleTable.from_rows([row for record in records for row in record.rows])
     if not len(table):
         raise UserError(
@@ -60,9 +65,7 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int) -> Manifest:
             "at least one readable image with a row in the masks CSV, or a test image",
             f"see {dataset / layout.QUARANTINE} and {dataset / layout.UNMATCHED}",
         )
-    # Every unit is done by now, and the lock keeps other merges out.
-    for folder in (dataset, layout.shards(dataset)):
-        remove_leftovers(folder)
+    lists.check(dataset, len(refused), plan.found, max_quarantined)
     return assign_folds(dataset, table, _manifest(plan, table, len(refused)), folds, seed)
 
 
@@ -88,27 +91,6 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         folds_digest="",
         samples_digest="",
     )
-
-
-def _write_quarantine(dataset: Path, refused: Sequence[Refusal]) -> None:
-    columns = ["split", "file", "image_id", "reason", "stage", "found", "expected", "action"]
-    order = sorted(refused, key=lambda item: (item.split != "train", item.file))
-    _write_csv(dataset / layout.QUARANTINE, columns, [[getattr(item, name) for name in columns] for item in order])
-
-
-def _write_unmatched(dataset: Path, plan: BuildPlan) -> None:
-    rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabelled]
-    rows += [[image_id, "", "no_file"] for image_id in plan.missing]
-    _write_csv(dataset / layout.UNMATCHED, ["image_id", "file", "reason"], rows)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
-    writer.writerows([ids.harmless(cell) for cell in row] for row in rows)
-    publish_text(path, text.getvalue())
 
 
 @contextmanager

@@ -121,10 +121,19 @@ def _resolve_duplicates(
     kept: list[Scanned] = []
     refused: list[Refusal] = []
     for files in by_image.values():
-        if len(files) == 1 or len({file_digest(item.source.path) for item in files}) == 1:
+        if len(files) == 1:
             kept.append(files[0])
+            continue
+        digests: dict[Scanned, str] = {}
+        for item in files:
+            try:
+                digests[item] = file_digest(item.source.path)
+            except OSError as error:
+                refused.append(scan.refusal(item.source, item.image_id, scan.unreadable(error)))
+        if len(set(digests.values())) == 1:
+            kept.append(next(iter(digests)))
         else:
-            refused.extend(_duplicate(item, files) for item in files)
+            refused.extend(_duplicate(item, list(digests)) for item in digests)
     return kept, refused
 
 

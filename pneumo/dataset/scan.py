@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pneumo.dataset import limits
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, reader
 from pneumo.dicom.rejection import Reason, Rejected
@@ -94,7 +95,7 @@ def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
 def scan(source: Source) -> Scanned | Refusal:
     """Read the header of one file; what is wrong with it is a result, not an error."""
     try:
-        header = reader.scan(source.path)
+        header = limits.timed(reader.scan, source.path)
         size = source.path.stat().st_size
     except Rejected as error:
         return refusal(source, "", error)

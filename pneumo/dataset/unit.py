@@ -4,15 +4,15 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pneumo import rle
-from pneumo.dataset import layout, scan
+from pneumo.dataset import layout, limits, scan
 from pneumo.dataset.plan import Entry, Unit
-from pneumo.dataset.scan import Refusal
+from pneumo.dataset.scan import Refusal, Source
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import reader
 from pneumo.dicom.rejection import Reason, Rejected
@@ -32,21 +32,21 @@ class Record:
         return {"rows": self.rows, "refused": [asdict(refusal) for refusal in self.refused]}
 
 
-def write(dataset: Path, unit: Unit, deadly: Collection[str] = ()) -> int:
+def write(dataset: Path, deadly: Mapping[Source, Rejected], unit: Unit) -> int:
     """Write a unit's tar, its index and, last, its record; return the number of files done.
 
     Args:
         dataset: The dataset's directory.
+        deadly: Files that are not to be opened, because they end the process that reads them, and what to say of them.
         unit: What to write.
-        deadly: Relative paths of files that are not to be opened, because they end the process that reads them.
     """
     record = Record([], [])
     with publish(layout.tar(dataset, unit.name)) as file:
         writer = TarWriter(file)
         for entry in unit.entries:
             try:
-                if entry.source.file in deadly:
-                    raise death()
+                if entry.source in deadly:
+                    raise deadly[entry.source]
                 record.rows.append(_add(writer, unit.name, entry))
             except Rejected as error:
                 record.refused.append(scan.refusal(entry.source, entry.image_id, error))
@@ -72,16 +72,15 @@ def read_record(dataset: Path, unit: Unit) -> Record:
     return Record(content["rows"], refused)
 
 
-def probe(entry: Entry) -> bool:
+def probe(source: Source) -> None:
     """Read a file for no result but that the process survives."""
     with contextlib.suppress(Rejected):
-        reader.read(entry.source.path)
-    return True
+        limits.timed(reader.read, source.path)
 
 
 def _add(writer: TarWriter, unit: str, entry: Entry) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
-    image = reader.read(entry.source.path)
+    image = limits.timed(reader.read, entry.source.path)
     attributes = image.attributes
     area = _area(entry.mask, attributes.rows, attributes.columns)
     # dataclasses.asdict copies deeply, which costs as much as reading the file.
@@ -140,17 +139,6 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
             "a mask of this image's size",
             "check that the masks CSV belongs to these files",
         ) from None
-
-
-def death() -> Rejected:
-    """Return the rejection of a file that ends every process that reads it."""
-    return Rejected(
-        Reason.UNREADABLE,
-        "read",
-        "the process that read it died",
-        "a file that the decoders survive",
-        "leave it out, or report it with the versions of pydicom and its decoders",
-    )
 
 
 def _known(value: float | None, unknown: float) -> float:

@@ -8,22 +8,29 @@ from pneumo.errors import UserError
 
 
 def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:
-    """List every regular file below ``root``, hidden ones too, sorted by relative POSIX path.
+    """List everything below ``root`` that is no directory, hidden names too, sorted by relative POSIX path.
 
-    Links to files count as files. Links to directories are followed, but no directory is entered twice, so loops
-    end; a directory inside ``root`` is found under its own path and not under a link's. Sockets, FIFOs, devices
-    and dangling links are not files.
+    That is files and links to files, but also what only looks like one: sockets, FIFOs, devices, dangling links, and
+    directories that cannot be listed. The reader refuses these, so that each has its row in the quarantine. Links to
+    directories are followed, but no directory is entered twice, so loops end; a directory inside ``root`` is found
+    under its own path and not under a link's.
 
     Args:
         root: A directory, or a single file, which is then the only one found.
         exclude: Files and directories to leave out, compared after resolving links.
 
     Raises:
-        UserError: When a directory cannot be listed.
+        UserError: When ``root`` cannot be listed.
     """
     skip = {os.path.realpath(path) for path in exclude}
     if root.is_file():
         return [] if os.path.realpath(root) in skip else [root]
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise UserError(
+            f"{root}: {error.strerror}", "a directory whose entries can be listed", "check its permissions"
+        ) from None
     return sorted(_walk(root, skip), key=lambda path: path.relative_to(root).as_posix())
 
 
@@ -37,20 +44,27 @@ def _walk(root: Path, skip: set[str]) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        for entry in _entries(directory):
+        try:
+            entries = _entries(directory)
+        except OSError:
+            yield directory
+            continue
+        for entry in entries:
             path = directory / entry.name
-            if path.is_dir():
+            if _is_directory(entry):
                 (links if entry.is_symlink() else directories).append(path)
-            elif path.is_file() and not (skip and os.path.realpath(path) in skip):
+            elif not (skip and os.path.realpath(path) in skip):
                 yield path
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(directory) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        # Going on without it would leave files out of every count.
-        raise UserError(
-            f"{directory}: {error.strerror}", "a directory whose entries can be listed", "check its permissions"
-        ) from None
+        return entry.is_dir()
+    except OSError:
+        # A link in a loop, or into a place that is closed to us.
+        return False

@@ -1,6 +1,9 @@
 """Read one DICOM file that may be anything: its header for planning, its picture for a shard, or why it has none."""
 
+import errno
 import io
+import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import cv2
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -71,6 +75,10 @@ FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
 
+CLOSED_DIRECTORY = "a directory that cannot be listed"
+_SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_NO_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
+"""What pydicom's text says of decoders that ran out of memory; Python's own error has no text of its own."""
 _NEW_COPY = "fetch the file again from its source"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
@@ -111,7 +119,8 @@ def scan(path: Path) -> Header:
     with _opened(path) as file, _quiet_pydicom():
         dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
-    return Header(_image_id(dataset), text(dataset, "PatientID"), stem)
+    # Whatever length a file gives it, it goes to the planning process.
+    return Header(_image_id(dataset), text(dataset, "PatientID")[: ids.LONGEST], stem)
 
 
 def read(path: Path) -> Image:
@@ -120,6 +129,13 @@ def read(path: Path) -> Image:
     Raises:
         Rejected: When the file cannot become a sample, whatever the cause.
     """
+    try:
+        return _read(path)
+    except MemoryError as error:
+        raise _too_much_memory(error) from None
+
+
+def _read(path: Path) -> Image:
     with _opened(path) as file:
         data = file.read()
     with _quiet_pydicom():
@@ -130,7 +146,7 @@ def read(path: Path) -> Image:
         _check_pixels(dataset, described, data)
         try:
             return _picture(dataset, image_id, described)
-        except Rejected:
+        except (Rejected, MemoryError):
             raise
         except Exception as error:
             raise _decoder_rejection(error, described) from None
@@ -146,13 +162,26 @@ def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading; whatever the operating system refuses becomes a rejection."""
+    """Open a file for reading; whatever the operating system refuses becomes a rejection.
+
+    What is no file is not opened: a FIFO without a writer waits for one, and some devices act on it.
+    """
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            expected, action = "one that can be searched", "check its permissions: what it holds is not counted"
+            raise Rejected(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
+        if not stat.S_ISREG(mode):
+            found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+            raise Rejected(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
         with path.open("rb") as file:
             if not file.peek(1):
                 raise Rejected(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _NEW_COPY)
             yield file
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            found, action = "a link that leads nowhere", "fetch the file that it stands for, or remove it"
+            raise Rejected(Reason.NOT_A_FILE, "open", found, "a file", action) from None
         found = error.strerror or type(error).__name__
         raise Rejected(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk") from None
 
@@ -190,8 +219,9 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
         raise Rejected(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
-    if "PixelData" not in dataset or not described.rows or not described.columns:
-        found = f"{described.rows} x {described.columns} pixels and {'' if 'PixelData' in dataset else 'no '}pixel data"
+    stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
+    if not stored or not described.rows or not described.columns:
+        found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
         raise Rejected(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
@@ -208,6 +238,8 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
 
 def _decoder_rejection(error: Exception, described: Attributes) -> Rejected:
     """Return the rejection for what pydicom or a decoder raised."""
+    if getattr(error, "code", None) == cv2.Error.StsNoMem or _NO_MEMORY.search(str(error)):
+        return _too_much_memory(error)
     if isinstance(error, NotImplementedError):
         syntax = UID(described.transfer_syntax).name
         return Rejected(
@@ -218,3 +250,14 @@ def _decoder_rejection(error: Exception, described: Attributes) -> Rejected:
             "convert the file",
         )
     return Rejected(Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _NEW_COPY)
+
+
+def _too_much_memory(error: Exception) -> Rejected:
+    """Return the rejection of a file that needs more memory than its process may have."""
+    return Rejected(
+        Reason.TOO_MUCH_MEMORY,
+        "read",
+        f"more memory than there is for one file ({describe(error)})",
+        "an image that fits the memory one file is given",
+        "leave it out, or raise the limit when it is a good image",
+    )

@@ -1,20 +1,29 @@
 """Why a file does not become a sample."""
 
+import re
 from enum import StrEnum
+
+from pydicom.datadict import dictionary_description, keyword_dict
 
 LONGEST_TEXT = 200
 """Characters of another library's message that are kept; some repeat their whole input."""
 
 _ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
+_QUOTED = re.compile(r"""(?<!\w)b?(['"])(.*?)(?:\1(?!\w)|$)""")
+"""What a message quotes may be what the file says, a name among it."""
+_OF_THE_STANDARD = frozenset(map(dictionary_description, keyword_dict.values())) | frozenset(keyword_dict)
+"""Names and keywords of DICOM's elements, which may be quoted."""
 
 
 class Reason(StrEnum):
-    """The reasons in quarantine.csv."""
+    """The reasons in quarantine.csv; job/QUARANTINE.md explains each to its reader."""
 
+    NOT_A_FILE = "not_a_file"
+    """A FIFO, a socket, a device, or a link that leads nowhere; it is never opened."""
     EMPTY_FILE = "empty_file"
     """The file has no bytes."""
     UNREADABLE = "unreadable"
-    """The operating system refused to read it, or reading it ended the process."""
+    """The operating system refused to open, read or list it."""
     NOT_DICOM = "not_dicom"
     """Not in DICOM format, or its header is damaged: an HTML or JSON error page, another image format."""
     NOT_AN_IMAGE = "not_an_image"
@@ -31,6 +40,12 @@ class Reason(StrEnum):
     """Several different files claim to be this image."""
     BAD_MASK = "bad_mask"
     """The run lengths in the masks CSV do not fit the image."""
+    TOOK_TOO_LONG = "took_too_long"
+    """Reading it was ended after the time that one file is given."""
+    TOO_MUCH_MEMORY = "too_much_memory"
+    """Reading it needs more memory than one file is given, as decompression bombs do."""
+    CRASHED = "crashed"
+    """A decoder failed in a way that nobody foresaw, or ended the process that read it, each time it was tried."""
 
 
 class Rejected(Exception):
@@ -38,7 +53,7 @@ class Rejected(Exception):
 
     Args:
         reason: The kind of trouble.
-        stage: What was being done: ``open``, ``header``, ``frame``, ``render`` or ``mask``.
+        stage: What was being done: ``open``, ``header``, ``plan``, ``read``, ``frame``, ``render`` or ``mask``.
         found: What was found.
         expected: What would have been right.
         action: What the user can do about it.
@@ -54,6 +69,10 @@ class Rejected(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and its text on one line, cut to a readable length."""
-    text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
+    """Return an exception's type and its text on one line, without what it quotes, cut to a readable length."""
+    text = _QUOTED.sub(_quote, " ".join(str(error).split()).removeprefix(_ALL_DECODERS))
     return f"{type(error).__name__}: {text}"[:LONGEST_TEXT].removesuffix(": ")
+
+
+def _quote(match: re.Match[str]) -> str:
+    return match[0] if match[2] in _OF_THE_STANDARD else "..."

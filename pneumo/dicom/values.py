@@ -54,4 +54,5 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def _value(dataset: Dataset, keyword: str) -> object:
-    return getattr(dataset.get_item(_tag(keyword)), "value", None)
+    # Without keep_deferred pydicom converts elements without a value, and raises on a VR that it does not know.
+    return getattr(dataset.get_item(_tag(keyword), keep_deferred=True), "value", None)

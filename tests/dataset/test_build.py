@@ -16,6 +16,7 @@ import pytest
 from pneumo.dataset import layout
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.folds import digest
+from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.writing import write_dicom
@@ -147,7 +148,7 @@ def test_more_tasks_than_shards(built: Path, tree, tmp_path: Path) -> None:
 KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path
-from pneumo.dataset import build, merge
+from pneumo.dataset import build
 from pneumo.dataset.manifest import Manifest
 
 def die(*_):
@@ -167,7 +168,8 @@ root = Path(sys.argv[1])
 inputs = build.Inputs(
     dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
 )
-build.build(inputs, Path(sys.argv[3]), build.Options(workers=2, shard_size=4, folds=3))
+options = build.Options(workers=2, shard_size=4, folds=3, max_quarantined=10, limits=build.Limits(seconds=10))
+build.build(inputs, Path(sys.argv[3]), options)
 """
 
 
@@ -217,6 +219,41 @@ reader.scan, reader.read = deadly(reader.scan), deadly(reader.read)
 """
 
 
+SITE_OF_MEMORY = """
+import os, signal
+from pathlib import Path
+from pneumo.dataset import unit
+
+write = unit.write
+
+def killed(dataset, deadly, item):
+    marks = len(list(Path("FOLDER").glob("death-*")))
+    if item.name == "train-000001" and marks < DEATHS:
+        (Path("FOLDER") / f"death-{marks}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(dataset, deadly, item)
+
+killed.__module__, killed.__qualname__ = "pneumo.dataset.unit", "write"
+unit.write = killed
+"""
+"""The kernel's memory killer takes the writer of one shard, whatever file it is at."""
+
+SITE_OF_HANGING = """
+import ctypes
+from pneumo.dicom import reader
+
+read = reader.read
+
+def hanging(path):
+    if path.name.endswith(".498.5.dcm"):
+        ctypes.PyDLL(None).sleep(100_000)
+    return read(path)
+
+reader.read = hanging
+"""
+"""A decoder that never returns from one file, with the interpreter's lock held."""
+
+
 def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: Path) -> None:
     write_one(copy.dicom / "deadly-scan.dcm", "1.9.1")
     write_one(copy.dicom / "deadly-read.dcm", "1.9.2")
@@ -231,7 +268,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
     assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
     refused = rows(tmp_path / "out" / layout.QUARANTINE)
     assert [row["file"] for row in refused] == ["deadly-read.dcm", "deadly-scan.dcm"]
-    assert {row["found"] for row in refused} == {"the process that read it died"}
+    assert {row["found"] for row in refused} == {"the process that read it ended with exit code 139"}
 
 
 def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
@@ -288,7 +325,8 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
     with copy.masks.open("a") as file:
         file.write("1.9.2, 1000 100\n1.9.3, -1\n")
     out = copy.dicom / "dataset"
-    manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, OPTIONS)
+    options = replace(OPTIONS, max_quarantined=100)
+    manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, options)
     assert manifest.found == 29 + 6
     assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged) == (28, 5, 1, 1)
     assert {row["file"]: row["reason"] for row in rows(out / layout.QUARANTINE)} == {
@@ -306,14 +344,14 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
         {"image_id": "1.9.3", "file": "", "reason": "no_file"},
     ]
     # Its own output and the CSV lie inside the input; the second run must not count them.
-    assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, OPTIONS) == manifest
+    assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, options) == manifest
 
 
 def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp_path: Path) -> None:
     victims = sorted(copy.test_dicom.rglob("*.dcm"))[:4]
     for path in victims:
         path.write_bytes(path.read_bytes()[:-400])
-    manifest = build(copy, tmp_path / "out", OPTIONS)
+    manifest = build(copy, tmp_path / "out", replace(OPTIONS, max_quarantined=100))
     assert (manifest.test, manifest.quarantined, manifest.shards) == (1, 4, 7)
     assert not layout.tar(tmp_path / "out", "test-000000").exists()
     assert layout.tar(tmp_path / "out", "test-000001").exists()
@@ -412,3 +450,103 @@ def test_test_images_that_are_training_images_are_told(
 def test_options_are_checked(change: dict) -> None:
     with pytest.raises(UserError, match=next(iter(change))):
         replace(OPTIONS, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_quarantined": -1}, "max quarantined -1"),
+        ({"max_quarantined": 101}, "max quarantined 101; expected 0 to 100"),
+        ({"max_quarantined": float("nan")}, "max quarantined nan"),
+        ({"limits": Limits(seconds=0)}, "time limit 0"),
+        ({"limits": Limits(gib=-1)}, "memory limit -1"),
+    ],
+    ids=str,
+)
+def test_limits_are_checked(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(OPTIONS, **change)
+
+
+def damage(copy: Inputs, files: int) -> None:
+    for path in sorted(copy.test_dicom.rglob("*.dcm"))[:files]:
+        path.write_bytes(path.read_bytes()[:-400])
+
+
+def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: Inputs, tmp_path: Path) -> None:
+    damage(copy, 4)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    tasks = [replace(OPTIONS, task=task, tasks=3) for task in range(3)]
+    assert build(copy, out, tasks[2]) is None
+    assert build(copy, out, tasks[0]) is None
+    for options in (tasks[1], tasks[1], OPTIONS):
+        with pytest.raises(
+            UserError, match=r"4 of 29 files \(13.8 %\) are quarantined: 4 bad_frame; expected at most 5 %"
+        ):
+            build(copy, out, options)
+        assert len(rows(out / layout.QUARANTINE)) == 4
+        assert not layout.manifest(out).exists()
+        assert not layout.samples(out).exists()
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in layout.shards(out).iterdir()}
+    manifest = build(copy, out, replace(tasks[0], max_quarantined=14))
+    assert manifest is not None
+    assert (manifest.samples, manifest.quarantined) == (25, 4)
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in layout.shards(out).iterdir()} == before
+    build(copy, whole, replace(OPTIONS, max_quarantined=100))
+    assert contents(out) == contents(whole)
+
+
+def test_bad_headers_alone_that_are_too_many_are_told_before_the_work(
+    copy: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    for number in range(3):
+        (copy.dicom / f"{number}.dcm").touch()
+    with pytest.raises(UserError, match="3 of 32 files"):
+        build(copy, tmp_path / "out", OPTIONS)
+    assert (
+        "3 of 32 files are quarantined by their headers alone (3 empty_file): with --max-quarantined 5" in caplog.text
+    )
+
+
+def test_nothing_to_build_touches_no_other_dataset(built: Path, tree, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "page.dcm").write_text("<html>")
+    out = shutil.copytree(built, tmp_path / "out")
+    with pytest.raises(UserError, match="a dataset of other files"):
+        build(replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None), out, OPTIONS)
+    assert contents(out) == contents(built)
+
+
+def test_shard_whose_process_dies_of_no_file_is_begun_again_and_then_told(tree, tmp_path: Path) -> None:
+    script = KILLED_AFTER.replace("Manifest.write = die", "pass")
+    for deaths in (2, 99):
+        folder = tmp_path / str(deaths)
+        folder.mkdir()
+        site = SITE_OF_MEMORY.replace("FOLDER", str(folder)).replace("DEATHS", str(deaths))
+        (folder / "sitecustomize.py").write_text(site)
+        ended = run_script(script, tree.inputs.dicom.parent, "live", folder / "out", path=folder)
+        if deaths == 2:
+            assert ended.code == 0, ended.output
+            assert Manifest.read(folder / "out").quarantined == 0
+        else:
+            assert ended.code == 1
+            assert "the process that wrote train-000001 died 3 times, and no file of it alone ends" in ended.output
+            assert "try fewer workers" in ended.output
+
+
+def test_killed_while_a_file_hangs_leaves_no_process_and_goes_on(built: Path, tree, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITE_OF_HANGING)
+    out = tmp_path / "out"
+    ended = run_script(KILLED_AFTER, tree.inputs.dicom.parent, "shards", out, path=tmp_path)
+    assert ended.code == -signal.SIGKILL, ended.output
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            os.killpg(ended.group, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline, "the hanging worker outlived the build"
+        time.sleep(0.05)
+    build(tree.inputs, out, OPTIONS)
+    assert contents(out) == contents(built)

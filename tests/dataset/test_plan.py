@@ -75,6 +75,22 @@ def test_identical_duplicates_keep_the_first_path() -> None:
     assert plan.merged == 1
 
 
+@pytest.mark.parametrize(("good", "kept"), [("1", ["1"]), ("12", ["1"]), ("", [])], ids=["one", "two", "none"])
+def test_duplicates_that_cannot_be_read_are_refused_for_themselves(good: str, kept: list[str]) -> None:
+    def digest(path: Path) -> str:
+        if path.stem not in good:
+            raise OSError(5, "Input/output error")
+        return "same"
+
+    files = [scanned("a", file=f"{name}.dcm") for name in "123"]
+    plan = make(files, {"a": "-1"}, None, file_digest=digest)
+    assert [entry.source.path.stem for entry in entries(plan)] == kept
+    assert [(item.file, item.reason, item.found) for item in plan.refused] == [
+        (f"{name}.dcm", Reason.UNREADABLE, "Input/output error") for name in "123" if name not in good
+    ]
+    assert plan.merged == max(0, len(good) - 1)
+
+
 def test_bytes_are_digested_only_where_ids_repeat() -> None:
     def never(path: Path) -> str:
         raise AssertionError(path)

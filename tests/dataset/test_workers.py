@@ -1,12 +1,25 @@
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels import pixel_array
+from pydicom.uid import JPEGLSLossless
 
-from pneumo.dataset import workers
+from pneumo.dataset import limits, workers
+from pneumo.dataset.limits import Limits
+from pneumo.dataset.workers import Died
+from pneumo.dicom.writing import write_dicom
+
+LIMITS = Limits()
+SHORT = Limits(seconds=0.5)
 
 
 def double(number: int) -> int:
@@ -24,37 +37,124 @@ def die_once(mark: Path) -> int:
     """Die at the first try: what the kernel's memory killer does to whoever is there."""
     if not mark.exists():
         mark.touch()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
     return 1
+
+
+def hang(path: Path) -> str:
+    """Sleep forever in native code with the interpreter's lock held, as a decoder in an endless loop does."""
+    if path.name == "hangs":
+        with path.open("a") as file:
+            file.write("begun ")
+        ctypes.PyDLL(None).sleep(10_000)
+    return path.name
+
+
+def read_and_hang(path: Path) -> str:
+    return limits.timed(hang, path)
+
+
+def read_and_pause(path: Path) -> str:
+    """Take longer than the limit, but not over a file."""
+    limits.timed(hang, path)
+    time.sleep(0.8)
+    return path.name
+
+
+def allocate(gib: float) -> int:
+    return len(bytearray(int(gib * 2**30)))
+
+
+def name_memory_error(gib: float) -> str:
+    try:
+        return str(allocate(gib))
+    except MemoryError:
+        return "MemoryError"
+
+
+def decode_with_gdcm(path: Path) -> object:
+    return pixel_array(path, decoding_plugin="gdcm").shape
 
 
 def raise_value_error(number: int) -> int:
     raise ValueError(f"number {number}")
 
 
+def opencv_threads(_: object) -> int:
+    import cv2
+
+    return cv2.getNumThreads()
+
+
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_every_item_is_done_once(count: int) -> None:
-    assert sorted(workers.run(double, range(count), 2)) == [(n, 2 * n) for n in range(count)]
+    assert sorted(workers.run(double, range(count), 2, LIMITS)) == [(n, 2 * n) for n in range(count)]
 
 
-def test_item_that_ends_its_process_gives_none_and_the_others_their_results() -> None:
-    results = dict(workers.run(die_on_seven, range(20), 3))
-    assert results == {n: None if n == 7 else 2 * n for n in range(20)}
+@pytest.mark.parametrize("tries", [1, 2])
+def test_item_that_ends_its_process_costs_itself_alone(tries: int) -> None:
+    results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, tries=tries))
+    assert results == {n: Died(1) if n == 7 else 2 * n for n in range(20)}
 
 
-def test_item_that_dies_once_is_tried_again(tmp_path: Path) -> None:
-    assert list(workers.run(die_once, [tmp_path / "mark"], 1)) == [(0, 1)]
+def test_real_crash_of_a_decoder_is_survived(tmp_path: Path) -> None:
+    write_dicom(
+        tmp_path / "x.dcm", np.zeros((16, 16), np.uint8), image_id="1.2", patient_id="p", view="PA", sex="F", age=50,
+        spacing_mm=0.2, syntax="jpeg", photometric="MONOCHROME2",
+    )  # fmt: skip
+    dataset = dcmread(tmp_path / "x.dcm")
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    # A JPEG-LS header that claims 31 bits a sample: gdcm throws what nothing catches.
+    dataset.PixelData = encapsulate([bytes.fromhex("ffd8 fff7000b 1f 0010 0010 01 011100 ffda0008 01 0100 000000")])
+    dataset.save_as(tmp_path / "x.dcm")
+    results = list(workers.run(decode_with_gdcm, [tmp_path / "x.dcm"], 1, LIMITS, tries=2))
+    assert results == [(0, Died(-signal.SIGABRT))]
+    assert limits.death(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
 
 
-def test_errors_of_the_function_come_through() -> None:
-    with pytest.raises(ValueError, match="number 3"):
-        list(workers.run(raise_value_error, [3], 1))
+def test_item_that_dies_once_is_tried_again_where_that_is_asked_for(tmp_path: Path) -> None:
+    assert list(workers.run(die_once, [tmp_path / "1"], 1, LIMITS, tries=2)) == [(0, 1)]
+    assert list(workers.run(die_once, [tmp_path / "2"], 1, LIMITS)) == [(0, Died(-signal.SIGKILL))]
+
+
+def test_item_that_never_returns_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("1", "hangs", *"23456")]
+    begun = time.monotonic()
+    results = [result for _, result in workers.run(read_and_hang, paths, 2, SHORT, tries=2)]
+    assert results == [*"123456", Died(-signal.SIGALRM)]
+    assert time.monotonic() - begun < 60
+    # Another try would take as long again.
+    assert paths[1].read_text() == "begun "
+
+
+def test_time_is_a_files_and_not_an_items(tmp_path: Path) -> None:
+    assert list(workers.run(read_and_pause, [tmp_path / "1", tmp_path / "2"], 1, SHORT)) == [(0, "1"), (1, "2")]
+
+
+def test_memory_beyond_the_limit_is_an_error_that_can_be_caught() -> None:
+    results = dict(workers.run(name_memory_error, [0.1, 0.6, 0.1], 1, Limits(gib=0.5)))
+    small = str(int(0.1 * 2**30))
+    assert results == {0: small, 1: "MemoryError", 2: small}
+    assert allocate(0.6), "the parent is not limited"
+
+
+def test_threads_that_would_count_as_memory_are_not_started() -> None:
+    assert list(workers.run(opencv_threads, [0], 1, LIMITS)) == [(0, 1)]
+
+
+def test_errors_of_the_function_come_through_with_their_place() -> None:
+    with pytest.raises(ValueError, match="number 3") as caught:
+        list(workers.run(raise_value_error, [3], 1, LIMITS))
+    assert "in raise_value_error" in "".join(caught.value.__notes__)
 
 
 def test_processes_that_cannot_start_are_not_blamed_on_the_items(tmp_path: Path) -> None:
     script = tmp_path / "unguarded.py"
     # Without a guard every worker runs the script again, which may not start processes of its own.
-    script.write_text("import sys\nfrom pneumo.dataset import workers\nprint(list(workers.run(abs, [1, 2], 2)))\n")
+    script.write_text(
+        "import sys\nfrom pneumo.dataset import workers\nfrom pneumo.dataset.limits import Limits\n"
+        "print(list(workers.run(abs, [1, 2], 2, Limits())))\n"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,17 +45,30 @@ def test_a_linked_directory_is_followed_once_and_loops_end(tmp_path: Path) -> No
     (root / "b").symlink_to(outside)
     (root / "c").symlink_to(outside)
     (root / "self").symlink_to(root / "self")
-    assert names(root) == ["b/2", "z/1"]
+    assert names(root) == ["b/2", "self", "z/1"]
 
 
-def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
+def test_what_only_looks_like_a_file_is_found_too(tmp_path: Path) -> None:
     touch(tmp_path, "1")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     (tmp_path / "link").symlink_to(tmp_path / "1")
-    assert names(tmp_path) == ["1", "link"]
+    assert names(tmp_path) == ["1", "dangling", "fifo", "link"]
 
 
-def test_a_directory_that_cannot_be_listed_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_listed_is_found_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1", "closed/2", "z/3")
+
+    def list_it(directory: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(directory).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(directory)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", list_it)
+    assert names(tmp_path) == ["a/1", "closed", "z/3"]
+
+
+def test_a_root_that_cannot_be_listed_is_the_users_to_mend(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file or directory; expected a directory"):
         files.find(tmp_path / "missing")

@@ -1,6 +1,8 @@
 import contextlib
 import os
 import pickle
+import socket
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import reference_files as reference
 from pydicom import config, dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
@@ -185,10 +188,10 @@ def cut_inside_a_sequence(path: Path) -> None:
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
-    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "text"),
-    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "text"),
+    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "JSON"),
+    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "HTML"),
     "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.NOT_DICOM, "text"),
-    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "binary data"),
+    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "a zip archive"),
     "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
     "a header cut off": (torn_header, Reason.NO_ID, "no SOP Instance UID"),
     "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "No tag to read"),
@@ -211,7 +214,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
-    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "Error"),
+    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
 }
 
 
@@ -259,7 +262,10 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
 
 @pytest.mark.parametrize("use", [reader.scan, reader.read])
 def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
-    for path, found in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
+    for path, found in (
+        (tmp_path, "a directory"),
+        (tmp_path / "missing", "No such file or directory"),
+    ):
         with pytest.raises(Rejected, match=found) as caught:
             use(path)
         assert (caught.value.reason, caught.value.stage) == (Reason.UNREADABLE, "open")
@@ -309,6 +315,80 @@ def test_foreign_messages_are_cut_to_one_line() -> None:
     assert describe(ValueError("one\n  two")) == "ValueError: one two"
     assert describe(KeyError()) == "KeyError"
     assert len(describe(ValueError("x" * 5000))) == 200
+
+
+SAID = {
+    "could not convert string to float: 'DOE^J'": "could not convert string to float: ...",
+    """bad literal: "O'DOE" or b'DOE'""": "bad literal: ... or ...",
+    "'utf-8' codec can't decode byte 0xc3 in 'DOE": "... codec can't decode byte 0xc3 in ...",
+    "(0028,0100) 'Bits Allocated' is 'DOE'": "(0028,0100) 'Bits Allocated' is ...",
+    "no element 'PixelData'": "no element 'PixelData'",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_a_foreign_message_quotes_is_left_out_unless_it_is_the_standards(said: str) -> None:
+    assert describe(ValueError(said)) == f"ValueError: {SAID[said]}"
+
+
+def test_a_patient_id_goes_to_the_plan_cut_to_a_bearable_length(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    dataset = reference.build(VALUES, 12)
+    dataset.add_new("PatientID", "UT", "secret" * 100_000)
+    reference.save(dataset, path)
+    assert reader.scan(path).patient_id == ("secret" * 100)[:256]
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "PatientID", "Rows", "ViewPosition", "PixelData"])
+def test_an_element_of_unknown_vr_without_a_value_raises_nothing_else(tmp_path: Path, keyword: str) -> None:
+    data = reference.save(reference.build(VALUES, 12, ViewPosition="PA"), tmp_path / "x.dcm").read_bytes()
+    tag = struct.pack("<2H", *divmod(tag_for_keyword(keyword), 1 << 16))
+    at = data.index(tag, 132)
+    (tmp_path / "x.dcm").write_bytes(data[: at + 4] + b"NW\0\0" + data[at + 8 :])
+    for use in (reader.scan, reader.read):
+        with contextlib.suppress(Rejected):
+            use(tmp_path / "x.dcm")
+
+
+def special(path: Path) -> dict[Path, str]:
+    """Make one of each that is no file, and return what is said of it."""
+    os.mkfifo(path / "fifo")
+    (path / "device").symlink_to("/dev/zero")
+    (path / "dangling").symlink_to("nowhere")
+    (path / "itself").symlink_to("itself")
+    with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(path):
+        bound.bind("socket")
+    kinds = {"fifo": "a FIFO", "device": "a device", "socket": "a socket"}
+    kinds |= dict.fromkeys(("dangling", "itself"), "a link that leads nowhere")
+    return {path / name: kind for name, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("use", [reader.scan, reader.read])
+def test_what_is_no_file_is_refused_without_being_opened(
+    tmp_path: Path, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+    for path, kind in special(tmp_path).items():
+        with pytest.raises(Rejected, match=f"^{kind};") as caught:
+            use(path)
+        assert (caught.value.reason, caught.value.stage) == (Reason.NOT_A_FILE, "open")
+
+
+@pytest.mark.parametrize("preamble", [True, False], ids=["preamble", "no preamble"])
+def test_a_deflated_file_inflates_no_further_than_an_image_may_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preamble: bool
+) -> None:
+    path = reference.save(reference.build(VALUES, 12, "deflated"), tmp_path / "x.dcm")
+    if not preamble:
+        path.write_bytes(path.read_bytes()[132:])
+    whole_image = reader.read(path)
+    monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1 << 20)
+    assert reader.read(path).data == whole_image.data
+    monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1000)
+    for use in (reader.scan, reader.read):
+        with pytest.raises(Rejected, match="inflate to more than") as caught:
+            use(path)
+        assert caught.value.reason == Reason.TOO_MUCH_MEMORY
 
 
 def test_every_reason_is_documented() -> None:

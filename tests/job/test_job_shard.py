@@ -48,6 +48,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_says_the_sum_and_does_so_again_for_a_finished_dataset(tree: Path, tmp_path: Path) -> None:
     arguments = ["--dicom", "train", "--masks", "masks.csv", "--out", tmp_path / "out", "--folds", 2]
+    arguments += ["--max-quarantined", 20]
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
     assert "9 files found = 8 samples + 1 quarantined + 0 unlabelled + 0 merged duplicates" in first.stdout
@@ -60,6 +61,7 @@ def test_says_the_sum_and_does_so_again_for_a_finished_dataset(tree: Path, tmp_p
 
 def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
     arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
+    arguments += ["--max-quarantined", 20]
     other = shard(*arguments, "--task", "1/2")
     assert other.returncode == 0, other.stderr
     assert "1 of 1 shards are still missing" in other.stderr

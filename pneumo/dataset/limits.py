@@ -1,0 +1,109 @@
+"""What reading one file may cost, in seconds and memory: the kernel ends or refuses what goes beyond.
+
+Time: a timer whose signal ends the process (``SIGALRM`` at its default action). A watching thread would not do: a
+decoder that never returns holds the interpreter's lock. Nor would a watching parent: it does not know when a worker
+begins its next file, and would have to ask.
+
+Memory: ``RLIMIT_DATA``, on top of what a worker holds when it starts. An allocation beyond it fails at once, which
+numpy, OpenCV and Python report as an error, where a watch on the resident size would look too late and could only kill.
+``RLIMIT_AS`` would count what costs nothing: mapped libraries and the address space that thread arenas reserve.
+"""
+
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+
+from pneumo.dicom.rejection import Reason, Rejected
+
+R = TypeVar("R")
+
+_SURVIVED = "a file that the decoders survive"
+_REPORT = "leave it out, or report it with the versions of pydicom and its decoders"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may cost; a healthy image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
+
+    seconds: float = 60.0
+    gib: float = 4.0
+
+
+_timeout = 0.0
+"""Seconds per file in this process; 0, no limit, in all but worker processes."""
+
+
+def apply(limits: Limits) -> None:
+    """Put this process, a worker, under limits."""
+    global _timeout  # noqa: PLW0603 (as the limits themselves, it belongs to the process)
+    _timeout = limits.seconds
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # OpenCV's threads would add their stacks, one for each core, and the cores are busy with other files.
+    cv2.setNumThreads(1)
+    _limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.gib * 2**30))
+    # A crash is told by its exit code; a memory image for each would fill the disk, with patients' data.
+    _limit(resource.RLIMIT_CORE, 0)
+
+
+def timed(read: Callable[[Path], R], path: Path) -> R:
+    """Read a file; in a worker, the process ends when that takes too long.
+
+    Raises:
+        Rejected: When ``read`` does, and when it fails in a way that nobody foresaw: one file must not end a build.
+    """
+    if _timeout:
+        signal.setitimer(signal.ITIMER_REAL, _timeout)
+    try:
+        return read(path)
+    except Rejected:
+        raise
+    except Exception as error:
+        # Its text may say what the file says.
+        raise Rejected(Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT) from error
+    finally:
+        if _timeout:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def death(exit_code: int, limits: Limits) -> Rejected:
+    """Return the rejection of a file that ended the process that read it, by that process's exit code."""
+    if exit_code == -signal.SIGALRM:
+        return Rejected(
+            Reason.TOOK_TOO_LONG,
+            "read",
+            f"not read after {limits.seconds:g} s",
+            "a file that is read in milliseconds",
+            "leave it out, or raise the limit when it is a good file on a slow disk",
+        )
+    if exit_code == -signal.SIGKILL:
+        return Rejected(
+            Reason.TOO_MUCH_MEMORY,
+            "read",
+            "the process that read it was killed, as systems do that run out of memory",
+            "an image that fits the memory there is",
+            "leave it out, or try fewer workers when it is a good image",
+        )
+    ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
+    return Rejected(
+        Reason.CRASHED,
+        "read",
+        f"the process that read it ended {ended}",
+        _SURVIVED,
+        _REPORT,
+    )
+
+
+def _limit(kind: int, wanted: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _data_bytes() -> int:
+    """Return what of this process counts against ``RLIMIT_DATA`` already."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").split()
+    return 1024 * int(status[status.index("VmData:") + 1])

@@ -1,0 +1,238 @@
+"""job/shard.py on what hospitals, disks and attackers send: it ends, counts every file, and repeats nothing of it."""
+
+import csv
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hospital
+import pytest
+from hospital import BAD, HEALTHY, ROOT, healthy
+
+from pneumo.dataset import layout
+from pneumo.dataset.manifest import Manifest
+from pneumo.dicom.rejection import Reason
+
+JOB = Path(__file__).parents[2] / "job" / "shard.py"
+LIMITS = ["--time-limit", 3, "--memory-limit", 0.25, "--workers", 2]
+
+DECODERS = """
+import ctypes, os, signal
+from pneumo.dicom import reader
+
+FAULTS = {
+    "hang": lambda: ctypes.PyDLL(None).sleep(100_000),  # with the interpreter's lock held
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "leave": lambda: os._exit(0),
+    "raise": lambda: {}["ZZMARKER^ERIKA"],
+}
+
+def faulty(function):
+    def wrapper(path):
+        fault, _, place = path.stem.partition("-in-")
+        if fault in FAULTS and place == function.__name__:
+            FAULTS[fault]()
+        return function(path)
+    wrapper.__name__ = function.__name__
+    return wrapper
+
+reader.scan, reader.read = faulty(reader.scan), faulty(reader.read)
+"""
+"""What a broken decoder does to the process, at files named for it."""
+
+FAULTY = {
+    "hang-in-scan.dcm": "took_too_long",
+    "hang-in-read.dcm": "took_too_long",
+    "crash-in-scan.dcm": "crashed",
+    "crash-in-read.dcm": "crashed",
+    "killed-in-read.dcm": "too_much_memory",
+    "leave-in-read.dcm": "crashed",
+    "raise-in-scan.dcm": "crashed",
+    "raise-in-read.dcm": "crashed",
+}
+OTHERS = {"twice/a.dcm": "duplicate", "twice/b.dcm": "duplicate", "bad-mask.dcm": "bad_mask"}
+REASONS = {name.replace("\udcff", "\\xff").replace("\n", "\\n"): reason for name, (_, reason) in BAD.items()}
+REASONS |= FAULTY | OTHERS
+
+
+def bound_to_permissions() -> None:
+    """Give up root's right to read everything, which ``exec`` would bring back."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@dataclass
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Place:
+    """A directory with everything in it, and beside it one with the healthy files alone."""
+
+    root: Path
+
+    def shard(self, *words: object, dicom: str = "in", out: str = "out") -> Ended:
+        arguments = ["--dicom", dicom, "--masks", "masks.csv", "--out", out, *LIMITS, *words]
+        path = os.pathsep.join([str(self.root / "site"), str(JOB.parents[1])])
+        ended = subprocess.run(
+            [sys.executable, str(JOB), *map(str, arguments)], env=os.environ | {"PYTHONPATH": path},
+            cwd=self.root, capture_output=True, text=True, timeout=300, check=False, preexec_fn=bound_to_permissions,
+        )  # fmt: skip
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def quarantine(self, out: str = "out") -> list[dict[str, str]]:
+        with (self.root / out / layout.QUARANTINE).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def shards(self, out: str = "out") -> dict[str, tuple[int, bytes]]:
+        folder = layout.shards(self.root / out)
+        return {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("hospital")
+    for folder in ("in", "healthy", "site"):
+        (root / folder).mkdir()
+    (root / "site" / "sitecustomize.py").write_text(DECODERS)
+    masks = ["ImageId, EncodedPixels", *(f"{ROOT}.{n}, {'-1' if n % 2 else '0 40'}" for n in range(HEALTHY))]
+    for number in range(HEALTHY):
+        # One lies in a directory whose name looks like a file's.
+        for folder in (root / "in", root / "healthy"):
+            path = folder / ("study.dcm" if number == 3 else "") / f"{number}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            healthy(number)(path)
+    for number, name in enumerate([*BAD, *FAULTY, *OTHERS]):
+        path = root / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        (BAD[name][0] if name in BAD else healthy(100 + number))(path)
+        masks.append(f"{ROOT}.{100 + number}, {'900 9999' if name == 'bad-mask.dcm' else '-1'}")
+    masks += [f"{ROOT}.9.{n}, -1" for n in range(100)]
+    # Two files that claim to be one image, a copy of a healthy file, a file without a row, and ways around in a circle.
+    (root / "in" / "twice" / "b.dcm").write_bytes((root / "in" / "twice" / "a.dcm").read_bytes() + b"\0\0")
+    (root / "in" / "copy.dcm").write_bytes((root / "in" / "1.dcm").read_bytes())
+    healthy(99)(root / "in" / "unlabelled.dcm")
+    (root / "in" / "study.dcm" / "again").symlink_to(root / "in")
+    (root / "masks.csv").write_text("\n".join(masks) + "\n")
+    yield Place(root)
+    (root / "in" / "locked").chmod(0o700)
+
+
+@pytest.fixture(scope="module")
+def refused(place: Place) -> Ended:
+    """The command as it is given at first, which finds too many bad files."""
+    return place.shard()
+
+
+@pytest.fixture(scope="module")
+def shards_of_refused(place: Place, refused: Ended) -> dict[str, tuple[int, bytes]]:
+    assert refused.code == 2
+    return place.shards()
+
+
+@pytest.fixture(scope="module")
+def accepted(place: Place, shards_of_refused: object) -> Ended:
+    """The same command with the limit raised."""
+    return place.shard("--max-quarantined", 100)
+
+
+def test_too_many_bad_files_are_an_error_that_says_how_many_why_and_where(place: Place, refused: Ended) -> None:
+    assert refused.code == 2, refused.stderr
+    assert refused.stdout == ""
+    found = len(REASONS) + HEALTHY + 2
+    share = 100 * len(REASONS) / found
+    last = refused.stderr.splitlines()[-1]
+    assert f"{len(REASONS)} of {found} files ({share:.1f} %) are quarantined: " in last
+    counts = sorted((list(REASONS.values()).count(reason) for reason in set(REASONS.values())), reverse=True)
+    assert [int(part.split()[0]) for part in last.partition("quarantined: ")[2].partition(";")[0].split(", ")] == counts
+    assert "; expected at most 5 %; see what to do about each in out/quarantine.csv" in last
+    assert "a higher --max-quarantined" in last
+    assert "Traceback" not in refused.stderr
+    assert "1 directories cannot be listed: each counts as one file" in refused.stderr
+    assert not (place.root / "out" / layout.MANIFEST).exists()
+    assert not (place.root / "out" / layout.SAMPLES).exists()
+
+
+def test_a_higher_limit_finishes_from_the_shards_that_are_there(
+    place: Place, shards_of_refused: dict[str, tuple[int, bytes]], accepted: Ended
+) -> None:
+    assert accepted.code == 0, accepted.stderr
+    assert "images are already in shards" in accepted.stderr
+    assert place.shards() == shards_of_refused
+    assert not layout.build(place.root / "out").exists()
+
+
+def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
+    manifest = Manifest.read(place.root / "out")
+    assert (manifest.samples, manifest.quarantined) == (HEALTHY, len(REASONS))
+    assert (manifest.unlabelled, manifest.merged) == (1, 1)
+    assert manifest.found == HEALTHY + len(REASONS) + 2
+    assert accepted.stdout.startswith(
+        f"{manifest.found} files found = {HEALTHY} samples + {len(REASONS)} quarantined + 1 unlabelled"
+        " + 1 merged duplicates\n"
+    )
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_each_bad_file_has_its_row_and_reason(place: Place, accepted: Ended, name: str) -> None:
+    rows = [row for row in place.quarantine() if row["file"] == name]
+    assert [row["reason"] for row in rows] == [REASONS[name]], rows
+    assert all(rows[0][column] for column in ("split", "stage", "found", "expected", "action")), rows
+
+
+def test_no_other_file_has_a_row_and_every_reason_occurs(place: Place, accepted: Ended) -> None:
+    assert sorted(row["file"] for row in place.quarantine()) == sorted(REASONS)
+    assert {row["reason"] for row in place.quarantine()} == set(Reason)
+
+
+def test_nothing_that_a_file_says_is_repeated(place: Place, refused: Ended, accepted: Ended) -> None:
+    said = [refused.stderr, accepted.stdout, accepted.stderr]
+    written = [path.read_bytes() for path in (place.root / "out").rglob("*") if path.is_file()]
+    for content in [*(text.encode() for text in said), *written]:
+        assert b"ZZMARKER" not in content
+        assert b"ERIKA" not in content
+
+
+def test_the_shards_are_those_of_the_healthy_files_alone(place: Place, accepted: Ended) -> None:
+    alone = place.shard(dicom="healthy", out="out-healthy")
+    assert alone.code == 0, alone.stderr
+    for name, (_, content) in place.shards("out-healthy").items():
+        assert content == place.shards()[name][1], name
+
+
+def test_a_finished_dataset_is_no_better_than_its_share(place: Place, accepted: Ended) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (place.root / "out").rglob("*")}
+    again = place.shard("--max-quarantined", 20)
+    assert again.code == 2, again.stderr
+    assert "expected at most 20 %" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (place.root / "out").rglob("*")} == before
+
+
+def test_nothing_usable_leaves_the_list_and_the_place_free(place: Place) -> None:
+    (place.root / "junk").mkdir()
+    hospital.text("NAME")(place.root / "junk" / "a.dcm")
+    ended = place.shard(dicom="junk", out="out-junk")
+    assert ended.code == 2
+    assert "nothing to build from 1 files (1 not_dicom)" in ended.stderr
+    assert "out-junk/quarantine.csv" in ended.stderr
+    assert [row["file"] for row in place.quarantine("out-junk")] == ["a.dcm"]
+    # With the right directory the same --out will do.
+    assert place.shard(dicom="healthy", out="out-junk").code == 0
+    assert place.quarantine("out-junk") == []
+    assert json.loads((place.root / "out-junk" / layout.MANIFEST).read_text())["samples"] == HEALTHY
+
+
+def test_limits_are_checked(place: Place) -> None:
+    ended = place.shard("--max-quarantined", "nan", out="out-never")
+    assert ended.code == 2
+    assert "max quarantined nan; expected 0 to 100" in ended.stderr
+    assert not (place.root / "out-never").exists()
