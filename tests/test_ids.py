@@ -62,7 +62,7 @@ CELLS = {
     "\t=x": r"\t=x",
     "\rx": r"\rx",
     "new\nline": r"new\nline",
-    "caf\udce9": r"caf\udce9",
+    "caf\udce9": r"caf\xe9",
     "\x1b[2J": r"\x1b[2J",
 }
 
