@@ -202,7 +202,7 @@ def _with_header(path: Path, records: list[_Record], names: tuple[str, str]) -> 
     missing = [name for name in dict.fromkeys(names) if name.casefold() not in places]
     if missing:
         raise UserError(
-            f"{path} line {header.line}, which begins with {header.cells[0][:60]!r}, has no {' or '.join(missing)}",
+            f"{path} line {header.line} has no {' or '.join(missing)}",
             f"a header with {','.join(dict.fromkeys(names))}",
             "write the header, with commas between the cells",
         )

@@ -17,6 +17,10 @@ class ExitCode(IntEnum):
     """Stopped on request with the state saved; start the same command again to go on."""
 
 
+LONGEST_MESSAGE = 2000
+"""Characters of a message; what a file from elsewhere holds may be of any length."""
+
+
 class UserError(ValueError):
     """Something the user can mend: one line, exit code 2, no traceback.
 
@@ -30,7 +34,13 @@ class UserError(ValueError):
         self.found = found
         self.expected = expected
         self.action = action
-        super().__init__(f"{found}; expected {expected}; {action}")
+        super().__init__(_one_line(f"{found}; expected {expected}; {action}"))
+
+
+def _one_line(text: str) -> str:
+    """Return a text whose control characters, which may come from a file, neither break the line nor steer a terminal."""
+    text = text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 class StopRequested(Exception):

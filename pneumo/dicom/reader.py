@@ -94,7 +94,7 @@ class Image:
     image_id: str
     attributes: Attributes
     encoding: Literal["jpg", "png"]
-    """``jpg``: the DICOM's own frame, byte for byte. ``png``: rendered to 16 bits."""
+    """``jpg``: the DICOM's own frame, byte for byte but for metadata. ``png``: rendered to 16 bits."""
     data: bytes
     inverted: bool
     """Whether the stored values ran the other way, as in MONOCHROME1; ``data`` never does."""
@@ -171,6 +171,8 @@ def _image_id(dataset: Dataset) -> str:
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
     if sop_class.startswith(NO_PICTURES):
         name = UID(sop_class).name
+        # An unknown UID is its own name, and that may be any text.
+        name = "an object that is no picture" if name == sop_class else name
         raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     usable = image_id.isprintable() and "\\" not in image_id and len(image_id) <= LONGEST_ID

@@ -1,10 +1,16 @@
 """Why a file does not become a sample."""
 
+import re
 from enum import StrEnum
+
+from pydicom.datadict import tag_for_keyword
 
 LONGEST_TEXT = 200
 """Characters of another library's message that are kept; some repeat their whole input."""
 
+_WORDS = re.compile(r"'([A-Za-z ]+)'")
+_QUOTED = re.compile(r"(?<!\w)['\"].*['\"](?!\w)")
+"""From the first opening quotation mark to the last closing one; an apostrophe inside a word is neither."""
 _ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
 
 
@@ -54,6 +60,12 @@ class Rejected(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and its text on one line, cut to a readable length."""
+    """Return an exception's type and its text on one line, cut to a readable length.
+
+    Whatever stands in quotation marks is left out, unless it is the name of a DICOM element: there, libraries repeat
+    what the file says.
+    """
     text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
+    text = _WORDS.sub(lambda match: match[1] if tag_for_keyword(match[1].replace(" ", "")) else match[0], text)
+    text = _QUOTED.sub("'...'", text)
     return f"{type(error).__name__}: {text}"[:LONGEST_TEXT].removesuffix(": ")

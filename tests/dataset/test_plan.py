@@ -45,14 +45,14 @@ def test_every_file_is_counted_once() -> None:
     assert plan.found == len(entries(plan)) + len(plan.refused) + len(plan.unlabelled) + plan.merged
 
 
-def test_shards_are_fixed_counts_in_path_order_whatever_the_order_of_scanning() -> None:
+def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:
     files = [scanned(str(n), file=f"{9 - n}/x.dcm") for n in range(5)] + [scanned("t", split="test")]
     masks = {str(n): "-1" for n in range(5)}
     plan = make(files, masks, None, shard_size=2)
     assert [(unit.name, [entry.image_id for entry in unit.entries]) for unit in plan.units] == [
-        ("train-000000", ["4", "3"]),
-        ("train-000001", ["2", "1"]),
-        ("train-000002", ["0"]),
+        ("train-000000", ["0", "1"]),
+        ("train-000001", ["2", "3"]),
+        ("train-000002", ["4"]),
         ("test-000000", ["t"]),
     ]
     assert make(files[::-1], masks, None, shard_size=2) == plan
