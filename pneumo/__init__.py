@@ -9,5 +9,8 @@ __version__ = "0.1.0"
 # it stands here, before anything of the package imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Nobody is told that this package is used, not even by the hub that `encoder_weights imagenet` downloads from.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 # torch writes the C++ stack of every connection that a lost rank breaks; `distributed.watch` says it in a line.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -38,7 +38,7 @@ class UserError(ValueError):
 
 
 def _one_line(text: str) -> str:
-    """Return a text whose control characters, which may come from a file, neither break the line nor steer a terminal."""
+    """Return a text of which control characters from some file neither break the line nor steer a terminal."""
     text = text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 

@@ -27,8 +27,8 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
     """Return a frame that is already the picture, or None when it must be rendered.
 
     That is an unsigned 8-bit MONOCHROME2 frame in JPEG Baseline, the only one of the file, without a rescale,
-    window, lookup table or padding value, whose own bitstream says the same. Its bytes are returned as they are, without
-    comments and application segments where it has any.
+    window, lookup table or padding value, whose own bitstream says the same. Its bytes are returned as they are, but
+    without comments and application segments where it has any.
 
     Raises:
         Rejected: When the bitstream is torn or contradicts the header, whether or not it would be passed through.

@@ -110,8 +110,9 @@ def scan(path: Path) -> Header:
     """
     with _opened(path) as file, _quiet_pydicom():
         dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
+        image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
-    return Header(_image_id(dataset), text(dataset, "PatientID"), stem)
+    return Header(image_id, text(dataset, "PatientID"), stem)
 
 
 def read(path: Path) -> Image:
