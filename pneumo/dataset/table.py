@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pneumo.dataset import layout
@@ -51,6 +52,21 @@ SCHEMA = pa.schema(
     metadata={"pneumo.format_version": str(layout.FORMAT_VERSION)},
 )
 """Columns of samples.parquet in their order; none is null, unknown values are spelled out in SampleTable."""
+
+
+MOST_ROWS = 10_000_000
+LONGEST_TEXT = 4096
+"""Bytes of an id or a note."""
+_RANGES = {
+    "rows": (1, 1 << 16),
+    "columns": (1, 1 << 16),
+    "fold": (-1, 126),
+    "offset": (0, 1 << 48),
+    "bytes": (1, 1 << 32),
+    "rle_offset": (-1, 1 << 48),
+    "rle_bytes": (0, 1 << 32),
+}
+"""Least and largest value of columns that readers index and allocate by."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -133,15 +149,22 @@ class SampleTable:
         manifest = Manifest.read(dataset)
         path = layout.samples(dataset)
         try:
-            arrow = pq.read_table(path, partitioning=None)
-        except (OSError, pa.ArrowException) as error:
+            with pq.ParquetFile(path) as file:
+                # Before any column is read: a small file may declare, and unpack to, any number of rows.
+                rows, schema = file.metadata.num_rows, file.schema_arrow
+                fits = schema.equals(SCHEMA) and rows == manifest.samples <= MOST_ROWS
+                arrow = file.read() if fits else None
+        except (OSError, MemoryError, pa.ArrowException) as error:
             raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
-        if not arrow.schema.equals(SCHEMA) or len(arrow) != manifest.samples:
+        if arrow is None:
             raise UserError(
-                f"{path}: {len(arrow)} rows, columns {', '.join(arrow.schema.names)}",
-                f"{manifest.samples} rows with the columns of format version {layout.FORMAT_VERSION}",
+                f"{path}: {rows} rows, columns {', '.join(schema.names)}",
+                f"{manifest.samples} rows (at most {MOST_ROWS}), columns of format version {layout.FORMAT_VERSION}",
                 "build the dataset again",
             )
+        fault = _fault(arrow)
+        if fault:
+            raise UserError(f"{path}: {fault}", "what job/shard.py writes", "build the dataset again")
         return cls.from_arrow(arrow)
 
     def write(self, dataset: Path) -> None:
@@ -168,6 +191,25 @@ def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
     if pa.types.is_string(kind):
         return np.array(column.to_pylist(), dtype=np.str_)
     return np.array(column.to_numpy())
+
+
+def _fault(table: pa.Table) -> str:
+    """Return what no table of ours holds and what would make a reader look elsewhere or ask for absurd memory."""
+    for name in SCHEMA.names:
+        column = table.column(name)
+        if column.null_count:
+            return f"{name} with nothing in it"
+        # A column becomes an array of its longest text's width.
+        if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_TEXT:
+            return f"{name} of more than {LONGEST_TEXT} bytes"
+    for name in pc.unique(table.column("shard")).to_pylist():
+        if not layout.SHARD_NAME.fullmatch(name):
+            return f"a shard named {name[:80]!r}"
+    for name, (low, high) in _RANGES.items():
+        found = pc.min_max(table.column(name)).as_py()
+        if len(table) and not low <= found["min"] <= found["max"] <= high:
+            return f"{name} from {found['min']} to {found['max']}"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -7,10 +7,11 @@ of ranks, workers, how often to save) is not in here.
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import tyro
 
+from pneumo import documents
 from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.losses import LossConfig
@@ -184,32 +185,13 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def from_json(values: dict[str, Any]) -> Recipe:
+def from_json(values: object) -> Recipe:
     """Rebuild a recipe that ``to_json`` wrote.
 
     Raises:
-        UserError: On unknown fields or values out of range.
+        UserError: On unknown fields, values of another type or out of range.
     """
-    recipe: Recipe = _build(Recipe, values, "recipe")
-    return recipe
-
-
-def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
-    hints = get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UserError(
-            f"{where} has unknown field(s) {', '.join(unknown)}",
-            "the fields of this version of pneumo",
-            "read it with the version that wrote it",
-        )
-    arguments = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            arguments[name] = _build(hints[name], value, f"{where}.{name}")
-        else:
-            arguments[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**arguments)
+    return documents.build(Recipe, values, "recipe")
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
