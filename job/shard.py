@@ -14,6 +14,7 @@ from pathlib import Path
 from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.manifest import Manifest
+from pneumo.dicom.attributes import LEAVES
 from pneumo.errors import UserError
 from pneumo.machine import available_cores
 
@@ -78,8 +79,5 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(Arguments, sys.argv[1:], prog="job/shard.py", description="Turn DICOM files into a dataset.")
-        )
-    )
+    description = f"Turn DICOM files into a dataset. {LEAVES}"
+    run(lambda: main(parse(Arguments, sys.argv[1:], prog="job/shard.py", description=description)))

@@ -197,8 +197,8 @@ def _check_encoder(name: str) -> None:
     if name.startswith("tu-"):
         import timm
 
-        names = [f"tu-{model}" for model in timm.list_models()]
-        name = name.partition(".")[0]  # the part behind the dot names timm's pretrained variant
+        # The part behind a dot names timm's pretrained variant.
+        names = [f"tu-{model}" for model in (timm.list_pretrained() if "." in name else timm.list_models())]
     if name not in names:
         _refuse("encoder", name, names)
 

@@ -134,3 +134,16 @@ def test_digest_follows_the_input() -> None:
 def test_digest_does_not_know_where_the_input_lies() -> None:
     moved = Scanned(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
+
+
+def test_neither_rows_nor_group_numbers_tell_of_paths_or_patients() -> None:
+    ids = ["7", "2", "9", "4", "1"]
+    masks = dict.fromkeys(ids, "-1")
+    people = {"7": "Adams", "2": "Zorn", "9": "Adams", "4": "Meyer", "1": "Zorn"}
+    renamed = {"Adams": "Zacharias", "Zorn": "Abbott", "Meyer": "Nobody"}
+
+    def plan(names: Callable[[str], str]) -> list[tuple[str, int]]:
+        files = [scanned(n, file=f"{names(people[n])}/{n}.dcm", patient=names(people[n])) for n in ids]
+        return [(entry.image_id, entry.patient) for entry in entries(make(files, masks, None))]
+
+    assert plan(str) == plan(renamed.__getitem__) == [("1", 0), ("2", 0), ("4", 1), ("7", 2), ("9", 2)]

@@ -32,7 +32,7 @@ class Commands:
             "PYTHONPATH": os.pathsep.join([str(GUARD), str(ROOT)]),
             "PNEUMO_TEST_ATTEMPTS": str(self.attempts),
             "TMPDIR": str(self.temporary),
-            "HOME": str(self.folder / "home"),
+            "HOME": str(self._folder("home")),
         }
         ended = subprocess.run(
             [*without_network(), sys.executable, *map(str, words)],
@@ -52,7 +52,10 @@ class Commands:
     @property
     def temporary(self) -> Path:
         """The folder for temporary files of these commands alone."""
-        path = self.folder / "tmp"
+        return self._folder("tmp")
+
+    def _folder(self, name: str) -> Path:
+        path = self.folder / name
         path.mkdir(exist_ok=True)
         return path
 

@@ -4,9 +4,14 @@ import base64
 import csv
 import hashlib
 import io
+import os
+import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
+from dataclasses import fields
 from pathlib import Path
 
 import planted
@@ -14,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from planted import DATE, DIGITS, PATH, TIME, WORD, Output
-from security_chain import Chain
+from security_chain import JOB, ROOT, Chain
 
 from pneumo import annotations
 from pneumo.dataset import layout
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.attributes import LEAVES, Attributes
 from pneumo.errors import UserError
 
 SECRETS = [WORD, DIGITS, DATE, TIME]
@@ -88,6 +94,27 @@ def test_patients_are_numbers_without_a_mapping(chain: Chain, output: Output) ->
     table = SampleTable.read(chain.out / "dataset")
     order = list(dict.fromkeys(table.patient[table.where("train")].tolist()))
     assert order == sorted(order), "numbers follow the ids of images, which the table gives anyway"
+
+
+def test_the_help_and_the_readme_name_what_is_kept() -> None:
+    """A new attribute cannot leave without being said."""
+    names = {
+        "rows": "size", "columns": "size", "row_spacing_mm": "pixel spacing", "column_spacing_mm": "pixel spacing",
+        "view": "view", "sex": "sex", "age_years": "age (90 for 90 and more)", "transfer_syntax": "transfer syntax",
+        "photometric": "photometric interpretation", "bits_stored": "bits stored",
+    }  # fmt: skip
+    assert names.keys() == {field.name for field in fields(Attributes)}
+    readme = " ".join((ROOT / "README.md").read_text().partition("**What leaves a DICOM:**")[2].split())[:1000]
+    for text in (*names.values(), "SOPInstanceUID"):
+        assert text in LEAVES
+        assert text in readme
+    ended = subprocess.run(
+        [sys.executable, JOB / "shard.py", "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    words = " ".join(re.sub(r"[^\x20-\x7e]", " ", ended.stdout).split())
+    assert "What leaves a DICOM: its first frame's pixels" in words
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,8 @@ RECORDS: dict[str, tuple[tuple[str, ...], object]] = {
     "compile as a number": (("recipe", "compile"), 1),
     "encoder unknown": (("recipe", "model", "encoder"), "../../evil"),
     "encoder of the hub": (("recipe", "model", "encoder"), "tu-hf_hub:evil/model"),
+    "unknown variant of an encoder": (("recipe", "model", "encoder"), "tu-resnet18.evil"),
+    "encoder that climbs": (("recipe", "model", "encoder"), "tu-resnet18.../../x"),
     "encoder as a number": (("recipe", "model", "encoder"), 5),
     "model is text": (("recipe", "model"), "unet"),
     "unknown field": (("recipe", "\x1b[2J\nfield"), 1),
