@@ -3,7 +3,7 @@
 #
 #   ./launch.sh setup     make .venv/ with everything (again: only what changed)
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
-#   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, gpu: the others
+#   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, bounds, gpu: the others
 #   ./launch.sh check     lint, format, types, security, the default suite
 #   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; --help says more
 #
@@ -14,7 +14,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
 # The default suite leaves out what needs a GPU, a cluster, an engine, a large download or many minutes; `-m` brings
 # each of them: ./launch.sh test -m slurm
-quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse)"
+quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds)"
 
 fail() {
     echo "launch.sh: $1" >&2
@@ -81,6 +81,7 @@ case ${1:-} in
         "$python" -m ruff format --check .
         "$python" -m mypy
         "$python" -m bandit --quiet --recursive --configfile pyproject.toml pneumo job
+        "$python" docker/audit.py
         exec "$python" -m pytest -m "$quick" "$@"
         ;;
     wheelhouse)

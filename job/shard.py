@@ -19,6 +19,7 @@ from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.verify import verify
+from pneumo.dicom.attributes import LEAVES
 from pneumo.errors import UserError
 from pneumo.machine import available_cores
 
@@ -120,7 +121,7 @@ def main(arguments: Arguments | Check) -> int | None:
 def read_arguments(argv: Sequence[str]) -> Arguments | Check:
     """Parse the command line."""
     checks = any(word.partition("=")[0] == "--verify" for word in argv)
-    description = "Turn DICOM files into a dataset, or check one: --verify DATASET."
+    description = f"Turn DICOM files into a dataset, or check one: --verify DATASET. {LEAVES}"
     if checks:
         return parse(Check, argv, prog="job/shard.py", description=description)
     return parse(Arguments, argv, prog="job/shard.py", description=description)

@@ -1,6 +1,7 @@
 """Pneumothorax segmentation: DICOM -> dataset -> run -> submission."""
 
 import os
+from pathlib import Path
 
 __version__ = "0.1.0"
 
@@ -8,6 +9,15 @@ __version__ = "0.1.0"
 # with several ranks a machine, spinning made training five times slower. libgomp reads this when torch loads it, so
 # it stands here, before anything of the package imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Nobody is told that this package is used, not even by the hub that `encoder_weights imagenet` downloads from.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# torch keeps compiled code in /tmp/torchinductor_USER, a name that a neighbour on a shared machine can take first; in
+# a home that can be written to, nobody else writes.
+_cache = Path(os.environ.get("HOME", "/nonexistent"), ".cache")
+if os.access(_cache if _cache.exists() else _cache.parent, os.W_OK | os.X_OK):
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache / "torchinductor"))
 
 # torch writes the C++ stack of every connection that a lost rank breaks; `distributed.watch` says it in a line.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -227,7 +227,7 @@ def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str])
     missing = [name for name in wanted if not counts[name.casefold()]]
     if missing:
         raise UserError(
-            f"{path} line {header.line}, which begins with {header.cells[0][:60]!r}, has no {' or '.join(missing)}",
+            f"{path} line {header.line} has no {' or '.join(missing)}",
             f"a header with {','.join(wanted)}",
             "write the header, with commas between the cells",
         )

@@ -186,7 +186,7 @@ def _what_is_no_number(text: str) -> str:
         return f"nothing, where an empty mask is written {EMPTY}"
     for place, word in enumerate(_WORD.findall(text), start=1):
         if not _INTEGER.fullmatch(word):
-            return f"{word[:40]!r} (word {place}) is not a whole number"
+            return f"word {place} is not a whole number"
         if word.startswith("-"):
             return f"{word[:40]} (word {place}) is negative; {EMPTY} stands alone, for an empty mask"
     raise AssertionError("every word is a number")

@@ -16,6 +16,7 @@
 A shard of which every file was quarantined has no tar, so the numbers may have a gap.
 """
 
+import re
 from pathlib import Path
 
 FORMAT_VERSION = 2
@@ -30,6 +31,10 @@ QUARANTINE = "quarantine.csv"
 UNMATCHED = "unmatched.csv"
 SHARDS = "shards"
 BUILD = ".build"
+
+
+SHARD_NAME = re.compile(r"(?:train|test)-[0-9]{6,9}\.tar")
+"""What the table may name: nothing with a slash or a leading dot, which would lead out of the shards' directory."""
 
 
 def manifest(dataset: Path) -> Path:

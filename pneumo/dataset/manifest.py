@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pneumo import __version__
+from pneumo import __version__, documents
 from pneumo.dataset import layout
 from pneumo.errors import UserError
 from pneumo.files import publish_text
 
+MOST_FOLDS = 127
+"""The table counts folds in eight bits."""
 GroupedBy = Literal["patients csv", "dicom", "none"]
 
 _CHECK = "sha256"
@@ -60,8 +62,16 @@ class Manifest:
     format_version: int = layout.FORMAT_VERSION
     pneumo_version: str = __version__
 
-    def __post_init__(self) -> None:
-        assert self.found == self.samples + self.quarantined + self.unlabelled + self.merged, self
+    @property
+    def adds_up(self) -> bool:
+        """Whether every file is accounted for, and the images and folds are as many as there can be."""
+        counts = (self.samples, self.quarantined, self.unlabelled, self.merged, self.train, self.test, self.positive)
+        return (
+            self.found == self.samples + self.quarantined + self.unlabelled + self.merged
+            and self.samples == self.train + self.test
+            and min(counts) >= 0
+            and 0 <= self.folds <= MOST_FOLDS
+        )
 
     @classmethod
     def read(cls, dataset: Path) -> Self:
@@ -72,18 +82,19 @@ class Manifest:
         """
         path = layout.manifest(dataset)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = documents.read(path)
         except FileNotFoundError:
             raise _not_finished(dataset) from None
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
-        version = content.get("format_version") if isinstance(content, dict) else None
+        version = content.get("format_version")
         if version != layout.FORMAT_VERSION:
             raise UserError(
                 f"{path}: format version {version}",
                 f"format version {layout.FORMAT_VERSION}",
                 "build the dataset again with job/shard.py of this version",
             )
+        known = {field.name for field in fields(cls)}
         missing = [name for name in (*(field.name for field in fields(cls)), _CHECK) if name not in content]
         if missing:
             raise UserError(f"{path}: no field {missing[0]!r}", "a whole dataset.json", "build the dataset again")
@@ -93,10 +104,14 @@ class Manifest:
                 "a dataset.json that nobody changed",
                 "copy it or build the dataset again",
             )
-        return cls(**{field.name: content[field.name] for field in fields(cls)})
+        manifest = documents.build(cls, {name: value for name, value in content.items() if name in known}, str(path))
+        if not manifest.adds_up:
+            raise UserError(f"{path}: counts that do not add up", "a whole dataset.json", "build the dataset again")
+        return manifest
 
     def write(self, dataset: Path) -> None:
         """Publish dataset.json."""
+        assert self.adds_up, self
         content = asdict(self)
         content[_CHECK] = _sha256(content)
         publish_text(layout.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -27,7 +27,7 @@ class Entry:
     image_id: str
     key: str
     patient: int
-    """Group number, in the order of first appearance; -1 when the patient is unknown."""
+    """Group number, in the order of first appearance among the image ids; -1 when the patient is unknown."""
     mask: str | None
     """Run lengths, ``-1`` when empty; None for a test image."""
 
@@ -83,6 +83,8 @@ def make(
     refused = [item for item in scanned if isinstance(item, Refusal)]
     kept, duplicates = _resolve_duplicates(headers, file_digest)
     used, unlabelled = _part(kept, lambda item: item.source.split == "test" or item.image_id in masks)
+    # Not by path: folders are named after people, and the rows of the table would tell their alphabetical order.
+    used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     refused = sorted(refused + duplicates, key=lambda item: (item.split != "train", item.file))
     groups, grouped_by = _patient_groups(used, patients)
     entries = list(_entries(used, groups, masks))
@@ -150,7 +152,10 @@ def _duplicate(item: Scanned, files: Sequence[Scanned]) -> Refusal:
 
 
 def _patient_groups(used: Sequence[Scanned], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
-    """Number the patients in the order of first appearance, so that the numbers say nothing about the ids."""
+    """Number the patients in the order in which the image ids, which are in the table too, first name them.
+
+    So the numbers say which images belong together and nothing else, neither about the patients' ids nor about paths.
+    """
     names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]

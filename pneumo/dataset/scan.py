@@ -20,7 +20,7 @@ class Source:
     """Whether its directory was given for training or for testing."""
     path: Path
     file: str
-    """POSIX path relative to its directory; the order of everything that follows."""
+    """POSIX path relative to its directory."""
 
 
 @dataclass(frozen=True, slots=True)

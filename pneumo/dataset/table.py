@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pneumo.dataset import folds as fold_assignment
@@ -56,6 +57,21 @@ SCHEMA = pa.schema(
     metadata={"pneumo.format_version": str(layout.FORMAT_VERSION)},
 )
 """Columns of samples.parquet in their order; none is null, unknown values are spelled out in SampleTable."""
+
+
+MOST_ROWS = 10_000_000
+LONGEST_TEXT = 4096
+"""Bytes of an id or a note."""
+_RANGES = {
+    "rows": (1, 1 << 16),
+    "columns": (1, 1 << 16),
+    "fold": (-1, 126),
+    "offset": (0, 1 << 48),
+    "bytes": (1, 1 << 32),
+    "rle_offset": (-1, 1 << 48),
+    "rle_bytes": (0, 1 << 32),
+}
+"""Least and largest value of columns that readers index and allocate by."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,20 +183,27 @@ class SampleTable:
     @classmethod
     def _read(cls, path: Path, manifest: Manifest) -> Self:
         try:
-            arrow = pq.read_table(pa.BufferReader(path.read_bytes()), partitioning=None)
-        except (OSError, pa.ArrowException) as error:
+            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+                # Before any column is read: a small file may declare, and unpack to, any number of rows.
+                rows, schema = file.metadata.num_rows, file.schema_arrow
+                fits = schema.equals(SCHEMA) and rows == manifest.samples <= MOST_ROWS
+                arrow = file.read() if fits else None
+        except (OSError, MemoryError, pa.ArrowException) as error:
             raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
-        if not arrow.schema.equals(SCHEMA) or len(arrow) != manifest.samples:
+        if arrow is None:
             raise UserError(
-                f"{path}: {len(arrow)} rows, columns {', '.join(arrow.schema.names)}",
-                f"{manifest.samples} rows with the columns of format version {layout.FORMAT_VERSION}",
+                f"{path}: {rows} rows, columns {', '.join(schema.names)}",
+                f"{manifest.samples} rows (at most {MOST_ROWS}), columns of format version {layout.FORMAT_VERSION}",
                 "build the dataset again",
             )
         try:
-            return cls.from_arrow(arrow)
+            fault = _fault(arrow)
+            if not fault:
+                return cls.from_arrow(arrow)
         except ValueError as error:
-            # A string that is not UTF-8, or a null.
-            raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
+            # A string that is not UTF-8.
+            fault = _first_line(error)
+        raise UserError(f"{path}: {fault}", "what job/shard.py writes", "build the dataset again")
 
     def digest(self) -> str:
         """Return the SHA-256 of every column but the folds, which dataset.json has a digest of their own for."""
@@ -227,6 +250,25 @@ def _canonical(column: npt.NDArray[Any]) -> bytes:
     if column.dtype.kind == "U":
         return "\n".join(column.tolist()).encode("utf-8", "surrogateescape")
     return column.astype(column.dtype.newbyteorder("<")).tobytes()
+
+
+def _fault(table: pa.Table) -> str:
+    """Return what no table of ours holds and what would make a reader look elsewhere or ask for absurd memory."""
+    for name in SCHEMA.names:
+        column = table.column(name)
+        if column.null_count:
+            return f"{name} with nothing in it"
+        # A column becomes an array of its longest text's width.
+        if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_TEXT:
+            return f"{name} of more than {LONGEST_TEXT} bytes"
+    for name in pc.unique(table.column("shard")).to_pylist():
+        if not layout.SHARD_NAME.fullmatch(name):
+            return f"a shard named {name[:80]!r}"
+    for name, (low, high) in _RANGES.items():
+        found = pc.min_max(table.column(name)).as_py()
+        if len(table) and not low <= found["min"] <= found["max"] <= high:
+            return f"{name} from {found['min']} to {found['max']}"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -37,6 +37,13 @@ AGE_LIMIT = 120
 SPACING_LIMIT_MM = 10.0
 """No X-ray detector has coarser pixels."""
 
+LEAVES = (
+    "What leaves a DICOM: its first frame's pixels (a JPEG without its comments), SOPInstanceUID (the image id), size, "
+    "pixel spacing, view, sex, age (90 for 90 and more), transfer syntax, photometric interpretation and bits stored; "
+    "patients become group numbers. quarantine.csv and unmatched.csv name files, for whoever has them: keep both."
+)
+"""What ``job/shard.py --help`` says of it."""
+
 _AGE = re.compile(r"(\d{1,4})([YMWD]?)", re.ASCII)
 _UNITS_A_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 

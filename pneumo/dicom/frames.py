@@ -1,10 +1,10 @@
-"""Frames that need no rendering: 8-bit JPEG Baseline monochrome, passed through byte for byte."""
+"""Frames that need no rendering: 8-bit JPEG Baseline monochrome, passed through byte for byte but for metadata."""
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
-from pneumo.dicom import jpeg
+from pneumo.dicom import jpeg, jpeg_metadata
 from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, tags, text
@@ -24,10 +24,11 @@ DISPLAY_ELEMENTS = tags(
 
 
 def jpeg_frame(dataset: Dataset) -> bytes | None:
-    """Return a frame that is already the picture: its bytes as they are, or None when it must be rendered.
+    """Return a frame that is already the picture, or None when it must be rendered.
 
     That is an unsigned 8-bit MONOCHROME2 frame in JPEG Baseline, the only one of the file, without a rescale,
-    window, lookup table or padding value, whose own bitstream says the same.
+    window, lookup table or padding value, whose own bitstream says the same. Its bytes are returned as they are, but
+    without comments and application segments where it has any.
 
     Raises:
         Rejected: When the bitstream is torn or contradicts the header, whether or not it would be passed through.
@@ -57,7 +58,7 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
         and header.components == 1
         and not header.oriented
     )
-    return frame if plain and _is_picture(dataset) else None
+    return jpeg_metadata.strip(frame) if plain and _is_picture(dataset) else None
 
 
 def _is_picture(dataset: Dataset) -> bool:

@@ -102,7 +102,7 @@ class Image:
     image_id: str
     attributes: Attributes
     encoding: Literal["jpg", "png"]
-    """``jpg``: the DICOM's own frame, byte for byte. ``png``: rendered to 16 bits."""
+    """``jpg``: the DICOM's own frame, byte for byte but for metadata. ``png``: rendered to 16 bits."""
     data: bytes
     inverted: bool
     """Whether the stored values ran the other way, as in MONOCHROME1; ``data`` never does."""
@@ -118,9 +118,10 @@ def scan(path: Path) -> Header:
     """
     with _opened(path) as file, _quiet_pydicom():
         dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
+        image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # Whatever length a file gives it, it goes to the planning process.
-    return Header(_image_id(dataset), text(dataset, "PatientID")[: ids.LONGEST], stem)
+    return Header(image_id, text(dataset, "PatientID")[: ids.LONGEST], stem)
 
 
 def read(path: Path) -> Image:
@@ -200,6 +201,8 @@ def _image_id(dataset: Dataset) -> str:
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
     if sop_class.startswith(NO_PICTURES):
         name = UID(sop_class).name
+        # An unknown UID is its own name, and that may be any text.
+        name = "an object that is no picture" if name == sop_class else name
         raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     if ids.fault(image_id) or "\\" in image_id:

@@ -8,9 +8,11 @@ from pydicom.datadict import dictionary_description, keyword_dict
 LONGEST_TEXT = 200
 """Characters of another library's message that are kept; some repeat their whole input."""
 
+_WORDS = re.compile(r"(['\"])([A-Za-z ]+)\1")
+_QUOTED = re.compile(r"(?<!\w)b?['\"](?:.*['\"](?!\w)|.*)")
+"""From the first opening quotation mark to the last closing one, else to the end; an apostrophe inside a word is
+neither. What a message quotes may be what the file says, a name among it."""
 _ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
-_QUOTED = re.compile(r"""(?<!\w)b?(['"])(.*?)(?:\1(?!\w)|$)""")
-"""What a message quotes may be what the file says, a name among it."""
 _OF_THE_STANDARD = frozenset(map(dictionary_description, keyword_dict.values())) | frozenset(keyword_dict)
 """Names and keywords of DICOM's elements, which may be quoted."""
 
@@ -70,9 +72,7 @@ class Rejected(Exception):
 
 def describe(error: BaseException) -> str:
     """Return an exception's type and its text on one line, without what it quotes, cut to a readable length."""
-    text = _QUOTED.sub(_quote, " ".join(str(error).split()).removeprefix(_ALL_DECODERS))
+    text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
+    text = _WORDS.sub(lambda match: match[2] if match[2] in _OF_THE_STANDARD else match[0], text)
+    text = _QUOTED.sub("...", text)
     return f"{type(error).__name__}: {text}"[:LONGEST_TEXT].removesuffix(": ")
-
-
-def _quote(match: re.Match[str]) -> str:
-    return match[0] if match[2] in _OF_THE_STANDARD else "..."

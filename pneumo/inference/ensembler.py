@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 
 from pneumo import rle
@@ -34,7 +33,7 @@ from pneumo.inference.predictor import Predictor, to_source
 from pneumo.inference.thresholds import Rule
 from pneumo.loading import batches
 from pneumo.loading.batches import Batch
-from pneumo.modeling import models
+from pneumo.modeling import models, weights
 from pneumo.modeling.models import ModelConfig
 
 BLOCK = 8
@@ -235,7 +234,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         UserError: When the file is missing, damaged or of another network.
     """
     try:
-        network.load_state_dict(safetensors.torch.load(path.read_bytes()))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0][:200]
+        weights.load(network, path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error

@@ -21,6 +21,8 @@ from pneumo.files import publish
 
 BINS = 256
 FORMAT_VERSION = 1
+MOST_IMAGES = 2_000_000
+"""More than any collection of chest X-rays has; as many take 4 GB."""
 REFERENCE_PIXELS = 1 << 20
 """Areas are given in pixels of a 1024x1024 image, as in the competition, whatever the image's own size."""
 
@@ -153,18 +155,27 @@ class Evidence:
         """
         expected = f"out-of-fold evidence of format version {FORMAT_VERSION}"
         try:
-            table = pq.read_table(pa.BufferReader(path.read_bytes()))
-        except (OSError, pa.ArrowException) as error:
+            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+                # Before any column is read: a small file may declare, and unpack to, any number of rows.
+                fits = file.schema_arrow.equals(_SCHEMA, check_metadata=True) and file.metadata.num_rows <= MOST_IMAGES
+                table = file.read() if fits else None
+        except (OSError, MemoryError, pa.ArrowException) as error:
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__})", expected, "train or evaluate the run again"
             ) from error
-        if not table.schema.equals(_SCHEMA, check_metadata=True):
-            raise UserError(f"{path} has other columns or another version", expected, "train the run again")
-        columns: dict[str, npt.NDArray[Any]] = {
-            name: _counts(table[name]) if table.schema.field(name).type == _COUNTS else table[name].to_numpy()
-            for name in _SCHEMA.names
-        }
-        return cls(**columns | {"image_id": columns["image_id"].astype(np.str_)})
+        if table is None:
+            raise UserError(
+                f"{path} has other columns, another version or too many rows", expected, "train the run again"
+            )
+        try:
+            assert not any(column.null_count for column in table.columns), "values are missing"
+            columns: dict[str, npt.NDArray[Any]] = {
+                name: _counts(table[name]) if table.schema.field(name).type == _COUNTS else table[name].to_numpy()
+                for name in _SCHEMA.names
+            }
+            return cls(**columns | {"image_id": columns["image_id"].astype(np.str_)})
+        except (AssertionError, TypeError, ValueError, MemoryError) as error:
+            raise UserError(f"{path} contradicts itself ({error})", expected, "train the run again") from error
 
     def _columns(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in _SCHEMA.names}

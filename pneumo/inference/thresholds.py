@@ -10,9 +10,8 @@ The search visits every rule of a grid. With F the Dice at a bottom threshold, E
 once a product of two matrices, decisions by images and images by bottoms.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -50,21 +49,19 @@ class Rule:
         return {"top": self.top / BINS, "area": self.area, "bottom": self.bottom / BINS, "head": self.head}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: object) -> Self:
         """Read what ``to_json`` wrote.
 
         Raises:
             UserError: When a value is missing or out of range.
         """
         try:
-            top, bottom = (round(float(values[name]) * BINS) for name in ("top", "bottom"))
-            return cls(top, float(values["area"]), bottom, float(values["head"]))
-        except (KeyError, TypeError, ValueError, AssertionError) as error:
-            raise UserError(
-                f"thresholds {values}",
-                "top, bottom (1/256 <= bottom <= top <= 255/256), area in pixels and head in [0, 1]",
-                "use the thresholds.json that training wrote",
-            ) from error
+            top, bottom, area, head = (float(values[name]) for name in ("top", "bottom", "area", "head"))  # type: ignore[index]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise _no_rule(values) from None
+        if not (1 <= bottom * BINS <= top * BINS <= BINS - 1 and 0 <= area < np.inf and 0 <= head <= 1):
+            raise _no_rule(values)
+        return cls(round(top * BINS), area, round(bottom * BINS), head)
 
     def describe(self) -> str:
         """Say the rule in words."""
@@ -75,6 +72,14 @@ class Rule:
             f"positive from {self.area:g} px (of 1024x1024) above {self.top / BINS:.3f}{head}; "
             f"mask above {self.bottom / BINS:.3f}"
         )
+
+
+def _no_rule(values: object) -> UserError:
+    return UserError(
+        f"thresholds {str(values)[:200]}",
+        "top, bottom (1/256 <= bottom <= top <= 255/256), area in pixels and head in [0, 1]",
+        "use the thresholds.json that training wrote",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -195,8 +195,8 @@ def _check_encoder(name: str) -> None:
     if name.startswith("tu-"):
         import timm
 
-        names = [f"tu-{model}" for model in timm.list_models()]
-        name = name.partition(".")[0]  # the part behind the dot names timm's pretrained variant
+        # The part behind a dot names timm's pretrained variant.
+        names = [f"tu-{model}" for model in (timm.list_pretrained() if "." in name else timm.list_models())]
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
         raise checks.refuse("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")

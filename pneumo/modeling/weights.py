@@ -1,5 +1,9 @@
-"""Encoder weights from a local file, as clusters without internet access need them."""
+"""Files of weights, whoever wrote them: read without running code, within bounds; a local one for an encoder.
 
+Clusters without internet access need encoder weights from a local file.
+"""
+
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +15,10 @@ from pneumo.errors import UserError
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
+LARGEST = 16 << 30
+"""Bytes of a file; the largest encoders have a quarter of that."""
+LONGEST_HEADER = 16 << 20
+"""Bytes of a safetensors header; a thousand tensors need a tenth of a million."""
 SHOWN = 5
 """How many keys an error names."""
 
@@ -26,20 +34,77 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"no weights file {path}", "a .pth, .pt or .safetensors file", "correct encoder_weights")
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(path.read_bytes())
-        # weights_only: a pickle from elsewhere must not run code here.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
+        content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read: {brief(error)}",
             "a state dict saved by torch.save or safetensors",
             "save the model's state_dict() again, without other objects",
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
     return dict(state)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file onto the CPU.
+
+    Raises:
+        OSError: When the file is missing or cannot be read.
+        ValueError: When it is too large, its header is, or it contradicts itself.
+    """
+    _check_size(path)
+    with path.open("rb") as file:
+        # The library reads headers of up to 100 MB of JSON, which take a hundred times that in memory.
+        length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    try:
+        # Read, not mapped: a page of a mapped file that cannot be read kills the process without a word.
+        return safetensors.torch.load(path.read_bytes())
+    except (safetensors.SafetensorError, KeyError, RuntimeError, MemoryError) as error:
+        raise ValueError(brief(error)) from error
+
+
+def read_pickled(path: Path) -> object:
+    """Read what ``torch.save`` wrote onto the CPU: containers of tensors, numbers and strings, and nothing else.
+
+    Raises:
+        OSError: When the file is missing or cannot be read.
+        ValueError: When it is too large, damaged, or would need code to run.
+    """
+    _check_size(path)
+    try:
+        with warnings.catch_warnings():
+            # Of TorchScript archives, which are refused.
+            warnings.simplefilter("ignore")
+            # weights_only: a pickle from elsewhere must not run code here.
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
+        raise ValueError(brief(error)) from error
+
+
+def load(network: nn.Module, path: Path) -> None:
+    """Load published weights into the network that they were taken from.
+
+    Raises:
+        OSError: When the file is missing or cannot be read.
+        ValueError: When it is damaged, or of another network.
+    """
+    state = read_safetensors(path)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(_differences(network.state_dict(), state) or brief(error)) from error
+
+
+def _check_size(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ValueError("no regular file")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"{size} bytes")
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

@@ -25,12 +25,18 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from pneumo import documents
 from pneumo.console import log
+from pneumo.errors import UserError
 from pneumo.files import publish_directory, remove_leftovers
+from pneumo.modeling import weights
 
 FORMAT_VERSION = 1
 KEEP = 2
 """Checkpoints kept: the newest, and one more for the day the newest turns out damaged."""
+
+_FILE = re.compile(r"[a-z]+\.(?:safetensors|pt|json)")
+"""The files of a checkpoint; a name with a slash in it would lead out."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -94,23 +100,49 @@ def latest(folder: Path) -> Path | None:
 
 
 def load(path: Path) -> Snapshot:
-    """Read a checkpoint onto the CPU. No code in the files is executed."""
-    state = json.loads((path / "state.json").read_text())
-    return Snapshot(
-        step=state["step"],
-        epoch=state["epoch"],
-        # Read, not mapped: a page of a mapped file that cannot be read kills the process without a word.
-        weights={p.stem: safetensors.torch.load(p.read_bytes()) for p in sorted(path.glob("*.safetensors"))},
-        optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
-        state=state,
+    """Read a checkpoint that agrees with its manifest onto the CPU. No code in the files is executed.
+
+    Raises:
+        UserError: When a file is not what ``save`` wrote although the manifest fits it.
+    """
+    try:
+        state = documents.read(path / "state.json")
+        optimizer = weights.read_pickled(path / "optimizer.pt")
+        if not isinstance(optimizer, dict) or not {type(state.get(name)) for name in ("step", "epoch")} == {int}:
+            raise ValueError("optimizer.pt or state.json without its fields")
+        return Snapshot(
+            step=state["step"],
+            epoch=state["epoch"],
+            weights={p.stem: weights.read_safetensors(p) for p in sorted(path.glob("*.safetensors"))},
+            optimizer=optimizer,
+            state=state,
+        )
+    except (OSError, ValueError) as error:
+        raise misfit(path, error) from error
+
+
+def misfit(path: Path, error: Exception) -> UserError:
+    """Return the error of a whole checkpoint that this run cannot have written."""
+    return UserError(
+        f"{path} cannot be taken up: {weights.brief(error)}",
+        "a checkpoint of this run",
+        "remove it, and the same command goes on from the one before; or give another --run",
     )
 
 
 def verify(path: Path) -> str:
     """Compare a checkpoint with its manifest; return what is wrong, or an empty string."""
     try:
-        manifest: dict[str, tuple[int, str]] = json.loads((path / "manifest.json").read_text())
-        for name, (size, digest) in manifest.items():
+        manifest = documents.read(path / "manifest.json")
+        unlisted = {p.name for p in path.glob("*.safetensors")} - set(manifest)
+        if unlisted:
+            return f"{min(unlisted)} is not in its manifest"
+        for name, entry in manifest.items():
+            if not _FILE.fullmatch(name):
+                return f"manifest.json names {name[:80]!r}"
+            if not (isinstance(entry, list) and list(map(type, entry)) == [int, str]):
+                return f"manifest.json says no size and SHA-256 of {name}"
+            size, digest = entry
             file = path / name
             if not file.is_file():
                 return f"{name} is missing"

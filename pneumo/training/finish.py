@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo import annotations, rle, submission
+from pneumo import annotations, documents, rle, submission
 from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shards import MEND, ShardReader
@@ -87,7 +87,12 @@ def _masks(
         load_weights(model, run.fold(fold).model)
         index = np.flatnonzero(evidence.fold == fold)
         rows = table.where("train", {fold})
-        assert table.image_id[rows].tolist() == evidence.image_id[index].tolist()
+        if table.image_id[rows].tolist() != evidence.image_id[index].tolist():
+            raise UserError(
+                f"{run.fold(fold).evidence} tells of other images than fold {fold} of {reader.dataset} has",
+                "the evidence of a fold trained on this dataset",
+                "train the fold again",
+            )
         parts, decided = nested.part[index].tolist(), nested.decided[index].tolist()
         rules = {
             row: nested.rules[part]
@@ -148,9 +153,8 @@ def read_rule(run: RunDirectory) -> Rule:
         UserError: When the file is missing or not what ``finish`` wrote.
     """
     try:
-        content: dict[str, Any] = json.loads(run.thresholds.read_text())
-        return Rule.from_json(content["rule"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Rule.from_json(documents.read(run.thresholds).get("rule"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{run.thresholds}: {error}", "the rule of a finished run", "restore the file") from error
 
 

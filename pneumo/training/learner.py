@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,12 +161,25 @@ class Learner:
         }
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Take up a checkpoint's weights and optimiser."""
+        """Take up a checkpoint's weights and optimiser.
+
+        Raises:
+            Exception: Of many kinds, when it is not one of this recipe.
+        """
         self.model.load_state_dict(snapshot.weights["model"])
         self.ema.load_state_dict({"model": snapshot.weights["ema"], "updates": snapshot.optimizer["ema_updates"]})
         self.best = snapshot.weights.get("best")
+        self._check_moments(snapshot.optimizer["optimizer"])
         self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])
         self.scaler.load_state_dict(snapshot.optimizer["scaler"])
+
+    def _check_moments(self, state: dict[str, Any]) -> None:
+        """Refuse moments of other shapes than the parameters', which torch finds out at the next step."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for index, moments in state["state"].items():
+            for name, moment in moments.items():
+                if isinstance(moment, torch.Tensor) and moment.dim() and moment.shape != parameters[index].shape:
+                    raise ValueError(f"{name} of shape {tuple(moment.shape)} for {tuple(parameters[index].shape)}")
 
 
 def seed_step(seed: int, *counters: int) -> None:

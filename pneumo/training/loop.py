@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pneumo import documents
 from pneumo.console import Progress, log
 from pneumo.dataset.shards import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -351,10 +352,16 @@ class FoldTrainer:
         if path is None:
             return
         snapshot = checkpoint.load(path)
-        self.learner.restore(snapshot)
-        self.global_step = snapshot.step
-        self.position = Position(**snapshot.state["position"])
-        self.standing = Standing(**snapshot.state["standing"])
+        try:
+            self.learner.restore(snapshot)
+            self.global_step = snapshot.step
+            self.position = documents.build(Position, snapshot.state.get("position"), "position in state.json")
+            if min(vars(self.position).values()) < 0:
+                raise ValueError("a position before the start")
+            self.standing = documents.build(Standing, snapshot.state.get("standing"), "standing in state.json")
+            if self.group.is_leader:
+                self.loss_sums += torch.tensor(self.standing.loss_sums, device=self.world.device)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise checkpoint.misfit(path, error) from error
         if self.group.is_leader:
-            self.loss_sums += torch.tensor(self.standing.loss_sums, device=self.world.device)
             log.info("fold %d goes on from %s", self.fold, path.name)

@@ -20,14 +20,15 @@ A run belongs to one recipe and one dataset with one assignment of folds, and re
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from torch import nn
 
-from pneumo import __version__, locks
+from pneumo import __version__, documents, locks
+from pneumo.dataset.manifest import MOST_FOLDS
 from pneumo.errors import UserError
 from pneumo.files import publish, publish_text, remove_leftovers
 from pneumo.inference.evidence import Evidence
@@ -223,11 +224,11 @@ def load(path: Path) -> RunDirectory:
     """Read what a run directory was made with.
 
     Raises:
-        UserError: When it is not a run, or one of a newer format.
+        UserError: When it is not a run, one of a newer format, or one with links that lead out of it.
     """
     record = path / RECORD
     try:
-        content: dict[str, Any] = json.loads(record.read_text())
+        content = documents.read(record)
     except FileNotFoundError as error:
         raise UserError(f"{path} has no recipe.json", "a run directory", "check the path") from error
     except (OSError, ValueError) as error:
@@ -238,8 +239,24 @@ def load(path: Path) -> RunDirectory:
             f"{FORMAT_VERSION}",
             "use the version of pneumo that wrote it",
         )
-    dataset = DatasetIdentity(**content["dataset"])
-    return RunDirectory(path=path, recipe=from_json(content["recipe"]), dataset=dataset)
+    _check_links(path)
+    dataset = documents.build(DatasetIdentity, content.get("dataset"), f"dataset in {record}")
+    if not 1 <= dataset.folds <= MOST_FOLDS:
+        raise UserError(f"{record}: {dataset.folds} folds", f"1 to {MOST_FOLDS}", "restore the file")
+    return RunDirectory(path=path, recipe=from_json(content.get("recipe")), dataset=dataset)
+
+
+def _check_links(path: Path) -> None:
+    """Refuse symbolic links that lead out of a run: training writes and prunes there, and a run may be a stranger's."""
+    root = path.resolve()
+    for folder, folders, files in os.walk(root):
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
+                raise UserError(
+                    f"{entry} is a symbolic link that leads out of the run",
+                    "files of the run itself",
+                    "move what it points to here; the run directory as a whole may be a link",
+                )
 
 
 def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from pneumo.dataset import layout
 from pneumo.dataset.build import Inputs, Options, build
@@ -348,7 +349,7 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
 
 
 def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp_path: Path) -> None:
-    victims = sorted(copy.test_dicom.rglob("*.dcm"))[:4]
+    victims = sorted(copy.test_dicom.rglob("*.dcm"), key=lambda path: dcmread(path).SOPInstanceUID)[:4]
     for path in victims:
         path.write_bytes(path.read_bytes()[:-400])
     manifest = build(copy, tmp_path / "out", replace(OPTIONS, max_quarantined=100))

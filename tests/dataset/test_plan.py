@@ -45,14 +45,14 @@ def test_every_file_is_counted_once() -> None:
     assert plan.found == len(entries(plan)) + len(plan.refused) + len(plan.unlabelled) + plan.merged
 
 
-def test_shards_are_fixed_counts_in_path_order_whatever_the_order_of_scanning() -> None:
+def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:
     files = [scanned(str(n), file=f"{9 - n}/x.dcm") for n in range(5)] + [scanned("t", split="test")]
     masks = {str(n): "-1" for n in range(5)}
     plan = make(files, masks, None, shard_size=2)
     assert [(unit.name, [entry.image_id for entry in unit.entries]) for unit in plan.units] == [
-        ("train-000000", ["4", "3"]),
-        ("train-000001", ["2", "1"]),
-        ("train-000002", ["0"]),
+        ("train-000000", ["0", "1"]),
+        ("train-000001", ["2", "3"]),
+        ("train-000002", ["4"]),
         ("test-000000", ["t"]),
     ]
     assert make(files[::-1], masks, None, shard_size=2) == plan
@@ -150,3 +150,16 @@ def test_digest_follows_the_input() -> None:
 def test_digest_does_not_know_where_the_input_lies() -> None:
     moved = Scanned(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
+
+
+def test_neither_rows_nor_group_numbers_tell_of_paths_or_patients() -> None:
+    ids = ["7", "2", "9", "4", "1"]
+    masks = dict.fromkeys(ids, "-1")
+    people = {"7": "Adams", "2": "Zorn", "9": "Adams", "4": "Meyer", "1": "Zorn"}
+    renamed = {"Adams": "Zacharias", "Zorn": "Abbott", "Meyer": "Nobody"}
+
+    def plan(names: Callable[[str], str]) -> list[tuple[str, int]]:
+        files = [scanned(n, file=f"{names(people[n])}/{n}.dcm", patient=names(people[n])) for n in ids]
+        return [(entry.image_id, entry.patient) for entry in entries(make(files, masks, None))]
+
+    assert plan(str) == plan(renamed.__getitem__) == [("1", 0), ("2", 0), ("4", 1), ("7", 2), ("9", 2)]

@@ -122,7 +122,7 @@ def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         (layout.MANIFEST, "{", "dataset.json"),
-        (layout.MANIFEST, "[]", "format version None"),
+        (layout.MANIFEST, "[]", "no JSON object but a list"),
         (layout.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 2"),
         (layout.MANIFEST, '{"format_version": 2}', "no field 'found'"),
         (layout.SAMPLES, "PAR1 torn", "a readable table"),

@@ -55,7 +55,6 @@ def padded(frame: bytes) -> bytes:
 WHOLE = {
     "a fill byte before the end": JPEG[:-2] + b"\xff\xff\xd9",
     "a fill byte after the end": JPEG + b"\xff" * (1 + len(JPEG) % 2),
-    "a comment": with_segment(0xFE, b"made up"),
     "fill bytes between segments": JPEG[:2] + b"\xff\xff" + JPEG[2:],
     "restart markers": cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_RST_INTERVAL, 4])[1].tobytes(),
 }

@@ -314,6 +314,11 @@ def test_a_rejection_survives_the_way_between_processes() -> None:
 def test_foreign_messages_are_cut_to_one_line() -> None:
     assert describe(ValueError("one\n  two")) == "ValueError: one two"
     assert describe(KeyError()) == "KeyError"
+    assert (
+        describe(ValueError("bad float: \"O'Brien\" in 'x', can't go on"))
+        == "ValueError: bad float: '...', can't go on"
+    )
+    assert describe(AttributeError("(0028,0100) 'Bits Allocated'")) == "AttributeError: (0028,0100) Bits Allocated"
     assert len(describe(ValueError("x" * 5000))) == 200
 
 

@@ -100,7 +100,7 @@ def test_damaged_and_foreign_files_are_refused(maps, tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         Evidence.read(path)
     pq.write_table(pa.table({"image_id": ["a"]}), path)
-    with pytest.raises(UserError, match="other columns or another version; expected out-of-fold evidence"):
+    with pytest.raises(UserError, match="another version or too many rows; expected out-of-fold evidence"):
         Evidence.read(path)
     maps.evidence.write(path)
     later = pq.read_table(path).replace_schema_metadata({"pneumo.evidence": "2"})

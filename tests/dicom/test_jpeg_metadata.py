@@ -1,0 +1,86 @@
+"""What a JPEG frame carries beside the picture stays behind, and the picture stays as it is."""
+
+import cv2
+import numpy as np
+import pytest
+import reference_files as reference
+from pydicom.encaps import encapsulate
+
+from pneumo.dicom import jpeg, jpeg_metadata, reader
+
+NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
+JPEG = reference.encode_jpeg(NOISE)
+SECRET = b"Zacharias^Quux"
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def after_start(*segments: bytes) -> bytes:
+    return JPEG[:2] + b"".join(segments) + JPEG[2:]
+
+
+def before_scan(*segments: bytes) -> bytes:
+    at = JPEG.rindex(b"\xff\xda")
+    return JPEG[:at] + b"".join(segments) + JPEG[at:]
+
+
+THUMBNAIL = b"JFIF\0\1\2\0\0\1\0\1\1\1" + SECRET[:3]
+CARRIERS = {
+    "comment": after_start(segment(0xFE, SECRET)),
+    "comment before the scan": before_scan(segment(0xFE, SECRET)),
+    "two comments": after_start(segment(0xFE, SECRET), segment(0xFE, SECRET)),
+    "comment behind fill bytes": after_start(b"\xff\xff" + segment(0xFE, SECRET)),
+    "comment that looks like a scan": after_start(segment(0xFE, b"\xff\xda\0\x08" + SECRET)),
+    "thumbnail": after_start(segment(0xE0, THUMBNAIL)),
+    "JFIF with more behind it": after_start(segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\0\0" + SECRET)),
+    "JFIF extension": after_start(segment(0xE0, b"JFXX\0\x10" + SECRET)),
+    "XMP": after_start(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + SECRET)),
+    "colour profile": after_start(segment(0xE2, b"ICC_PROFILE\0\1\1" + SECRET)),
+    "Photoshop": after_start(segment(0xED, b"Photoshop 3.0\0" + SECRET)),
+    "Adobe": after_start(segment(0xEE, b"Adobe\0\x64" + SECRET[:5])),
+    **{f"APP{n}": after_start(segment(0xE0 + n, SECRET)) for n in (3, 4, 5, 8, 15)},
+}
+
+
+@pytest.mark.parametrize("frame", CARRIERS.values(), ids=CARRIERS)
+def test_metadata_stays_behind_and_pixels_do_not_change(frame: bytes) -> None:
+    jpeg.parse(frame)
+    stripped = jpeg_metadata.strip(frame)
+    assert stripped == JPEG
+    assert np.array_equal(
+        cv2.imdecode(np.frombuffer(stripped, np.uint8), -1), cv2.imdecode(np.frombuffer(frame, np.uint8), -1)
+    )
+
+
+def test_a_frame_without_metadata_is_returned_itself() -> None:
+    bare = JPEG[:2] + JPEG[2 + 18 :]
+    assert JPEG[2:4] == b"\xff\xe0", "OpenCV writes a JFIF segment, which carries nothing"
+    for frame in (JPEG, bare, JPEG[:2] + b"\xff\xff" + JPEG[2:]):
+        jpeg.parse(frame)
+        assert jpeg_metadata.strip(frame) is frame
+
+
+@pytest.mark.parametrize("frame", [CARRIERS["comment"], CARRIERS["XMP"]], ids=["comment", "XMP"])
+def test_the_reader_gives_the_frame_without_them(tmp_path, frame: bytes) -> None:
+    dataset = reference.build_jpeg(NOISE)
+    dataset.PixelData = encapsulate([frame])
+    image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    assert image.encoding == "jpg"
+    assert image.data.rstrip(b"\0") == JPEG
+
+
+def test_exif_makes_a_frame_be_rendered(tmp_path) -> None:
+    frame = after_start(segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08" + SECRET))
+    image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
+    assert image.encoding == "png"
+    assert SECRET not in image.data
+
+
+def test_a_sop_class_that_is_free_text_is_not_repeated(tmp_path) -> None:
+    dataset = reference.build(NOISE, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.QUUX")
+    with pytest.raises(reader.Rejected) as raised:
+        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    assert raised.value.reason == reader.Reason.NOT_AN_IMAGE
+    assert "QUUX" not in str(raised.value)

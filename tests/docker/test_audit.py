@@ -1,0 +1,98 @@
+"""What an audit means: a skip is never taken for a pass. pip-audit is a script that prints what the real one prints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLEAN = {"name": "a", "version": "1", "vulns": []}
+BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-2026-1", "fix_versions": ["3", "4"]}]}
+SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
+BLIND = "No known vulnerabilities found\n"
+"""What pip-audit says at the end although it could ask about nothing."""
+
+
+def audit(tmp_path: Path, stdout: str, stderr: str = "", code: int = 0, *, tool: bool = True) -> tuple[int, str]:
+    """Run docker/audit.py with a pip-audit that says this; return the exit code and all that is said."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    if tool:
+        script = f"#!{sys.executable}\nimport sys\nsys.stdout.write({stdout!r})\nsys.stderr.write({stderr!r})\n"
+        # The versions that are audited are the locked ones.
+        script += f"assert sys.argv[-1] == {str(ROOT / 'docker' / 'constraints.txt')!r}\nsys.exit({code})\n"
+        (folder / "pip-audit").write_text(script)
+        (folder / "pip-audit").chmod(0o755)
+    (folder / "python").symlink_to(sys.executable)
+    done = subprocess.run(
+        [folder / "python", "-I", ROOT / "docker" / "audit.py"],
+        env={**os.environ, "PATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def report(*dependencies: dict[str, object]) -> str:
+    return json.dumps({"dependencies": dependencies, "fixes": []})
+
+
+def test_all_clean(tmp_path: Path) -> None:
+    assert audit(tmp_path, report(CLEAN, CLEAN)) == (0, "audit: 2 packages without a known vulnerability\n")
+
+
+def test_a_vulnerability_fails_and_is_named(tmp_path: Path) -> None:
+    code, said = audit(tmp_path, report(CLEAN, BAD), "Found 1 known vulnerability in 1 package\n", 1)
+    assert code == 1
+    assert "b 2: CVE-2026-1, fixed in 3, 4" in said
+
+
+def test_without_its_service_the_audit_is_skipped_and_not_passed(tmp_path: Path) -> None:
+    code, said = audit(tmp_path, report(SKIPPED, SKIPPED), BLIND)
+    assert code == 0
+    assert "SKIPPED, 2 of 2 packages" in said
+    assert "without a known vulnerability" not in said
+
+
+def test_a_skip_does_not_hide_a_vulnerability(tmp_path: Path) -> None:
+    code, said = audit(tmp_path, report(SKIPPED, BAD, CLEAN), code=1)
+    assert code == 1
+    assert "CVE-2026-1" in said
+    assert "SKIPPED, 1 of 3 packages" in said
+
+
+def test_a_partial_audit_says_both(tmp_path: Path) -> None:
+    code, said = audit(tmp_path, report(SKIPPED, CLEAN), BLIND)
+    assert code == 0
+    assert "SKIPPED, 1 of 2" in said
+    assert "1 packages without a known vulnerability" in said
+
+
+@pytest.mark.parametrize("stderr", ["ERROR: requests.exceptions.ConnectionError: ...", "Max retries exceeded"])
+def test_a_connection_that_breaks_off_is_a_skip(tmp_path: Path, stderr: str) -> None:
+    code, said = audit(tmp_path, "", stderr, 1)
+    assert (code, "SKIPPED, its service cannot be reached" in said) == (0, True)
+
+
+@pytest.mark.parametrize("stdout", ["", "[]", '{"other": 1}', "{"])
+def test_any_other_end_without_a_report_fails(tmp_path: Path, stdout: str) -> None:
+    code, said = audit(tmp_path, stdout, "usage: pip-audit\n", 2)
+    assert code == 1
+    assert "ended with 2 and without a report" in said
+
+
+def test_without_the_tool_it_is_a_skip(tmp_path: Path) -> None:
+    code, said = audit(tmp_path, "", tool=False)
+    assert code == 0
+    assert "pip-audit is not installed" in said
+
+
+def test_check_runs_it() -> None:
+    check = (ROOT / "launch.sh").read_text().partition("    check)")[2].partition(";;")[0]
+    assert '"$python" docker/audit.py' in check

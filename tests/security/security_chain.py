@@ -1,0 +1,80 @@
+"""How the tests of this folder run commands: in processes that reach nothing but this machine."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from planted import Planted
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ROOT / "job"
+GUARD = Path(__file__).resolve().parent / "guard"
+"""Folder of the ``sitecustomize`` that records and refuses what leaves the machine."""
+
+
+@dataclass
+class Commands:
+    """Runs commands where nothing but this machine can be reached, and keeps what they say."""
+
+    folder: Path
+    said: dict[str, str] = field(default_factory=dict)
+    """Standard output and error by the command's name."""
+
+    @property
+    def attempts(self) -> Path:
+        """Where the guard writes down each attempt to reach another machine."""
+        return self.folder / "attempts.txt"
+
+    def run(self, name: str, *words: object, expect: int = 0) -> str:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(GUARD), str(ROOT)]),
+            "PNEUMO_TEST_ATTEMPTS": str(self.attempts),
+            "TMPDIR": str(self.temporary),
+            "HOME": str(self._folder("home")),
+        }
+        ended = subprocess.run(
+            [*without_network(), sys.executable, *map(str, words)],
+            env=environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+            umask=0o022,
+        )
+        self.said[name] = ended.stdout
+        assert ended.returncode == expect, ended.stdout
+        return ended.stdout
+
+    @property
+    def temporary(self) -> Path:
+        """The folder for temporary files of these commands alone."""
+        return self._folder("tmp")
+
+    def _folder(self, name: str) -> Path:
+        path = self.folder / name
+        path.mkdir(exist_ok=True)
+        return path
+
+
+def without_network() -> list[str]:
+    """Return what starts a command where there is no network but loopback, nothing where that is not permitted."""
+    words = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+    try:
+        permitted = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        permitted = False
+    return words if permitted else []
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the commands made of the planted files."""
+
+    planted: Planted
+    commands: Commands
+    out: Path
+    """Folder of everything that the commands wrote."""

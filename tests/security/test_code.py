@@ -1,0 +1,71 @@
+"""What the code itself must not do: shells with strings, code from data, temporary files whose names can be guessed."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for folder in ("pneumo", "job", "docker") for path in (ROOT / folder).rglob("*.py"))
+FORBIDDEN = {
+    *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput", "pty.spawn"),
+    *("eval", "exec", "__import__", "compile"),
+    *("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads", "shelve.open", "joblib.load", "yaml.load"),
+    *("tempfile.mktemp", "torch.hub.load", "torch.jit.load", "runpy.run_path"),
+}
+
+
+def name_of(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def faults(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if f"{node.module}.{alias.name}" in FORBIDDEN:
+                    yield f"line {node.lineno}: imports {node.module}.{alias.name}"
+        if not isinstance(node, ast.Call):
+            continue
+        called, words = name_of(node.func), {word.arg: word.value for word in node.keywords}
+        if called in FORBIDDEN:
+            yield f"line {node.lineno}: {called}"
+        if "shell" in words and ast.unparse(words["shell"]) != "False":
+            yield f"line {node.lineno}: shell"
+        if "allow_pickle" in words and ast.unparse(words["allow_pickle"]) != "False":
+            yield f"line {node.lineno}: allow_pickle"
+        if called == "torch.load" and ast.unparse(words.get("weights_only", ast.Constant(None))) != "True":
+            yield f"line {node.lineno}: torch.load without weights_only"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_shell_no_code_from_data_no_guessed_names(path: Path) -> None:
+    assert list(faults(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "os.system(f'rm {x}')",
+        "subprocess.run(x, shell=True)",
+        "subprocess.run(x, shell=y)",
+        "from os import popen",
+        "eval(x)",
+        "torch.load(x)",
+        "torch.load(x, weights_only=False)",
+        "np.load(x, allow_pickle=True)",
+        "pickle.loads(x)",
+        "tempfile.mktemp()",
+    ],
+)
+def test_each_of_them_would_be_seen(source: str) -> None:
+    assert list(faults(source))
+
+
+def test_all_of_the_code_is_looked_at() -> None:
+    count: Callable[[str], int] = lambda folder: sum(path.is_relative_to(ROOT / folder) for path in SOURCES)  # noqa: E731
+    assert count("pneumo") > 90
+    assert count("job") >= 7
