@@ -43,8 +43,6 @@ def main() -> int:
     arguments = cli.parse(Arguments, own, prog="job/launch.py", description=(__doc__ or "").strip())
     if not command:
         raise UserError("no script to start", "job/train.py or another of the commands", "give it after the flags")
-    if not Path(command[0]).is_file():
-        raise UserError(f"no script {command[0]}", "job/train.py or another of the commands", "check the path")
     plan = Plan(
         command=command,
         processes=count(arguments.processes),
@@ -53,6 +51,8 @@ def main() -> int:
         master=arguments.master,
         restarts=arguments.restarts,
     )
+    if not Path(command[0]).is_file():
+        raise UserError(f"no script {command[0]}", "job/train.py or another of the commands", "check the path")
     return Launcher(plan).run()
 
 

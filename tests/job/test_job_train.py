@@ -113,7 +113,7 @@ def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None
         (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
         (["--expect-world", 4], "1 rank(s)"),
         (["--expected", "/nowhere/sample.csv"], "/nowhere/sample.csv"),
-        (["--micro-batch-size", 3], "multiple of micro_batch_size"),
+        (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(alone: Path, dataset: Path, words: list[object], text: str) -> None:

@@ -24,7 +24,7 @@ SWITCHES: list[Any] = [0, 1, "true", None, []]
 PER_STAGE: list[Any] = [1, "1", None, True, {}, ["1"], [None], [True], [NAN], [INF], [0], [-1], [[1]], [1e300]]
 SHARES: list[Any] = [*NUMBERS, 1.001]
 BELOW_ONE: list[Any] = [*NUMBERS, 1, 1.0, 1.5]
-WEIGHTS: list[Any] = [*NUMBERS, 1_000_001]
+WEIGHTS: list[Any] = [*NUMBERS, 1.1e38]
 
 WRONG: dict[str, list[Any]] = {
     "name": TEXTS,
