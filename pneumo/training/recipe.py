@@ -9,11 +9,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from pneumo import checks, documents
+from pneumo import checks
+from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
@@ -200,13 +201,34 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def from_json(values: object) -> Recipe:
+def from_json(values: dict[str, Any]) -> Recipe:
     """Rebuild a recipe that ``to_json`` wrote.
 
     Raises:
-        UserError: On unknown fields, values of another type or out of range.
+        UserError: On unknown fields or values out of range.
     """
-    return documents.build(Recipe, values, "recipe")
+    recipe: Recipe = _build(Recipe, values, "recipe")
+    return recipe
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    hints = get_type_hints(cls)
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}", "an object with the fields of a recipe", "restore the record")
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UserError(
+            f"{where} has unknown field(s) {', '.join(unknown)}",
+            "the fields of this version of pneumo",
+            "read it with the version that wrote it",
+        )
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _build(hints[name], value, f"{where}.{name}")
+        else:
+            arguments[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**arguments)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     commands.run(
         "shard",
         *(JOB / "shard.py", "--dicom", source.train, "--test-dicom", source.test, "--masks", source.masks),
+        *("--max-quarantined", 50),
         *("--patients", source.patients, "--out", out / "dataset", "--folds", 2, "--workers", 2),
     )
     commands.run(

@@ -22,7 +22,7 @@ from torch import nn
 from pneumo.dataset import layout
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SCHEMA, SampleTable
-from pneumo.errors import LONGEST_MESSAGE, UserError
+from pneumo.errors import LONGEST_PART, UserError
 from pneumo.inference import evidence
 from pneumo.inference.ensembler import load_weights
 from pneumo.inference.evidence import Evidence
@@ -39,7 +39,7 @@ def refused(action: Callable[[], object]) -> str:
         action()
     text = str(raised.value)
     assert text.isprintable(), "one line, and nothing that steers a terminal"
-    assert len(text) < LONGEST_MESSAGE + 10
+    assert len(text) < 3 * LONGEST_PART
     return text
 
 
