@@ -60,7 +60,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
     file.seek(0)
     has_prefix = beginning.endswith(_PREFIX)
     if not has_prefix and not beginning.startswith(_FIRST_GROUPS):
-        raise _not_dicom(f"{_kind(beginning)} without a DICOM prefix", "a DICOM file")
+        raise _not_dicom(_kind(beginning), "a DICOM file")
     stop_when = None if last is None else _after(last)
     start = _META_OFFSET if has_prefix else 0
     try:
@@ -141,8 +141,9 @@ def _after(last: BaseTag) -> StopWhen:
 def _kind(beginning: bytes) -> str:
     """Name what a file that is not DICOM seems to be; nothing it says is repeated."""
     content = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
-    known = next((name for start, name in _KINDS.items() if content.startswith(start)), None)
-    return known or ("text" if beginning.isascii() and b"\0" not in beginning else "binary data")
+    known = [f", {name} by its first bytes" for start, name in _KINDS.items() if content.startswith(start)]
+    kind = "text" if beginning.isascii() and b"\0" not in beginning else "binary data"
+    return f"{kind} without a DICOM prefix{''.join(known)}"
 
 
 def _not_dicom(found: str, expected: str) -> Rejected:
