@@ -108,16 +108,20 @@ def _parse_ordinary(
 
 def _inflate(data: bytes) -> bytes:
     """Inflate a deflated dataset (PS3.5 A.5), up to a limit: a bomb has a thousandth of its contents' size."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    # The size is known only at the end, and a bomb should cost no memory.
+    stream, left, size = zlib.decompressobj(-zlib.MAX_WBITS), data, 0
+    while not stream.eof and size <= MAX_INFLATED:
+        piece = stream.decompress(left, 1 << 20)
+        left = stream.unconsumed_tail
+        if not (piece or left or stream.eof):
+            raise _not_dicom("a deflated dataset without an end", "a whole file")
+        size += len(piece)
+    if size > MAX_INFLATED:
+        raise _bomb(f"{len(data)} bytes that inflate to more than {MAX_INFLATED} bytes")
     try:
-        inflated = stream.decompress(data, MAX_INFLATED)
+        return zlib.decompress(data, -zlib.MAX_WBITS, size)
     except MemoryError:
         raise _bomb(f"{len(data)} bytes that inflate to more than the memory of one file") from None
-    if stream.unconsumed_tail:
-        raise _bomb(f"{len(data)} bytes that inflate to more than {MAX_INFLATED >> 20} MiB")
-    if not stream.eof:
-        raise _not_dicom("a deflated dataset without an end", "a whole file")
-    return inflated
 
 
 def _bomb(found: str) -> Rejected:
