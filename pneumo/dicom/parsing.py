@@ -60,7 +60,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
     file.seek(0)
     has_prefix = beginning.endswith(_PREFIX)
     if not has_prefix and not beginning.startswith(_FIRST_GROUPS):
-        raise _not_dicom(f"{_kind(beginning)} without a DICOM prefix", "a DICOM file")
+        raise _not_dicom(_kind(beginning), "a DICOM file")
     stop_when = None if last is None else _after(last)
     start = _META_OFFSET if has_prefix else 0
     try:
@@ -108,16 +108,20 @@ def _parse_ordinary(
 
 def _inflate(data: bytes) -> bytes:
     """Inflate a deflated dataset (PS3.5 A.5), up to a limit: a bomb has a thousandth of its contents' size."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    # The size is known only at the end, and a bomb should cost no memory.
+    stream, left, size = zlib.decompressobj(-zlib.MAX_WBITS), data, 0
+    while not stream.eof and size <= MAX_INFLATED:
+        piece = stream.decompress(left, 1 << 20)
+        left = stream.unconsumed_tail
+        if not (piece or left or stream.eof):
+            raise _not_dicom("a deflated dataset without an end", "a whole file")
+        size += len(piece)
+    if size > MAX_INFLATED:
+        raise _bomb(f"{len(data)} bytes that inflate to more than {MAX_INFLATED} bytes")
     try:
-        inflated = stream.decompress(data, MAX_INFLATED)
+        return zlib.decompress(data, -zlib.MAX_WBITS, size)
     except MemoryError:
         raise _bomb(f"{len(data)} bytes that inflate to more than the memory of one file") from None
-    if stream.unconsumed_tail:
-        raise _bomb(f"{len(data)} bytes that inflate to more than {MAX_INFLATED >> 20} MiB")
-    if not stream.eof:
-        raise _not_dicom("a deflated dataset without an end", "a whole file")
-    return inflated
 
 
 def _bomb(found: str) -> Rejected:
@@ -141,8 +145,9 @@ def _after(last: BaseTag) -> StopWhen:
 def _kind(beginning: bytes) -> str:
     """Name what a file that is not DICOM seems to be; nothing it says is repeated."""
     content = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
-    known = next((name for start, name in _KINDS.items() if content.startswith(start)), None)
-    return known or ("text" if beginning.isascii() and b"\0" not in beginning else "binary data")
+    known = [f", {name} by its first bytes" for start, name in _KINDS.items() if content.startswith(start)]
+    kind = "text" if beginning.isascii() and b"\0" not in beginning else "binary data"
+    return f"{kind} without a DICOM prefix{''.join(known)}"
 
 
 def _not_dicom(found: str, expected: str) -> Rejected:

@@ -1,12 +1,16 @@
 import io
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import reference_files as reference
 from pydicom import dcmread
 from pydicom.tag import Tag
 
+from pneumo.dicom import parsing
 from pneumo.dicom.parsing import parse
+from pneumo.dicom.rejection import Rejected
 from pneumo.dicom.values import tags
 
 KEYWORDS = ("SOPInstanceUID", "PatientID", "Rows", "BitsStored", "WindowCenter", "VOILUTSequence", "PixelData")
@@ -44,3 +48,15 @@ def test_an_io_error_stays_an_io_error() -> None:
 
     with pytest.raises(OSError, match="Input/output error"):
         parse(Broken(), tags(KEYWORDS))
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_inflating_stops_neither_early_nor_late(size: int) -> None:
+    for content in (bytes(size), np.random.default_rng(size).bytes(size)):
+        stream = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        data = stream.compress(content) + stream.flush()
+        assert parsing._inflate(data) == content
+        # Its length is padded to an even number.
+        assert parsing._inflate(data + b"\0") == content
+        with pytest.raises(Rejected, match="without an end"):
+            parsing._inflate(data[:-1])

@@ -82,7 +82,7 @@ class Place:
 
     def shard(self, *words: object, dicom: str = "in", out: str = "out") -> Ended:
         arguments = ["--dicom", dicom, "--masks", "masks.csv", "--out", out, *LIMITS, *words]
-        path = os.pathsep.join([str(self.root / "site"), str(JOB.parents[1])])
+        path = os.pathsep.join([str(self.root / "site"), str(JOB.parents[1]), *filter(None, sys.path)])
         ended = subprocess.run(
             [sys.executable, str(JOB), *map(str, arguments)], env=os.environ | {"PYTHONPATH": path},
             cwd=self.root, capture_output=True, text=True, timeout=300, check=False, preexec_fn=bound_to_permissions,
