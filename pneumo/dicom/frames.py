@@ -2,13 +2,15 @@
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSTransferSyntaxes
 
 from pneumo.dicom import jpeg
 from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, tags, text
 
+LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
+LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
 DISPLAY_ELEMENTS = tags(
     (
         "ModalityLUTSequence",
@@ -33,9 +35,9 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
         Rejected: When the bitstream is torn or contradicts the header, whether or not it would be passed through.
     """
     syntax = transfer_syntax(dataset)
-    if syntax not in (JPEGBaseline8Bit, JPEGExtended12Bit):
+    if syntax not in (*LOSSY_JPEG, *LOSSLESS_JPEG, *JPEGLSTransferSyntaxes):
         return None
-    frame = _first_frame(dataset)
+    frame = first_frame(dataset)
     header = jpeg.parse(frame)
     declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
     if (header.rows, header.columns, header.components) != declared:
@@ -43,6 +45,11 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
             f"a JPEG of {header.rows} x {header.columns} with {header.components} component(s)",
             f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
         )
+    if syntax not in LOSSY_JPEG:
+        # Some values end gdcm's process.
+        if header.precision > integer(dataset, "BitsAllocated"):
+            raise jpeg.bad_frame(f"a JPEG of {header.precision} bits", "at most the bits allocated in the DICOM header")
+        return None
     if header.precision != 8:
         raise Rejected(
             Reason.UNSUPPORTED,
@@ -51,6 +58,7 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
             "8 bits, or another compression",
             "convert the file to an uncompressed transfer syntax, for example with dcmdjpeg",
         )
+    jpeg.check_decodes(frame)
     plain = (
         syntax == JPEGBaseline8Bit
         and header.process == jpeg.BASELINE
@@ -65,6 +73,7 @@ def _is_picture(dataset: Dataset) -> bool:
     return (
         text(dataset, "PhotometricInterpretation") == "MONOCHROME2"
         and integer(dataset, "BitsAllocated") == integer(dataset, "BitsStored") == 8
+        and integer(dataset, "HighBit", 7) == 7
         and integer(dataset, "PixelRepresentation") == 0
         and frames(dataset) == 1
         and text(dataset, "PresentationLUTShape") in ("", "IDENTITY")
@@ -88,7 +97,8 @@ def _number(dataset: Dataset, keyword: str, default: float) -> float | None:
     return values[0] if len(values) == 1 else None
 
 
-def _first_frame(dataset: Dataset) -> bytes:
+def first_frame(dataset: Dataset) -> bytes:
+    """Return the bitstream of the first frame of an encapsulated dataset."""
     data = dataset.get_item("PixelData")
     assert data is not None
     assert isinstance(data.value, bytes)

@@ -65,7 +65,7 @@ def _parse_ordinary(file: BinaryIO, elements: frozenset[BaseTag], stop_when: Sto
     of the time that a file takes which is passed through.
     """
     file.seek(_META_OFFSET)
-    meta = FileMetaDataset(_collect(file, None, _after(BaseTag(0x0002FFFF))))
+    meta = FileMetaDataset(_collect(file, None, lambda tag, vr, length: tag >> 16 != 2))
     if text(meta, "TransferSyntaxUID") not in _EXPLICIT_LITTLE:
         return None
     dataset = Dataset(_collect(file, elements, stop_when))

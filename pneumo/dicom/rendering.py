@@ -11,25 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 from scipy.special import expit
 
-from pneumo.dicom.attributes import PHOTOMETRICS, transfer_syntax
+from pneumo.dicom.attributes import PHOTOMETRICS
+from pneumo.dicom.decoding import Stored, stored_values
 from pneumo.dicom.frames import frames
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, text
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
-DECODERS: dict[str, str] = {
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "pillow",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
-}
-"""gdcm, which pydicom asks first, ends the process on some damaged streams; JPEG Lossless and JPEG-LS have no other."""
-
 Values = npt.NDArray[np.float64]
 
 
@@ -66,7 +57,7 @@ def render(dataset: Dataset) -> Rendered:
     photometric = _check_color(dataset)
     count = frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(transfer_syntax(dataset), ""))
+    stored = stored_values(dataset)
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
@@ -88,7 +79,7 @@ def _unsupported(found: str, expected: str) -> Rejected:
     return Rejected(Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale")
 
 
-def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -> npt.NDArray[np.uint16]:
+def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.uint16]:
     """Return the luma (ITU-R BT.601) of a colour frame, scaled from its bits to 16."""
     if photometric == "PALETTE COLOR":
         color = apply_color_lut(stored, dataset)[..., :3]
@@ -102,9 +93,7 @@ def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 
 
-def _grayscale(
-    dataset: Dataset, stored: npt.NDArray[np.generic], inverted: bool, notes: list[str]
-) -> npt.NDArray[np.uint16]:
+def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
     values, places = _distinct(stored)
     padding = _padding(dataset, values)
     occurring = np.zeros(len(values), bool)
@@ -117,7 +106,7 @@ def _grayscale(
     return levels.astype(np.uint16)[places]
 
 
-def _distinct(stored: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _distinct(stored: Stored) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return values that include all that occur, ascending, and the place of each pixel's value among them."""
     low, high = int(stored.min()), int(stored.max())
     if high - low <= WHITE:

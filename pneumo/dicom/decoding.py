@@ -1,0 +1,70 @@
+"""Pixel data to the stored values of its first frame: which decoder reads them, which bits count, are they all there.
+
+PS3.3 C.7.6.3.1 and PS3.5 section 8.
+"""
+
+import copy
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
+
+from pneumo.dicom import jpeg
+from pneumo.dicom.attributes import transfer_syntax
+from pneumo.dicom.frames import LOSSLESS_JPEG, first_frame
+from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.values import integer
+
+DECODERS: dict[str, str] = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+"""gdcm, which pydicom asks first, ends the process on some damaged streams; JPEG Lossless and JPEG-LS have no other."""
+
+Stored = npt.NDArray[np.integer[npt.NBitBase]]
+
+
+def stored_values(dataset: Dataset) -> Stored:
+    """Decode the first frame to (rows, columns) stored values, or (rows, columns, 3) of RGB when it is in colour.
+
+    Bits above High Bit, which may hold an overlay or anything, are left out.
+
+    Raises:
+        Rejected: When a JPEG Lossless scan is cut, or High Bit contradicts Bits Stored.
+        Exception: Whatever pydicom and its decoders raise on damaged data.
+    """
+    below = _bits_below(dataset)
+    if below:
+        # pydicom takes the lowest bits, wherever High Bit is.
+        dataset = copy.copy(dataset)
+        dataset.BitsStored = integer(dataset, "HighBit") + 1
+    stored = _decode(dataset)
+    if transfer_syntax(dataset) in LOSSLESS_JPEG:
+        longer = copy.copy(dataset)
+        longer.PixelData = encapsulate([jpeg.lengthened(first_frame(dataset))])
+        longer.NumberOfFrames = 1
+        if not np.array_equal(stored, _decode(longer)):
+            raise jpeg.bad_frame("a JPEG scan that ends before the picture does", "a whole JPEG bitstream")
+    return stored >> below
+
+
+def _decode(dataset: Dataset) -> Stored:
+    return cast(Stored, pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(transfer_syntax(dataset), "")))
+
+
+def _bits_below(dataset: Dataset) -> int:
+    """Return how many bits of a sample lie below the ones stored: none in any recent file, but once allowed."""
+    bits, allocated = integer(dataset, "BitsStored"), integer(dataset, "BitsAllocated")
+    high = integer(dataset, "HighBit", bits - 1)
+    if high == bits - 1:
+        return 0
+    if UID(transfer_syntax(dataset)).is_compressed or not bits <= high + 1 <= allocated:
+        found = f"{bits} bits stored of {allocated} with the highest at {high}"
+        raise Rejected(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", "check the header")
+    return high + 1 - bits
