@@ -46,9 +46,10 @@ class Rendered(NamedTuple):
 def render(dataset: Dataset) -> Rendered:
     """Render the first frame to 16 bits.
 
-    Modality LUT or rescale, then the first VOI LUT or else the first window, then the inversion of MONOCHROME1 or
-    Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the whole range of the bits
-    stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes luma.
+    Modality LUT or rescale, then the first VOI LUT or else the first window, then the presentation LUT, then the
+    inversion of MONOCHROME1 or Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the
+    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes
+    luma.
 
     Raises:
         Rejected: When the colour space is not handled.
@@ -98,8 +99,12 @@ def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str
     padding = _padding(dataset, values)
     occurring = np.zeros(len(values), bool)
     occurring[places.ravel()] = True
-    shown = _display(dataset, values.astype(np.float64), occurring & ~padding, notes)
-    levels = np.rint(np.clip(shown, 0, WHITE))
+    shown = np.clip(_display(dataset, values.astype(np.float64), occurring & ~padding, notes), 0, WHITE)
+    if dataset.get("PresentationLUTSequence"):
+        item = dataset.PresentationLUTSequence[0]
+        entries, white = _look_up(dataset, item, shown * ((_entries(item) - 1) / WHITE))
+        shown = entries * (WHITE / white)
+    levels = np.rint(shown)
     if inverted:
         levels = WHITE - levels
     levels[padding] = 0
@@ -160,15 +165,19 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
 
     pydicom's own functions truncate the index of an 8-bit table to 8 bits and need a 16-bit word for each entry.
     """
-    count, first, bits = (int(part) for part in item.LUTDescriptor)
-    data = item.LUTData
+    _, first, bits = (int(part) for part in item.LUTDescriptor)
+    count, data = _entries(item), item.LUTData
     if isinstance(data, bytes):
         order = "<" if dataset.original_encoding[1] else ">"
-        wide = len(data) >= 2 * (count or 1 << 16)
-        data = np.frombuffer(data, f"{order}u2" if wide else "u1")
-    entries = np.atleast_1d(np.asarray(data, np.float64))[: count or 1 << 16]
+        data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * count else "u1")
+    entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
     white = (1 << bits) - 1
     return np.minimum(entries, white)[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], white
+
+
+def _entries(item: Dataset) -> int:
+    """Return the number of entries of a LUT; 0 in its descriptor stands for 65536, and it is never negative."""
+    return int(item.LUTDescriptor[0]) % (1 << 16) or 1 << 16
 
 
 def _window(dataset: Dataset, notes: list[str]) -> Window | None:
