@@ -3,14 +3,12 @@
 PS3.3 C.7.6.3.1 and PS3.5 section 8.
 """
 
-import copy
-from typing import cast
-
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options, pixel_array
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from pneumo.dicom import jpeg
@@ -27,7 +25,7 @@ DECODERS: dict[str, str] = {
 }
 """gdcm, which pydicom asks first, ends the process on some damaged streams; JPEG Lossless and JPEG-LS have no other."""
 
-Stored = npt.NDArray[np.integer[npt.NBitBase]]
+Stored = npt.NDArray[np.integer]
 
 
 def stored_values(dataset: Dataset) -> Stored:
@@ -39,23 +37,29 @@ def stored_values(dataset: Dataset) -> Stored:
         Rejected: When a JPEG Lossless scan is cut, or High Bit contradicts Bits Stored.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
+    syntax = transfer_syntax(dataset)
     below = _bits_below(dataset)
-    if below:
-        # pydicom takes the lowest bits, wherever High Bit is.
-        dataset = copy.copy(dataset)
-        dataset.BitsStored = integer(dataset, "HighBit") + 1
-    stored = _decode(dataset)
-    if transfer_syntax(dataset) in LOSSLESS_JPEG:
-        longer = copy.copy(dataset)
-        longer.PixelData = encapsulate([jpeg.lengthened(first_frame(dataset))])
-        longer.NumberOfFrames = 1
-        if not np.array_equal(stored, _decode(longer)):
-            raise jpeg.bad_frame("a JPEG scan that ends before the picture does", "a whole JPEG bitstream")
+    # pydicom takes the lowest bits, wherever High Bit is.
+    bits = integer(dataset, "BitsStored") + below
+    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(syntax, ""), bits_stored=bits)
+    if syntax in LOSSLESS_JPEG and not _is_whole(dataset, stored):
+        raise jpeg.bad_frame("a JPEG scan that ends before the picture does", "a whole JPEG bitstream")
     return stored >> below
 
 
-def _decode(dataset: Dataset) -> Stored:
-    return cast(Stored, pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(transfer_syntax(dataset), "")))
+def _is_whole(dataset: Dataset, stored: Stored) -> bool:
+    """Return whether a JPEG Lossless scan has all the values: gdcm makes some up for a scan that is cut.
+
+    It makes up others, or fails, when more data follows. Of a whole scan it never looks at what follows.
+    """
+    options = as_pixel_options(dataset, number_of_frames=1)
+    options.pop("extended_offsets", None)
+    frame = encapsulate([jpeg.lengthened(first_frame(dataset))])
+    try:
+        again = get_decoder(transfer_syntax(dataset)).as_array(frame, index=0, **options)[0]
+    except Exception:
+        return False
+    return np.array_equal(stored, again)
 
 
 def _bits_below(dataset: Dataset) -> int:
