@@ -3,6 +3,8 @@
 PS3.3 C.7.6.3.1 and PS3.5 section 8.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
@@ -40,8 +42,8 @@ def stored_values(dataset: Dataset) -> Stored:
     syntax = transfer_syntax(dataset)
     below = _bits_below(dataset)
     # pydicom takes the lowest bits, wherever High Bit is.
-    bits = integer(dataset, "BitsStored") + below
-    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(syntax, ""), bits_stored=bits)
+    bits: dict[str, Any] = {"bits_stored": integer(dataset, "BitsStored") + below} if below else {}
+    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(syntax, ""), **bits)
     if syntax in LOSSLESS_JPEG and not _is_whole(dataset, stored):
         raise jpeg.bad_frame("a JPEG scan that ends before the picture does", "a whole JPEG bitstream")
     return stored >> below
@@ -66,7 +68,7 @@ def _bits_below(dataset: Dataset) -> int:
     """Return how many bits of a sample lie below the ones stored: none in any recent file, but once allowed."""
     bits, allocated = integer(dataset, "BitsStored"), integer(dataset, "BitsAllocated")
     high = integer(dataset, "HighBit", bits - 1)
-    if high == bits - 1:
+    if not bits or high == bits - 1:
         return 0
     if UID(transfer_syntax(dataset)).is_compressed or not bits <= high + 1 <= allocated:
         found = f"{bits} bits stored of {allocated} with the highest at {high}"

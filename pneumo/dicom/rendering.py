@@ -21,6 +21,7 @@ from pneumo.dicom.values import integer, numbers, text
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
+_CHECK_HEADER = "check the header"
 Values = npt.NDArray[np.float64]
 
 
@@ -96,7 +97,7 @@ def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.
 
 def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
     values, places = _distinct(stored)
-    padding = _padding(dataset, values)
+    padding = _padding(dataset, values, notes)
     occurring = np.zeros(len(values), bool)
     occurring[places.ravel()] = True
     shown = np.clip(_display(dataset, values.astype(np.float64), occurring & ~padding, notes), 0, WHITE)
@@ -120,13 +121,16 @@ def _distinct(stored: Stored) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
     return values.astype(np.int64), places.reshape(stored.shape)
 
 
-def _padding(dataset: Dataset, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _padding(dataset: Dataset, values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.bool_]:
     """Return which stored values mean no measurement, PS3.3 C.7.5.1.1.2."""
-    limits = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    known = [limit for limit in limits if isinstance(limit, int)]
-    if not isinstance(limits[0], int):
+    if "PixelPaddingValue" not in dataset:
         return np.zeros(values.shape, bool)
-    return (values >= min(known)) & (values <= max(known))
+    value = dataset.PixelPaddingValue
+    limit = dataset.get("PixelPaddingRangeLimit", value)
+    if not isinstance(value, int) or not isinstance(limit, int):
+        notes.append("unusable padding value ignored")
+        return np.zeros(values.shape, bool)
+    return (values >= min(value, limit)) & (values <= max(value, limit))
 
 
 def _display(dataset: Dataset, values: Values, occurring: npt.NDArray[np.bool_], notes: list[str]) -> Values:
@@ -156,8 +160,19 @@ def _stretch(values: Values, occurring: Values) -> Values:
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
-    return (slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
+    """Return slope and intercept.
+
+    Raises:
+        Rejected: When one is there and no number.
+    """
+    found = [1.0, 0.0]
+    for place, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
+        if text(dataset, keyword):
+            values = numbers(dataset, keyword)
+            if len(values) != 1:
+                raise Rejected(Reason.UNSUPPORTED, "render", f"{keyword} that is no number", "one", _CHECK_HEADER)
+            found[place] = values[0]
+    return found[0], found[1]
 
 
 def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, int]:

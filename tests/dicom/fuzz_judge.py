@@ -1,0 +1,157 @@
+"""Whether what the reader made of a spoiled file is right, judged by pydicom's own reading of the same bytes."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import independent_rendering
+import numpy as np
+from pydicom import Dataset, config, dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from pneumo.dicom import members, reader
+from pneumo.dicom.reader import Header, Image
+from pneumo.dicom.rejection import Rejected
+
+PICTURE_ELEMENTS = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth"),
+    *("VOILUTFunction", "PresentationLUTShape", "PresentationLUTSequence", "ExtendedOffsetTable"),
+    *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
+    *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+    *("ExtendedOffsetTableLengths", "PixelData"),
+)
+"""All that a picture depends on, besides the transfer syntax."""
+BINARY_NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
+"""Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
+TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
+"""Levels: two decoders of a lossy JPEG differ by two steps of 8 bits, all else is arithmetic."""
+
+
+def dependencies(dataset: Dataset) -> dict[str, Any]:
+    """Return the values of all that the picture depends on."""
+    values = {keyword: dataset[keyword].value for keyword in PICTURE_ELEMENTS if keyword in dataset}
+    return values | {"syntax": dataset.file_meta.TransferSyntaxUID, "encoding": dataset.original_encoding}
+
+
+@contextmanager
+def lenient_pydicom() -> Iterator[None]:
+    """Keep pydicom from judging values, and from giving up a file whose character set is spoiled: no picture has one."""
+    with (
+        config.disable_value_validation(),
+        warnings.catch_warnings(),
+        mock.patch("pydicom.filereader.convert_encodings", return_value=["latin-1"]),
+        mock.patch("pydicom.dataset.convert_encodings", return_value=["latin-1"]),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def by_pydicom(data: bytes) -> Dataset:
+    """Read a file as pydicom does when told to make the best of it."""
+    dataset = dcmread(io.BytesIO(data), force=True)
+    for keyword in BINARY_NUMBERS:
+        element = dataset.get_item(Tag(keyword))
+        if isinstance(element, RawDataElement) and element.value is not None and len(element.value) == 2:
+            # Whatever VR the file gives them.
+            order = "little" if element.is_little_endian else "big"
+            dataset.add_new(element.tag, "US", int.from_bytes(element.value, order))
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def image_id(dataset: Dataset) -> str:
+    """Return the SOP Instance UID by its bytes: pydicom refuses to convert it where its VR is spoiled."""
+    element = dataset.get_item(Tag("SOPInstanceUID"))
+    if element is None or not element.value:
+        element = dataset.file_meta.get_item(Tag("MediaStorageSOPInstanceUID"))
+    value = element.value
+    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else str(value)
+
+
+def attempt(use: Any, path: Path) -> Any:
+    try:
+        return use(path)
+    except Rejected as rejected:
+        return rejected
+
+
+class Judge:
+    """Compares what becomes of spoiled files with what the whole ones were.
+
+    Args:
+        corpus: The whole files by name.
+        path: A place to write each spoiled file to.
+    """
+
+    def __init__(self, corpus: dict[str, bytes], path: Path) -> None:
+        self.path = path
+        self.whole: dict[str, tuple[Image, dict[str, Any]]] = {}
+        for name, data in corpus.items():
+            path.write_bytes(data)
+            with lenient_pydicom():
+                self.whole[name] = reader.read(path), dependencies(by_pydicom(data))
+
+    def judge(self, name: str, data: bytes) -> str:
+        """Return what became of a spoiled copy of a file: ``rejected``, ``untouched`` or ``compared``.
+
+        Raises:
+            AssertionError: When the picture is neither that of the whole file nor what pydicom makes of this one.
+            Exception: What else the reader raises, or pydicom, of a file that the reader took.
+        """
+        self.path.write_bytes(data)
+        header, image = attempt(reader.scan, self.path), attempt(reader.read, self.path)
+        assert isinstance(header, Header | Rejected)
+        if isinstance(image, Rejected) or isinstance(header, Rejected):
+            # A build scans a file before it reads it.
+            return "rejected"
+        assert header == Header(image.image_id, header.patient_id, header.file_stem)
+        pixels = members.decode(image.data)
+        assert pixels.shape == (image.attributes.rows, image.attributes.columns)
+        with lenient_pydicom():
+            return self._compare(name, data, image, pixels)
+
+    def _compare(self, name: str, data: bytes, image: Image, pixels: np.ndarray) -> str:
+        dataset = by_pydicom(data)
+        assert image.image_id == image_id(dataset)
+        whole, depends = self.whole[name]
+        if dependencies(dataset) == depends:
+            assert (image.encoding, image.inverted, image.notes) == (whole.encoding, whole.inverted, whole.notes)
+            assert image.data == whole.data, "another picture although nothing that it depends on was touched"
+            return "untouched"
+        _follow_notes(dataset, image.notes)
+        if image.encoding == "jpg":
+            # Where they are missing, the bitstream says as much, and is never signed.
+            dataset.setdefault("PixelRepresentation", 0)
+            dataset.setdefault("SamplesPerPixel", 1)
+        decoder = DECODER.get(UID(dataset.file_meta.TransferSyntaxUID), "")
+        expected = independent_rendering.picture(dataset, decoder)
+        kind = "colour" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
+        if dataset.PhotometricInterpretation == "PALETTE COLOR":
+            kind = "colour"
+        shown = pixels.astype(np.float64) * (65535 / np.iinfo(pixels.dtype).max)
+        worst = np.abs(shown - expected).max()
+        assert worst <= TOLERANCES[kind], f"a picture that is {worst:.0f} levels from pydicom's"
+        return "compared"
+
+
+def _follow_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
+    """Do what the reader has said that it did where a file makes no sense; whoever reads the dataset can see it."""
+    if "unusable window ignored" in notes:
+        dataset.pop("WindowWidth", None)
+        dataset.pop("WindowCenter", None)
+    if "unusable padding value ignored" in notes:
+        del dataset.PixelPaddingValue
+    if "unknown VOI LUT function taken as LINEAR" in notes:
+        dataset.VOILUTFunction = "LINEAR"
