@@ -68,6 +68,12 @@ def _parse_ordinary(file: BinaryIO, elements: frozenset[BaseTag], stop_when: Sto
     meta = FileMetaDataset(_collect(file, None, lambda tag, vr, length: tag >> 16 != 2))
     if text(meta, "TransferSyntaxUID") not in _EXPLICIT_LITTLE:
         return None
+    start = file.tell()
+    vr = file.read(6)[4:]
+    file.seek(start)
+    if not (vr.isalpha() and vr.isupper()):
+        # In implicit VR, whatever the meta header says; some writers get that wrong.
+        return None
     dataset = Dataset(_collect(file, elements, stop_when))
     dataset.file_meta = meta
     dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)

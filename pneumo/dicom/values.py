@@ -54,4 +54,5 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def _value(dataset: Dataset, keyword: str) -> object:
-    return getattr(dataset.get_item(_tag(keyword)), "value", None)
+    # Otherwise pydicom converts an element that it has no value of.
+    return getattr(dataset.get_item(_tag(keyword), keep_deferred=True), "value", None)

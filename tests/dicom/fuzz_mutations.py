@@ -57,8 +57,9 @@ def pick(random: Random, data: bytes) -> Element:
 
 def flip_header_bits(random: Random, data: bytes, other: bytes) -> bytes:
     damaged = bytearray(data)
+    start, end = min(PREAMBLE, len(data) - 1), min(len(data), 1200)
     for _ in range(int(random.integers(1, 4))):
-        damaged[int(random.integers(PREAMBLE, max(PREAMBLE + 1, min(len(data), 1200))))] ^= 1 << int(random.integers(8))
+        damaged[int(random.integers(start, end))] ^= 1 << int(random.integers(8))
     return bytes(damaged)
 
 
