@@ -11,11 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options, pixel_array
-from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEG2000TransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from pneumo.dicom import jpeg
+from pneumo.dicom import jpeg, jpeg2000
 from pneumo.dicom.attributes import transfer_syntax
-from pneumo.dicom.frames import LOSSLESS_JPEG, first_frame
+from pneumo.dicom.frames import LOSSLESS_JPEG, check_size, first_frame
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer
 
@@ -36,10 +36,13 @@ def stored_values(dataset: Dataset) -> Stored:
     Bits above High Bit, which may hold an overlay or anything, are left out.
 
     Raises:
-        Rejected: When a JPEG Lossless scan is cut, or High Bit contradicts Bits Stored.
+        Rejected: When a JPEG 2000 codestream is of another size than the header says, a JPEG Lossless scan is cut, or
+            High Bit contradicts Bits Stored.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     syntax = transfer_syntax(dataset)
+    if syntax in JPEG2000TransferSyntaxes:
+        check_size(dataset, *jpeg2000.read_size(first_frame(dataset)))
     below = _bits_below(dataset)
     # pydicom takes the lowest bits, wherever High Bit is.
     bits: dict[str, Any] = {"bits_stored": integer(dataset, "BitsStored") + below} if below else {}

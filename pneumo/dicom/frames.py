@@ -39,12 +39,7 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
         return None
     frame = first_frame(dataset)
     header = jpeg.parse(frame)
-    declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
-    if (header.rows, header.columns, header.components) != declared:
-        raise jpeg.bad_frame(
-            f"a JPEG of {header.rows} x {header.columns} with {header.components} component(s)",
-            f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
-        )
+    check_size(dataset, header.rows, header.columns, header.components)
     if syntax not in LOSSY_JPEG:
         # Some values end gdcm's process.
         if header.precision > integer(dataset, "BitsAllocated"):
@@ -66,6 +61,20 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
         and not header.oriented
     )
     return frame if plain and _is_picture(dataset) else None
+
+
+def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> None:
+    """Check what a bitstream says of its size.
+
+    Raises:
+        Rejected: When the DICOM header says otherwise.
+    """
+    declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
+    if (rows, columns, components) != declared:
+        raise jpeg.bad_frame(
+            f"a JPEG of {rows} x {columns} with {components} component(s)",
+            f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
+        )
 
 
 def _is_picture(dataset: Dataset) -> bool:

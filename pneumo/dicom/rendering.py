@@ -91,7 +91,7 @@ def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.
         white = (1 << integer(dataset, "BitsStored", 8)) - 1
     if color.dtype not in (np.uint8, np.uint16):
         raise _unsupported(f"colour samples of type {color.dtype}", "8 or 16 bits a sample")
-    gray = cv2.cvtColor(np.ascontiguousarray(color), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 
 

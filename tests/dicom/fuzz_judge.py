@@ -10,12 +10,12 @@ from unittest import mock
 
 import independent_rendering
 import numpy as np
+from fuzz_mutations import LONG
 from pydicom import Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pydicom.valuerep import VR
 
 from pneumo.dicom import members, reader
 from pneumo.dicom.reader import Header, Image
@@ -31,8 +31,6 @@ PICTURE_ELEMENTS = (
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
 """All that a picture depends on, besides the transfer syntax."""
-BINARY_NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
-KNOWN_VRS = frozenset(map(str, VR))
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
 """Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
 TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
@@ -60,12 +58,21 @@ def lenient_pydicom() -> Iterator[None]:
 
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file as pydicom does when told to make the best of it."""
+    for tag, vr in ((b"\x02\0\0\0", b"UL"), (b"\x02\0\x10\0", b"UI")):
+        # pydicom gives up a file in whose meta header these have another VR.
+        at = data.find(tag, 132, 600) + 4
+        if at >= 4 and data[at : at + 2] not in LONG:
+            data = data[:at] + vr + data[at + 2 :]
     dataset = dcmread(io.BytesIO(data), force=True)
-    for keyword in PICTURE_ELEMENTS:
-        element = dataset.get_item(Tag(keyword))
-        if isinstance(element, RawDataElement) and (element.VR not in KNOWN_VRS or keyword in BINARY_NUMBERS):
-            # The bytes say what they are, whatever the VR is spoiled to.
-            dataset[element.tag] = element._replace(VR=dictionary_VR(element.tag))
+    for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
+        element = source.get_item(Tag(keyword))
+        if isinstance(element, RawDataElement) and len(dictionary_VR(element.tag)) == 2:
+            if keyword == "NumberOfFrames" and element.VR in ("US", "SS", "UL", "SL"):
+                continue  # pydicom takes a binary one as well
+            # The standard says what they are, whatever the VR is spoiled to.
+            source[element.tag] = element._replace(VR=dictionary_VR(element.tag))
+        elif isinstance(element, RawDataElement) and keyword == "PixelData":
+            source[element.tag] = element._replace(VR="OB")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

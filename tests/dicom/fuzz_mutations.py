@@ -181,6 +181,8 @@ def shuffle_fragments(random: Random, data: bytes, other: bytes) -> bytes:
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
         items.append(data[at:end])
         at = end
+    if not items:
+        return zero_a_block(random, data, other)
     chosen = [items[int(place)] for place in random.integers(0, len(items), int(random.integers(0, len(items) + 2)))]
     return data[: begin + 12] + b"".join(chosen) + data[at:]
 
@@ -215,7 +217,7 @@ def mutate(seed: int, number: int, corpus: dict[str, bytes]) -> tuple[str, str, 
     name, other = (names[int(place)] for place in random.integers(0, len(names), 2))
     data, how = corpus[name], list[str]()
     for _ in range(1 if random.random() < 0.8 else 2):
-        if not data:
+        if len(data) < 16:
             break
         mutation = MUTATIONS[int(random.integers(len(MUTATIONS)))]
         data = mutation(random, data, corpus[other])

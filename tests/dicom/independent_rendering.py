@@ -14,7 +14,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 def picture(dataset: Dataset, decoder: str = "") -> np.ndarray:
     """Return (rows, columns) levels of 0 to 65535, not rounded, of the first frame as a viewer shows it."""
-    stored = pixel_array(dataset, index=0, decoding_plugin=decoder)
+    stored = stored_values(dataset, decoder)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         color = apply_color_lut(stored, dataset)
         return color[..., :3].astype(np.float64) @ LUMA * (WHITE / np.iinfo(color.dtype).max)
@@ -28,9 +28,28 @@ def picture(dataset: Dataset, decoder: str = "") -> np.ndarray:
     return levels
 
 
+def stored_values(dataset: Dataset, decoder: str) -> np.ndarray:
+    """Return the first frame's samples, which end at High Bit; pydicom takes the lowest bits always."""
+    high = dataset.get("HighBit")
+    below = high + 1 - dataset.BitsStored if isinstance(high, int) else 0
+    if not below:
+        return pixel_array(dataset, index=0, decoding_plugin=decoder)
+    return pixel_array(dataset, index=0, decoding_plugin=decoder, bits_stored=dataset.BitsStored + below) >> below
+
+
+def modality(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Return the values after the modality step; pydicom leaves a slope without an intercept alone."""
+    if dataset.get("ModalityLUTSequence"):
+        return apply_modality_lut(stored, dataset)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if slope in (None, "") and intercept in (None, ""):
+        return stored
+    return stored * float(1 if slope in (None, "") else slope) + float(intercept or 0)
+
+
 def gray(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
     """Return the levels before inversion."""
-    values = apply_modality_lut(stored, dataset)
+    values = modality(dataset, stored)
     shown = apply_voi_lut(values, dataset).astype(np.float64)
     low, high = output_range(dataset, values[~padding(dataset, stored)])
     if low == high:
