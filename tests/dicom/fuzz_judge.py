@@ -10,7 +10,7 @@ from unittest import mock
 
 import independent_rendering
 import numpy as np
-from fuzz_mutations import LONG
+from fuzz_mutations import LONG, elements
 from pydicom import Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -31,6 +31,7 @@ PICTURE_ELEMENTS = (
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
 """All that a picture depends on, besides the transfer syntax."""
+META_VRS = {b"\x02\0\0\0": b"UL", b"\x02\0\x10\0": b"UI"}
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
 """Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
 TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
@@ -39,7 +40,13 @@ TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
 
 def dependencies(dataset: Dataset) -> dict[str, Any]:
     """Return the values of all that the picture depends on."""
-    values = {keyword: dataset[keyword].value for keyword in PICTURE_ELEMENTS if keyword in dataset}
+    values = dict[str, Any]()
+    for keyword in PICTURE_ELEMENTS:
+        if keyword in dataset:
+            try:
+                values[keyword] = dataset[keyword].value
+            except Exception as error:
+                values[keyword] = repr(error)
     return values | {"syntax": dataset.file_meta.TransferSyntaxUID, "encoding": dataset.original_encoding}
 
 
@@ -58,11 +65,12 @@ def lenient_pydicom() -> Iterator[None]:
 
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file as pydicom does when told to make the best of it."""
-    for tag, vr in ((b"\x02\0\0\0", b"UL"), (b"\x02\0\x10\0", b"UI")):
+    for element in elements(data):
         # pydicom gives up a file in whose meta header these have another VR.
-        at = data.find(tag, 132, 600) + 4
-        if at >= 4 and data[at : at + 2] not in LONG:
-            data = data[:at] + vr + data[at + 2 :]
+        tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
+        fits = tag in META_VRS and (META_VRS[tag] == b"UI" or element.end - element.value == 4)
+        if fits and data[vr] not in LONG:
+            data = data[: vr.start] + META_VRS[tag] + data[vr.stop :]
     dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
         element = source.get_item(Tag(keyword))
