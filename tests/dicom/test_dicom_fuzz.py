@@ -1,4 +1,24 @@
-"""Thousands of spoiled files: each is a right picture or a rejection, and none is anything else."""
+"""Thousands of spoiled files: each is a right picture or a rejection, and none is anything else.
+
+PNEUMO_FUZZ_MUTATIONS=20000 asks for more than CI's 2,000, PNEUMO_FUZZ_SEED=7 for others. Mutation N of a seed is always
+the same file (as long as the corpus is: real files take part when PNEUMO_SIIM_DIR is set); those that fail are kept.
+
+Asserted of every file, each read in a process of its own kind with a limit on time and memory:
+
+- ``scan`` and ``read`` end with a result or with ``Rejected``, never with another exception, a crash or a hang.
+- Both name the same image, the one that pydicom finds in these bytes.
+- Where nothing was touched that a picture depends on, by pydicom's reading, the member is that of the whole file, byte
+  for byte, or the file is rejected.
+- Else the picture is, level by level, pydicom's own of the spoiled bytes, shown by arithmetic that shares nothing with
+  ours; where the reader has noted that it left out a window or a padding value that makes no sense, without that. Where
+  pydicom cannot make a picture, there is none. Elements are read as the VR of the data dictionary says.
+
+Not asserted, since nobody can tell: that a picture is the one that was meant. Other values in uncompressed pixels, in
+a window or in a JPEG's tables make another whole file. A flipped bit in entropy-coded data that decodes to the right
+number of blocks without a code that is not in its tables (four in five of single flips in a baseline JPEG, two in
+five of swapped kilobytes, hardly any cut) is the same to every decoder. JPEG Lossless and JPEG-LS have one decoder
+here, so that its picture is held against itself.
+"""
 
 import os
 import sys

@@ -277,6 +277,16 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
         reader.scan(path)
 
 
+def test_a_file_with_two_ids_belongs_to_nobody(tmp_path: Path) -> None:
+    path = whole(tmp_path)
+    data = path.read_bytes()
+    other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
+    path.write_bytes(data + other)
+    with pytest.raises(Rejected, match="two SOP Instance UIDs") as caught:
+        reader.read(path)
+    assert caught.value.reason == Reason.NO_ID
+
+
 @pytest.mark.parametrize("use", [reader.scan, reader.read])
 def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
     for path, found in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
