@@ -79,7 +79,7 @@ def by_pydicom(data: bytes) -> Dataset:
                 continue  # pydicom takes a binary one as well
             # The standard says what they are, whatever the VR is spoiled to.
             source[element.tag] = element._replace(VR=dictionary_VR(element.tag))
-        elif isinstance(element, RawDataElement) and keyword == "PixelData":
+        elif isinstance(element, RawDataElement) and keyword == "PixelData" and element.VR not in ("OB", "OW"):
             source[element.tag] = element._replace(VR="OB")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
