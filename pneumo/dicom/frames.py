@@ -42,8 +42,9 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
     check_size(dataset, header.rows, header.columns, header.components)
     if syntax not in LOSSY_JPEG:
         # Some values end gdcm's process.
-        if header.precision > integer(dataset, "BitsAllocated"):
-            raise jpeg.bad_frame(f"a JPEG of {header.precision} bits", "at most the bits allocated in the DICOM header")
+        allocated = integer(dataset, "BitsAllocated")
+        if header.precision > allocated or allocated not in (8, 16):
+            raise jpeg.bad_frame(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
         return None
     if header.precision != 8:
         raise Rejected(

@@ -31,7 +31,8 @@ PICTURE_ELEMENTS = (
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
 """All that a picture depends on, besides the transfer syntax."""
-META_VRS = {b"\x02\0\0\0": b"UL", b"\x02\0\x10\0": b"UI"}
+VITAL_VRS = {b"\x02\0\0\0": b"UL", b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
+"""VRs without which pydicom gives up: of the meta header's length, the transfer syntax and the character set."""
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
 """Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
 TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
@@ -66,11 +67,10 @@ def lenient_pydicom() -> Iterator[None]:
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file as pydicom does when told to make the best of it."""
     for element in elements(data):
-        # pydicom gives up a file in whose meta header these have another VR.
         tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
-        fits = tag in META_VRS and (META_VRS[tag] == b"UI" or element.end - element.value == 4)
+        fits = tag in VITAL_VRS and (VITAL_VRS[tag] != b"UL" or element.end - element.value == 4)
         if fits and data[vr] not in LONG:
-            data = data[: vr.start] + META_VRS[tag] + data[vr.stop :]
+            data = data[: vr.start] + VITAL_VRS[tag] + data[vr.stop :]
     dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
         element = source.get_item(Tag(keyword))

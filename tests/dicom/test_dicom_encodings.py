@@ -328,6 +328,29 @@ def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None
         assert caught.value.reason == Reason.BAD_FRAME
 
 
+FATAL = {
+    "precision of 20": (b"\x0c\0\x28\0\x43\x01", b"\x14\0\x28\0\x43\x01", 16),
+    "precision of 17": (b"\x0c\0\x28\0\x43\x01", b"\x11\0\x28\0\x43\x01", 16),
+    "64 bits allocated": (b"", b"", 64),
+    "32 bits allocated": (b"", b"", 32),
+    "12 bits in 8": (b"", b"", 8),
+}
+
+
+@pytest.mark.parametrize("encoding", ["JPEG Lossless SV1", "JPEG Lossless, process 14", "JPEG-LS"])
+@pytest.mark.parametrize(("header", "damaged", "allocated"), FATAL.values(), ids=FATAL)
+def test_what_ends_gdcm_does_not_get_there(
+    tmp_path: Path, encoding: str, header: bytes, damaged: bytes, allocated: int
+) -> None:
+    path = encodings.save(reference.build(reference.gradient("u2", 12), 12), encoding, tmp_path / "x.dcm")
+    dataset = dcmread(path)
+    assert header in dataset.PixelData
+    dataset.PixelData = dataset.PixelData.replace(header, damaged) if header else dataset.PixelData
+    dataset.BitsAllocated = allocated
+    with pytest.raises(Rejected, match="bits that fit into 8 or 16"):
+        reader.read(reference.save(dataset, path))
+
+
 def test_a_large_matrix_takes_seconds_and_not_the_machine(tmp_path: Path) -> None:
     values = np.arange(6000 * 5000, dtype=np.uint32).reshape(6000, 5000).astype(np.uint16) & 0x3FFF
     path = reference.save(reference.build(values, 14, WindowCenter=8000, WindowWidth=12000), tmp_path / "x.dcm")
