@@ -329,8 +329,8 @@ def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None
 
 
 FATAL = {
-    "precision of 20": (b"\x0c\0\x28\0\x43\x01", b"\x14\0\x28\0\x43\x01", 16),
-    "precision of 17": (b"\x0c\0\x28\0\x43\x01", b"\x11\0\x28\0\x43\x01", 16),
+    "precision of 20": (b"\x10\0\x28\0\x43\x01", b"\x14\0\x28\0\x43\x01", 16),
+    "precision of 17": (b"\x10\0\x28\0\x43\x01", b"\x11\0\x28\0\x43\x01", 16),
     "64 bits allocated": (b"", b"", 64),
     "32 bits allocated": (b"", b"", 32),
     "12 bits in 8": (b"", b"", 8),
