@@ -31,8 +31,9 @@ PICTURE_ELEMENTS = (
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
 """All that a picture depends on, besides the transfer syntax."""
-VITAL_VRS = {b"\x02\0\0\0": b"UL", b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
-"""VRs without which pydicom gives up: of the meta header's length, the transfer syntax and the character set."""
+META_LENGTH = b"DICM\x02\0\0\0"
+VITAL_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
+"""VRs of the transfer syntax and of the character set, without which pydicom gives up."""
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
 """Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
 TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
@@ -66,10 +67,12 @@ def lenient_pydicom() -> Iterator[None]:
 
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file as pydicom does when told to make the best of it."""
+    if data[128:136] == META_LENGTH and data[138:140] == b"\x04\0":
+        # Nor without this one, although nobody needs the length.
+        data = data[:136] + b"UL" + data[138:]
     for element in elements(data):
         tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
-        fits = tag in VITAL_VRS and (VITAL_VRS[tag] != b"UL" or element.end - element.value == 4)
-        if fits and data[vr] not in LONG:
+        if tag in VITAL_VRS and data[vr] not in LONG:
             data = data[: vr.start] + VITAL_VRS[tag] + data[vr.stop :]
     dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
