@@ -2,13 +2,15 @@
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSTransferSyntaxes
 
 from pneumo.dicom import jpeg, jpeg_metadata
 from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, tags, text
 
+LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
+LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
 DISPLAY_ELEMENTS = tags(
     (
         "ModalityLUTSequence",
@@ -34,16 +36,17 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
         Rejected: When the bitstream is torn or contradicts the header, whether or not it would be passed through.
     """
     syntax = transfer_syntax(dataset)
-    if syntax not in (JPEGBaseline8Bit, JPEGExtended12Bit):
+    if syntax not in (*LOSSY_JPEG, *LOSSLESS_JPEG, *JPEGLSTransferSyntaxes):
         return None
-    frame = _first_frame(dataset)
+    frame = first_frame(dataset)
     header = jpeg.parse(frame)
-    declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
-    if (header.rows, header.columns, header.components) != declared:
-        raise jpeg.bad_frame(
-            f"a JPEG of {header.rows} x {header.columns} with {header.components} component(s)",
-            f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
-        )
+    check_size(dataset, header.rows, header.columns, header.components)
+    if syntax not in LOSSY_JPEG:
+        # Some values end gdcm's process.
+        allocated = integer(dataset, "BitsAllocated")
+        if header.precision > allocated or allocated not in (8, 16):
+            raise jpeg.bad_frame(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
+        return None
     if header.precision != 8:
         raise Rejected(
             Reason.UNSUPPORTED,
@@ -52,6 +55,7 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
             "8 bits, or another compression",
             "convert the file to an uncompressed transfer syntax, for example with dcmdjpeg",
         )
+    jpeg.check_decodes(frame)
     plain = (
         syntax == JPEGBaseline8Bit
         and header.process == jpeg.BASELINE
@@ -61,11 +65,26 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
     return jpeg_metadata.strip(frame) if plain and _is_picture(dataset) else None
 
 
+def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> None:
+    """Check what a bitstream says of its size.
+
+    Raises:
+        Rejected: When the DICOM header says otherwise.
+    """
+    declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
+    if (rows, columns, components) != declared:
+        raise jpeg.bad_frame(
+            f"a JPEG of {rows} x {columns} with {components} component(s)",
+            f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
+        )
+
+
 def _is_picture(dataset: Dataset) -> bool:
     """Return whether the stored values are what is to be seen."""
     return (
         text(dataset, "PhotometricInterpretation") == "MONOCHROME2"
         and integer(dataset, "BitsAllocated") == integer(dataset, "BitsStored") == 8
+        and integer(dataset, "HighBit", 7) == 7
         and integer(dataset, "PixelRepresentation") == 0
         and frames(dataset) == 1
         and text(dataset, "PresentationLUTShape") in ("", "IDENTITY")
@@ -89,7 +108,8 @@ def _number(dataset: Dataset, keyword: str, default: float) -> float | None:
     return values[0] if len(values) == 1 else None
 
 
-def _first_frame(dataset: Dataset) -> bytes:
+def first_frame(dataset: Dataset) -> bytes:
+    """Return the bitstream of the first frame of an encapsulated dataset."""
     data = dataset.get_item("PixelData")
     assert data is not None
     assert isinstance(data.value, bytes)

@@ -1,18 +1,25 @@
-"""The header of a JPEG bitstream, ITU-T T.81 annex B: enough to know that decoders will accept it, without decoding."""
+"""Whether a JPEG bitstream is whole, ITU-T T.81: its segments, and what a strict decoder says of its scan.
+
+JPEG-LS, ITU-T T.87, has the same segments.
+"""
 
 import re
 from dataclasses import dataclass, field
 
-from pneumo.dicom.rejection import Reason, Rejected
+import simplejpeg
+
+from pneumo.dicom.rejection import Reason, Rejected, describe
 
 BASELINE = 0xC0
 """Second byte of the start-of-frame marker of a baseline bitstream."""
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _DHT, _SOS, _DQT, _DRI, _APP1 = 0xC4, 0xDA, 0xDB, 0xDD, 0xE1
-_STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
-_KNOWN = _STARTS_OF_FRAME | {_DHT, _SOS, _DQT, _DRI, *range(0xE0, 0xF0), 0xFE}
+_JPEG_LS, _JPEG_LS_PARAMETERS = 0xF7, 0xF8
+_STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), _JPEG_LS}) - {_DHT, 0xC8, 0xCC}
+_KNOWN = _STARTS_OF_FRAME | {_DHT, _SOS, _DQT, _DRI, *range(0xE0, 0xF0), _JPEG_LS_PARAMETERS, 0xFE}
 """Markers that may come before a scan, application segments and comments among them; decoders stop at others."""
+_FILLER = bytes(range(1, 255))
 _PADDING = 16
 _FILL = b"\0\xff"
 """Bytes that make a frame even in length; some writers add the second, which JPEG allows between markers."""
@@ -48,7 +55,7 @@ def parse(frame: bytes) -> JpegHeader:
     """Read the header and check that the bitstream is whole.
 
     Of a baseline bitstream with one component, the only kind that is ever passed on as it is, the tables and the
-    scan are checked too. Damage inside the entropy-coded data is found when it makes a marker, not otherwise.
+    scan are checked too. Damage inside the entropy-coded data is found when it makes a marker; see ``check_decodes``.
 
     Raises:
         Rejected: When it has no start, no frame header, no scan or no end, or is damaged in another way seen here.
@@ -61,6 +68,31 @@ def parse(frame: bytes) -> JpegHeader:
     if header.process == BASELINE and header.components == 1:
         _check_scan(frame, header, scan_header)
     return header
+
+
+def check_decodes(frame: bytes) -> None:
+    """Decode a lossy 8-bit bitstream once and take the decoder's warnings seriously.
+
+    Decoders draw something for whatever they are given: a cut scan becomes a picture that is gray from there on. All
+    of the entropy-coded data is read, but the picture only made at an eighth of its size. What no decoder can see is
+    damage after which the codes happen to fit together again with neither too few nor too many blocks.
+
+    Raises:
+        Rejected: When the scan ends early or late, or has codes that its tables do not have.
+    """
+    try:
+        simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)
+    except ValueError as error:
+        raise bad_frame(f"JPEG data that does not decode: {describe(error)}", "a whole JPEG bitstream") from None
+
+
+def lengthened(frame: bytes) -> bytes:
+    """Return a whole bitstream with more entropy-coded data than it needs.
+
+    A decoder that fills in what a cut scan lacks makes another picture of it, but the same of a scan that was whole.
+    """
+    end = frame.rindex(_EOI)
+    return frame[:end] + _FILLER + frame[end:]
 
 
 def bad_frame(found: str, expected: str) -> Rejected:
@@ -122,9 +154,9 @@ def _take_huffman(header: JpegHeader, body: bytes) -> bool:
         counts = body[1:17]
         end = 17 + sum(counts)
         symbols = body[17:end]
-        is_dc = body[0] < 16
-        # Categories of DC differences end at 15; decoders refuse a table with others.
-        if body[0] & 0xEC or len(body) < end or not _is_prefix_code(counts) or (is_dc and max(symbols, default=0) > 15):
+        # Categories of DC differences end at 15, in a lossless bitstream at 16; no decoder takes a table with others.
+        categories = 16 if body[0] < 16 else 255
+        if body[0] & 0xEC or len(body) < end or not _is_prefix_code(counts) or max(symbols, default=0) > categories:
             return False
         header.huffman.add(body[0])
         body = body[end:]

@@ -94,11 +94,17 @@ def _parse_ordinary(
     sets no limit to that.
     """
     file.seek(start)
-    meta = FileMetaDataset(_collect(file, None, _after(BaseTag(0x0002FFFF))))
+    meta = FileMetaDataset(_collect(file, None, lambda tag, vr, length: tag >> 16 != 2))
     syntax = text(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         file = io.BytesIO(_inflate(file.read()))
     elif syntax not in _EXPLICIT_LITTLE:
+        return None
+    start = file.tell()
+    vr = file.read(6)[4:]
+    file.seek(start)
+    if not (vr.isalpha() and vr.isupper()):
+        # In implicit VR, whatever the meta header says; some writers get that wrong.
         return None
     dataset = Dataset(_collect(file, elements, stop_when))
     dataset.file_meta = meta

@@ -117,7 +117,7 @@ def scan(path: Path) -> Header:
         Rejected: When the file cannot be read, is not DICOM, is no image, or has no id.
     """
     with _opened(path) as file, _quiet_pydicom():
-        dataset = parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
+        dataset = _beginning(file)
         image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # Whatever length a file gives it, it goes to the planning process.
@@ -142,6 +142,8 @@ def _read(path: Path) -> Image:
     with _quiet_pydicom():
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
         image_id = _image_id(dataset)
+        if image_id != _image_id(_beginning(io.BytesIO(data))):
+            raise Rejected(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _NEW_COPY)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
@@ -151,6 +153,11 @@ def _read(path: Path) -> Image:
             raise
         except Exception as error:
             raise _decoder_rejection(error, described) from None
+
+
+def _beginning(file: BinaryIO) -> Dataset:
+    """Parse as far as a plan needs."""
+    return parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
 
 
 def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:

@@ -11,25 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 from scipy.special import expit
 
-from pneumo.dicom.attributes import PHOTOMETRICS, transfer_syntax
+from pneumo.dicom.attributes import PHOTOMETRICS
+from pneumo.dicom.decoding import Stored, stored_values
 from pneumo.dicom.frames import frames
 from pneumo.dicom.rejection import Reason, Rejected
 from pneumo.dicom.values import integer, numbers, text
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
-DECODERS: dict[str, str] = {
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "pillow",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
-}
-"""gdcm, which pydicom asks first, ends the process on some damaged streams; JPEG Lossless and JPEG-LS have no other."""
-
+_CHECK_HEADER = "check the header"
 Values = npt.NDArray[np.float64]
 
 
@@ -55,9 +47,10 @@ class Rendered(NamedTuple):
 def render(dataset: Dataset) -> Rendered:
     """Render the first frame to 16 bits.
 
-    Modality LUT or rescale, then the first VOI LUT or else the first window, then the inversion of MONOCHROME1 or
-    Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the whole range of the bits
-    stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes luma.
+    Modality LUT or rescale, then the first VOI LUT or else the first window, then the presentation LUT, then the
+    inversion of MONOCHROME1 or Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the
+    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes
+    luma.
 
     Raises:
         Rejected: When the colour space is not handled.
@@ -66,7 +59,7 @@ def render(dataset: Dataset) -> Rendered:
     photometric = _check_color(dataset)
     count = frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    stored = pixel_array(dataset, index=0, decoding_plugin=DECODERS.get(transfer_syntax(dataset), ""))
+    stored = stored_values(dataset)
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
@@ -88,7 +81,7 @@ def _unsupported(found: str, expected: str) -> Rejected:
     return Rejected(Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale")
 
 
-def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -> npt.NDArray[np.uint16]:
+def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.uint16]:
     """Return the luma (ITU-R BT.601) of a colour frame, scaled from its bits to 16."""
     if photometric == "PALETTE COLOR":
         color = apply_color_lut(stored, dataset)[..., :3]
@@ -98,26 +91,28 @@ def _luma(dataset: Dataset, stored: npt.NDArray[np.generic], photometric: str) -
         white = (1 << integer(dataset, "BitsStored", 8)) - 1
     if color.dtype not in (np.uint8, np.uint16):
         raise _unsupported(f"colour samples of type {color.dtype}", "8 or 16 bits a sample")
-    gray = cv2.cvtColor(np.ascontiguousarray(color), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 
 
-def _grayscale(
-    dataset: Dataset, stored: npt.NDArray[np.generic], inverted: bool, notes: list[str]
-) -> npt.NDArray[np.uint16]:
+def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
     values, places = _distinct(stored)
-    padding = _padding(dataset, values)
+    padding = _padding(dataset, values, notes)
     occurring = np.zeros(len(values), bool)
     occurring[places.ravel()] = True
-    shown = _display(dataset, values.astype(np.float64), occurring & ~padding, notes)
-    levels = np.rint(np.clip(shown, 0, WHITE))
+    shown = np.clip(_display(dataset, values.astype(np.float64), occurring & ~padding, notes), 0, WHITE)
+    if dataset.get("PresentationLUTSequence"):
+        item = dataset.PresentationLUTSequence[0]
+        entries, white = _look_up(dataset, item, shown * ((_entries(item) - 1) / WHITE))
+        shown = entries * (WHITE / white)
+    levels = np.rint(shown)
     if inverted:
         levels = WHITE - levels
     levels[padding] = 0
     return levels.astype(np.uint16)[places]
 
 
-def _distinct(stored: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _distinct(stored: Stored) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return values that include all that occur, ascending, and the place of each pixel's value among them."""
     low, high = int(stored.min()), int(stored.max())
     if high - low <= WHITE:
@@ -126,13 +121,16 @@ def _distinct(stored: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], n
     return values.astype(np.int64), places.reshape(stored.shape)
 
 
-def _padding(dataset: Dataset, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _padding(dataset: Dataset, values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.bool_]:
     """Return which stored values mean no measurement, PS3.3 C.7.5.1.1.2."""
-    limits = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    known = [limit for limit in limits if isinstance(limit, int)]
-    if not isinstance(limits[0], int):
+    if "PixelPaddingValue" not in dataset:
         return np.zeros(values.shape, bool)
-    return (values >= min(known)) & (values <= max(known))
+    value = dataset.PixelPaddingValue
+    limit = dataset.get("PixelPaddingRangeLimit", value)
+    if not isinstance(value, int) or not isinstance(limit, int):
+        notes.append("unusable padding value ignored")
+        return np.zeros(values.shape, bool)
+    return (values >= min(value, limit)) & (values <= max(value, limit))
 
 
 def _display(dataset: Dataset, values: Values, occurring: npt.NDArray[np.bool_], notes: list[str]) -> Values:
@@ -162,8 +160,19 @@ def _stretch(values: Values, occurring: Values) -> Values:
 
 
 def _rescale(dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
-    return (slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
+    """Return slope and intercept.
+
+    Raises:
+        Rejected: When one is there and no number.
+    """
+    found = [1.0, 0.0]
+    for place, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
+        if text(dataset, keyword):
+            values = numbers(dataset, keyword)
+            if len(values) != 1:
+                raise Rejected(Reason.UNSUPPORTED, "render", f"{keyword} that is no number", "one", _CHECK_HEADER)
+            found[place] = values[0]
+    return found[0], found[1]
 
 
 def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, int]:
@@ -171,15 +180,19 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
 
     pydicom's own functions truncate the index of an 8-bit table to 8 bits and need a 16-bit word for each entry.
     """
-    count, first, bits = (int(part) for part in item.LUTDescriptor)
-    data = item.LUTData
+    _, first, bits = (int(part) for part in item.LUTDescriptor)
+    count, data = _entries(item), item.LUTData
     if isinstance(data, bytes):
         order = "<" if dataset.original_encoding[1] else ">"
-        wide = len(data) >= 2 * (count or 1 << 16)
-        data = np.frombuffer(data, f"{order}u2" if wide else "u1")
-    entries = np.atleast_1d(np.asarray(data, np.float64))[: count or 1 << 16]
+        data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * count else "u1")
+    entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
     white = (1 << bits) - 1
     return np.minimum(entries, white)[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], white
+
+
+def _entries(item: Dataset) -> int:
+    """Return the number of entries of a LUT; 0 in its descriptor stands for 65536, and it is never negative."""
+    return int(item.LUTDescriptor[0]) % (1 << 16) or 1 << 16
 
 
 def _window(dataset: Dataset, notes: list[str]) -> Window | None:

@@ -11,13 +11,17 @@ from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Return a text element without its padding, several values joined by backslashes; empty when missing."""
+    """Return a text element without its padding, several values joined by backslashes.
+
+    Empty when it is missing, or a sequence.
+    """
     value = _value(dataset, keyword)
-    if value is None:
+    if value is None or isinstance(value, Sequence):
         return ""
     if isinstance(value, bytes):
         return value.decode("latin-1").strip(" \0")

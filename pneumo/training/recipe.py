@@ -201,11 +201,11 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def from_json(values: dict[str, Any]) -> Recipe:
+def from_json(values: object) -> Recipe:
     """Rebuild a recipe that ``to_json`` wrote.
 
     Raises:
-        UserError: On unknown fields or values out of range.
+        UserError: On unknown fields, values of another type or out of range.
     """
     recipe: Recipe = _build(Recipe, values, "recipe")
     return recipe

@@ -63,7 +63,7 @@ def build(
 
 def _describe_pixels(dataset: Dataset, pixels: np.ndarray, bits: int, photometric: str) -> None:
     dataset.PhotometricInterpretation = photometric
-    colour = pixels.shape[-1] == 3
+    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     dataset.SamplesPerPixel = 3 if colour else 1
     if colour:
         dataset.PlanarConfiguration = 0

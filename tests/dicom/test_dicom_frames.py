@@ -137,6 +137,33 @@ def test_torn_bitstreams_are_rejected(tmp_path: Path, frame: bytes, found: str, 
     assert caught.value.stage == "frame"
 
 
+SCAN_DATA = JPEG[SCAN : JPEG.rindex(b"\xff\xd9")]
+MIDDLE = SCAN + len(SCAN_DATA) // 2
+RESTARTED = WHOLE["restart markers"]
+AT_RESTART = RESTARTED.index(b"\xff\xd2")
+UNDECODABLE = {
+    "a cut scan with an end": JPEG[:MIDDLE] + b"\xff\xd9",
+    "the last bytes lost": JPEG[: SCAN + len(SCAN_DATA) - 8] + b"\xff\xd9",
+    "a hole": JPEG[:MIDDLE] + JPEG[MIDDLE + 100 :],
+    "zeros in the scan": JPEG[:MIDDLE] + bytes(64) + JPEG[MIDDLE + 64 :],
+    "a doubled stretch": JPEG[:MIDDLE] + JPEG[MIDDLE - 300 :],
+    "more scan than blocks": JPEG[: SCAN + len(SCAN_DATA)] + b"\x5a" * 40 + b"\xff\xd9",
+    "a restart marker lost": RESTARTED[:AT_RESTART] + RESTARTED[AT_RESTART + 2 :],
+    "a restart marker of another number": RESTARTED[:AT_RESTART] + b"\xff\xd6" + RESTARTED[AT_RESTART + 2 :],
+}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("frame", UNDECODABLE.values(), ids=UNDECODABLE)
+def test_what_decoders_only_warn_of_is_rejected(tmp_path: Path, frame: bytes, photometric: str) -> None:
+    # OpenCV makes a picture of each: gray, or shifted, from the damage on.
+    assert cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED).shape == NOISE.shape
+    dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
+    with pytest.raises(Rejected, match=r"does not decode|inside the scan") as caught:
+        jpeg_frame(through_a_file(dataset, tmp_path))
+    assert caught.value.reason == Reason.BAD_FRAME
+
+
 CONTRADICTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "rows": (JPEG, {"Rows": 41}),
     "columns": (JPEG, {"Columns": 1024}),

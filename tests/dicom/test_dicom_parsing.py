@@ -60,3 +60,28 @@ def test_inflating_stops_neither_early_nor_late(size: int) -> None:
         assert parsing._inflate(data + b"\0") == content
         with pytest.raises(Rejected, match="without an end"):
             parsing._inflate(data[:-1])
+
+
+def test_a_file_in_implicit_vr_that_says_otherwise_is_read(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.dcm", "implicit")
+    uid = b"\x02\x00\x10\x00UI\x12\x001.2.840.10008.1.2\0"
+    assert uid in data
+    lying = data.replace(uid, b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
+    dataset = parse(io.BytesIO(lying), tags(KEYWORDS))
+    assert dataset.Rows == 40
+    assert dataset.SOPInstanceUID == reference.IMAGE_ID
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "deflated"])
+def test_a_meta_header_without_a_preamble_is_read_the_same(tmp_path: Path, syntax: str) -> None:
+    data = written(tmp_path / "x.dcm", syntax)
+    whole, bare = parse(io.BytesIO(data), tags(KEYWORDS)), parse(io.BytesIO(data[132:]), tags(KEYWORDS))
+    assert whole == bare
+    assert whole.file_meta == bare.file_meta
+
+
+def test_elements_before_group_2_are_not_of_the_meta_header(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.dcm", "explicit")
+    at = data.index(b"\x08\x00\x16\x00UI")
+    dataset = parse(io.BytesIO(data[:at] + b"\x01\x00\x01\x00OB\0\0\x02\0\0\0ab" + data[at:]), tags(KEYWORDS))
+    assert dataset.SOPInstanceUID == reference.IMAGE_ID

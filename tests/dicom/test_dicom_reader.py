@@ -4,6 +4,7 @@ import pickle
 import socket
 import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -186,6 +187,23 @@ def cut_inside_a_sequence(path: Path) -> None:
     path.write_bytes(data[:at] + b"\x28\x00\x10\x30SQ\0\0\xff\xff\xff\xff\xfe\xff")
 
 
+def deflated_bomb(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12, "deflated"), path)
+    data = path.read_bytes()
+    start = 132 + 12 + dcmread(path).file_meta.FileMetaInformationGroupLength
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = bytes(1 << 24)
+    path.write_bytes(data[:start] + b"".join(deflater.compress(block) for _ in range(40)) + deflater.flush())
+
+
+def large_codestream(path: Path) -> None:
+    dataset = reference.build(VALUES, 12, "jpeg2000")
+    size = (60000).to_bytes(4, "big")
+    at = dataset.PixelData.index(b"\xff\x4f\xff\x51") + 8
+    dataset.PixelData = dataset.PixelData[:at] + size + size + dataset.PixelData[at + 8 :]
+    reference.save(dataset, path)
+
+
 DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
     "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "JSON"),
@@ -209,9 +227,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "values cut off": (torn_values, Reason.BAD_FRAME, "less than expected"),
     "no frames": (no_frames, Reason.BAD_FRAME, ""),
     "garbage as RLE": (garbage_in("rle"), Reason.BAD_FRAME, "RLE"),
-    "garbage as JPEG 2000": (garbage_in("jpeg2000"), Reason.BAD_FRAME, "JPEG 2000"),
+    "garbage as JPEG 2000": (garbage_in("jpeg2000"), Reason.BAD_FRAME, "no start of codestream"),
     "too many rows": (lying_rows, Reason.BAD_FRAME, "less than expected"),
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
+    "a deflated bomb": (deflated_bomb, Reason.UNSUPPORTED, "deflated from more"),
+    "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
     "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
@@ -258,6 +278,16 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
     path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
     with pytest.raises(Rejected, match="no identifier"):
         reader.scan(path)
+
+
+def test_a_file_with_two_ids_belongs_to_nobody(tmp_path: Path) -> None:
+    path = whole(tmp_path)
+    data = path.read_bytes()
+    other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
+    path.write_bytes(data + other)
+    with pytest.raises(Rejected, match="two SOP Instance UIDs") as caught:
+        reader.read(path)
+    assert caught.value.reason == Reason.NO_ID
 
 
 @pytest.mark.parametrize("use", [reader.scan, reader.read])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference_files as reference
 from pydicom import config, dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
@@ -53,8 +54,14 @@ def window(center: float, width: float, function: str = "", **more: Any) -> dict
     return {"WindowCenter": center, "WindowWidth": width} | ({"VOILUTFunction": function} if function else {}) | more
 
 
+def rescale(slope: str, intercept: str) -> dict[str, Any]:
+    return {"RescaleSlope": slope, "RescaleIntercept": intercept}
+
+
 SLOPE = {"RescaleSlope": "2.5", "RescaleIntercept": "-1000", "RescaleType": "US"}
 CURVE = [round(4095 * (place / 4095) ** 2) for place in range(4096)]
+
+PRESENTED = [round(1023 * (place / 255) ** 0.5) for place in range(256)]
 
 CASES = {
     "8 bits": Case("u1", 8, 0, 255),
@@ -62,12 +69,23 @@ CASES = {
     "12 bits": Case("u2", 12, 0, 4095),
     "14 bits": Case("u2", 14, 0, 16383),
     "16 bits": Case("u2", 16, 0, 65535),
+    "9 bits": Case("u2", 9, 0, 511),
+    "15 bits": Case("u2", 15, 0, 32767),
+    "10 bits signed": Case("i2", 10, -512, 511),
+    "14 bits signed": Case("i2", 14, -8192, 8191),
     "8 bits signed": Case("i1", 8, -128, 127),
     "12 bits signed": Case("i2", 12, -2048, 2047),
     "16 bits signed": Case("i2", 16, -32768, 32767),
     "MONOCHROME1 by shape": Case("u2", 12, 0, 4095, {"PresentationLUTShape": "INVERSE"}, inverted=True),
     "rescaled": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE),
     "rescaled downwards": Case("u2", 12, -4095, 0, {"RescaleSlope": -1, "RescaleIntercept": 0}),
+    "rescaled by a fraction": Case("u2", 12, -0.5, 4095 * 0.0625 - 0.5, rescale("0.0625", "-0.5")),
+    "rescaled downwards by a fraction": Case("i2", 12, 7.25 - 2047 * 0.3, 7.25 + 2048 * 0.3, rescale("-0.3", "7.25")),
+    "rescaled in exponents": Case("u2", 12, 1e3, 4095 * 2e-3 + 1e3, rescale("2E-3", "1e+3")),
+    # pydicom puts black, the lower end of its output, where the lowest stored value goes: here at the top.
+    "window after a rescale downwards": Case("u2", 12, 0, -4095, rescale("-1", "0") | window(-2000, 1000)),
+    "exact window on signed": Case("i2", 12, -2048, 2047, window(100.5, 900.25, "LINEAR_EXACT")),
+    "sigmoid after rescale": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE | window(3000, 4000, "SIGMOID")),
     "identity rescale": Case("u2", 12, 0, 4095, {"RescaleSlope": 1, "RescaleIntercept": 0}),
     "window": Case("u2", 12, 0, 4095, window(2000, 1500)),
     "window of width 1": Case("u2", 12, 0, 4095, window(2000, 1)),
@@ -171,6 +189,47 @@ def test_padding_does_not_count_for_the_range_of_signed_values(tmp_path: Path, s
     assert (picture[values == -2000] == 0).all()
     assert picture[values == -128].tolist() == [0] * (values == -128).sum()
     assert picture.max() == 65535
+
+
+@pytest.mark.parametrize("more", [{}, window(2000, 1500), voi(12, CURVE)], ids=["plain", "window", "VOI LUT"])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_a_presentation_lut_comes_last_but_for_the_inversion(
+    tmp_path: Path, more: dict[str, Any], inverse: bool
+) -> None:
+    item = reference.lut_item(0, 10, PRESENTED)
+    values = reference.gradient("u2", 12)
+    photometric = "MONOCHROME1" if inverse else "MONOCHROME2"
+    dataset = reference.build(values, 12, photometric=photometric, PresentationLUTSequence=Sequence([item]), **more)
+    shown = by_pydicom(reference.build(values, 12, **more), 0, 4095)
+    # pydicom's own step spreads whatever range occurs over the table, and cuts off instead of rounding.
+    expected = np.rint(np.array(PRESENTED)[np.rint(shown * 255 / 65535).astype(int)] * 65535 / 1023)
+    picture = rendered(dataset, tmp_path)
+    near = np.abs((65535 - picture.pixels.astype(int) if inverse else picture.pixels) - expected) <= 1
+    # A value between two entries may round to either.
+    assert near.mean() > 0.98
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", ["1\\2", "inf", "abc"])
+def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
+    dataset = reference.build(reference.gradient("u2", 12), 12)
+    dataset.add(DataElement(keyword, "LO", value.split("\\")))
+    with pytest.raises(Rejected, match=f"{keyword} that is no number"):
+        rendered(dataset, tmp_path)
+
+
+def test_a_slope_without_intercept_counts(tmp_path: Path) -> None:
+    values = reference.gradient("u2", 12)
+    picture = rendered(reference.build(values, 12, RescaleSlope="-1"), tmp_path)
+    assert np.array_equal(picture.pixels, np.rint((4095.0 - values) * 65535 / 4095))
+
+
+def test_an_unusable_padding_value_is_ignored_and_noted(tmp_path: Path) -> None:
+    dataset = reference.build(reference.gradient("u2", 12), 12)
+    dataset.add(DataElement("PixelPaddingValue", "US", [0, 4095]))
+    picture = rendered(dataset, tmp_path)
+    assert picture.notes == ("unusable padding value ignored",)
+    assert picture.pixels.max() == 65535
 
 
 def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:

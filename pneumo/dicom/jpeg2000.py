@@ -1,0 +1,30 @@
+"""What a JPEG 2000 codestream says of its size, ITU-T T.800 annex A.5: decoders allocate as much as it claims."""
+
+from typing import NamedTuple
+
+from pneumo.dicom.jpeg import bad_frame
+
+_SOC_SIZ = b"\xff\x4f\xff\x51"
+"""Start of codestream and the marker of the size segment, which always comes first; a JP2 file has boxes before."""
+
+
+class Size(NamedTuple):
+    """The image area of a codestream."""
+
+    rows: int
+    columns: int
+    components: int
+
+
+def read_size(frame: bytes) -> Size:
+    """Read the size segment.
+
+    Raises:
+        Rejected: When there is none.
+    """
+    start = frame.find(_SOC_SIZ)
+    segment = frame[start + 8 : start + 42]
+    if start < 0 or len(segment) < 34:
+        raise bad_frame("no start of codestream", "a JPEG 2000 codestream")
+    right, bottom, left, top = (int.from_bytes(segment[at : at + 4], "big") for at in range(0, 16, 4))
+    return Size(bottom - top, right - left, int.from_bytes(segment[32:34], "big"))

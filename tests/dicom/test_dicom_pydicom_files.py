@@ -1,0 +1,90 @@
+"""Every file that comes with pydicom: a sample whose picture is pydicom's own, or a rejection for a reason listed here.
+
+Nothing is downloaded: these are the files inside the installed package.
+"""
+
+import warnings
+from pathlib import Path
+
+import independent_rendering
+import numpy as np
+import pydicom.data
+import pytest
+from pydicom import dcmread
+
+from pneumo.dicom import members, reader
+from pneumo.dicom.rejection import Reason, Rejected
+
+FOLDER = Path(pydicom.data.__file__).parent / "test_files"
+FILES = [
+    path.relative_to(FOLDER).as_posix()
+    for path in sorted(FOLDER.rglob("*"))
+    if path.is_file() and path.suffix not in (".py", ".pyc")
+]
+REJECTED: dict[str, tuple[Reason, str]] = {
+    "DICOMDIR*": (Reason.NOT_AN_IMAGE, "Media Storage Directory Storage"),
+    "ExplVR_*NoMeta.dcm": (Reason.NOT_AN_IMAGE, "RT Ion Plan Storage"),
+    "JPEG-lossy.dcm": (Reason.UNSUPPORTED, "a lossy JPEG of 12 bits"),
+    "JPGExtended.dcm": (Reason.UNSUPPORTED, "a lossy JPEG of 12 bits"),
+    # The codestream is a torso of 266 bytes, made to test the parsing of fragments: a delimiter is where its size is.
+    "JPEG2000-embedded-sequence-delimiter.dcm": (Reason.BAD_FRAME, "with 1 component(s)"),
+    "MR_truncated.dcm": (Reason.BAD_FRAME, "8130 vs 8192 bytes"),
+    "README*": (Reason.NOT_DICOM, "text without a DICOM prefix"),
+    "SC_rgb_rle_32bit*.dcm": (Reason.UNSUPPORTED, "colour samples of type uint32"),
+    "IM0000*": (Reason.NO_PIXELS, "no pixel data"),
+    "UN_sequence.dcm": (Reason.NO_PIXELS, "no pixel data"),
+    "badVR.dcm": (Reason.NOT_AN_IMAGE, "RT Dose Storage"),
+    "crayons.icc": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+    "empty_charset_LEI.dcm": (Reason.NO_ID, "no SOP Instance UID"),
+    "liver_*.dcm": (Reason.NOT_AN_IMAGE, "Segmentation Storage"),
+    "meta_missing_tsyntax.dcm": (Reason.NO_ID, "no SOP Instance UID"),
+    "nested_priv_SQ.dcm": (Reason.NO_ID, "no SOP Instance UID"),
+    # A space before the first element; pydicom finds one wrong element in it.
+    "no_meta.dcm": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+    "no_meta_group_length.dcm": (Reason.NO_PIXELS, "no pixel data"),
+    "priv_SQ.dcm": (Reason.NO_PIXELS, "no pixel data"),
+    "reportsi*.dcm": (Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
+    "rtdose*.dcm": (Reason.NOT_AN_IMAGE, "RT Dose Storage"),
+    "rtplan*.dcm": (Reason.NOT_AN_IMAGE, "RT Plan Storage"),
+    "rtstruct.dcm": (Reason.NOT_AN_IMAGE, "RT Structure Set Storage"),
+    "test-SR.dcm": (Reason.NOT_AN_IMAGE, "Comprehensive SR Storage"),
+    "*.dump": (Reason.NOT_DICOM, "text without a DICOM prefix"),
+    "*.json": (Reason.NOT_DICOM, "text without a DICOM prefix"),
+    "waveform_ecg.dcm": (Reason.NOT_AN_IMAGE, "12-lead ECG Waveform Storage"),
+    "zipMR.gz": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+}
+"""Patterns of file names."""
+LOSSY_COLOUR = 65535 * 2 / 255
+"""Decoders differ by rounding when they make RGB of JPEG's YBR."""
+
+
+def listed(name: str) -> tuple[Reason, str] | None:
+    return next((why for pattern, why in REJECTED.items() if Path(name).match(pattern)), None)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_pydicom_is_a_right_picture_or_a_listed_rejection(name: str) -> None:
+    why = listed(name)
+    if why is not None:
+        with pytest.raises(Rejected) as caught:
+            reader.read(FOLDER / name)
+        assert caught.value.reason == why[0]
+        assert why[1] in caught.value.found
+        return
+    image = reader.read(FOLDER / name)
+    assert reader.scan(FOLDER / name).image_id == image.image_id
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = independent_rendering.picture(dcmread(FOLDER / name))
+    tolerance = LOSSY_COLOUR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
+    shown = members.decode(image.data).astype(np.float64) * (65535 / np.iinfo(members.decode(image.data).dtype).max)
+    assert shown.shape == expected.shape == (image.attributes.rows, image.attributes.columns)
+    assert np.abs(shown - expected).max() <= tolerance
+
+
+def test_the_tables_are_about_the_files_that_are_there() -> None:
+    assert len(FILES) > 150
+    for pattern in REJECTED:
+        assert any(Path(name).match(pattern) for name in FILES), f"no file {pattern}"
+    samples = [name for name in FILES if listed(name) is None]
+    assert len(samples) > 60
