@@ -230,7 +230,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "garbage as JPEG 2000": (garbage_in("jpeg2000"), Reason.BAD_FRAME, "no start of codestream"),
     "too many rows": (lying_rows, Reason.BAD_FRAME, "less than expected"),
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
-    "a deflated bomb": (deflated_bomb, Reason.UNSUPPORTED, "deflated from more"),
+    "a deflated bomb": (deflated_bomb, Reason.TOO_MUCH_MEMORY, "inflate to more"),
     "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
