@@ -59,7 +59,15 @@ class Arguments:
         Raises:
             UserError: Naming the flag, the value found and the values accepted.
         """
-        checks.within(self, folds=(2, 127), seed=(0, checks.LARGEST_SEED), workers=(1, checks.MOST_WORKERS))
+        checks.within(
+            self,
+            folds=(2, 127),
+            seed=(0, checks.LARGEST_SEED),
+            workers=(1, checks.MOST_WORKERS),
+            max_quarantined=(0, 100),
+            time_limit=(0.1, 86_400),
+            memory_limit=(0.01, 1024),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +78,14 @@ class Check:
     """Directory of the dataset: read all of its shards and name every shard and sample that is not what was written."""
     workers: int = field(default_factory=available_cores)
     """Threads that read."""
+
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        checks.within(self, workers=(1, checks.MOST_WORKERS))
 
 
 def parse_task(text: str) -> tuple[int, int]:

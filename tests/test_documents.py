@@ -67,7 +67,8 @@ def test_a_file_that_is_missing_is_told_apart(tmp_path: Path) -> None:
 
 def test_a_message_is_one_line_whatever_it_repeats() -> None:
     error = UserError("a\nb\x1b[2J\udcff\u2028c", "x" * 5000, "mend it")
-    assert str(error).startswith("a b\\x1b[2J\\udcff c; expected x")
-    assert str(error).endswith("x ...")
+    assert str(error).startswith("a\\nb\\x1b[2J\\xff\\u2028c; expected x")
+    assert str(error).endswith("x; mend it")
+    assert " ... " in str(error)
     assert str(error).isprintable()
     assert error.found == "a\nb\x1b[2J\udcff\u2028c", "kept as it was"

@@ -1,5 +1,6 @@
 """The ranks of one start meet, and none of another."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -39,6 +40,18 @@ class Rank(threading.Thread):
         return self.store is not None
 
 
+def _wait_for(key: str, port: int) -> None:
+    """Return once a rank has told the store of rank 0 that it is there."""
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(RuntimeError, OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            if TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).check([key]):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_all_meet_whoever_comes_first(port: int) -> None:
     ranks = [Rank(port, 2, 3), Rank(port, 1, 3)]
     time.sleep(0.5)
@@ -63,7 +76,8 @@ def test_a_rank_of_a_later_start_waits_for_the_world_before_it_to_end(port: int)
 def test_a_rank_that_died_before_the_meeting_was_closed_is_replaced(port: int) -> None:
     zero = Rank(port, 0, 3)
     dead = Rank(port, 1, 3)
-    time.sleep(1)
+    # It may come before rank 0 listens, and then tries again after a second.
+    _wait_for("rank/1", port)
     replacement = Rank(port, 1, 3)
     time.sleep(1)
     last = Rank(port, 2, 3)

@@ -144,6 +144,7 @@ def test_a_damaged_test_image_has_an_empty_row_and_is_named(bad: Bad, without: t
     assert submitted(folder)[bad.test_id] == rle.EMPTY
 
 
+@pytest.mark.slow
 def test_ensembling_needs_the_flag_too(bad: Bad, without: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = without
     words = [JOB / "ensemble.py", "--runs", folder, "--dataset", bad.path, "--out", tmp_path / "s.csv"]
@@ -156,6 +157,7 @@ def test_ensembling_needs_the_flag_too(bad: Bad, without: tuple[Path, str], tmp_
     assert (tmp_path / "s.csv").read_bytes() == (folder / "submission.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_leave_out_the_same_to_the_same_bytes(
     bad: Bad, without: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def test_two_processes_leave_out_the_same_to_the_same_bytes(
         assert weights(tmp_path / "run", fold) == weights(folder, fold)
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_out_is_settled_when_it_is_started(
     bad: Bad, without: tuple[Path, str], dataset: Path, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from pneumo.training.recipe import Recipe
 FLOATS = ("nan", "inf", "-inf", "-1", "1e400", "x", "")
 COUNTS = ("-1", "1.5", "1e3", "nan", "x", "", "9" * 30, "9" * 5000)
 PATHS = "paths are in MISSING, OCCUPIED and ODD_NAMES"
+SWITCH = "a switch takes no value"
 
 NEEDED: dict[str, dict[str, str]] = {
     "bench": {},
@@ -84,6 +85,9 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "seed": ("4294967296", *COUNTS),
         "workers": ("0", "4097", *COUNTS),
         "task": ("1", "1/1", "2/1", "0/0", "-1/2", "0/-2", "0.5/2", "a/b", "0/1/2", "", "\u0660/\u0661"),
+        "max-quarantined": ("100.5", *FLOATS),
+        "time-limit": ("0", "86401", *FLOATS),
+        "memory-limit": ("0", "1025", *FLOATS),
     },
     "train": {
         "recipe": ("nonesuch", "", "best demo"),
@@ -102,7 +106,7 @@ ANY: dict[str, dict[str, str]] = {
         "out": PATHS,
     },
     "demo": {"out": PATHS},
-    "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS},
+    "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "launch": {},
     "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS},
     "score": {"truth": PATHS, "submission": PATHS, "out": PATHS},
@@ -111,6 +115,7 @@ ANY: dict[str, dict[str, str]] = {
         "dataset": PATHS,
         "run": PATHS,
         "expected": PATHS,
+        "skip-damaged": SWITCH,
         "fields": "the recipe's, see tests/training/test_recipe_ranges.py",
     },
 }
@@ -351,7 +356,20 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
     )  # fmt: skip
     (tmp_path / "masks.csv").write_text("\n".join([*lines, "1.2.3,-1"]) + "\n")
     out = source.parent / os.fsdecode(b"data set \xff")
-    done = run("shard", "--dicom", source, "--masks", tmp_path / "masks.csv", "--out", out, "--folds", 2, cwd=tmp_path)
+    done = run(
+        "shard",
+        "--dicom",
+        source,
+        "--masks",
+        tmp_path / "masks.csv",
+        "--out",
+        out,
+        "--folds",
+        2,
+        "--max-quarantined",
+        50,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     count = len(HOSTILE)
     assert (

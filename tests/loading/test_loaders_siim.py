@@ -21,7 +21,7 @@ pytestmark = pytest.mark.siim
 def reader(siim: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     source = siim / "sample10"
     out = tmp_path_factory.mktemp("siim") / "dataset"
-    build(Inputs(dicom=source, masks=next(source.glob("*.csv"))), out, Options(folds=2))
+    build(Inputs(dicom=source, masks=next(source.glob("*.csv"))), out, Options(folds=2, max_quarantined=20))
     return ShardReader(out, SampleTable.read(out))
 
 
