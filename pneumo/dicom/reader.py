@@ -24,7 +24,7 @@ from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.rendering import render
-from pneumo.dicom.values import tags, text
+from pneumo.dicom.values import integer, tags, text
 
 __all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
 
@@ -236,6 +236,9 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
         raise Rejected(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
+    if text(dataset, "PixelRepresentation") and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
+        found = "a Pixel Representation that is neither 0 nor 1"
+        raise Rejected(Reason.UNSUPPORTED, "header", found, "one of these", "check the header")
     if not described.transfer_syntax:
         raise Rejected(
             Reason.UNSUPPORTED,

@@ -84,7 +84,9 @@ def by_pydicom(data: bytes) -> Dataset:
             source[element.tag] = element._replace(VR=dictionary_VR(element.tag))
         elif isinstance(element, RawDataElement) and keyword == "PixelData" and element.VR not in ("OB", "OW"):
             source[element.tag] = element._replace(VR="OB")
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    syntax = dataset.file_meta.get("TransferSyntaxUID", "")
+    if not (syntax if isinstance(syntax, str) else "".join(syntax or "")):
+        # None, or a blank one: the encoding is seen.
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
@@ -180,3 +182,6 @@ def _follow_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
         del dataset.PixelPaddingValue
     if "unknown VOI LUT function taken as LINEAR" in notes:
         dataset.VOILUTFunction = "LINEAR"
+    if not dataset.get("VOILUTFunction", "LINEAR"):
+        # Blank: as if it were not there.
+        del dataset.VOILUTFunction
