@@ -36,13 +36,17 @@ def stored_values(dataset: Dataset) -> Stored:
     Bits above High Bit, which may hold an overlay or anything, are left out.
 
     Raises:
-        Rejected: When a JPEG 2000 codestream is of another size than the header says, a JPEG Lossless scan is cut, or
-            High Bit contradicts Bits Stored.
+        Rejected: When a JPEG 2000 codestream is of another size than the header says, or signed where the header is
+            not; when a JPEG Lossless scan is cut, or High Bit contradicts Bits Stored.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     syntax = transfer_syntax(dataset)
     if syntax in JPEG2000TransferSyntaxes:
-        check_size(dataset, *jpeg2000.read_size(first_frame(dataset)))
+        size = jpeg2000.read_size(first_frame(dataset))
+        check_size(dataset, size.rows, size.columns, size.components)
+        # The other way round is a known fault of some writers, which the header mends.
+        if size.is_signed and integer(dataset, "PixelRepresentation") == 0:
+            raise jpeg.bad_frame("a JPEG 2000 codestream of signed samples", "unsigned ones, as the DICOM header says")
     below = _bits_below(dataset)
     # pydicom takes the lowest bits, wherever High Bit is.
     bits: dict[str, Any] = {"bits_stored": integer(dataset, "BitsStored") + below} if below else {}

@@ -1,6 +1,5 @@
 """A file's bytes to the elements asked for, as raw as pydicom gives them."""
 
-import contextlib
 import io
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, Exp
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.values import text
 
+_NEW_COPY = "fetch the file again from its source"
+_PIXEL_DATA = BaseTag(0x7FE00010)
 _PREFIX = b"DICM"
 _META_OFFSET = 132
 _META_GROUP = b"\x02\x00"
@@ -137,10 +138,15 @@ def _bomb(found: str) -> Rejected:
 def _collect(file: BinaryIO, elements: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:
     found: Elements = {}
     specific: list[BaseTag | int] | None = None if elements is None else list(elements)
-    # The last element of a file that was cut off is left out, as read_partial leaves it out.
-    with contextlib.suppress(EOFError):
+    try:
         for element in data_element_generator(file, False, True, stop_when=stop_when, specific_tags=specific):
             found[element.tag] = element
+    except EOFError:
+        if _PIXEL_DATA in found:
+            # What is cut may be other pixel data: pydicom takes the last.
+            found_here = "a file that ends inside an element"
+            raise Rejected(Reason.BAD_FRAME, "header", found_here, "a whole file", _NEW_COPY) from None
+        # Else the last element is left out, as read_partial leaves it out.
     return found
 
 
@@ -157,4 +163,4 @@ def _kind(beginning: bytes) -> str:
 
 
 def _not_dicom(found: str, expected: str) -> Rejected:
-    return Rejected(Reason.NOT_DICOM, "header", found, expected, "fetch the file again from its source")
+    return Rejected(Reason.NOT_DICOM, "header", found, expected, _NEW_COPY)

@@ -171,6 +171,28 @@ def unknown_syntax(uid: str) -> Callable[[Path], None]:
     return write
 
 
+def cut_second_pixel_data(path: Path) -> None:
+    reference.save(reference.build_jpeg(NOISE), path)
+    data = path.read_bytes()
+    at = data.index(b"\xe0\x7f\x10\x00OB")
+    # The whole element, and its beginning once more.
+    path.write_bytes(data + data[at : at + 40])
+
+
+def signed_codestream(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12, "jpeg2000"), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xff\x4f\xff\x51") + 42] |= 0x80
+    path.write_bytes(data)
+
+
+def long_pixel_representation(path: Path) -> None:
+    reference.save(reference.build_jpeg(NOISE), path)
+    data, element = path.read_bytes(), b"\x28\0\x03\x01US"
+    assert element + b"\x02\0\0\0" in data
+    path.write_bytes(data.replace(element + b"\x02\0\0\0", element + b"\x04\0\1\0\0\0"))
+
+
 def bad_deflate(path: Path) -> None:
     reference.save(reference.build(VALUES, 12, "deflated"), path)
     data = path.read_bytes()
@@ -232,6 +254,9 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
     "a deflated bomb": (deflated_bomb, Reason.TOO_MUCH_MEMORY, "inflate to more"),
     "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
+    "other pixel data that is cut": (cut_second_pixel_data, Reason.BAD_FRAME, "ends inside an element"),
+    "signed samples in an unsigned image": (signed_codestream, Reason.BAD_FRAME, "codestream of signed samples"),
+    "a long Pixel Representation": (long_pixel_representation, Reason.UNSUPPORTED, "neither 0 nor 1"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
     "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
