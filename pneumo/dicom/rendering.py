@@ -186,6 +186,9 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
         order = "<" if dataset.original_encoding[1] else ">"
         data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * count else "u1")
     entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
+    if len(entries) < count:
+        found = f"a lookup table of {len(entries)} entries"
+        raise Rejected(Reason.BAD_FRAME, "render", found, f"{count}, as its descriptor says", _CHECK_HEADER)
     white = (1 << bits) - 1
     return np.minimum(entries, white)[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], white
 

@@ -67,14 +67,10 @@ def lenient_pydicom() -> Iterator[None]:
 
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file as pydicom does when told to make the best of it."""
-    if data[128:136] == META_LENGTH and data[138:140] == b"\x04\0":
-        # Nor without this one, although nobody needs the length.
-        data = data[:136] + b"UL" + data[138:]
-    for element in elements(data):
-        tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
-        if tag in VITAL_VRS and data[vr] not in LONG:
-            data = data[: vr.start] + VITAL_VRS[tag] + data[vr.stop :]
-    dataset = dcmread(io.BytesIO(data), force=True)
+    dataset = dcmread(io.BytesIO(_amended(data)), force=True)
+    if not image_id(dataset):
+        # A right VR can be what makes pydicom give up, where others are wrong as well.
+        dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
         element = source.get_item(Tag(keyword))
         if isinstance(element, RawDataElement) and len(dictionary_VR(element.tag)) == 2:
@@ -91,6 +87,18 @@ def by_pydicom(data: bytes) -> Dataset:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
+
+
+def _amended(data: bytes) -> bytes:
+    """Return the bytes with the right VR of the few elements without which pydicom gives up a file."""
+    if data[128:136] == META_LENGTH and data[138:140] == b"\x04\0":
+        # Nobody needs the length.
+        data = data[:136] + b"UL" + data[138:]
+    for element in elements(data):
+        tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
+        if tag in VITAL_VRS and data[vr] not in LONG:
+            data = data[: vr.start] + VITAL_VRS[tag] + data[vr.stop :]
+    return data
 
 
 def image_id(dataset: Dataset) -> str:

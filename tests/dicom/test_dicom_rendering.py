@@ -303,6 +303,14 @@ def test_a_palette_becomes_luma(tmp_path: Path) -> None:
     assert picture.notes == ("PALETTE COLOR rendered to gray",)
 
 
+@pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"])
+def test_a_lookup_table_that_lacks_entries_is_refused(tmp_path: Path, sequence: str) -> None:
+    item = reference.lut_item(0, 12, list(range(4096)))
+    item.LUTData = list(range(3000))
+    with pytest.raises(Rejected, match="a lookup table of 3000 entries; expected 4096, as its descriptor says"):
+        rendered(reference.build(reference.gradient("u2", 12), 12, **{sequence: Sequence([item])}), tmp_path)
+
+
 REFUSED = {
     "unknown photometric": ({"PhotometricInterpretation": "JANE DOE"}, "an unknown photometric interpretation"),
     "gray with three samples": ({"SamplesPerPixel": 3}, "MONOCHROME2 with 3 sample"),
