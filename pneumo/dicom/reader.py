@@ -24,11 +24,20 @@ from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.rendering import render
-from pneumo.dicom.values import integer, tags, text
+from pneumo.dicom.values import integer, is_malformed, tags, text
 
 __all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
 
 HEADER_ELEMENTS = tags(("SOPClassUID", "SOPInstanceUID", "PatientID"))
+SAMPLE_ELEMENTS = (
+    "SamplesPerPixel",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+"""What says how a sample is stored, a number each; without them other values would be guessed."""
 IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
     (
         *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
@@ -236,9 +245,10 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
         raise Rejected(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
-    if text(dataset, "PixelRepresentation") and integer(dataset, "PixelRepresentation", -1) not in (0, 1):
-        found = "a Pixel Representation that is neither 0 nor 1"
-        raise Rejected(Reason.UNSUPPORTED, "header", found, "one of these", "check the header")
+    malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
+    if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
+        found = f"a {(malformed or ['PixelRepresentation'])[0]} that is not what DICOM allows"
+        raise Rejected(Reason.BAD_FRAME, "header", found, "one number", _NEW_COPY)
     if not described.transfer_syntax:
         raise Rejected(
             Reason.UNSUPPORTED,

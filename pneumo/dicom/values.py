@@ -38,6 +38,11 @@ def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
     return value if isinstance(value, int) else default
 
 
+def is_malformed(dataset: Dataset, keyword: str) -> bool:
+    """Return whether an unsigned binary element (VR US) has a value that is no single number."""
+    return _value(dataset, keyword) not in (None, b"", "") and integer(dataset, keyword, -1) < 0
+
+
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Return a decimal or integer string element (VR DS or IS) as floats; empty when any is no finite number."""
     try:

@@ -256,7 +256,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
     "other pixel data that is cut": (cut_second_pixel_data, Reason.BAD_FRAME, "ends inside an element"),
     "signed samples in an unsigned image": (signed_codestream, Reason.BAD_FRAME, "codestream of signed samples"),
-    "a long Pixel Representation": (long_pixel_representation, Reason.UNSUPPORTED, "neither 0 nor 1"),
+    "a long Pixel Representation": (long_pixel_representation, Reason.BAD_FRAME, "a PixelRepresentation that is not"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
     "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
