@@ -228,7 +228,15 @@ def _image_id(dataset: Dataset) -> str:
 
 
 def _complete_transfer_syntax(dataset: Dataset) -> None:
-    """Fill in a missing transfer syntax with the uncompressed one that the parser recognised."""
+    """Fill in a missing transfer syntax with the uncompressed one that the parser recognised.
+
+    Raises:
+        Rejected: When there is one, but its element is damaged: what else of the header is right cannot be known.
+    """
+    item = dataset.file_meta.get_item(Tag("TransferSyntaxUID"), keep_deferred=True)
+    if getattr(item, "VR", "UI") != "UI":
+        found = "a transfer syntax that is no UID"
+        raise Rejected(Reason.NOT_DICOM, "header", found, "a whole file", _NEW_COPY)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -193,6 +193,13 @@ def long_pixel_representation(path: Path) -> None:
     path.write_bytes(data.replace(element + b"\x02\0\0\0", element + b"\x04\0\1\0\0\0"))
 
 
+def damaged_syntax(path: Path) -> None:
+    reference.save(reference.build_jpeg(NOISE), path)
+    data, element = path.read_bytes(), b"\x02\0\x10\0UI"
+    assert element in data
+    path.write_bytes(data.replace(element, b"\x02\0\x10\0U\xc9"))
+
+
 def bad_deflate(path: Path) -> None:
     reference.save(reference.build(VALUES, 12, "deflated"), path)
     data = path.read_bytes()
@@ -257,6 +264,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "other pixel data that is cut": (cut_second_pixel_data, Reason.BAD_FRAME, "ends inside an element"),
     "signed samples in an unsigned image": (signed_codestream, Reason.BAD_FRAME, "codestream of signed samples"),
     "a long Pixel Representation": (long_pixel_representation, Reason.BAD_FRAME, "a PixelRepresentation that is not"),
+    "a damaged transfer syntax": (damaged_syntax, Reason.NOT_DICOM, "a transfer syntax that is no UID"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
     "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
