@@ -163,7 +163,7 @@ def test_a_million_rows_load_in_bounded_memory(tmp_path):
         file.write("ImageId,EncodedPixels\n")
         for number in range(1_000_000):
             mask = "-1" if number % 5 else "1 2 3 4 " * 15
-            file.write(f"1.2.276.0.7230010.3.1.4.8323329.{number}.{7919 * number},{mask}\n")
+            file.write(f"1.2.826.0.1.3680043.8.498.{number}.{7919 * number},{mask}\n")
     # A process of its own, as the memory of this one has been larger already. The time-out is against a hang: it
     # takes seconds.
     words = [sys.executable, "-c", MANY, path]

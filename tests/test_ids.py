@@ -7,7 +7,7 @@ from pneumo import ids
 GOOD = {
     "a UID": "1.2.826.0.1.3680043.8.498.6904.1234567890.850819",
     "a UID of 64 characters": "1." + "2" * 62,
-    "an id of the second stage": "ID_0011fe81e",
+    "an id of the second stage": "ID_0123abcde",
     "with a suffix": "1.2.3.dcm",
     "a formula's characters inside": "a-b=c+d@e",
     "a comma and quotes": 'a,"b"',
