@@ -19,12 +19,12 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from pneumo import cli
 from pneumo.bench import table
 from pneumo.bench.race import Measure
 from pneumo.bench.source import Settings, Source
-from pneumo.console import log
-from pneumo.files import check_target, publish_text
+from pneumo.runtime import cli
+from pneumo.runtime.console import log
+from pneumo.runtime.files import check_target, publish_text
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 

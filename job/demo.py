@@ -15,11 +15,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo import checks, cli
-from pneumo.console import log
-from pneumo.dicom import synthesize
-from pneumo.errors import UserError
-from pneumo.machine import available_cores
+from pneumo.runtime import checks, cli
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import available_cores
+from pneumo.synthetic import dicom_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_GAIN = 0.10
@@ -57,9 +57,9 @@ def main() -> int:
     if arguments.fresh:
         remove(arguments.out, known={"recipe.json"})
         remove(data, known={"dicom", "dataset"})
-    tree = synthesize.SyntheticTree(data / "dicom")
+    tree = dicom_tree.SyntheticTree(data / "dicom")
     if not tree.root.exists():
-        synthesize.write_tree(
+        dicom_tree.write_tree(
             tree.root,
             images=arguments.images,
             test_images=arguments.test_images,

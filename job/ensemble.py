@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pneumo import annotations, checks, cli
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed.watch import Watch
+from pneumo.distributed.watchdog import Watch
 from pneumo.distributed.world import PATIENCE_S, join, leave
-from pneumo.errors import StopRequested
-from pneumo.files import check_target
+from pneumo.masks import annotations
+from pneumo.runtime import checks, cli
+from pneumo.runtime.errors import StopRequested
+from pneumo.runtime.files import check_target
 from pneumo.training import finish, run_directory
-from pneumo.training.exclusive import alone
+from pneumo.training.locking import alone
 from pneumo.training.run_directory import RunDirectory
 
 

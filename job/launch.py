@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo import cli
 from pneumo.distributed.launcher import Launcher, Plan
-from pneumo.errors import UserError
+from pneumo.runtime import cli
+from pneumo.runtime.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

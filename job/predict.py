@@ -24,20 +24,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pneumo import checks, cli, rle
-from pneumo.console import log, track
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom import members
+from pneumo.dicom import image_codec
 from pneumo.distributed.world import join, leave
-from pneumo.errors import UserError
-from pneumo.files import publish_text
 from pneumo.inference.ensembler import Finding
-from pneumo.machine import available_cores
+from pneumo.masks import rle
 from pneumo.reporting import overlays
+from pneumo.runtime import checks, cli
+from pneumo.runtime.console import log, track
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_text
+from pneumo.runtime.machine import available_cores
 from pneumo.training import finish, run_directory
 
 OVERLAY_SIDE = 768
@@ -114,19 +115,19 @@ def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
     Raises:
         UserError: When there is nothing to predict.
     """
-    quarantine = dataset / layout.QUARANTINE
+    quarantine = dataset / paths.QUARANTINE
     try:
         # A hospital's folder may hold anything; what is an image in it must be predicted all the same.
         manifest = build(Inputs(dicom=dicom), dataset, Options(workers=workers, max_quarantined=100))
     except UserError as error:
         if not quarantine.is_file():
             raise
-        publish_text(out / layout.QUARANTINE, quarantine.read_text(encoding="utf-8"))
+        publish_text(out / paths.QUARANTINE, quarantine.read_text(encoding="utf-8"))
         raise UserError(
-            error.found, "DICOM images in --dicom", f"see {out / layout.QUARANTINE} for what they are instead"
+            error.found, "DICOM images in --dicom", f"see {out / paths.QUARANTINE} for what they are instead"
         ) from None
     assert manifest is not None
-    publish_text(out / layout.QUARANTINE, quarantine.read_text(encoding="utf-8"))
+    publish_text(out / paths.QUARANTINE, quarantine.read_text(encoding="utf-8"))
     return manifest
 
 
@@ -155,7 +156,7 @@ def draw(folder: Path, findings: Sequence[Finding], reader: ShardReader) -> None
     rows = reader.table.where("test").tolist()
     positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.area > 0]
     for finding, row in track(positive, "overlays", len(positive), unit="images"):
-        image = members.to_float(members.decode(reader.image(row)))
+        image = image_codec.to_float(image_codec.decode(reader.image(row)))
         panel = overlays.Panel(
             image=image,
             predicted=rle.decode(finding.encoded, *image.shape),

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo import cli
-from pneumo.annotations import ID, read_masks
-from pneumo.console import log
-from pneumo.files import check_target, publish_text
-from pneumo.submission import ImageScore, Missing, Summary, align, score, summarise
+from pneumo.masks.annotations import ID, read_masks
+from pneumo.masks.submission import ImageScore, Missing, Summary, align, score, summarise
+from pneumo.runtime import cli
+from pneumo.runtime.console import log
+from pneumo.runtime.files import check_target, publish_text
 
 
 @dataclass(frozen=True, kw_only=True)

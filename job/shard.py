@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pneumo import checks
-from pneumo.cli import parse, run
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.verify import verify
 from pneumo.dicom.attributes import LEAVES
-from pneumo.errors import UserError
-from pneumo.machine import available_cores
+from pneumo.runtime import checks
+from pneumo.runtime.cli import parse, run
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,11 @@ from typing import Annotated
 
 import tyro
 
-from pneumo import checks, cli
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import PATIENCE_S, join, leave
-from pneumo.errors import UserError
-from pneumo.training.job import Job, train
+from pneumo.runtime import checks, cli
+from pneumo.runtime.errors import UserError
+from pneumo.training.cross_validation import Job, train
 from pneumo.training.loop import Options
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES

@@ -10,11 +10,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
-from pneumo.console import log
 from pneumo.dataset.build import Inputs, Options, build
-from pneumo.dicom import synthesize
-from pneumo.dicom.synthesize import SyntheticTree
 from pneumo.distributed.world import World, join
+from pneumo.runtime.console import log
+from pneumo.synthetic import dicom_tree
+from pneumo.synthetic.dicom_tree import SyntheticTree
 
 torch.set_num_threads(1)
 
@@ -50,7 +50,7 @@ def siim() -> Path:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
     """32 labelled and 6 unlabelled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
     folder = tmp_path_factory.mktemp("synthetic") / "tree"
-    return synthesize.write_tree(folder, images=32, test_images=6, size=96, positive_share=0.5, seed=3)
+    return dicom_tree.write_tree(folder, images=32, test_images=6, size=96, positive_share=0.5, seed=3)
 
 
 @pytest.fixture(scope="session")

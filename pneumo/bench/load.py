@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 import torch
 
-from pneumo import rle
 from pneumo.bench.race import Measure, per_second, quiet, race
 from pneumo.bench.source import Settings, Source
 from pneumo.dataset.build import Options, build
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom import members
+from pneumo.dicom import image_codec
 from pneumo.loading import batches
 from pneumo.loading.augmentation import Augmentation
 from pneumo.loading.batches import BatchPlan, Loader, LoaderKind
+from pneumo.masks import rle
 
 BATCH = 8
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ class Winner:
         self.augment = winners_augmentation(size)
         folder.mkdir(parents=True)
         for row in range(self.samples):
-            image = members.decode(reader.image(row))
+            image = image_codec.decode(reader.image(row))
             mask = rle.decode(reader.rle(row), *image.shape)
             # Its PNGs have 8 bits.
             narrow = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pneumo.console import log
+from pneumo.runtime.console import log
 
 Work = Callable[[], object]
 

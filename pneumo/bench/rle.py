@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pneumo import rle
 from pneumo.bench.race import Measure, Work, per_item, race
 from pneumo.bench.source import Settings, Source
+from pneumo.masks import rle
 
 Mask = npt.NDArray[np.uint8]
 

@@ -18,8 +18,8 @@ from pneumo.bench.train import draw
 from pneumo.distributed.world import join
 from pneumo.modeling.models import ModelConfig
 from pneumo.training import checkpoint
-from pneumo.training.learner import Learner
 from pneumo.training.recipe import Recipe
+from pneumo.training.train_state import Learner
 
 
 def measure(settings: Settings, source: Source) -> list[Measure]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from pneumo.bench.race import Measure, per_item, race
 from pneumo.bench.source import Settings, Source
-from pneumo.inference.evidence import BINS, Evidence
-from pneumo.inference.thresholds import Grids, Rule, nested, score, search
+from pneumo.inference.decision_rule import Grids, Rule, nested, score, search
+from pneumo.inference.histograms import BINS, Evidence
 
 PIXELS = 1 << 20
 

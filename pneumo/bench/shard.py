@@ -15,10 +15,10 @@ import pydicom
 
 from pneumo.bench.race import Measure, per_item, quiet, race
 from pneumo.bench.source import Settings, Source
-from pneumo.dataset import unit
+from pneumo.dataset import shard_writer
 from pneumo.dataset.build import Inputs, Options, build, make_plan
 from pneumo.dataset.plan import BuildPlan
-from pneumo.files import publish
+from pneumo.runtime.files import publish
 
 
 def measure(settings: Settings, source: Source) -> list[Measure]:
@@ -67,7 +67,7 @@ def paths_of(plan: BuildPlan) -> list[Path]:
 def write_shards(plan: BuildPlan, dataset: Path) -> None:
     """Write every shard of a plan in this process."""
     for item in plan.units:
-        unit.write(dataset, {}, item)
+        shard_writer.write(dataset, {}, item)
 
 
 def convert_all(paths: list[Path], folder: Path) -> None:

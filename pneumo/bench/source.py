@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo import checks
 from pneumo.dataset.build import Inputs
 from pneumo.dicom import files
-from pneumo.dicom.synthesize import write_tree
-from pneumo.errors import UserError
+from pneumo.runtime import checks
+from pneumo.runtime.errors import UserError
+from pneumo.synthetic.dicom_tree import write_tree
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """Cores that this process may use."""

@@ -15,8 +15,8 @@ from pneumo.loading.batches import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
-from pneumo.training.learner import Learner
 from pneumo.training.recipe import Recipe
+from pneumo.training.train_state import Learner
 
 STEPS = 4
 """Optimiser steps in a round on a CPU."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pneumo.bench.race import Measure, per_second, quiet, race
 from pneumo.bench.source import Settings, Source
-from pneumo.dataset import layout, verify
+from pneumo.dataset import paths, verify
 from pneumo.dataset.build import Options, build
 from pneumo.dataset.table import SampleTable
 
@@ -21,7 +21,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     with quiet():
         build(source.inputs, dataset, Options(workers=settings.workers))
     table = SampleTable.read(dataset)
-    files = sorted(layout.shards(dataset).iterdir())
+    files = sorted(paths.shards(dataset).iterdir())
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     limits = [partial(each, work, files, settings.workers) for work in (read, digest)]
     ours, *theirs = race([partial(check, dataset, table, settings.workers), *limits], settings.repeat)

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pneumo import annotations
-from pneumo.console import Progress, log
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import layout, limits, lists, merge, plan, scan, unit, workers
+from pneumo.dataset import limits, merge, paths, plan, quarantine, scan, shard_writer, workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan, Unit
@@ -21,8 +19,10 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import Died
 from pneumo.dicom import reader
 from pneumo.dicom.rejection import Rejected
-from pneumo.errors import MENDABLE, UserError
-from pneumo.files import publish_text
+from pneumo.masks import annotations
+from pneumo.runtime.console import Progress, log
+from pneumo.runtime.errors import MENDABLE, UserError
+from pneumo.runtime.files import publish_text
 
 R = TypeVar("R")
 
@@ -96,7 +96,7 @@ def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
     """
     whole = make_plan(inputs, out, options)
     try:
-        return _keep(out, whole, options) if layout.manifest(out).is_file() else _build(out, whole, options)
+        return _keep(out, whole, options) if paths.manifest(out).is_file() else _build(out, whole, options)
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
@@ -110,12 +110,12 @@ def build(inputs: Inputs, out: Path, options: Options) -> Manifest | None:
 def _build(out: Path, whole: BuildPlan, options: Options) -> Manifest | None:
     _claim(out, whole)
     if not whole.units:
-        lists.write(out, whole, whole.refused)
-        shutil.rmtree(layout.build(out))
+        quarantine.write(out, whole, whole.refused)
+        shutil.rmtree(paths.build(out))
         raise _nothing(out, whole)
     _write_units(out, whole.units[options.task :: options.tasks], options)
-    missing = [item.name for item in whole.units if not unit.is_done(out, item)]
-    if missing and not layout.manifest(out).is_file():
+    missing = [item.name for item in whole.units if not shard_writer.is_done(out, item)]
+    if missing and not paths.manifest(out).is_file():
         log.info(
             "task %d/%d is done; %d of %d shards are still missing (%s first): the task that writes the last finishes",
             options.task, options.tasks, len(missing), len(whole.units), missing[0],
@@ -135,11 +135,11 @@ def make_plan(inputs: Inputs, out: Path, options: Options) -> BuildPlan:
     masks: Mapping[str, str] = table.masks if table else {}
     whole = plan.make(_scan(sources, options), masks, patients, shard_size=options.shard_size)
     _say(whole, masks)
-    if whole.units and lists.too_many(len(whole.refused), whole.found, options.max_quarantined):
+    if whole.units and quarantine.too_many(len(whole.refused), whole.found, options.max_quarantined):
         log.warning(
             "%d of %d files are quarantined by their headers alone (%s): with --max-quarantined %g the dataset will "
             "not be published",
-            len(whole.refused), whole.found, lists.count(_reasons(whole)), options.max_quarantined,
+            len(whole.refused), whole.found, quarantine.count(_reasons(whole)), options.max_quarantined,
         )  # fmt: skip
     return whole
 
@@ -161,7 +161,7 @@ def _scan(sources: Sequence[Source], options: Options) -> list[Scanned | Refusal
 
 
 def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
-    todo = [item for item in units if not unit.is_done(out, item)]
+    todo = [item for item in units if not shard_writer.is_done(out, item)]
     total, left = (sum(len(item.entries) for item in part) for part in (units, todo))
     if left < total:
         log.info("going on: %d of %d images are already in shards", total - left, total)
@@ -169,7 +169,7 @@ def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
     with Progress("shards", total, done=total - left, unit="images") as progress:
         for _ in range(ROUNDS):
             broken: list[Unit] = []
-            write = partial(unit.write, out, deadly)
+            write = partial(shard_writer.write, out, deadly)
             for position, count in workers.run(write, todo, options.workers, options.limits):
                 if isinstance(count, Died):
                     broken.append(todo[position])
@@ -178,7 +178,7 @@ def _write_units(out: Path, units: Sequence[Unit], options: Options) -> None:
             if not broken:
                 return
             suspects = [entry.source for item in broken for entry in item.entries if entry.source not in deadly]
-            outcomes = _one_by_one(unit.probe, suspects, options)
+            outcomes = _one_by_one(shard_writer.probe, suspects, options)
             deadly |= {source: outcome for source, outcome in outcomes.items() if isinstance(outcome, Rejected)}
             todo = broken
     raise UserError(
@@ -205,7 +205,7 @@ def _one_by_one(
 
 def _claim(out: Path, whole: BuildPlan) -> None:
     """Note which input the unfinished dataset belongs to, or check that it is this one."""
-    path = layout.plan(out)
+    path = paths.plan(out)
     try:
         if not path.is_file():
             publish_text(path, json.dumps({"digest": whole.digest}) + "\n")
@@ -222,9 +222,9 @@ def _keep(out: Path, whole: BuildPlan, options: Options) -> Manifest:
     manifest = Manifest.read(out)
     if manifest.digest != whole.digest:
         raise _other_input(out, "a dataset")
-    lists.check(out, manifest.quarantined, manifest.found, options.max_quarantined)
+    quarantine.check(out, manifest.quarantined, manifest.found, options.max_quarantined)
     # A process may have been killed when only this was left to do.
-    shutil.rmtree(layout.build(out), ignore_errors=True)
+    shutil.rmtree(paths.build(out), ignore_errors=True)
     # The table is compared too: a process may have been killed between writing it and dataset.json.
     table = SampleTable.read(out, other_folds=True)
     if (
@@ -286,9 +286,9 @@ def _nothing(out: Path, whole: BuildPlan) -> UserError:
     reasons = _reasons(whole)
     reasons.update({"no row in the masks CSV": len(whole.unlabelled)} if whole.unlabelled else {})
     return UserError(
-        f"nothing to build from {whole.found} files ({lists.count(reasons) or 'no file at all'})",
+        f"nothing to build from {whole.found} files ({quarantine.count(reasons) or 'no file at all'})",
         "DICOM images with a row in the masks CSV",
-        f"check --dicom and --masks, and see {out / layout.QUARANTINE} and {out / layout.UNMATCHED}",
+        f"check --dicom and --masks, and see {out / paths.QUARANTINE} and {out / paths.UNMATCHED}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.console import log
+from pneumo.runtime.console import log
 
 QUARTILES = (0.25, 0.5, 0.75)
 

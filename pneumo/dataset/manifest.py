@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pneumo import __version__, documents
-from pneumo.dataset import layout
-from pneumo.errors import UserError
-from pneumo.files import publish_text
+from pneumo import __version__
+from pneumo.dataset import paths
+from pneumo.runtime import documents
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_text
 
 MOST_FOLDS = 127
 """The table counts folds in eight bits."""
@@ -59,7 +60,7 @@ class Manifest:
     """SHA-256 of the fold of every image."""
     samples_digest: str
     """SHA-256 of everything else in the table (see ``SampleTable.digest``)."""
-    format_version: int = layout.FORMAT_VERSION
+    format_version: int = paths.FORMAT_VERSION
     pneumo_version: str = __version__
 
     @property
@@ -80,7 +81,7 @@ class Manifest:
         Raises:
             UserError: When the dataset is missing, unfinished, damaged, or of another format version.
         """
-        path = layout.manifest(dataset)
+        path = paths.manifest(dataset)
         try:
             content = documents.read(path)
         except FileNotFoundError:
@@ -88,10 +89,10 @@ class Manifest:
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
         version = content.get("format_version")
-        if version != layout.FORMAT_VERSION:
+        if version != paths.FORMAT_VERSION:
             raise UserError(
                 f"{path}: format version {version}",
-                f"format version {layout.FORMAT_VERSION}",
+                f"format version {paths.FORMAT_VERSION}",
                 "build the dataset again with job/shard.py of this version",
             )
         known = {field.name for field in fields(cls)}
@@ -114,18 +115,18 @@ class Manifest:
         assert self.adds_up, self
         content = asdict(self)
         content[_CHECK] = _sha256(content)
-        publish_text(layout.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")
+        publish_text(paths.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _not_finished(dataset: Path) -> UserError:
-    if layout.build(dataset).is_dir():
+    if paths.build(dataset).is_dir():
         return UserError(
             f"{dataset}: a dataset whose build is not finished",
-            f"a {layout.MANIFEST} in it",
+            f"a {paths.MANIFEST} in it",
             "start the same job/shard.py command again; it goes on from what is there",
         )
     return UserError(
-        f"{dataset}: no {layout.MANIFEST}",
+        f"{dataset}: no {paths.MANIFEST}",
         "the directory given to job/shard.py as --out",
         "check the path, or build the dataset with job/shard.py",
     )

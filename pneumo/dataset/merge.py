@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import layout, lists, unit
+from pneumo.dataset import paths, quarantine, shard_writer
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import UserError
-from pneumo.files import remove_leftovers
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import remove_leftovers
 
 
 def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
@@ -32,9 +32,9 @@ def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined
         UserError: When not one file became a sample, or too many did not; the units stay, and quarantine.csv says why.
     """
     with _lock(dataset):
-        done = layout.manifest(dataset).is_file()
+        done = paths.manifest(dataset).is_file()
         manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed, max_quarantined)
-        shutil.rmtree(layout.build(dataset), ignore_errors=True)
+        shutil.rmtree(paths.build(dataset), ignore_errors=True)
     return manifest
 
 
@@ -53,19 +53,19 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 
 def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
     # Every unit is done by now, and the lock keeps other merges out.
-    for folder in (dataset, layout.shards(dataset)):
+    for folder in (dataset, paths.shards(dataset)):
         remove_leftovers(folder)
-    records = [unit.read_record(dataset, item) for item in plan.units]
+    records = [shard_writer.read_record(dataset, item) for item in plan.units]
     refused = [*plan.refused, *(refusal for record in records for refusal in record.refused)]
-    lists.write(dataset, plan, refused)
+    quarantine.write(dataset, plan, refused)
     table = SampleTable.from_rows([row for record in records for row in record.rows])
     if not len(table):
         raise UserError(
             f"none of {plan.found} files became a sample",
             "at least one readable image with a row in the masks CSV, or a test image",
-            f"see {dataset / layout.QUARANTINE} and {dataset / layout.UNMATCHED}",
+            f"see {dataset / paths.QUARANTINE} and {dataset / paths.UNMATCHED}",
         )
-    lists.check(dataset, len(refused), plan.found, max_quarantined)
+    quarantine.check(dataset, len(refused), plan.found, max_quarantined)
     return assign_folds(dataset, table, _manifest(plan, table, len(refused)), folds, seed)
 
 
@@ -96,7 +96,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
 @contextmanager
 def _lock(dataset: Path) -> Iterator[None]:
     """Let one process merge at a time; the lock goes with its holder, however that ends."""
-    path = layout.lock(dataset)
+    path = paths.lock(dataset)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

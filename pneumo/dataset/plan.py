@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from pneumo.dataset import layout, scan, tar
+from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy
 from pneumo.dataset.scan import Refusal, Scanned
 from pneumo.dicom.rejection import Reason, Rejected
@@ -176,7 +176,7 @@ def _units(entries: Iterable[Entry], shard_size: int) -> Iterator[Unit]:
     for split, members in groupby(entries, key=lambda entry: entry.source.split):
         chosen = list(members)
         for number, start in enumerate(range(0, len(chosen), shard_size)):
-            yield Unit(layout.unit_name(split, number), tuple(chosen[start : start + shard_size]))
+            yield Unit(paths.unit_name(split, number), tuple(chosen[start : start + shard_size]))
 
 
 def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) -> str:
@@ -186,7 +186,7 @@ def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) 
     def add(*words: object) -> None:
         digest.update(("\t".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
 
-    add("plan", layout.FORMAT_VERSION, shard_size, plan.found, plan.merged, plan.grouped_by)
+    add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged, plan.grouped_by)
     for unit in plan.units:
         for entry in unit.entries:
             size = sizes[entry.source]

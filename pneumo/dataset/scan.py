@@ -9,7 +9,7 @@ from pneumo.dataset import limits
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, reader
 from pneumo.dicom.rejection import Reason, Rejected
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
-from pneumo.errors import UserError
-from pneumo.files import publish
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish
 
 Split = Literal["train", "test"]
 Strings = npt.NDArray[np.str_]
@@ -54,7 +54,7 @@ SCHEMA = pa.schema(
             ("notes", pa.string()),
         ]
     ],
-    metadata={"pneumo.format_version": str(layout.FORMAT_VERSION)},
+    metadata={"pneumo.format_version": str(paths.FORMAT_VERSION)},
 )
 """Columns of samples.parquet in their order; none is null, unknown values are spelled out in SampleTable."""
 
@@ -164,17 +164,17 @@ class SampleTable:
                 not the one that dataset.json was written for.
         """
         manifest = Manifest.read(dataset)
-        path = layout.samples(dataset)
+        path = paths.samples(dataset)
         table = cls._read(path, manifest)
         if table.digest() != manifest.samples_digest:
             raise UserError(
-                f"{path}: not what was written (its values' SHA-256 differs from {layout.MANIFEST}'s)",
-                f"the table that belongs to {layout.MANIFEST}",
+                f"{path}: not what was written (its values' SHA-256 differs from {paths.MANIFEST}'s)",
+                f"the table that belongs to {paths.MANIFEST}",
                 "the table is damaged or another dataset's; copy the dataset or build it again",
             )
         if not other_folds and fold_assignment.digest(table.image_id, table.fold) != manifest.folds_digest:
             raise UserError(
-                f"{path}: other folds than {layout.MANIFEST} tells of",
+                f"{path}: other folds than {paths.MANIFEST} tells of",
                 "the same folds in both; a change of folds may have been interrupted",
                 "start the same job/shard.py command again",
             )
@@ -193,7 +193,7 @@ class SampleTable:
         if arrow is None:
             raise UserError(
                 f"{path}: {rows} rows, columns {', '.join(schema.names)}",
-                f"{manifest.samples} rows (at most {MOST_ROWS}), columns of format version {layout.FORMAT_VERSION}",
+                f"{manifest.samples} rows (at most {MOST_ROWS}), columns of format version {paths.FORMAT_VERSION}",
                 "build the dataset again",
             )
         try:
@@ -222,7 +222,7 @@ class SampleTable:
     def write(self, dataset: Path) -> None:
         """Publish the table as samples.parquet."""
         columns = [pa.array(getattr(self, name), field.type) for name, field in zip(SCHEMA.names, SCHEMA, strict=True)]
-        with publish(layout.samples(dataset)) as file:
+        with publish(paths.samples(dataset)) as file:
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
 
     def where(
@@ -262,7 +262,7 @@ def _fault(table: pa.Table) -> str:
         if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_TEXT:
             return f"{name} of more than {LONGEST_TEXT} bytes"
     for name in pc.unique(table.column("shard")).to_pylist():
-        if not layout.SHARD_NAME.fullmatch(name):
+        if not paths.SHARD_NAME.fullmatch(name):
             return f"a shard named {name[:80]!r}"
     for name, (low, high) in _RANGES.items():
         found = pc.min_max(table.column(name)).as_py()

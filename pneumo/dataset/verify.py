@@ -20,10 +20,10 @@ from tarfile import BLOCKSIZE
 
 import numpy as np
 
-from pneumo.console import Progress
-from pneumo.dataset import layout, tar
+from pneumo.dataset import paths, tar
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import ExitCode, UserError
+from pneumo.runtime.console import Progress
+from pneumo.runtime.errors import ExitCode, UserError
 
 MOST_WORKERS = 4096
 WHOLE = -1
@@ -86,7 +86,7 @@ def verify(dataset: Path, workers: int) -> ExitCode:
 def describe(fault: Fault, table: SampleTable) -> str:
     """Return a fault as a line that names its file and its sample."""
     sample = "" if fault.row == WHOLE else f" image {table.image_id[fault.row]}:"
-    return f"{layout.SHARDS}/{fault.file}:{sample} {fault.found}"
+    return f"{paths.SHARDS}/{fault.file}:{sample} {fault.found}"
 
 
 def summary(dataset: Path, table: SampleTable, faults: Sequence[Fault]) -> str:
@@ -129,7 +129,7 @@ def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[in
         told = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
         if told != offsets:
             faults.append(Fault(name, row, f"the table has its members at {told}, the shard at {offsets}"))
-    path = layout.shards(dataset) / name
+    path = paths.shards(dataset) / name
     faults += [Fault(name, row, found) for row, found in _tar_faults(path, samples)]
     index = path.with_suffix(".idx")
     return faults + [Fault(index.name, row, found) for row, found in _index_faults(index, samples)]

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pneumo.dataset import limits as limits_of
 from pneumo.dataset.limits import Limits
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -127,7 +127,7 @@ _GRACE_S = 5.0
 def _context() -> ForkServerContext:
     # Not fork: the parent may have threads (a progress bar's, a test's), and a forked copy of a held lock hangs.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pneumo.dataset.unit"])
+    context.set_forkserver_preload(["pneumo.dataset.shard_writer"])
     return context
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 
 def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:

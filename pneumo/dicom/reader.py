@@ -17,14 +17,14 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumo import ids
-from pneumo.dicom import attributes, members
+from pneumo.dicom import attributes, image_codec
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import Reason, Rejected, describe
 from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
+from pneumo.masks import image_ids
 
 __all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
 
@@ -130,7 +130,7 @@ def scan(path: Path) -> Header:
         image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # Whatever length a file gives it, it goes to the planning process.
-    return Header(image_id, text(dataset, "PatientID")[: ids.LONGEST], stem)
+    return Header(image_id, text(dataset, "PatientID")[: image_ids.LONGEST], stem)
 
 
 def read(path: Path) -> Image:
@@ -174,7 +174,7 @@ def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     if frame is not None:
         return Image(image_id, described, "jpg", frame, inverted=False, notes=())
     picture = render(dataset)
-    return Image(image_id, described, "png", members.encode_png(picture.pixels), picture.inverted, picture.notes)
+    return Image(image_id, described, "png", image_codec.encode_png(picture.pixels), picture.inverted, picture.notes)
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def _image_id(dataset: Dataset) -> str:
         name = "an object that is no picture" if name == sop_class else name
         raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    if ids.fault(image_id) or "\\" in image_id:
+    if image_ids.fault(image_id) or "\\" in image_id:
         found = "a SOP Instance UID that is no identifier" if image_id else "no SOP Instance UID"
         raise Rejected(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
     return image_id

@@ -8,8 +8,8 @@ between the batch system and the ranks: signals reach them, and their exit codes
 import re
 from collections.abc import Mapping, MutableMapping
 
-from pneumo.errors import UserError
-from pneumo.machine import available_cores
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import available_cores
 
 FIRST_PORT, PORTS = 15000, 15000
 """Ports for a Slurm step's meeting point: below those that Linux hands out to outgoing connections (from 32768)."""

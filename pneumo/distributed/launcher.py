@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-from pneumo import checks
-from pneumo.console import log
-from pneumo.errors import ExitCode, UserError
+from pneumo.runtime import checks
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import ExitCode, UserError
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 MOST_PROCESSES = 256

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from pneumo.console import log
-from pneumo.errors import RankLost
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import RankLost
 
 T = TypeVar("T")
 RETRY_S = 1.0

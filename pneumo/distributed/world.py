@@ -21,10 +21,10 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from pneumo.console import log, set_up_logging
-from pneumo.distributed import environment, pulse
+from pneumo.distributed import environment, heartbeat
 from pneumo.distributed.rendezvous import Meeting
-from pneumo.errors import UserError
+from pneumo.runtime.console import log, set_up_logging
+from pneumo.runtime.errors import UserError
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Group:
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor on ``device`` over the ranks, in place."""
         if self.tensors is not None:
-            with pulse.waiting():
+            with heartbeat.waiting():
                 dist.all_reduce(tensor, group=self.tensors)
         return tensor
 
@@ -73,7 +73,7 @@ class Group:
         if self.control is None:
             return flag
         value = torch.tensor([int(flag)], dtype=torch.int32)
-        with pulse.waiting():
+        with heartbeat.waiting():
             dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
         return bool(value.item())
 
@@ -82,7 +82,7 @@ class Group:
         if self.control is None:
             return [value]
         gathered: list[Any] | None = [None] * self.size if self.is_leader else None
-        with pulse.waiting():
+        with heartbeat.waiting():
             dist.gather_object(value, gathered, group=self.control, group_dst=0)
         return gathered or []
 
@@ -91,14 +91,14 @@ class Group:
         if self.control is None:
             return value
         box: list[Any] = [value]
-        with pulse.waiting():
+        with heartbeat.waiting():
             dist.broadcast_object_list(box, group=self.control, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
     def wait(self) -> None:
         """Return once every rank of the group has come here."""
         if self.control is not None:
-            with pulse.waiting():
+            with heartbeat.waiting():
                 dist.barrier(group=self.control)
 
 

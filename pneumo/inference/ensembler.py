@@ -21,20 +21,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo import rle
-from pneumo.console import Progress
-from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import pulse
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.errors import UserError
-from pneumo.inference import evidence as evidence_module
-from pneumo.inference import out_of_fold, thresholds
+from pneumo.inference import decision_rule, out_of_fold
+from pneumo.inference import histograms as evidence_module
+from pneumo.inference.decision_rule import Rule
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.inference.thresholds import Rule
 from pneumo.loading import batches
 from pneumo.loading.batches import Batch
+from pneumo.masks import rle
 from pneumo.modeling import models, weights
 from pneumo.modeling.models import ModelConfig
+from pneumo.runtime.console import Progress
+from pneumo.runtime.errors import UserError
 
 BLOCK = 8
 """Batches that are held at once while all networks go over them."""
@@ -166,7 +166,7 @@ class Ensembler:
             load_weights(network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):
-                pulse.beat("predicting test images")
+                heartbeat.beat("predicting test images")
                 probability, head = predictor(batch.image)
                 maps[start : start + size] += probability / len(member.weights)
                 heads[start : start + size] += head / len(member.weights)
@@ -174,7 +174,7 @@ class Ensembler:
         return maps, heads
 
     def _decide(self, row: int, bins: npt.NDArray[np.uint8], head: float) -> Finding:
-        mask = thresholds.mask(bins, self.rule, head)
+        mask = decision_rule.mask(bins, self.rule, head)
         if self.min_component > 0:
             mask = drop_small(mask, self.min_component)
         return Finding(

@@ -10,17 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pneumo import rle
-from pneumo.console import Progress
-from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import pulse
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed import heartbeat
 from pneumo.distributed.world import Group
-from pneumo.inference import evidence as evidence_module
-from pneumo.inference import report, thresholds
-from pneumo.inference.evidence import Evidence
+from pneumo.inference import decision_rule, metrics
+from pneumo.inference import histograms as evidence_module
+from pneumo.inference.decision_rule import Rule
+from pneumo.inference.histograms import Evidence
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.inference.thresholds import Rule
 from pneumo.loading.batches import BatchPlan, Loader
+from pneumo.masks import rle
+from pneumo.runtime.console import Progress
 
 BATCH = 8
 """Images in one forward pass."""
@@ -54,7 +54,7 @@ def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: 
     """Yield the prediction of each image of the batches, in order."""
     table = reader.table
     for batch in loader(plans(batches, predictor.size)):
-        pulse.beat()
+        heartbeat.beat()
         pixels, head = predictor(batch.image)
         for i, row in enumerate(batch.rows.tolist()):
             source = to_source(pixels[i], int(table.rows[row]), int(table.columns[row]))
@@ -113,9 +113,9 @@ def figures(evidence: Evidence) -> dict[str, float]:
     ``score`` is the mean Dice under the best rule for these very images, so it is for comparing epochs and flatters;
     ``auc`` is that of the empty decision, by the head where there is one, else by the highest pixel.
     """
-    rule = thresholds.search(evidence)
-    dice = thresholds.score(evidence, rule)
-    found = report.auc(evidence)
+    rule = decision_rule.search(evidence)
+    dice = decision_rule.score(evidence, rule)
+    found = metrics.auc(evidence)
     auc = found["head"] if found["head"] is not None else found["highest_pixel"]
     named = {"score": float(dice.mean()), "all_empty": float((~evidence.positive).mean())}
     return named if auc is None else {**named, "auc": auc}
@@ -145,7 +145,7 @@ def encode_masks(
     """
     needed = [chunk for chunk in chunks(rows) if not rules.keys().isdisjoint(chunk.tolist())]
     mine = {
-        str(reader.table.image_id[p.row]): rle.encode(thresholds.mask(p.bins, rules[p.row], p.head))
+        str(reader.table.image_id[p.row]): rle.encode(decision_rule.mask(p.bins, rules[p.row], p.head))
         for p in predict(predictor, loader, reader, needed[group.rank :: group.size])
         if p.row in rules
     }

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pneumo.errors import UserError
 from pneumo.loading.geometry import letterbox
+from pneumo.runtime.errors import UserError
 
 VIEWS = ("hflip",)
 """Views beside the image itself that may be averaged."""

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pneumo import checks
 from pneumo.loading.geometry import Matrix, letterbox, square
+from pneumo.runtime import checks
 
 Distortion = Literal["elastic", "grid", "optical"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation, Parameters, draw, identity
+from pneumo.runtime.errors import UserError
 
 LoaderKind = Literal["auto", "dali", "opencv"]
 

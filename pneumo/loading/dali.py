@@ -18,14 +18,14 @@ import numpy.typing as npt
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.ahead import look_ahead, threads
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
+from pneumo.loading.encoded_images import damaged, member
 from pneumo.loading.geometry import corner_based, onto_reduced, reduced_shape, reduction
 from pneumo.loading.masks import draw_mask
-from pneumo.loading.members import damaged, member
+from pneumo.loading.prefetch import look_ahead, threads
 
 # Not an import statement: DALI exists on Linux alone, and its type stubs lack its own constants.
 dali = import_module("nvidia.dali")

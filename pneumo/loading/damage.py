@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.console import Progress
-from pneumo.dataset.shards import ShardReader
-from pneumo.distributed import pulse
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.errors import UserError
-from pneumo.loading.ahead import threads
 from pneumo.loading.masks import read_mask
 from pneumo.loading.opencv import read_image
+from pneumo.loading.prefetch import threads
+from pneumo.runtime.console import Progress
+from pneumo.runtime.errors import UserError
 
 
 def find(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, *, workers: int) -> dict[int, str]:
@@ -37,7 +37,7 @@ def find(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, *, work
         for row, reason in zip(mine, pool.map(partial(_fault, reader), mine), strict=True):
             if reason:
                 found[row] = reason
-            pulse.beat("looking for damaged samples")
+            heartbeat.beat("looking for damaged samples")
             progress.step(note=f"{len(found)} damaged")
     together = {row: reason for part in world.gather(found) for row, reason in part.items()}
     return world.broadcast({row: together[row] for row in rows.tolist() if row in together})

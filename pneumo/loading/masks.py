@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pneumo import rle
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.loading.encoded_images import damaged
 from pneumo.loading.geometry import Matrix
-from pneumo.loading.members import damaged
+from pneumo.masks import rle
 
 Pixels = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom.members import Pixels, to_float
-from pneumo.loading.ahead import look_ahead, threads
+from pneumo.dicom.image_codec import Pixels, to_float
 from pneumo.loading.augmentation import Parameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.distortion import distort
+from pneumo.loading.encoded_images import damaged, member
 from pneumo.loading.geometry import onto_reduced, reduced_shape, reduction
 from pneumo.loading.masks import draw_mask, warp
-from pneumo.loading.members import damaged, member
+from pneumo.loading.prefetch import look_ahead, threads
 
 JPEG_REDUCED = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 
 class Ema:

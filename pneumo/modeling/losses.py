@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pneumo import checks
-from pneumo.errors import UserError
 from pneumo.modeling.models import Output
+from pneumo.runtime import checks
+from pneumo.runtime.errors import UserError
 
 SMOOTHING = 2.0**-13
 """Dice's smoothing as a share of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""

@@ -18,10 +18,10 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from pneumo import checks
-from pneumo.console import log
-from pneumo.errors import UserError
 from pneumo.modeling.weights import brief, load_encoder
+from pneumo.runtime import checks
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
 
 STRIDE = 32
 """Image sizes are multiples of this: the encoders halve the resolution five times."""

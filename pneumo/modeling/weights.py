@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pneumo import rle
-from pneumo.dataset.shards import ShardReader
-from pneumo.dicom import members
-from pneumo.inference.evidence import Evidence
-from pneumo.inference.thresholds import Nested
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dicom import image_codec
+from pneumo.inference.decision_rule import Nested
+from pneumo.inference.histograms import Evidence
+from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet
 
 POSITIVES = 5
@@ -38,7 +38,7 @@ def _panel(
 ) -> Panel:
     image_id = str(evidence.image_id[i])
     row = rows[image_id]
-    image = members.to_float(members.decode(reader.image(row)))
+    image = image_codec.to_float(image_codec.decode(reader.image(row)))
     truth = "pneumothorax" if evidence.positive[i] else "healthy"
     found = f"Dice {nested.dice[i]:.2f}" if evidence.positive[i] or nested.decided[i] else "left empty"
     return Panel(

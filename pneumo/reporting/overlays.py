@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.files import publish
+from pneumo.runtime.files import publish
 
 TRUTH = (96, 208, 64)
 PREDICTION = (0, 140, 255)

@@ -25,11 +25,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from pneumo import documents
-from pneumo.console import log
-from pneumo.errors import UserError
-from pneumo.files import publish_directory, remove_leftovers
 from pneumo.modeling import weights
+from pneumo.runtime import documents
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_directory, remove_leftovers
 
 FORMAT_VERSION = 1
 KEEP = 2

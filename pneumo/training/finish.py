@@ -10,23 +10,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo import annotations, documents, rle, submission
-from pneumo.console import log
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.shards import MEND, ShardReader
+from pneumo.dataset.shard_reader import MEND, ShardReader
 from pneumo.distributed.world import World
-from pneumo.errors import UserError
-from pneumo.files import publish_text, remove_leftovers
-from pneumo.inference import evidence as evidence_module
-from pneumo.inference import out_of_fold, report, thresholds
+from pneumo.inference import decision_rule, metrics, out_of_fold
+from pneumo.inference import histograms as evidence_module
+from pneumo.inference.decision_rule import Nested, Rule
 from pneumo.inference.ensembler import Ensembler, Finding, Member, in_order, load_weights
-from pneumo.inference.evidence import Evidence
+from pneumo.inference.histograms import Evidence
 from pneumo.inference.predictor import Predictor
-from pneumo.inference.thresholds import Nested, Rule
 from pneumo.loading import batches, damage
+from pneumo.masks import annotations, rle, submission
 from pneumo.modeling import models
 from pneumo.reporting import examples, overlays
-from pneumo.training import exclusion
+from pneumo.runtime import documents
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_text, remove_leftovers
+from pneumo.training import damaged
 from pneumo.training.run_directory import RunDirectory
 
 FORMAT_VERSION = 1
@@ -55,7 +56,7 @@ def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int
     reader = reader.without(run.dataset.excluded)
     evidence = [Evidence.read(run.fold(k).evidence) for k in range(run.dataset.folds)]
     together = evidence_module.concatenate(evidence)
-    nested = world.broadcast(thresholds.nested(together) if world.is_leader else None)
+    nested = world.broadcast(decision_rule.nested(together) if world.is_leader else None)
     assert nested is not None
     masks: dict[str, str] | None = None
     if own_dataset:
@@ -107,7 +108,7 @@ def _publish(
     run: RunDirectory, evidence: Evidence, nested: Nested, masks: dict[str, str] | None, reader: ShardReader
 ) -> None:
     """Write what a finished run leaves behind; the figures last, as they say that the rest is there."""
-    figures = report.report(evidence, nested)
+    figures = metrics.report(evidence, nested)
     figures["excluded"] = len(run.dataset.excluded)
     figures["caveats"] = caveats(run, len(evidence))
     evidence.write(run.evidence)
@@ -121,14 +122,14 @@ def _publish(
             )
         overlays.save(run.picture, examples.picture(evidence, nested, masks, reader))
     publish_text(run.metrics, _json({"format_version": FORMAT_VERSION, **figures}))
-    log.info("%s\n%s", run.metrics, report.describe(figures))
+    log.info("%s\n%s", run.metrics, metrics.describe(figures))
     for caveat in figures["caveats"]:
         log.warning("%s", caveat)
 
 
 def caveats(run: RunDirectory, images: int) -> list[str]:
     """Say what is missing from the out-of-fold figures, and what makes them look better than they are."""
-    found = exclusion.caveat(run.dataset.excluded)
+    found = damaged.caveat(run.dataset.excluded)
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the figures may flatter")
     if run.recipe.keep == "best" or run.recipe.patience > 0:

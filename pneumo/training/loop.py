@@ -13,25 +13,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pneumo import documents
-from pneumo.console import Progress, log
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed import pulse
+from pneumo.distributed import heartbeat
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import Group, World
-from pneumo.errors import StopRequested, UserError
 from pneumo.inference import out_of_fold
 from pneumo.inference.predictor import Predictor
 from pneumo.loading import batches, sampler
 from pneumo.loading.batches import BatchPlan
 from pneumo.modeling.losses import LossParts
 from pneumo.reporting.tensorboard import FoldCurves
+from pneumo.runtime import documents
+from pneumo.runtime.console import Progress, log
+from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import checkpoint
-from pneumo.training.learner import Learner
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.schedule import learning_rate
+from pneumo.training.train_state import Learner
 
 LOOK_EVERY = 10
 """Steps between two looks at the loss: a point of the curves, and an end when it is not finite."""
@@ -152,9 +152,9 @@ class FoldTrainer:
         self._began, self._seen = time.monotonic(), 0
         with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
             for step in range(first, steps):
-                pulse.beat(f"{what} step {step + 1} of {steps}: loading")
+                heartbeat.beat(f"{what} step {step + 1} of {steps}: loading")
                 micro_batches = [next(loaded) for _ in self.learner.places]
-                pulse.beat(f"{what} step {step + 1} of {steps}")
+                heartbeat.beat(f"{what} step {step + 1} of {steps}")
                 rate = self._learning_rate(stage, epoch + (step + 0.5) / steps)
                 self.loss_sums += self.learner.step(micro_batches, self.global_step, rate)
                 self.global_step += 1
@@ -303,7 +303,7 @@ class FoldTrainer:
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the held-out images as they are, without further views."""
-        pulse.beat(f"fold {self.fold}: validating")
+        heartbeat.beat(f"fold {self.fold}: validating")
         predictor = self._predictor(stage.image_size, ())
         evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
         figures = None if evidence is None else out_of_fold.figures(evidence)
@@ -311,7 +311,7 @@ class FoldTrainer:
 
     def _publish(self) -> None:
         """Write the fold's model, its evidence, and last the mark that it is finished."""
-        pulse.beat(f"fold {self.fold}: predicting its images")
+        heartbeat.beat(f"fold {self.fold}: predicting its images")
         predictor = self._predictor(self.recipe.stages[-1].image_size, self.recipe.tta)
         evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
         if evidence is not None:
@@ -333,7 +333,7 @@ class FoldTrainer:
     def _save(self) -> None:
         # Raises on a loss that is not finite: such a state must not push a good one out.
         self.standing.loss_sums = self._loss_totals().tolist()
-        pulse.beat(f"fold {self.fold}: saving step {self.global_step}")
+        heartbeat.beat(f"fold {self.fold}: saving step {self.global_step}")
         if self.group.is_leader:
             self.directory.check_in_place()
             snapshot = checkpoint.Snapshot(

@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from pneumo import checks
-from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
+from pneumo.runtime import checks
+from pneumo.runtime.errors import UserError
 
 T = TypeVar("T")
 

@@ -27,11 +27,12 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from pneumo import __version__, documents, locks
+from pneumo import __version__
 from pneumo.dataset.manifest import MOST_FOLDS
-from pneumo.errors import UserError
-from pneumo.files import publish, publish_text, remove_leftovers
-from pneumo.inference.evidence import Evidence
+from pneumo.inference.histograms import Evidence
+from pneumo.runtime import documents, locks
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish, publish_text, remove_leftovers
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe, differences, from_json, to_json
 

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pneumo import rle
 from pneumo.bench import race, search, source, table
 from pneumo.bench.rle import crescent, loop_decode, loop_encode
-from pneumo.errors import UserError
-from pneumo.inference import thresholds
+from pneumo.inference import decision_rule
+from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
 
 BENCH = Path(__file__).parents[2] / "job" / "bench.py"
 
@@ -145,11 +145,11 @@ def test_loops_give_the_same_masks(area):
 
 def test_loop_over_the_rules_finds_the_search_s_best():
     evidence = search.draw(30, head=True)
-    grids = thresholds.Grids(tops=(32, 96, 160), areas=(0.0, 1000.0), bottoms=(32, 96), heads=(0.0, 0.5))
+    grids = decision_rule.Grids(tops=(32, 96, 160), areas=(0.0, 1000.0), bottoms=(32, 96), heads=(0.0, 0.5))
     every = search.rules(grids)
     assert len(every) == len(set(every)) == (1 + 2 + 2) * 2 * 2
-    found = thresholds.score(evidence, thresholds.search(evidence, grids)).mean()
-    assert max(search.loop(evidence, [thresholds.Rule(*rule) for rule in every])) == pytest.approx(found)
+    found = decision_rule.score(evidence, decision_rule.search(evidence, grids)).mean()
+    assert max(search.loop(evidence, [decision_rule.Rule(*rule) for rule in every])) == pytest.approx(found)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from pneumo.training import checkpoint
 
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
-"""Names that pneumo.files gives to what it writes before the rename."""
+"""Names that pneumo.runtime.files gives to what it writes before the rename."""
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,7 @@ import pytest
 from chaos_kills import Disturber
 from chaos_stages import pipeline, undisturbed
 
-from pneumo.dicom import synthesize
+from pneumo.synthetic import dicom_tree
 
 SHARES = {"shard": 0.3, "train": 0.45, "ensemble": 0.25}
 """Of the kills."""
@@ -48,7 +48,7 @@ def test_what_is_killed_and_started_again_ends_with_the_same_bytes(
         say(f"\nPNEUMO_CHAOS_SEED={seed} PNEUMO_CHAOS_KILLS={kills}")
     began = time.monotonic()
     # Mostly positive: the rules then find masks worth submitting, even from a network that has learned little.
-    dicoms = synthesize.write_tree(
+    dicoms = dicom_tree.write_tree(
         tmp_path / "dicoms", images=130, test_images=264, size=64, positive_share=0.97, seed=3, workers=2
     )
     scratch = tmp_path / "scratch"

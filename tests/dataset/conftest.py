@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo import rle
 from pneumo.dataset.build import Inputs
-from pneumo.dicom.writing import write_dicom
+from pneumo.masks import rle
+from pneumo.synthetic.dicom_writer import write_dicom
 
 ROOT = "1.2.826.0.1.3680043.8.498"
 

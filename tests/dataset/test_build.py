@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.build import Inputs, Options, build
 from pneumo.dataset.folds import digest
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom.writing import write_dicom
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
+from pneumo.synthetic.dicom_writer import write_dicom
 
 OPTIONS = Options(workers=2, shard_size=4, folds=3)
 
@@ -91,15 +91,15 @@ def test_finished_dataset_holds_what_the_layout_says(built: Path, tree) -> None:
     assert manifest.positive == sum(mask.any() for mask in tree.masks.values()) == 6
     assert manifest.patients == 12
     assert sorted(path.name for path in built.iterdir()) == sorted(
-        [layout.MANIFEST, layout.SAMPLES, layout.QUARANTINE, layout.UNMATCHED, layout.SHARDS]
+        [paths.MANIFEST, paths.SAMPLES, paths.QUARANTINE, paths.UNMATCHED, paths.SHARDS]
     )
-    assert sorted(path.name for path in layout.shards(built).iterdir()) == sorted(
+    assert sorted(path.name for path in paths.shards(built).iterdir()) == sorted(
         f"{name}.{kind}"
         for name in [*(f"train-{n:06d}" for n in range(6)), "test-000000", "test-000001"]
         for kind in ("tar", "idx")
     )
     assert table.split.tolist() == ["train"] * 24 + ["test"] * 5
-    assert rows(built / layout.QUARANTINE) == rows(built / layout.UNMATCHED) == []
+    assert rows(built / paths.QUARANTINE) == rows(built / paths.UNMATCHED) == []
 
 
 def test_table_has_the_masks_the_patients_and_the_folds(built: Path, tree) -> None:
@@ -179,17 +179,17 @@ def test_killed_build_goes_on_to_the_same_bytes(built: Path, tree, tmp_path: Pat
     out = tmp_path / "out"
     ended = run_script(KILLED_AFTER, tree.inputs.dicom.parent, stage, out)
     assert ended.code == -signal.SIGKILL, ended.output
-    assert not layout.manifest(out).exists()
-    done = {path: path.stat().st_mtime_ns for path in layout.build(out).glob("*-*.json")}
+    assert not paths.manifest(out).exists()
+    done = {path: path.stat().st_mtime_ns for path in paths.build(out).glob("*-*.json")}
     assert len(done) >= 2
     # What a worker killed in the middle of a shard leaves behind.
-    (layout.shards(out) / ".train-000003.tar.x1_abc9z").write_bytes(b"half")
+    (paths.shards(out) / ".train-000003.tar.x1_abc9z").write_bytes(b"half")
     with pytest.raises(UserError, match="not finished"):
         SampleTable.read(out)
-    shards = {path: layout.tar(out, path.stem).stat().st_ino for path in done}
+    shards = {path: paths.tar(out, path.stem).stat().st_ino for path in done}
     build(tree.inputs, out, OPTIONS)
     assert contents(out) == contents(built)
-    assert {path: layout.tar(out, path.stem).stat().st_ino for path in done} == shards, "finished shards were rewritten"
+    assert {path: paths.tar(out, path.stem).stat().st_ino for path in done} == shards, "finished shards were rewritten"
 
 
 def test_workers_end_with_the_parent(tree, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ reader.scan, reader.read = deadly(reader.scan), deadly(reader.read)
 SITE_OF_MEMORY = """
 import os, signal
 from pathlib import Path
-from pneumo.dataset import unit
+from pneumo.dataset import shard_writer
 
-write = unit.write
+write = shard_writer.write
 
 def killed(dataset, deadly, item):
     marks = len(list(Path("FOLDER").glob("death-*")))
@@ -234,8 +234,8 @@ def killed(dataset, deadly, item):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(dataset, deadly, item)
 
-killed.__module__, killed.__qualname__ = "pneumo.dataset.unit", "write"
-unit.write = killed
+killed.__module__, killed.__qualname__ = "pneumo.dataset.shard_writer", "write"
+shard_writer.write = killed
 """
 """The kernel's memory killer takes the writer of one shard, whatever file it is at."""
 
@@ -267,7 +267,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
     assert ended.code == 0, ended.output
     manifest = Manifest.read(tmp_path / "out")
     assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
-    refused = rows(tmp_path / "out" / layout.QUARANTINE)
+    refused = rows(tmp_path / "out" / paths.QUARANTINE)
     assert [row["file"] for row in refused] == ["deadly-read.dcm", "deadly-scan.dcm"]
     assert {row["found"] for row in refused} == {"the process that read it ended with exit code 139"}
 
@@ -275,7 +275,7 @@ def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: P
 def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
     out = shutil.copytree(built, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    layout.build(out).mkdir()
+    paths.build(out).mkdir()
     assert build(tree.inputs, out, OPTIONS) == Manifest.read(built)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
@@ -285,7 +285,7 @@ def test_other_folds_rewrite_the_table_alone(tree, tmp_path: Path, built: Path) 
     before = contents(out)
     manifest = build(tree.inputs, out, replace(OPTIONS, folds=4))
     changed = {name for name, content in contents(out).items() if content != before[name]}
-    assert changed == {layout.SAMPLES, layout.MANIFEST}
+    assert changed == {paths.SAMPLES, paths.MANIFEST}
     assert manifest.folds == 4
     assert manifest.digest == Manifest.read(built).digest
     assert manifest.folds_digest != Manifest.read(built).folds_digest
@@ -330,17 +330,17 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
     manifest = build(replace(copy, masks=copy.masks.rename(copy.dicom / "masks.csv")), out, options)
     assert manifest.found == 29 + 6
     assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged) == (28, 5, 1, 1)
-    assert {row["file"]: row["reason"] for row in rows(out / layout.QUARANTINE)} == {
+    assert {row["file"]: row["reason"] for row in rows(out / paths.QUARANTINE)} == {
         ".hidden": "not_dicom",
         "429.dcm": "not_dicom",
         "other.dcm": "duplicate",
         second.relative_to(copy.dicom).as_posix(): "duplicate",
         "small.dcm": "bad_mask",
     }
-    bad_mask = next(row for row in rows(out / layout.QUARANTINE) if row["file"] == "small.dcm")
+    bad_mask = next(row for row in rows(out / paths.QUARANTINE) if row["file"] == "small.dcm")
     assert "ends at pixel 1100, beyond the image's 1024 pixels (32 x 32)" in bad_mask["found"]
     assert bad_mask["image_id"] == "1.9.2"
-    assert rows(out / layout.UNMATCHED) == [
+    assert rows(out / paths.UNMATCHED) == [
         {"image_id": "1.9.1", "file": "unlabelled.dcm", "reason": "no_row"},
         {"image_id": "1.9.3", "file": "", "reason": "no_file"},
     ]
@@ -354,8 +354,8 @@ def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp
         path.write_bytes(path.read_bytes()[:-400])
     manifest = build(copy, tmp_path / "out", replace(OPTIONS, max_quarantined=100))
     assert (manifest.test, manifest.quarantined, manifest.shards) == (1, 4, 7)
-    assert not layout.tar(tmp_path / "out", "test-000000").exists()
-    assert layout.tar(tmp_path / "out", "test-000001").exists()
+    assert not paths.tar(tmp_path / "out", "test-000000").exists()
+    assert paths.tar(tmp_path / "out", "test-000001").exists()
 
 
 def test_without_masks_images_become_test_images(tree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -374,7 +374,7 @@ def test_what_is_said_of_patients(
     make_tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
     patients: str, message: str | None, grouped_by: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
     made = make_tree(train=6, test=0)
     if patients == "own":
         for number, path in enumerate(sorted(made.inputs.dicom.rglob("*.dcm"))):
@@ -436,7 +436,7 @@ def test_full_disk_is_the_users_to_mend(tmp_path: Path, tree, monkeypatch: pytes
 def test_test_images_that_are_training_images_are_told(
     tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
     copied = shutil.copytree(tree.inputs.dicom, tmp_path / "again")
     manifest = build(replace(tree.inputs, test_dicom=copied), tmp_path / "out", replace(OPTIONS, workers=1))
     assert (manifest.train, manifest.test, manifest.merged) == (24, 24, 0)
@@ -485,14 +485,14 @@ def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: I
             UserError, match=r"4 of 29 files \(13.8 %\) are quarantined: 4 bad_frame; expected at most 5 %"
         ):
             build(copy, out, options)
-        assert len(rows(out / layout.QUARANTINE)) == 4
-        assert not layout.manifest(out).exists()
-        assert not layout.samples(out).exists()
-    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in layout.shards(out).iterdir()}
+        assert len(rows(out / paths.QUARANTINE)) == 4
+        assert not paths.manifest(out).exists()
+        assert not paths.samples(out).exists()
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.shards(out).iterdir()}
     manifest = build(copy, out, replace(tasks[0], max_quarantined=14))
     assert manifest is not None
     assert (manifest.samples, manifest.quarantined) == (25, 4)
-    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in layout.shards(out).iterdir()} == before
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.shards(out).iterdir()} == before
     build(copy, whole, replace(OPTIONS, max_quarantined=100))
     assert contents(out) == contents(whole)
 
@@ -500,7 +500,7 @@ def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: I
 def test_bad_headers_alone_that_are_too_many_are_told_before_the_work(
     copy: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pneumo.console.log.propagate", True)
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
     for number in range(3):
         (copy.dicom / f"{number}.dcm").touch()
     with pytest.raises(UserError, match="3 of 32 files"):

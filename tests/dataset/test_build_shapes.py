@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pneumo import rle
 from pneumo.dataset.build import Inputs, Options, build
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom import members
-from pneumo.dicom.writing import write_dicom
+from pneumo.dicom import image_codec
+from pneumo.masks import rle
+from pneumo.synthetic.dicom_writer import write_dicom
 
 SHAPES = ((1, 1), (1, 7), (9, 1), (3, 2), (40, 67), (67, 40), (200, 33), (128, 128), (1500, 1100))
 ENCODINGS = ("jpeg", "explicit", "MONOCHROME1")
@@ -63,7 +63,7 @@ def test_images_and_masks_of_every_shape_come_back_as_they_were(tmp_path: Path, 
     shards = ShardReader(out, samples)
     for row, image_id in enumerate(samples.image_id):
         pixels, mask = expected[image_id]
-        shown = members.to_float(members.decode(shards.image(row)))
+        shown = image_codec.to_float(image_codec.decode(shards.image(row)))
         assert shown.shape == (samples.rows[row], samples.columns[row]) == pixels.shape
         assert np.abs(shown * 255 - pixels).max() <= (2 if encoding == "jpeg" else 0.01)
         assert np.array_equal(rle.decode(shards.rle(row), *pixels.shape), mask)

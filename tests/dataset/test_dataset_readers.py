@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumo import rle
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.build import Options, build
 from pneumo.dataset.table import SampleTable
+from pneumo.masks import rle
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def dataset(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shards_of(dataset: Path, table: SampleTable, split: str) -> list[Path]:
-    return [layout.shards(dataset) / name for name in sorted(set(table.shard[table.split == split].tolist()))]
+    return [paths.shards(dataset) / name for name in sorted(set(table.shard[table.split == split].tolist()))]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

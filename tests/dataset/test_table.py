@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.folds import digest
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SCHEMA, SampleTable
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 
 def row(number: int, **changes: object) -> dict:
@@ -58,13 +58,13 @@ def test_table_comes_back_as_it_was_written(dataset: Path, table: SampleTable) -
 
 
 def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path) -> None:
-    first = layout.samples(dataset).read_bytes()
+    first = paths.samples(dataset).read_bytes()
     table.write(tmp_path)
-    assert layout.samples(tmp_path).read_bytes() == first
+    assert paths.samples(tmp_path).read_bytes() == first
 
 
 def test_others_can_read_it_without_us(dataset: Path) -> None:
-    frame = pq.read_table(layout.samples(dataset))
+    frame = pq.read_table(paths.samples(dataset))
     assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
     assert frame.schema.metadata[b"pneumo.format_version"] == b"2"
 
@@ -113,7 +113,7 @@ def test_empty_table() -> None:
 def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no dataset\.json"):
         SampleTable.read(tmp_path)
-    layout.build(tmp_path).mkdir()
+    paths.build(tmp_path).mkdir()
     with pytest.raises(UserError, match=r"not finished.*start the same job/shard.py"):
         SampleTable.read(tmp_path)
 
@@ -121,12 +121,12 @@ def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (layout.MANIFEST, "{", "dataset.json"),
-        (layout.MANIFEST, "[]", "no JSON object but a list"),
-        (layout.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 2"),
-        (layout.MANIFEST, '{"format_version": 2}', "no field 'found'"),
-        (layout.SAMPLES, "PAR1 torn", "a readable table"),
-        (layout.SAMPLES, None, "a readable table"),
+        (paths.MANIFEST, "{", "dataset.json"),
+        (paths.MANIFEST, "[]", "no JSON object but a list"),
+        (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 2"),
+        (paths.MANIFEST, '{"format_version": 2}', "no field 'found'"),
+        (paths.SAMPLES, "PAR1 torn", "a readable table"),
+        (paths.SAMPLES, None, "a readable table"),
     ],
     ids=["torn", "no object", "newer", "field gone", "torn table", "no table"],
 )

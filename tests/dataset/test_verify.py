@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.build import Options, build
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.verify import verify
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 ROW = 5
 """The sample that most damages are done to: the second of the second shard, a JPEG."""
@@ -37,7 +37,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def tar_of(dataset: Path, table: SampleTable, row: int = ROW) -> Path:
-    return layout.shards(dataset) / str(table.shard[row])
+    return paths.shards(dataset) / str(table.shard[row])
 
 
 def flip(path: Path, place: int, bit: int = 0) -> None:
@@ -65,8 +65,8 @@ def test_a_whole_dataset_has_no_fault(whole: Path, capsys: pytest.CaptureFixture
 
 def test_files_that_nobody_named_are_nobodys_business(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "notes.txt").write_text("hello")
-    (layout.shards(copy) / "train-999999.tar").write_bytes(b"no tar")
-    (layout.shards(copy) / ".nfs0001").touch()
+    (paths.shards(copy) / "train-999999.tar").write_bytes(b"no tar")
+    (paths.shards(copy) / ".nfs0001").touch()
     assert faults(copy, capsys) == []
 
 
@@ -259,12 +259,12 @@ def fewer_rows(dataset: Path) -> None:
 
 
 def newer(dataset: Path) -> None:
-    path = layout.manifest(dataset)
+    path = paths.manifest(dataset)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
 
 
 def edited(dataset: Path) -> None:
-    path = layout.manifest(dataset)
+    path = paths.manifest(dataset)
     path.write_text(path.read_text().replace('"folds": 3', '"folds": 2'))
 
 
@@ -275,12 +275,12 @@ def edited(dataset: Path) -> None:
         (other_order, r"samples\.parquet: not what was written"),
         (other_folds, r"samples\.parquet: other folds than dataset\.json tells of"),
         (fewer_rows, r"samples\.parquet: 28 rows.*expected 29 rows"),
-        (lambda d: layout.samples(d).unlink(), r"samples\.parquet.*a readable table"),
-        (lambda d: os.truncate(layout.samples(d), 100), r"samples\.parquet.*a readable table"),
+        (lambda d: paths.samples(d).unlink(), r"samples\.parquet.*a readable table"),
+        (lambda d: os.truncate(paths.samples(d), 100), r"samples\.parquet.*a readable table"),
         (newer, "format version 99; expected format version 2"),
         (edited, r"dataset\.json: not what was written"),
-        (lambda d: layout.manifest(d).write_text("[" * 100_000), r"dataset\.json.*a readable dataset\.json"),
-        (lambda d: layout.manifest(d).unlink(), r"no dataset\.json"),
+        (lambda d: paths.manifest(d).write_text("[" * 100_000), r"dataset\.json.*a readable dataset\.json"),
+        (lambda d: paths.manifest(d).unlink(), r"no dataset\.json"),
     ],
     ids=[
         *("other values", "other order", "other folds", "fewer rows", "no table", "cut table", "newer", "edited"),
@@ -298,7 +298,7 @@ def test_no_flipped_bit_of_the_table_or_of_dataset_json_gets_through(copy: Path)
     before = SampleTable.read(copy)
     generator = np.random.default_rng(2)
     refused = 0
-    for path in (layout.samples(copy), layout.manifest(copy)):
+    for path in (paths.samples(copy), paths.manifest(copy)):
         content = path.read_bytes()
         for place in generator.choice(len(content), 200, replace=False).tolist():
             flip(path, place, int(generator.integers(8)))

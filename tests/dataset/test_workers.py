@@ -16,7 +16,7 @@ from pydicom.uid import JPEGLSLossless
 from pneumo.dataset import limits, workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.workers import Died
-from pneumo.dicom.writing import write_dicom
+from pneumo.synthetic.dicom_writer import write_dicom
 
 LIMITS = Limits()
 SHORT = Limits(seconds=0.5)

@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumo.dicom import members, reader
+from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import Rejected
 
@@ -148,7 +148,7 @@ class Judge:
             # A build scans a file before it reads it.
             return "rejected"
         assert header == Header(image.image_id, header.patient_id, header.file_stem)
-        pixels = members.decode(image.data)
+        pixels = image_codec.decode(image.data)
         assert pixels.shape == (image.attributes.rows, image.attributes.columns)
         with lenient_pydicom():
             return self._compare(name, data, image, pixels)

@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended, get_frame
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import JPEG2000, JPEGExtended12Bit, JPEGLosslessSV1
 
-from pneumo.dicom import members, reader
+from pneumo.dicom import image_codec, reader
 from pneumo.dicom.rejection import Reason, Rejected
 
 NOISE = np.random.default_rng(9).integers(0, 256, (40, 56), dtype=np.uint8)
@@ -30,7 +30,7 @@ STORAGES = (
 
 def shown(path: Path) -> np.ndarray:
     """Return the picture of a file as 16-bit levels, whatever the member is."""
-    pixels = members.decode(reader.read(path).data)
+    pixels = image_codec.decode(reader.read(path).data)
     return pixels.astype(np.int64) * (65535 // np.iinfo(pixels.dtype).max)
 
 
@@ -107,7 +107,7 @@ def test_a_jpeg_of_every_shape_passes_as_it_is(tmp_path: Path, shape: tuple[int,
     frame = reference.encode_jpeg(values)
     assert image.data == frame + b"\0" * (len(frame) % 2)
     # gdcm's inverse transform and OpenCV's may round differently.
-    assert np.abs(members.decode(image.data).astype(int) - dcmread(path).pixel_array).max() <= 2
+    assert np.abs(image_codec.decode(image.data).astype(int) - dcmread(path).pixel_array).max() <= 2
 
 
 @pytest.mark.parametrize("quality", [5, 50, 75, 95, 100])
@@ -364,4 +364,4 @@ def test_a_large_matrix_takes_seconds_and_not_the_machine(tmp_path: Path) -> Non
     assert peak < 40 * values.size
     assert (image.attributes.rows, image.attributes.columns) == (6000, 5000)
     expected = independent_rendering.picture(dcmread(path))
-    assert np.abs(members.decode(image.data).astype(np.float64) - expected).max() <= 1
+    assert np.abs(image_codec.decode(image.data).astype(np.float64) - expected).max() <= 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.dicom import files
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 
 def names(root: Path, **options: object) -> list[str]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import members, reader
+from pneumo.dicom import image_codec, reader
 from pneumo.dicom.rejection import Rejected
 
 DECIMALS = st.integers(-40000, 40000).map(lambda number: number / 8)
@@ -66,7 +66,7 @@ def test_any_storing_and_showing_is_right(
     syntax = encoding if encoding in reference.NATIVE else "explicit"
     with tempfile.TemporaryDirectory() as folder, lenient_pydicom():
         path = encodings.save(reference.build(values, bits, syntax, photometric, **more), encoding, Path(folder) / "x")
-        pixels = members.decode(reader.read(path).data)
+        pixels = image_codec.decode(reader.read(path).data)
         expected = independent_rendering.picture(dcmread(path))
     # One level for rounding, and one for pydicom's sums in single precision.
     assert np.abs(pixels.astype(np.float64) - expected).max() <= 2

@@ -12,7 +12,7 @@ import pydicom.data
 import pytest
 from pydicom import dcmread
 
-from pneumo.dicom import members, reader
+from pneumo.dicom import image_codec, reader
 from pneumo.dicom.rejection import Reason, Rejected
 
 FOLDER = Path(pydicom.data.__file__).parent / "test_files"
@@ -77,7 +77,9 @@ def test_a_file_of_pydicom_is_a_right_picture_or_a_listed_rejection(name: str) -
         warnings.simplefilter("ignore")
         expected = independent_rendering.picture(dcmread(FOLDER / name))
     tolerance = LOSSY_COLOUR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
-    shown = members.decode(image.data).astype(np.float64) * (65535 / np.iinfo(members.decode(image.data).dtype).max)
+    shown = image_codec.decode(image.data).astype(np.float64) * (
+        65535 / np.iinfo(image_codec.decode(image.data).dtype).max
+    )
     assert shown.shape == expected.shape == (image.attributes.rows, image.attributes.columns)
     assert np.abs(shown - expected).max() <= tolerance
 

@@ -18,7 +18,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
-from pneumo.dicom import files, members, reader
+from pneumo.dicom import files, image_codec, reader
 from pneumo.dicom.reader import Reason, Rejected
 from pneumo.dicom.rejection import describe
 
@@ -46,7 +46,7 @@ def test_a_jpeg_passes_through(tmp_path: Path) -> None:
 def test_everything_else_becomes_a_16_bit_png(tmp_path: Path) -> None:
     image = reader.read(whole(tmp_path, photometric="MONOCHROME1"))
     assert (image.encoding, image.inverted) == ("png", True)
-    assert np.array_equal(members.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
+    assert np.array_equal(image_codec.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_files_without_preamble_or_meta_header_are_read(tmp_path: Path, syntax: 
     image = reader.read(path)
     assert reader.scan(path).image_id == image.image_id == reference.IMAGE_ID
     assert image.attributes.transfer_syntax == reference.NATIVE[syntax]
-    assert np.array_equal(members.decode(image.data), np.rint(VALUES.astype(float) / 4095 * 65535))
+    assert np.array_equal(image_codec.decode(image.data), np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
 def cut(path: Path, share: float) -> None:
@@ -364,7 +364,7 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path) -> None:
                 damaged[at] ^= 1 << int(random.integers(8))
             path.write_bytes(damaged)
             with contextlib.suppress(Rejected):
-                members.decode(reader.read(path).data)
+                image_codec.decode(reader.read(path).data)
 
 
 def test_a_rejection_survives_the_way_between_processes() -> None:
@@ -475,4 +475,4 @@ def test_every_real_frame_passes_byte_for_byte(siim: Path) -> None:
         assert header.image_id == image.image_id == dataset.SOPInstanceUID
         assert asdict(image.attributes)["view"] in ("PA", "AP")
         assert image.attributes.row_spacing_mm == dataset.PixelSpacing[0]
-    assert np.abs(members.decode(image.data).astype(int) - dataset.pixel_array).max() <= 2
+    assert np.abs(image_codec.decode(image.data).astype(int) - dataset.pixel_array).max() <= 2

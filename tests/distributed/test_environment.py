@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pneumo.distributed.environment import adopt_slurm, cores_of_rank, first_host, tasks_per_node
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 STEP = {
     "SLURM_JOB_ID": "4711",

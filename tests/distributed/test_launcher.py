@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.distributed.launcher import Plan, combine
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from torch.distributed import TCPStore
 
 from pneumo.distributed.rendezvous import CLOSED, PORT, Meeting
-from pneumo.errors import RankLost
+from pneumo.runtime.errors import RankLost
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from engine import Engine
 
-from pneumo.dicom.synthesize import SyntheticTree
+from pneumo.synthetic.dicom_tree import SyntheticTree
 
 pytestmark = pytest.mark.image
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def test_wrong_input_ends_with_2(box: Box) -> None:
 
 
 def test_the_tests_run(box: Box) -> None:
-    assert " passed" in box.output("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_rle.py")
+    assert " passed" in box.output("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/masks/test_rle.py")
 
 
 def test_tensorboard_shows_the_runs(undisturbed: bytes, sharded: Box) -> None:

@@ -131,7 +131,7 @@ def test_a_bare_machine_installs_and_runs(wheelhouse: Path, tmp_path: Path) -> N
         assert not (target / ".wheelhouse").exists()
         python = target / ".venv" / "bin" / "python"
         code = "import pneumo, torch, torchvision, nvidia.dali, cv2, gdcm; print(pneumo.__file__)"
-        commands = (["-c", code], ["job/train.py", "--help"], ["-m", "pytest", "-q", "tests/test_rle.py"])
+        commands = (["-c", code], ["job/train.py", "--help"], ["-m", "pytest", "-q", "tests/masks/test_rle.py"])
         for words, wanted in zip(commands, (f"{target}/pneumo/__init__.py", "Exit codes", " passed"), strict=True):
             command = [*offline(), str(python), *words]
             ran = subprocess.run(command, cwd=target, capture_output=True, text=True, timeout=300, check=False)

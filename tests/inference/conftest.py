@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pneumo.inference.evidence import Evidence, histogram, quantise
+from pneumo.inference.histograms import Evidence, histogram, quantise
 
 
 @dataclass(frozen=True, eq=False)

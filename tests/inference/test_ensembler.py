@@ -9,21 +9,21 @@ import pytest
 import safetensors.torch
 import torch
 
-from pneumo import rle
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.errors import UserError
+from pneumo.inference import decision_rule
 from pneumo.inference import ensembler as ensembler_module
-from pneumo.inference import thresholds
+from pneumo.inference.decision_rule import Rule
 from pneumo.inference.ensembler import Ensembler, Member, drop_small, in_order
-from pneumo.inference.evidence import quantise
+from pneumo.inference.histograms import quantise
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.inference.thresholds import Rule
 from pneumo.loading import batches
 from pneumo.loading.batches import BatchPlan
+from pneumo.masks import rle
 from pneumo.modeling import models
 from pneumo.modeling.models import ModelConfig, Segmenter
+from pneumo.runtime.errors import UserError
 from pneumo.training.finish import blend
 
 RULE = Rule(top=120, area=1.0, bottom=100, head=0.0)
@@ -91,7 +91,7 @@ def test_it_is_the_mean_over_folds_runs_and_views(
     assert [f.image_id for f in findings] == reader.table.image_id[rows].tolist()
     for finding, row in zip(findings, rows.tolist(), strict=True):
         total, head = by_hand(networks, members, reader, world, row)
-        mask = thresholds.mask(quantise(total), RULE, head)
+        mask = decision_rule.mask(quantise(total), RULE, head)
         mine = rle.decode(finding.encoded, *mask.shape)
         # Sums in another order may move a pixel that lies on a threshold.
         assert np.mean(mask != mine) < 1e-3

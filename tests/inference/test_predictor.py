@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from pneumo.errors import UserError
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.geometry import letterbox
 from pneumo.modeling.models import Output
+from pneumo.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -24,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pneumo.dicom.writing import write_dicom
+from pneumo.synthetic.dicom_writer import write_dicom
 
 NAME = "ZZMARKER^ERIKA"
 """What every file says of its patient, and nothing that is written may repeat."""

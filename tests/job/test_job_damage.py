@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
 
-from pneumo import rle
 from pneumo.dataset.table import SampleTable
-from pneumo.inference.evidence import Evidence
+from pneumo.inference.histograms import Evidence
+from pneumo.masks import rle
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import hospital
 import pytest
 from hospital import BAD, HEALTHY, ROOT, healthy
 
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dicom.rejection import Reason
 
@@ -90,11 +90,11 @@ class Place:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def quarantine(self, out: str = "out") -> list[dict[str, str]]:
-        with (self.root / out / layout.QUARANTINE).open(encoding="utf-8", newline="") as file:
+        with (self.root / out / paths.QUARANTINE).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
     def shards(self, out: str = "out") -> dict[str, tuple[int, bytes]]:
-        folder = layout.shards(self.root / out)
+        folder = paths.shards(self.root / out)
         return {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.iterdir()}
 
 
@@ -158,8 +158,8 @@ def test_too_many_bad_files_are_an_error_that_says_how_many_why_and_where(place:
     assert "a higher --max-quarantined" in last
     assert "Traceback" not in refused.stderr
     assert "1 directories cannot be listed: each counts as one file" in refused.stderr
-    assert not (place.root / "out" / layout.MANIFEST).exists()
-    assert not (place.root / "out" / layout.SAMPLES).exists()
+    assert not (place.root / "out" / paths.MANIFEST).exists()
+    assert not (place.root / "out" / paths.SAMPLES).exists()
 
 
 def test_a_higher_limit_finishes_from_the_shards_that_are_there(
@@ -168,7 +168,7 @@ def test_a_higher_limit_finishes_from_the_shards_that_are_there(
     assert accepted.code == 0, accepted.stderr
     assert "images are already in shards" in accepted.stderr
     assert place.shards() == shards_of_refused
-    assert not layout.build(place.root / "out").exists()
+    assert not paths.build(place.root / "out").exists()
 
 
 def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
@@ -228,7 +228,7 @@ def test_nothing_usable_leaves_the_list_and_the_place_free(place: Place) -> None
     # With the right directory the same --out will do.
     assert place.shard(dicom="healthy", out="out-junk").code == 0
     assert place.quarantine("out-junk") == []
-    assert json.loads((place.root / "out-junk" / layout.MANIFEST).read_text())["samples"] == HEALTHY
+    assert json.loads((place.root / "out-junk" / paths.MANIFEST).read_text())["samples"] == HEALTHY
 
 
 def test_limits_are_checked(place: Place) -> None:

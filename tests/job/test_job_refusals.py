@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from job_commands import JOB
 
-from pneumo.dicom.writing import write_dicom
+from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.training.recipe import Recipe
 
 FLOATS = ("nan", "inf", "-inf", "-1", "1e400", "x", "")

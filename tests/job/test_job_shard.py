@@ -10,11 +10,11 @@ import pydicom
 import pytest
 from pydicom.encaps import get_frame
 
-from pneumo import annotations
-from pneumo.dataset.layout import MANIFEST
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.paths import MANIFEST
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom.writing import write_dicom
+from pneumo.masks import annotations
+from pneumo.synthetic.dicom_writer import write_dicom
 
 JOB = Path(__file__).parents[2] / "job" / "shard.py"
 SIIM = Path(os.environ.get("PNEUMO_SIIM_DIR", "/nonexistent"))

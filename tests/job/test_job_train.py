@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
 
-from pneumo.dicom.synthesize import SyntheticTree
-from pneumo.inference.evidence import Evidence
+from pneumo.inference.histograms import Evidence
+from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
 def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from loading_data import CASES, Data, encode, picture, write_dataset
 
-from pneumo import rle
+from pneumo.masks import rle
 
 
 @pytest.fixture(scope="session")

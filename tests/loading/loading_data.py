@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumo.dataset import layout
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset import paths
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.tar import TarWriter
 from pneumo.loading.batches import BatchPlan, Loader
@@ -87,9 +87,9 @@ def encode(case: Case, image: np.ndarray) -> bytes:
 
 def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardReader:
     """Write one shard with the files and masks of the cases."""
-    layout.shards(root).mkdir(parents=True)
+    paths.shards(root).mkdir(parents=True)
     rows = []
-    with layout.tar(root, "train-000000").open("wb") as file:
+    with paths.tar(root, "train-000000").open("wb") as file:
         writer = TarWriter(file)
         for case, data, text in zip(CASES, files, texts, strict=True):
             key = case.name.replace(" ", "-")

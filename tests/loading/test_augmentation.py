@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumo.errors import UserError
 from pneumo.loading.augmentation import Augmentation, Parameters, draw, identity
 from pneumo.loading.geometry import corner_based, letterbox, onto_reduced, reduced_shape, reduction
+from pneumo.runtime.errors import UserError
 
 NOTHING = Augmentation(hflip=0, affine=0, tone=0)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from loading_data import CASES, ROW, Data, write_dataset
 
-from pneumo import rle
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.loading import damage
+from pneumo.masks import rle
 
 ALL = np.arange(len(CASES))
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from loading_data import ROW, plan
 
-from pneumo.errors import UserError
 from pneumo.loading import batches, dali, distortion, opencv
-from pneumo.loading.ahead import look_ahead
 from pneumo.loading.augmentation import Augmentation, Parameters
 from pneumo.loading.geometry import letterbox
+from pneumo.loading.prefetch import look_ahead
+from pneumo.runtime.errors import UserError
 
 DISTORTED = Augmentation(hflip=0, affine=0, tone=0, distort=1)
 

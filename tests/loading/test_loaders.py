@@ -11,12 +11,12 @@ from loading_data import CASES, ROW, plan, write_dataset
 from PIL import Image
 from scipy import ndimage
 
-from pneumo import rle
-from pneumo.dataset.shards import ShardReader
-from pneumo.errors import UserError
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.augmentation import Augmentation
 from pneumo.loading.batches import Batch
 from pneumo.loading.geometry import letterbox
+from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
 
 GEOMETRY = Augmentation(affine=1, tone=0, rotate_deg=20)
 EVERYTHING = Augmentation(affine=1, tone=1, rotate_deg=20)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pneumo import rle
 from pneumo.dataset.build import Inputs, Options, build
-from pneumo.dataset.shards import ShardReader
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.loading import batches
 from pneumo.loading.augmentation import Augmentation
 from pneumo.loading.batches import BatchPlan
+from pneumo.masks import rle
 
 pytestmark = pytest.mark.siim
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pneumo.errors import UserError
 from pneumo.modeling.ema import Ema
+from pneumo.runtime.errors import UserError
 
 torch.set_num_threads(1)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pneumo.errors import UserError
 from pneumo.modeling.losses import SMOOTHING, LossConfig, dice_loss, loss
 from pneumo.modeling.models import Output
+from pneumo.runtime.errors import UserError
 
 torch.set_num_threads(1)
 EVERYTHING = LossConfig(bce=3.0, dice=1.0, focal=4.0, empty=0.5)

@@ -9,10 +9,10 @@ import torch.multiprocessing
 from safetensors.torch import save_file
 from torch import nn
 
-from pneumo.errors import UserError
 from pneumo.modeling.losses import LossConfig, loss
 from pneumo.modeling.models import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, Segmenter, build
 from pneumo.modeling.weights import read_state
+from pneumo.runtime.errors import UserError
 
 torch.set_num_threads(1)
 TINY = "mobilenet_v2"

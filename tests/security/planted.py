@@ -22,8 +22,8 @@ from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from pneumo import rle
 from pneumo.dicom.reader import IMAGE_ELEMENTS
+from pneumo.masks import rle
 
 WORD = "QXZ7VJ"
 """In every secret text; upper case and digits, so that it fits every text VR."""

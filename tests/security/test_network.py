@@ -5,7 +5,7 @@ from pathlib import Path
 
 from security_chain import Chain, Commands
 
-from pneumo.files import publish, publish_directory
+from pneumo.runtime.files import publish, publish_directory
 
 
 def test_no_command_tries_to_reach_another_machine_or_makes_files_that_can_be_guessed(chain: Chain) -> None:

@@ -21,15 +21,15 @@ import pytest
 from planted import DATE, DIGITS, PATH, TIME, WORD, Output
 from security_chain import JOB, ROOT, Chain
 
-from pneumo import annotations
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import LEAVES, Attributes
-from pneumo.errors import UserError
+from pneumo.masks import annotations
+from pneumo.runtime.errors import UserError
 
 SECRETS = [WORD, DIGITS, DATE, TIME]
-LISTS = {layout.QUARANTINE, layout.UNMATCHED}
+LISTS = {paths.QUARANTINE, paths.UNMATCHED}
 """What names files, so that the user can find them; not meant to be handed on."""
 
 
@@ -80,7 +80,7 @@ def test_no_command_says_a_secret(chain: Chain) -> None:
 def test_only_the_lists_for_the_user_name_files(chain: Chain, output: Output) -> None:
     places = [place for _, place in output.find([PATH])]
     assert {Path(place.partition(" (")[0]).name for place in places} == LISTS
-    with (chain.out / "dataset" / layout.QUARANTINE).open(newline="") as file:
+    with (chain.out / "dataset" / paths.QUARANTINE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(PATH in row["file"] for row in rows)
     assert not any(PATH in value for row in rows for name, value in row.items() if name not in ("file", "found"))

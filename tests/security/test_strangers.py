@@ -19,14 +19,14 @@ import torch
 from security_chain import JOB, Chain
 from torch import nn
 
-from pneumo.dataset import layout
+from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SCHEMA, SampleTable
-from pneumo.errors import LONGEST_PART, UserError
-from pneumo.inference import evidence
+from pneumo.inference import histograms
 from pneumo.inference.ensembler import load_weights
-from pneumo.inference.evidence import Evidence
+from pneumo.inference.histograms import Evidence
 from pneumo.modeling import weights
+from pneumo.runtime.errors import LONGEST_PART, UserError
 from pneumo.training import checkpoint, run_directory
 from pneumo.training.finish import read_rule
 from pneumo.training.recipes import debug
@@ -384,7 +384,7 @@ def test_thresholds_that_are_none_are_refused(run: RunDirectory, text: str) -> N
 
 
 def one_image() -> Evidence:
-    counts = np.zeros((1, evidence.BINS), np.int32)
+    counts = np.zeros((1, histograms.BINS), np.int32)
     counts[0, 3] = 100
     return Evidence(
         image_id=np.array(["a"]), fold=np.zeros(1, np.int16), patient=np.zeros(1, np.int32),
@@ -439,8 +439,8 @@ def bomb(path: Path, schema: pa.Schema, rows: int) -> None:
 
 def test_evidence_that_declares_too_many_rows_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "oof.parquet"
-    bomb(path, evidence._SCHEMA, 1 << 14)
-    monkeypatch.setattr(evidence, "MOST_IMAGES", (1 << 14) - 1)
+    bomb(path, histograms._SCHEMA, 1 << 14)
+    monkeypatch.setattr(histograms, "MOST_IMAGES", (1 << 14) - 1)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
     assert "too many rows" in refused(lambda: Evidence.read(path))
 
@@ -451,8 +451,8 @@ def own_dataset(dataset: Path, tmp_path: Path) -> Path:
 
 
 def change_table(dataset: Path, name: str, value: object) -> None:
-    table = pq.read_table(layout.samples(dataset), partitioning=None)
-    pq.write_table(replaced(table, name, [value, *table.column(name).to_pylist()[1:]]), layout.samples(dataset))
+    table = pq.read_table(paths.samples(dataset), partitioning=None)
+    pq.write_table(replaced(table, name, [value, *table.column(name).to_pylist()[1:]]), paths.samples(dataset))
 
 
 TABLES = {
@@ -481,12 +481,12 @@ TABLES = {
 @pytest.mark.parametrize(("name", "value"), TABLES.values(), ids=TABLES)
 def test_hostile_tables_are_refused(own_dataset: Path, name: str, value: object) -> None:
     if value is None:
-        table = pq.read_table(layout.samples(own_dataset), partitioning=None)
+        table = pq.read_table(paths.samples(own_dataset), partitioning=None)
         place = table.schema.get_field_index(name)
         field = pa.field(name, pa.string(), nullable=False)
         table = table.set_column(place, field, pa.array([None, *table.column(name).to_pylist()[1:]]))
         with pytest.raises((pa.ArrowException, UserError)):
-            pq.write_table(table, layout.samples(own_dataset))
+            pq.write_table(table, paths.samples(own_dataset))
             SampleTable.read(own_dataset)
         return
     change_table(own_dataset, name, value)
@@ -494,7 +494,7 @@ def test_hostile_tables_are_refused(own_dataset: Path, name: str, value: object)
 
 
 def test_a_table_of_too_many_rows_is_not_unpacked(own_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bomb(layout.samples(own_dataset), SCHEMA, 1 << 17)
+    bomb(paths.samples(own_dataset), SCHEMA, 1 << 17)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
     assert "131072 rows" in refused(lambda: SampleTable.read(own_dataset))
 
@@ -512,7 +512,7 @@ MANIFEST_FIELDS: dict[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize(("field", "value"), MANIFEST_FIELDS.values(), ids=MANIFEST_FIELDS)
 def test_hostile_manifests_are_refused(own_dataset: Path, field: str, value: object) -> None:
-    path = layout.manifest(own_dataset)
+    path = paths.manifest(own_dataset)
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     refused(lambda: Manifest.read(own_dataset))
 

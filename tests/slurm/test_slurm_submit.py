@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import RECIPE, ROOT, Cluster, Submission
 
-from pneumo.dicom.synthesize import SyntheticTree
+from pneumo.synthetic.dicom_tree import SyntheticTree
 
 pytestmark = pytest.mark.slurm
 

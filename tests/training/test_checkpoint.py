@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo.errors import UserError
+from pneumo.runtime.errors import UserError
 from pneumo.training import checkpoint
 from pneumo.training.checkpoint import Snapshot
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pneumo.errors import UserError
 from pneumo.modeling.models import ModelConfig
+from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe, differences, from_json, to_json
 from pneumo.training.recipes import RECIPES
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pneumo import cli
-from pneumo.errors import UserError
+from pneumo.runtime import cli
+from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe, from_json, to_json
 from pneumo.training.recipes import RECIPES
 

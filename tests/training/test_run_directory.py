@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.errors import UserError, as_user_error
+from pneumo.runtime.errors import UserError, as_user_error
 from pneumo.training import run_directory
 from pneumo.training.finish import caveats
 from pneumo.training.recipe import Recipe

@@ -1,0 +1,81 @@
+"""The files that are no samples: quarantine.csv, unmatched.csv, and how large the quarantine's share may be."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pneumo.dataset import paths
+from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.scan import Refusal
+from pneumo.masks import image_ids
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_text
+
+COLUMNS = ("split", "file", "image_id", "reason", "stage", "found", "expected", "action")
+"""Columns of quarantine.csv."""
+
+
+def write(dataset: Path, plan: BuildPlan, refused: Iterable[Refusal]) -> None:
+    """Publish both lists; the quarantine has training files first, each split by file."""
+    order = sorted(refused, key=lambda item: (item.split != "train", item.file))
+    _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
+    rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabelled]
+    rows += [[image_id, "", "no_file"] for image_id in plan.missing]
+    _write_csv(dataset / paths.UNMATCHED, ("image_id", "file", "reason"), rows)
+
+
+def reasons(dataset: Path) -> Counter[str]:
+    """Count the reasons in a dataset's quarantine, none when the list is gone."""
+    path = dataset / paths.QUARANTINE
+    if not path.is_file():
+        return Counter()
+    with path.open(encoding="utf-8", newline="") as file:
+        return Counter(row["reason"] for row in csv.DictReader(file))
+
+
+def count(reasons: Counter[str]) -> str:
+    """Return counts in words, the most frequent first."""
+    return ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+
+
+def too_many(quarantined: int, found: int, limit: float) -> bool:
+    """Return whether more than ``limit`` percent of the files found are quarantined."""
+    return 100 * quarantined > limit * found
+
+
+def check(dataset: Path, quarantined: int, found: int, limit: float) -> None:
+    """Say how many files are quarantined and why.
+
+    Args:
+        dataset: The dataset's directory, with its lists.
+        quarantined: Files in the quarantine.
+        found: Files found in all.
+        limit: Percent of these that may be quarantined.
+
+    Raises:
+        UserError: When there are more.
+    """
+    if not quarantined:
+        return
+    share = f"{quarantined} of {found} files ({100 * quarantined / found:.1f} %) are quarantined"
+    said = f"{share}: {count(reasons(dataset))}"
+    if too_many(quarantined, found, limit):
+        raise UserError(
+            said,
+            f"at most {limit:g} %",
+            f"see what to do about each in {dataset / paths.QUARANTINE}; accept them with a higher --max-quarantined, "
+            "which goes on from the shards that are there, or mend the files and give another --out",
+        )
+    log.warning("%s; see %s", said, dataset / paths.QUARANTINE)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
+    writer.writerows([image_ids.harmless(cell) for cell in row] for row in rows)
+    publish_text(path, text.getvalue())

@@ -1,0 +1,124 @@
+"""Random access to the members of the shards by the table's byte offsets.
+
+Members are read and not mapped: a mapped page that cannot be read, because a shard was cut short or its file system
+went away under a run, ends the process without a word, and copying a member costs a hundredth of decoding it.
+
+Every member read is held against its SHA-256 in the table, so that no flipped bit is trained on or scored in silence:
+decoders take most of them for content, and one in a mask's text moves it. Hashing costs a thirtieth of decoding.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Collection
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from pneumo.dataset import paths
+from pneumo.dataset.table import SampleTable
+from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
+
+MEND = (
+    "copy the shard or build the dataset again; job/shard.py --verify lists all that is damaged, "
+    "and --skip-damaged goes on without (see job/README.md)"
+)
+"""What to do about a damaged sample."""
+
+
+class ShardReader:
+    """Reads image and mask members of a dataset by row number.
+
+    A tar is opened when its first member is asked for and stays open, so that a dataset that is replaced under a run
+    goes on being the one it was. One reader may be shared by threads, and may be sent to another process, which
+    opens the tars anew.
+
+    Args:
+        dataset: The dataset's directory.
+        table: Its table; row numbers refer to it.
+    """
+
+    def __init__(self, dataset: Path, table: SampleTable) -> None:
+        self.dataset, self.table = dataset, table
+        self._files: dict[str, FileIO] = {}
+        self._lock = threading.Lock()
+
+    def image(self, row: int) -> bytes:
+        """Return a row's JPEG or PNG file.
+
+        Raises:
+            UserError: When the shard is missing, ends before the member does, or holds something else there.
+        """
+        table = self.table
+        place = int(table.offset[row]), int(table.bytes[row])
+        return self._member(row, str(table.encoding[row]), *place, str(table.sha256[row]))
+
+    def rle(self, row: int) -> str:
+        """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
+
+        That it is empty the table knows: nothing is read then.
+
+        Raises:
+            UserError: When the shard is missing, ends before the member does, or holds something else there.
+            ValueError: When the row is a test image, which has no mask.
+        """
+        table = self.table
+        place = int(table.rle_offset[row]), int(table.rle_bytes[row])
+        if place[0] < 0:
+            raise ValueError(f"{self.describe(row)} is a {table.split[row]} image and has no mask")
+        if not table.positive[row]:
+            return rle.EMPTY
+        return str(self._member(row, "rle", *place, str(table.rle_sha256[row])), "ascii")
+
+    def describe(self, row: int) -> str:
+        """Name a row's image and shard, for messages."""
+        return f"image {self.table.image_id[row]} in {paths.SHARDS}/{self.table.shard[row]} of {self.dataset}"
+
+    def without(self, image_ids: Collection[str]) -> "ShardReader":
+        """Return a reader of the dataset without some training images, whose rows are counted without them."""
+        return ShardReader(self.dataset, self.table.without(image_ids))
+
+    def _member(self, row: int, extension: str, offset: int, size: int, sha256: str) -> bytes:
+        file = self._open(row)
+        try:
+            content = os.pread(file, size, offset)
+            end = os.fstat(file).st_size
+        except OSError as error:
+            raise self._unreadable(row, error) from None
+        if len(content) != size:
+            raise UserError(
+                f"{self.describe(row)}: the shard ends at byte {end}",
+                f"the member's bytes {offset} to {offset + size}",
+                f"the shard is half copied; {MEND}",
+            )
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(
+                f"{self.describe(row)}: the {extension} member is damaged",
+                "bytes with the SHA-256 that the table has for it",
+                MEND,
+            )
+        return content
+
+    def _open(self, row: int) -> int:
+        name = str(self.table.shard[row])
+        with self._lock:
+            if name not in self._files:
+                try:
+                    self._files[name] = (paths.shards(self.dataset) / name).open("rb", buffering=0)
+                except OSError as error:
+                    raise self._unreadable(row, error) from None
+            return self._files[name].fileno()
+
+    def _unreadable(self, row: int, error: OSError) -> UserError:
+        return UserError(
+            f"{self.describe(row)}: {error.strerror or error}",
+            "every shard that the table names",
+            MEND,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "table": self.table}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]

@@ -1,1 +1,0 @@
-"""Shapes of a made-up chest and the canvas they are drawn on (see ``pneumo.dicom.phantom``)."""

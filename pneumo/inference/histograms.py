@@ -1,0 +1,207 @@
+"""What out-of-fold predictions leave behind: two histograms an image instead of a probability map.
+
+Probabilities are cut into 256 bins. How many pixels fall into each bin inside and outside the true mask, at
+the image's own resolution, gives the predicted area, its overlap with the truth, and so the competition's
+Dice, exactly at every threshold b/256: 2 KB an image where a float map takes 4 MB.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish
+
+BINS = 256
+FORMAT_VERSION = 1
+MOST_IMAGES = 2_000_000
+"""More than any collection of chest X-rays has; as many take 4 GB."""
+REFERENCE_PIXELS = 1 << 20
+"""Areas are given in pixels of a 1024x1024 image, as in the competition, whatever the image's own size."""
+
+# Named as Parquet names the values of a list, so that the schema read is the schema written.
+_COUNTS = pa.list_(pa.field("element", pa.int32()), BINS)
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("fold", pa.int16()),
+        ("patient", pa.int32()),
+        ("positive", pa.bool_()),
+        ("pixels", pa.int64()),
+        ("head", pa.float32()),
+        ("inside", _COUNTS),
+        ("outside", _COUNTS),
+    ],
+    metadata={"pneumo.evidence": str(FORMAT_VERSION)},
+)
+
+
+def quantise(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """Return the bin floor(256 p) of each probability, 1 being in bin 255.
+
+    A probability is at least b/256 exactly when its bin is at least b, for b in 1..255.
+
+    Args:
+        probability: Floats in [0, 1], of any shape.
+    """
+    # Multiplying by a power of two is exact, so no probability changes sides of a threshold.
+    bins: npt.NDArray[np.uint8] = np.minimum(probability * np.float32(BINS), BINS - 1).astype(np.uint8)
+    return bins
+
+
+def histogram(bins: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_ | np.uint8] | None) -> npt.NDArray[np.int64]:
+    """Count the pixels of each bin outside (row 0) and inside (row 1) the true mask, (2, 256).
+
+    Args:
+        bins: (rows, columns), from ``quantise``.
+        truth: (rows, columns), nonzero inside, or None for an empty mask.
+    """
+    counts = np.zeros((2, BINS), np.int64)
+    counts[0] = np.bincount(bins.ravel(), minlength=BINS)
+    if truth is not None:
+        assert truth.shape == bins.shape, f"mask {truth.shape}, prediction {bins.shape}"
+        counts[1] = np.bincount(bins[truth.astype(bool, copy=False)], minlength=BINS)
+        counts[0] -= counts[1]
+    return counts
+
+
+def equivalent_area(count: npt.ArrayLike, pixels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return what ``count`` of an image's ``pixels`` would be in a 1024x1024 image."""
+    return np.asarray(count, np.float64) * REFERENCE_PIXELS / np.asarray(pixels, np.float64)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """Predictions for n images, reduced to histograms."""
+
+    image_id: npt.NDArray[np.str_]
+    """(n,)"""
+    fold: npt.NDArray[np.int16]
+    """(n,): the fold each image was held out from training in."""
+    patient: npt.NDArray[np.int32]
+    """(n,): patient group number, -1 unknown."""
+    positive: npt.NDArray[np.bool_]
+    """(n,): whether the true mask has a pixel."""
+    pixels: npt.NDArray[np.int64]
+    """(n,): pixels of the image."""
+    head: npt.NDArray[np.float32]
+    """(n,): the head's probability that there is a pneumothorax, NaN without a head."""
+    inside: npt.NDArray[np.int32]
+    """(n, 256): pixels of each bin inside the true mask."""
+    outside: npt.NDArray[np.int32]
+    """(n, 256): pixels of each bin outside it."""
+
+    def __post_init__(self) -> None:
+        n = len(self.image_id)
+        for name, column in self._columns().items():
+            assert column.shape == ((n, BINS) if name in ("inside", "outside") else (n,)), name
+        assert np.array_equal(self.positive, self.truth > 0), "positive does not go with the histograms"
+        assert np.array_equal(self.pixels, self.predicted[:, 0]), "pixels do not go with the histograms"
+        assert len(set(self.image_id.tolist())) == n, "an image is counted twice"
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_id)
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """(n, 256): pixels in bin b or above, the predicted area at threshold b."""
+        return _at_least(self.inside) + _at_least(self.outside)
+
+    @cached_property
+    def overlap(self) -> npt.NDArray[np.int64]:
+        """(n, 256): pixels of the true mask in bin b or above."""
+        return _at_least(self.inside)
+
+    @cached_property
+    def truth(self) -> npt.NDArray[np.int64]:
+        """(n,): pixels of the true mask."""
+        return self.overlap[:, 0]
+
+    @cached_property
+    def highest(self) -> npt.NDArray[np.int64]:
+        """(n,): the highest bin that holds a pixel, a quantised maximum of the probability."""
+        bins: npt.NDArray[np.int64] = np.count_nonzero(self.predicted, axis=1) - 1
+        return bins
+
+    def select(self, index: npt.NDArray[Any]) -> "Evidence":
+        """Return the images at integer positions, or where a (n,) bool array is true."""
+        return Evidence(**{name: column[index] for name, column in self._columns().items()})
+
+    def write(self, path: Path) -> None:
+        """Publish as one Parquet file, the same bytes for the same evidence."""
+        arrays = [
+            pa.FixedSizeListArray.from_arrays(column.ravel(), type=_COUNTS)
+            if column.ndim == 2
+            else pa.array(column.tolist() if column.dtype.kind in "OU" else column)
+            for column in self._columns().values()
+        ]
+        with publish(path) as file:
+            pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), file, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``write`` published.
+
+        Raises:
+            UserError: When the file is missing, damaged or of another kind or version.
+        """
+        expected = f"out-of-fold evidence of format version {FORMAT_VERSION}"
+        try:
+            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+                # Before any column is read: a small file may declare, and unpack to, any number of rows.
+                fits = file.schema_arrow.equals(_SCHEMA, check_metadata=True) and file.metadata.num_rows <= MOST_IMAGES
+                table = file.read() if fits else None
+        except (OSError, MemoryError, pa.ArrowException) as error:
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__})", expected, "train or evaluate the run again"
+            ) from error
+        if table is None:
+            raise UserError(
+                f"{path} has other columns, another version or too many rows", expected, "train the run again"
+            )
+        try:
+            assert not any(column.null_count for column in table.columns), "values are missing"
+            columns: dict[str, npt.NDArray[Any]] = {
+                name: _counts(table[name]) if table.schema.field(name).type == _COUNTS else table[name].to_numpy()
+                for name in _SCHEMA.names
+            }
+            return cls(**columns | {"image_id": columns["image_id"].astype(np.str_)})
+        except (AssertionError, TypeError, ValueError, MemoryError) as error:
+            raise UserError(f"{path} contradicts itself ({error})", expected, "train the run again") from error
+
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+        return {name: getattr(self, name) for name in _SCHEMA.names}
+
+
+def concatenate(parts: Sequence[Evidence]) -> Evidence:
+    """Join evidence of different images, for example of the folds or of the ranks of one fold."""
+    columns = [part._columns() for part in parts]
+    return Evidence(**{name: np.concatenate([column[name] for column in columns]) for name in columns[0]})
+
+
+def dice(evidence: Evidence, b: int) -> npt.NDArray[np.float64]:
+    """Return each image's Dice (n,) when its mask is every pixel of bin ``b`` or above; empty on empty is 1."""
+    size = evidence.predicted[:, b] + evidence.truth
+    return np.where(size > 0, 2 * evidence.overlap[:, b] / np.maximum(size, 1), 1.0)
+
+
+def area(evidence: Evidence, b: int) -> npt.NDArray[np.float64]:
+    """Return the area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
+    return equivalent_area(evidence.predicted[:, b], evidence.pixels)
+
+
+def _at_least(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    return np.cumsum(counts[:, ::-1], axis=1, dtype=np.int64)[:, ::-1]
+
+
+def _counts(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+    values: npt.NDArray[np.int32] = column.combine_chunks().flatten().to_numpy()
+    return values.reshape(-1, BINS)

@@ -1,0 +1,264 @@
+"""Read the CSV files that users bring: masks as run lengths, lists of images, patients.
+
+The competition's files come in several variants, and all of them load: a header with or without a space after the
+comma, or none; a byte order mark; values with a leading space; ids with ``.dcm`` or ``.png`` appended; several rows
+for an image. Columns are found by name where there is a header, so others may stand beside them.
+"""
+
+import codecs
+import csv
+import io
+import itertools
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pneumo.masks import image_ids, rle
+from pneumo.runtime.errors import UserError
+
+ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
+"""Names of the columns, as the competition writes them; case does not matter when reading."""
+
+_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_LINE_END = re.compile(rb"\r\n?|\n")
+_LONGEST_CELL = 2**31 - 1
+"""Characters; a scattered full-size mask needs a few million, and Python's own bound is 131072."""
+
+
+@dataclass(frozen=True)
+class MaskTable:
+    """The masks of one CSV file, one per image."""
+
+    masks: dict[str, str]
+    """Image id -> run lengths of the union of its rows, as written when there is one; ``"-1"`` when it is empty."""
+    rows: int
+    """Number of rows read, the header not counted."""
+    order: tuple[str, ...]
+    """Image ids in the order in which the file first names them."""
+
+
+class Row(NamedTuple):
+    """One row of a CSV file."""
+
+    line: int
+    """Line of the file where the row ends, counted from 1."""
+    image_id: str
+    """As written, white space around it removed."""
+    value: str
+    """The cell of the other column, white space around it removed."""
+
+
+def read_masks(path: Path) -> MaskTable:
+    """Read the masks of a CSV file and unite the rows of each image.
+
+    Raises:
+        UserError: When the file cannot be read, a row is no id with run lengths, or one image has both ``-1`` and
+            a mask; names the file and the line.
+    """
+    masks: dict[str, str] = {}
+    further: dict[str, list[str]] = {}
+    count = 0
+    for count, row in enumerate(read_rows(path), start=1):  # noqa: B007
+        check_mask(path, row)
+        image_id = strip_suffix(row.image_id)
+        # One object for all empty masks: of a million rows most are.
+        mask = rle.EMPTY if row.value == rle.EMPTY else row.value
+        known = masks.setdefault(image_id, mask)
+        if (known == rle.EMPTY) != (mask == rle.EMPTY):
+            raise UserError(
+                f"{path} line {row.line}: image {row.image_id} has both {rle.EMPTY} and a mask",
+                f"either one row of {rle.EMPTY} or rows of run lengths for an image",
+                "remove the rows that are wrong",
+            )
+        # Not a comparison: a mask that stands there twice is united with itself, like any two rows of an image.
+        if known is not mask:
+            further.setdefault(image_id, [known]).append(mask)
+    masks.update((image_id, rle.union(rows)) for image_id, rows in further.items())
+    return MaskTable(masks=masks, rows=count, order=tuple(masks))
+
+
+def read_ids(path: Path) -> list[str]:
+    """Return the image ids of an expected or sample submission in first-seen order, duplicates dropped.
+
+    Its masks are not looked at: in the competition's first sample submission they are made up.
+
+    Raises:
+        UserError: When the file cannot be read or names no image.
+    """
+    return list(dict.fromkeys(strip_suffix(row.image_id) for row in _with_or_without_header(path, (ID, ID))))
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """Return the patient id of each image id of a CSV file with the columns ``ImageId`` and ``PatientId``.
+
+    Raises:
+        UserError: When the file cannot be read, a patient id is blank, or one image has two patients.
+    """
+    patients: dict[str, str] = {}
+    for row in _with_header(path, _records(path), (ID, PATIENT)):
+        if not row.value:
+            raise UserError(
+                f"{path} line {row.line}: no patient id for image {row.image_id}",
+                "a patient id in every row",
+                "fill it in, or remove the row",
+            )
+        image_id = strip_suffix(row.image_id)
+        # The ids themselves stay out of the message: it may end in a log that others read.
+        if patients.setdefault(image_id, row.value) != row.value:
+            raise UserError(
+                f"{path} line {row.line}: a second patient for image {image_id}",
+                "one patient for each image",
+                "remove the row that is wrong",
+            )
+    return patients
+
+
+def strip_suffix(image_id: str) -> str:
+    """Return an image id without the file suffix (``.dcm``, ``.dicom``, ``.png``, ``.jpg``) that some files append."""
+    return _SUFFIX.sub("", image_id)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the image id and the unparsed mask of every row of a CSV file with or without a header.
+
+    Raises:
+        UserError: When the file cannot be read, is no such table, or has no rows.
+    """
+    return _with_or_without_header(path, (ID, MASK))
+
+
+def check_mask(path: Path, row: Row) -> None:
+    """Check that a row's mask is a run-length encoding.
+
+    Raises:
+        UserError: When it is not; names the file and the line.
+    """
+    try:
+        rle.parse(row.value)
+    except rle.RleError as error:
+        raise UserError(
+            f"{path} line {row.line}: the mask of image {row.image_id} is malformed: {error}",
+            f"pairs of gap and length, or {rle.EMPTY}",
+            "correct or remove the row",
+        ) from error
+
+
+class _Record(NamedTuple):
+    """The cells of one row and the line where it ends."""
+
+    line: int
+    cells: list[str]
+
+
+def _records(path: Path) -> Iterator[_Record]:
+    """Yield the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
+    csv.field_size_limit(_LONGEST_CELL)
+    # Decoded as it is read, so that a file of a million rows is held once and not three times.
+    text = io.TextIOWrapper(io.BytesIO(_read_bytes(path)), encoding="utf-8", newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
+    blank, end = True, 0
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            end = reader.line_num
+            if any(stripped):
+                blank = False
+                yield _Record(end, stripped)
+    except csv.Error as error:
+        # A quote that is not closed swallows all that follows; the row's first line is where to look.
+        raise UserError(
+            f"{path} line {end + 1} is no CSV: {error}", "cells separated by commas, quotes closed", "correct the line"
+        ) from error
+    if blank:
+        raise UserError(f"{path} is empty", f"a CSV file with a column {ID}", "check the file")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return the UTF-8 text of a file, undecoded, without its byte order mark."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise UserError(f"cannot read {path}: a device", "a CSV file", "check the path")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", "a readable CSV file", "check the path") from error
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = len(_LINE_END.findall(data, 0, error.start)) + 1
+        raise UserError(
+            f"{path} line {line} is not UTF-8 text", "a CSV file in UTF-8", "save the file as CSV in UTF-8"
+        ) from error
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _is_mask_row(cells: Sequence[str]) -> bool:
+    """Tell whether the first row of a file is data already: an id and run lengths."""
+    if len(cells) != 2:
+        return False
+    try:
+        rle.parse(cells[1])
+    except rle.RleError:
+        return False
+    return True
+
+
+def _with_or_without_header(path: Path, names: tuple[str, str]) -> Iterator[Row]:
+    """Yield two columns: the named ones, or the ids and masks of a file that has no header."""
+    records = _records(path)
+    first = next(records)
+    whole = itertools.chain([first], records)
+    if _is_mask_row(first.cells):
+        yield from _by_position(path, whole, width=2, first=0, second=1)
+    else:
+        yield from _with_header(path, whole, names)
+
+
+def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> Iterator[Row]:
+    """Yield the two named columns of a file with a header."""
+    header = next(records)
+    found = [cell.casefold() for cell in header.cells]
+    counts = Counter(found)
+    wanted = list(dict.fromkeys(names))
+    missing = [name for name in wanted if not counts[name.casefold()]]
+    if missing:
+        raise UserError(
+            f"{path} line {header.line} has no {' or '.join(missing)}",
+            f"a header with {','.join(wanted)}",
+            "write the header, with commas between the cells",
+        )
+    twice = [name for name in wanted if counts[name.casefold()] > 1]
+    if twice:
+        raise UserError(
+            f"{path} line {header.line} names {' and '.join(twice)} more than once",
+            "one column of each name",
+            "remove or rename the others",
+        )
+    first, second = (found.index(name.casefold()) for name in names)
+    row = next(records, None)
+    if row is None:
+        raise UserError(f"{path} has a header and no rows", "one row or more", "check the file")
+    yield from _by_position(path, itertools.chain([row], records), width=len(found), first=first, second=second)
+
+
+def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: int, second: int) -> Iterator[Row]:
+    """Yield the cells at two positions of rows that must all be ``width`` cells wide."""
+    for line, cells in records:
+        if len(cells) != width:
+            raise UserError(
+                f"{path} line {line} has {len(cells)} cells", f"{width} as in the first line", "correct the line"
+            )
+        image_id = cells[first]
+        if not image_id:
+            raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
+        if fault := image_ids.fault(image_id):
+            raise UserError(
+                f"{path} line {line}: the image id {image_id[:60]!r} {fault}",
+                f"an {ID} of 1 to {image_ids.LONGEST} printable characters that is no formula",
+                "correct or remove the row",
+            )
+        yield Row(line, image_id, cells[second])

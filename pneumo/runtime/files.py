@@ -1,0 +1,147 @@
+"""Publishing files: written beside the target, flushed to disk, then renamed, so that no reader sees a half."""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries, so that a rename inside it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        # Some network file systems do not sync directories; the rename itself is still atomic there.
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def check_target(target: Path) -> None:
+    """Refuse, before hours of work, a place where no file can be written at the end of it.
+
+    Raises:
+        UserError: When it is a directory or a device, lies below a file, or may not be written to.
+    """
+    try:
+        _check_kind(target)
+        if target.is_symlink():
+            # Publishing would replace the link and not what it leads to; /dev/stdout is one too.
+            raise UserError(f"{target} is a link", "the name of a file to write", "give the path that it leads to")
+        folder = target.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        # Trying is surer than asking for permissions, which a mount may not grant. The file has no name.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{target}: {error.strerror}", "a file that can be written", "give another path") from None
+
+
+@contextmanager
+def publish(target: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary binary file beside ``target`` that replaces it when the block ends without an error.
+
+    The parent directory is made when it is missing. On an error the temporary file is removed and
+    ``target`` stays as it was.
+    """
+    _check_kind(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp gives 0600; what is published follows the user's umask like any other file.
+        temporary.chmod(0o666 & ~current_umask())
+        temporary.replace(target)
+    except BaseException as error:
+        _remove(temporary)
+        _name(error, target)
+        raise
+    sync_directory(target.parent)
+
+
+def publish_text(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``target``, replacing it in one step."""
+    with publish(target) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextmanager
+def publish_directory(target: Path) -> Iterator[Path]:
+    """Give a temporary directory beside ``target`` that takes its name when the block ends without an error.
+
+    ``target`` must not exist yet. Every file directly inside is flushed to disk before the rename.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        yield temporary
+        for entry in temporary.iterdir():
+            if entry.is_file():
+                descriptor = os.open(entry, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        temporary.chmod(0o777 & ~current_umask())
+        temporary.rename(target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, target)
+        raise
+    sync_directory(target.parent)
+
+
+def remove_leftovers(folder: Path, target: str = "") -> None:
+    """Remove what killed processes were writing in a directory, or there to one target.
+
+    The caller is the only one to write it now.
+    """
+    if folder.is_dir():
+        for path in folder.iterdir():
+            # A dot, the target's name, a dot, and eight letters of tempfile's.
+            if re.fullmatch(rf"\.{re.escape(target) or '.+'}\.[a-z0-9_]{{8}}", path.name):
+                log.info("removing %s, left by a killed process", path)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    _remove(path)
+
+
+def _check_kind(target: Path) -> None:
+    """Refuse to put a file in the place of a directory, or of a device, which the system's other processes need."""
+    if target.exists() and not target.is_file():
+        kind = "a directory" if target.is_dir() else "no regular file"
+        raise UserError(f"{target} is {kind}", "the name of a file to write", "give another path")
+
+
+def _remove(temporary: Path) -> None:
+    """Remove what a failed write left, unless the file system that failed it does not allow even that."""
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Let an error of the system say which file it is about; a failed write by itself does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(target)
+
+
+def current_umask() -> int:
+    """Return the process's umask (reading it means setting it for an instant)."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,235 @@
+"""A made-up data set of chest X-rays in the competition's shape, as real DICOM files.
+
+::
+
+    ROOT/
+      dicom/<study UID>/<series UID>/<instance UID>.dcm     train images; the instance UID is the image id
+      test/ID_<9 hex digits>.dcm                            test images, flat; the file's stem is the image id
+      masks.csv           ImageId,EncodedPixels             of the train images; several rows for some of them
+      patients.csv        ImageId,PatientId                 of the train images; some patients have several
+      test-masks.csv      ImageId,EncodedPixels             the test images' truth, one row each, hidden from training
+
+Most files are JPEG Baseline with 8 bits like the competition's. Every fifth is uncompressed, and those take turns in
+8 and 16 bits, MONOCHROME2 and MONOCHROME1.
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dicom.image_codec import Pixels
+from pneumo.masks import rle
+from pneumo.runtime.console import track
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_directory
+from pneumo.synthetic.anatomy import draw_anatomy
+from pneumo.synthetic.dicom_writer import write_dicom
+from pneumo.synthetic.phantom import draw
+
+UID_ROOT = "1.2.826.0.1.3680043.8.498"
+"""The root that pydicom lends to made-up UIDs."""
+SPACING_MM = 0.168
+"""Pixel spacing of the competition's 1024 x 1024 images; smaller ones have larger pixels."""
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class SyntheticTree:
+    """Where things are in a made-up data set."""
+
+    root: Path
+
+    @property
+    def dicom(self) -> Path:
+        """Folder of the train images."""
+        return self.root / "dicom"
+
+    @property
+    def test_dicom(self) -> Path:
+        """Folder of the test images."""
+        return self.root / "test"
+
+    @property
+    def masks(self) -> Path:
+        """CSV of the train images' masks."""
+        return self.root / "masks.csv"
+
+    @property
+    def patients(self) -> Path:
+        """CSV of the train images' patients."""
+        return self.root / "patients.csv"
+
+    @property
+    def test_masks(self) -> Path:
+        """CSV of the test images' masks, the hidden truth."""
+        return self.root / "test-masks.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """One image to draw and write."""
+
+    seed: int
+    split: int
+    """0 train, 1 test."""
+    index: int
+    """Place of the image in its split."""
+    patient: int
+    size: int
+    positive: bool
+
+    @property
+    def image_id(self) -> str:
+        if self.split:
+            return f"ID_{_number(self.seed, self.index) % 16**9:09x}"
+        return self._uid(3, self.index)
+
+    @property
+    def patient_id(self) -> str:
+        return f"{SPLITS[self.split]}-{self.patient:05d}"
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the root."""
+        if self.split:
+            return f"test/{self.image_id}.dcm"
+        return f"dicom/{self._uid(1, self.patient)}/{self._uid(2, self.index)}/{self.image_id}.dcm"
+
+    def _uid(self, level: int, number: int) -> str:
+        return f"{UID_ROOT}.{_number(self.seed, 0) % 10**12 + 1}.{level}.{number + 1}"
+
+
+def write_tree(
+    root: Path,
+    *,
+    images: int,
+    test_images: int,
+    size: int,
+    positive_share: float,
+    seed: int,
+    workers: int = 1,
+) -> SyntheticTree:
+    """Write a made-up data set; equal arguments give equal bytes, whatever the number of workers.
+
+    Args:
+        root: Folder to make; it appears when everything is in it.
+        images: Number of train images.
+        test_images: Number of test images, of other patients.
+        size: Rows and columns of each image, at least 64.
+        positive_share: Share of images with a pneumothorax in each split, 0 to 1.
+        seed: Source of everything random, at least 0.
+        workers: Processes that draw.
+
+    Raises:
+        UserError: When ``root`` exists.
+    """
+    if root.exists():
+        raise UserError(f"{root} exists", "a new folder", "remove it or name another")
+    plans = [
+        plan
+        for split, count in enumerate((images, test_images))
+        for plan in _plan(seed, split, count, size, positive_share)
+    ]
+    assert len({plan.path for plan in plans}) == len(plans)
+    with publish_directory(root) as folder:
+        tree = SyntheticTree(folder)
+        tree.test_dicom.mkdir()
+        tree.dicom.mkdir()
+        written = _map(partial(_write_image, folder), plans, workers)
+        rows = list(track(written, "synthesize", len(plans), unit="images"))
+        masks = [(plan.image_id, text) for plan, texts in zip(plans, rows, strict=True) for text in texts]
+        train = {plan.image_id: plan.patient_id for plan in plans if not plan.split}
+        _write_csv(tree.masks, "EncodedPixels", [row for row in masks if row[0] in train])
+        _write_csv(tree.test_masks, "EncodedPixels", [row for row in masks if row[0] not in train])
+        _write_csv(tree.patients, "PatientId", list(train.items()))
+    return SyntheticTree(root)
+
+
+def _plan(seed: int, split: int, count: int, size: int, positive_share: float) -> Iterator[_Plan]:
+    """Divide ``count`` images over patients, most of whom have one, and make the wanted share of them positive."""
+    rng = np.random.default_rng([seed, split])
+    visits = rng.choice([1, 2, 3], size=count, p=[0.7, 0.2, 0.1])
+    patients = np.repeat(np.arange(count), visits)[:count]
+    positive = rng.permutation(count) < round(positive_share * count)
+    for index in range(count):
+        yield _Plan(
+            seed=seed,
+            split=split,
+            index=index,
+            patient=int(patients[index]),
+            size=size,
+            positive=bool(positive[index]),
+        )
+
+
+def _write_image(root: Path, plan: _Plan) -> list[str]:
+    """Draw an image, write its file, and return the texts of its mask's rows."""
+    person = np.random.default_rng([plan.seed, plan.split, plan.patient, 1])
+    anatomy, sex, age = draw_anatomy(person), "MF"[person.integers(2)], int(person.integers(18, 90))
+    phantom = draw(np.random.default_rng([plan.seed, plan.split, plan.index, 2]), plan.size, plan.positive, anatomy)
+    pixels, syntax, photometric = _form(phantom.image, plan.index)
+    write_dicom(
+        root / plan.path,
+        pixels,
+        image_id=plan.image_id,
+        patient_id=plan.patient_id,
+        view=phantom.view,
+        sex=sex,
+        age=age,
+        spacing_mm=round(SPACING_MM * 1024 / plan.size, 6),
+        syntax=syntax,
+        photometric=photometric,
+    )
+    in_two = plan.split == 0 and plan.index % 4 == 0
+    return [rle.encode(part) for part in (_halves(phantom.mask) if in_two else [phantom.mask])]
+
+
+def _form(
+    image: npt.NDArray[np.uint8], index: int
+) -> tuple[Pixels, Literal["jpeg", "explicit"], Literal["MONOCHROME1", "MONOCHROME2"]]:
+    """Return an image's pixels at the depth they are stored in, its transfer syntax and photometric interpretation."""
+    turn, place = divmod(index, 5)
+    if place != 4:
+        return image, "jpeg", "MONOCHROME2"
+    pixels = image.astype(np.uint16) * np.uint16(257) if turn % 2 else image
+    return pixels, "explicit", "MONOCHROME1" if turn % 4 >= 2 else "MONOCHROME2"
+
+
+def _halves(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Return an upper and a lower part of a mask that overlap a little, as two readers' marks do; or the mask."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if len(rows) < 8:
+        return [mask]
+    middle = int(rows[len(rows) // 2])
+    upper, lower = mask.copy(), mask.copy()
+    upper[middle + 2 :] = 0
+    lower[: middle - 2] = 0
+    return [upper, lower]
+
+
+def _map(work: partial[list[str]], plans: Sequence[_Plan], workers: int) -> Iterable[list[str]]:
+    if workers == 1:
+        yield from map(work, plans)
+        return
+    # Not fork: the caller may hold threads and locks of OpenCV or torch.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(work, plans, chunksize=8)
+
+
+def _number(seed: int, index: int) -> int:
+    """Return a large made-up number."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+
+
+def _write_csv(path: Path, column: str, rows: Sequence[tuple[str, str]]) -> None:
+    lines = [f"ImageId,{column}", *(f"{image_id},{value}" for image_id, value in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

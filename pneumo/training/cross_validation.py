@@ -1,0 +1,169 @@
+"""A run from its recipe to its submission, on however many ranks: what job/train.py starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed import heartbeat
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.watchdog import Watch
+from pneumo.distributed.world import World, say_world, split
+from pneumo.inference.ensembler import in_order
+from pneumo.masks import annotations, rle
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import StopRequested, UserError
+from pneumo.training import damaged, finish, run_directory
+from pneumo.training.locking import alone
+from pneumo.training.loop import FoldData, FoldTrainer, Options
+from pneumo.training.recipe import Recipe
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train on what, and where."""
+
+    recipe: Recipe
+    dataset: Path
+    run: Path
+    folds: tuple[int, ...]
+    """Folds to train, and no more than that; empty = all of the dataset's, and then the figures and the submission."""
+    expected: Path | None
+    """CSV with the ids that the submission must have."""
+    options: Options
+    skip_damaged: bool = False
+    """Start the run without the samples that cannot be used."""
+
+
+def train(job: Job, world: World, stop: StopFlag) -> None:
+    """Train the folds that are not finished; with all of the dataset's, finish the run and write its submission.
+
+    Raises:
+        StopRequested: When the ranks agreed to stop; the same command goes on.
+        UserError: When the dataset, the run or the folds do not fit, or another job works on one of the folds.
+        RankLost: When a rank that this one depends on is gone.
+    """
+    with Watch(world) as watch:
+        manifest = Manifest.read(job.dataset)
+        table = SampleTable.read(job.dataset)
+        _check_expected(job.expected, table)
+        whole = ShardReader(job.dataset, table)
+        excluded = damaged.settle(job.run, whole, world, skip=job.skip_damaged, workers=job.options.workers)
+        table = table.without(excluded)
+        reader = ShardReader(job.dataset, table)
+        folds = _check_folds(job.folds, manifest, table)
+        run = _open_run(job, manifest, excluded, world)
+        group, mine = split(world, folds)
+        say_world(world, folds)
+        unfinished = [fold for fold in mine if not run.fold(fold).is_finished]
+        taken = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in mine] if group.is_leader else []
+        with alone(taken, world):
+            watch.need(group.ranks)
+            for fold in unfinished:
+                if group.is_leader:
+                    run.fold(fold).tidy()
+                data = FoldData(
+                    table=table,
+                    reader=reader,
+                    train=table.where("train", set(range(manifest.folds)) - {fold}),
+                    held_out=table.where("train", {fold}),
+                )
+                trainer = FoldTrainer(
+                    job.recipe,
+                    fold,
+                    data,
+                    world=world,
+                    group=group,
+                    directory=run.fold(fold),
+                    stop=stop,
+                    options=job.options,
+                )
+                trainer.run()
+        # One fold group waits here for the others, for days if it must; a lost one ends the wait.
+        heartbeat.beat("waiting for the other folds")
+        watch.need(range(world.size))
+        if world.any(bool(stop)):
+            raise StopRequested("before the figures and the submission" if not job.folds else "after the last step")
+        if job.folds:
+            _say_what_is_left(run, world)
+        else:
+            # From here on there is nothing to save: what a signal interrupts is done again.
+            stop.release()
+            _finish(run, world, reader, job)
+
+
+def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
+    if manifest.train == 0:
+        raise UserError(
+            "the dataset has no labelled images",
+            "images with masks",
+            "build it with --dicom and --masks, see job/shard.py",
+        )
+    empty = [f for f in range(manifest.folds) if not len(table.where("train", {f}))]
+    if empty:
+        raise UserError(
+            f"fold(s) {', '.join(map(str, empty))} of the dataset have no images ({manifest.patients} patients,"
+            f" {manifest.train - len(table.where('train'))} damaged images left out)",
+            "at least one patient in each fold",
+            "divide the dataset into fewer folds with job/shard.py --folds",
+        )
+    wrong = [f for f in folds if not 0 <= f < manifest.folds]
+    if wrong or len(set(folds)) != len(folds):
+        raise UserError(
+            f"--folds {' '.join(map(str, folds))}",
+            f"different numbers from 0 to {manifest.folds - 1}",
+            "correct --folds, or divide the dataset anew with job/shard.py --folds",
+        )
+    return tuple(folds) or tuple(range(manifest.folds))
+
+
+def _check_expected(expected: Path | None, table: SampleTable) -> None:
+    """Find a wrong list of ids now and not after the last epoch."""
+    if expected is not None:
+        ids = dict.fromkeys(table.image_id[table.where("test")].tolist(), rle.EMPTY)
+        in_order(ids, annotations.read_ids(expected), log.debug)
+
+
+def _open_run(job: Job, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
+    identity = DatasetIdentity(
+        digest=manifest.digest,
+        folds_digest=manifest.folds_digest,
+        folds=manifest.folds,
+        grouped_by=manifest.grouped_by,
+        patients=manifest.patients,
+        excluded=excluded,
+    )
+    # The leader makes it; the others find it made.
+    run = run_directory.create(job.run, job.recipe, identity) if world.is_leader else None
+    world.wait()
+    return run or run_directory.create(job.run, job.recipe, identity)
+
+
+def _finish(run: RunDirectory, world: World, reader: ShardReader, job: Job) -> None:
+    with alone([(run.lock, str(run.path))] if world.is_leader else [], world):
+        finish.finish(run, world, reader, workers=job.options.workers)
+        if len(reader.table.where("test")):
+            finish.write_submission(
+                [run],
+                world=world,
+                reader=reader,
+                out=run.submission,
+                expected=job.expected,
+                workers=job.options.workers,
+                skip_damaged=job.skip_damaged,
+            )
+
+
+def _say_what_is_left(run: RunDirectory, world: World) -> None:
+    if world.is_leader:
+        left = ", ".join(map(str, run.unfinished_folds))
+        log.info(
+            "%s; then job/ensemble.py --runs %s writes figures and submission",
+            f"fold(s) {left} are still to be trained" if left else "all folds are trained",
+            run.path,
+        )
+        for text in damaged.caveat(run.dataset.excluded):
+            log.warning("%s", text)

@@ -1,0 +1,192 @@
+"""The learner: the network, its average, its optimiser, and one optimiser step over a group's micro-batches."""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pneumo.distributed import heartbeat
+from pneumo.distributed.world import Group, World
+from pneumo.loading.batches import Batch
+from pneumo.modeling import losses, models
+from pneumo.modeling.ema import Ema
+from pneumo.runtime.errors import UserError
+from pneumo.training import optimizer
+from pneumo.training.batch_norm import StepStatistics
+from pneumo.training.checkpoint import Snapshot, Tensors
+from pneumo.training.recipe import Recipe
+
+
+class Learner:
+    """All that learns in one fold.
+
+    Args:
+        recipe: What to train.
+        seed: Seed of the fold, for the first weights and dropout.
+        world: Precision and placement.
+        group: The ranks that share a step.
+
+    Raises:
+        UserError: When there are more ranks than micro-batches in a step.
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, world: World, group: Group) -> None:
+        if group.size > recipe.micro_batches:
+            raise UserError(
+                f"{group.size} ranks share a step of {recipe.micro_batches} micro-batch(es)",
+                "at least one micro-batch for each rank",
+                f"lower --micro-batch-size to {max(recipe.batch_size // group.size, 1)} or raise --batch-size",
+            )
+        self.recipe, self.seed, self.group = recipe, seed, group
+        self.device, self.autocast = world.device, world.accelerator.autocast
+        torch.manual_seed(seed)
+        self.model = models.build(recipe.model).to(world.device)
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.network = self._wrap(self.model)
+        self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=world.accelerator.mixed_precision == "fp16")
+        self._start_afresh()
+
+    def _wrap(self, model: nn.Module) -> nn.Module:
+        network: nn.Module = torch.compile(model) if self.recipe.compile else model  # type: ignore[assignment]
+        if self.group.size == 1:
+            return network
+        with warnings.catch_warnings():
+            # Its successor, forward_sync_buffers, is newer than the oldest torch that this runs with.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            return DistributedDataParallel(
+                network,
+                process_group=self.group.tensors,
+                # Running statistics are averaged over the step by StepStatistics instead.
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+
+    def _start_afresh(self) -> None:
+        """Begin a stage: a new average and a new optimiser over the weights as they are."""
+        self.ema = Ema(self.model, self.recipe.ema_decay)
+        self.optimizer = optimizer.build(self.model, self.recipe)
+        self.best: Tensors | None = None
+
+    @property
+    def places(self) -> range:
+        """Places, within a step, of the micro-batches that this rank does."""
+        return range(self.group.rank, self.recipe.micro_batches, self.group.size)
+
+    def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> torch.Tensor:
+        """Do one optimiser step.
+
+        Args:
+            micro_batches: This rank's micro-batches, in the order of ``places``.
+            global_step: Steps done before, over all stages; dropout depends on it.
+            learning_rate: The step's learning rate.
+
+        Returns:
+            Sums of the loss's parts over this rank's images, in the order of ``LossParts``.
+        """
+        sums = torch.zeros(len(losses.LossParts._fields), device=self.device)
+        optimizer.set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.network.train()
+        self.statistics.begin_step()
+        for place, batch in zip(self.places, micro_batches, strict=True):
+            seed_step(self.seed, global_step, place)
+            with self._gradients_of(last=place == self.places[-1]):
+                sums += self._backward(batch)
+            # Only now: the backward pass still looks at the buffers of the forward pass.
+            self.statistics.end_micro_batch()
+        self.statistics.end_step()
+        self._update()
+        return sums
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        with self.autocast():
+            output = self.network(self.layout(batch.image))
+        parts = losses.loss(output, batch.mask, self.recipe.loss)
+        # DDP takes the mean over ranks: times the ranks, over the global batch, gives the global batch's mean.
+        loss = parts.total.sum() * (self.group.size / self.recipe.batch_size)
+        # DDP exchanges gradients in there, so that a slow peer shows as a long backward pass.
+        with heartbeat.waiting() if self.group.size > 1 else nullcontext():
+            torch.autograd.backward(self.scaler.scale(loss))
+        return torch.stack([part.detach().sum() for part in parts])
+
+    def _gradients_of(self, *, last: bool) -> AbstractContextManager[None]:
+        """Let DDP exchange gradients in the last backward pass of a step only."""
+        if isinstance(self.network, DistributedDataParallel) and not last:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _update(self) -> None:
+        self.scaler.unscale_(self.optimizer)
+        if self.recipe.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.ema.update(self.model)
+
+    def layout(self, image: torch.Tensor) -> torch.Tensor:
+        """Give an image batch (N, 1, H, W) the memory order that the network wants."""
+        if self.recipe.channels_last:
+            return image.to(memory_format=torch.channels_last)
+        return image
+
+    def keep_best(self) -> None:
+        """Remember the averaged weights as the stage's best."""
+        self.best = copy.deepcopy(self.ema.module().state_dict())
+
+    def hand_on(self) -> None:
+        """End a stage: go on from its best or last averaged weights with a new optimiser and a new average."""
+        weights = self.best if self.best is not None else self.ema.module().state_dict()
+        self.model.load_state_dict(copy.deepcopy(weights))
+        self._start_afresh()
+
+    def weights(self) -> dict[str, Tensors]:
+        """Return the sets of weights that a checkpoint holds."""
+        sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.state_dict()["model"]}
+        return sets if self.best is None else {**sets, "best": self.best}
+
+    def optimizer_state(self) -> dict[str, object]:
+        """Return what a checkpoint holds beside the weights."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema_updates": self.ema.updates,
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take up a checkpoint's weights and optimiser.
+
+        Raises:
+            Exception: Of many kinds, when it is not one of this recipe.
+        """
+        self.model.load_state_dict(snapshot.weights["model"])
+        self.ema.load_state_dict({"model": snapshot.weights["ema"], "updates": snapshot.optimizer["ema_updates"]})
+        self.best = snapshot.weights.get("best")
+        self._check_moments(snapshot.optimizer["optimizer"])
+        self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])
+        self.scaler.load_state_dict(snapshot.optimizer["scaler"])
+
+    def _check_moments(self, state: dict[str, Any]) -> None:
+        """Refuse moments of other shapes than the parameters', which torch finds out at the next step."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for index, moments in state["state"].items():
+            for name, moment in moments.items():
+                if isinstance(moment, torch.Tensor) and moment.dim() and moment.shape != parameters[index].shape:
+                    raise ValueError(f"{name} of shape {tuple(moment.shape)} for {tuple(parameters[index].shape)}")
+
+
+def seed_step(seed: int, *counters: int) -> None:
+    """Seed torch as a pure function of (seed, counters).
+
+    Called before each micro-batch, so that dropout needs no saved random state and does not depend on the number
+    of ranks.
+    """
+    words = np.random.SeedSequence([seed, *counters]).generate_state(2)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))

@@ -1,0 +1,104 @@
+import csv
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pneumo.dataset import paths, quarantine
+from pneumo.dataset.plan import make
+from pneumo.dataset.scan import Refusal
+from pneumo.dicom.rejection import Reason
+from pneumo.runtime.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "job" / "QUARANTINE.md"
+
+
+def refusal(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> Refusal:
+    return Refusal(split, file, "", reason, "header", "this", "that", "do")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A dataset's directory with lists of four refused files."""
+    refused = [refusal("b", Reason.EMPTY_FILE), refusal("c"), refusal("a", split="test"), refusal("a")]
+    quarantine.write(tmp_path, make([], {"1.2": "-1"}, None), refused)
+    return tmp_path
+
+
+def test_lists_are_in_order_and_count(dataset: Path) -> None:
+    with (dataset / paths.QUARANTINE).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["split"], row["file"]) for row in rows] == [
+        *(("train", "a"), ("train", "b"), ("train", "c"), ("test", "a")),
+    ]
+    assert quarantine.reasons(dataset) == Counter(not_dicom=3, empty_file=1)
+    assert quarantine.count(quarantine.reasons(dataset)) == "3 not_dicom, 1 empty_file"
+    assert "1.2,,no_file" in (dataset / paths.UNMATCHED).read_text()
+
+
+def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
+    names = ["a,b", 'a"b', "a\nb", "a\rb", b"\xff".decode("utf-8", "surrogateescape"), "=1+1"]
+    quarantine.write(tmp_path, make([], {}, None), [refusal(name) for name in names])
+    with (tmp_path / paths.QUARANTINE).open(encoding="utf-8", newline="") as file:
+        assert {row["file"] for row in csv.DictReader(file)} == {"a,b", 'a"b', "a\\nb", "a\\rb", "\\xff", "'=1+1"}
+    assert quarantine.reasons(tmp_path).total() == len(names)
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "found", "limit", "many"),
+    [
+        (0, 0, 0, False),
+        (5, 100, 5, False),
+        (6, 100, 5, True),
+        (1, 3, 33.34, False),
+        (1, 3, 33.33, True),
+        (1, 1, 0, True),
+    ],
+)
+def test_share_that_is_too_many(quarantined: int, found: int, limit: float, many: bool) -> None:
+    assert quarantine.too_many(quarantined, found, limit) == many
+
+
+def test_too_many_say_how_many_why_where_and_what_to_do(dataset: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        quarantine.check(dataset, 4, 40, 5)
+    assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 not_dicom, 1 empty_file"
+    assert caught.value.expected == "at most 5 %"
+    assert str(dataset / paths.QUARANTINE) in caught.value.action
+    assert "a higher --max-quarantined" in caught.value.action
+
+
+def test_few_are_said_and_none_are_not(
+    dataset: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    quarantine.check(dataset, 0, 40, 0)
+    assert caplog.text == ""
+    quarantine.check(dataset, 4, 80, 5)
+    assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; see" in caplog.text
+
+
+def test_list_that_is_gone_does_not_hide_the_share(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"4 of 40 files \(10.0 %\)"):
+        quarantine.check(tmp_path, 4, 40, 5)
+
+
+def test_page_explains_each_reason_and_column_once() -> None:
+    text = PAGE.read_text()
+    columns, reasons = (
+        re.findall(r"^\| (`.*?) \|", part, re.MULTILINE) for part in text.split("| reason |", maxsplit=1)
+    )
+    assert re.findall(r"`(\w+)`", " ".join(columns)) == list(quarantine.COLUMNS)
+    assert [word.strip("`") for word in reasons] == [str(reason) for reason in Reason]
+    assert "(job/QUARANTINE.md)" in (ROOT / "README.md").read_text()
+
+
+def test_page_names_every_stage() -> None:
+    source = "".join(
+        path.read_text() for folder in ("dicom", "dataset") for path in (ROOT / "pneumo" / folder).glob("*.py")
+    )
+    stages = set(re.findall(r'Reason\.[A-Z_]+,\s*"(\w+)"', source))
+    listed = next(line for line in PAGE.read_text().splitlines() if line.startswith("| `stage`"))
+    assert stages == set(re.findall(r"`(\w+)`", listed)) - {"stage"}

@@ -1,0 +1,135 @@
+"""A rank that fails, hangs or is killed takes its group down, with its name and its own words; others go on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import os, signal, sys, time
+from pneumo.runtime import cli
+from pneumo.distributed import heartbeat
+from pneumo.distributed.watchdog import Watch
+from pneumo.distributed.world import join, leave, split
+from pneumo.runtime.errors import UserError
+
+def stuck_here():
+    time.sleep(1000)
+
+def work(rank, what):
+    heartbeat.beat("counting")
+    if what == "hang":
+        stuck_here()
+    if what == "bug":
+        raise ZeroDivisionError("a bug of this rank alone")
+    if what == "wrong input":
+        raise UserError("shard 3 is torn", "a whole one", "copy it again")
+    time.sleep(2)  # long enough to have told what it is doing
+    if what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "frozen":
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+def main():
+    what, bad_rank, folds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    world = join(patience_s=5)
+    with Watch(world) as watch:
+        group, _ = split(world, range(folds))
+        watch.need(group.ranks)
+        group.wait()
+        if world.rank == bad_rank:
+            work(world.rank, what)
+        for _ in range(8):  # the others are busy for a while, and meet at each step
+            time.sleep(0.5)
+            group.wait()
+        print(f"rank {world.rank} did its work", flush=True)
+        watch.need(range(world.size))
+        world.wait()
+    leave()
+
+cli.run(main)
+"""
+
+
+def ranks(tmp_path: Path, what: str, bad_rank: int, *, processes: int, folds: int) -> tuple[int, str]:
+    script = tmp_path / "ranks.py"
+    script.write_text(SCRIPT)
+    words = [sys.executable, ROOT / "job" / "launch.py", "--processes", processes, script, what, bad_rank, folds]
+    done = subprocess.run(
+        list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "bad_rank", "code", "texts"),
+    [
+        ("hang", 1, 1, ["[rank 1] ERROR rank 1 made no progress for", "in stuck_here", "rank 1 failed, and this"]),
+        ("bug", 1, 1, ["[rank 0] ERROR rank 1 failed, and this rank", "in work", "ZeroDivisionError: a bug of this"]),
+        ("bug", 0, 1, ["[rank 1] ERROR rank 0 failed, and this rank", "ZeroDivisionError: a bug of this rank alone"]),
+        ("wrong input", 1, 2, ["[rank 0] ERROR rank 1 failed", "shard 3 is torn; expected a whole one; copy it again"]),
+        (
+            "killed",
+            1,
+            1,
+            ["[rank 0] ERROR rank 1 no longer answers", "killed by SIGKILL", "last heard of at: counting"],
+        ),
+        ("killed", 0, 1, ["[rank 1] ERROR rank 0 no longer answers", "rank 0 was the first to end with a failure"]),
+        ("frozen", 1, 1, ["[rank 0] ERROR rank 1 no longer answers", "killed by SIGKILL"]),
+    ],
+)
+def test_a_lost_rank_is_named(tmp_path: Path, what: str, bad_rank: int, code: int, texts: list[str]) -> None:
+    found, output = ranks(tmp_path, what, bad_rank, processes=2, folds=1)
+    assert found == code, output
+    for text in texts:
+        assert text in output, output
+    assert "did its work" not in output
+
+
+@pytest.mark.parametrize("bad_rank", [0, 2])
+def test_other_groups_do_their_work_first(tmp_path: Path, bad_rank: int) -> None:
+    code, output = ranks(tmp_path, "killed", bad_rank, processes=4, folds=2)
+    assert code == 1, output
+    others = {0: (2, 3), 2: (0, 1)}[bad_rank]
+    peer = bad_rank + 1
+    for rank in others:
+        assert f"rank {rank} did its work" in output, output
+        assert f"[rank {rank}] ERROR rank" in output, output
+    assert f"[rank {peer}] ERROR rank {bad_rank} no longer answers" in output, output
+    assert f"rank {peer} did its work" not in output
+
+
+def test_a_rank_that_was_frozen_and_goes_on_blames_nobody(tmp_path: Path) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(
+        """
+import os, subprocess, time
+from pneumo.runtime import cli
+from pneumo.distributed.watchdog import Watch
+from pneumo.distributed.world import join
+
+def main():
+    with Watch(join(patience_s=6)):
+        time.sleep(1)
+        # Stopped for longer than its patience, as by Ctrl-Z, and busy for a while before it next makes progress.
+        waker = f"sleep 9; kill -CONT {os.getpid()}"
+        subprocess.Popen(["sh", "-c", waker])
+        os.kill(os.getpid(), 19)
+        time.sleep(3)
+    print("went on")
+
+cli.run(main)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "went on\n")

@@ -1,0 +1,130 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pneumo.inference.histograms import Evidence, area, concatenate, dice, histogram, quantise
+from pneumo.runtime.errors import UserError
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_bins_and_probabilities_are_on_the_same_side_of_every_threshold(dtype):
+    edges = np.arange(257, dtype=np.float64) / 256
+    probability = np.concatenate([np.nextafter(edges.astype(dtype), dtype(side)) for side in (0, 1)])
+    probability = np.concatenate([probability, edges.astype(dtype)])
+    bins = quantise(probability)
+    assert bins.dtype == np.uint8
+    for b in range(1, 256):
+        assert np.array_equal(bins >= b, [Fraction(float(p)) >= Fraction(b, 256) for p in probability])
+
+
+def test_quantise_leaves_its_input_alone_and_keeps_its_shape():
+    probability = np.array([[0, 0.5], [1, 0.999]], np.float32)
+    assert quantise(probability).tolist() == [[0, 128], [255, 255]]
+    assert probability[1, 0] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8])
+def test_histogram_counts_pixels_outside_and_inside(dtype):
+    rng = np.random.default_rng(0)
+    bins, truth = rng.integers(0, 256, (30, 50), dtype=np.uint8), rng.random((30, 50)) < 0.2
+    counts = histogram(bins, truth.astype(dtype))
+    for b in range(256):
+        assert counts[:, b].tolist() == [((bins == b) & ~truth).sum(), ((bins == b) & truth).sum()]
+    empty = histogram(bins, None)
+    assert np.array_equal(empty, histogram(bins, np.zeros_like(truth)))
+    assert empty.sum() == bins.size
+
+
+def test_dice_and_area_equal_those_of_the_maps(maps):
+    for b in (1, 2, 50, 128, 200, 255):
+        for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
+            m = p >= b / 256
+            expected = 2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0
+            assert dice(maps.evidence, b)[i] == expected
+            assert area(maps.evidence, b)[i] == m.sum() / m.size * 1024**2
+    assert maps.evidence.highest.tolist() == [int(quantise(p).max()) for p in maps.probability]
+    assert maps.evidence.truth.tolist() == [g.sum() for g in maps.truth]
+
+
+def test_empty_on_empty_scores_one():
+    blank = histogram(np.zeros((4, 4), np.uint8), None)[None].astype(np.int32)
+    evidence = Evidence(
+        image_id=np.array(["a"]),
+        fold=np.zeros(1, np.int16),
+        patient=np.zeros(1, np.int32),
+        positive=np.array([False]),
+        pixels=np.array([16]),
+        head=np.zeros(1, np.float32),
+        inside=blank[:, 1],
+        outside=blank[:, 0],
+    )
+    assert dice(evidence, 1).tolist() == [1.0]
+    assert area(evidence, 1).tolist() == [0.0]
+
+
+def same(left: Evidence, right: Evidence) -> bool:
+    names = ("image_id", "fold", "patient", "positive", "pixels", "head", "inside", "outside")
+    columns = [(getattr(left, name), getattr(right, name)) for name in names]
+    return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in columns)
+
+
+def test_file_gives_back_the_evidence_and_the_same_bytes(maps, maps_without_head, tmp_path):
+    for evidence in (maps.evidence, maps_without_head.evidence):
+        evidence.write(tmp_path / "deep" / "oof.parquet")
+        back = Evidence.read(tmp_path / "deep" / "oof.parquet")
+        assert same(back, evidence)
+        back.write(tmp_path / "again.parquet")
+        assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "deep" / "oof.parquet").read_bytes()
+    table = pq.read_table(tmp_path / "again.parquet")
+    assert table.num_rows == len(maps_without_head.evidence)
+    assert sum(table["positive"].to_pylist()) == maps_without_head.evidence.positive.sum()
+
+
+def test_ids_from_a_table_of_objects_are_written_too(maps, tmp_path):
+    evidence = replace(maps.evidence, image_id=maps.evidence.image_id.astype(object))
+    evidence.write(tmp_path / "oof.parquet")
+    assert same(Evidence.read(tmp_path / "oof.parquet"), maps.evidence)
+
+
+def test_damaged_and_foreign_files_are_refused(maps, tmp_path):
+    path = tmp_path / "oof.parquet"
+    with pytest.raises(UserError, match=r"oof.parquet cannot be read \(FileNotFoundError\)"):
+        Evidence.read(path)
+    maps.evidence.write(path)
+    torn = path.read_bytes()[:-100]
+    path.write_bytes(torn)
+    with pytest.raises(UserError, match="cannot be read"):
+        Evidence.read(path)
+    pq.write_table(pa.table({"image_id": ["a"]}), path)
+    with pytest.raises(UserError, match="another version or too many rows; expected out-of-fold evidence"):
+        Evidence.read(path)
+    maps.evidence.write(path)
+    later = pq.read_table(path).replace_schema_metadata({"pneumo.evidence": "2"})
+    pq.write_table(later, path)
+    with pytest.raises(UserError, match="another version"):
+        Evidence.read(path)
+
+
+def test_selecting_and_concatenating_are_inverse(maps):
+    whole = maps.evidence
+    odd = np.arange(len(whole)) % 2 == 1
+    joined = concatenate([whole.select(odd), whole.select(~odd)])
+    order = np.argsort(np.concatenate([np.flatnonzero(odd), np.flatnonzero(~odd)]))
+    assert same(joined.select(order), whole)
+
+
+def test_an_image_cannot_count_twice(maps):
+    with pytest.raises(AssertionError, match="twice"):
+        concatenate([maps.evidence, maps.evidence])
+
+
+@pytest.mark.parametrize("name", ["positive", "pixels"])
+def test_columns_must_go_with_the_histograms(maps, name):
+    column = getattr(maps.evidence, name).copy()
+    column[0] = not column[0]
+    with pytest.raises(AssertionError, match=name):
+        replace(maps.evidence, **{name: column})

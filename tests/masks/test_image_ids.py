@@ -1,0 +1,73 @@
+"""Which ids are taken, and which cells of a CSV are shown as text."""
+
+import pytest
+
+from pneumo.masks import image_ids
+
+GOOD = {
+    "a UID": "1.2.826.0.1.3680043.8.498.6904.1234567890.850819",
+    "a UID of 64 characters": "1." + "2" * 62,
+    "an id of the second stage": "ID_0123abcde",
+    "with a suffix": "1.2.3.dcm",
+    "a formula's characters inside": "a-b=c+d@e",
+    "a comma and quotes": 'a,"b"',
+    "a space inside": "patient 7",
+    "not ASCII": "Röntgen-7",
+    "the longest": "x" * image_ids.LONGEST,
+}
+BAD = {
+    "blank": ("", "is blank"),
+    "too long": ("x" * (image_ids.LONGEST + 1), "has 257 characters, more than 256"),
+    "a program": ("=cmd|' /C calc'!A0", "formula"),
+    "at": ("@SUM(1+1)", "formula"),
+    "plus": ("+1+1", "formula"),
+    "minus": ("-1+1", "formula"),
+    "full-width equals": ("\uff1dcmd", "formula"),
+    "behind a comma": ("a,=cmd", "formula"),
+    "behind a semicolon, another country's comma": ("a;=cmd", "formula"),
+    "behind a quote": ('"=cmd', "formula"),
+    "tab": ("\t=cmd", "cannot be printed"),
+    "carriage return": ("\r=cmd", "cannot be printed"),
+    "line end inside": ("a\n=cmd", "cannot be printed"),
+    "NUL": ("a\0", "cannot be printed"),
+    "escape sequence of a terminal": ("\x1b[2J", "cannot be printed"),
+    "bytes that are no UTF-8": ("caf\udce9", "cannot be printed"),
+    "written from right to left": ("\u202egpj.exe", "cannot be printed"),
+}
+
+
+@pytest.mark.parametrize("image_id", GOOD.values(), ids=GOOD)
+def test_ids_that_are_taken(image_id: str) -> None:
+    assert image_ids.fault(image_id) == ""
+    assert image_ids.harmless(image_id) == image_id
+
+
+@pytest.mark.parametrize(("image_id", "said"), BAD.values(), ids=BAD)
+def test_ids_that_are_refused(image_id: str, said: str) -> None:
+    assert said in image_ids.fault(image_id)
+
+
+CELLS = {
+    "study/1.2.3.dcm": "study/1.2.3.dcm",
+    "": "",
+    "expected 0 to 1, -1 found": "expected 0 to 1, -1 found",
+    "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
+    "@x": "'@x",
+    "+x": "'+x",
+    "-x": "'-x",
+    "\uff20x": "'\uff20x",
+    "a;=b": "a;'=b",
+    "a,@b": "a,'@b",
+    'a"=b': "a\"'=b",
+    "\t=x": r"\t=x",
+    "\rx": r"\rx",
+    "new\nline": r"new\nline",
+    "caf\udce9": r"caf\xe9",
+    "\x1b[2J": r"\x1b[2J",
+}
+
+
+@pytest.mark.parametrize(("cell", "shown"), CELLS.items(), ids=map(ascii, CELLS))
+def test_cells_are_shown_as_text(cell: str, shown: str) -> None:
+    assert image_ids.harmless(cell) == shown
+    shown.encode("utf-8")

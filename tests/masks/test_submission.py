@@ -1,0 +1,184 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pneumo.masks import rle, submission
+from pneumo.runtime.errors import UserError
+
+SHAPES = {"a": (3, 4), "b": (4, 3), "c": (1, 1)}
+ROWS = [("b", "0 2 3 7"), ("a", "-1"), ("c", "0 1")]
+
+
+def test_what_is_written_is_read_back_in_order(tmp_path):
+    path = tmp_path / "new" / "submission.csv"
+    submission.write(path, ROWS, SHAPES)
+    assert path.read_bytes() == b"ImageId,EncodedPixels\nb,0 2 3 7\na,-1\nc,0 1\n"
+    assert list(submission.read(path).items()) == ROWS
+    assert [entry.name for entry in path.parent.iterdir()] == ["submission.csv"]
+
+
+def test_ids_with_commas_and_quotes_survive(tmp_path):
+    rows = [('a,"b"', "-1"), ("plain.png", "0 1")]
+    submission.write(tmp_path / "s.csv", rows, {"plain.png": (2, 2), 'a,"b"': (2, 2)})
+    assert list(submission.read(tmp_path / "s.csv").items()) == rows
+
+
+def test_a_wrong_submission_leaves_the_old_one(tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text("old")
+    with pytest.raises(UserError, match="missing"):
+        submission.write(path, ROWS[:2], SHAPES)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("image_id", ["=1+1", "@a", "a;=b", "a\nb", "", "x" * 300])
+def test_an_id_that_a_spreadsheet_would_run_is_not_written(tmp_path, image_id):
+    with pytest.raises(UserError, match="the submission's image id"):
+        submission.write(tmp_path / "s.csv", [(image_id, "-1")], {image_id: (2, 2)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_expected_may_repeat_ids_and_hold_images_of_unknown_size_that_are_empty():
+    submission.validate([*ROWS, ("d", "-1")], ["a", "a", "b", "d", "c"], SHAPES)
+
+
+FAULTS = {
+    "missing": (ROWS[:1], r"missing in the submission: 2 \(a, c\)"),
+    "not expected": ([*ROWS, ("x", "-1")], r"not expected in the submission: 1 \(x\)"),
+    "twice": ([*ROWS, ("a", "-1")], r"more than once in the submission: 1 \(a\)"),
+    "many at fault": ([*ROWS, *((str(i), "-1") for i in range(5))], r"5 \(0, 1, 2, \.\.\.\)"),
+    "nothing at all": ([], r"missing in the submission: 3"),
+    "beyond the image": ([("b", "0 2 3 8"), *ROWS[1:]], "mask of image b is wrong: .* pixel 13, beyond"),
+    "one pixel too many": ([*ROWS[:2], ("c", "0 2")], "image c .* beyond the image's 1 pixels"),
+    "touching runs": ([("b", "0 2 0 3"), *ROWS[1:]], "image b .* the runs touch"),
+    "double space": ([("b", "0  2"), *ROWS[1:]], "image b .* single spaces"),
+    "leading space": ([ROWS[0], ("a", " -1"), ROWS[2]], "image a .* single spaces"),
+    "blank": ([ROWS[0], ("a", ""), ROWS[2]], "image a is wrong: nothing"),
+    "no numbers": ([ROWS[0], ("a", "nan"), ROWS[2]], "not a whole number"),
+    "formula": ([*ROWS, ("=1+1", "-1")], "not expected"),
+    "zero length": ([("b", "3 0"), *ROWS[1:]], "length 0"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), FAULTS.values(), ids=FAULTS)
+def test_validate_names_the_fault(rows, message):
+    with pytest.raises(UserError, match=message):
+        submission.validate(rows, ["a", "b", "c"], SHAPES)
+
+
+def test_a_mask_for_an_image_of_unknown_size_is_refused():
+    with pytest.raises(UserError, match=r"image d .* size is not known"):
+        submission.validate([("d", "0 1")], ["d"], {})
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=5))
+def test_validate_accepts_exactly_what_encode_writes(pairs):
+    text = " ".join(f"{gap} {length}" for gap, length in pairs) or "-1"
+    try:
+        canonical = rle.encode(rle.decode(text, 5, 4)) == text
+    except rle.RleError:
+        canonical = False
+    if canonical:
+        submission.validate([("a", text)], ["a"], {"a": (5, 4)})
+    else:
+        with pytest.raises(UserError):
+            submission.validate([("a", text)], ["a"], {"a": (5, 4)})
+
+
+def test_read_wants_one_row_for_each_image(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("ImageId,EncodedPixels\na,-1\nb,0 1\na,-1\n")
+    with pytest.raises(UserError, match="line 4: a second row for image a"):
+        submission.read(path)
+    path.write_text("ImageId,EncodedPixels\na,-1\nb,0 1 2\n")
+    with pytest.raises(UserError, match="line 3: the mask of image b is malformed"):
+        submission.read(path)
+
+
+DICE = {
+    "both empty": ("-1", "-1", 1.0),
+    "pixels on a healthy image": ("-1", "5 1", 0.0),
+    "nothing on a positive one": ("5 1", "-1", 0.0),
+    "equal": ("5 3 2 1", "5 3 2 1", 1.0),
+    "apart": ("0 3", "3 3", 0.0),
+    "half": ("0 4", "2 4", 0.5),
+    "inside": ("2 2", "0 10", 2 * 2 / 12),
+    "one run over several": ("0 2 2 2 2 2", "1 8", 2 * 4 / 14),
+    "touching runs": ("0 4", "2 1 0 3", 0.5),
+}
+
+
+@pytest.mark.parametrize(("truth", "predicted", "dice"), DICE.values(), ids=DICE)
+def test_dice_of_one_image(truth, predicted, dice):
+    (image,) = submission.score({"a": truth}, {"a": predicted})
+    assert image == submission.ImageScore("a", pytest.approx(dice), rle.area(truth), rle.area(predicted))
+    (mirrored,) = submission.score({"a": predicted}, {"a": truth})
+    assert mirrored.dice == image.dice
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1), st.floats(0, 1))
+def test_dice_agrees_with_the_pixels(seed, rows, columns, truth_share, predicted_share):
+    random = np.random.default_rng(seed)
+    truth = random.random((rows, columns)) < truth_share
+    predicted = random.random((rows, columns)) < predicted_share
+    total = truth.sum() + predicted.sum()
+    expected = 2 * (truth & predicted).sum() / total if total else 1.0
+    (image,) = submission.score({"a": rle.encode(truth)}, {"a": rle.encode(predicted)})
+    assert image.dice == pytest.approx(expected, abs=1e-15)
+    assert (image.truth_area, image.predicted_area) == (truth.sum(), predicted.sum())
+
+
+def test_summary():
+    truth = {"a": "-1", "b": "-1", "c": "-1", "d": "-1", "e": "0 4", "f": "0 4", "g": "0 4"}
+    predicted = {"a": "-1", "b": "-1", "c": "-1", "d": "0 1", "e": "0 4", "f": "2 4", "g": "-1"}
+    summary = submission.summarise(submission.score(truth, predicted))
+    assert summary.dice == pytest.approx((3 + 1 + 0.5) / 7)
+    assert summary.dice_empty == pytest.approx(3 / 4)
+    assert summary.dice_positive == pytest.approx(1.5 / 3)
+    assert summary.sensitivity == pytest.approx(2 / 3)
+    assert summary.specificity == pytest.approx(3 / 4)
+    assert (summary.images, summary.positives) == (7, 3)
+    assert summary.dice_all_empty == pytest.approx(4 / 7)
+
+
+def test_a_part_without_images_has_no_figure():
+    healthy = submission.summarise(submission.score({"a": "-1"}, {"a": "-1"}))
+    assert (healthy.dice, healthy.dice_empty, healthy.dice_all_empty) == (1, 1, 1)
+    assert math.isnan(healthy.dice_positive)
+    assert math.isnan(healthy.sensitivity)
+    nothing = submission.summarise([])
+    assert math.isnan(nothing.dice)
+    assert math.isnan(nothing.dice_all_empty)
+
+
+TRUTH = {"a": "0 1", "b": "-1", "c": "0 2"}
+
+
+def test_align_orders_by_the_truth():
+    truth, predicted = submission.align(TRUTH, {"c": "-1", "a": "0 1", "b": "0 3"})
+    assert list(truth.items()) == list(TRUTH.items())
+    assert list(predicted.items()) == [("a", "0 1"), ("b", "0 3"), ("c", "-1")]
+
+
+def test_align_by_default_refuses_differences():
+    with pytest.raises(UserError, match=r"without a prediction: 1 \(b\); .* without a truth: 2 \(x, y\)"):
+        submission.align(TRUTH, {"a": "-1", "c": "-1", "x": "-1", "y": "-1"})
+    with pytest.raises(UserError, match=r"without a prediction: none; .* without a truth: 1 \(x\)"):
+        submission.align(TRUTH, {**TRUTH, "x": "-1"})
+
+
+def test_align_can_take_missing_predictions_as_empty_or_leave_them_out():
+    predicted = {"a": "0 1", "c": "0 2", "x": "0 3"}
+    assert submission.align(TRUTH, predicted, "empty")[1] == {"a": "0 1", "b": "-1", "c": "0 2"}
+    truth, kept = submission.align(TRUTH, predicted, "ignore")
+    assert truth == kept == {"a": "0 1", "c": "0 2"}
+
+
+@pytest.mark.parametrize("missing", ["error", "empty", "ignore"])
+def test_files_without_a_common_image_are_always_refused(missing):
+    with pytest.raises(UserError, match=r"no image in common: truth 3 \(a, b, c\); submission 1 \(x\)"):
+        submission.align(TRUTH, {"x": "-1"}, missing)

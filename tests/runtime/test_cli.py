@@ -1,0 +1,108 @@
+"""Exit codes and messages of the frame around every command."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from pneumo import __version__
+from pneumo.runtime import cli
+from pneumo.runtime.errors import StopRequested, UserError
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "text", "traceback"),
+    [
+        (lambda: None, 0, "", False),
+        (raising(UserError("3 folds", "5 folds", "correct --folds")), 2, "3 folds; expected 5 folds; correct", False),
+        (raising(StopRequested("fold 1 at step 7")), 3, "stopped on request, state saved: fold 1 at step 7", False),
+        (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted", False),
+        (raising(ZeroDivisionError("a bug")), 1, "ZeroDivisionError: a bug", True),
+    ],
+)
+def test_how_a_command_ends(
+    command: Callable[[], None], code: int, text: str, traceback: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(command)
+    assert ended.value.code == code
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert ("Traceback" in errors) == traceback
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Flags."""
+
+    size: int
+    """Side in pixels."""
+    rate: float = 0.5
+    """Share."""
+
+
+def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.parse(Arguments, ["--size", "3"], prog="p", description="d") == Arguments(size=3)
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Arguments, ["--help"], prog="p", description="What it does.")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "What it does." in text
+    assert "Side in pixels." in text
+    assert "0.5" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--size", "three"], "--size: invalid literal for int() with base 10: 'three'; expected --size INT Side in"),
+        (["--size", "3\n\n4" + "x" * 300], r"base 10: '3\n\n4xxx"),
+        ([], "Missing from p: --size INT Side in pixels. (required)"),
+        (["--size"], "Missing value for argument '--size'"),
+        (["--size", "3", "--sise", "4"], "Unrecognized options: --sise, 4; Perhaps you meant: --size INT"),
+        (["--size", "3", "stray"], "Unrecognized options: stray"),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, "40"])
+def test_wrong_flags_end_with_2_and_one_line(
+    words: list[str],
+    said: str,
+    columns: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(lambda: cli.parse(Arguments, words, prog="p", description="d").size)
+    assert ended.value.code == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert said in only
+    assert only.endswith("; see p --help")
+    assert os.environ.get("COLUMNS") == columns
+
+
+def test_an_error_is_one_line_whatever_it_names() -> None:
+    said = str(UserError("new\nline\x1b[2J " + "x" * 10_000, "caf\udce9", "go on"))
+    assert said.isprintable()
+    assert said.startswith(r"new\nline\x1b[2J xxx")
+    assert said.endswith(r"; expected caf\xe9; go on")
+    assert len(said) < 3000
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Arguments, ["--version"], prog="job/p.py", description="d")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"job/p.py {__version__}\n"

@@ -1,0 +1,35 @@
+"""Progress: lines now and then where there is no terminal, nothing on silent ranks."""
+
+import logging
+
+import pytest
+
+from pneumo.runtime import console
+from pneumo.runtime.console import Progress, track
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(console.log, "propagate", True)
+    caplog.set_level(logging.INFO, logger="pneumo")
+    return caplog
+
+
+def test_lines_tell_count_and_note(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    with Progress("train", 10, done=4, unit="steps") as progress:
+        progress.step(note="loss 0.5")
+    assert "train: 5 of 10 steps" in lines.text
+    assert "loss 0.5" in lines.text
+
+
+def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixture) -> None:
+    assert list(track(range(1000), "shard", 1000)) == list(range(1000))
+    assert lines.text == ""
+
+
+def test_a_silent_rank_says_nothing(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    with Progress("train", 10, enabled=False) as progress:
+        progress.step()
+    assert lines.text == ""

@@ -1,0 +1,87 @@
+"""Publishing: the old version stays until the new one is whole."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import check_target, publish, publish_directory, publish_text, remove_leftovers
+
+
+def test_a_file_appears_whole_and_with_the_usual_mode(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "metrics.json"
+    publish_text(target, "é\n")
+    assert target.read_bytes() == "é\n".encode()
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_an_error_while_writing_leaves_the_old_version_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "submission.csv"
+    publish_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), publish(target) as file:
+        file.write(b"half of the new")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_readers_see_the_old_version_until_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "recipe.json"
+    publish_text(target, "old")
+    with publish(target) as file:
+        file.write(b"new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_directory_appears_with_all_its_files(tmp_path: Path) -> None:
+    target = tmp_path / "step-1"
+    with publish_directory(target) as temporary:
+        (temporary / "a").write_text("a")
+        assert not target.exists()
+    assert (target / "a").read_text() == "a"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_directory_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), publish_directory(tmp_path / "step-1") as temporary:
+        (temporary / "a").write_text("a")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".s.csv.abcd_123", ".t.csv.abcd_123", ".s.csv.abc", "s.csv"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "s.csv")
+    assert {p.name for p in tmp_path.iterdir()} == {".t.csv.abcd_123", ".s.csv.abc", "s.csv"}
+    remove_leftovers(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {".s.csv.abc", "s.csv"}
+
+
+def test_a_file_is_put_in_the_place_of_no_directory_and_no_device(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("folder", "is a directory"), ("pipe", "is no regular file")):
+        with pytest.raises(UserError, match=said):
+            publish_text(tmp_path / name, "x")
+        with pytest.raises(UserError, match=said):
+            check_target(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_where_a_file_can_be_written_is_seen_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    for fine in ("file", "new", "new/folders/too"):
+        check_target(tmp_path / fine)
+    wrong = {"file/below": "Not a directory", "link": "is a link", "x" * 300: "too long"}
+    for name, said in wrong.items():
+        with pytest.raises(UserError, match=said):
+            check_target(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+    assert (tmp_path / "file").read_text() == "old"

@@ -1,0 +1,81 @@
+"""Locks between processes."""
+
+import errno
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pneumo.runtime import locks
+from pneumo.runtime.errors import UserError
+
+HOLDER = "import sys, time\nfrom pathlib import Path\nfrom pneumo import locks\n"
+HOLDER += "with locks.hold(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(100)\n"
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "run" / ".lock"
+    process = holder(path)
+    refused = pytest.raises(UserError, match=rf"another job works on fold 3 \(process {process.pid} on .*, since ")
+    with refused, locks.hold(path, "fold 3", wait_s=0.2):
+        raise AssertionError("held twice")
+    process.kill()
+    process.communicate()
+
+
+def test_a_lock_goes_with_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    process = holder(path)
+    threading.Timer(0.5, process.send_signal, [signal.SIGKILL]).start()
+    with locks.hold(path, "it"):
+        assert process.wait(10) == -signal.SIGKILL
+    assert not path.exists()
+
+
+def test_one_after_another_and_never_two(tmp_path: Path) -> None:
+    path, inside, seen = tmp_path / ".lock", [], []
+
+    def work(number: int) -> None:
+        with locks.hold(path, "it", wait_s=60):
+            inside.append(number)
+            seen.append(len(inside))
+            time.sleep(0.01)
+            inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=[n]) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 12
+    assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locks.hold(tmp_path / ".lock", "it"):
+        pass
+    assert "this file system has no locks; nothing stops a second job" in caplog.text
+
+
+def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), locks.hold(tmp_path / "file" / ".lock", "it"):
+        pass
