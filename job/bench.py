@@ -12,7 +12,6 @@ what the peers are and gives figures.
 
 import sys
 import tempfile
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -23,13 +22,14 @@ from pneumo.bench import table
 from pneumo.bench.race import Measure
 from pneumo.bench.source import Settings, Source
 from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target, publish_text
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments(Settings):
     """Flags of job/bench.py."""
 

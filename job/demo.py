@@ -12,13 +12,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pneumo.runtime import checks, cli
+from annotated_types import Interval
+
+from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
+from pneumo.runtime.ranges import Seed
 from pneumo.synthetic import dicom_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,28 +30,20 @@ LEAST_GAIN = 0.10
 """Out-of-fold Dice above that of an all-empty prediction with which the demo counts as learned."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """Flags of job/demo.py."""
 
     out: Path = ROOT / "runs" / "demo"
     """Run directory; the synthetic DICOMs and the dataset lie beside it under data/demo."""
-    images: int = 240
+    images: Annotated[int, Interval(ge=20, le=100_000)] = 240
     """Synthetic training images."""
-    test_images: int = 24
+    test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
     """Synthetic test images."""
     fresh: bool = False
     """Delete an earlier demo first; otherwise it is continued."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the synthetic images."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UserError: Naming the flag, the value found and the values accepted.
-        """
-        checks.within(self, images=(20, 100_000), test_images=(1, 100_000), seed=(0, checks.LARGEST_SEED))
 
 
 def main() -> int:
@@ -70,7 +66,7 @@ def main() -> int:
         )
     dataset = data / "dataset"
     shard = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks, "--patients", tree.patients]
-    call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--folds", 2)
+    call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--num-folds", 2)
     train(dataset, arguments.out)
     call(
         sys.executable, ROOT / "job" / "score.py",

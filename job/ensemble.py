@@ -13,28 +13,31 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MinLen
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed.watchdog import Watch
-from pneumo.distributed.world import PATIENCE_S, join, leave
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.distributed.world import RANK_TIMEOUT_S, init, shutdown
 from pneumo.masks import annotations
-from pneumo.runtime import checks, cli
+from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.errors import StopRequested
 from pneumo.runtime.files import check_target
+from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.training import finish, run_directory
-from pneumo.training.locking import alone
+from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """Flags of job/ensemble.py."""
 
-    runs: tuple[Path, ...]
+    runs: Annotated[tuple[Path, ...], MinLen(1)]
     """Run directories whose folds are all trained."""
     dataset: Path
     """Dataset whose test images are predicted."""
@@ -42,21 +45,21 @@ class Arguments:
     """Submission to write; replaced in one step when it exists."""
     expected: Path | None = None
     """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
-    shares: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...] = ()
     """Weight of each run in the mean; none given = equal."""
-    min_component: float = 0.0
+    min_component: ReferenceArea = 0.0
     """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     skip_damaged: bool = False
     """Give test images that cannot be used an empty mask, and say so; without it the first one is an error."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
-    workers: int = 0
+    workers: WorkersOrAuto = 0
     """Threads that decode, in each process; 0 = the cores that each process has."""
-    wait: float = 0.0
+    wait: WaitTime = 0.0
     """Seconds to wait for folds that are still being trained; if they take longer, exit with 3: start it again."""
-    rank_timeout: float = PATIENCE_S
+    rank_timeout: RankTimeout = RANK_TIMEOUT_S
     """Seconds without progress after which a rank is given up; it says where it stood, and the job ends."""
-    expect_world: int = 0
+    expect_world: ExpectedWorld = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
 
     def __post_init__(self) -> None:
@@ -65,21 +68,10 @@ class Arguments:
         Raises:
             UserError: Naming the flag, the value found and the values accepted.
         """
-        if not self.runs:
-            raise checks.refuse("runs", self.runs, "one run directory or more")
         if len({os.path.realpath(path) for path in self.runs}) < len(self.runs):
-            raise checks.refuse("runs", self.runs, "different runs; --shares weighs them")
-        checks.within(
-            self,
-            shares=(1e-6, 1e6),
-            min_component=(0, 1024 * 1024),
-            workers=(0, checks.MOST_WORKERS),
-            wait=(0, checks.WEEK_S),
-            rank_timeout=(1, checks.WEEK_S),
-            expect_world=(0, checks.MOST_RANKS),
-        )
-        if self.shares and len(self.shares) != len(self.runs):
-            raise checks.refuse("shares", self.shares, f"{len(self.runs)} values, one for each run")
+            raise refuse("runs", self.runs, "different runs; --weights weighs them")
+        if self.weights and len(self.weights) != len(self.runs):
+            raise refuse("weights", self.weights, f"{len(self.runs)} values, one for each run")
 
 
 def main() -> None:
@@ -91,13 +83,16 @@ def main() -> None:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
     wait_for_folds(runs, arguments.wait)
-    world = join(
+    world = init(
         precision=arguments.precision,
         expect_world=arguments.expect_world or None,
-        patience_s=arguments.rank_timeout,
+        rank_timeout_s=arguments.rank_timeout,
     )
     workers = arguments.workers or world.cores
-    with Watch(world), alone([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world):
+    with (
+        Watchdog(world),
+        exclusive_locks([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world),
+    ):
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         for run in runs:
             finish.finish(run, world, reader, workers=workers)
@@ -108,11 +103,11 @@ def main() -> None:
             out=arguments.out,
             expected=arguments.expected,
             workers=workers,
-            shares=arguments.shares,
+            weights=arguments.weights,
             min_component=arguments.min_component,
             skip_damaged=arguments.skip_damaged,
         )
-    leave()
+    shutdown()
 
 
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:

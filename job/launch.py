@@ -13,15 +13,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo.distributed.launcher import Launcher, Plan
+from pneumo.distributed.launcher import Launcher, LaunchPlan
 from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """Flags of job/launch.py; they stand before the script to start."""
 
@@ -43,8 +43,8 @@ def main() -> int:
     arguments = cli.parse(Arguments, own, prog="job/launch.py", description=(__doc__ or "").strip())
     if not command:
         raise UserError("no script to start", "job/train.py or another of the commands", "give it after the flags")
-    plan = Plan(
-        command=command,
+    plan = LaunchPlan(
+        command=tuple(command),
         processes=count(arguments.processes),
         nodes=arguments.nodes,
         node_rank=arguments.node_rank,

@@ -20,31 +20,32 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
-from pneumo.distributed.world import join, leave
-from pneumo.inference.ensembler import Finding
+from pneumo.distributed.world import init, shutdown
+from pneumo.inference.ensembler import ImagePrediction
 from pneumo.masks import rle
 from pneumo.reporting import overlays
-from pneumo.runtime import checks, cli
+from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log, track
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
 from pneumo.runtime.machine import available_cores
+from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import finish, run_directory
 
 OVERLAY_SIDE = 768
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """Flags of job/predict.py."""
 
@@ -54,20 +55,12 @@ class Arguments:
     """DICOM file, or directory that is searched recursively."""
     out: Path
     """Directory for the results."""
-    min_component: float = 0.0
+    min_component: ReferenceArea = 0.0
     """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
-    workers: int = 0
+    workers: WorkersOrAuto = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UserError: Naming the flag, the value found and the values accepted.
-        """
-        checks.within(self, min_component=(0, 1024 * 1024), workers=(0, checks.MOST_WORKERS))
 
 
 def main() -> None:
@@ -76,7 +69,7 @@ def main() -> None:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=description)
     run = run_directory.load(arguments.run)
     workers = arguments.workers or available_cores()
-    world = join(precision=arguments.precision, expect_world=1)
+    world = init(precision=arguments.precision, expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -101,7 +94,7 @@ def main() -> None:
         draw(arguments.out / "overlays", findings, reader)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        leave()
+        shutdown()
     log.info("results: %s", arguments.out)
     sys.stdout.write(
         f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
@@ -118,7 +111,7 @@ def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
     quarantine = dataset / paths.QUARANTINE
     try:
         # A hospital's folder may hold anything; what is an image in it must be predicted all the same.
-        manifest = build(Inputs(dicom=dicom), dataset, Options(workers=workers, max_quarantined=100))
+        manifest = build(BuildInputs(dicom=dicom), dataset, BuildOptions(workers=workers, max_quarantined=100))
     except UserError as error:
         if not quarantine.is_file():
             raise
@@ -131,39 +124,39 @@ def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
     return manifest
 
 
-def write_findings(path: Path, findings: Sequence[Finding], table: SampleTable) -> None:
+def write_findings(path: Path, findings: Sequence[ImagePrediction], table: SampleTable) -> None:
     """Write one row an image."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_id", "positive", "head_probability", "largest_probability", "area_px", "area_mm2"])
-    for finding, row in zip(findings, table.where("test").tolist(), strict=True):
-        area_mm2 = finding.area * float(table.row_spacing_mm[row]) * float(table.column_spacing_mm[row])
+    for finding, row in zip(findings, table.select("test").tolist(), strict=True):
+        area_mm2 = finding.mask_area * float(table.row_spacing_mm[row]) * float(table.column_spacing_mm[row])
         writer.writerow(
             [
                 finding.image_id,
-                int(finding.area > 0),
-                "" if math.isnan(finding.head) else f"{finding.head:.4f}",
-                f"{finding.largest:.4f}",
-                finding.area,
+                int(finding.mask_area > 0),
+                "" if math.isnan(finding.presence_probability) else f"{finding.presence_probability:.4f}",
+                f"{finding.max_probability:.4f}",
+                finding.mask_area,
                 "" if math.isnan(area_mm2) else f"{area_mm2:.1f}",
             ]
         )
     publish_text(path, text.getvalue())
 
 
-def draw(folder: Path, findings: Sequence[Finding], reader: ShardReader) -> None:
+def draw(folder: Path, findings: Sequence[ImagePrediction], reader: ShardReader) -> None:
     """Draw each positive image with its mask's outline."""
-    rows = reader.table.where("test").tolist()
-    positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.area > 0]
+    rows = reader.table.select("test").tolist()
+    positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.mask_area > 0]
     for finding, row in track(positive, "overlays", len(positive), unit="images"):
         image = image_codec.to_float(image_codec.decode(reader.image(row)))
         panel = overlays.Panel(
             image=image,
-            predicted=rle.decode(finding.encoded, *image.shape),
+            predicted=rle.decode(finding.rle, *image.shape),
             truth=None,
-            caption=f"{finding.area} px",
+            caption=f"{finding.mask_area} px",
         )
-        overlays.save(folder / f"{reader.table.key[row]}.png", overlays.draw(panel, OVERLAY_SIDE))
+        overlays.save(folder / f"{reader.table.wds_key[row]}.png", overlays.draw(panel, OVERLAY_SIDE))
 
 
 if __name__ == "__main__":

@@ -13,17 +13,17 @@ import io
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo.masks.annotations import ID, read_masks
 from pneumo.masks.submission import ImageScore, Missing, Summary, align, score, summarise
 from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target, publish_text
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """What to score."""
 

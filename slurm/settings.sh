@@ -6,7 +6,7 @@
 : "${PNEUMO_DATASET:=data/siim}" # dataset; made from the DICOMs below when it is not there
 : "${PNEUMO_RUN:=runs/best}"     # run directory, on a file system that all nodes share
 : "${PNEUMO_RECIPE:=best}"       # recipe: debug, demo, seed, winner or best
-: "${PNEUMO_FOLDS:=5}"           # number of folds: elements of the array of folds
+: "${PNEUMO_NUM_FOLDS:=5}"           # number of folds: elements of the array of folds
 : "${PNEUMO_EXPECTED:=}"         # CSV with the ids that the submission must have (Kaggle's sample submission)
 
 # Input of the dataset

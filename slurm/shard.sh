@@ -31,5 +31,5 @@ inputs=(--dicom "$PNEUMO_DICOM")
 [[ -z $PNEUMO_MASKS ]] || inputs+=(--masks "$PNEUMO_MASKS")
 [[ -z $PNEUMO_PATIENTS ]] || inputs+=(--patients "$PNEUMO_PATIENTS")
 # Not SLURM_ARRAY_TASK_COUNT: an element that is submitted again alone is still one of as many.
-run_step shard.py "${inputs[@]}" --out "$PNEUMO_DATASET" --folds "$PNEUMO_FOLDS" \
+run_step shard.py "${inputs[@]}" --out "$PNEUMO_DATASET" --num-folds "$PNEUMO_NUM_FOLDS" \
     --task "${SLURM_ARRAY_TASK_ID:-0}/$PNEUMO_SHARD_TASKS" "$@"

@@ -56,7 +56,7 @@ set +a
 export PNEUMO_ROOT=$root
 cd "$root"
 
-for name in PNEUMO_FOLDS PNEUMO_SHARD_TASKS PNEUMO_GPUS PNEUMO_NODES PNEUMO_CPUS PNEUMO_RETRIES PNEUMO_SAVE_SECONDS; do
+for name in PNEUMO_NUM_FOLDS PNEUMO_SHARD_TASKS PNEUMO_GPUS PNEUMO_NODES PNEUMO_CPUS PNEUMO_RETRIES PNEUMO_SAVE_SECONDS; do
     [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name is ${!name}; expected a number"
 done
 if [[ -z $dry_run ]]; then
@@ -109,6 +109,6 @@ fi
 if [[ -n $world ]]; then
     submit world "$per_job" "--nodes=$PNEUMO_NODES" "${ranks[@]}" "$signal"
 else
-    submit folds "$per_element" "--array=0-$((PNEUMO_FOLDS - 1))" "--nodes=$PNEUMO_NODES" "${ranks[@]}" "$signal"
+    submit folds "$per_element" "--array=0-$((PNEUMO_NUM_FOLDS - 1))" "--nodes=$PNEUMO_NODES" "${ranks[@]}" "$signal"
     submit ensemble "$per_job" "${ranks[@]}"
 fi

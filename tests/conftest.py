@@ -10,8 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
-from pneumo.dataset.build import Inputs, Options, build
-from pneumo.distributed.world import World, join
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.distributed.world import World, init
 from pneumo.runtime.console import log
 from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree
@@ -57,16 +57,16 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
 def dataset(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of ``synthetic``, in two folds; tests read it and leave it as it is."""
     out = tmp_path_factory.mktemp("dataset") / "dataset"
-    inputs = Inputs(
+    inputs = BuildInputs(
         dicom=synthetic.dicom, test_dicom=synthetic.test_dicom, masks=synthetic.masks, patients=synthetic.patients
     )
-    build(inputs, out, Options(folds=2, workers=1))
+    build(inputs, out, BuildOptions(num_folds=2, workers=1))
     return out
 
 
 @pytest.fixture(scope="session")
 def world() -> World:
     """This process alone, on one thread."""
-    alone = join()
+    alone = init()
     torch.set_num_threads(1)
     return alone

@@ -17,7 +17,7 @@ import torch
 
 from pneumo.bench.race import Measure, per_second, quiet, race
 from pneumo.bench.source import Settings, Source
-from pneumo.dataset.build import Options, build
+from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
@@ -35,7 +35,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     dataset = source.folder / "load"
     inputs = source.inputs
     with quiet():
-        build(inputs, dataset, Options(workers=settings.workers))
+        build(inputs, dataset, BuildOptions(workers=settings.workers))
     table = SampleTable.read(dataset)
     reader = ShardReader(dataset, table)
     plans = plan_epoch(len(table), settings.size)

@@ -15,20 +15,20 @@ import torch
 from pneumo.bench.race import Measure, per_item, race
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.train import draw
-from pneumo.distributed.world import join
+from pneumo.distributed.world import init
 from pneumo.modeling.models import ModelConfig
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe
-from pneumo.training.train_state import Learner
+from pneumo.training.train_state import TrainState
 
 
 def measure(settings: Settings, source: Source) -> list[Measure]:
     """Save a network, its average and AdamW's moments, with checksums, flushed to disk, published by rename."""
-    world = join()
+    world = init()
     recipe = Recipe(
         model=ModelConfig(encoder=settings.save_encoder, encoder_weights="none"), batch_size=2, micro_batch_size=2
     )
-    learner = Learner(recipe, 0, world, world)
+    learner = TrainState(recipe, 0, world, world)
     # One step, so that the optimiser has its moments.
     learner.step([draw(2, 32, world.device)], 0, 1e-4)
     steps = itertools.count(1)

@@ -10,8 +10,8 @@ import numpy as np
 
 from pneumo.bench.race import Measure, per_item, race
 from pneumo.bench.source import Settings, Source
-from pneumo.inference.decision_rule import Grids, Rule, nested, score, search
-from pneumo.inference.histograms import BINS, Evidence
+from pneumo.inference.decision_rule import DecisionRule, SearchGrid, nested_estimate, score_images, search
+from pneumo.inference.histograms import BINS, PredictionHistograms
 
 PIXELS = 1 << 20
 
@@ -20,24 +20,24 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     """Search for one rule, and for one rule a fold, with and without the head."""
     measures = []
     for head in (False, True):
-        evidence = draw(settings.evidences, head=head)
+        evidence = draw(settings.histograms, head=head)
         measures += _measure(evidence, settings, "with head" if head else "no head")
     return measures
 
 
-def _measure(evidence: Evidence, settings: Settings, variant: str) -> list[Measure]:
-    grids = Grids()
-    every = rules(grids if variant == "with head" else Grids(heads=(0.0,)))
+def _measure(evidence: PredictionHistograms, settings: Settings, variant: str) -> list[Measure]:
+    grids = SearchGrid()
+    every = rules(grids if variant == "with head" else SearchGrid(presence_thresholds=(0.0,)))
     places = np.linspace(0, len(every) - 1, min(settings.rules, len(every))).round().astype(int)
-    sample = [Rule(*every[place]) for place in places]
+    sample = [DecisionRule(*every[place]) for place in places]
     count = len(every)
     # Hundreds of thousands of objects would slow the collection of garbage down.
     del every
-    best = score(evidence, search(evidence, grids)).mean()
+    best = score_images(evidence, search(evidence, grids)).mean()
     assert best >= max(loop(evidence, sample)) - 1e-9, "the search missed a better rule"
     contenders = [
         lambda: search(evidence, grids),
-        lambda: nested(evidence, grids),
+        lambda: nested_estimate(evidence, grids),
         lambda: loop(evidence, sample),
     ]
     whole, folds, sampled = race(contenders, settings.repeat)
@@ -50,24 +50,24 @@ def _measure(evidence: Evidence, settings: Settings, variant: str) -> list[Measu
     ]
 
 
-def rules(grids: Grids) -> list[tuple[int, float, int, float]]:
+def rules(grids: SearchGrid) -> list[tuple[int, float, int, float]]:
     """List the values of every rule of the grids, as four nested loops visit them."""
     return [
         (top, area, bottom, head)
-        for top in grids.tops
-        for area in grids.areas
-        for head in grids.heads
-        for bottom in grids.bottoms
+        for top in grids.top_thresholds
+        for area in grids.min_areas
+        for head in grids.presence_thresholds
+        for bottom in grids.bottom_thresholds
         if bottom <= top
     ]
 
 
-def loop(evidence: Evidence, visited: Sequence[Rule]) -> list[float]:
+def loop(evidence: PredictionHistograms, visited: Sequence[DecisionRule]) -> list[float]:
     """Return the mean Dice of each rule, one rule after another."""
-    return [float(score(evidence, rule).mean()) for rule in visited]
+    return [float(score_images(evidence, rule).mean()) for rule in visited]
 
 
-def draw(images: int, *, head: bool) -> Evidence:
+def draw(images: int, *, head: bool) -> PredictionHistograms:
     """Draw evidence in the competition's proportions: 22 % positives, their median area 8630 pixels of 2**20."""
     rng = np.random.default_rng(0)
     positive = rng.random(images) < 0.22
@@ -82,13 +82,13 @@ def draw(images: int, *, head: bool) -> Evidence:
         for number, shares in ((area, inside), (PIXELS - area, outside))
     ]
     heads = np.clip(confidence + rng.normal(0, 0.1, images), 0, 1) if head else np.full(images, np.nan)
-    return Evidence(
+    return PredictionHistograms(
         image_id=np.array([f"image-{n}" for n in range(images)]),
         fold=(np.arange(images) % 5).astype(np.int16),
         patient=(np.arange(images) // 2).astype(np.int32),
         positive=area > 0,
         pixels=np.full(images, PIXELS, np.int64),
-        head=heads.astype(np.float32),
+        presence_probability=heads.astype(np.float32),
         inside=counts[0],
         outside=counts[1],
     )

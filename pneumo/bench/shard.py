@@ -16,7 +16,7 @@ import pydicom
 from pneumo.bench.race import Measure, per_item, quiet, race
 from pneumo.bench.source import Settings, Source
 from pneumo.dataset import shard_writer
-from pneumo.dataset.build import Inputs, Options, build, make_plan
+from pneumo.dataset.build import BuildInputs, BuildOptions, build, make_plan
 from pneumo.dataset.plan import BuildPlan
 from pneumo.runtime.files import publish
 
@@ -26,7 +26,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     out = source.folder / "shard"
     inputs = source.inputs
     with quiet():
-        plan = make_plan(inputs, out, Options())
+        plan = make_plan(inputs, out, BuildOptions())
     return _in_one_process(plan, out, settings) + _whole_build(plan, inputs, out, settings)
 
 
@@ -46,11 +46,11 @@ def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Meas
     ]
 
 
-def _whole_build(plan: BuildPlan, inputs: Inputs, out: Path, settings: Settings) -> list[Measure]:
+def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Settings) -> list[Measure]:
     """Time everything that job/shard.py does: headers, plan, shards, folds, table."""
     paths, dataset = paths_of(plan), out / "whole"
     contenders = [
-        lambda: build(inputs, dataset, Options(workers=settings.workers)),
+        lambda: build(inputs, dataset, BuildOptions(workers=settings.workers)),
         lambda: convert_in_parallel(paths, out / "png", settings.workers),
     ]
     ours, converter = race(contenders, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))
@@ -61,12 +61,12 @@ def _whole_build(plan: BuildPlan, inputs: Inputs, out: Path, settings: Settings)
 
 def paths_of(plan: BuildPlan) -> list[Path]:
     """List the files that become samples."""
-    return [entry.source.path for item in plan.units for entry in item.entries]
+    return [entry.source.path for item in plan.shards for entry in item.samples]
 
 
 def write_shards(plan: BuildPlan, dataset: Path) -> None:
     """Write every shard of a plan in this process."""
-    for item in plan.units:
+    for item in plan.shards:
         shard_writer.write(dataset, {}, item)
 
 

@@ -2,23 +2,25 @@
 
 import os
 import shutil
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval, MultipleOf
 
-from pneumo.dataset.build import Inputs
+from pneumo.dataset.build import BuildInputs
 from pneumo.dicom import files
-from pneumo.runtime import checks
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.ranges import Workers
 from pneumo.synthetic.dicom_tree import write_tree
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """Cores that this process may use."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Settings:
     """Sizes and counts of a run of the benchmarks."""
 
@@ -26,23 +28,23 @@ class Settings:
     """Directory of real DICOMs, searched recursively; without it made-up ones are drawn."""
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
-    images: int = 48
+    images: Annotated[int, Interval(ge=2, le=100_000)] = 48
     """DICOMs to work on, spread evenly over --dicom (shard, verify, load). One takes a second to draw."""
-    source_size: int = 1024
+    source_size: Annotated[int, Interval(ge=64, le=8192)] = 1024
     """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
-    size: int = 512
+    size: Annotated[int, Interval(ge=32, le=4096)] = 512
     """Height and width of the loaders' batches, in pixels (load)."""
-    train_size: int = 128
+    train_size: Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)] = 128
     """Height and width of the small network's training step, in pixels; the large ones on a GPU have 512 (train)."""
     save_encoder: str = "se_resnext50_32x4d"
     """Encoder of the network whose state is saved; the default is the largest of the recipes' (save)."""
-    evidences: int = 12_000
-    """Images whose evidence the threshold search sees (search)."""
-    rules: int = 200
+    histograms: Annotated[int, Interval(ge=10, le=1_000_000)] = 12_000
+    """Images whose histograms the threshold search sees (search)."""
+    rules: Annotated[int, Interval(ge=1, le=1_000_000)] = 200
     """Rules of the grid that the loop over the rules is timed on (search)."""
-    repeat: int = 5
+    repeat: Annotated[int, Interval(ge=1, le=1000)] = 5
     """Rounds; every contender runs once in each."""
-    workers: int = CORES
+    workers: Workers = CORES
     """Processes of the whole build, threads of the check (shard, verify)."""
 
     def __post_init__(self) -> None:
@@ -51,19 +53,6 @@ class Settings:
         Raises:
             UserError: Naming the field, the value found and the values accepted.
         """
-        checks.within(
-            self,
-            images=(2, 100_000),
-            source_size=(64, 8192),
-            size=(32, 4096),
-            train_size=(32, 4096),
-            evidences=(10, 1_000_000),
-            rules=(1, 1_000_000),
-            repeat=(1, 1000),
-            workers=(1, checks.MOST_WORKERS),
-        )
-        if self.train_size % 32:
-            raise checks.refuse("train_size", self.train_size, "a multiple of 32")
         if (self.dicom is None) != (self.masks is None):
             raise UserError("only one of --dicom and --masks", "both or neither", "give the other one too")
 
@@ -82,13 +71,13 @@ class Source:
         self.settings, self.folder = settings, folder
 
     @cached_property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> BuildInputs:
         """The DICOM folder and its masks."""
         if self.settings.dicom is None or self.settings.masks is None:
             return self._draw()
-        return Inputs(dicom=self._copy(self.settings.dicom), masks=self.settings.masks)
+        return BuildInputs(dicom=self._copy(self.settings.dicom), masks=self.settings.masks)
 
-    def _draw(self) -> Inputs:
+    def _draw(self) -> BuildInputs:
         settings = self.settings
         tree = write_tree(
             self.folder / "tree",
@@ -99,7 +88,7 @@ class Source:
             seed=0,
             workers=settings.workers,
         )
-        return Inputs(dicom=tree.dicom, masks=tree.masks)
+        return BuildInputs(dicom=tree.dicom, masks=tree.masks)
 
     def _copy(self, root: Path) -> Path:
         """Copy the files that are used, so that the disk they lie on is not what is measured."""

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 
 from pneumo.bench.race import Measure, per_second, race
 from pneumo.bench.source import Settings, Source
-from pneumo.distributed.world import World, join
+from pneumo.distributed.world import World, init
 from pneumo.loading.batches import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.training.recipe import Recipe
-from pneumo.training.train_state import Learner
+from pneumo.training.train_state import TrainState
 
 STEPS = 4
 """Optimiser steps in a round on a CPU."""
@@ -28,7 +28,7 @@ GPU_BATCH = 16
 
 def measure(settings: Settings, source: Source) -> list[Measure]:
     """Train a small network; on a GPU also the recipes' two at 512 pixels, in bf16 where it has it."""
-    world = join(precision="auto")
+    world = init(precision="auto")
     networks = [("mobilenet_v2", settings.train_size, 4)]
     if world.device.type == "cuda":
         networks += [(encoder, GPU_SIZE, GPU_BATCH) for encoder in ("resnet34", "se_resnext50_32x4d")]
@@ -38,14 +38,14 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
 def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World) -> Measure:
     recipe = Recipe(
         model=ModelConfig(encoder=encoder),
-        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", empty=0.2),
+        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         image_size=(size,),
         batch_size=batch_size,
         micro_batch_size=batch_size,
     )
     steps = GPU_STEPS if world.device.type == "cuda" else STEPS
     batch = draw(batch_size, size, world.device)
-    learner, bare = Learner(recipe, 0, world, world), Bare(recipe, world)
+    learner, bare = TrainState(recipe, 0, world, world), Bare(recipe, world)
 
     def ours() -> None:
         for step in range(steps):

@@ -9,7 +9,7 @@ from pathlib import Path
 from pneumo.bench.race import Measure, per_second, quiet, race
 from pneumo.bench.source import Settings, Source
 from pneumo.dataset import paths, verify
-from pneumo.dataset.build import Options, build
+from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.table import SampleTable
 
 CHUNK = 1 << 20
@@ -19,7 +19,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     """Check a dataset of all images, in as many threads as the limits have."""
     dataset = source.folder / "verify"
     with quiet():
-        build(source.inputs, dataset, Options(workers=settings.workers))
+        build(source.inputs, dataset, BuildOptions(workers=settings.workers))
     table = SampleTable.read(dataset)
     files = sorted(paths.shards(dataset).iterdir())
     megabytes = sum(path.stat().st_size for path in files) / 1e6

@@ -12,26 +12,32 @@ numpy, OpenCV and Python report as an error, where a watch on the resident size 
 import resource
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import cv2
+from annotated_types import Interval
 
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.runtime.config import config_dataclass
 
 R = TypeVar("R")
+
+TimeLimit = Annotated[float, Interval(ge=0.1, le=86_400)]
+"""Seconds that one file may take."""
+MemoryLimit = Annotated[float, Interval(ge=0.01, le=1024)]
+"""GiB that one file may take."""
 
 _SURVIVED = "a file that the decoders survive"
 _REPORT = "leave it out, or report it with the versions of pydicom and its decoders"
 
 
-@dataclass(frozen=True, slots=True)
+@config_dataclass
 class Limits:
     """What one file may cost; a healthy image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
-    seconds: float = 60.0
-    gib: float = 4.0
+    seconds: TimeLimit = 60.0
+    gib: MemoryLimit = 4.0
 
 
 _timeout = 0.0
@@ -60,20 +66,22 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
         signal.setitimer(signal.ITIMER_REAL, _timeout)
     try:
         return read(path)
-    except Rejected:
+    except DicomRejectedError:
         raise
     except Exception as error:
         # Its text may say what the file says.
-        raise Rejected(Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT) from error
+        raise DicomRejectedError(
+            Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT
+        ) from error
     finally:
         if _timeout:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def death(exit_code: int, limits: Limits) -> Rejected:
+def death(exit_code: int, limits: Limits) -> DicomRejectedError:
     """Return the rejection of a file that ended the process that read it, by that process's exit code."""
     if exit_code == -signal.SIGALRM:
-        return Rejected(
+        return DicomRejectedError(
             Reason.TOOK_TOO_LONG,
             "read",
             f"not read after {limits.seconds:g} s",
@@ -81,7 +89,7 @@ def death(exit_code: int, limits: Limits) -> Rejected:
             "leave it out, or raise the limit when it is a good file on a slow disk",
         )
     if exit_code == -signal.SIGKILL:
-        return Rejected(
+        return DicomRejectedError(
             Reason.TOO_MUCH_MEMORY,
             "read",
             "the process that read it was killed, as systems do that run out of memory",
@@ -89,7 +97,7 @@ def death(exit_code: int, limits: Limits) -> Rejected:
             "leave it out, or try fewer workers when it is a good image",
         )
     ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
-    return Rejected(
+    return DicomRejectedError(
         Reason.CRASHED,
         "read",
         f"the process that read it ended {ended}",

@@ -2,25 +2,25 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pneumo import __version__
 from pneumo.dataset import paths
-from pneumo.runtime import documents
+from pneumo.runtime import config, documents
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
+from pneumo.runtime.ranges import MAX_FOLDS
 
-MOST_FOLDS = 127
-"""The table counts folds in eight bits."""
 GroupedBy = Literal["patients csv", "dicom", "none"]
 
 _CHECK = "sha256"
 """Name of the SHA-256 of all other fields in dataset.json."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Manifest:
     """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
 
@@ -48,7 +48,7 @@ class Manifest:
     """Tar files written."""
     patients: int
     """Patient groups among the training images; an image of unknown patient is a group of its own."""
-    folds: int
+    num_folds: int
     """Number of folds asked for."""
     fold_seed: int
     """Seed of the fold assignment."""
@@ -71,7 +71,7 @@ class Manifest:
             self.found == self.samples + self.quarantined + self.unlabelled + self.merged
             and self.samples == self.train + self.test
             and min(counts) >= 0
-            and 0 <= self.folds <= MOST_FOLDS
+            and 0 <= self.num_folds <= MAX_FOLDS
         )
 
     @classmethod
@@ -105,7 +105,7 @@ class Manifest:
                 "a dataset.json that nobody changed",
                 "copy it or build the dataset again",
             )
-        manifest = documents.build(cls, {name: value for name, value in content.items() if name in known}, str(path))
+        manifest = config.from_json(cls, {name: value for name, value in content.items() if name in known}, str(path))
         if not manifest.adds_up:
             raise UserError(f"{path}: counts that do not add up", "a whole dataset.json", "build the dataset again")
         return manifest

@@ -15,7 +15,7 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import remove_leftovers
+from pneumo.runtime.files import remove_temporary_files
 
 
 def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
@@ -41,12 +41,12 @@ def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined
 def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: int, seed: int) -> Manifest:
     """Give every training image a fold and publish the table and dataset.json; the shards stay as they are."""
     fold = np.full(len(table), -1, np.int8)
-    train = table.where("train")
-    fold[train] = fold_assignment.assign(table.area[train], table.patient[train], folds, seed)
+    train = table.select("train")
+    fold[train] = fold_assignment.assign(table.mask_area[train], table.patient[train], folds, seed)
     table = replace(table, fold=fold)
     table.write(dataset)
     digest = fold_assignment.digest(table.image_id, fold)
-    manifest = replace(manifest, folds=folds, fold_seed=seed, folds_digest=digest, samples_digest=table.digest())
+    manifest = replace(manifest, num_folds=folds, fold_seed=seed, folds_digest=digest, samples_digest=table.digest())
     manifest.write(dataset)
     return manifest
 
@@ -54,9 +54,9 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
     # Every unit is done by now, and the lock keeps other merges out.
     for folder in (dataset, paths.shards(dataset)):
-        remove_leftovers(folder)
-    records = [shard_writer.read_record(dataset, item) for item in plan.units]
-    refused = [*plan.refused, *(refusal for record in records for refusal in record.refused)]
+        remove_temporary_files(folder)
+    records = [shard_writer.read_record(dataset, item) for item in plan.shards]
+    refused = [*plan.quarantined, *(refusal for record in records for refusal in record.quarantined)]
     quarantine.write(dataset, plan, refused)
     table = SampleTable.from_rows([row for record in records for row in record.rows])
     if not len(table):
@@ -70,7 +70,7 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantin
 
 
 def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest:
-    train = table.where("train")
+    train = table.select("train")
     return Manifest(
         found=plan.found,
         samples=len(table),
@@ -84,7 +84,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         renamed=plan.renamed,
         shards=len(np.unique(table.shard)),
         patients=len(np.unique(fold_assignment.distinct_groups(table.patient[train]))),
-        folds=0,
+        num_folds=0,
         fold_seed=0,
         grouped_by=plan.grouped_by,
         digest=plan.digest,

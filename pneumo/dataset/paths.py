@@ -77,11 +77,11 @@ def lock(dataset: Path) -> Path:
     return build(dataset) / "merge.lock"
 
 
-def unit_record(dataset: Path, unit: str) -> Path:
+def shard_record(dataset: Path, unit: str) -> Path:
     """Return the path of the record that says a unit is finished; published after its tar and index."""
     return build(dataset) / f"{unit}.json"
 
 
-def unit_name(split: str, number: int) -> str:
+def shard_name(split: str, number: int) -> str:
     """Return the name of a unit; no dots, since index tools cut names at the first one."""
     return f"{split}-{number:06d}"

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy
-from pneumo.dataset.scan import Refusal, Scanned
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dataset.scan import QuarantineRow, ScannedFile
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlannedSample:
     """A file that is to become a sample."""
 
     source: scan.Source
@@ -33,21 +33,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ShardPlan:
     """A shard to write: the piece of work that one worker does at a time and that is published as a whole."""
 
     name: str
-    entries: tuple[Entry, ...]
+    samples: tuple[PlannedSample, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
     """What the input becomes."""
 
-    units: tuple[Unit, ...]
-    refused: tuple[Refusal, ...]
+    shards: tuple[ShardPlan, ...]
+    quarantined: tuple[QuarantineRow, ...]
     """Files already known to be no sample: bad headers and contradicting duplicates."""
-    unlabelled: tuple[Scanned, ...]
+    unlabelled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
     """Ids of the masks CSV without a file."""
@@ -63,7 +63,7 @@ class BuildPlan:
 
 
 def make(
-    scanned: Sequence[Scanned | Refusal],
+    scanned: Sequence[ScannedFile | QuarantineRow],
     masks: Mapping[str, str],
     patients: Mapping[str, str] | None,
     *,
@@ -79,8 +79,8 @@ def make(
         shard_size: Images in a shard.
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
-    headers = sorted((item for item in scanned if isinstance(item, Scanned)), key=_place)
-    refused = [item for item in scanned if isinstance(item, Refusal)]
+    headers = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_place)
+    refused = [item for item in scanned if isinstance(item, QuarantineRow)]
     kept, duplicates = _resolve_duplicates(headers, file_digest)
     used, unlabelled = _part(kept, lambda item: item.source.split == "test" or item.image_id in masks)
     # Not by path: folders are named after people, and the rows of the table would tell their alphabetical order.
@@ -90,8 +90,8 @@ def make(
     entries = list(_entries(used, groups, masks))
     present = {item.image_id for item in headers}
     plan = BuildPlan(
-        units=tuple(_units(entries, shard_size)),
-        refused=tuple(refused),
+        shards=tuple(_units(entries, shard_size)),
+        quarantined=tuple(refused),
         unlabelled=tuple(unlabelled),
         missing=tuple(image_id for image_id in masks if image_id not in present),
         found=len(scanned),
@@ -104,34 +104,36 @@ def make(
     return replace(plan, digest=_digest(plan, sizes, shard_size))
 
 
-def _place(item: Scanned) -> tuple[bool, str]:
+def _place(item: ScannedFile) -> tuple[bool, str]:
     return item.source.split != "train", item.source.file
 
 
-def _part(items: Sequence[Scanned], wanted: Callable[[Scanned], bool]) -> tuple[list[Scanned], list[Scanned]]:
+def _part(
+    items: Sequence[ScannedFile], wanted: Callable[[ScannedFile], bool]
+) -> tuple[list[ScannedFile], list[ScannedFile]]:
     """Divide items into those wanted and the others, each in the order given."""
     return [item for item in items if wanted(item)], [item for item in items if not wanted(item)]
 
 
 def _resolve_duplicates(
-    headers: Sequence[Scanned], file_digest: Callable[[Path], str]
-) -> tuple[list[Scanned], list[Refusal]]:
+    headers: Sequence[ScannedFile], file_digest: Callable[[Path], str]
+) -> tuple[list[ScannedFile], list[QuarantineRow]]:
     """Keep the first of byte-identical files of an image; refuse all files of an image when they contradict."""
-    by_image: dict[tuple[str, str], list[Scanned]] = defaultdict(list)
+    by_image: dict[tuple[str, str], list[ScannedFile]] = defaultdict(list)
     for item in headers:
         by_image[item.source.split, item.image_id].append(item)
-    kept: list[Scanned] = []
-    refused: list[Refusal] = []
+    kept: list[ScannedFile] = []
+    refused: list[QuarantineRow] = []
     for files in by_image.values():
         if len(files) == 1:
             kept.append(files[0])
             continue
-        digests: dict[Scanned, str] = {}
+        digests: dict[ScannedFile, str] = {}
         for item in files:
             try:
                 digests[item] = file_digest(item.source.path)
             except OSError as error:
-                refused.append(scan.refusal(item.source, item.image_id, scan.unreadable(error)))
+                refused.append(scan.quarantine_row(item.source, item.image_id, scan.unreadable(error)))
         if len(set(digests.values())) == 1:
             kept.append(next(iter(digests)))
         else:
@@ -139,19 +141,19 @@ def _resolve_duplicates(
     return kept, refused
 
 
-def _duplicate(item: Scanned, files: Sequence[Scanned]) -> Refusal:
+def _duplicate(item: ScannedFile, files: Sequence[ScannedFile]) -> QuarantineRow:
     others = [other.source.file for other in files if other is not item]
-    error = Rejected(
+    error = DicomRejectedError(
         Reason.DUPLICATE,
         "plan",
         f"{len(files)} files with this image id and different bytes, also {others[0]}",
         "one file per image id",
         "keep the right one",
     )
-    return scan.refusal(item.source, item.image_id, error)
+    return scan.quarantine_row(item.source, item.image_id, error)
 
 
-def _patient_groups(used: Sequence[Scanned], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
+def _patient_groups(used: Sequence[ScannedFile], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
     """Number the patients in the order in which the image ids, which are in the table too, first name them.
 
     So the numbers say which images belong together and nothing else, neither about the patients' ids nor about paths.
@@ -164,19 +166,19 @@ def _patient_groups(used: Sequence[Scanned], patients: Mapping[str, str] | None)
     return groups, "dicom" if numbers else "none"
 
 
-def _entries(used: Sequence[Scanned], groups: Sequence[int], masks: Mapping[str, str]) -> Iterator[Entry]:
+def _entries(used: Sequence[ScannedFile], groups: Sequence[int], masks: Mapping[str, str]) -> Iterator[PlannedSample]:
     for split, members in groupby(zip(used, groups, strict=True), key=lambda pair: pair[0].source.split):
         pairs = list(members)
         for (item, group), key in zip(pairs, tar.keys([item.image_id for item, _ in pairs]), strict=True):
             mask = masks[item.image_id] if split == "train" else None
-            yield Entry(item.source, item.image_id, key, group, mask)
+            yield PlannedSample(item.source, item.image_id, key, group, mask)
 
 
-def _units(entries: Iterable[Entry], shard_size: int) -> Iterator[Unit]:
+def _units(entries: Iterable[PlannedSample], shard_size: int) -> Iterator[ShardPlan]:
     for split, members in groupby(entries, key=lambda entry: entry.source.split):
         chosen = list(members)
         for number, start in enumerate(range(0, len(chosen), shard_size)):
-            yield Unit(paths.unit_name(split, number), tuple(chosen[start : start + shard_size]))
+            yield ShardPlan(paths.shard_name(split, number), tuple(chosen[start : start + shard_size]))
 
 
 def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) -> str:
@@ -187,11 +189,11 @@ def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) 
         digest.update(("\t".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
 
     add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged, plan.grouped_by)
-    for unit in plan.units:
-        for entry in unit.entries:
+    for unit in plan.shards:
+        for entry in unit.samples:
             size = sizes[entry.source]
             add(unit.name, entry.source.file, size, entry.image_id, entry.key, entry.patient, entry.mask)
-    for refusal in plan.refused:
+    for refusal in plan.quarantined:
         add("refused", refusal.split, refusal.file, refusal.image_id, refusal.reason)
     for item in plan.unlabelled:
         add("unlabelled", item.source.file, item.image_id)

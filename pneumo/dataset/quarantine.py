@@ -8,17 +8,17 @@ from pathlib import Path
 
 from pneumo.dataset import paths
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dataset.scan import Refusal
+from pneumo.dataset.scan import QuarantineRow
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
 
-COLUMNS = ("split", "file", "image_id", "reason", "stage", "found", "expected", "action")
+COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", "action")
 """Columns of quarantine.csv."""
 
 
-def write(dataset: Path, plan: BuildPlan, refused: Iterable[Refusal]) -> None:
+def write(dataset: Path, plan: BuildPlan, refused: Iterable[QuarantineRow]) -> None:
     """Publish both lists; the quarantine has training files first, each split by file."""
     order = sorted(refused, key=lambda item: (item.split != "train", item.file))
     _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
@@ -77,5 +77,5 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
-    writer.writerows([image_ids.harmless(cell) for cell in row] for row in rows)
+    writer.writerows([image_ids.escape_formula(cell) for cell in row] for row in rows)
     publish_text(path, text.getvalue())

@@ -8,7 +8,7 @@ from pathlib import Path
 from pneumo.dataset import limits
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, reader
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
 
@@ -24,7 +24,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
+class ScannedFile:
     """A file whose header names an image."""
 
     source: Source
@@ -38,7 +38,7 @@ class Scanned:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class QuarantineRow:
     """A file that cannot become a sample: a row of quarantine.csv."""
 
     split: Split
@@ -46,7 +46,7 @@ class Refusal:
     image_id: str
     """Empty when the header could not be read."""
     reason: Reason
-    stage: str
+    phase: str
     found: str
     expected: str
     action: str
@@ -92,33 +92,33 @@ def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
     return [Source(split, path, path.name if path == root else path.relative_to(root).as_posix()) for path in found]
 
 
-def scan(source: Source) -> Scanned | Refusal:
+def scan(source: Source) -> ScannedFile | QuarantineRow:
     """Read the header of one file; what is wrong with it is a result, not an error."""
     try:
         header = limits.timed(reader.scan, source.path)
         size = source.path.stat().st_size
-    except Rejected as error:
-        return refusal(source, "", error)
+    except DicomRejectedError as error:
+        return quarantine_row(source, "", error)
     except OSError as error:
-        return refusal(source, "", unreadable(error))
-    return Scanned(source, header.image_id, header.patient_id, header.file_stem, size)
+        return quarantine_row(source, "", unreadable(error))
+    return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, size)
 
 
-def scan_all(sources: Sequence[Source]) -> list[Scanned | Refusal]:
+def scan_all(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:
     """Read several headers."""
     return [scan(source) for source in sources]
 
 
-def refusal(source: Source, image_id: str, error: Rejected) -> Refusal:
+def quarantine_row(source: Source, image_id: str, error: DicomRejectedError) -> QuarantineRow:
     """Make the quarantine's row of what the reader raised."""
-    return Refusal(
-        source.split, source.file, image_id, error.reason, error.stage, error.found, error.expected, error.action
+    return QuarantineRow(
+        source.split, source.file, image_id, error.reason, error.phase, error.found, error.expected, error.action
     )
 
 
-def unreadable(error: OSError) -> Rejected:
+def unreadable(error: OSError) -> DicomRejectedError:
     """Return the rejection of a file that the operating system does not let us read."""
-    return Rejected(
+    return DicomRejectedError(
         Reason.UNREADABLE,
         "open",
         error.strerror or str(error),

@@ -20,7 +20,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
-MEND = (
+REPAIR_HINT = (
     "copy the shard or build the dataset again; job/shard.py --verify lists all that is damaged, "
     "and --skip-damaged goes on without (see job/README.md)"
 )
@@ -75,9 +75,9 @@ class ShardReader:
         """Name a row's image and shard, for messages."""
         return f"image {self.table.image_id[row]} in {paths.SHARDS}/{self.table.shard[row]} of {self.dataset}"
 
-    def without(self, image_ids: Collection[str]) -> "ShardReader":
+    def exclude(self, image_ids: Collection[str]) -> "ShardReader":
         """Return a reader of the dataset without some training images, whose rows are counted without them."""
-        return ShardReader(self.dataset, self.table.without(image_ids))
+        return ShardReader(self.dataset, self.table.exclude(image_ids))
 
     def _member(self, row: int, extension: str, offset: int, size: int, sha256: str) -> bytes:
         file = self._open(row)
@@ -90,13 +90,13 @@ class ShardReader:
             raise UserError(
                 f"{self.describe(row)}: the shard ends at byte {end}",
                 f"the member's bytes {offset} to {offset + size}",
-                f"the shard is half copied; {MEND}",
+                f"the shard is half copied; {REPAIR_HINT}",
             )
         if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(
                 f"{self.describe(row)}: the {extension} member is damaged",
                 "bytes with the SHA-256 that the table has for it",
-                MEND,
+                REPAIR_HINT,
             )
         return content
 
@@ -114,7 +114,7 @@ class ShardReader:
         return UserError(
             f"{self.describe(row)}: {error.strerror or error}",
             "every shard that the table names",
-            MEND,
+            REPAIR_HINT,
         )
 
     def __getstate__(self) -> dict[str, Any]:

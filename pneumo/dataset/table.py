@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
         pa.field(name, kind, nullable=False)
         for name, kind in [
             ("image_id", pa.string()),
-            ("key", pa.string()),
+            ("wds_key", pa.string()),
             ("split", pa.string()),
             ("fold", pa.int8()),
             ("patient", pa.int32()),
@@ -38,9 +38,9 @@ SCHEMA = pa.schema(
             ("sex", pa.string()),
             ("age_years", pa.int16()),
             ("transfer_syntax", pa.string()),
-            ("inverted", pa.bool_()),
+            ("was_monochrome1", pa.bool_()),
             ("positive", pa.bool_()),
-            ("area", pa.int64()),
+            ("mask_area", pa.int64()),
             ("shard", pa.string()),
             ("encoding", pa.string()),
             ("offset", pa.int64()),
@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
             ("sha256", pa.string()),
             ("rle_sha256", pa.string()),
             ("json_sha256", pa.string()),
-            ("notes", pa.string()),
+            ("render_notes", pa.string()),
         ]
     ],
     metadata={"pneumo.format_version": str(paths.FORMAT_VERSION)},
@@ -80,7 +80,7 @@ class SampleTable:
 
     image_id: Strings
     """SOPInstanceUID, the id of the masks CSV and of the submission; unique within a split."""
-    key: Strings
+    wds_key: Strings
     """Member name in the shard without its extension: the id with dots as dashes."""
     split: Strings
     """``train`` (labelled) or ``test`` (not)."""
@@ -104,11 +104,11 @@ class SampleTable:
     """Age in years; -1 when unknown."""
     transfer_syntax: Strings
     """UID of the source file's transfer syntax."""
-    inverted: npt.NDArray[np.bool_]
+    was_monochrome1: npt.NDArray[np.bool_]
     """The source was MONOCHROME1; the member is already the right way round."""
     positive: npt.NDArray[np.bool_]
     """The mask is not empty; False in the test split."""
-    area: npt.NDArray[np.int64]
+    mask_area: npt.NDArray[np.int64]
     """Pixels of the mask; -1 in the test split."""
     shard: Strings
     """File name of the tar in the shards directory."""
@@ -130,7 +130,7 @@ class SampleTable:
     """SHA-256 of the mask member's bytes; empty in the test split."""
     json_sha256: Strings
     """SHA-256 of the description's bytes."""
-    notes: Strings
+    render_notes: Strings
     """What was done to the image beyond copying it, joined by semicolons; usually empty."""
 
     def __post_init__(self) -> None:
@@ -214,7 +214,7 @@ class SampleTable:
                 found.update(f"{name} {len(content)}\n".encode() + content)
         return found.hexdigest()
 
-    def without(self, image_ids: Collection[str]) -> "SampleTable":
+    def exclude(self, image_ids: Collection[str]) -> "SampleTable":
         """Return the table without some training images; test images stay, whatever their ids."""
         keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split == "train"))
         return SampleTable(**{name: getattr(self, name)[keep] for name in SCHEMA.names})
@@ -225,7 +225,7 @@ class SampleTable:
         with publish(paths.samples(dataset)) as file:
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
 
-    def where(
+    def select(
         self, split: Split | None = None, folds: Collection[int] | None = None, positive: bool | None = None
     ) -> npt.NDArray[np.int64]:
         """Return the ascending indices of the rows that fulfil every condition given."""

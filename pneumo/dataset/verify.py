@@ -23,9 +23,8 @@ import numpy as np
 from pneumo.dataset import paths, tar
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.console import Progress
-from pneumo.runtime.errors import ExitCode, UserError
+from pneumo.runtime.errors import ExitCode
 
-MOST_WORKERS = 4096
 WHOLE = -1
 """Stands for a row in faults that belong to a shard as a whole."""
 
@@ -34,7 +33,7 @@ Found = Iterator[tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class Fault:
+class Issue:
     """One thing that is not what was written."""
 
     file: str
@@ -69,10 +68,8 @@ def verify(dataset: Path, workers: int) -> ExitCode:
     Raises:
         UserError: When dataset.json or the table cannot be used, without which nothing else can be judged.
     """
-    if not 1 <= workers <= MOST_WORKERS:
-        raise UserError(f"workers {workers}", f"1 to {MOST_WORKERS}", "correct --workers")
     table = SampleTable.read(dataset)
-    faults: list[Fault] = []
+    faults: list[Issue] = []
     with Progress("verify", len(table), unit="images") as progress:
         for images, found in check(dataset, table, workers):
             for fault in found:
@@ -83,13 +80,13 @@ def verify(dataset: Path, workers: int) -> ExitCode:
     return ExitCode.USER if faults else ExitCode.DONE
 
 
-def describe(fault: Fault, table: SampleTable) -> str:
+def describe(fault: Issue, table: SampleTable) -> str:
     """Return a fault as a line that names its file and its sample."""
     sample = "" if fault.row == WHOLE else f" image {table.image_id[fault.row]}:"
     return f"{paths.SHARDS}/{fault.file}:{sample} {fault.found}"
 
 
-def summary(dataset: Path, table: SampleTable, faults: Sequence[Fault]) -> str:
+def summary(dataset: Path, table: SampleTable, faults: Sequence[Issue]) -> str:
     """Return the closing lines: what was looked at, and how much of it is damaged."""
     looked = f"{dataset}: {len(table)} images in {len(np.unique(table.shard))} shards"
     if not faults:
@@ -104,7 +101,7 @@ def summary(dataset: Path, table: SampleTable, faults: Sequence[Fault]) -> str:
     )
 
 
-def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int, list[Fault]]]:
+def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int, list[Issue]]]:
     """Check the shards, several at a time, and yield each one's number of images and its faults, in the table's order.
 
     Reading and hashing release Python's lock, so that threads are enough.
@@ -118,7 +115,7 @@ def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int
         pool.shutdown(cancel_futures=True)
 
 
-def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[int]) -> list[Fault]:
+def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[int]) -> list[Issue]:
     samples: dict[int, list[_Member]] = {}
     faults = []
     position = 0
@@ -128,11 +125,11 @@ def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[in
         offsets = [member.offset for member in samples[row] if member.extension != "json"]
         told = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
         if told != offsets:
-            faults.append(Fault(name, row, f"the table has its members at {told}, the shard at {offsets}"))
+            faults.append(Issue(name, row, f"the table has its members at {told}, the shard at {offsets}"))
     path = paths.shards(dataset) / name
-    faults += [Fault(name, row, found) for row, found in _tar_faults(path, samples)]
+    faults += [Issue(name, row, found) for row, found in _tar_faults(path, samples)]
     index = path.with_suffix(".idx")
-    return faults + [Fault(index.name, row, found) for row, found in _index_faults(index, samples)]
+    return faults + [Issue(index.name, row, found) for row, found in _index_faults(index, samples)]
 
 
 def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
@@ -146,7 +143,7 @@ def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
         del described[1]
     found = []
     for extension, size, sha256 in described:
-        found.append(_Member(f"{table.key[row]}.{extension}", extension, position + BLOCKSIZE, size, sha256))
+        found.append(_Member(f"{table.wds_key[row]}.{extension}", extension, position + BLOCKSIZE, size, sha256))
         position = found[-1].end
     return found
 

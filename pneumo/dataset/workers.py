@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class WorkerDied:
     """Instead of a result: the process that worked at the item ended."""
 
     exit_code: int
@@ -33,7 +33,7 @@ class Died:
 
 def run(
     function: Callable[[T], R], items: Sequence[T], workers: int, limits: Limits, *, tries: int = 1
-) -> Iterator[tuple[int, R | Died]]:
+) -> Iterator[tuple[int, R | WorkerDied]]:
     """Apply a function to items in worker processes and yield (position, result) as they finish.
 
     A process that dies costs the item it was at, and another takes its place.
@@ -59,7 +59,7 @@ def run(
                 assert isinstance(pipe, Connection)
                 worker = staff[pipe]
                 position, result = worker.position, worker.answer()
-                if isinstance(result, Died):
+                if isinstance(result, WorkerDied):
                     staff.pop(pipe)
                     if position is None:
                         raise _no_start()
@@ -100,7 +100,7 @@ class _Worker(Generic[T, R]):
             # It has died; the pipe says so when it is read next.
             return
 
-    def answer(self) -> R | Died:
+    def answer(self) -> R | WorkerDied:
         """Return the result that has come, or how the process ended; raise what the function raised."""
         self.position = None
         try:
@@ -108,7 +108,7 @@ class _Worker(Generic[T, R]):
         except (EOFError, OSError):
             self.process.join(_GRACE_S)
             self.end()
-            return Died(self.process.exitcode or 0)
+            return WorkerDied(self.process.exitcode or 0)
         if not done:
             raise result
         return result  # type: ignore[no-any-return]

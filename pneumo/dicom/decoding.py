@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEG2000TransferSyntaxe
 from pneumo.dicom import jpeg, jpeg2000
 from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.frames import LOSSLESS_JPEG, check_size, first_frame
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.values import integer
 
 DECODERS: dict[str, str] = {
@@ -79,5 +79,5 @@ def _bits_below(dataset: Dataset) -> int:
         return 0
     if UID(transfer_syntax(dataset)).is_compressed or not bits <= high + 1 <= allocated:
         found = f"{bits} bits stored of {allocated} with the highest at {high}"
-        raise Rejected(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", "check the header")
+        raise DicomRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", "check the header")
     return high + 1 - bits

@@ -6,7 +6,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGL
 
 from pneumo.dicom import jpeg, jpeg_metadata
 from pneumo.dicom.attributes import transfer_syntax
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.values import integer, numbers, tags, text
 
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
@@ -48,7 +48,7 @@ def jpeg_frame(dataset: Dataset) -> bytes | None:
             raise jpeg.bad_frame(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
         return None
     if header.precision != 8:
-        raise Rejected(
+        raise DicomRejectedError(
             Reason.UNSUPPORTED,
             "frame",
             f"a lossy JPEG of {header.precision} bits",

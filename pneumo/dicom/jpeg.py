@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import simplejpeg
 
-from pneumo.dicom.rejection import Reason, Rejected, describe
+from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 
 BASELINE = 0xC0
 """Second byte of the start-of-frame marker of a baseline bitstream."""
@@ -95,9 +95,9 @@ def lengthened(frame: bytes) -> bytes:
     return frame[:end] + _FILLER + frame[end:]
 
 
-def bad_frame(found: str, expected: str) -> Rejected:
+def bad_frame(found: str, expected: str) -> DicomRejectedError:
     """Return the rejection of pixel data that is damaged or contradicts the DICOM header."""
-    return Rejected(Reason.BAD_FRAME, "frame", found, expected, "fetch the file again from its source")
+    return DicomRejectedError(Reason.BAD_FRAME, "frame", found, expected, "fetch the file again from its source")
 
 
 def _read_segments(frame: bytes) -> tuple[JpegHeader, bytes]:

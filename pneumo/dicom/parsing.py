@@ -11,7 +11,7 @@ from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from pneumo.dicom.rejection import Reason, Rejected, describe
+from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 from pneumo.dicom.values import text
 
 _NEW_COPY = "fetch the file again from its source"
@@ -70,7 +70,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
         if dataset is None:
             file.seek(0)
             dataset = read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))
-    except Rejected:
+    except DicomRejectedError:
         raise
     except MemoryError:
         if last is None:
@@ -131,8 +131,8 @@ def _inflate(data: bytes) -> bytes:
         raise _bomb(f"{len(data)} bytes that inflate to more than the memory of one file") from None
 
 
-def _bomb(found: str) -> Rejected:
-    return Rejected(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
+def _bomb(found: str) -> DicomRejectedError:
+    return DicomRejectedError(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
 
 
 def _collect(file: BinaryIO, elements: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:
@@ -145,7 +145,7 @@ def _collect(file: BinaryIO, elements: frozenset[BaseTag] | None, stop_when: Sto
         if _PIXEL_DATA in found:
             # What is cut may be other pixel data: pydicom takes the last.
             found_here = "a file that ends inside an element"
-            raise Rejected(Reason.BAD_FRAME, "header", found_here, "a whole file", _NEW_COPY) from None
+            raise DicomRejectedError(Reason.BAD_FRAME, "header", found_here, "a whole file", _NEW_COPY) from None
         # Else the last element is left out, as read_partial leaves it out.
     return found
 
@@ -162,5 +162,5 @@ def _kind(beginning: bytes) -> str:
     return f"{kind} without a DICOM prefix{''.join(known)}"
 
 
-def _not_dicom(found: str, expected: str) -> Rejected:
-    return Rejected(Reason.NOT_DICOM, "header", found, expected, _NEW_COPY)
+def _not_dicom(found: str, expected: str) -> DicomRejectedError:
+    return DicomRejectedError(Reason.NOT_DICOM, "header", found, expected, _NEW_COPY)

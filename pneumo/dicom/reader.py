@@ -21,12 +21,12 @@ from pneumo.dicom import attributes, image_codec
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
 from pneumo.dicom.parsing import parse
-from pneumo.dicom.rejection import Reason, Rejected, describe
+from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
 
-__all__ = ["Header", "Image", "Reason", "Rejected", "read", "scan"]
+__all__ = ["DicomRejectedError", "Header", "Image", "Reason", "read", "scan"]
 
 HEADER_ELEMENTS = tags(("SOPClassUID", "SOPInstanceUID", "PatientID"))
 SAMPLE_ELEMENTS = (
@@ -113,9 +113,9 @@ class Image:
     encoding: Literal["jpg", "png"]
     """``jpg``: the DICOM's own frame, byte for byte but for metadata. ``png``: rendered to 16 bits."""
     data: bytes
-    inverted: bool
+    was_monochrome1: bool
     """Whether the stored values ran the other way, as in MONOCHROME1; ``data`` never does."""
-    notes: tuple[str, ...]
+    render_notes: tuple[str, ...]
     """What was decided on the way, for example ``first of 4 frames``."""
 
 
@@ -152,13 +152,13 @@ def _read(path: Path) -> Image:
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
         image_id = _image_id(dataset)
         if image_id != _image_id(_beginning(io.BytesIO(data))):
-            raise Rejected(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _NEW_COPY)
+            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _NEW_COPY)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
         try:
             return _picture(dataset, image_id, described)
-        except (Rejected, MemoryError):
+        except (DicomRejectedError, MemoryError):
             raise
         except Exception as error:
             raise _decoder_rejection(error, described) from None
@@ -172,9 +172,16 @@ def _beginning(file: BinaryIO) -> Dataset:
 def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     frame = jpeg_frame(dataset)
     if frame is not None:
-        return Image(image_id, described, "jpg", frame, inverted=False, notes=())
+        return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=())
     picture = render(dataset)
-    return Image(image_id, described, "png", image_codec.encode_png(picture.pixels), picture.inverted, picture.notes)
+    return Image(
+        image_id,
+        described,
+        "png",
+        image_codec.encode_png(picture.pixels),
+        picture.was_monochrome1,
+        picture.render_notes,
+    )
 
 
 @contextmanager
@@ -187,20 +194,22 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             expected, action = "one that can be searched", "check its permissions: what it holds is not counted"
-            raise Rejected(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
+            raise DicomRejectedError(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
         if not stat.S_ISREG(mode):
             found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-            raise Rejected(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
+            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
         with path.open("rb") as file:
             if not file.peek(1):
-                raise Rejected(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _NEW_COPY)
+                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _NEW_COPY)
             yield file
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
             found, action = "a link that leads nowhere", "fetch the file that it stands for, or remove it"
-            raise Rejected(Reason.NOT_A_FILE, "open", found, "a file", action) from None
+            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
         found = error.strerror or type(error).__name__
-        raise Rejected(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk") from None
+        raise DicomRejectedError(
+            Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk"
+        ) from None
 
 
 @contextmanager
@@ -219,11 +228,11 @@ def _image_id(dataset: Dataset) -> str:
         name = UID(sop_class).name
         # An unknown UID is its own name, and that may be any text.
         name = "an object that is no picture" if name == sop_class else name
-        raise Rejected(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
+        raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    if image_ids.fault(image_id) or "\\" in image_id:
+    if image_ids.validate(image_id) or "\\" in image_id:
         found = "a SOP Instance UID that is no identifier" if image_id else "no SOP Instance UID"
-        raise Rejected(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
+        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
     return image_id
 
 
@@ -236,7 +245,7 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
     item = dataset.file_meta.get_item(Tag("TransferSyntaxUID"), keep_deferred=True)
     if getattr(item, "VR", "UI") != "UI":
         found = "a transfer syntax that is no UID"
-        raise Rejected(Reason.NOT_DICOM, "header", found, "a whole file", _NEW_COPY)
+        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", _NEW_COPY)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -245,20 +254,22 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
-        raise Rejected(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
+        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
     stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
     if not stored or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
-        raise Rejected(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
+        raise DicomRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
-        raise Rejected(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
+        raise DicomRejectedError(
+            Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header"
+        )
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that is not what DICOM allows"
-        raise Rejected(Reason.BAD_FRAME, "header", found, "one number", _NEW_COPY)
+        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", _NEW_COPY)
     if not described.transfer_syntax:
-        raise Rejected(
+        raise DicomRejectedError(
             Reason.UNSUPPORTED,
             "frame",
             "an unknown transfer syntax",
@@ -267,25 +278,25 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
         )
 
 
-def _decoder_rejection(error: Exception, described: Attributes) -> Rejected:
+def _decoder_rejection(error: Exception, described: Attributes) -> DicomRejectedError:
     """Return the rejection for what pydicom or a decoder raised."""
     if getattr(error, "code", None) == cv2.Error.StsNoMem or _NO_MEMORY.search(str(error)):
         return _too_much_memory(error)
     if isinstance(error, NotImplementedError):
         syntax = UID(described.transfer_syntax).name
-        return Rejected(
+        return DicomRejectedError(
             Reason.UNSUPPORTED,
             "render",
             f"{syntax}: {describe(error)}",
             "an encoding with a decoder",
             "convert the file",
         )
-    return Rejected(Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _NEW_COPY)
+    return DicomRejectedError(Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _NEW_COPY)
 
 
-def _too_much_memory(error: Exception) -> Rejected:
+def _too_much_memory(error: Exception) -> DicomRejectedError:
     """Return the rejection of a file that needs more memory than its process may have."""
-    return Rejected(
+    return DicomRejectedError(
         Reason.TOO_MUCH_MEMORY,
         "read",
         f"more memory than there is for one file ({describe(error)})",

@@ -50,7 +50,7 @@ class Reason(StrEnum):
     """A decoder failed in a way that nobody foresaw, or ended the process that read it, each time it was tried."""
 
 
-class Rejected(Exception):
+class DicomRejectedError(Exception):
     """A file that cannot become a sample.
 
     Args:
@@ -64,7 +64,7 @@ class Rejected(Exception):
     def __init__(self, reason: Reason, stage: str, found: str, expected: str, action: str) -> None:
         # All of them are args, so that the exception survives the way back from a worker process.
         super().__init__(reason, stage, found, expected, action)
-        self.reason, self.stage, self.found, self.expected, self.action = reason, stage, found, expected, action
+        self.reason, self.phase, self.found, self.expected, self.action = reason, stage, found, expected, action
 
     def __str__(self) -> str:
         return f"{self.found}; expected {self.expected}; {self.action}"

@@ -16,7 +16,7 @@ from scipy.special import expit
 from pneumo.dicom.attributes import PHOTOMETRICS
 from pneumo.dicom.decoding import Stored, stored_values
 from pneumo.dicom.frames import frames
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.values import integer, numbers, text
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
@@ -38,9 +38,9 @@ class Rendered(NamedTuple):
 
     pixels: npt.NDArray[np.uint16]
     """(rows, columns), 0 black to 65535 white; dense tissue is bright."""
-    inverted: bool
+    was_monochrome1: bool
     """Whether the stored values run the other way, as in MONOCHROME1."""
-    notes: tuple[str, ...]
+    render_notes: tuple[str, ...]
     """What was decided on the way that a reader of the data may want to know."""
 
 
@@ -77,8 +77,10 @@ def _check_color(dataset: Dataset) -> str:
     return photometric
 
 
-def _unsupported(found: str, expected: str) -> Rejected:
-    return Rejected(Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale")
+def _unsupported(found: str, expected: str) -> DicomRejectedError:
+    return DicomRejectedError(
+        Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale"
+    )
 
 
 def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.uint16]:
@@ -170,7 +172,9 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
         if text(dataset, keyword):
             values = numbers(dataset, keyword)
             if len(values) != 1:
-                raise Rejected(Reason.UNSUPPORTED, "render", f"{keyword} that is no number", "one", _CHECK_HEADER)
+                raise DicomRejectedError(
+                    Reason.UNSUPPORTED, "render", f"{keyword} that is no number", "one", _CHECK_HEADER
+                )
             found[place] = values[0]
     return found[0], found[1]
 
@@ -188,7 +192,7 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
     entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
     if len(entries) < count:
         found = f"a lookup table of {len(entries)} entries"
-        raise Rejected(Reason.BAD_FRAME, "render", found, f"{count}, as its descriptor says", _CHECK_HEADER)
+        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, f"{count}, as its descriptor says", _CHECK_HEADER)
     white = (1 << bits) - 1
     return np.minimum(entries, white)[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], white
 

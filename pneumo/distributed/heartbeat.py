@@ -11,38 +11,38 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Pulse:
+class Heartbeat:
     """State of the process; times are those of ``time.monotonic``, which no clock change moves."""
 
-    beaten: float = 0.0
+    last_progress: float = 0.0
     """When progress was last made."""
     waiting: int = 0
     """Depth of nested waits for other ranks; 0 = working."""
-    doing: str = "starting"
+    activity: str = "starting"
     """The last thing that was begun, in a few words."""
 
-    def still_for(self) -> float:
+    def idle_seconds(self) -> float:
         """Return the seconds since progress was last made."""
-        return time.monotonic() - self.beaten
+        return time.monotonic() - self.last_progress
 
 
-PULSE = Pulse(time.monotonic())
+HEARTBEAT = Heartbeat(time.monotonic())
 
 
-def beat(doing: str = "") -> None:
+def touch(doing: str = "") -> None:
     """Say that progress was made, and what is done next."""
-    PULSE.beaten = time.monotonic()
+    HEARTBEAT.last_progress = time.monotonic()
     if doing:
-        PULSE.doing = doing
+        HEARTBEAT.activity = doing
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Mark a wait for other ranks."""
-    beat()
-    PULSE.waiting += 1
+    touch()
+    HEARTBEAT.waiting += 1
     try:
         yield
     finally:
-        PULSE.waiting -= 1
-        beat()
+        HEARTBEAT.waiting -= 1
+        touch()

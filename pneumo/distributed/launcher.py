@@ -16,8 +16,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Annotated
 
-from pneumo.runtime import checks
+from annotated_types import Interval
+
+from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
 
@@ -27,26 +30,26 @@ MOST_PROCESSES = 256
 LOOK_INTERVAL_S = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+@config_dataclass
+class LaunchPlan:
     """What to start."""
 
-    command: Sequence[str]
+    command: tuple[str, ...]
     """Python script and its words."""
-    processes: int
+    processes: Annotated[int, Interval(ge=1, le=MOST_PROCESSES)]
     """Ranks on this machine."""
-    nodes: int = 1
+    nodes: Annotated[int, Interval(ge=1, le=65_536)] = 1
     """Machines that take part."""
-    node_rank: int = 0
+    node_rank: Annotated[int, Interval(ge=0, lt=65_536)] = 0
     """This machine's number among them, from 0."""
     master: str = ""
     """HOST:PORT of the first machine; may be empty when there is only one."""
-    restarts: int = 0
+    restarts: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     """How often all ranks of this machine are started again after a crash."""
 
     def __post_init__(self) -> None:
-        checks.within(self, processes=(1, MOST_PROCESSES), nodes=(1, checks.MOST_RANKS))
-        checks.within(self, node_rank=(0, self.nodes - 1), restarts=(0, 1_000_000))
+        if self.node_rank >= self.nodes:
+            raise refuse("node_rank", self.node_rank, f"0 to {self.nodes - 1}")
         host, _, port = self.master.rpartition(":")
         if self.nodes > 1 and not self.master:
             raise UserError(f"--nodes {self.nodes} without --master", "HOST:PORT of the first one", "give --master")
@@ -70,7 +73,7 @@ class Plan:
 class Launcher:
     """Runs a plan to its end."""
 
-    plan: Plan
+    plan: LaunchPlan
     ranks: list[subprocess.Popen[bytes]] = field(default_factory=list)
     asked_to_stop: bool = False
 

@@ -26,34 +26,34 @@ T = TypeVar("T")
 RETRY_S = 1.0
 CONNECT_S = 10.0
 """Seconds of one try to reach rank 0; a machine that is still starting refuses or ignores connections."""
-CLOSED = "closed"
+SEALED = "closed"
 PORT = "pneumo/port"
 """Where rank 0 tells its port in an agent's store; the newest start's word is the last."""
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Rendezvous:
     """Where and how many ranks meet."""
 
     host: str
     port: int
     rank: int
     size: int
-    patience_s: float
+    timeout_s: float
     """Seconds to wait for the others to come; for an earlier world to end there is no limit."""
     has_agent: bool = False
     """Whether a launcher's agent, on rank 0's machine, holds a store at ``port`` itself."""
 
-    def hold(self) -> TCPStore:
+    def join(self) -> TCPStore:
         """Return the store that the ranks of this start, and no others, are connected to.
 
         Raises:
             RankLost: When not all of them came in time; rank 0 names the missing ones.
         """
-        return self._invite() if self.rank == 0 else self._attend()
+        return self._host() if self.rank == 0 else self._connect_to_host()
 
-    def _invite(self) -> TCPStore:
-        deadline = time.monotonic() + self.patience_s
+    def _host(self) -> TCPStore:
+        deadline = time.monotonic() + self.timeout_s
         # The port of a rank 0 that was killed may be taken for a moment longer.
         store = self._retry(deadline, lambda: self._connect(is_master=True))
         others = [f"rank/{rank}" for rank in range(1, self.size)]
@@ -61,28 +61,28 @@ class Meeting:
             if time.monotonic() > deadline:
                 raise self._lost(f"{', '.join(missing).replace('/', ' ')} did not come")
             time.sleep(RETRY_S / 10)
-        store.set(CLOSED, ",".join(store.get(key).decode() for key in others))
+        store.set(SEALED, ",".join(store.get(key).decode() for key in others))
         return store
 
-    def _attend(self) -> TCPStore:
+    def _connect_to_host(self) -> TCPStore:
         token, told = uuid.uuid4().hex, False
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.timeout_s
         while True:
             store = self._retry(deadline, lambda: self._connect(is_master=False))
             try:
-                if not store.check([CLOSED]):
+                if not store.check([SEALED]):
                     store.set(f"rank/{self.rank}", token)
-                    while not store.check([CLOSED]):
+                    while not store.check([SEALED]):
                         if time.monotonic() > deadline:
                             raise self._lost("rank 0 is there, but others are missing")
                         time.sleep(RETRY_S / 10)
-                    if token in store.get(CLOSED).decode().split(","):
+                    if token in store.get(SEALED).decode().split(","):
                         return store
                 # Another start's world, or one that this rank's predecessor belongs to.
                 if not told:
                     log.info("rank %d waits: ranks of an earlier start are still at work", self.rank)
                     told = True
-                deadline = time.monotonic() + self.patience_s
+                deadline = time.monotonic() + self.timeout_s
             except RuntimeError:
                 # Rank 0 went away; the next one will open a new meeting.
                 pass
@@ -118,5 +118,5 @@ class Meeting:
     def _lost(self, reason: str) -> RankLost:
         return RankLost(
             f"rank {self.rank} of {self.size} did not meet the others at {self.host}:{self.port} within"
-            f" {self.patience_s:.0f} s: {reason}; are all of them started, and can they reach rank 0's machine there?"
+            f" {self.timeout_s:.0f} s: {reason}; are all of them started, and can they reach rank 0's machine there?"
         )

@@ -33,7 +33,7 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed import heartbeat
-from pneumo.distributed.heartbeat import PULSE
+from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_error
@@ -65,7 +65,7 @@ class _Peer:
     """Exit code and last words of a rank that fails."""
 
 
-class Watch:
+class Watchdog:
     """Watches over this rank and its peers while a ``with`` block runs.
 
     An error that leaves the block is told to the peers; a broken collective becomes ``RankLost`` with the peer's name.
@@ -78,10 +78,10 @@ class Watch:
     """
 
     def __init__(self, world: World, *, leave: Callable[[int], object] = os._exit) -> None:
-        self.world, self.patience_s, self._leave = world, world.patience_s, leave
+        self.world, self.rank_timeout_s, self._leave = world, world.rank_timeout_s, leave
         self._others = {rank: _Peer() for rank in range(world.size) if rank != world.rank}
         self._needed = sorted(self._others)
-        self._silence_s = min(SILENCE_S, self.patience_s)
+        self._silence_s = min(SILENCE_S, self.rank_timeout_s)
         self._answered = time.monotonic()
         self._fate: tuple[int, str] | None = None
         self._told, self._over = threading.Event(), threading.Event()
@@ -96,7 +96,7 @@ class Watch:
         self._needed = [rank for rank in peers if rank != self.world.rank]
 
     def __enter__(self) -> Self:
-        heartbeat.beat()
+        heartbeat.touch()
         for thread in self._threads:
             thread.start()
         return self
@@ -127,7 +127,7 @@ class Watch:
             while not self._over.is_set():
                 count += 1
                 fate = self._fate
-                life = {"count": count, "doing": PULSE.doing, "waiting": PULSE.waiting > 0, "fate": fate}
+                life = {"count": count, "doing": HEARTBEAT.activity, "waiting": HEARTBEAT.waiting > 0, "fate": fate}
                 life["process"] = process
                 self._store.set(f"rank/{self.world.rank}", json.dumps(life))
                 if fate is not None:
@@ -175,16 +175,16 @@ class Watch:
     def _forgive(self) -> None:
         """Start counting anew: the process itself was frozen (Ctrl-Z, a suspended job), and nobody is to blame."""
         now = time.monotonic()
-        PULSE.beaten = self._answered = now
+        HEARTBEAT.last_progress = self._answered = now
         for peer in self._others.values():
             peer.heard = now
 
     def _own_fault(self) -> RankLost | None:
-        still = PULSE.still_for()
-        if PULSE.waiting or still < self.patience_s:
+        still = HEARTBEAT.idle_seconds()
+        if HEARTBEAT.waiting or still < self.rank_timeout_s:
             return None
         return RankLost(
-            f"rank {self.world.rank} made no progress for {still:.0f} s ({PULSE.doing}) and ends; it stood at\n"
+            f"rank {self.world.rank} made no progress for {still:.0f} s ({HEARTBEAT.activity}) and ends; it stood at\n"
             f"{_stack_of_main_thread()}"
             "raise --rank-timeout if it was only slow; else look at its disk and its device; starting again goes on"
         )
@@ -198,7 +198,7 @@ class Watch:
         needed = {rank: self._others[rank] for rank in self._needed}
         for rank, peer in needed.items():
             # A peer that was asked to stop matters to those who wait for it; the others are stopping too, or will.
-            if peer.fate is not None and (PULSE.waiting or peer.fate[0] != ExitCode.REQUEUE):
+            if peer.fate is not None and (HEARTBEAT.waiting or peer.fate[0] != ExitCode.REQUEUE):
                 return RankLost(
                     f"rank {rank} failed, and this rank cannot go on without it:\n{peer.fate[1]}", peer.fate[0]
                 )
@@ -211,14 +211,15 @@ class Watch:
         return None
 
     def _standstill(self) -> RankLost | None:
-        if not PULSE.waiting or PULSE.still_for() < 2 * self.patience_s or not self._needed:
+        if not HEARTBEAT.waiting or HEARTBEAT.idle_seconds() < 2 * self.rank_timeout_s or not self._needed:
             return None
         if any(not self._others[rank].waiting for rank in self._needed):
             # Somebody works: it answers for itself. One fold group may wait for another's for days.
             return None
         doing = "\n".join(f"  rank {rank}: {self._others[rank].doing}" for rank in self._needed)
         return RankLost(
-            f"rank {self.world.rank} and its peers wait for each other since {PULSE.still_for():.0f} s:\n{doing}\n"
+            f"rank {self.world.rank} and its peers have waited for each other for {HEARTBEAT.idle_seconds():.0f} s:\n"
+            f"{doing}\n"
             "the network between their machines may be cut; starting again goes on"
         )
 

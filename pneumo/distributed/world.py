@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from pneumo.distributed import environment, heartbeat
-from pneumo.distributed.rendezvous import Meeting
+from pneumo.distributed.rendezvous import Rendezvous
 from pneumo.runtime.console import log, set_up_logging
 from pneumo.runtime.errors import UserError
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 WAIT_FOR_OTHERS = timedelta(days=7)
 """How long one fold group may wait for another: a fold can take days. ``watch`` ends the wait for a lost one."""
-PATIENCE_S = 900.0
+RANK_TIMEOUT_S = 900.0
 """Default of --rank-timeout: longer than anything that a healthy rank does without a sign of life."""
 
 
@@ -61,14 +61,14 @@ class Group:
         """True on the rank that writes the group's files."""
         return self.rank == 0
 
-    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor on ``device`` over the ranks, in place."""
         if self.tensors is not None:
             with heartbeat.waiting():
                 dist.all_reduce(tensor, group=self.tensors)
         return tensor
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Return True on every rank when ``flag`` is true on at least one."""
         if self.control is None:
             return flag
@@ -95,7 +95,7 @@ class Group:
             dist.broadcast_object_list(box, group=self.control, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return once every rank of the group has come here."""
         if self.control is not None:
             with heartbeat.waiting():
@@ -110,7 +110,7 @@ class World(Group):
     """Carries precision and placement; launch settings come from its environment."""
     local_size: int = 1
     """Ranks on this node, which share its cores."""
-    patience_s: float = PATIENCE_S
+    rank_timeout_s: float = RANK_TIMEOUT_S
     """Seconds that ranks wait for one of them."""
 
     @property
@@ -119,27 +119,27 @@ class World(Group):
         return environment.cores_of_rank(os.environ, self.local_size)
 
 
-def join(*, precision: str = "fp32", expect_world: int | None = None, patience_s: float = PATIENCE_S) -> World:
+def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeout_s: float = RANK_TIMEOUT_S) -> World:
     """Join the job that a launcher or Slurm started, or be a job of one process.
 
     Args:
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bf16 where the device has it.
         expect_world: Number of ranks that the launcher was asked for.
-        patience_s: Seconds that the ranks wait for one of them to come, or to answer, before they give it up.
+        rank_timeout_s: Seconds that the ranks wait for one of them to come, or to answer, before they give it up.
 
     Raises:
         UserError: When there are fewer or more ranks than were asked for.
         RankLost: When not all of them came in time.
     """
-    if patience_s < 1:
-        raise UserError(f"--rank-timeout {patience_s:g}", "at least 1 second", "correct --rank-timeout")
+    if rank_timeout_s < 1:
+        raise UserError(f"--rank-timeout {rank_timeout_s:g}", "at least 1 second", "correct --rank-timeout")
     environment.adopt_slurm(os.environ)
     on_gpu = torch.cuda.is_available()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if not on_gpu:
         # accelerate would choose for itself, and say so on every rank.
         os.environ.setdefault("OMP_NUM_THREADS", str(environment.cores_of_rank(os.environ, local_size)))
-    accelerator = _meet(precision, patience_s, on_gpu)
+    accelerator = _meet(precision, rank_timeout_s, on_gpu)
     rank, size = accelerator.process_index, accelerator.num_processes
     # accelerate starts one process under `--cpu`, and several that each believe to be alone in some set-ups.
     promised = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
@@ -163,13 +163,13 @@ def join(*, precision: str = "fp32", expect_world: int | None = None, patience_s
         control=control,
         accelerator=accelerator,
         local_size=local_size,
-        patience_s=patience_s,
+        rank_timeout_s=rank_timeout_s,
     )
 
 
-def _meet(precision: str, patience_s: float, on_gpu: bool) -> Accelerator:
+def _meet(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
     """Find the other ranks of this start."""
-    patience = timedelta(seconds=patience_s)
+    patience = timedelta(seconds=rank_timeout_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -180,7 +180,7 @@ def _meet(precision: str, patience_s: float, on_gpu: bool) -> Accelerator:
                 "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), or unset WORLD_SIZE",
             )
         rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = Meeting(host, port, rank, size, patience_s, environment.has_agent(os.environ)).hold()
+        store = Rendezvous(host, port, rank, size, rank_timeout_s, environment.has_agent(os.environ)).join()
         store.set_timeout(patience)
         backend = "nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
@@ -197,7 +197,7 @@ def _new_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:
     return group if isinstance(group, dist.ProcessGroup) else None
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Take the process groups down, so that no rank is left waiting in a destructor.
 
     No World or Group may be kept in a global variable: gloo aborts when a process group outlives the interpreter.
@@ -225,7 +225,7 @@ def fold_groups(ranks: int, folds: Sequence[int]) -> list[tuple[range, tuple[int
     return [(range(starts[g], starts[g + 1]), tuple(folds[g::groups])) for g in range(groups)]
 
 
-def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
+def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
     """Return this rank's fold group and the folds that the group trains.
 
     Collective: every rank calls it with the same folds.
@@ -236,7 +236,7 @@ def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
             # Longer than `watch` needs to find a lost rank and name it.
-            tensors = _new_group(ranks, timeout=timedelta(seconds=3 * world.patience_s))
+            tensors = _new_group(ranks, timeout=timedelta(seconds=3 * world.rank_timeout_s))
             control = _new_group(ranks, backend="gloo", timeout=WAIT_FOR_OTHERS)
         if world.rank in ranks:
             group = Group(
@@ -252,7 +252,7 @@ def split(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
     return mine
 
 
-def say_world(world: World, folds: Sequence[int]) -> None:
+def log_world(world: World, folds: Sequence[int]) -> None:
     """Log on rank 0 how many ranks work on which folds."""
     if world.is_leader:
         plan = "; ".join(

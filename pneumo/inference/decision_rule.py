@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, Evidence, area, dice, equivalent_area
+from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, area, dice, equivalent_area
 from pneumo.runtime.errors import UserError
 
 NEVER = 2.0 * REFERENCE_PIXELS
@@ -27,26 +27,31 @@ RESOLUTION = 9
 
 
 @dataclass(frozen=True)
-class Rule:
+class DecisionRule:
     """When an image is positive, and what its mask is then."""
 
-    top: int
+    top_threshold: int
     """Bin (1..255) from which a pixel counts towards the area; the probability is top / 256."""
-    area: float
+    min_area: float
     """Least area from ``top`` on, in pixels of a 1024x1024 image; one pixel is always needed."""
-    bottom: int
+    bottom_threshold: int
     """Bin (1..top) from which a pixel of a positive image belongs to the mask."""
-    head: float = 0.0
+    presence_threshold: float = 0.0
     """Least probability of the head, in [0, 1]; without a head it is not asked."""
 
     def __post_init__(self) -> None:
-        assert 1 <= self.bottom <= self.top < BINS, self
-        assert self.area >= 0, self
-        assert 0 <= self.head <= 1, self
+        assert 1 <= self.bottom_threshold <= self.top_threshold < BINS, self
+        assert self.min_area >= 0, self
+        assert 0 <= self.presence_threshold <= 1, self
 
     def to_json(self) -> dict[str, float]:
         """Return the rule with probabilities instead of bins, ready for JSON."""
-        return {"top": self.top / BINS, "area": self.area, "bottom": self.bottom / BINS, "head": self.head}
+        return {
+            "top_threshold": self.top_threshold / BINS,
+            "min_area": self.min_area,
+            "bottom_threshold": self.bottom_threshold / BINS,
+            "presence_threshold": self.presence_threshold,
+        }
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -55,22 +60,23 @@ class Rule:
         Raises:
             UserError: When a value is missing or out of range.
         """
+        names = ("top_threshold", "bottom_threshold", "min_area", "presence_threshold")
         try:
-            top, bottom, area, head = (float(values[name]) for name in ("top", "bottom", "area", "head"))  # type: ignore[index]
+            top, bottom, area, presence = (float(values[name]) for name in names)  # type: ignore[index]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise _no_rule(values) from None
-        if not (1 <= bottom * BINS <= top * BINS <= BINS - 1 and 0 <= area < np.inf and 0 <= head <= 1):
+        if not (1 <= bottom * BINS <= top * BINS <= BINS - 1 and 0 <= area < np.inf and 0 <= presence <= 1):
             raise _no_rule(values)
-        return cls(round(top * BINS), area, round(bottom * BINS), head)
+        return cls(round(top * BINS), area, round(bottom * BINS), presence)
 
     def describe(self) -> str:
         """Say the rule in words."""
-        if self.area >= NEVER:
+        if self.min_area >= NEVER:
             return "every image is empty"
-        head = f" and the head says {self.head:.2f}" if self.head > 0 else ""
+        head = f" and the head says {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
         return (
-            f"positive from {self.area:g} px (of 1024x1024) above {self.top / BINS:.3f}{head}; "
-            f"mask above {self.bottom / BINS:.3f}"
+            f"positive from {self.min_area:g} px (of 1024x1024) above {self.top_threshold / BINS:.3f}{head}; "
+            f"mask above {self.bottom_threshold / BINS:.3f}"
         )
 
 
@@ -83,35 +89,35 @@ def _no_rule(values: object) -> UserError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grids:
+class SearchGrid:
     """The values that the search tries, every one with every other; each in ascending order."""
 
-    tops: tuple[int, ...] = tuple(range(4, BINS, 4))
-    areas: tuple[float, ...] = (
+    top_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    min_areas: tuple[float, ...] = (
         *(0.0, 100.0, 200.0, 400.0, 600.0, 800.0, 1000.0, 1250.0, 1500.0, 2000.0, 2500.0, 3000.0),
         *(4000.0, 6000.0, 8000.0, 12000.0, NEVER),
     )
-    bottoms: tuple[int, ...] = tuple(range(4, BINS, 4))
-    heads: tuple[float, ...] = tuple(step / 20 for step in range(20))
+    bottom_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    presence_thresholds: tuple[float, ...] = tuple(step / 20 for step in range(20))
 
 
 @dataclass(frozen=True, eq=False)
-class Nested:
+class NestedEstimate:
     """An honest estimate: no image was scored by a rule that it helped to choose."""
 
     part: npt.NDArray[np.int64]
     """(n,): number of the part each image was scored in; the folds in ascending order, or two halves."""
-    rules: tuple[Rule, ...]
+    rules: tuple[DecisionRule, ...]
     """The rule of each part, chosen on the others."""
-    final: Rule
+    final: DecisionRule
     """The rule chosen on all images, for images that nobody has labelled."""
     dice: npt.NDArray[np.float64]
     """(n,): each image's Dice by its part's rule."""
-    decided: npt.NDArray[np.bool_]
+    predicted_positive: npt.NDArray[np.bool_]
     """(n,): whether its part's rule calls it positive."""
 
 
-def mask(bins: npt.NDArray[np.uint8], rule: Rule, head: float = float("nan")) -> npt.NDArray[np.uint8]:
+def apply_rule(bins: npt.NDArray[np.uint8], rule: DecisionRule, head: float = float("nan")) -> npt.NDArray[np.uint8]:
     """Return the 0/1 mask that a rule makes of quantised probabilities, (rows, columns).
 
     Args:
@@ -119,31 +125,31 @@ def mask(bins: npt.NDArray[np.uint8], rule: Rule, head: float = float("nan")) ->
         rule: The rule.
         head: The head's probability, NaN without a head.
     """
-    count = int(np.count_nonzero(bins >= rule.top))
+    count = int(np.count_nonzero(bins >= rule.top_threshold))
     head = float(np.float32(head))  # as evidence keeps it, so that both decide alike at the threshold
-    positive = count > 0 and equivalent_area(count, bins.size) >= rule.area and not head < rule.head
-    return (bins >= rule.bottom).astype(np.uint8) if positive else np.zeros(bins.shape, np.uint8)
+    positive = count > 0 and equivalent_area(count, bins.size) >= rule.min_area and not head < rule.presence_threshold
+    return (bins >= rule.bottom_threshold).astype(np.uint8) if positive else np.zeros(bins.shape, np.uint8)
 
 
-def decide(evidence: Evidence, rule: Rule) -> npt.NDArray[np.bool_]:
+def predict_presence(evidence: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.bool_]:
     """Return which images (n,) the rule calls positive."""
-    large = (evidence.predicted[:, rule.top] > 0) & (area(evidence, rule.top) >= rule.area)
-    return large & ~(evidence.head.astype(np.float64) < rule.head)
+    large = (evidence.predicted[:, rule.top_threshold] > 0) & (area(evidence, rule.top_threshold) >= rule.min_area)
+    return large & ~(evidence.presence_probability.astype(np.float64) < rule.presence_threshold)
 
 
-def score(evidence: Evidence, rule: Rule) -> npt.NDArray[np.float64]:
+def score_images(evidence: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
     """Return each image's Dice (n,) under the rule, equal to that of the masks that ``mask`` makes."""
-    return np.where(decide(evidence, rule), dice(evidence, rule.bottom), ~evidence.positive)
+    return np.where(predict_presence(evidence, rule), dice(evidence, rule.bottom_threshold), ~evidence.positive)
 
 
-def search(evidence: Evidence, grids: Grids | None = None) -> Rule:
+def search(evidence: PredictionHistograms, grids: SearchGrid | None = None) -> DecisionRule:
     """Return the rule of the grid with the highest mean Dice; see ``_best`` for ties."""
-    grids = grids or Grids()
+    grids = grids or SearchGrid()
     part = np.zeros(len(evidence), np.int64)
     return _best(_gains(evidence, grids, part)[0], len(evidence), grids)
 
 
-def nested(evidence: Evidence, grids: Grids | None = None) -> Nested:
+def nested_estimate(evidence: PredictionHistograms, grids: SearchGrid | None = None) -> NestedEstimate:
     """Score each fold by the rule chosen on the other folds.
 
     With one fold only, its patients (the images, of a single patient) are divided into two halves that choose
@@ -152,7 +158,7 @@ def nested(evidence: Evidence, grids: Grids | None = None) -> Nested:
     Raises:
         UserError: With fewer than two images.
     """
-    grids = grids or Grids()
+    grids = grids or SearchGrid()
     part = _parts(evidence)
     gains = _gains(evidence, grids, part)
     rules = []
@@ -164,12 +170,12 @@ def nested(evidence: Evidence, grids: Grids | None = None) -> Nested:
     for k, rule in enumerate(rules):
         index = np.flatnonzero(part == k)
         held_out = evidence.select(index)
-        values[index], decided[index] = score(held_out, rule), decide(held_out, rule)
+        values[index], decided[index] = score_images(held_out, rule), predict_presence(held_out, rule)
     final = _best(gains.sum(axis=0), len(evidence), grids)
-    return Nested(part=part, rules=tuple(rules), final=final, dice=values, decided=decided)
+    return NestedEstimate(part=part, rules=tuple(rules), final=final, dice=values, predicted_positive=decided)
 
 
-def _parts(evidence: Evidence) -> npt.NDArray[np.int64]:
+def _parts(evidence: PredictionHistograms) -> npt.NDArray[np.int64]:
     """Number the folds from 0, or divide the patients of a single fold into two halves."""
     if len(evidence) < 2:
         raise UserError(
@@ -195,22 +201,22 @@ def patient_groups(patient: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 
 # On busy cores the threads of a matrix library wait for each other on products this small.
 @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
-def _gains(evidence: Evidence, grids: Grids, part: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _gains(evidence: PredictionHistograms, grids: SearchGrid, part: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return what each rule adds to the summed Dice of calling every image empty.
 
     The result is (parts, tops, areas, heads, bottoms), with -inf where the bottom is above the top. Memory
     is bounded by one top threshold and one part at a time.
     """
-    heads = grids.heads if np.isfinite(evidence.head).any() else (0.0,)
-    agrees = ~(evidence.head.astype(np.float64)[:, None] < np.asarray(heads))
-    gain = np.stack([dice(evidence, b) for b in grids.bottoms], axis=1) - ~evidence.positive[:, None]
+    heads = grids.presence_thresholds if np.isfinite(evidence.presence_probability).any() else (0.0,)
+    agrees = ~(evidence.presence_probability.astype(np.float64)[:, None] < np.asarray(heads))
+    gain = np.stack([dice(evidence, b) for b in grids.bottom_thresholds], axis=1) - ~evidence.positive[:, None]
     images = [np.flatnonzero(part == k) for k in range(part.max() + 1)]
-    shape = (len(images), len(grids.tops), len(grids.areas), len(heads), len(grids.bottoms))
+    shape = (len(images), len(grids.top_thresholds), len(grids.min_areas), len(heads), len(grids.bottom_thresholds))
     sums = np.full(shape, -np.inf)
-    for t, top in enumerate(grids.tops):
-        reached = area(evidence, top)[:, None] >= np.asarray(grids.areas)
+    for t, top in enumerate(grids.top_thresholds):
+        reached = area(evidence, top)[:, None] >= np.asarray(grids.min_areas)
         reached &= evidence.predicted[:, top, None] > 0
-        allowed = int(np.searchsorted(grids.bottoms, top, side="right"))
+        allowed = int(np.searchsorted(grids.bottom_thresholds, top, side="right"))
         for k, index in enumerate(images):
             decisions = reached[index, :, None] & agrees[index, None, :]
             flat = decisions.reshape(len(index), -1).astype(np.float64)
@@ -218,7 +224,7 @@ def _gains(evidence: Evidence, grids: Grids, part: npt.NDArray[np.int64]) -> npt
     return sums
 
 
-def _best(gains: npt.NDArray[np.float64], images: int, grids: Grids) -> Rule:
+def _best(gains: npt.NDArray[np.float64], images: int, grids: SearchGrid) -> DecisionRule:
     """Pick the best rule of (tops, areas, heads, bottoms); of rules that tie, the middle one in that order.
 
     Where many rules do equally well (few images, or a model that separates them), the middle of the plateau
@@ -227,5 +233,5 @@ def _best(gains: npt.NDArray[np.float64], images: int, grids: Grids) -> Rule:
     mean = np.round(gains / images, RESOLUTION)
     ties = np.flatnonzero(mean == mean.max())
     t, a, h, b = np.unravel_index(ties[len(ties) // 2], mean.shape)
-    head = 0.0 if mean.shape[2] == 1 else grids.heads[h]
-    return Rule(grids.tops[t], grids.areas[a], grids.bottoms[b], head)
+    head = 0.0 if mean.shape[2] == 1 else grids.presence_thresholds[h]
+    return DecisionRule(grids.top_thresholds[t], grids.min_areas[a], grids.bottom_thresholds[b], head)

@@ -24,9 +24,8 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.inference import decision_rule, out_of_fold
-from pneumo.inference import histograms as evidence_module
-from pneumo.inference.decision_rule import Rule
+from pneumo.inference import decision_rule, histograms, out_of_fold
+from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading import batches
 from pneumo.loading.batches import Batch
@@ -43,33 +42,33 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class EnsembleMember:
     """One run's share in an ensemble."""
 
     model: ModelConfig
     """What its networks look like."""
     size: int
     """Height and width of their input in pixels."""
-    weights: tuple[Path, ...]
+    weight_files: tuple[Path, ...]
     """A safetensors file for each fold."""
-    share: float
+    weight: float
     """Weight of the run in the mean; the shares of all members sum to 1."""
     tta: tuple[str, ...]
     """Views beside the image itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ImagePrediction:
     """What the ensemble says about one image."""
 
     image_id: str
-    encoded: str
+    rle: str
     """Kaggle's run lengths."""
-    head: float
+    presence_probability: float
     """Probability that there is a pneumothorax, by the empty-mask heads; NaN without any."""
-    area: int
+    mask_area: int
     """Pixels of the mask."""
-    largest: float
+    max_probability: float
     """Largest pixel probability, the lower border of its bin."""
 
 
@@ -87,15 +86,15 @@ class Ensembler:
 
     def __init__(
         self,
-        members: Sequence[Member],
-        rule: Rule,
+        members: Sequence[EnsembleMember],
+        rule: DecisionRule,
         *,
         reader: ShardReader,
         world: World,
         workers: int,
         min_component: float = 0.0,
     ) -> None:
-        assert abs(sum(m.share for m in members) - 1) < 1e-6
+        assert abs(sum(m.weight for m in members) - 1) < 1e-6
         self.members, self.rule, self.reader, self.world = members, rule, reader, world
         self.min_component = min_component
         self.loader = batches.build("auto", reader, reader.table, world.device, workers=workers)
@@ -108,7 +107,7 @@ class Ensembler:
             for m in members
         ]
 
-    def run(self, rows: Rows) -> list[Finding]:
+    def run(self, rows: Rows) -> list[ImagePrediction]:
         """Predict images.
 
         Args:
@@ -118,7 +117,7 @@ class Ensembler:
             The findings in the order of ``rows`` on rank 0, an empty list on the others.
         """
         chunks = out_of_fold.chunks(rows)[self.world.rank :: self.world.size]
-        mine: dict[int, Finding] = {}
+        mine: dict[int, ImagePrediction] = {}
         with Progress("ensemble", sum(map(len, chunks)), unit="images", enabled=self.world.is_leader) as progress:
             for first in range(0, len(chunks), BLOCK):
                 block = chunks[first : first + BLOCK]
@@ -127,7 +126,7 @@ class Ensembler:
         found = {row: finding for part in self.world.gather(mine) for row, finding in part.items()}
         return [found[row] for row in rows.tolist()] if self.world.is_leader else []
 
-    def _block(self, chunks: Sequence[Rows]) -> dict[int, Finding]:
+    def _block(self, chunks: Sequence[Rows]) -> dict[int, ImagePrediction]:
         """Predict some batches of images with every network."""
         rows = np.concatenate(chunks).tolist()
         table = self.reader.table
@@ -138,18 +137,18 @@ class Ensembler:
             loaded = list(self.loader(out_of_fold.plans(chunks, member.size)))
             maps, head = self._member(member, network, loaded)
             for i, shape in enumerate(shapes):
-                pixels[i] += member.share * to_source(maps[i], *shape).cpu()
+                pixels[i] += member.weight * to_source(maps[i], *shape).cpu()
             has_head = ~np.isnan(head)
-            heads += member.share * np.stack([np.where(has_head, head, 0), has_head], axis=1)
+            heads += member.weight * np.stack([np.where(has_head, head, 0), has_head], axis=1)
         with np.errstate(invalid="ignore"):
             means = heads[:, 0] / heads[:, 1]
         return {
-            row: self._decide(row, evidence_module.quantise(pixels[i].numpy()), float(means[i]))
+            row: self._decide(row, histograms.quantize(pixels[i].numpy()), float(means[i]))
             for i, row in enumerate(rows)
         }
 
     def _member(
-        self, member: Member, network: torch.nn.Module, loaded: Sequence[Batch]
+        self, member: EnsembleMember, network: torch.nn.Module, loaded: Sequence[Batch]
     ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
         """Return one run's mean over folds and views: maps (n, S, S) on the device, head probabilities (n,)."""
         sizes = [len(batch.rows) for batch in loaded]
@@ -162,37 +161,37 @@ class Ensembler:
             device=self.world.device,
             autocast=self.world.accelerator.autocast,
         )
-        for path in member.weights:
+        for path in member.weight_files:
             load_weights(network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):
-                heartbeat.beat("predicting test images")
+                heartbeat.touch("predicting test images")
                 probability, head = predictor(batch.image)
-                maps[start : start + size] += probability / len(member.weights)
-                heads[start : start + size] += head / len(member.weights)
+                maps[start : start + size] += probability / len(member.weight_files)
+                heads[start : start + size] += head / len(member.weight_files)
                 start += size
         return maps, heads
 
-    def _decide(self, row: int, bins: npt.NDArray[np.uint8], head: float) -> Finding:
-        mask = decision_rule.mask(bins, self.rule, head)
+    def _decide(self, row: int, bins: npt.NDArray[np.uint8], head: float) -> ImagePrediction:
+        mask = decision_rule.apply_rule(bins, self.rule, head)
         if self.min_component > 0:
-            mask = drop_small(mask, self.min_component)
-        return Finding(
+            mask = remove_small_components(mask, self.min_component)
+        return ImagePrediction(
             image_id=str(self.reader.table.image_id[row]),
-            encoded=rle.encode(mask),
-            head=head,
-            area=int(mask.sum()),
-            largest=int(bins.max()) / evidence_module.BINS,
+            rle=rle.encode(mask),
+            presence_probability=head,
+            mask_area=int(mask.sum()),
+            max_probability=int(bins.max()) / histograms.BINS,
         )
 
 
-def drop_small(mask: npt.NDArray[np.uint8], smallest: float) -> npt.NDArray[np.uint8]:
+def remove_small_components(mask: npt.NDArray[np.uint8], smallest: float) -> npt.NDArray[np.uint8]:
     """Return a mask (rows, columns) without its 8-connected parts of fewer than ``smallest`` pixels.
 
     ``smallest`` is counted in pixels of a 1024x1024 image, like the areas of rules.
     """
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    areas = evidence_module.equivalent_area(statistics[:, cv2.CC_STAT_AREA], mask.size)
+    areas = histograms.equivalent_area(statistics[:, cv2.CC_STAT_AREA], mask.size)
     keep = areas >= smallest
     keep[0] = False  # the background
     assert count == len(keep)
@@ -200,7 +199,9 @@ def drop_small(mask: npt.NDArray[np.uint8], smallest: float) -> npt.NDArray[np.u
     return kept
 
 
-def in_order(findings: Mapping[str, str], expected: Sequence[str], say: Callable[[str], None]) -> list[tuple[str, str]]:
+def order_rows(
+    findings: Mapping[str, str], expected: Sequence[str], say: Callable[[str], None]
+) -> list[tuple[str, str]]:
     """Return one (id, mask) for each expected id, in that order; ids without an image get an empty mask, and are told.
 
     Args:

@@ -35,7 +35,7 @@ _SCHEMA = pa.schema(
         ("patient", pa.int32()),
         ("positive", pa.bool_()),
         ("pixels", pa.int64()),
-        ("head", pa.float32()),
+        ("presence_probability", pa.float32()),
         ("inside", _COUNTS),
         ("outside", _COUNTS),
     ],
@@ -43,7 +43,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def quantise(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+def quantize(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Return the bin floor(256 p) of each probability, 1 being in bin 255.
 
     A probability is at least b/256 exactly when its bin is at least b, for b in 1..255.
@@ -78,7 +78,7 @@ def equivalent_area(count: npt.ArrayLike, pixels: npt.ArrayLike) -> npt.NDArray[
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Evidence:
+class PredictionHistograms:
     """Predictions for n images, reduced to histograms."""
 
     image_id: npt.NDArray[np.str_]
@@ -91,7 +91,7 @@ class Evidence:
     """(n,): whether the true mask has a pixel."""
     pixels: npt.NDArray[np.int64]
     """(n,): pixels of the image."""
-    head: npt.NDArray[np.float32]
+    presence_probability: npt.NDArray[np.float32]
     """(n,): the head's probability that there is a pneumothorax, NaN without a head."""
     inside: npt.NDArray[np.int32]
     """(n, 256): pixels of each bin inside the true mask."""
@@ -126,14 +126,14 @@ class Evidence:
         return self.overlap[:, 0]
 
     @cached_property
-    def highest(self) -> npt.NDArray[np.int64]:
+    def max_bin(self) -> npt.NDArray[np.int64]:
         """(n,): the highest bin that holds a pixel, a quantised maximum of the probability."""
         bins: npt.NDArray[np.int64] = np.count_nonzero(self.predicted, axis=1) - 1
         return bins
 
-    def select(self, index: npt.NDArray[Any]) -> "Evidence":
+    def select(self, index: npt.NDArray[Any]) -> "PredictionHistograms":
         """Return the images at integer positions, or where a (n,) bool array is true."""
-        return Evidence(**{name: column[index] for name, column in self._columns().items()})
+        return PredictionHistograms(**{name: column[index] for name, column in self._columns().items()})
 
     def write(self, path: Path) -> None:
         """Publish as one Parquet file, the same bytes for the same evidence."""
@@ -181,19 +181,19 @@ class Evidence:
         return {name: getattr(self, name) for name in _SCHEMA.names}
 
 
-def concatenate(parts: Sequence[Evidence]) -> Evidence:
+def concatenate(parts: Sequence[PredictionHistograms]) -> PredictionHistograms:
     """Join evidence of different images, for example of the folds or of the ranks of one fold."""
     columns = [part._columns() for part in parts]
-    return Evidence(**{name: np.concatenate([column[name] for column in columns]) for name in columns[0]})
+    return PredictionHistograms(**{name: np.concatenate([column[name] for column in columns]) for name in columns[0]})
 
 
-def dice(evidence: Evidence, b: int) -> npt.NDArray[np.float64]:
+def dice(evidence: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
     """Return each image's Dice (n,) when its mask is every pixel of bin ``b`` or above; empty on empty is 1."""
     size = evidence.predicted[:, b] + evidence.truth
     return np.where(size > 0, 2 * evidence.overlap[:, b] / np.maximum(size, 1), 1.0)
 
 
-def area(evidence: Evidence, b: int) -> npt.NDArray[np.float64]:
+def area(evidence: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
     """Return the area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
     return equivalent_area(evidence.predicted[:, b], evidence.pixels)
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from pneumo.inference import decision_rule
 from pneumo.inference.bootstrap import DRAWS, interval
-from pneumo.inference.decision_rule import Nested, Rule
-from pneumo.inference.histograms import Evidence
+from pneumo.inference.decision_rule import DecisionRule, NestedEstimate
+from pneumo.inference.histograms import PredictionHistograms
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 COLUMNS = ("dice", "dice_empty", "dice_positive", "sensitivity", "specificity")
 
 
-def report(evidence: Evidence, nested: Nested | None = None) -> Figures:
+def compute_metrics(evidence: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
     """Return the figures, ready for JSON.
 
     Args:
@@ -33,7 +33,7 @@ def report(evidence: Evidence, nested: Nested | None = None) -> Figures:
         over patients of the nested dice and gain; ``auc`` of that decision by the head and by the highest
         pixel probability; ``folds``, the same for each fold with the rule that the others chose.
     """
-    nested = nested or decision_rule.nested(evidence)
+    nested = nested or decision_rule.nested_estimate(evidence)
     groups = decision_rule.patient_groups(evidence.patient)
     gain = nested.dice - ~evidence.positive
     return {
@@ -44,7 +44,7 @@ def report(evidence: Evidence, nested: Nested | None = None) -> Figures:
         "gain": float(gain.mean()),
         "gain_interval": list(interval(gain, groups)),
         "nested": {
-            **summarise(evidence.positive, nested.dice, nested.decided),
+            **summarise(evidence.positive, nested.dice, nested.predicted_positive),
             "dice_interval": list(interval(nested.dice, groups)),
         },
         "in_sample": {**_by_rule(evidence, nested.final), "rule": nested.final.to_json()},
@@ -73,15 +73,15 @@ def summarise(
     }
 
 
-def auc(evidence: Evidence) -> dict[str, float | None]:
+def auc(evidence: PredictionHistograms) -> dict[str, float | None]:
     """Return the area under the ROC curve of "has a pneumothorax", by the head and by the highest pixel."""
     return {
-        "head": _auc(evidence.positive, evidence.head),
-        "highest_pixel": _auc(evidence.positive, evidence.highest.astype(np.float32)),
+        "head": _auc(evidence.positive, evidence.presence_probability),
+        "highest_pixel": _auc(evidence.positive, evidence.max_bin.astype(np.float32)),
     }
 
 
-def describe(figures: Figures) -> str:
+def describe(figures: Metrics) -> str:
     """Lay the figures out as a table for the terminal."""
     low, high = figures["nested"]["dice_interval"]
     gain_low, gain_high = figures["gain_interval"]
@@ -96,7 +96,7 @@ def describe(figures: Figures) -> str:
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = Rule.from_json(figures["in_sample"]["rule"])
+    rule = DecisionRule.from_json(figures["in_sample"]["rule"])
     return "\n".join(
         [
             *lines,
@@ -110,7 +110,7 @@ def describe(figures: Figures) -> str:
     )
 
 
-def _fold(evidence: Evidence, nested: Nested, k: int) -> Figures:
+def _fold(evidence: PredictionHistograms, nested: NestedEstimate, k: int) -> Metrics:
     """Return one part's figures under the rule that the other parts chose."""
     index = np.flatnonzero(nested.part == k)
     held_out = evidence.select(index)
@@ -119,14 +119,16 @@ def _fold(evidence: Evidence, nested: Nested, k: int) -> Figures:
         "images": len(held_out),
         "positives": int(held_out.positive.sum()),
         "all_empty": float((~held_out.positive).mean()),
-        **summarise(held_out.positive, nested.dice[index], nested.decided[index]),
+        **summarise(held_out.positive, nested.dice[index], nested.predicted_positive[index]),
         "auc": auc(held_out),
         "rule": nested.rules[k].to_json(),
     }
 
 
-def _by_rule(evidence: Evidence, rule: Rule) -> dict[str, float | None]:
-    return summarise(evidence.positive, decision_rule.score(evidence, rule), decision_rule.decide(evidence, rule))
+def _by_rule(evidence: PredictionHistograms, rule: DecisionRule) -> dict[str, float | None]:
+    return summarise(
+        evidence.positive, decision_rule.score_images(evidence, rule), decision_rule.predict_presence(evidence, rule)
+    )
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:

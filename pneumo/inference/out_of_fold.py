@@ -13,10 +13,9 @@ import numpy.typing as npt
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import Group
-from pneumo.inference import decision_rule, metrics
-from pneumo.inference import histograms as evidence_module
-from pneumo.inference.decision_rule import Rule
-from pneumo.inference.histograms import Evidence
+from pneumo.inference import decision_rule, histograms, metrics
+from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.batches import BatchPlan, Loader
 from pneumo.masks import rle
@@ -35,7 +34,7 @@ class Prediction(NamedTuple):
     """Row of the sample table."""
     bins: npt.NDArray[np.uint8]
     """(rows, columns) probability bins at the image's own size."""
-    head: float
+    presence_probability: float
     """Probability that there is a pneumothorax; NaN without an empty-mask head."""
 
 
@@ -54,16 +53,16 @@ def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: 
     """Yield the prediction of each image of the batches, in order."""
     table = reader.table
     for batch in loader(plans(batches, predictor.size)):
-        heartbeat.beat()
+        heartbeat.touch()
         pixels, head = predictor(batch.image)
         for i, row in enumerate(batch.rows.tolist()):
             source = to_source(pixels[i], int(table.rows[row]), int(table.columns[row]))
-            yield Prediction(row, evidence_module.quantise(source.cpu().numpy()), float(head[i]))
+            yield Prediction(row, histograms.quantize(source.cpu().numpy()), float(head[i]))
 
 
-def collect(
+def predict_histograms(
     predictor: Predictor, loader: Loader, reader: ShardReader, rows: Rows, group: Group, *, speaks: bool = False
-) -> Evidence | None:
+) -> PredictionHistograms | None:
     """Gather the evidence of labelled images over a group of ranks.
 
     Args:
@@ -85,8 +84,8 @@ def collect(
             truth = None
             if table.positive[prediction.row]:
                 truth = rle.decode(reader.rle(prediction.row), *prediction.bins.shape)
-            histogram = evidence_module.histogram(prediction.bins, truth)
-            seen.append((prediction.row, histogram, prediction.head))
+            histogram = histograms.histogram(prediction.bins, truth)
+            seen.append((prediction.row, histogram, prediction.presence_probability))
             progress.step()
     gathered = group.gather(seen)
     if not group.is_leader:
@@ -94,27 +93,27 @@ def collect(
     by_row = {row: (histogram, head) for part in gathered for row, histogram, head in part}
     assert sorted(by_row) == sorted(rows.tolist()), "every image once"
     ordered = [by_row[row] for row in rows.tolist()]
-    histograms = np.stack([histogram for histogram, _ in ordered]).astype(np.int32)
-    return Evidence(
+    per_image = np.stack([histogram for histogram, _ in ordered]).astype(np.int32)
+    return PredictionHistograms(
         image_id=table.image_id[rows],
         fold=table.fold[rows].astype(np.int16),
         patient=table.patient[rows],
         positive=table.positive[rows],
         pixels=table.rows[rows].astype(np.int64) * table.columns[rows],
-        head=np.array([head for _, head in ordered], np.float32),
-        outside=histograms[:, 0],
-        inside=histograms[:, 1],
+        presence_probability=np.array([head for _, head in ordered], np.float32),
+        outside=per_image[:, 0],
+        inside=per_image[:, 1],
     )
 
 
-def figures(evidence: Evidence) -> dict[str, float]:
+def validation_metrics(evidence: PredictionHistograms) -> dict[str, float]:
     """Return what is watched during training.
 
     ``score`` is the mean Dice under the best rule for these very images, so it is for comparing epochs and flatters;
     ``auc`` is that of the empty decision, by the head where there is one, else by the highest pixel.
     """
     rule = decision_rule.search(evidence)
-    dice = decision_rule.score(evidence, rule)
+    dice = decision_rule.score_images(evidence, rule)
     found = metrics.auc(evidence)
     auc = found["head"] if found["head"] is not None else found["highest_pixel"]
     named = {"score": float(dice.mean()), "all_empty": float((~evidence.positive).mean())}
@@ -127,7 +126,7 @@ def encode_masks(
     reader: ShardReader,
     rows: Rows,
     *,
-    rules: Mapping[int, Rule],
+    rules: Mapping[int, DecisionRule],
     group: Group,
 ) -> dict[str, str]:
     """Predict again the images that a rule calls positive, and return their masks.
@@ -145,7 +144,9 @@ def encode_masks(
     """
     needed = [chunk for chunk in chunks(rows) if not rules.keys().isdisjoint(chunk.tolist())]
     mine = {
-        str(reader.table.image_id[p.row]): rle.encode(decision_rule.mask(p.bins, rules[p.row], p.head))
+        str(reader.table.image_id[p.row]): rle.encode(
+            decision_rule.apply_rule(p.bins, rules[p.row], p.presence_probability)
+        )
         for p in predict(predictor, loader, reader, needed[group.rank :: group.size])
         if p.row in rules
     }

@@ -69,9 +69,9 @@ class Predictor:
         with self.autocast():
             output = self.model(image.contiguous(memory_format=self.memory_format))
         pixels = torch.sigmoid(output.logits.float())[:, 0]
-        if output.empty_logit is None:
+        if output.presence_logit is None:
             return pixels, torch.full((len(image),), torch.nan)
-        return pixels, torch.sigmoid(output.empty_logit.float())
+        return pixels, torch.sigmoid(output.presence_logit.float())
 
 
 @torch.inference_mode()

@@ -6,12 +6,14 @@ curve, and at most one distortion. The set is that of the competition's 1st plac
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from annotated_types import Interval
 
 from pneumo.loading.geometry import Matrix, letterbox, square
-from pneumo.runtime import checks
+from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.ranges import Fraction, FractionBelowOne
 
 Distortion = Literal["elastic", "grid", "optical"]
 
@@ -19,60 +21,43 @@ STREAM = 2
 """Second half of the generator's key, which keeps these draws apart from the sampler's of the same seed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass(flag_prefix="augmentation.")
 class Augmentation:
     """Probabilities and ranges of the random changes to a training image."""
 
-    hflip: float = 0.5
+    hflip: Fraction = 0.5
     """Probability of a left-right flip."""
-    affine: float = 0.5
+    affine: Fraction = 0.5
     """Probability of a shift, scale and rotation about the centre."""
-    shift: float = 0.0625
+    translate: FractionBelowOne = 0.0625
     """Largest shift in either direction, as a share of the image's size."""
-    scale: float = 0.1
+    scale: FractionBelowOne = 0.1
     """Largest change of scale: factors 1 - scale to 1 + scale."""
-    rotate_deg: float = 45.0
+    rotate_deg: Annotated[float, Interval(ge=0, le=180)] = 45.0
     """Largest rotation in either direction, in degrees."""
-    tone: float = 0.3
+    intensity: Fraction = 0.3
     """Probability of one change of tone: contrast, gamma or brightness, with equal chances."""
-    contrast: float = 0.2
+    contrast: FractionBelowOne = 0.2
     """Largest change of contrast: values times 1 - contrast to 1 + contrast."""
-    gamma: float = 0.2
+    gamma: FractionBelowOne = 0.2
     """Largest change of gamma: values to the power of 1 - gamma to 1 + gamma."""
-    brightness: float = 0.2
+    brightness: FractionBelowOne = 0.2
     """Largest change of brightness, added to values in [0, 1]."""
-    distort: float = 0.0
+    distortion: Fraction = 0.0
     """Probability of an elastic, grid or optical distortion, with equal chances (OpenCV loader only)."""
-
-    def __post_init__(self) -> None:
-        """Check every field's range.
-
-        Raises:
-            UserError: Naming the field, the value found and the values accepted.
-        """
-        checks.types(self, "augmentation.")
-        for name in ("hflip", "affine", "tone", "distort"):
-            self._check(name, "a probability, 0 to 1", 0 <= getattr(self, name) <= 1)
-        for name in ("shift", "scale", "contrast", "gamma", "brightness"):
-            self._check(name, "0 to below 1", 0 <= getattr(self, name) < 1)
-        self._check("rotate_deg", "0 to 180 degrees", 0 <= self.rotate_deg <= 180)
-
-    def _check(self, name: str, accepted: str, good: bool) -> None:
-        if not good:
-            raise checks.refuse(name, getattr(self, name), accepted, "augmentation.")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Parameters:
+class AugmentationParameters:
     """What is done to one sample."""
 
     matrix: Matrix
     """(2, 3) float64: network to source pixel centres (see geometry)."""
     gamma: float = 1.0
     """Tone curve: values in [0, 1] become ``clip(gain * value**gamma + bias, 0, 1)``."""
-    gain: float = 1.0
+    contrast: float = 1.0
     """Factor of the tone curve."""
-    bias: float = 0.0
+    brightness: float = 0.0
     """Summand of the tone curve."""
     distortion: Distortion | None = None
     """Distortion of the network's image after the warp, or None."""
@@ -80,14 +65,14 @@ class Parameters:
     """Seed of the distortion's own draws."""
 
 
-def identity(rows: int, columns: int, size: int) -> Parameters:
+def identity(rows: int, columns: int, size: int) -> AugmentationParameters:
     """Return the parameters of validation: the letterbox and nothing else."""
-    return Parameters(matrix=letterbox(rows, columns, size).matrix)
+    return AugmentationParameters(matrix=letterbox(rows, columns, size).matrix)
 
 
 def draw(
     config: Augmentation, *, seed: int, epoch: int, position: int, rows: int, columns: int, size: int
-) -> Parameters:
+) -> AugmentationParameters:
     """Draw one sample's parameters.
 
     Every draw is made whether it is needed or not, so that a change of one probability leaves the others' draws
@@ -107,7 +92,7 @@ def draw(
     chance, place, tone = generator.random(4), generator.uniform(-1, 1, 4), generator.uniform(-1, 1, 3)
     tone_kind, distortion_kind = generator.integers(3, size=2)
     distortion_seed = int(generator.integers(2**31))
-    flip, affine, toned, distorted = chance < (config.hflip, config.affine, config.tone, config.distort)
+    flip, affine, toned, distorted = chance < (config.hflip, config.affine, config.intensity, config.distortion)
     change = _about_centre(config, size, bool(flip), place if affine else np.zeros(4))
     gain, gamma, bias = 1.0, 1.0, 0.0
     if toned and tone_kind == 0:
@@ -116,11 +101,11 @@ def draw(
         gamma += config.gamma * float(tone[1])
     elif toned:
         bias += config.brightness * float(tone[2])
-    return Parameters(
+    return AugmentationParameters(
         matrix=(square(letterbox(rows, columns, size).matrix) @ change)[:2],
         gamma=gamma,
-        gain=gain,
-        bias=bias,
+        contrast=gain,
+        brightness=bias,
         distortion=get_args(Distortion)[distortion_kind] if distorted else None,
         distortion_seed=distortion_seed,
     )
@@ -136,7 +121,7 @@ def _about_centre(config: Augmentation, size: int, flip: bool, place: np.ndarray
         place: (4,) in [-1, 1]: x shift, y shift, scale and rotation as shares of their ranges; all 0 is exact.
     """
     centre = (size - 1) / 2
-    shift = place[:2] * config.shift * size
+    shift = place[:2] * config.translate * size
     factor = 1 / (1 + config.scale * place[2])
     angle = np.deg2rad(config.rotate_deg * place[3])
     cosine, sine = factor * np.cos(angle), factor * np.sin(angle)

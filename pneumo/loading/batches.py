@@ -12,7 +12,7 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation import Augmentation, Parameters, draw, identity
+from pneumo.loading.augmentation import Augmentation, AugmentationParameters, draw, identity
 from pneumo.runtime.errors import UserError
 
 LoaderKind = Literal["auto", "dali", "opencv"]
@@ -39,7 +39,7 @@ class BatchPlan:
         assert self.rows.shape == self.positions.shape
         assert len(self.rows) > 0, "a batch holds at least one sample"
 
-    def parameters(self, index: int, table: SampleTable) -> Parameters:
+    def parameters(self, index: int, table: SampleTable) -> AugmentationParameters:
         """Return what is to be done to sample ``index`` of the batch."""
         row = self.rows[index]
         rows, columns = int(table.rows[row]), int(table.columns[row])
@@ -105,12 +105,12 @@ def build(
             AlbumentationsX takes the place of albumentations.
     """
     assert workers >= 1
-    distorts = augmentation is not None and augmentation.distort > 0
+    distorts = augmentation is not None and augmentation.distortion > 0
     if kind == "dali" and distorts:
         raise UserError(
-            f"loader dali with augmentation distort = {augmentation.distort if augmentation else 0}",
-            "distort = 0, or the loader opencv: elastic, grid and optical distortion are albumentations' alone",
-            "set --loader opencv or --augmentation.distort 0",
+            f"loader dali with augmentation distortion = {augmentation.distortion if augmentation else 0}",
+            "distortion = 0, or the loader opencv: elastic, grid and optical distortion are albumentations' alone",
+            "set --loader opencv or --augmentation.distortion 0",
         )
     if kind == "auto":
         kind = "dali" if device.type == "cuda" and has_dali() and not distorts else "opencv"

@@ -20,12 +20,12 @@ from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation import Parameters
+from pneumo.loading.augmentation import AugmentationParameters
 from pneumo.loading.batches import Batch, BatchPlan
-from pneumo.loading.encoded_images import damaged, member
-from pneumo.loading.geometry import corner_based, onto_reduced, reduced_shape, reduction
+from pneumo.loading.encoded_images import damaged_sample, encoded_image
+from pneumo.loading.geometry import downsample_factor, downsampled_shape, scale_matrix, to_corner_coordinates
 from pneumo.loading.masks import draw_mask
-from pneumo.loading.prefetch import look_ahead, threads
+from pneumo.loading.prefetch import prefetch, threads
 
 # Not an import statement: DALI exists on Linux alone, and its type stubs lack its own constants.
 dali = import_module("nvidia.dali")
@@ -37,20 +37,20 @@ class _Shape(NamedTuple):
 
     samples: int
     """Largest batch."""
-    halvings: int
+    downsample_steps: int
     """How often the most reduced sample is halved before the warp."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Pending:
+class _InFlight:
     """A batch whose masks and parameters are being made."""
 
     plan: BatchPlan
     mask: torch.Tensor
     factors: list[int]
-    samples: list[Future[Parameters]]
+    samples: list[Future[AugmentationParameters]]
 
-    def parameters(self) -> list[Parameters]:
+    def parameters(self) -> list[AugmentationParameters]:
         return [sample.result() for sample in self.samples]
 
 
@@ -80,22 +80,22 @@ class DaliLoader:
         """
         with threads(self.workers) as pool:
             started = (self._start(pool, plan) for plan in plans)
-            pending = look_ahead(started, lambda p: len(p.samples), 2 * self.workers)
+            pending = prefetch(started, lambda p: len(p.samples), 2 * self.workers)
             for shape, group in groupby(pending, self._shape):
                 yield from self._run(shape, group)
 
-    def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _Pending:
+    def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _InFlight:
         mask = torch.zeros(
             (len(plan.rows), 1, plan.size, plan.size), dtype=torch.uint8, pin_memory=self.device_id is not None
         )
-        return _Pending(
+        return _InFlight(
             plan=plan,
             mask=mask,
-            factors=[reduction(*self._size(row), plan.size) for row in plan.rows],
+            factors=[downsample_factor(*self._size(row), plan.size) for row in plan.rows],
             samples=[pool.submit(self._prepare, plan, i, mask[i, 0].numpy()) for i in range(len(plan.rows))],
         )
 
-    def _prepare(self, plan: BatchPlan, index: int, mask: npt.NDArray[np.uint8]) -> Parameters:
+    def _prepare(self, plan: BatchPlan, index: int, mask: npt.NDArray[np.uint8]) -> AugmentationParameters:
         """Draw one sample's parameters and its mask."""
         parameters = plan.parameters(index, self.table)
         assert parameters.distortion is None, "batches.build gives the other loader to plans with distortion"
@@ -105,12 +105,12 @@ class DaliLoader:
     def _size(self, row: int) -> tuple[int, int]:
         return int(self.table.rows[row]), int(self.table.columns[row])
 
-    def _shape(self, pending: _Pending) -> _Shape:
+    def _shape(self, pending: _InFlight) -> _Shape:
         """Return what pipeline the batch needs; one for the largest batch so far does for smaller ones too."""
         self._largest = max(self._largest, len(pending.samples))
-        return _Shape(samples=self._largest, halvings=max(pending.factors).bit_length() - 1)
+        return _Shape(samples=self._largest, downsample_steps=max(pending.factors).bit_length() - 1)
 
-    def _run(self, shape: _Shape, batches: Iterator[_Pending]) -> Iterator[Batch]:
+    def _run(self, shape: _Shape, batches: Iterator[_InFlight]) -> Iterator[Batch]:
         """Put batches of one kind through a pipeline, which is kept for the next call when all went well."""
         # Popped, so that two iterators of one loader never share a pipeline; one is kept, for its memory's sake.
         run = self._idle.pop(shape, None) or _Run(self, shape)
@@ -123,9 +123,9 @@ class DaliLoader:
             run.settle()
         self._idle = {shape: run}
 
-    def _finish(self, pending: _Pending, image: torch.Tensor) -> Batch:
+    def _finish(self, pending: _InFlight, image: torch.Tensor) -> Batch:
         for sample, parameters in zip(image, pending.parameters(), strict=True):
-            apply_tone(sample, parameters)
+            apply_intensity(sample, parameters)
         return Batch(
             image=image,
             # A quarter of the bytes cross the bus.
@@ -133,16 +133,16 @@ class DaliLoader:
             rows=pending.plan.rows,
         )
 
-    def encoded(self, pending: _Pending) -> list[npt.NDArray[np.uint8]]:
+    def encoded(self, pending: _InFlight) -> list[npt.NDArray[np.uint8]]:
         """Return the batch's JPEG and PNG files, each (bytes,)."""
-        return [member(self.reader, int(row)) for row in pending.plan.rows]
+        return [encoded_image(self.reader, int(row)) for row in pending.plan.rows]
 
-    def inputs(self, pending: _Pending, halvings: int) -> tuple[list[npt.NDArray[Any]], ...]:
+    def inputs(self, pending: _InFlight, halvings: int) -> tuple[list[npt.NDArray[Any]], ...]:
         """Return the pipeline's inputs: files, matrices, network sizes, and each halving's sizes and extents."""
         matrices, halved, extents = [], [], []
         for row, factor, parameters in zip(pending.plan.rows, pending.factors, pending.parameters(), strict=True):
-            matrices.append(corner_based(onto_reduced(parameters.matrix, factor)).astype(np.float32))
-            sizes, covered = _halvings(*self._size(row), factor, halvings)
+            matrices.append(to_corner_coordinates(scale_matrix(parameters.matrix, factor)).astype(np.float32))
+            sizes, covered = _downsample_steps(*self._size(row), factor, halvings)
             halved.append(sizes)
             extents.append(covered)
         network = [np.full(2, pending.plan.size, np.float32)] * len(matrices)
@@ -150,14 +150,14 @@ class DaliLoader:
         # DALI warns of inputs that nothing uses.
         return (*inputs, halved, extents) if halvings else inputs
 
-    def explain(self, pending: _Pending, error: RuntimeError) -> Exception:
+    def explain(self, pending: _InFlight, error: RuntimeError) -> Exception:
         """Find the sample of a batch that DALI failed on, by decoding each alone; otherwise give the error back."""
         for row, data in zip(pending.plan.rows, self.encoded(pending), strict=True):
             kind = self.table.encoding[row]
             try:
                 _decode_alone(data, self.device_id)
             except RuntimeError:
-                return damaged(self.reader, int(row), f"the {kind} file cannot be decoded", "a gray image")
+                return damaged_sample(self.reader, int(row), f"the {kind} file cannot be decoded", "a gray image")
         return error
 
 
@@ -166,15 +166,15 @@ class _Run:
 
     def __init__(self, loader: DaliLoader, shape: _Shape) -> None:
         self.loader, self.shape = loader, shape
-        self.batches: Iterator[_Pending] = iter(())
-        self.under_way: deque[_Pending] = deque()
+        self.batches: Iterator[_InFlight] = iter(())
+        self.under_way: deque[_InFlight] = deque()
         self._lent: deque[tuple[torch.Tensor, Any]] = deque()
         self.pipeline = _build(self._feed, shape, loader.device_id, loader.workers)
 
     def _feed(self) -> tuple[list[npt.NDArray[Any]], ...]:
         """Give DALI its next batch; StopIteration ends the run."""
         pending = next(self.batches)
-        inputs = self.loader.inputs(pending, self.shape.halvings)
+        inputs = self.loader.inputs(pending, self.shape.downsample_steps)
         self.under_way.append(pending)
         return inputs
 
@@ -222,7 +222,7 @@ def _build(source: Any, shape: _Shape, device_id: int | None, workers: int) -> A
     """Return a pipeline from ``DaliLoader.inputs`` to images of (size, size, 1) float32."""
     pipeline = dali.Pipeline(batch_size=shape.samples, num_threads=workers, device_id=device_id, prefetch_queue_depth=2)
     with pipeline:
-        dimensions = [1, 2, 1, 2, 2] if shape.halvings else [1, 2, 1]
+        dimensions = [1, 2, 1, 2, 2] if shape.downsample_steps else [1, 2, 1]
         files, matrix, size, *halving = fn.external_source(
             source=source,
             num_outputs=len(dimensions),
@@ -230,7 +230,7 @@ def _build(source: Any, shape: _Shape, device_id: int | None, workers: int) -> A
             ndim=dimensions,
         )
         image = _decode(files, device_id)
-        for step in range(shape.halvings):
+        for step in range(shape.downsample_steps):
             sizes, extents = halving
             # Two pixels to one by linear interpolation without further smoothing is their exact average.
             image = fn.resize(
@@ -269,7 +269,7 @@ def _decode_alone(data: npt.NDArray[np.uint8], device_id: int | None) -> None:
     pipeline.run()
 
 
-def _halvings(
+def _downsample_steps(
     rows: int, columns: int, factor: int, count: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the steps by which a sample is reduced.
@@ -287,14 +287,14 @@ def _halvings(
     sizes, extents = np.empty((count, 2), np.float32), np.empty((count, 2), np.float32)
     for step in range(count):
         by = 2 if 2 << step <= factor else 1
-        rows, columns = reduced_shape(rows, columns, by)
+        rows, columns = downsampled_shape(rows, columns, by)
         sizes[step], extents[step] = (rows, columns), (rows * by, columns * by)
     return sizes, extents
 
 
-def apply_tone(image: torch.Tensor, parameters: Parameters) -> None:
+def apply_intensity(image: torch.Tensor, parameters: AugmentationParameters) -> None:
     """Put an image in [0, 1] through its tone curve, in place; the identity leaves it untouched."""
     if parameters.gamma != 1:
         image.pow_(parameters.gamma)
-    if parameters.gain != 1 or parameters.bias != 0:
-        image.mul_(parameters.gain).add_(parameters.bias).clamp_(0, 1)
+    if parameters.contrast != 1 or parameters.brightness != 0:
+        image.mul_(parameters.contrast).add_(parameters.brightness).clamp_(0, 1)

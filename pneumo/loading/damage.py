@@ -37,7 +37,7 @@ def find(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, *, work
         for row, reason in zip(mine, pool.map(partial(_fault, reader), mine), strict=True):
             if reason:
                 found[row] = reason
-            heartbeat.beat("looking for damaged samples")
+            heartbeat.touch("looking for damaged samples")
             progress.step(note=f"{len(found)} damaged")
     together = {row: reason for part in world.gather(found) for row, reason in part.items()}
     return world.broadcast({row: together[row] for row in rows.tolist() if row in together})

@@ -3,14 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.dataset.shard_reader import MEND, ShardReader
+from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
 from pneumo.runtime.errors import UserError
 
 TAIL = 16
 """Bytes at a file's end that are never all zero: a JPEG ends with a marker and at most one byte of padding."""
 
 
-def member(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
+def encoded_image(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     """Return a row's file, (bytes,), without copying it.
 
     Raises:
@@ -20,11 +20,11 @@ def member(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     """
     data = np.frombuffer(reader.image(row), np.uint8)
     if not data[-TAIL:].any():
-        raise damaged(reader, row, f"the {reader.table.encoding[row]} file ends in zeros", "a whole file")
+        raise damaged_sample(reader, row, f"the {reader.table.encoding[row]} file ends in zeros", "a whole file")
     return data
 
 
-def damaged(reader: ShardReader, row: int, found: str, expected: str) -> UserError:
+def damaged_sample(reader: ShardReader, row: int, found: str, expected: str) -> UserError:
     """Return the error that names a row's image and shard.
 
     Args:
@@ -33,4 +33,4 @@ def damaged(reader: ShardReader, row: int, found: str, expected: str) -> UserErr
         found: What is wrong with which member.
         expected: What it should have been.
     """
-    return UserError(f"{reader.describe(row)}: {found}", expected, MEND)
+    return UserError(f"{reader.describe(row)}: {found}", expected, REPAIR_HINT)

@@ -60,7 +60,7 @@ def square(matrix: Matrix) -> Matrix:
     return np.vstack([matrix, [0.0, 0.0, 1.0]])
 
 
-def reduction(rows: int, columns: int, size: int) -> int:
+def downsample_factor(rows: int, columns: int, size: int) -> int:
     """Return the factor 1, 2, 4 or 8 by which a source can be shrunk first and still be no smaller than ``size``.
 
     The linear interpolation of the warp looks at 2x2 pixels; shrinking by averages first keeps it from skipping
@@ -70,18 +70,18 @@ def reduction(rows: int, columns: int, size: int) -> int:
     return next((factor for factor in REDUCTIONS if longest >= factor * size), 1)
 
 
-def reduced_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
+def downsampled_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
     """Return (rows, columns) of an image shrunk by ``factor``; pixels at the far edges count in full."""
     return -(-rows // factor), -(-columns // factor)
 
 
-def onto_reduced(matrix: Matrix, factor: int) -> Matrix:
+def scale_matrix(matrix: Matrix, factor: int) -> Matrix:
     """Return the matrix that maps to an image shrunk by ``factor`` instead of the image itself."""
     shift = 0.5 / factor - 0.5
     return np.array(matrix / factor + [[0, 0, shift], [0, 0, shift]])
 
 
-def corner_based(matrix: Matrix) -> Matrix:
+def to_corner_coordinates(matrix: Matrix) -> Matrix:
     """Return the matrix between coordinates in which the first pixel's corner, not its centre, is (0, 0)."""
     linear, offset = matrix[:, :2], matrix[:, 2]
     return np.column_stack([linear, offset + 0.5 - linear @ (0.5, 0.5)])

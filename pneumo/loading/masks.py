@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.loading.encoded_images import damaged
+from pneumo.loading.encoded_images import damaged_sample
 from pneumo.loading.geometry import Matrix
 from pneumo.masks import rle
 
@@ -38,7 +38,7 @@ def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     try:
         return rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
     except rle.RleError as error:
-        raise damaged(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
+        raise damaged_sample(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
 
 
 def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> None:

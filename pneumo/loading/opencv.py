@@ -15,13 +15,13 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.image_codec import Pixels, to_float
-from pneumo.loading.augmentation import Parameters
+from pneumo.loading.augmentation import AugmentationParameters
 from pneumo.loading.batches import Batch, BatchPlan
 from pneumo.loading.distortion import distort
-from pneumo.loading.encoded_images import damaged, member
-from pneumo.loading.geometry import onto_reduced, reduced_shape, reduction
+from pneumo.loading.encoded_images import damaged_sample, encoded_image
+from pneumo.loading.geometry import downsample_factor, downsampled_shape, scale_matrix
 from pneumo.loading.masks import draw_mask, warp
-from pneumo.loading.prefetch import look_ahead, threads
+from pneumo.loading.prefetch import prefetch, threads
 
 JPEG_REDUCED = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -32,7 +32,7 @@ JPEG_REDUCED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pending:
+class _InFlight:
     """A batch whose samples are being made."""
 
     plan: BatchPlan
@@ -62,10 +62,10 @@ class OpenCvLoader:
         """
         with threads(self.workers) as pool:
             started = (self._start(pool, plan) for plan in plans)
-            for pending in look_ahead(started, lambda p: len(p.samples), 2 * self.workers):
+            for pending in prefetch(started, lambda p: len(p.samples), 2 * self.workers):
                 yield self._finish(pending)
 
-    def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _Pending:
+    def _start(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> _InFlight:
         pin = self.device.type == "cuda"
         shape = (len(plan.rows), 1, plan.size, plan.size)
         image = torch.empty(shape, dtype=torch.float32, pin_memory=pin)
@@ -74,9 +74,9 @@ class OpenCvLoader:
             pool.submit(self._make_sample, plan, index, image[index, 0].numpy(), mask[index, 0].numpy())
             for index in range(len(plan.rows))
         ]
-        return _Pending(plan=plan, image=image, mask=mask, samples=samples)
+        return _InFlight(plan=plan, image=image, mask=mask, samples=samples)
 
-    def _finish(self, pending: _Pending) -> Batch:
+    def _finish(self, pending: _InFlight) -> Batch:
         for sample in pending.samples:
             sample.result()
         return Batch(
@@ -92,10 +92,10 @@ class OpenCvLoader:
         """Fill one sample's image and mask, (size, size) each; the mask comes as zeros."""
         row, parameters = int(plan.rows[index]), plan.parameters(index, self.table)
         rows, columns = int(self.table.rows[row]), int(self.table.columns[row])
-        factor = reduction(rows, columns, plan.size)
+        factor = downsample_factor(rows, columns, plan.size)
         source = read_image(self.reader, row, factor)
-        warp(source, onto_reduced(parameters.matrix, factor), image, cv2.INTER_LINEAR)
-        apply_tone(image, parameters)
+        warp(source, scale_matrix(parameters.matrix, factor), image, cv2.INTER_LINEAR)
+        apply_intensity(image, parameters)
         draw_mask(self.reader, row, parameters.matrix, mask)
         if parameters.distortion is not None:
             image[:], mask[:] = distort(parameters.distortion, parameters.distortion_seed, image, mask)
@@ -120,11 +120,13 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     by_decoder = factor > 1 and table.encoding[row] == "jpg"
     # Without the second flag an orientation tag in the file would turn the image away from its mask.
     flags = JPEG_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
-    expected = reduced_shape(*shape, factor) if by_decoder else shape
-    pixels = _decode(member(reader, row), flags)
+    expected = downsampled_shape(*shape, factor) if by_decoder else shape
+    pixels = _decode(encoded_image(reader, row), flags)
     if pixels is None or pixels.shape != expected:
         found = "cannot be decoded" if pixels is None else f"has the shape {pixels.shape}"
-        raise damaged(reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}")
+        raise damaged_sample(
+            reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}"
+        )
     image = to_float(pixels)
     return image if by_decoder or factor == 1 else shrink(image, factor)
 
@@ -140,17 +142,17 @@ def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
 def shrink(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
     """Return the averages of blocks of factor x factor pixels; the far edges are repeated to fill their blocks."""
     rows, columns = image.shape
-    small_rows, small_columns = reduced_shape(rows, columns, factor)
+    small_rows, small_columns = downsampled_shape(rows, columns, factor)
     bottom, right = small_rows * factor - rows, small_columns * factor - columns
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def apply_tone(image: npt.NDArray[np.float32], parameters: Parameters) -> None:
+def apply_intensity(image: npt.NDArray[np.float32], parameters: AugmentationParameters) -> None:
     """Put an image in [0, 1] through its tone curve, in place; the identity leaves it untouched."""
     if parameters.gamma != 1:
         cv2.pow(image, parameters.gamma, dst=image)
-    if parameters.gain != 1 or parameters.bias != 0:
-        np.multiply(image, np.float32(parameters.gain), out=image)
-        np.add(image, np.float32(parameters.bias), out=image)
+    if parameters.contrast != 1 or parameters.brightness != 0:
+        np.multiply(image, np.float32(parameters.contrast), out=image)
+        np.add(image, np.float32(parameters.brightness), out=image)
         np.clip(image, 0, 1, out=image)

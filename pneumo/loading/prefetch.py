@@ -23,7 +23,7 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def look_ahead(started: Iterable[T], weight: Callable[[T], int], enough: int) -> Iterator[T]:
+def prefetch(started: Iterable[T], weight: Callable[[T], int], enough: int) -> Iterator[T]:
     """Yield items in order, having taken further ones while the one given is worked with.
 
     Taking an item from ``started`` is what starts the work on it.

@@ -255,7 +255,7 @@ def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: i
         image_id = cells[first]
         if not image_id:
             raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
-        if fault := image_ids.fault(image_id):
+        if fault := image_ids.validate(image_id):
             raise UserError(
                 f"{path} line {line}: the image id {image_id[:60]!r} {fault}",
                 f"an {ID} of 1 to {image_ids.LONGEST} printable characters that is no formula",

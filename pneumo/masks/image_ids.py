@@ -7,7 +7,7 @@ are refused, since a changed id would name no image; other cells are shown as te
 
 import re
 
-from pneumo.runtime.errors import one_line
+from pneumo.runtime.errors import escape_control_characters
 
 LONGEST = 256
 """Characters; a SOP Instance UID has 64."""
@@ -19,7 +19,7 @@ the last four are full-width, which spreadsheets of East Asia read as the first 
 is skipped by some of them."""
 
 
-def fault(text: str) -> str:
+def validate(text: str) -> str:
     """Say what keeps a text from being an image id; nothing when it is one."""
     if not text:
         return "is blank"
@@ -33,6 +33,6 @@ def fault(text: str) -> str:
     return ""
 
 
-def harmless(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """Return a cell that a spreadsheet shows as text: formulas after an apostrophe, control characters escaped."""
-    return _FORMULA.sub("'", one_line(cell))
+    return _FORMULA.sub("'", escape_control_characters(cell))

@@ -68,7 +68,7 @@ def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: M
     _refuse("missing", [image_id for image_id in dict.fromkeys(expected) if image_id not in counts])
     _refuse("not expected", [image_id for image_id in counts if image_id not in wanted])
     for image_id, text in rows:
-        if fault := image_ids.fault(image_id):
+        if fault := image_ids.validate(image_id):
             raise UserError(
                 f"the submission's image id {image_id[:60]!r} {fault}", "printable ids that are no formula", "rename it"
             )

@@ -6,47 +6,43 @@ Dice has no such sum, and that of segmentation-models-pytorch vanishes when ever
 as 78 % of them are.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
-from pneumo.modeling.models import Output
-from pneumo.runtime import checks
+from pneumo.modeling.models import SegmenterOutput
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 
 SMOOTHING = 2.0**-13
 """Dice's smoothing as a share of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""
 
-HEAVIEST = 1e38
-"""Greatest weight of a term: float32 ends at three times it. A sum that leaves float32 is seen in training."""
+Weight = Annotated[float, Interval(ge=0, le=1e38)]
+"""Weight of a term; float32 ends at three times the greatest. A sum that leaves float32 is seen in training."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass(flag_prefix="loss.")
 class LossConfig:
     """Weights of the terms; the total is their weighted sum, not their mean."""
 
-    bce: float = 1.0
+    bce: Weight = 1.0
     """Weight of the pixels' binary cross-entropy (mean over the image)."""
-    dice: float = 1.0
+    dice: Weight = 1.0
     """Weight of the soft Dice loss of the image."""
-    focal: float = 0.0
+    focal: Weight = 0.0
     """Weight of the pixels' focal loss (mean over the image)."""
-    focal_gamma: float = 2.0
+    # Beyond 16, the power of a small number leaves float32.
+    focal_gamma: Annotated[float, Interval(ge=1, le=16)] = 2.0
     """Exponent of the focal loss, at least 1: how much pixels that are already right count less."""
-    empty: float = 0.0
-    """Weight of the empty-mask head's binary cross-entropy."""
+    presence: Weight = 0.0
+    """Weight of the presence head's binary cross-entropy."""
     dice_on: Literal["all", "positive"] = "all"
     """Whether images with an empty mask have a Dice loss, or only positive ones."""
 
     def __post_init__(self) -> None:
-        checks.types(self, "loss.")
-        for name in ("bce", "dice", "focal", "empty"):
-            checks.within(self, "loss.", **{name: (0, HEAVIEST)})
-        # Beyond, the power of a small number leaves float32.
-        checks.within(self, "loss.", focal_gamma=(1, 16))
         if self.bce + self.dice + self.focal <= 0:
             raise UserError(
                 "--loss.bce, --loss.dice and --loss.focal are all 0", "a loss on the mask", "give one of them a weight"
@@ -60,10 +56,10 @@ class LossParts(NamedTuple):
     bce: Tensor
     dice: Tensor
     focal: Tensor
-    empty: Tensor
+    presence: Tensor
 
 
-def loss(output: Output, mask: Tensor, config: LossConfig) -> LossParts:
+def loss(output: SegmenterOutput, mask: Tensor, config: LossConfig) -> LossParts:
     """Return each image's loss, computed in float32 whatever precision the network ran in.
 
     Args:
@@ -85,8 +81,8 @@ def loss(output: Output, mask: Tensor, config: LossConfig) -> LossParts:
         dice = dice_loss(logits, mask) if config.dice else zero
         if config.dice_on == "positive":
             dice = dice * positive
-        empty = _head_loss(output.empty_logit, positive, config.empty)
-        total = config.bce * bce + config.dice * dice + config.focal * focal + config.empty * empty
+        empty = _presence_loss(output.presence_logit, positive, config.presence)
+        total = config.bce * bce + config.dice * dice + config.focal * focal + config.presence * empty
     return LossParts(total, bce, dice, focal, empty)
 
 
@@ -121,13 +117,13 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return (size - 2 * overlap) / (size + smoothing)
 
 
-def _head_loss(empty_logit: Tensor | None, positive: Tensor, weight: float) -> Tensor:
+def _presence_loss(presence_logit: Tensor | None, positive: Tensor, weight: float) -> Tensor:
     """Return the head's binary cross-entropy (N,); with a head it is in the graph even when its weight is 0.
 
     Otherwise the head's parameters would get no gradient, and DistributedDataParallel would wait for it.
     """
-    if empty_logit is not None:
-        return F.binary_cross_entropy_with_logits(empty_logit.float(), positive, reduction="none")
+    if presence_logit is not None:
+        return F.binary_cross_entropy_with_logits(presence_logit.float(), positive, reduction="none")
     if weight:
-        raise UserError(f"empty {weight} without an empty_head", "a network with the head", "set empty_head")
+        raise UserError(f"presence {weight} without an presence_head", "a network with the head", "set presence_head")
     return torch.zeros_like(positive)

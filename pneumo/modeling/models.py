@@ -10,7 +10,6 @@ U-Net MobileNetV2 at 256 px, 0.41 s against 0.42 s for ResNet34, two images on o
 
 import copy
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,8 +17,8 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from pneumo.modeling.weights import brief, load_encoder
-from pneumo.runtime import checks
+from pneumo.modeling.weights import first_line, load_encoder
+from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
@@ -31,7 +30,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 ARCHITECTURES = {"unet": smp.Unet, "unetplusplus": smp.UnetPlusPlus}
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass(flag_prefix="model.")
 class ModelConfig:
     """What network to build."""
 
@@ -43,20 +42,19 @@ class ModelConfig:
     """Where the encoder's weights come from: none (random), imagenet (downloaded), or the path of a local file."""
     attention: Literal["none", "scse"] = "none"
     """Attention in the decoder: none, or concurrent spatial and channel squeeze and excitation."""
-    empty_head: bool = True
+    presence_head: bool = True
     """Whether a second output says if the image has a pneumothorax at all."""
 
     def __post_init__(self) -> None:
-        checks.types(self, "model.")
         _check_encoder(self.encoder)
 
 
-class Output(NamedTuple):
+class SegmenterOutput(NamedTuple):
     """What the network says about N images."""
 
     logits: Tensor
     """(N, 1, H, W): logit of "this pixel is pneumothorax"."""
-    empty_logit: Tensor | None
+    presence_logit: Tensor | None
     """(N,): logit of "this image has a pneumothorax", or None without the head."""
 
 
@@ -79,7 +77,7 @@ class Segmenter(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
-    def forward(self, image: Tensor) -> Output:
+    def forward(self, image: Tensor) -> SegmenterOutput:
         """Segment images.
 
         Args:
@@ -91,8 +89,8 @@ class Segmenter(nn.Module):
         _check_image(image)
         output = self.net((image - self.mean) / self.std)
         if isinstance(output, tuple):
-            return Output(output[0], output[1].squeeze(1))
-        return Output(output, None)
+            return SegmenterOutput(output[0], output[1].squeeze(1))
+        return SegmenterOutput(output, None)
 
 
 def build(config: ModelConfig) -> Segmenter:
@@ -148,7 +146,7 @@ def _network(config: ModelConfig, weights: str | None) -> nn.Module:
             classes=1,
             decoder_attention_type=None if config.attention == "none" else config.attention,
             # No dropout: the forward pass stays a function of weights and images alone, on any number of ranks.
-            aux_params={"classes": 1, "dropout": 0.0} if config.empty_head else None,
+            aux_params={"classes": 1, "dropout": 0.0} if config.presence_head else None,
         )
     except ValueError as error:
         raise UserError(
@@ -168,7 +166,7 @@ def _from_hub(config: ModelConfig) -> tuple[nn.Module, tuple[float, ...], tuple[
         raise
     except Exception as error:  # hub clients raise whatever their HTTP library of the day does
         raise UserError(
-            f"encoder_weights imagenet: the weights of {config.encoder} could not be had ({brief(error)})",
+            f"encoder_weights imagenet: the weights of {config.encoder} could not be had ({first_line(error)})",
             "a connection to the Hugging Face hub and an encoder with ImageNet weights there",
             "give encoder_weights the path of a local .pth or .safetensors file, or none",
         ) from error
@@ -199,4 +197,4 @@ def _check_encoder(name: str) -> None:
         names = [f"tu-{model}" for model in (timm.list_pretrained() if "." in name else timm.list_models())]
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
-        raise checks.refuse("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")
+        raise refuse("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")

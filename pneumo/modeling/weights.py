@@ -37,7 +37,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read: {brief(error)}",
+            f"{path} cannot be read: {first_line(error)}",
             "a state dict saved by torch.save or safetensors",
             "save the model's state_dict() again, without other objects",
         ) from error
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         # Read, not mapped: a page of a mapped file that cannot be read kills the process without a word.
         return safetensors.torch.load(path.read_bytes())
     except (safetensors.SafetensorError, KeyError, RuntimeError, MemoryError) as error:
-        raise ValueError(brief(error)) from error
+        raise ValueError(first_line(error)) from error
 
 
 def read_pickled(path: Path) -> object:
@@ -82,7 +82,7 @@ def read_pickled(path: Path) -> object:
             # weights_only: a pickle from elsewhere must not run code here.
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
-        raise ValueError(brief(error)) from error
+        raise ValueError(first_line(error)) from error
 
 
 def load(network: nn.Module, path: Path) -> None:
@@ -96,7 +96,7 @@ def load(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(_differences(network.state_dict(), state) or brief(error)) from error
+        raise ValueError(_differences(network.state_dict(), state) or first_line(error)) from error
 
 
 def _check_size(path: Path) -> None:
@@ -130,7 +130,7 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         ) from error
 
 
-def brief(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return an error's type and the first line of its text, as part of a one-line message."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 

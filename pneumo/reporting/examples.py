@@ -6,8 +6,8 @@ import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom import image_codec
-from pneumo.inference.decision_rule import Nested
-from pneumo.inference.histograms import Evidence
+from pneumo.inference.decision_rule import NestedEstimate
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet
 
@@ -15,23 +15,25 @@ POSITIVES = 5
 """Positive images shown, spread evenly from the best outlined to the worst."""
 
 
-def picture(evidence: Evidence, nested: Nested, masks: Mapping[str, str], reader: ShardReader) -> Picture:
+def picture(
+    evidence: PredictionHistograms, nested: NestedEstimate, masks: Mapping[str, str], reader: ShardReader
+) -> Picture:
     """Draw positives from the best Dice to the worst, the largest false alarm, and healthy images left empty."""
     positive = np.flatnonzero(evidence.positive)
     ranked = positive[np.argsort(-nested.dice[positive], kind="stable")]
     spread = np.linspace(0, len(ranked) - 1, min(POSITIVES, len(ranked))).round().astype(int)
-    alarms = np.flatnonzero(~evidence.positive & nested.decided)
-    quiet = np.flatnonzero(~evidence.positive & ~nested.decided)
+    alarms = np.flatnonzero(~evidence.positive & nested.predicted_positive)
+    quiet = np.flatnonzero(~evidence.positive & ~nested.predicted_positive)
     chosen = [*ranked[spread].tolist(), *alarms[:1].tolist(), *quiet[: 3 - min(len(alarms), 1)].tolist()]
     # A test image may have the same id.
-    rows = {str(reader.table.image_id[row]): row for row in reader.table.where("train").tolist()}
+    rows = {str(reader.table.image_id[row]): row for row in reader.table.select("train").tolist()}
     return sheet([_panel(i, evidence, nested, masks, reader, rows) for i in chosen])
 
 
 def _panel(
     i: int,
-    evidence: Evidence,
-    nested: Nested,
+    evidence: PredictionHistograms,
+    nested: NestedEstimate,
     masks: Mapping[str, str],
     reader: ShardReader,
     rows: Mapping[str, int],
@@ -40,7 +42,7 @@ def _panel(
     row = rows[image_id]
     image = image_codec.to_float(image_codec.decode(reader.image(row)))
     truth = "pneumothorax" if evidence.positive[i] else "healthy"
-    found = f"Dice {nested.dice[i]:.2f}" if evidence.positive[i] or nested.decided[i] else "left empty"
+    found = f"Dice {nested.dice[i]:.2f}" if evidence.positive[i] or nested.predicted_positive[i] else "left empty"
     return Panel(
         image=image,
         predicted=rle.decode(masks[image_id], *image.shape),

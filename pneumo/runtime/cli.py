@@ -2,81 +2,42 @@
 
 import io
 import os
-import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from itertools import groupby
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
 
 import tyro
 
 from pneumo import __version__
 from pneumo.runtime.console import log, set_up_logging
-from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_error, one_line
+from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_error
 
 A = TypeVar("A")
 
 
-def parse(arguments: type[A], argv: Sequence[str], *, prog: str, description: str, default: A | None = None) -> A:
+def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str) -> A:
     """Parse a command line into ``arguments``; print the help or the version and leave when asked to.
 
     Args:
-        arguments: A dataclass; each field is a flag, and the docstring below it its help.
+        arguments: A ``config_dataclass``, or a function of several; each field is a flag, and the docstring below it
+            its help.
         argv: The words after the program's name.
         prog: The program's name in the help.
         description: The help's first paragraph.
-        default: Values to start from, when they are not the dataclass's own.
 
     Raises:
-        SystemExit: With 2 on a wrong flag or value, with 0 after ``--help`` or ``--version``.
+        SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
+        UserError: When a value is out of its range.
     """
     if "--version" in argv:
         sys.stdout.write(f"{prog} {__version__}\n")
         raise SystemExit(int(ExitCode.DONE))
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    box = io.StringIO()
-    try:
-        with redirect_stderr(box), _wide_unless(any(word in ("--help", "-h") for word in argv)):
-            parsed: A = tyro.cli(
-                arguments,
-                args=list(argv),
-                prog=prog,
-                description=description,
-                config=(tyro.conf.AvoidSubcommands,),
-                **given,
-            )
-    except SystemExit as ended:
-        if ended.code == ExitCode.USER:
-            log.error("%s; see %s --help", one_line(_unbox(box.getvalue())), prog)
-        raise
+    parsed: A = tyro.cli(
+        arguments, args=list(argv), prog=prog, description=description, config=(tyro.conf.AvoidSubcommands,)
+    )
     return parsed
-
-
-@contextmanager
-def _wide_unless(asked_for_help: bool) -> Iterator[None]:
-    """Let tyro break no line of an error: it asks the terminal for its width, and COLUMNS goes before that."""
-    before = os.environ.get("COLUMNS")
-    if not asked_for_help:
-        os.environ["COLUMNS"] = "100000"
-    try:
-        yield
-    finally:
-        os.environ.pop("COLUMNS", None)
-        if before is not None:
-            os.environ["COLUMNS"] = before
-
-
-def _unbox(text: str) -> str:
-    """Return what tyro says in a box of several paragraphs as one line."""
-    rows = [row[1:-1].strip() for row in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[1:-1]]
-    paragraphs = [" ".join(part) for rule, part in groupby(rows, lambda row: not row.strip("\u2500-")) if not rule]
-    said = "; ".join(part for part in paragraphs if not part.startswith("For full helptext"))
-    # What our own dataclasses raise names its flag itself.
-    said = re.sub(r"^Error parsing (?!-)[\w.]+: |^Error parsing ", "", said)
-    return said.replace("Argument helptext:", "expected").rstrip(".")
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:

@@ -21,7 +21,7 @@ LONGEST_PART = 2000
 """Characters of each part of a message; a cell or a word of the command line may have millions."""
 
 
-def one_line(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Return a text with line ends, other control characters and bytes that are not UTF-8 escaped, for file names."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
@@ -37,7 +37,7 @@ def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST_PART else f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Something the user can mend: one line, exit code 2, no traceback.
 
     Args:
@@ -50,7 +50,9 @@ class UserError(ValueError):
         self.found = found
         self.expected = expected
         self.action = action
-        super().__init__(one_line(f"{_shorten(found)}; expected {_shorten(expected)}; {_shorten(action)}"))
+        super().__init__(
+            escape_control_characters(f"{_shorten(found)}; expected {_shorten(expected)}; {_shorten(action)}")
+        )
 
 
 class StopRequested(Exception):
@@ -70,7 +72,7 @@ class RankLost(Exception):
         super().__init__(message)
 
 
-MENDABLE = {
+RECOVERABLE_ERRNOS = {
     errno.ENOSPC: ("free space", "free some, or move it to a larger disk"),
     errno.EDQUOT: ("free space under the quota", "free some, or ask for a larger quota"),
     errno.EFBIG: ("a file size that the system allows", "raise the limit (ulimit -f)"),
@@ -99,8 +101,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     """
     if isinstance(error, UserError):
         return error
-    if not isinstance(error, OSError) or error.errno not in MENDABLE:
+    if not isinstance(error, OSError) or error.errno not in RECOVERABLE_ERRNOS:
         return None
-    expected, action = MENDABLE[error.errno]
+    expected, action = RECOVERABLE_ERRNOS[error.errno]
     place = f"{error.filename}: " if error.filename else ""
     return UserError(f"{place}{error.strerror}", expected, f"{action}, and start the same command again")

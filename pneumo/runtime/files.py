@@ -105,7 +105,7 @@ def publish_directory(target: Path) -> Iterator[Path]:
     sync_directory(target.parent)
 
 
-def remove_leftovers(folder: Path, target: str = "") -> None:
+def remove_temporary_files(folder: Path, target: str = "") -> None:
     """Remove what killed processes were writing in a directory, or there to one target.
 
     The caller is the only one to write it now.

@@ -53,7 +53,7 @@ class StepStatistics:
         """Leave the mean over all micro-batches of all ranks in the buffers."""
         if not self.buffers:
             return
-        flat = self.group.sum_(torch.cat(self._sum)).div_(self.micro_batches)
+        flat = self.group.all_reduce_sum_(torch.cat(self._sum)).div_(self.micro_batches)
         torch._foreach_copy_(self.buffers, list(torch.split(flat, [b.numel() for b in self.buffers])))
         # Counts of micro-batches, of which this rank has added its own.
         torch._foreach_add_(self.counters, self.micro_batches - self._seen)

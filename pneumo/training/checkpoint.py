@@ -29,7 +29,7 @@ from pneumo.modeling import weights
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_directory, remove_leftovers
+from pneumo.runtime.files import publish_directory, remove_temporary_files
 
 FORMAT_VERSION = 1
 KEEP = 2
@@ -118,13 +118,13 @@ def load(path: Path) -> Snapshot:
             state=state,
         )
     except (OSError, ValueError) as error:
-        raise misfit(path, error) from error
+        raise incompatible(path, error) from error
 
 
-def misfit(path: Path, error: Exception) -> UserError:
+def incompatible(path: Path, error: Exception) -> UserError:
     """Return the error of a whole checkpoint that this run cannot have written."""
     return UserError(
-        f"{path} cannot be taken up: {weights.brief(error)}",
+        f"{path} cannot be taken up: {weights.first_line(error)}",
         "a checkpoint of this run",
         "remove it, and the same command goes on from the one before; or give another --run",
     )
@@ -167,7 +167,7 @@ def prune(folder: Path) -> None:
     for path in _all(folder)[:-KEEP]:
         # A failed deletion wastes disk; it must not end a training run.
         shutil.rmtree(path, ignore_errors=True)
-    remove_leftovers(folder)
+    remove_temporary_files(folder)
 
 
 def _sha256(path: Path) -> str:

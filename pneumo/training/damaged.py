@@ -23,7 +23,7 @@ from pneumo.runtime.console import log
 from pneumo.training import run_directory
 
 
-def settle(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
+def resolve(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
     """Return the training images that a run goes without, each with what was found. Collective over the world.
 
     Args:
@@ -36,7 +36,7 @@ def settle(run: Path, reader: ShardReader, world: World, *, skip: bool, workers:
     Raises:
         UserError: When the run's record cannot be read.
     """
-    started = run_directory.recorded(run) if world.is_leader else None
+    started = run_directory.load_if_exists(run) if world.is_leader else None
     excluded = world.broadcast(None if started is None else started.dataset.excluded)
     if excluded is None:
         excluded = _look(reader, world, workers) if skip else {}
@@ -63,7 +63,7 @@ def _look(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
     return train
 
 
-def caveat(excluded: Mapping[str, str]) -> list[str]:
+def caveats(excluded: Mapping[str, str]) -> list[str]:
     """Say what a report must say about the images that were left out."""
     if not excluded:
         return []

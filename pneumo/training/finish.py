@@ -11,13 +11,12 @@ import numpy.typing as npt
 import torch
 
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.shard_reader import MEND, ShardReader
+from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
 from pneumo.distributed.world import World
-from pneumo.inference import decision_rule, metrics, out_of_fold
-from pneumo.inference import histograms as evidence_module
-from pneumo.inference.decision_rule import Nested, Rule
-from pneumo.inference.ensembler import Ensembler, Finding, Member, in_order, load_weights
-from pneumo.inference.histograms import Evidence
+from pneumo.inference import decision_rule, histograms, metrics, out_of_fold
+from pneumo.inference.decision_rule import DecisionRule, NestedEstimate
+from pneumo.inference.ensembler import EnsembleMember, Ensembler, ImagePrediction, load_weights, order_rows
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.predictor import Predictor
 from pneumo.loading import batches, damage
 from pneumo.masks import annotations, rle, submission
@@ -26,7 +25,7 @@ from pneumo.reporting import examples, overlays
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_text, remove_leftovers
+from pneumo.runtime.files import publish_text, remove_temporary_files
 from pneumo.training import damaged
 from pneumo.training.run_directory import RunDirectory
 
@@ -43,31 +42,36 @@ def finish(run: RunDirectory, world: World, reader: ShardReader, *, workers: int
         UserError: When folds are missing.
     """
     if world.is_leader:
-        remove_leftovers(run.path)
+        remove_temporary_files(run.path)
     own_dataset = Manifest.read(reader.dataset).digest == run.dataset.digest
     if run.metrics.is_file() and (run.masks.is_file() or not own_dataset):
         return
     if run.unfinished_folds:
         raise UserError(
             f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
-            f"all {run.dataset.folds} folds",
+            f"all {run.dataset.num_folds} folds",
             "train them with the same job/train.py command",
         )
-    reader = reader.without(run.dataset.excluded)
-    evidence = [Evidence.read(run.fold(k).evidence) for k in range(run.dataset.folds)]
-    together = evidence_module.concatenate(evidence)
-    nested = world.broadcast(decision_rule.nested(together) if world.is_leader else None)
+    reader = reader.exclude(run.dataset.excluded)
+    evidence = [PredictionHistograms.read(run.fold(k).histograms) for k in range(run.dataset.num_folds)]
+    together = histograms.concatenate(evidence)
+    nested = world.broadcast(decision_rule.nested_estimate(together) if world.is_leader else None)
     assert nested is not None
     masks: dict[str, str] | None = None
     if own_dataset:
         masks = _masks(run, world, reader, nested, together, workers)
     if world.is_leader:
         _publish(run, together, nested, masks, reader)
-    world.wait()
+    world.barrier()
 
 
 def _masks(
-    run: RunDirectory, world: World, reader: ShardReader, nested: Nested, evidence: Evidence, workers: int
+    run: RunDirectory,
+    world: World,
+    reader: ShardReader,
+    nested: NestedEstimate,
+    evidence: PredictionHistograms,
+    workers: int,
 ) -> dict[str, str]:
     """Predict the out-of-fold masks under the nested rules; all of them on the leader."""
     recipe, table = run.recipe, reader.table
@@ -84,17 +88,17 @@ def _masks(
         channels_last=recipe.channels_last,
     )
     masks: dict[str, str] = dict.fromkeys(evidence.image_id.tolist(), rle.EMPTY)
-    for fold in range(run.dataset.folds):
+    for fold in range(run.dataset.num_folds):
         load_weights(model, run.fold(fold).model)
         index = np.flatnonzero(evidence.fold == fold)
-        rows = table.where("train", {fold})
+        rows = table.select("train", {fold})
         if table.image_id[rows].tolist() != evidence.image_id[index].tolist():
             raise UserError(
-                f"{run.fold(fold).evidence} tells of other images than fold {fold} of {reader.dataset} has",
+                f"{run.fold(fold).histograms} tells of other images than fold {fold} of {reader.dataset} has",
                 "the evidence of a fold trained on this dataset",
                 "train the fold again",
             )
-        parts, decided = nested.part[index].tolist(), nested.decided[index].tolist()
+        parts, decided = nested.part[index].tolist(), nested.predicted_positive[index].tolist()
         rules = {
             row: nested.rules[part]
             for row, part, positive in zip(rows.tolist(), parts, decided, strict=True)
@@ -105,13 +109,17 @@ def _masks(
 
 
 def _publish(
-    run: RunDirectory, evidence: Evidence, nested: Nested, masks: dict[str, str] | None, reader: ShardReader
+    run: RunDirectory,
+    evidence: PredictionHistograms,
+    nested: NestedEstimate,
+    masks: dict[str, str] | None,
+    reader: ShardReader,
 ) -> None:
     """Write what a finished run leaves behind; the figures last, as they say that the rest is there."""
-    figures = metrics.report(evidence, nested)
+    figures = metrics.compute_metrics(evidence, nested)
     figures["excluded"] = len(run.dataset.excluded)
     figures["caveats"] = caveats(run, len(evidence))
-    evidence.write(run.evidence)
+    evidence.write(run.histograms)
     publish_text(run.thresholds, _json({"format_version": FORMAT_VERSION, "rule": nested.final.to_json()}))
     if masks is not None:
         figures["oof_csv_dice"] = _write_masks(run, evidence, masks, reader)
@@ -129,7 +137,7 @@ def _publish(
 
 def caveats(run: RunDirectory, images: int) -> list[str]:
     """Say what is missing from the out-of-fold figures, and what makes them look better than they are."""
-    found = damaged.caveat(run.dataset.excluded)
+    found = damaged.caveats(run.dataset.excluded)
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the figures may flatter")
     if run.recipe.keep == "best" or run.recipe.patience > 0:
@@ -137,24 +145,26 @@ def caveats(run: RunDirectory, images: int) -> list[str]:
     return found
 
 
-def _write_masks(run: RunDirectory, evidence: Evidence, masks: dict[str, str], reader: ShardReader) -> float:
+def _write_masks(
+    run: RunDirectory, evidence: PredictionHistograms, masks: dict[str, str], reader: ShardReader
+) -> float:
     """Write the out-of-fold masks and return their score, taken from the file like any other submission's."""
     table = reader.table
-    rows = table.where("train")
+    rows = table.select("train")
     shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
     submission.write(run.masks, [(image_id, masks[image_id]) for image_id in evidence.image_id.tolist()], shapes)
     truth = {str(table.image_id[r]): reader.rle(r) for r in rows.tolist()}
     return submission.summarise(submission.score(truth, submission.read(run.masks))).dice
 
 
-def read_rule(run: RunDirectory) -> Rule:
+def read_rule(run: RunDirectory) -> DecisionRule:
     """Read the rule that was chosen on all of a run's folds.
 
     Raises:
         UserError: When the file is missing or not what ``finish`` wrote.
     """
     try:
-        return Rule.from_json(documents.read(run.thresholds).get("rule"))
+        return DecisionRule.from_json(documents.read(run.thresholds).get("rule"))
     except (OSError, ValueError) as error:
         raise UserError(f"{run.thresholds}: {error}", "the rule of a finished run", "restore the file") from error
 
@@ -167,10 +177,10 @@ def write_submission(
     out: Path,
     workers: int,
     expected: Path | None = None,
-    shares: Sequence[float] = (),
+    weights: Sequence[float] = (),
     min_component: float = 0.0,
     skip_damaged: bool = False,
-) -> list[Finding]:
+) -> list[ImagePrediction]:
     """Predict the dataset's test images with finished runs, and publish a checked submission from rank 0.
 
     Collective over all ranks.
@@ -182,7 +192,7 @@ def write_submission(
         out: Where the submission goes.
         workers: Threads of the loader.
         expected: CSV with the ids, and their order, that the submission must have; by default the dataset's.
-        shares: Weight of each run in the mean; equal when empty.
+        weights: Weight of each run in the mean; equal when empty.
         min_component: See ``Ensembler``.
         skip_damaged: Give test images that cannot be used an empty mask, and say so: a submission must have a row for
             each, and empty is right for most images. Without it the first such image is an error.
@@ -194,19 +204,19 @@ def write_submission(
         UserError: When there are no test images that can be used, or ids or shares do not fit.
     """
     table = reader.table
-    rows = table.where("test")
+    rows = table.select("test")
     if not len(rows):
         raise UserError(
             f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
         )
     wanted = None if expected is None else annotations.read_ids(expected)
-    parts = _shares(runs, shares)
+    parts = _normalize_weights(runs, weights)
     members = [
-        Member(
+        EnsembleMember(
             model=run.recipe.model,
             size=run.recipe.stages[-1].image_size,
-            weights=tuple(run.fold(k).model for k in range(run.dataset.folds)),
-            share=share,
+            weight_files=tuple(run.fold(k).model for k in range(run.dataset.num_folds)),
+            weight=share,
             tta=run.recipe.tta,
         )
         for run, share in zip(runs, parts, strict=True)
@@ -216,15 +226,15 @@ def write_submission(
     damaged = _damaged(reader, rows, world, workers) if skip_damaged else []
     findings = ensembler.run(rows[~np.isin(rows, damaged)])
     if world.is_leader:
-        encoded = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {f.image_id: f.encoded for f in findings}
+        encoded = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {f.image_id: f.rle for f in findings}
         shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
-        ordered = in_order(encoded, wanted, log.warning) if wanted is not None else list(encoded.items())
+        ordered = order_rows(encoded, wanted, log.warning) if wanted is not None else list(encoded.items())
         # Beside the user's file may lie anything else of theirs.
-        remove_leftovers(out.parent, out.name)
+        remove_temporary_files(out.parent, out.name)
         submission.write(out, ordered, shapes, expected=wanted)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, rule.describe())
-    world.wait()
+    world.barrier()
     return findings
 
 
@@ -233,35 +243,41 @@ def _damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, wor
     found = damage.find(reader, rows, world, workers=workers)
     if len(found) == len(rows):
         raise UserError(
-            f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}", "whole images", MEND
+            f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}",
+            "whole images",
+            REPAIR_HINT,
         )
     for reason in found.values() if world.is_leader else ():
         log.warning("damaged test image, NOT predicted, gets an empty mask: %s", reason)
     return list(found)
 
 
-def _shares(runs: Sequence[RunDirectory], shares: Sequence[float]) -> list[float]:
+def _normalize_weights(runs: Sequence[RunDirectory], weights: Sequence[float]) -> list[float]:
     """Return the runs' weights, which sum to 1."""
-    if not shares:
+    if not weights:
         return [1 / len(runs)] * len(runs)
-    if len(shares) != len(runs) or min(shares) <= 0:
+    if len(weights) != len(runs) or min(weights) <= 0:
         raise UserError(
-            f"--shares {' '.join(map(str, shares))}",
+            f"--weights {' '.join(map(str, weights))}",
             f"{len(runs)} values above 0, one for each run",
-            "correct --shares",
+            "correct --weights",
         )
-    return [share / sum(shares) for share in shares]
+    return [share / sum(weights) for share in weights]
 
 
-def blend(rules: Sequence[Rule], shares: Sequence[float]) -> Rule:
+def blend(rules: Sequence[DecisionRule], weights: Sequence[float]) -> DecisionRule:
     """Return the mean of the runs' rules, weighted by their shares, as the 1st place blended its experiments'.
 
     The evidence of different runs cannot be averaged image by image (histograms forget where a pixel lies), so the
     rule of a blend is a blend of rules. The mean of probabilities is calmer than its parts, and so this is an
     approximation; with one run it is that run's own rule.
     """
-    top, area, bottom, head = np.average([[r.top, r.area, r.bottom, r.head] for r in rules], axis=0, weights=shares)
-    return Rule(round(top), float(area), min(round(bottom), round(top)), float(head))
+    top, area, bottom, head = np.average(
+        [[r.top_threshold, r.min_area, r.bottom_threshold, r.presence_threshold] for r in rules],
+        axis=0,
+        weights=weights,
+    )
+    return DecisionRule(round(top), float(area), min(round(bottom), round(top)), float(head))
 
 
 def _json(content: dict[str, Any]) -> str:

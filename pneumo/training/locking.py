@@ -10,7 +10,7 @@ from pneumo.runtime.errors import UserError
 
 
 @contextmanager
-def alone(wanted: Sequence[tuple[Path, str]], world: World) -> Iterator[None]:
+def exclusive_locks(wanted: Sequence[tuple[Path, str]], world: World) -> Iterator[None]:
     """Hold locks while the block runs. Collective over the world.
 
     Args:

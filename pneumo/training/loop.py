@@ -8,10 +8,12 @@ undisturbed run would have done.
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Interval
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -24,39 +26,41 @@ from pneumo.loading import batches, sampler
 from pneumo.loading.batches import BatchPlan
 from pneumo.modeling.losses import LossParts
 from pneumo.reporting.tensorboard import FoldCurves
-from pneumo.runtime import documents
+from pneumo.runtime import config
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.schedule import learning_rate
-from pneumo.training.train_state import Learner
+from pneumo.training.train_state import TrainState
 
-LOOK_EVERY = 10
+LOG_EVERY = 10
 """Steps between two looks at the loss: a point of the curves, and an end when it is not finite."""
 
 Rows = npt.NDArray[np.int64]
+Count = Annotated[int, Interval(ge=0, le=2**53)]
 
 
-@dataclass
-class Position:
+@config_dataclass(frozen=False)
+class Cursor:
     """The next step to do; ``stage`` equals the number of stages when training is over."""
 
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
+    stage: Count = 0
+    epoch: Count = 0
+    step: Count = 0
 
 
-@dataclass
-class Standing:
+@config_dataclass(frozen=False)
+class LoopState:
     """What a fold has achieved so far, as it goes into checkpoints and into fold.json."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch: losses, learning rate, speed, validation figures."""
     best_score: float = -1.0
     """Best validation score of the current stage."""
-    without_better: int = 0
+    validations_without_improvement: int = 0
     """Validations since the best one."""
     loss_sums: list[float] = field(default_factory=lambda: [0.0] * len(LossParts._fields))
     """Sums of the loss's parts over the epoch so far."""
@@ -70,12 +74,12 @@ class FoldData:
     reader: ShardReader
     train: Rows
     """Table rows that are trained on."""
-    held_out: Rows
+    validation_rows: Rows
     """Table rows of the fold itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class LoopOptions:
     """What does not change the result: how often to save, and with how many threads to load."""
 
     checkpoint_every: int
@@ -108,7 +112,7 @@ class FoldTrainer:
         group: Group,
         directory: FoldDirectory,
         stop: StopFlag,
-        options: Options,
+        options: LoopOptions,
     ) -> None:
         self.recipe, self.fold, self.data = recipe, fold, data
         self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options
@@ -121,8 +125,8 @@ class FoldTrainer:
             workers=options.workers,
             augmentation=recipe.augmentation,
         )
-        self.learner = Learner(recipe, self.seed, world, group)
-        self.position, self.standing, self.global_step = Position(), Standing(), 0
+        self.learner = TrainState(recipe, self.seed, world, group)
+        self.position, self.standing, self.global_step = Cursor(), LoopState(), 0
         self.loss_sums = torch.zeros(len(LossParts._fields), device=world.device)
 
     def run(self) -> None:
@@ -152,39 +156,39 @@ class FoldTrainer:
         self._began, self._seen = time.monotonic(), 0
         with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
             for step in range(first, steps):
-                heartbeat.beat(f"{what} step {step + 1} of {steps}: loading")
-                micro_batches = [next(loaded) for _ in self.learner.places]
-                heartbeat.beat(f"{what} step {step + 1} of {steps}")
+                heartbeat.touch(f"{what} step {step + 1} of {steps}: loading")
+                micro_batches = [next(loaded) for _ in self.learner.micro_batch_indices]
+                heartbeat.touch(f"{what} step {step + 1} of {steps}")
                 rate = self._learning_rate(stage, epoch + (step + 0.5) / steps)
                 self.loss_sums += self.learner.step(micro_batches, self.global_step, rate)
                 self.global_step += 1
                 self.position.step = step + 1
                 self._seen += self.recipe.batch_size
-                progress.step(note=self._look(rate))
+                progress.step(note=self._log_step(rate))
                 self._save_or_stop(within_epoch=step + 1 < steps)
 
     def _finish_epoch(self, stage: Stage, epoch: int) -> bool:
         """Validate, log, and move to the next epoch; return True when the stage is over."""
-        entry = self._train_figures(stage, epoch)
+        entry = self._train_metrics(stage, epoch)
         last = epoch + 1 == stage.epochs
-        tired = False
+        stop_early = False
         if last or (epoch + 1) % self.recipe.validate_every == 0:
             entry |= self._validate(stage)
-            tired = self._judge(entry["val/score"])
+            stop_early = self._update_early_stopping(entry["val/score"])
         self.standing.history.append(entry)
         self.curves.add(self.global_step, entry)
-        self._say(entry, tired)
+        self._log_epoch(entry, stop_early)
         self.loss_sums.zero_()
-        if last or tired:
+        if last or stop_early:
             self._end_stage(stage)
             return True
-        self.position = Position(stage.index, epoch + 1)
+        self.position = Cursor(stage=stage.index, epoch=epoch + 1)
         return False
 
     def _end_stage(self, stage: Stage) -> None:
-        self.learner.hand_on()
-        self.standing.best_score, self.standing.without_better = -1.0, 0
-        self.position = Position(stage.index + 1)
+        self.learner.start_next_stage()
+        self.standing.best_score, self.standing.validations_without_improvement = -1.0, 0
+        self.position = Cursor(stage=stage.index + 1)
 
     # -- what an epoch consists of: pure functions of the position --------------------------------------------------
 
@@ -205,7 +209,7 @@ class FoldTrainer:
         """Yield this rank's micro-batches of the given steps."""
         for step in steps:
             slices = sampler.step_slice(order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
-            for place in self.learner.places:
+            for place in self.learner.micro_batch_indices:
                 positions = slices[place]
                 yield BatchPlan(
                     rows=self.data.train[order[positions % len(order)]],
@@ -227,9 +231,9 @@ class FoldTrainer:
 
     # -- figures ----------------------------------------------------------------------------------------------------
 
-    def _look(self, rate: float) -> str:
+    def _log_step(self, rate: float) -> str:
         """Look at the loss now and then; return a note for the progress line."""
-        if self.global_step % LOOK_EVERY:
+        if self.global_step % LOG_EVERY:
             return ""
         means = self._loss_means()
         self.curves.add(self.global_step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
@@ -241,7 +245,7 @@ class FoldTrainer:
         Raises:
             UserError: When one of them is not finite.
         """
-        total = self.group.sum_(self.loss_sums.clone())
+        total = self.group.all_reduce_sum_(self.loss_sums.clone())
         if not bool(torch.isfinite(total).all()):
             raise UserError(
                 f"the loss of fold {self.fold} is not finite at step {self.global_step}",
@@ -255,7 +259,7 @@ class FoldTrainer:
         count = max(self.position.step, 1) * self.recipe.batch_size
         return dict(zip(LossParts._fields, (self._loss_totals() / count).tolist(), strict=True))
 
-    def _train_figures(self, stage: Stage, epoch: int) -> dict[str, float]:
+    def _train_metrics(self, stage: Stage, epoch: int) -> dict[str, float]:
         means = {f"train/{name}": value for name, value in self._loss_means().items()}
         return {
             "epoch": self._nominal_epoch(stage, epoch) + 1,
@@ -265,17 +269,17 @@ class FoldTrainer:
             "images_per_s": self._seen / max(time.monotonic() - self._began, 1e-9),
         }
 
-    def _judge(self, score: float) -> bool:
+    def _update_early_stopping(self, score: float) -> bool:
         """Compare a validation score with the stage's best; return True when patience has run out."""
         if score > self.standing.best_score:
-            self.standing.best_score, self.standing.without_better = score, 0
+            self.standing.best_score, self.standing.validations_without_improvement = score, 0
             if self.recipe.keep == "best":
-                self.learner.keep_best()
+                self.learner.snapshot_best()
         else:
-            self.standing.without_better += 1
-        return 0 < self.recipe.patience <= self.standing.without_better
+            self.standing.validations_without_improvement += 1
+        return 0 < self.recipe.patience <= self.standing.validations_without_improvement
 
-    def _say(self, entry: dict[str, float], tired: bool) -> None:
+    def _log_epoch(self, entry: dict[str, float], stop_early: bool) -> None:
         if self.group.is_leader:
             figures = ", ".join(f"{k.removeprefix('val/')} {v:.4f}" for k, v in entry.items() if k.startswith("val/"))
             log.info(
@@ -285,7 +289,7 @@ class FoldTrainer:
                 entry["train/total"],
                 f"; held out: {figures}" if figures else "",
                 entry["images_per_s"],
-                "; the stage ends early" if tired else "",
+                "; the stage ends early" if stop_early else "",
             )
 
     # -- validation and results -------------------------------------------------------------------------------------
@@ -303,27 +307,31 @@ class FoldTrainer:
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the held-out images as they are, without further views."""
-        heartbeat.beat(f"fold {self.fold}: validating")
+        heartbeat.touch(f"fold {self.fold}: validating")
         predictor = self._predictor(stage.image_size, ())
-        evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
-        figures = None if evidence is None else out_of_fold.figures(evidence)
+        evidence = out_of_fold.predict_histograms(
+            predictor, self.loader, self.data.reader, self.data.validation_rows, self.group
+        )
+        figures = None if evidence is None else out_of_fold.validation_metrics(evidence)
         return {f"val/{name}": value for name, value in (self.group.broadcast(figures) or {}).items()}
 
     def _publish(self) -> None:
         """Write the fold's model, its evidence, and last the mark that it is finished."""
-        heartbeat.beat(f"fold {self.fold}: predicting its images")
+        heartbeat.touch(f"fold {self.fold}: predicting its images")
         predictor = self._predictor(self.recipe.stages[-1].image_size, self.recipe.tta)
-        evidence = out_of_fold.collect(predictor, self.loader, self.data.reader, self.data.held_out, self.group)
+        evidence = out_of_fold.predict_histograms(
+            predictor, self.loader, self.data.reader, self.data.validation_rows, self.group
+        )
         if evidence is not None:
             self.directory.publish(predictor.model, evidence, self.standing.history)
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
-        self.group.wait()
+        self.group.barrier()
 
     # -- saving and coming back -------------------------------------------------------------------------------------
 
     def _save_or_stop(self, *, within_epoch: bool) -> None:
         """Save when it is time to; save and raise when a rank of the group was asked to stop."""
-        stopping = self.group.any(bool(self.stop))
+        stopping = self.group.any_rank(bool(self.stop))
         every = self.options.checkpoint_every
         if stopping or (within_epoch and every > 0 and self.global_step % every == 0):
             self._save()
@@ -333,9 +341,9 @@ class FoldTrainer:
     def _save(self) -> None:
         # Raises on a loss that is not finite: such a state must not push a good one out.
         self.standing.loss_sums = self._loss_totals().tolist()
-        heartbeat.beat(f"fold {self.fold}: saving step {self.global_step}")
+        heartbeat.touch(f"fold {self.fold}: saving step {self.global_step}")
         if self.group.is_leader:
-            self.directory.check_in_place()
+            self.directory.require_run_directory()
             snapshot = checkpoint.Snapshot(
                 step=self.global_step,
                 epoch=len(self.standing.history),
@@ -344,7 +352,7 @@ class FoldTrainer:
                 state={"position": asdict(self.position), "standing": asdict(self.standing)},
             )
             checkpoint.save(self.directory.checkpoints, snapshot)
-        self.group.wait()
+        self.group.barrier()
 
     def _resume(self) -> None:
         """Take up the newest good checkpoint, if there is one."""
@@ -355,13 +363,11 @@ class FoldTrainer:
         try:
             self.learner.restore(snapshot)
             self.global_step = snapshot.step
-            self.position = documents.build(Position, snapshot.state.get("position"), "position in state.json")
-            if min(vars(self.position).values()) < 0:
-                raise ValueError("a position before the start")
-            self.standing = documents.build(Standing, snapshot.state.get("standing"), "standing in state.json")
+            self.position = config.from_json(Cursor, snapshot.state.get("position"), "state.json: position")
+            self.standing = config.from_json(LoopState, snapshot.state.get("standing"), "state.json: standing")
             if self.group.is_leader:
                 self.loss_sums += torch.tensor(self.standing.loss_sums, device=self.world.device)
-        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise checkpoint.misfit(path, error) from error
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+            raise checkpoint.incompatible(path, error) from error
         if self.group.is_leader:
             log.info("fold %d goes on from %s", self.fold, path.name)

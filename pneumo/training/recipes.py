@@ -13,7 +13,7 @@ def debug() -> Recipe:
     return Recipe(
         name="debug",
         model=ModelConfig(encoder="mobilenet_v2", encoder_weights="none"),
-        loss=LossConfig(bce=1.0, dice=1.0, dice_on="positive", empty=0.1),
+        loss=LossConfig(bce=1.0, dice=1.0, dice_on="positive", presence=0.1),
         epochs=(1,),
         image_size=(64,),
         positive_rate=(0.5,),
@@ -29,7 +29,7 @@ def demo() -> Recipe:
     return Recipe(
         name="demo",
         model=ModelConfig(encoder="mobilenet_v2", encoder_weights="none"),
-        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", empty=0.2),
+        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         augmentation=Augmentation(affine=0.5, rotate_deg=15.0),
         epochs=(12,),
         image_size=(96,),
@@ -49,7 +49,7 @@ def seed() -> Recipe:
     """
     return Recipe(
         name="seed",
-        model=ModelConfig(encoder="se_resnext50_32x4d", encoder_weights="imagenet", empty_head=False),
+        model=ModelConfig(encoder="se_resnext50_32x4d", encoder_weights="imagenet", presence_head=False),
         loss=LossConfig(bce=0.0, dice=1.0, focal=10.0),
         augmentation=Augmentation(rotate_deg=10.0),
         epochs=(40,),
@@ -76,9 +76,11 @@ def winner() -> Recipe:
     """
     return Recipe(
         name="winner",
-        model=ModelConfig(encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", empty_head=False),
+        model=ModelConfig(
+            encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", presence_head=False
+        ),
         loss=LossConfig(bce=3.0, dice=1.0, focal=4.0),
-        augmentation=Augmentation(distort=0.3),
+        augmentation=Augmentation(distortion=0.3),
         epochs=(50, 50, 50, 20),
         image_size=(512, 512, 512, 1024),
         positive_rate=(0.8, 0.6, 0.4, 0.4),
@@ -102,8 +104,10 @@ def best() -> Recipe:
     """
     return Recipe(
         name="best",
-        model=ModelConfig(encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", empty_head=True),
-        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", empty=0.2),
+        model=ModelConfig(
+            encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", presence_head=True
+        ),
+        loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         augmentation=Augmentation(rotate_deg=30.0),
         epochs=(40, 12),
         image_size=(512, 1024),

@@ -23,21 +23,24 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import safetensors.torch
+from annotated_types import Interval
 from torch import nn
 
 from pneumo import __version__
-from pneumo.dataset.manifest import MOST_FOLDS
-from pneumo.inference.histograms import Evidence
-from pneumo.runtime import documents, locks
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.runtime import config, documents, locks
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish, publish_text, remove_leftovers
+from pneumo.runtime.files import publish, publish_text, remove_temporary_files
+from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe, differences, from_json, to_json
 
 FORMAT_VERSION = 1
-RECORD = "recipe.json"
+RECIPE_FILE = "recipe.json"
 """The file that makes a directory a run."""
 
 
@@ -58,7 +61,7 @@ class FoldDirectory:
         return self.path / "model.safetensors"
 
     @property
-    def evidence(self) -> Path:
+    def histograms(self) -> Path:
         """Evidence of the fold's own images."""
         return self.path / "oof.parquet"
 
@@ -77,13 +80,13 @@ class FoldDirectory:
         """Held by the job that trains the fold."""
         return self.path / ".lock"
 
-    def check_in_place(self) -> None:
+    def require_run_directory(self) -> None:
         """Refuse to write where the run no longer is: under a mount that went away lies somebody else's directory.
 
         Raises:
             UserError: When the run's record is gone.
         """
-        record = self.path.parent / RECORD
+        record = self.path.parent / RECIPE_FILE
         if not record.is_file():
             raise UserError(
                 f"{record} is gone since the run was started or taken up",
@@ -91,22 +94,22 @@ class FoldDirectory:
                 "mount its file system again, or put it back, and start the same command again",
             )
 
-    def tidy(self) -> None:
+    def remove_temporary_files(self) -> None:
         """Remove what killed processes left, under the fold's lock."""
-        remove_leftovers(self.path)
+        remove_temporary_files(self.path)
         checkpoint.prune(self.checkpoints)
 
-    def publish(self, model: nn.Module, evidence: Evidence, history: list[dict[str, float]]) -> None:
+    def publish(self, model: nn.Module, evidence: PredictionHistograms, history: list[dict[str, float]]) -> None:
         """Write what a finished fold leaves behind, the mark that it is finished last."""
-        self.check_in_place()
+        self.require_run_directory()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with publish(self.model) as file:
             file.write(safetensors.torch.save(weights))
-        evidence.write(self.evidence)
+        evidence.write(self.histograms)
         publish_text(self.summary, json.dumps({"format_version": FORMAT_VERSION, "history": history}, indent=1) + "\n")
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class DatasetIdentity:
     """What ties a run to its dataset."""
 
@@ -114,7 +117,7 @@ class DatasetIdentity:
     """Digest of the dataset's samples."""
     folds_digest: str
     """Digest of the assignment of samples to folds."""
-    folds: int
+    num_folds: Annotated[int, Interval(ge=1, le=MAX_FOLDS)]
     """Number of folds."""
     grouped_by: str
     """What kept a patient's images in one fold: ``patients csv``, ``dicom`` or ``none``."""
@@ -143,7 +146,7 @@ class RunDirectory:
         return self.path / "thresholds.json"
 
     @property
-    def evidence(self) -> Path:
+    def histograms(self) -> Path:
         """Evidence of every out-of-fold image."""
         return self.path / "oof.parquet"
 
@@ -174,7 +177,7 @@ class RunDirectory:
     @property
     def unfinished_folds(self) -> list[int]:
         """Folds of the dataset that are not trained to their end."""
-        return [k for k in range(self.dataset.folds) if not self.fold(k).is_finished]
+        return [k for k in range(self.dataset.num_folds) if not self.fold(k).is_finished]
 
 
 def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
@@ -185,7 +188,7 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
     Raises:
         UserError: When the directory holds a run of another recipe or dataset, or something else.
     """
-    record = path / RECORD
+    record = path / RECIPE_FILE
     if not record.exists():
         with locks.hold(_lock(path), str(path)):
             if not record.exists():
@@ -195,9 +198,9 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
     return run
 
 
-def recorded(path: Path) -> RunDirectory | None:
+def load_if_exists(path: Path) -> RunDirectory | None:
     """Return the run that was started in a directory, None when there is none yet."""
-    return load(path) if (path / RECORD).exists() else None
+    return load(path) if (path / RECIPE_FILE).exists() else None
 
 
 def _lock(path: Path) -> Path:
@@ -205,12 +208,12 @@ def _lock(path: Path) -> Path:
 
 
 def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
-    record = path / RECORD
+    record = path / RECIPE_FILE
     if path.is_dir() and any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
         raise UserError(
             f"{path} exists and holds no recipe.json", "a new or empty directory, or a run", "give another --run"
         )
-    remove_leftovers(path, RECORD)
+    remove_temporary_files(path, RECIPE_FILE)
     content = {
         "format_version": FORMAT_VERSION,
         "pneumo": __version__,
@@ -227,7 +230,7 @@ def load(path: Path) -> RunDirectory:
     Raises:
         UserError: When it is not a run, one of a newer format, or one with links that lead out of it.
     """
-    record = path / RECORD
+    record = path / RECIPE_FILE
     try:
         content = documents.read(record)
     except FileNotFoundError as error:
@@ -241,9 +244,7 @@ def load(path: Path) -> RunDirectory:
             "use the version of pneumo that wrote it",
         )
     _check_links(path)
-    dataset = documents.build(DatasetIdentity, content.get("dataset"), f"dataset in {record}")
-    if not 1 <= dataset.folds <= MOST_FOLDS:
-        raise UserError(f"{record}: {dataset.folds} folds", f"1 to {MOST_FOLDS}", "restore the file")
+    dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{record}: dataset")
     return RunDirectory(path=path, recipe=from_json(content.get("recipe")), dataset=dataset)
 
 

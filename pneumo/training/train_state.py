@@ -23,7 +23,7 @@ from pneumo.training.checkpoint import Snapshot, Tensors
 from pneumo.training.recipe import Recipe
 
 
-class Learner:
+class TrainState:
     """All that learns in one fold.
 
     Args:
@@ -52,7 +52,7 @@ class Learner:
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=world.accelerator.mixed_precision == "fp16")
-        self._start_afresh()
+        self._reset_optimizer_and_ema()
 
     def _wrap(self, model: nn.Module) -> nn.Module:
         network: nn.Module = torch.compile(model) if self.recipe.compile else model  # type: ignore[assignment]
@@ -69,14 +69,14 @@ class Learner:
                 gradient_as_bucket_view=True,
             )
 
-    def _start_afresh(self) -> None:
+    def _reset_optimizer_and_ema(self) -> None:
         """Begin a stage: a new average and a new optimiser over the weights as they are."""
         self.ema = Ema(self.model, self.recipe.ema_decay)
         self.optimizer = optimizer.build(self.model, self.recipe)
         self.best: Tensors | None = None
 
     @property
-    def places(self) -> range:
+    def micro_batch_indices(self) -> range:
         """Places, within a step, of the micro-batches that this rank does."""
         return range(self.group.rank, self.recipe.micro_batches, self.group.size)
 
@@ -96,9 +96,9 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.network.train()
         self.statistics.begin_step()
-        for place, batch in zip(self.places, micro_batches, strict=True):
+        for place, batch in zip(self.micro_batch_indices, micro_batches, strict=True):
             seed_step(self.seed, global_step, place)
-            with self._gradients_of(last=place == self.places[-1]):
+            with self._gradients_of(last=place == self.micro_batch_indices[-1]):
                 sums += self._backward(batch)
             # Only now: the backward pass still looks at the buffers of the forward pass.
             self.statistics.end_micro_batch()
@@ -108,7 +108,7 @@ class Learner:
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         with self.autocast():
-            output = self.network(self.layout(batch.image))
+            output = self.network(self.to_memory_format(batch.image))
         parts = losses.loss(output, batch.mask, self.recipe.loss)
         # DDP takes the mean over ranks: times the ranks, over the global batch, gives the global batch's mean.
         loss = parts.total.sum() * (self.group.size / self.recipe.batch_size)
@@ -131,21 +131,21 @@ class Learner:
         self.scaler.update()
         self.ema.update(self.model)
 
-    def layout(self, image: torch.Tensor) -> torch.Tensor:
+    def to_memory_format(self, image: torch.Tensor) -> torch.Tensor:
         """Give an image batch (N, 1, H, W) the memory order that the network wants."""
         if self.recipe.channels_last:
             return image.to(memory_format=torch.channels_last)
         return image
 
-    def keep_best(self) -> None:
+    def snapshot_best(self) -> None:
         """Remember the averaged weights as the stage's best."""
         self.best = copy.deepcopy(self.ema.module().state_dict())
 
-    def hand_on(self) -> None:
+    def start_next_stage(self) -> None:
         """End a stage: go on from its best or last averaged weights with a new optimiser and a new average."""
         weights = self.best if self.best is not None else self.ema.module().state_dict()
         self.model.load_state_dict(copy.deepcopy(weights))
-        self._start_afresh()
+        self._reset_optimizer_and_ema()
 
     def weights(self) -> dict[str, Tensors]:
         """Return the sets of weights that a checkpoint holds."""

@@ -19,7 +19,7 @@ from pneumo.runtime.errors import UserError
 BENCH = Path(__file__).parents[2] / "job" / "bench.py"
 
 TINY = (
-    *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--evidences", "40"),
+    *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
     *("--rules", "3", "--repeat", "1", "--workers", "1", "--save-encoder", "mobilenet_v2"),
 )
 MEASURES = {"rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4}
@@ -145,11 +145,16 @@ def test_loops_give_the_same_masks(area):
 
 def test_loop_over_the_rules_finds_the_search_s_best():
     evidence = search.draw(30, head=True)
-    grids = decision_rule.Grids(tops=(32, 96, 160), areas=(0.0, 1000.0), bottoms=(32, 96), heads=(0.0, 0.5))
+    grids = decision_rule.SearchGrid(
+        top_thresholds=(32, 96, 160),
+        min_areas=(0.0, 1000.0),
+        bottom_thresholds=(32, 96),
+        presence_thresholds=(0.0, 0.5),
+    )
     every = search.rules(grids)
     assert len(every) == len(set(every)) == (1 + 2 + 2) * 2 * 2
-    found = decision_rule.score(evidence, decision_rule.search(evidence, grids)).mean()
-    assert max(search.loop(evidence, [decision_rule.Rule(*rule) for rule in every])) == pytest.approx(found)
+    found = decision_rule.score_images(evidence, decision_rule.search(evidence, grids)).mean()
+    assert max(search.loop(evidence, [decision_rule.DecisionRule(*rule) for rule in every])) == pytest.approx(found)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Stage]:
         made: The folder in which each stage was done, by its name; looked up when a stage prepares.
     """
     inputs = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks]
-    inputs += ["--patients", tree.patients, "--folds", 2]
+    inputs += ["--patients", tree.patients, "--num-folds", 2]
 
     def shard(folder: Path, task: str, workers: int) -> list[object]:
         own = ["--out", folder / "dataset", "--task", task, "--workers", workers]

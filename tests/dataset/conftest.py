@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo.dataset.build import Inputs
+from pneumo.dataset.build import BuildInputs
 from pneumo.masks import rle
 from pneumo.synthetic.dicom_writer import write_dicom
 
@@ -19,7 +19,7 @@ ROOT = "1.2.826.0.1.3680043.8.498"
 class Tree:
     """Paths of a made-up input, and what is in it."""
 
-    inputs: Inputs
+    inputs: BuildInputs
     masks: dict[str, np.ndarray]
     patients: dict[str, str]
 
@@ -72,7 +72,7 @@ def make_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tree]:
         write_masks(root / "masks.csv", masks)
         with (root / "patients.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("ImageId", "PatientId"), *patients.items()])
-        inputs = Inputs(
+        inputs = BuildInputs(
             dicom=root / "train",
             test_dicom=root / "test" if test else None,
             masks=root / "masks.csv",

@@ -15,7 +15,7 @@ import pytest
 from pydicom import dcmread
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.folds import digest
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
@@ -23,7 +23,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_writer import write_dicom
 
-OPTIONS = Options(workers=2, shard_size=4, folds=3)
+OPTIONS = BuildOptions(workers=2, shard_size=4, num_folds=3)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -43,10 +43,10 @@ def built(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(tree, tmp_path: Path) -> Inputs:
+def copy(tree, tmp_path: Path) -> BuildInputs:
     """A copy of the input that a test may damage."""
     root = shutil.copytree(tree.inputs.dicom.parent, tmp_path / "input")
-    return Inputs(
+    return BuildInputs(
         dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
     )
 
@@ -104,12 +104,12 @@ def test_finished_dataset_holds_what_the_layout_says(built: Path, tree) -> None:
 
 def test_table_has_the_masks_the_patients_and_the_folds(built: Path, tree) -> None:
     table, manifest = SampleTable.read(built), Manifest.read(built)
-    for row in table.where("train"):
-        assert table.area[row] == tree.masks[table.image_id[row]].sum()
-        assert table.positive[row] == (table.area[row] > 0)
-    assert set(table.fold[table.where("train")].tolist()) == {0, 1, 2}
-    assert (table.fold[table.where("test")] == -1).all()
-    assert (table.area[table.where("test")] == -1).all()
+    for row in table.select("train"):
+        assert table.mask_area[row] == tree.masks[table.image_id[row]].sum()
+        assert table.positive[row] == (table.mask_area[row] > 0)
+    assert set(table.fold[table.select("train")].tolist()) == {0, 1, 2}
+    assert (table.fold[table.select("test")] == -1).all()
+    assert (table.mask_area[table.select("test")] == -1).all()
     by_patient: dict[str, set[int]] = {}
     for row in range(len(table)):
         by_patient.setdefault(tree.patients[table.image_id[row]], set()).add(int(table.patient[row]))
@@ -169,7 +169,7 @@ root = Path(sys.argv[1])
 inputs = build.Inputs(
     dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
 )
-options = build.Options(workers=2, shard_size=4, folds=3, max_quarantined=10, limits=build.Limits(seconds=10))
+options = build.BuildOptions(workers=2, shard_size=4, num_folds=3, max_quarantined=10, limits=build.Limits(seconds=10))
 build.build(inputs, Path(sys.argv[3]), options)
 """
 
@@ -255,7 +255,7 @@ reader.read = hanging
 """A decoder that never returns from one file, with the interpreter's lock held."""
 
 
-def test_file_that_ends_its_process_costs_itself_alone(copy: Inputs, tmp_path: Path) -> None:
+def test_file_that_ends_its_process_costs_itself_alone(copy: BuildInputs, tmp_path: Path) -> None:
     write_one(copy.dicom / "deadly-scan.dcm", "1.9.1")
     write_one(copy.dicom / "deadly-read.dcm", "1.9.2")
     with copy.masks.open("a") as file:
@@ -283,14 +283,14 @@ def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
 def test_other_folds_rewrite_the_table_alone(tree, tmp_path: Path, built: Path) -> None:
     out = shutil.copytree(built, tmp_path / "out")
     before = contents(out)
-    manifest = build(tree.inputs, out, replace(OPTIONS, folds=4))
+    manifest = build(tree.inputs, out, replace(OPTIONS, num_folds=4))
     changed = {name for name, content in contents(out).items() if content != before[name]}
     assert changed == {paths.SAMPLES, paths.MANIFEST}
-    assert manifest.folds == 4
+    assert manifest.num_folds == 4
     assert manifest.digest == Manifest.read(built).digest
     assert manifest.folds_digest != Manifest.read(built).folds_digest
     table = SampleTable.read(out)
-    assert set(table.fold[table.where("train")].tolist()) == {0, 1, 2, 3}
+    assert set(table.fold[table.select("train")].tolist()) == {0, 1, 2, 3}
     build(tree.inputs, out, OPTIONS)
     assert contents(out) == before
 
@@ -303,7 +303,9 @@ def test_table_written_without_its_manifest_is_mended(tree, tmp_path: Path, buil
     assert contents(out) == contents(built)
 
 
-def test_other_input_into_a_finished_or_begun_dataset_is_refused(copy: Inputs, tmp_path: Path, built: Path) -> None:
+def test_other_input_into_a_finished_or_begun_dataset_is_refused(
+    copy: BuildInputs, tmp_path: Path, built: Path
+) -> None:
     write_one(copy.dicom / "more.dcm", "1.9.9")
     with pytest.raises(UserError, match=r"a dataset of other files, masks or patients.*choose another --out"):
         build(copy, shutil.copytree(built, tmp_path / "finished"), OPTIONS)
@@ -313,7 +315,7 @@ def test_other_input_into_a_finished_or_begun_dataset_is_refused(copy: Inputs, t
         build(copy, tmp_path / "begun", OPTIONS)
 
 
-def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_every_odd_file_goes(copy: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = next(copy.dicom.rglob("*.dcm"))
     second = sorted(copy.dicom.rglob("*.dcm"))[1]
     (copy.dicom / "a" / "b").mkdir(parents=True)
@@ -348,7 +350,7 @@ def test_where_every_odd_file_goes(copy: Inputs, tmp_path: Path, caplog: pytest.
     assert build(replace(copy, masks=copy.dicom / "masks.csv"), out, options) == manifest
 
 
-def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp_path: Path) -> None:
+def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: BuildInputs, tmp_path: Path) -> None:
     victims = sorted(copy.test_dicom.rglob("*.dcm"), key=lambda path: dcmread(path).SOPInstanceUID)[:4]
     for path in victims:
         path.write_bytes(path.read_bytes()[:-400])
@@ -359,7 +361,7 @@ def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copy: Inputs, tmp
 
 
 def test_without_masks_images_become_test_images(tree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    manifest = build(Inputs(dicom=tree.inputs.dicom), tmp_path / "out", replace(OPTIONS, workers=1))
+    manifest = build(BuildInputs(dicom=tree.inputs.dicom), tmp_path / "out", replace(OPTIONS, workers=1))
     assert (manifest.train, manifest.test, manifest.unlabelled) == (0, 24, 0)
     table = SampleTable.read(tmp_path / "out")
     assert (table.rle_offset == -1).all()
@@ -469,12 +471,12 @@ def test_limits_are_checked(change: dict, message: str) -> None:
         replace(OPTIONS, **change)
 
 
-def damage(copy: Inputs, files: int) -> None:
+def damage(copy: BuildInputs, files: int) -> None:
     for path in sorted(copy.test_dicom.rglob("*.dcm"))[:files]:
         path.write_bytes(path.read_bytes()[:-400])
 
 
-def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: Inputs, tmp_path: Path) -> None:
+def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: BuildInputs, tmp_path: Path) -> None:
     damage(copy, 4)
     out, whole = tmp_path / "out", tmp_path / "whole"
     tasks = [replace(OPTIONS, task=task, tasks=3) for task in range(3)]
@@ -498,7 +500,7 @@ def test_the_merging_task_alone_knows_the_share_and_finished_shards_stay(copy: I
 
 
 def test_bad_headers_alone_that_are_too_many_are_told_before_the_work(
-    copy: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    copy: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
     for number in range(3):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
@@ -57,7 +57,9 @@ def test_images_and_masks_of_every_shape_come_back_as_they_were(tmp_path: Path, 
             stored = dcmread(path).pixel_array
             expected[image_id] = (255 - stored if encoding == "MONOCHROME1" else stored, mask)
     out = tmp_path / "dataset"
-    build(Inputs(dicom=tmp_path / "dicom", masks=tmp_path / "masks.csv"), out, Options(workers=1, folds=2))
+    build(
+        BuildInputs(dicom=tmp_path / "dicom", masks=tmp_path / "masks.csv"), out, BuildOptions(workers=1, num_folds=2)
+    )
     samples = SampleTable.read(out)
     assert sorted(samples.image_id) == sorted(expected)
     shards = ShardReader(out, samples)
@@ -67,4 +69,4 @@ def test_images_and_masks_of_every_shape_come_back_as_they_were(tmp_path: Path, 
         assert shown.shape == (samples.rows[row], samples.columns[row]) == pixels.shape
         assert np.abs(shown * 255 - pixels).max() <= (2 if encoding == "jpeg" else 0.01)
         assert np.array_equal(rle.decode(shards.rle(row), *pixels.shape), mask)
-        assert samples.area[row] == mask.sum()
+        assert samples.mask_area[row] == mask.sum()

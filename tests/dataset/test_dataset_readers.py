@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import Options, build
+from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.table import SampleTable
 from pneumo.masks import rle
 
@@ -16,7 +16,7 @@ from pneumo.masks import rle
 @pytest.fixture(scope="module")
 def dataset(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("readers") / "dataset"
-    build(tree.inputs, out, Options(workers=2, shard_size=10))
+    build(tree.inputs, out, BuildOptions(workers=2, shard_size=10))
     return out
 
 
@@ -30,8 +30,8 @@ def test_webdataset_reads_every_sample(dataset: Path, tree, split: str) -> None:
     table = SampleTable.read(dataset)
     paths = [str(path) for path in shards_of(dataset, table, split)]
     samples = list(webdataset.WebDataset(paths, shardshuffle=False, empty_check=False))
-    rows = table.where(split)
-    assert [sample["__key__"] for sample in samples] == table.key[rows].tolist()
+    rows = table.select(split)
+    assert [sample["__key__"] for sample in samples] == table.wds_key[rows].tolist()
     for sample, row in zip(samples, rows, strict=True):
         description = json.loads(sample["json"])
         assert description["image_id"] == table.image_id[row]
@@ -63,7 +63,7 @@ def test_dali_reads_every_sample(dataset: Path, indexed: bool) -> None:
         )
         return tuple(outputs)
 
-    rows, seen = table.where("train"), []
+    rows, seen = table.select("train"), []
     pipe = pipeline()
     for _ in range(len(rows) // 6):
         images, masks, descriptions = (output.as_cpu() for output in pipe.run())

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 
 from pneumo.dataset.plan import BuildPlan, make
-from pneumo.dataset.scan import Refusal, Scanned, Source
+from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dicom.rejection import Reason
 
 
-def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "", size: int = 10) -> Scanned:
+def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "", size: int = 10) -> ScannedFile:
     file = file or f"{image_id}.dcm"
-    return Scanned(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, size)
+    return ScannedFile(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, size)
 
 
-def bad(file: str) -> Refusal:
-    return Refusal("train", file, "", Reason.NOT_DICOM, "header", "text", "DICOM", "leave it out")
+def bad(file: str) -> QuarantineRow:
+    return QuarantineRow("train", file, "", Reason.NOT_DICOM, "header", "text", "DICOM", "leave it out")
 
 
 def entries(plan: BuildPlan) -> list:
-    return [entry for unit in plan.units for entry in unit.entries]
+    return [entry for unit in plan.shards for entry in unit.samples]
 
 
 ALIKE: Callable[[Path], str] = lambda path: "same"  # noqa: E731
@@ -39,17 +39,17 @@ def test_every_file_is_counted_once() -> None:
     assert plan.found == 6
     assert [entry.image_id for entry in entries(plan)] == ["a", "b", "d"]
     assert [item.image_id for item in plan.unlabelled] == ["c"]
-    assert plan.refused == (bad("readme"),)
+    assert plan.quarantined == (bad("readme"),)
     assert plan.merged == 1
     assert plan.missing == ("gone",)
-    assert plan.found == len(entries(plan)) + len(plan.refused) + len(plan.unlabelled) + plan.merged
+    assert plan.found == len(entries(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged
 
 
 def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:
     files = [scanned(str(n), file=f"{9 - n}/x.dcm") for n in range(5)] + [scanned("t", split="test")]
     masks = {str(n): "-1" for n in range(5)}
     plan = make(files, masks, None, shard_size=2)
-    assert [(unit.name, [entry.image_id for entry in unit.entries]) for unit in plan.units] == [
+    assert [(unit.name, [entry.image_id for entry in unit.samples]) for unit in plan.shards] == [
         ("train-000000", ["0", "1"]),
         ("train-000001", ["2", "3"]),
         ("train-000002", ["4"]),
@@ -61,10 +61,10 @@ def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scann
 def test_contradicting_duplicates_are_all_refused_and_name_each_other() -> None:
     files = [scanned("a", file="1"), scanned("a", file="2"), scanned("a", file="3"), scanned("b")]
     plan = make(files, {"a": "-1", "b": "-1"}, None, file_digest=OTHER)
-    assert [(item.file, item.reason, item.image_id) for item in plan.refused] == [
+    assert [(item.file, item.reason, item.image_id) for item in plan.quarantined] == [
         (name, Reason.DUPLICATE, "a") for name in "123"
     ]
-    assert "also 1" in plan.refused[1].found
+    assert "also 1" in plan.quarantined[1].found
     assert plan.missing == ()
     assert [entry.image_id for entry in entries(plan)] == ["b"]
 
@@ -85,7 +85,7 @@ def test_duplicates_that_cannot_be_read_are_refused_for_themselves(good: str, ke
     files = [scanned("a", file=f"{name}.dcm") for name in "123"]
     plan = make(files, {"a": "-1"}, None, file_digest=digest)
     assert [entry.source.path.stem for entry in entries(plan)] == kept
-    assert [(item.file, item.reason, item.found) for item in plan.refused] == [
+    assert [(item.file, item.reason, item.found) for item in plan.quarantined] == [
         (f"{name}.dcm", Reason.UNREADABLE, "Input/output error") for name in "123" if name not in good
     ]
     assert plan.merged == max(0, len(good) - 1)
@@ -148,7 +148,7 @@ def test_digest_follows_the_input() -> None:
 
 
 def test_digest_does_not_know_where_the_input_lies() -> None:
-    moved = Scanned(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
+    moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pneumo.dataset import paths, quarantine
 from pneumo.dataset.plan import make
-from pneumo.dataset.scan import Refusal
+from pneumo.dataset.scan import QuarantineRow
 from pneumo.dicom.rejection import Reason
 from pneumo.runtime.errors import UserError
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "job" / "QUARANTINE.md"
 
 
-def refusal(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> Refusal:
-    return Refusal(split, file, "", reason, "header", "this", "that", "do")
+def refusal(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> QuarantineRow:
+    return QuarantineRow(split, file, "", reason, "header", "this", "that", "do")
 
 
 @pytest.fixture
@@ -101,4 +101,4 @@ def test_page_names_every_stage() -> None:
     )
     stages = set(re.findall(r'Reason\.[A-Z_]+,\s*"(\w+)"', source))
     listed = next(line for line in PAGE.read_text().splitlines() if line.startswith("| `stage`"))
-    assert stages == set(re.findall(r"`(\w+)`", listed)) - {"stage"}
+    assert stages == set(re.findall(r"`(\w+)`", listed)) - {"phase"}

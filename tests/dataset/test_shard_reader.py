@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import Options, build
+from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.masks import rle
@@ -19,7 +19,7 @@ from pneumo.runtime.errors import UserError
 @pytest.fixture(scope="module")
 def dataset(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards") / "dataset"
-    build(tree.inputs, out, Options(workers=2))
+    build(tree.inputs, out, BuildOptions(workers=2))
     return out
 
 
@@ -34,14 +34,14 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
         data = reader.image(row)
         assert hashlib.sha256(data).hexdigest() == table.sha256[row]
         assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
-    for row in table.where("train"):
+    for row in table.select("train"):
         mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
         np.testing.assert_array_equal(mask, tree.masks[table.image_id[row]])
 
 
 def test_test_image_has_no_mask(reader: ShardReader) -> None:
     with pytest.raises(ValueError, match="is a test image and has no mask"):
-        reader.rle(int(reader.table.where("test")[0]))
+        reader.rle(int(reader.table.select("test")[0]))
 
 
 def test_reader_travels_to_another_process(reader: ShardReader) -> None:
@@ -92,7 +92,7 @@ def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_pa
 def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_path: Path) -> None:
     shutil.copytree(paths.shards(reader.dataset), paths.shards(tmp_path))
     (paths.shards(tmp_path) / "train-000000.tar").replace(paths.shards(tmp_path) / "test-000000.tar")
-    row = int(reader.table.where("test")[0])
+    row = int(reader.table.select("test")[0])
     with pytest.raises(UserError, match=rf"image {reader.table.image_id[row]} in shards/test-000000.tar .* is damaged"):
         ShardReader(tmp_path, reader.table).image(row)
 
@@ -102,7 +102,7 @@ def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_pat
 def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
     """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     paths.shards(tmp_path).mkdir()
-    table, row = reader.table, int(reader.table.where("train", positive=True)[1])
+    table, row = reader.table, int(reader.table.select("train", positive=True)[1])
     name = str(table.shard[row])
     offset, size = (
         (table.offset[row], table.bytes[row]) if member == "image" else (table.rle_offset[row], table.rle_bytes[row])
@@ -118,5 +118,5 @@ def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: 
 
 
 def test_an_empty_mask_is_not_read(reader: ShardReader, tmp_path: Path) -> None:
-    row = int(reader.table.where("train", positive=False)[0])
+    row = int(reader.table.select("train", positive=False)[0])
     assert ShardReader(tmp_path / "nowhere", reader.table).rle(row) == "-1"

@@ -15,11 +15,13 @@ from pneumo.runtime.errors import UserError
 
 def row(number: int, **changes: object) -> dict:
     return {
-        "image_id": f"1.2.{number}", "key": f"1-2-{number}", "split": "train", "fold": number % 3, "patient": number,
+        "image_id": f"1.2.{number}", "wds_key": f"1-2-{number}", "split": "train", "fold": number % 3,
+        "patient": number,
         "rows": 1024, "columns": 900, "row_spacing_mm": 0.143, "column_spacing_mm": math.nan, "view": "PA", "sex": "",
-        "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "inverted": False, "positive": number % 2 == 0,
-        "area": 5, "shard": "train-000000.tar", "encoding": "jpg", "offset": 512, "bytes": 100, "rle_offset": 1536,
-        "rle_bytes": 2, "json_bytes": 7, "sha256": "ab", "rle_sha256": "cd", "json_sha256": "ef", "notes": "",
+        "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "was_monochrome1": False,
+        "positive": number % 2 == 0,
+        "mask_area": 5, "shard": "train-000000.tar", "encoding": "jpg", "offset": 512, "bytes": 100, "rle_offset": 1536,
+        "rle_bytes": 2, "json_bytes": 7, "sha256": "ab", "rle_sha256": "cd", "json_sha256": "ef", "render_notes": "",
         **changes,
     }  # fmt: skip
 
@@ -28,14 +30,14 @@ def manifest(table: SampleTable) -> Manifest:
     samples = len(table)
     return Manifest(
         found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0, merged=0,
-        missing=0, renamed=0, shards=1, patients=samples, folds=3, fold_seed=0, grouped_by="none", digest="d",
+        missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0, grouped_by="none", digest="d",
         folds_digest=digest(table.image_id, table.fold), samples_digest=table.digest(),
     )  # fmt: skip
 
 
 @pytest.fixture
 def table() -> SampleTable:
-    test = {"split": "test", "fold": -1, "positive": False, "area": -1, "rle_offset": -1, "rle_bytes": 0}
+    test = {"split": "test", "fold": -1, "positive": False, "mask_area": -1, "rle_offset": -1, "rle_bytes": 0}
     return SampleTable.from_rows([*(row(n) for n in range(6)), row(6, **test)])
 
 
@@ -82,16 +84,16 @@ def test_others_can_read_it_without_us(dataset: Path) -> None:
     ids=str,
 )
 def test_where(table: SampleTable, conditions: dict, expected: list[int]) -> None:
-    found = table.where(**conditions)
+    found = table.select(**conditions)
     assert found.tolist() == expected
     assert found.dtype == np.int64
 
 
 def test_without_leaves_out_training_images_alone(table: SampleTable) -> None:
-    left = table.without(["1.2.1", "1.2.4", "1.2.6", "unknown"])
+    left = table.exclude(["1.2.1", "1.2.4", "1.2.6", "unknown"])
     assert left.image_id.tolist() == ["1.2.0", "1.2.2", "1.2.3", "1.2.5", "1.2.6"]
     assert left.split.tolist() == ["train"] * 4 + ["test"]
-    assert len(table.without([])) == len(table) == 7
+    assert len(table.exclude([])) == len(table) == 7
 
 
 def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
@@ -107,7 +109,7 @@ def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
 
 def test_empty_table() -> None:
     assert len(SampleTable.from_rows([])) == 0
-    assert SampleTable.from_rows([]).where("train").tolist() == []
+    assert SampleTable.from_rows([]).select("train").tolist() == []
 
 
 def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import Options, build
+from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -27,7 +27,7 @@ ROW = 5
 def whole(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six shards of training images and two of test images."""
     out = tmp_path_factory.mktemp("whole") / "dataset"
-    build(tree.inputs, out, Options(workers=2, shard_size=4, folds=3))
+    build(tree.inputs, out, BuildOptions(workers=2, shard_size=4, num_folds=3))
     return out
 
 
@@ -190,7 +190,7 @@ def shards_swapped(dataset: Path, table: SampleTable) -> list[str]:
     second.write_bytes(held)
     return [
         rf"shards/{table.shard[row]}: image {table.image_id[row]}: the header of its \w+ member names "
-        rf"'{table.key[other]}.\w+', not '{table.key[row]}.\w+'"
+        rf"'{table.wds_key[other]}.\w+', not '{table.wds_key[row]}.\w+'"
         for row, other in [(0, 4), (4, 0)]
     ]
 
@@ -255,7 +255,7 @@ def other_folds(dataset: Path) -> None:
 
 def fewer_rows(dataset: Path) -> None:
     table = SampleTable.read(dataset)
-    table.without(table.image_id[:1].tolist()).write(dataset)
+    table.exclude(table.image_id[:1].tolist()).write(dataset)
 
 
 def newer(dataset: Path) -> None:

@@ -19,7 +19,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
-from pneumo.dicom.rejection import Rejected
+from pneumo.dicom.rejection import DicomRejectedError
 
 PICTURE_ELEMENTS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -114,7 +114,7 @@ def image_id(dataset: Dataset) -> str:
 def attempt(use: Any, path: Path) -> Any:
     try:
         return use(path)
-    except Rejected as rejected:
+    except DicomRejectedError as rejected:
         return rejected
 
 
@@ -143,8 +143,8 @@ class Judge:
         """
         self.path.write_bytes(data)
         header, image = attempt(reader.scan, self.path), attempt(reader.read, self.path)
-        assert isinstance(header, Header | Rejected)
-        if isinstance(image, Rejected) or isinstance(header, Rejected):
+        assert isinstance(header, Header | DicomRejectedError)
+        if isinstance(image, DicomRejectedError) or isinstance(header, DicomRejectedError):
             # A build scans a file before it reads it.
             return "rejected"
         assert header == Header(image.image_id, header.patient_id, header.file_stem)
@@ -158,10 +158,14 @@ class Judge:
         dataset = by_pydicom(data)
         assert image.image_id == image_id(dataset)
         if dependencies(dataset) == depends:
-            assert (image.encoding, image.inverted, image.notes) == (whole.encoding, whole.inverted, whole.notes)
+            assert (image.encoding, image.was_monochrome1, image.render_notes) == (
+                whole.encoding,
+                whole.was_monochrome1,
+                whole.render_notes,
+            )
             assert image.data == whole.data, "another picture although nothing that it depends on was touched"
             return "untouched"
-        _follow_notes(dataset, image.notes)
+        _follow_notes(dataset, image.render_notes)
         if image.encoding == "jpg":
             # Where they are missing, the bitstream says as much, and is never signed.
             dataset.setdefault("PixelRepresentation", 0)

@@ -19,7 +19,7 @@ from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import JPEG2000, JPEGExtended12Bit, JPEGLosslessSV1
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 NOISE = np.random.default_rng(9).integers(0, 256, (40, 56), dtype=np.uint8)
 STORAGES = (
@@ -74,7 +74,7 @@ def test_the_first_frame_counts_in_every_encoding(tmp_path: Path, encoding: str)
     values = np.stack([first, first[::-1], np.zeros_like(first)])
     syntax = encoding if encoding in reference.NATIVE else "explicit"
     path = encodings.save(reference.build(values, 12, syntax), encoding, tmp_path / "x.dcm")
-    assert reader.read(path).notes == ("first of 3 frames",)
+    assert reader.read(path).render_notes == ("first of 3 frames",)
     assert np.array_equal(shown(path), spread(first, 12))
 
 
@@ -182,7 +182,7 @@ def test_more_bytes_than_pixels_are_left_alone(tmp_path: Path, syntax: str, extr
 def test_fewer_bytes_than_pixels_are_no_picture(tmp_path: Path, syntax: str, missing: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12, syntax)
     dataset.PixelData = dataset.PixelData[:-missing]
-    with pytest.raises(Rejected, match="less than expected") as caught:
+    with pytest.raises(DicomRejectedError, match="less than expected") as caught:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -220,14 +220,14 @@ CONTRADICTORY = {"too low": (12, 10), "beyond the allocated": (12, 16), "nonsens
 def test_a_high_bit_that_cannot_be_is_refused(tmp_path: Path, syntax: str, bits: int, high: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), bits, syntax)
     dataset.HighBit = high
-    with pytest.raises(Rejected, match="12 bits stored of 16 with the highest at") as caught:
+    with pytest.raises(DicomRejectedError, match="12 bits stored of 16 with the highest at") as caught:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.UNSUPPORTED
 
 
 def test_a_high_bit_of_a_compressed_frame_is_refused(tmp_path: Path) -> None:
     # Whether its decoder's values are shifted is known to nobody.
-    with pytest.raises(Rejected, match="the highest at 15"):
+    with pytest.raises(DicomRejectedError, match="the highest at 15"):
         dataset = reference.build(reference.gradient("u2", 12), 12, "jpeg2000")
         dataset.HighBit = 15
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
@@ -293,7 +293,7 @@ COLOURS: dict[str, tuple[Dataset, np.ndarray]] = {
 def test_colour_becomes_luma_in_every_colour_space(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
     path = reference.save(dataset, tmp_path / "x.dcm")
     image = reader.read(path)
-    assert image.notes == (f"{dataset.PhotometricInterpretation} rendered to gray",)
+    assert image.render_notes == (f"{dataset.PhotometricInterpretation} rendered to gray",)
     luma = rgb.astype(np.float64) @ independent_rendering.LUMA * 257
     assert np.abs(shown(path) - luma).max() <= 257
 
@@ -323,7 +323,7 @@ def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     for length in range(len(frame) // 3, len(frame) - 4, 97):
         dataset.PixelData = encapsulate([frame[:length] + b"\xff\xd9"])
-        with pytest.raises(Rejected, match="ends before the picture") as caught:
+        with pytest.raises(DicomRejectedError, match="ends before the picture") as caught:
             reader.read(reference.save(dataset, path))
         assert caught.value.reason == Reason.BAD_FRAME
 
@@ -347,7 +347,7 @@ def test_what_ends_gdcm_does_not_get_there(
     assert header in dataset.PixelData
     dataset.PixelData = dataset.PixelData.replace(header, damaged) if header else dataset.PixelData
     dataset.BitsAllocated = allocated
-    with pytest.raises(Rejected, match="bits that fit into 8 or 16"):
+    with pytest.raises(DicomRejectedError, match="bits that fit into 8 or 16"):
         reader.read(reference.save(dataset, path))
 
 

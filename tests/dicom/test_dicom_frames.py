@@ -13,7 +13,7 @@ from pydicom.uid import JPEGExtended12Bit
 
 from pneumo.dicom import jpeg
 from pneumo.dicom.frames import jpeg_frame
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 NOISE = np.random.default_rng(7).integers(0, 256, (40, 56), dtype=np.uint8)
 JPEG = reference.encode_jpeg(NOISE)
@@ -131,10 +131,10 @@ TORN = {
 @pytest.mark.parametrize(("frame", "found"), TORN.values(), ids=TORN)
 def test_torn_bitstreams_are_rejected(tmp_path: Path, frame: bytes, found: str, photometric: str) -> None:
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
-    with pytest.raises(Rejected, match=found) as caught:
+    with pytest.raises(DicomRejectedError, match=found) as caught:
         jpeg_frame(through_a_file(dataset, tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
-    assert caught.value.stage == "frame"
+    assert caught.value.phase == "frame"
 
 
 SCAN_DATA = JPEG[SCAN : JPEG.rindex(b"\xff\xd9")]
@@ -159,7 +159,7 @@ def test_what_decoders_only_warn_of_is_rejected(tmp_path: Path, frame: bytes, ph
     # OpenCV makes a picture of each: gray, or shifted, from the damage on.
     assert cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED).shape == NOISE.shape
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
-    with pytest.raises(Rejected, match=r"does not decode|inside the scan") as caught:
+    with pytest.raises(DicomRejectedError, match=r"does not decode|inside the scan") as caught:
         jpeg_frame(through_a_file(dataset, tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -177,7 +177,7 @@ CONTRADICTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
 def test_a_bitstream_that_contradicts_the_header_is_rejected(
     tmp_path: Path, frame: bytes, elements: dict[str, Any]
 ) -> None:
-    with pytest.raises(Rejected, match="as the DICOM header says") as caught:
+    with pytest.raises(DicomRejectedError, match="as the DICOM header says") as caught:
         jpeg_frame(through_a_file(reference.build_jpeg(NOISE, frame, **elements), tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -186,6 +186,6 @@ def test_lossy_12_bit_jpeg_is_named_as_unsupported(tmp_path: Path) -> None:
     at = JPEG.index(b"\xff\xc0")
     dataset = reference.build_jpeg(NOISE, JPEG[: at + 1] + b"\xc1" + JPEG[at + 2 : at + 4] + b"\x0c" + JPEG[at + 5 :])
     dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
-    with pytest.raises(Rejected, match="a lossy JPEG of 12 bits") as caught:
+    with pytest.raises(DicomRejectedError, match="a lossy JPEG of 12 bits") as caught:
         jpeg_frame(through_a_file(dataset, tmp_path))
     assert caught.value.reason == Reason.UNSUPPORTED

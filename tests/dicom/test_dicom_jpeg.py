@@ -4,7 +4,7 @@ import pytest
 import reference_files as reference
 
 from pneumo.dicom import jpeg
-from pneumo.dicom.rejection import Rejected
+from pneumo.dicom.rejection import DicomRejectedError
 
 NOISE = np.random.default_rng(5).integers(0, 256, (24, 40), dtype=np.uint8)
 JPEG = reference.encode_jpeg(NOISE)
@@ -32,7 +32,7 @@ def test_every_flipped_bit_of_a_header_is_found_or_harmless_to_decoders(start: i
             try:
                 header = jpeg.parse(bytes(frame))
                 jpeg.check_decodes(bytes(frame))
-            except Rejected:
+            except DicomRejectedError:
                 continue
             if (header.process, header.precision, header.components) == (jpeg.BASELINE, 8, 1):
                 assert decoded_shape(bytes(frame)) == (header.rows, header.columns), f"bit {bit} of byte {at}"
@@ -42,7 +42,7 @@ def test_every_flipped_bit_of_a_header_is_found_or_harmless_to_decoders(start: i
 def test_a_bitstream_without_its_tables_is_rejected(missing: int) -> None:
     at = JPEG.index(bytes([0xFF, missing]))
     length = 2 + int.from_bytes(JPEG[at + 2 : at + 4], "big")
-    with pytest.raises(Rejected, match="does not fit the frame header and tables"):
+    with pytest.raises(DicomRejectedError, match="does not fit the frame header and tables"):
         jpeg.parse(JPEG[:at] + JPEG[at + length :])
 
 
@@ -55,7 +55,7 @@ def test_noise_in_the_scan_is_found_by_its_markers() -> None:
         assert len(frame) == len(JPEG)
         try:
             jpeg.parse(frame)
-        except Rejected:
+        except DicomRejectedError:
             found += 1
     # 512 random bytes hold a marker with a chance of 1 - (1 - 0.96 / 256) ** 512 = 85 %.
     assert found > 30

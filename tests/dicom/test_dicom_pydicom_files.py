@@ -13,7 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 FOLDER = Path(pydicom.data.__file__).parent / "test_files"
 FILES = [
@@ -66,7 +66,7 @@ def listed(name: str) -> tuple[Reason, str] | None:
 def test_a_file_of_pydicom_is_a_right_picture_or_a_listed_rejection(name: str) -> None:
     why = listed(name)
     if why is not None:
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(DicomRejectedError) as caught:
             reader.read(FOLDER / name)
         assert caught.value.reason == why[0]
         assert why[1] in caught.value.found

@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
 from pneumo.dicom import files, image_codec, reader
-from pneumo.dicom.reader import Reason, Rejected
+from pneumo.dicom.reader import DicomRejectedError, Reason
 from pneumo.dicom.rejection import describe
 
 VALUES = reference.gradient("u2", 12)
@@ -38,14 +38,19 @@ def made_up_uid(text: str) -> UID:
 def test_a_jpeg_passes_through(tmp_path: Path) -> None:
     frame = reference.encode_jpeg(NOISE)
     image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
-    assert (image.image_id, image.encoding, image.inverted, image.notes) == (reference.IMAGE_ID, "jpg", False, ())
+    assert (image.image_id, image.encoding, image.was_monochrome1, image.render_notes) == (
+        reference.IMAGE_ID,
+        "jpg",
+        False,
+        (),
+    )
     assert image.data[: len(frame)] == frame
     assert (image.attributes.rows, image.attributes.columns) == (40, 56)
 
 
 def test_everything_else_becomes_a_16_bit_png(tmp_path: Path) -> None:
     image = reader.read(whole(tmp_path, photometric="MONOCHROME1"))
-    assert (image.encoding, image.inverted) == ("png", True)
+    assert (image.encoding, image.was_monochrome1) == ("png", True)
     assert np.array_equal(image_codec.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
@@ -279,7 +284,7 @@ def test_what_cannot_become_a_sample_is_rejected(
     write(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(DicomRejectedError) as caught:
             reader.read(path)
     assert caught.value.reason == reason
     assert found in caught.value.found
@@ -294,7 +299,7 @@ SEEN_BY_SCAN = ("no bytes", "an HTTP error", "a zip", "zeros", "a header cut off
 def test_a_scan_rejects_what_the_header_shows(tmp_path: Path, name: str) -> None:
     write, reason, _ = DAMAGED[name]
     write(tmp_path / "x.dcm")
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(DicomRejectedError) as caught:
         reader.scan(tmp_path / "x.dcm")
     assert caught.value.reason == reason
 
@@ -309,7 +314,7 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
     assert mark in data
     path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
-    with pytest.raises(Rejected, match="no identifier"):
+    with pytest.raises(DicomRejectedError, match="no identifier"):
         reader.scan(path)
 
 
@@ -318,7 +323,7 @@ def test_a_file_with_two_ids_belongs_to_nobody(tmp_path: Path) -> None:
     data = path.read_bytes()
     other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
     path.write_bytes(data + other)
-    with pytest.raises(Rejected, match="two SOP Instance UIDs") as caught:
+    with pytest.raises(DicomRejectedError, match="two SOP Instance UIDs") as caught:
         reader.read(path)
     assert caught.value.reason == Reason.NO_ID
 
@@ -329,16 +334,16 @@ def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Pa
         (tmp_path, "a directory"),
         (tmp_path / "missing", "No such file or directory"),
     ):
-        with pytest.raises(Rejected, match=found) as caught:
+        with pytest.raises(DicomRejectedError, match=found) as caught:
             use(path)
-        assert (caught.value.reason, caught.value.stage) == (Reason.UNREADABLE, "open")
+        assert (caught.value.reason, caught.value.phase) == (Reason.UNREADABLE, "open")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     path = whole(tmp_path)
     path.chmod(0)
-    with pytest.raises(Rejected, match="Permission denied"):
+    with pytest.raises(DicomRejectedError, match="Permission denied"):
         reader.read(path)
 
 
@@ -348,7 +353,7 @@ def test_every_cut_of_a_file_is_rejected_or_the_same_picture(tmp_path: Path) -> 
         data, image = path.read_bytes(), reader.read(path)
         for length in range(1, len(data), 37):
             path.write_bytes(data[:length])
-            with contextlib.suppress(Rejected):
+            with contextlib.suppress(DicomRejectedError):
                 assert reader.read(path).data == image.data
 
 
@@ -363,12 +368,12 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path) -> None:
             for at in random.integers(128, min(len(data), 800), 3):
                 damaged[at] ^= 1 << int(random.integers(8))
             path.write_bytes(damaged)
-            with contextlib.suppress(Rejected):
+            with contextlib.suppress(DicomRejectedError):
                 image_codec.decode(reader.read(path).data)
 
 
 def test_a_rejection_survives_the_way_between_processes() -> None:
-    rejected = Rejected(Reason.BAD_FRAME, "frame", "this", "that", "do something")
+    rejected = DicomRejectedError(Reason.BAD_FRAME, "frame", "this", "that", "do something")
     copy = pickle.loads(pickle.dumps(rejected))
     assert vars(copy) == vars(rejected)
     assert str(copy) == "this; expected that; do something"
@@ -413,7 +418,7 @@ def test_an_element_of_unknown_vr_without_a_value_raises_nothing_else(tmp_path: 
     at = data.index(tag, 132)
     (tmp_path / "x.dcm").write_bytes(data[: at + 4] + b"NW\0\0" + data[at + 8 :])
     for use in (reader.scan, reader.read):
-        with contextlib.suppress(Rejected):
+        with contextlib.suppress(DicomRejectedError):
             use(tmp_path / "x.dcm")
 
 
@@ -436,9 +441,9 @@ def test_what_is_no_file_is_refused_without_being_opened(
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
     for path, kind in special(tmp_path).items():
-        with pytest.raises(Rejected, match=f"^{kind};") as caught:
+        with pytest.raises(DicomRejectedError, match=f"^{kind};") as caught:
             use(path)
-        assert (caught.value.reason, caught.value.stage) == (Reason.NOT_A_FILE, "open")
+        assert (caught.value.reason, caught.value.phase) == (Reason.NOT_A_FILE, "open")
 
 
 @pytest.mark.parametrize("preamble", [True, False], ids=["preamble", "no preamble"])
@@ -453,7 +458,7 @@ def test_a_deflated_file_inflates_no_further_than_an_image_may_need(
     assert reader.read(path).data == whole_image.data
     monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1000)
     for use in (reader.scan, reader.read):
-        with pytest.raises(Rejected, match="inflate to more than") as caught:
+        with pytest.raises(DicomRejectedError, match="inflate to more than") as caught:
             use(path)
         assert caught.value.reason == Reason.TOO_MUCH_MEMORY
 

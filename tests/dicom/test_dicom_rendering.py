@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-from pneumo.dicom.rejection import Reason, Rejected
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.rendering import Rendered, render
 
 
@@ -115,11 +115,11 @@ def test_gray_values_are_shown_as_pydicom_shows_them(tmp_path: Path, case: Case)
     expected = by_pydicom(dataset, case.low, case.high)
     picture = rendered(dataset, tmp_path)
     assert picture.pixels.dtype == np.uint16
-    assert picture.inverted == case.inverted
+    assert picture.was_monochrome1 == case.inverted
     # Half a level may round either way after the same formula in another order.
     shown = 65535 - picture.pixels.astype(np.int64) if case.inverted else picture.pixels
     assert np.abs(shown - expected).max() <= 1
-    assert picture.notes == ()
+    assert picture.render_notes == ()
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
@@ -160,7 +160,7 @@ def test_monochrome1_is_inverted_once_also_when_it_says_inverse(tmp_path: Path) 
     values = reference.gradient("u1", 8)
     for more in ({}, {"PresentationLUTShape": "INVERSE"}):
         picture = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
-        assert picture.inverted
+        assert picture.was_monochrome1
         assert np.array_equal(picture.pixels, (255 - values.astype(int)) * 257)
 
 
@@ -214,7 +214,7 @@ def test_a_presentation_lut_comes_last_but_for_the_inversion(
 def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement(keyword, "LO", value.split("\\")))
-    with pytest.raises(Rejected, match=f"{keyword} that is no number"):
+    with pytest.raises(DicomRejectedError, match=f"{keyword} that is no number"):
         rendered(dataset, tmp_path)
 
 
@@ -228,7 +228,7 @@ def test_an_unusable_padding_value_is_ignored_and_noted(tmp_path: Path) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement("PixelPaddingValue", "US", [0, 4095]))
     picture = rendered(dataset, tmp_path)
-    assert picture.notes == ("unusable padding value ignored",)
+    assert picture.render_notes == ("unusable padding value ignored",)
     assert picture.pixels.max() == 65535
 
 
@@ -257,7 +257,7 @@ WINDOWS = {
 def test_unusable_windows_are_ignored_and_noted(tmp_path: Path, elements: dict[str, Any], note: str) -> None:
     values = reference.gradient("u1", 8)
     picture = rendered(reference.build(values, **elements), tmp_path)
-    assert picture.notes == (note,)
+    assert picture.render_notes == (note,)
     assert np.array_equal(picture.pixels, values.astype(int) * 257)
 
 
@@ -266,14 +266,14 @@ def test_the_first_of_several_windows_is_used(tmp_path: Path) -> None:
     several = rendered(reference.build(values, 12, WindowCenter=[2000, 9], WindowWidth=[1500, 9]), tmp_path)
     one = rendered(reference.build(values, 12, **window(2000, 1500)), tmp_path)
     assert np.array_equal(several.pixels, one.pixels)
-    assert several.notes == ("first of 2 windows",)
+    assert several.render_notes == ("first of 2 windows",)
 
 
 def test_an_unknown_voi_function_is_taken_as_linear(tmp_path: Path) -> None:
     values = reference.gradient("u2", 12)
     odd = rendered(reference.build(values, 12, **window(2000, 1500, "CUBIC")), tmp_path)
     assert np.array_equal(odd.pixels, rendered(reference.build(values, 12, **window(2000, 1500)), tmp_path).pixels)
-    assert odd.notes == ("unknown VOI LUT function taken as LINEAR",)
+    assert odd.render_notes == ("unknown VOI LUT function taken as LINEAR",)
 
 
 @pytest.mark.parametrize("syntax", ["explicit", "rle"])
@@ -281,7 +281,7 @@ def test_the_first_of_several_frames_is_used(tmp_path: Path, syntax: str) -> Non
     first = reference.gradient("u1", 8)
     values = np.stack([first, np.zeros_like(first)])
     picture = rendered(reference.build(values, syntax=syntax), tmp_path)
-    assert picture.notes == ("first of 2 frames",)
+    assert picture.render_notes == ("first of 2 frames",)
     assert np.array_equal(picture.pixels, values[0].astype(int) * 257)
 
 
@@ -289,7 +289,7 @@ def test_colour_becomes_luma(tmp_path: Path) -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     picture = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
     assert np.abs(picture.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
-    assert picture.notes == ("RGB rendered to gray",)
+    assert picture.render_notes == ("RGB rendered to gray",)
 
 
 def test_a_palette_becomes_luma(tmp_path: Path) -> None:
@@ -300,14 +300,16 @@ def test_a_palette_becomes_luma(tmp_path: Path) -> None:
     values = reference.gradient("u1", 8)
     picture = rendered(reference.build(values, photometric="PALETTE COLOR", **palette), tmp_path)
     assert np.abs(picture.pixels - values.astype(int) * 257).max() <= 1
-    assert picture.notes == ("PALETTE COLOR rendered to gray",)
+    assert picture.render_notes == ("PALETTE COLOR rendered to gray",)
 
 
 @pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"])
 def test_a_lookup_table_that_lacks_entries_is_refused(tmp_path: Path, sequence: str) -> None:
     item = reference.lut_item(0, 12, list(range(4096)))
     item.LUTData = list(range(3000))
-    with pytest.raises(Rejected, match="a lookup table of 3000 entries; expected 4096, as its descriptor says"):
+    with pytest.raises(
+        DicomRejectedError, match="a lookup table of 3000 entries; expected 4096, as its descriptor says"
+    ):
         rendered(reference.build(reference.gradient("u2", 12), 12, **{sequence: Sequence([item])}), tmp_path)
 
 
@@ -320,7 +322,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("elements", "found"), REFUSED.values(), ids=REFUSED)
 def test_what_is_not_handled_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
-    with pytest.raises(Rejected, match=found) as caught:
+    with pytest.raises(DicomRejectedError, match=found) as caught:
         rendered(reference.build(reference.gradient("u1", 8), **elements), tmp_path)
     assert caught.value.reason == Reason.UNSUPPORTED
     assert "JANE" not in str(caught.value)

@@ -80,7 +80,7 @@ def test_exif_makes_a_frame_be_rendered(tmp_path) -> None:
 
 def test_a_sop_class_that_is_free_text_is_not_repeated(tmp_path) -> None:
     dataset = reference.build(NOISE, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.QUUX")
-    with pytest.raises(reader.Rejected) as raised:
+    with pytest.raises(reader.DicomRejectedError) as raised:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert raised.value.reason == reader.Reason.NOT_AN_IMAGE
     assert "QUUX" not in str(raised.value)

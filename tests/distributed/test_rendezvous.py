@@ -8,7 +8,7 @@ import time
 import pytest
 from torch.distributed import TCPStore
 
-from pneumo.distributed.rendezvous import CLOSED, PORT, Meeting
+from pneumo.distributed.rendezvous import PORT, SEALED, Rendezvous
 from pneumo.runtime.errors import RankLost
 
 
@@ -22,16 +22,16 @@ def port() -> int:
 class Rank(threading.Thread):
     """A rank that comes to the meeting."""
 
-    def __init__(self, port: int, rank: int, size: int, patience_s: float = 60, *, has_agent: bool = False) -> None:
+    def __init__(self, port: int, rank: int, size: int, timeout_s: float = 60, *, has_agent: bool = False) -> None:
         super().__init__(daemon=True)
-        self.meeting = Meeting("127.0.0.1", port, rank, size, patience_s, has_agent)
+        self.meeting = Rendezvous("127.0.0.1", port, rank, size, timeout_s, has_agent)
         self.store = None
         self.lost = ""
         self.start()
 
     def run(self) -> None:
         try:
-            self.store = self.meeting.hold()
+            self.store = self.meeting.join()
         except RankLost as error:
             self.lost = str(error)
 
@@ -63,14 +63,14 @@ def test_a_rank_of_a_later_start_waits_for_the_world_before_it_to_end(port: int)
     first = [Rank(port, rank, 2) for rank in (0, 1)]
     assert all(rank.has_met() for rank in first)
     # Rank 1 is killed and comes again, while rank 0 still trains another fold: longer than its patience.
-    again = Rank(port, 1, 2, patience_s=2)
+    again = Rank(port, 1, 2, timeout_s=2)
     assert not again.has_met(timeout=6)
     assert again.is_alive()
     first[0].store = first[1].store = None  # the world ends, and its store with it
     renewed = Rank(port, 0, 2)
     assert renewed.has_met()
     assert again.has_met()
-    assert again.store.get(CLOSED) == renewed.store.get(CLOSED)
+    assert again.store.get(SEALED) == renewed.store.get(SEALED)
 
 
 def test_a_rank_that_died_before_the_meeting_was_closed_is_replaced(port: int) -> None:
@@ -99,12 +99,12 @@ def test_an_agents_store_that_lasts_over_two_starts_does_not_mix_them() -> None:
     assert late.has_met()
     assert early.has_met()
     assert agent.get(PORT) != where
-    assert early.store.get(CLOSED) == late.store.get(CLOSED)
+    assert early.store.get(SEALED) == late.store.get(SEALED)
 
 
 @pytest.mark.parametrize(("rank", "text"), [(0, "rank 1, rank 2 did not come"), (1, "did not meet the others at")])
 def test_ranks_that_do_not_come_are_named(port: int, rank: int, text: str) -> None:
-    alone = Rank(port, rank, 3, patience_s=2)
+    alone = Rank(port, rank, 3, timeout_s=2)
     alone.join(40)
     assert text in alone.lost
     assert "within 2 s" in alone.lost

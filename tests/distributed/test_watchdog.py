@@ -20,7 +20,7 @@ def stuck_here():
     time.sleep(1000)
 
 def work(rank, what):
-    heartbeat.beat("counting")
+    heartbeat.touch("counting")
     if what == "hang":
         stuck_here()
     if what == "bug":
@@ -35,7 +35,7 @@ def work(rank, what):
 
 def main():
     what, bad_rank, folds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    world = join(patience_s=5)
+    world = join(rank_timeout_s=5)
     with Watch(world) as watch:
         group, _ = split(world, range(folds))
         watch.need(group.ranks)
@@ -112,7 +112,7 @@ from pneumo.distributed.watchdog import Watch
 from pneumo.distributed.world import join
 
 def main():
-    with Watch(join(patience_s=6)):
+    with Watch(join(rank_timeout_s=6)):
         time.sleep(1)
         # Stopped for longer than its patience, as by Ctrl-Z, and busy for a while before it next makes progress.
         waker = f"sleep 9; kill -CONT {os.getpid()}"

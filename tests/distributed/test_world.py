@@ -39,12 +39,12 @@ def test_every_rank_has_a_group_and_every_fold_is_trained_once(ranks: int, folds
 def test_one_rank_needs_no_process_group() -> None:
     group = Group(rank=0, size=1, device=torch.device("cpu"))
     assert group.is_leader
-    assert group.any(True)
-    assert not group.any(False)
+    assert group.any_rank(True)
+    assert not group.any_rank(False)
     assert group.gather("x") == ["x"]
     assert group.broadcast(3) == 3
-    assert torch.equal(group.sum_(torch.ones(2)), torch.ones(2))
-    group.wait()
+    assert torch.equal(group.all_reduce_sum_(torch.ones(2)), torch.ones(2))
+    group.barrier()
 
 
 SCRIPT = """

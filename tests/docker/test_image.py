@@ -65,7 +65,16 @@ def sharded(box: Box, synthetic: SyntheticTree) -> Box:
     flags = [f"--volume={synthetic.dicom.parent}:/dicom:ro"]
     inside = {name: f"/dicom/{getattr(synthetic, name).name}" for name in ("dicom", "test_dicom", "masks", "patients")}
     words = [word for name, path in inside.items() for word in (f"--{name.replace('_', '-')}", path)]
-    words = [*box.words("run", "--rm", *flags), "python", "job/shard.py", *words, "--folds", "2", "--out", "/data/set"]
+    words = [
+        *box.words("run", "--rm", *flags),
+        "python",
+        "job/shard.py",
+        *words,
+        "--num-folds",
+        "2",
+        "--out",
+        "/data/set",
+    ]
     box.engine(*words)
     assert (box.data / "set" / "dataset.json").exists()
     return box

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pneumo.inference.histograms import Evidence, histogram, quantise
+from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,7 +14,7 @@ class Maps:
     probability: list[npt.NDArray[np.float32]]
     truth: list[npt.NDArray[np.bool_]]
     head: npt.NDArray[np.float32]
-    evidence: Evidence
+    evidence: PredictionHistograms
 
 
 def draw_maps(n: int = 30, *, seed: int = 0, head: bool = True, folds: int = 3) -> Maps:
@@ -34,14 +34,14 @@ def draw_maps(n: int = 30, *, seed: int = 0, head: bool = True, folds: int = 3) 
     positive = np.array([mask.any() for mask in truth])
     heads = np.where(positive, 0.65, 0.35) + rng.normal(0, 0.2, n)
     heads = np.clip(heads, 0, 1).astype(np.float32) if head else np.full(n, np.nan, np.float32)
-    counts = np.stack([histogram(quantise(p), t) for p, t in zip(probability, truth, strict=True)])
-    evidence = Evidence(
+    counts = np.stack([histogram(quantize(p), t) for p, t in zip(probability, truth, strict=True)])
+    evidence = PredictionHistograms(
         image_id=np.array([f"1.2.{i}" for i in range(n)]),
         fold=(np.arange(n) // 2 % folds).astype(np.int16),
         patient=(np.arange(n) // 2).astype(np.int32),
         positive=positive,
         pixels=np.array([mask.size for mask in truth], np.int64),
-        head=heads,
+        presence_probability=heads,
         inside=counts[:, 1].astype(np.int32),
         outside=counts[:, 0].astype(np.int32),
     )

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pneumo.inference.histograms import Evidence, area, concatenate, dice, histogram, quantise
+from pneumo.inference.histograms import PredictionHistograms, area, concatenate, dice, histogram, quantize
 from pneumo.runtime.errors import UserError
 
 
@@ -15,7 +15,7 @@ def test_bins_and_probabilities_are_on_the_same_side_of_every_threshold(dtype):
     edges = np.arange(257, dtype=np.float64) / 256
     probability = np.concatenate([np.nextafter(edges.astype(dtype), dtype(side)) for side in (0, 1)])
     probability = np.concatenate([probability, edges.astype(dtype)])
-    bins = quantise(probability)
+    bins = quantize(probability)
     assert bins.dtype == np.uint8
     for b in range(1, 256):
         assert np.array_equal(bins >= b, [Fraction(float(p)) >= Fraction(b, 256) for p in probability])
@@ -23,7 +23,7 @@ def test_bins_and_probabilities_are_on_the_same_side_of_every_threshold(dtype):
 
 def test_quantise_leaves_its_input_alone_and_keeps_its_shape():
     probability = np.array([[0, 0.5], [1, 0.999]], np.float32)
-    assert quantise(probability).tolist() == [[0, 128], [255, 255]]
+    assert quantize(probability).tolist() == [[0, 128], [255, 255]]
     assert probability[1, 0] == 1
 
 
@@ -46,19 +46,19 @@ def test_dice_and_area_equal_those_of_the_maps(maps):
             expected = 2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0
             assert dice(maps.evidence, b)[i] == expected
             assert area(maps.evidence, b)[i] == m.sum() / m.size * 1024**2
-    assert maps.evidence.highest.tolist() == [int(quantise(p).max()) for p in maps.probability]
+    assert maps.evidence.highest.tolist() == [int(quantize(p).max()) for p in maps.probability]
     assert maps.evidence.truth.tolist() == [g.sum() for g in maps.truth]
 
 
 def test_empty_on_empty_scores_one():
     blank = histogram(np.zeros((4, 4), np.uint8), None)[None].astype(np.int32)
-    evidence = Evidence(
+    evidence = PredictionHistograms(
         image_id=np.array(["a"]),
         fold=np.zeros(1, np.int16),
         patient=np.zeros(1, np.int32),
         positive=np.array([False]),
         pixels=np.array([16]),
-        head=np.zeros(1, np.float32),
+        presence_probability=np.zeros(1, np.float32),
         inside=blank[:, 1],
         outside=blank[:, 0],
     )
@@ -66,8 +66,8 @@ def test_empty_on_empty_scores_one():
     assert area(evidence, 1).tolist() == [0.0]
 
 
-def same(left: Evidence, right: Evidence) -> bool:
-    names = ("image_id", "fold", "patient", "positive", "pixels", "head", "inside", "outside")
+def same(left: PredictionHistograms, right: PredictionHistograms) -> bool:
+    names = ("image_id", "fold", "patient", "positive", "pixels", "presence_probability", "inside", "outside")
     columns = [(getattr(left, name), getattr(right, name)) for name in names]
     return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in columns)
 
@@ -75,7 +75,7 @@ def same(left: Evidence, right: Evidence) -> bool:
 def test_file_gives_back_the_evidence_and_the_same_bytes(maps, maps_without_head, tmp_path):
     for evidence in (maps.evidence, maps_without_head.evidence):
         evidence.write(tmp_path / "deep" / "oof.parquet")
-        back = Evidence.read(tmp_path / "deep" / "oof.parquet")
+        back = PredictionHistograms.read(tmp_path / "deep" / "oof.parquet")
         assert same(back, evidence)
         back.write(tmp_path / "again.parquet")
         assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "deep" / "oof.parquet").read_bytes()
@@ -87,26 +87,26 @@ def test_file_gives_back_the_evidence_and_the_same_bytes(maps, maps_without_head
 def test_ids_from_a_table_of_objects_are_written_too(maps, tmp_path):
     evidence = replace(maps.evidence, image_id=maps.evidence.image_id.astype(object))
     evidence.write(tmp_path / "oof.parquet")
-    assert same(Evidence.read(tmp_path / "oof.parquet"), maps.evidence)
+    assert same(PredictionHistograms.read(tmp_path / "oof.parquet"), maps.evidence)
 
 
 def test_damaged_and_foreign_files_are_refused(maps, tmp_path):
     path = tmp_path / "oof.parquet"
     with pytest.raises(UserError, match=r"oof.parquet cannot be read \(FileNotFoundError\)"):
-        Evidence.read(path)
+        PredictionHistograms.read(path)
     maps.evidence.write(path)
     torn = path.read_bytes()[:-100]
     path.write_bytes(torn)
     with pytest.raises(UserError, match="cannot be read"):
-        Evidence.read(path)
+        PredictionHistograms.read(path)
     pq.write_table(pa.table({"image_id": ["a"]}), path)
     with pytest.raises(UserError, match="another version or too many rows; expected out-of-fold evidence"):
-        Evidence.read(path)
+        PredictionHistograms.read(path)
     maps.evidence.write(path)
     later = pq.read_table(path).replace_schema_metadata({"pneumo.evidence": "2"})
     pq.write_table(later, path)
     with pytest.raises(UserError, match="another version"):
-        Evidence.read(path)
+        PredictionHistograms.read(path)
 
 
 def test_selecting_and_concatenating_are_inverse(maps):

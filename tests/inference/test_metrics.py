@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from pneumo.inference import decision_rule
-from pneumo.inference.histograms import quantise
-from pneumo.inference.metrics import auc, describe, report, summarise
+from pneumo.inference.histograms import quantize
+from pneumo.inference.metrics import auc, compute_metrics, describe, summarise
 from pneumo.masks import rle
 
 
 @pytest.fixture(scope="module")
 def figures(maps):
-    return report(maps.evidence)
+    return compute_metrics(maps.evidence)
 
 
 def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
@@ -22,10 +22,10 @@ def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
 
 
 def test_nested_figures_are_those_of_the_masks_that_the_nested_rules_write(maps, figures):
-    evidence, result = maps.evidence, decision_rule.nested(maps.evidence)
+    evidence, result = maps.evidence, decision_rule.nested_estimate(maps.evidence)
     dice, called = [], []
     for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
-        written = decision_rule.mask(quantise(p), result.rules[evidence.fold[i]], float(maps.head[i]))
+        written = decision_rule.apply_rule(quantize(p), result.rules[evidence.fold[i]], float(maps.head[i]))
         m = rle.decode(rle.encode(written), *g.shape).astype(bool)
         dice.append(2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0)
         called.append(m.any())
@@ -58,14 +58,14 @@ def test_figures_agree_with_one_another(maps, figures):
 def test_auc_counts_pairs_with_half_for_ties(maps, maps_without_head):
     found = auc(maps.evidence)
     assert found["head"] == pytest.approx(plain_auc(maps.evidence.positive, maps.head))
-    highest = np.array([quantise(p).max() for p in maps.probability], float)
+    highest = np.array([quantize(p).max() for p in maps.probability], float)
     assert found["highest_pixel"] == pytest.approx(plain_auc(maps.evidence.positive, highest))
     assert auc(maps_without_head.evidence)["head"] is None
 
 
 def test_figures_are_json_even_where_they_are_undefined(maps):
     negatives = maps.evidence.select(~maps.evidence.positive)
-    figures = report(negatives)
+    figures = compute_metrics(negatives)
     assert figures["nested"]["dice_positive"] is None
     assert figures["nested"]["sensitivity"] is None
     assert figures["auc"] == {"head": None, "highest_pixel": None}

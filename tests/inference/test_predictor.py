@@ -9,7 +9,7 @@ from torch import nn
 
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.geometry import letterbox
-from pneumo.modeling.models import Output
+from pneumo.modeling.models import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
 CPU = torch.device("cpu")
@@ -43,14 +43,14 @@ def test_the_size_of_the_network_is_passed_through_exactly() -> None:
 class Sided(nn.Module):
     """Says that the left half is pneumothorax wherever the image is 1, and is sure of it by the first column."""
 
-    def forward(self, image: torch.Tensor) -> Output:
+    def forward(self, image: torch.Tensor) -> SegmenterOutput:
         side = torch.linspace(4, -4, image.shape[-1]).expand_as(image)
-        return Output(side * image, image[:, 0, :, 0].mean(1) * 4 - 2)
+        return SegmenterOutput(side * image, image[:, 0, :, 0].mean(1) * 4 - 2)
 
 
 class Headless(Sided):
-    def forward(self, image: torch.Tensor) -> Output:
-        return Output(super().forward(image).logits, None)
+    def forward(self, image: torch.Tensor) -> SegmenterOutput:
+        return SegmenterOutput(super().forward(image).logits, None)
 
 
 def predictor(model: nn.Module, tta: tuple[str, ...]) -> Predictor:

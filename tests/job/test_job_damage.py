@@ -13,7 +13,7 @@ import pytest
 from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
 
 from pneumo.dataset.table import SampleTable
-from pneumo.inference.histograms import Evidence
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.masks import rle
 
 
@@ -45,14 +45,14 @@ def flip_mask(dataset: Path, table: SampleTable, row: int) -> str:
 
 
 def positive_row(table: SampleTable) -> int:
-    return int(table.where("train", positive=True)[2])
+    return int(table.select("train", positive=True)[2])
 
 
 @pytest.fixture(scope="module")
 def bad(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bad:
     copy = shutil.copytree(dataset, tmp_path_factory.mktemp("bad") / "dataset")
     table = SampleTable.read(copy)
-    image, mask, test = int(table.where("train", positive=False)[1]), positive_row(table), int(table.where("test")[1])
+    image, mask, test = int(table.select("train", positive=False)[1]), positive_row(table), int(table.select("test")[1])
     flip_image(copy, table, image)
     flip_mask(copy, table, mask)
     flip_image(copy, table, test)
@@ -130,8 +130,8 @@ def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -
 def test_what_was_left_out_is_in_no_figure(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
     folder, _ = without
     labelled = SampleTable.read(dataset)
-    kept = set(labelled.image_id[labelled.where("train")].tolist()) - set(bad.ids)
-    assert set(Evidence.read(folder / "oof.parquet").image_id.tolist()) == kept
+    kept = set(labelled.image_id[labelled.select("train")].tolist()) - set(bad.ids)
+    assert set(PredictionHistograms.read(folder / "oof.parquet").image_id.tolist()) == kept
     with (folder / "oof.csv").open() as file:
         assert {row["ImageId"] for row in csv.DictReader(file)} == kept
 
@@ -140,7 +140,7 @@ def test_a_damaged_test_image_has_an_empty_row_and_is_named(bad: Bad, without: t
     folder, output = without
     assert f"damaged test image, NOT predicted, gets an empty mask: image {bad.test_id} in shards/test-" in output
     table = SampleTable.read(dataset)
-    assert list(submitted(folder)) == table.image_id[table.where("test")].tolist()
+    assert list(submitted(folder)) == table.image_id[table.select("test")].tolist()
     assert submitted(folder)[bad.test_id] == rle.EMPTY
 
 
@@ -187,7 +187,7 @@ def test_what_a_run_leaves_out_is_settled_when_it_is_started(
     excluded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
 
     table = SampleTable.read(copy)
-    later = flip_image(copy, table, int(table.where("train", positive=True)[5]))
+    later = flip_image(copy, table, int(table.select("train", positive=True)[5]))
     code, output = run(words)
     assert code == 2, output
     assert f"{later} is damaged" in output

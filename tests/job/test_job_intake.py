@@ -186,7 +186,7 @@ def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
 def test_each_bad_file_has_its_row_and_reason(place: Place, accepted: Ended, name: str) -> None:
     rows = [row for row in place.quarantine() if row["file"] == name]
     assert [row["reason"] for row in rows] == [REASONS[name]], rows
-    assert all(rows[0][column] for column in ("split", "stage", "found", "expected", "action")), rows
+    assert all(rows[0][column] for column in ("split", "phase", "found", "expected", "action")), rows
 
 
 def test_no_other_file_has_a_row_and_every_reason_occurs(place: Place, accepted: Ended) -> None:

@@ -47,7 +47,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_says_the_sum_and_does_so_again_for_a_finished_dataset(tree: Path, tmp_path: Path) -> None:
-    arguments = ["--dicom", "train", "--masks", "masks.csv", "--out", tmp_path / "out", "--folds", 2]
+    arguments = ["--dicom", "train", "--masks", "masks.csv", "--out", tmp_path / "out", "--num-folds", 2]
     arguments += ["--max-quarantined", 20]
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
@@ -75,7 +75,7 @@ def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
     [
         (["--task", "4/4"], "--task 4/4; expected I/N with I from 0 to N - 1"),
         (["--task", "half"], "--task half"),
-        (["--folds", "1"], "folds 1; expected 2 to 127"),
+        (["--num-folds", "1"], "num-folds 1; expected 2 to 127"),
         (["--masks", "nowhere.csv"], "nowhere.csv"),
     ],
     ids=["task beyond", "no task", "folds", "masks"],
@@ -125,11 +125,11 @@ def test_real_images_pass_through_bit_for_bit(tmp_path: Path) -> None:
         texts.setdefault(image_id, []).append(text)
     for image_id, row in row_of.items():
         if texts[image_id] == ["-1"]:
-            assert (reader.rle(row), table.area[row]) == ("-1", 0)
+            assert (reader.rle(row), table.mask_area[row]) == ("-1", 0)
             continue
         mask = np.maximum.reduce([decode_with(coco, text) for text in texts[image_id]])
         np.testing.assert_array_equal(decode_with(coco, reader.rle(row)), mask)
-        assert table.area[row] == mask.sum()
+        assert table.mask_area[row] == mask.sum()
     assert table.positive.sum() == 215
 
     patients = annotations.read_patients(dev / "patients.csv")

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
 
-from pneumo.inference.histograms import Evidence
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
@@ -26,7 +26,7 @@ def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree
         p.name for p in (alone / "fold-1").iterdir()
     }
     assert list((alone / "fold-0").glob("events.out.tfevents.*"))
-    evidence = Evidence.read(alone / "oof.parquet")
+    evidence = PredictionHistograms.read(alone / "oof.parquet")
     assert len(evidence) == 32
     with (alone / "submission.csv").open() as file:
         submitted = [row["ImageId"] for row in csv.DictReader(file)]

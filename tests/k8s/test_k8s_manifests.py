@@ -153,7 +153,7 @@ def test_settings_that_pods_use_are_in_the_config(name: str) -> None:
             assert here <= settings | own | BY_KUBERNETES, (pod.name, container["name"])
             used |= here
     # The numbers of pods stand in the Jobs.
-    assert settings - used <= {"FOLDS", "SHARD_TASKS"}
+    assert settings - used <= {"NUM_FOLDS", "SHARD_TASKS"}
 
 
 @pytest.mark.parametrize("name", ["plain", "cpu", "multi-node"])
@@ -163,7 +163,7 @@ def test_numbers_of_pods_agree_with_the_settings(name: str) -> None:
     shard, folds = (find(objects, f"Job/{job}")["spec"] for job in ("shard", "folds"))
     nodes = int(settings.get("NODES", "1"))
     assert shard["completions"] == shard["parallelism"] == int(settings["SHARD_TASKS"])
-    assert folds["completions"] == int(settings["FOLDS"]) * nodes
+    assert folds["completions"] == int(settings["NUM_FOLDS"]) * nodes
     assert folds["parallelism"] % nodes == 0
     gpus = folds["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
     assert gpus == (None if name == "cpu" else int(settings["PROCESSES"]))
@@ -328,7 +328,7 @@ def test_a_jobset_holds_the_folds_pods() -> None:
     assert item["apiVersion"] == "jobset.x-k8s.io/v1alpha2"
     assert set(item["spec"]) == {"network", "failurePolicy", "replicatedJobs"}
     (fold,) = item["spec"]["replicatedJobs"]
-    assert fold["replicas"] == int(settings["FOLDS"])
+    assert fold["replicas"] == int(settings["NUM_FOLDS"])
     spec = fold["template"]["spec"]
     # Schemas know no JobSet, but they know what is inside it.
     kubernetes_validate.validate(

@@ -96,12 +96,12 @@ def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardRead
             offset, rle_offset, _ = writer.add(key, [(case.encoding, data), ("rle", text.encode()), ("json", b"{}")])
             labelled = case.split == "train"
             rows.append(
-                dict.fromkeys(["view", "sex", "transfer_syntax", "notes"], "")
+                dict.fromkeys(["view", "sex", "transfer_syntax", "render_notes"], "")
                 | dict.fromkeys(["row_spacing_mm", "column_spacing_mm"], float("nan"))
                 | dict.fromkeys(["patient", "age_years"], -1)
-                | {"image_id": f"id-{key}", "key": key, "split": case.split, "fold": 0 if labelled else -1}
-                | {"rows": case.rows, "columns": case.columns, "encoding": case.encoding, "inverted": False}
-                | {"positive": case.positive, "area": int(case.positive), "shard": "train-000000.tar"}
+                | {"image_id": f"id-{key}", "wds_key": key, "split": case.split, "fold": 0 if labelled else -1}
+                | {"rows": case.rows, "columns": case.columns, "encoding": case.encoding, "was_monochrome1": False}
+                | {"positive": case.positive, "mask_area": int(case.positive), "shard": "train-000000.tar"}
                 | {"offset": offset, "bytes": len(data)}
                 | {"rle_offset": rle_offset if labelled else -1, "rle_bytes": len(text) if labelled else 0}
                 | {"json_bytes": 2, "json_sha256": hashlib.sha256(b"{}").hexdigest()}

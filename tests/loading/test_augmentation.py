@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from pneumo.loading.augmentation import Augmentation, Parameters, draw, identity
-from pneumo.loading.geometry import corner_based, letterbox, onto_reduced, reduced_shape, reduction
+from pneumo.loading.augmentation import Augmentation, AugmentationParameters, draw, identity
+from pneumo.loading.geometry import downsample_factor, downsampled_shape, letterbox, scale_matrix, to_corner_coordinates
 from pneumo.runtime.errors import UserError
 
-NOTHING = Augmentation(hflip=0, affine=0, tone=0)
+NOTHING = Augmentation(hflip=0, affine=0, intensity=0)
 
 
-def parameters(config: Augmentation, position: int = 0, **changes) -> Parameters:
+def parameters(config: Augmentation, position: int = 0, **changes) -> AugmentationParameters:
     where = {"seed": 7, "epoch": 3, "position": position, "rows": 1024, "columns": 1024, "size": 256}
     return draw(config, **(where | changes))
 
@@ -28,30 +28,30 @@ def spans(values: np.ndarray, low: float, high: float) -> bool:
     return low - 1e-9 <= values.min() < low + slack and high - slack < values.max() <= high + 1e-9
 
 
-def same(a: Parameters, b: Parameters) -> bool:
+def same(a: AugmentationParameters, b: AugmentationParameters) -> bool:
     return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
 
 
 def test_parameters_are_a_pure_function_of_seed_epoch_and_position():
-    config = Augmentation(affine=1, tone=1, distort=1)
+    config = Augmentation(affine=1, intensity=1, distortion=1)
     assert same(parameters(config, 5), parameters(config, 5))
     for change in ({"seed": 8}, {"epoch": 4}, {"position": 6}):
         assert not np.array_equal(parameters(config, **change).matrix, parameters(config).matrix)
 
 
 def test_one_probability_does_not_change_the_other_draws():
-    all_on = parameters(Augmentation(affine=1, tone=1, hflip=0, distort=1))
-    no_tone = parameters(Augmentation(affine=1, tone=0, hflip=0, distort=0))
+    all_on = parameters(Augmentation(affine=1, intensity=1, hflip=0, distortion=1))
+    no_tone = parameters(Augmentation(affine=1, intensity=0, hflip=0, distortion=0))
     assert np.array_equal(all_on.matrix, no_tone.matrix)
     assert no_tone.distortion is None
-    assert (no_tone.gain, no_tone.gamma, no_tone.bias) == (1, 1, 0)
+    assert (no_tone.contrast, no_tone.gamma, no_tone.brightness) == (1, 1, 0)
 
 
 def test_probabilities_are_kept_and_kinds_are_even():
-    config = Augmentation(hflip=0.25, affine=0, tone=0.6, distort=0.3)
+    config = Augmentation(hflip=0.25, affine=0, intensity=0.6, distortion=0.3)
     drawn = [parameters(config, position) for position in range(3000)]
     assert np.mean([p.matrix[0, 0] < 0 for p in drawn]) == pytest.approx(0.25, abs=0.03)
-    tones = [(p.gain != 1, p.gamma != 1, p.bias != 0) for p in drawn]
+    tones = [(p.contrast != 1, p.gamma != 1, p.brightness != 0) for p in drawn]
     assert np.mean(tones, axis=0) == pytest.approx([0.2] * 3, abs=0.03)
     assert max(map(sum, tones)) == 1
     kinds = [p.distortion for p in drawn]
@@ -60,7 +60,7 @@ def test_probabilities_are_kept_and_kinds_are_even():
 
 
 def test_ranges_are_kept():
-    config = Augmentation(hflip=0, affine=1, tone=1, shift=0.1, scale=0.2, rotate_deg=10, contrast=0.3)
+    config = Augmentation(hflip=0, affine=1, intensity=1, translate=0.1, scale=0.2, rotate_deg=10, contrast=0.3)
     drawn = [parameters(config, position, rows=256, columns=256) for position in range(2000)]
     linear = np.array([p.matrix[:, :2] for p in drawn])
     factors = 1 / np.sqrt(np.linalg.det(linear))
@@ -70,7 +70,7 @@ def test_ranges_are_kept():
     # The source's centre lands at most the shift away from the network's.
     landed = np.array([apply(cv2.invertAffineTransform(p.matrix), 127.5, 127.5) for p in drawn]) - 127.5
     assert spans(landed, -25.6, 25.6)
-    assert spans(np.array([p.gain for p in drawn]), 0.7, 1.3)
+    assert spans(np.array([p.contrast for p in drawn]), 0.7, 1.3)
 
 
 def test_nothing_asked_for_is_exactly_the_letterbox():
@@ -112,25 +112,25 @@ def test_letterbox_centres_the_whole_image(rows, columns, size, box):
     [(1024, 1024, 512, 2), (1024, 1024, 513, 1), (1024, 700, 256, 4), (4096, 4096, 256, 8), (200, 200, 512, 1)],
 )
 def test_reduction_never_goes_below_the_network_size(rows, columns, size, factor):
-    assert reduction(rows, columns, size) == factor
+    assert downsample_factor(rows, columns, size) == factor
 
 
 def test_reduced_pixel_is_the_centre_of_the_pixels_it_stands_for():
     unit = np.array([[1.0, 0, 0], [0, 1, 0]])
     # Source pixels 0..3 average to reduced pixel 0: their centre 1.5 is its centre 0.
-    assert apply(onto_reduced(unit, 4), 1.5, 5.5) == (0.0, 1.0)
-    assert reduced_shape(1023, 1024, 4) == (256, 256)
+    assert apply(scale_matrix(unit, 4), 1.5, 5.5) == (0.0, 1.0)
+    assert downsampled_shape(1023, 1024, 4) == (256, 256)
 
 
 def test_corner_based_matrix_moves_the_origin_by_half_a_pixel():
     matrix = parameters(Augmentation(affine=1)).matrix
     x, y = apply(matrix, 10, 20)
-    assert apply(corner_based(matrix), 10.5, 20.5) == pytest.approx((x + 0.5, y + 0.5))
+    assert apply(to_corner_coordinates(matrix), 10.5, 20.5) == pytest.approx((x + 0.5, y + 0.5))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("hflip", 1.5), ("distort", -0.1), ("scale", 1.0), ("gamma", -0.2), ("rotate_deg", 200)],
+    [("hflip", 1.5), ("distortion", -0.1), ("scale", 1.0), ("gamma", -0.2), ("rotate_deg", 200)],
 )
 def test_value_out_of_range_names_the_field(field, value):
     with pytest.raises(UserError, match=f"--augmentation.{field.replace('_', '-')} {value}; expected"):

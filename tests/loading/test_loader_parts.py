@@ -8,12 +8,12 @@ import torch
 from loading_data import ROW, plan
 
 from pneumo.loading import batches, dali, distortion, opencv
-from pneumo.loading.augmentation import Augmentation, Parameters
+from pneumo.loading.augmentation import Augmentation, AugmentationParameters
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.prefetch import look_ahead
+from pneumo.loading.prefetch import prefetch
 from pneumo.runtime.errors import UserError
 
-DISTORTED = Augmentation(hflip=0, affine=0, tone=0, distort=1)
+DISTORTED = Augmentation(hflip=0, affine=0, intensity=0, distortion=1)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_loader_is_chosen(data, monkeypatch, kind, device, installed, distort, e
     monkeypatch.setattr(batches, "has_dali", lambda: installed)
     monkeypatch.setattr(batches, "_build_dali", lambda *_: "dali")
     loader = batches.build(
-        kind, data.reader, data.table, torch.device(device), 1, augmentation=Augmentation(distort=distort)
+        kind, data.reader, data.table, torch.device(device), 1, augmentation=Augmentation(distortion=distort)
     )
     assert (loader if loader == "dali" else type(loader).__name__) == expected
 
@@ -41,8 +41,10 @@ def test_dali_is_built_when_asked_for(data):
 
 
 def test_dali_refuses_distortion(data):
-    with pytest.raises(UserError, match=r"distort = 0\.3; expected distort = 0, or the loader opencv"):
-        batches.build("dali", data.reader, data.table, torch.device("cpu"), 1, augmentation=Augmentation(distort=0.3))
+    with pytest.raises(UserError, match=r"distortion = 0\.3; expected distortion = 0, or the loader opencv"):
+        batches.build(
+            "dali", data.reader, data.table, torch.device("cpu"), 1, augmentation=Augmentation(distortion=0.3)
+        )
 
 
 def test_missing_dali_is_said(data, monkeypatch):
@@ -65,12 +67,12 @@ def test_albumentationsx_is_refused_where_distortion_needs_the_original(data, mo
     "change", [{}, {"gamma": 0.8}, {"gamma": 1.2}, {"gain": 1.2}, {"gain": 0.8}, {"bias": 0.2}, {"bias": -0.2}]
 )
 def test_tone_curve_is_the_documented_one_in_both_loaders(change):
-    parameters = Parameters(matrix=np.eye(3)[:2], **change)
+    parameters = AugmentationParameters(matrix=np.eye(3)[:2], **change)
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    expected = np.clip(parameters.gain * values.astype(float) ** parameters.gamma + parameters.bias, 0, 1)
+    expected = np.clip(parameters.contrast * values.astype(float) ** parameters.gamma + parameters.brightness, 0, 1)
     image, tensor = values.copy(), torch.from_numpy(values.copy())
-    opencv.apply_tone(image, parameters)
-    dali.apply_tone(tensor, parameters)
+    opencv.apply_intensity(image, parameters)
+    dali.apply_intensity(tensor, parameters)
     np.testing.assert_allclose(image, expected, atol=1e-6)
     np.testing.assert_allclose(tensor, expected, atol=1e-6)
 
@@ -157,6 +159,6 @@ def test_look_ahead_keeps_order_and_stays_within_its_bound():
             assert 3 * (number - len(given)) <= 6 + 3 + 3
             yield number
 
-    for number in look_ahead(started(), lambda _: 3, enough=6):
+    for number in prefetch(started(), lambda _: 3, enough=6):
         given += [number]
     assert given == list(range(20))

@@ -18,9 +18,9 @@ from pneumo.loading.geometry import letterbox
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
-GEOMETRY = Augmentation(affine=1, tone=0, rotate_deg=20)
-EVERYTHING = Augmentation(affine=1, tone=1, rotate_deg=20)
-FLIP = Augmentation(hflip=1, affine=0, tone=0)
+GEOMETRY = Augmentation(affine=1, intensity=0, rotate_deg=20)
+EVERYTHING = Augmentation(affine=1, intensity=1, rotate_deg=20)
+FLIP = Augmentation(hflip=1, affine=0, intensity=0)
 ALL = list(range(len(CASES)))
 
 

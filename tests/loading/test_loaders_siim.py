@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pneumo.dataset.build import Inputs, Options, build
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.loading import batches
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.siim
 def reader(siim: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     source = siim / "sample10"
     out = tmp_path_factory.mktemp("siim") / "dataset"
-    build(Inputs(dicom=source, masks=next(source.glob("*.csv"))), out, Options(folds=2, max_quarantined=20))
+    build(
+        BuildInputs(dicom=source, masks=next(source.glob("*.csv"))), out, BuildOptions(num_folds=2, max_quarantined=20)
+    )
     return ShardReader(out, SampleTable.read(out))
 
 
@@ -33,7 +35,7 @@ def load(reader: ShardReader, kind: batches.LoaderKind, size: int, augmentation:
 
 
 @pytest.mark.parametrize("size", [512, 224])
-@pytest.mark.parametrize("augmentation", [None, Augmentation(tone=1)], ids=["plain", "augmented"])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(intensity=1)], ids=["plain", "augmented"])
 def test_loaders_agree_on_real_images(reader, size, augmentation):
     pytest.importorskip("nvidia.dali")
     ours, theirs = (load(reader, kind, size, augmentation) for kind in ("opencv", "dali"))
@@ -46,6 +48,6 @@ def test_loaders_agree_on_real_images(reader, size, augmentation):
 def test_mask_keeps_its_area_at_the_network_size(reader):
     table, batch = reader.table, load(reader, "opencv", 512, None)
     assert table.positive.any()
-    for row in table.where(positive=True):
+    for row in table.select(positive=True):
         truth = rle.area(reader.rle(int(row)))
         assert float(batch.mask[row].sum()) * 4 == pytest.approx(truth, rel=0.03)

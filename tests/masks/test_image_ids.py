@@ -38,13 +38,13 @@ BAD = {
 
 @pytest.mark.parametrize("image_id", GOOD.values(), ids=GOOD)
 def test_ids_that_are_taken(image_id: str) -> None:
-    assert image_ids.fault(image_id) == ""
-    assert image_ids.harmless(image_id) == image_id
+    assert image_ids.validate(image_id) == ""
+    assert image_ids.escape_formula(image_id) == image_id
 
 
 @pytest.mark.parametrize(("image_id", "said"), BAD.values(), ids=BAD)
 def test_ids_that_are_refused(image_id: str, said: str) -> None:
-    assert said in image_ids.fault(image_id)
+    assert said in image_ids.validate(image_id)
 
 
 CELLS = {
@@ -69,5 +69,5 @@ CELLS = {
 
 @pytest.mark.parametrize(("cell", "shown"), CELLS.items(), ids=map(ascii, CELLS))
 def test_cells_are_shown_as_text(cell: str, shown: str) -> None:
-    assert image_ids.harmless(cell) == shown
+    assert image_ids.escape_formula(cell) == shown
     shown.encode("utf-8")

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from pneumo.modeling.losses import SMOOTHING, LossConfig, dice_loss, loss
-from pneumo.modeling.models import Output
+from pneumo.modeling.models import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
 torch.set_num_threads(1)
-EVERYTHING = LossConfig(bce=3.0, dice=1.0, focal=4.0, empty=0.5)
+EVERYTHING = LossConfig(bce=3.0, dice=1.0, focal=4.0, presence=0.5)
 
 
 def batch(count: int = 4, size: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32):
@@ -18,7 +18,7 @@ def batch(count: int = 4, size: int = 32, seed: int = 0, dtype: torch.dtype = to
     head = torch.randn(count, generator=generator).to(dtype).requires_grad_()
     mask = (torch.rand(count, 1, size, size, generator=generator) > 0.95).float()
     mask[1::2] = 0
-    return Output(logits, head), mask
+    return SegmenterOutput(logits, head), mask
 
 
 def test_terms_are_the_textbook_ones():
@@ -31,7 +31,7 @@ def test_terms_are_the_textbook_ones():
         bce = -truth.log().mean()
         focal = -((1 - truth) ** 2 * truth.log()).mean()
         dice = 1 - (2 * (p * g).sum() + s) / (p.sum() + g.sum() + s)
-        empty = F.softplus(output.empty_logit[i].double() * (-1 if g.any() else 1))
+        empty = F.softplus(output.presence_logit[i].double() * (-1 if g.any() else 1))
         expected = torch.stack([3 * bce + dice + 4 * focal + 0.5 * empty, bce, dice, focal, empty]).float()
         torch.testing.assert_close(torch.stack([part[i] for part in parts]), expected, rtol=1e-5, atol=1e-6)
 
@@ -42,12 +42,12 @@ def test_global_batch_is_the_sum_of_its_micro_batches_and_ranks():
     split, _ = batch(8)
     sums = []
     for part in (slice(0, 3), slice(3, 4), slice(4, 8)):
-        total = loss(Output(split.logits[part], split.empty_logit[part]), mask[part], EVERYTHING).total
+        total = loss(SegmenterOutput(split.logits[part], split.presence_logit[part]), mask[part], EVERYTHING).total
         sums.append(total.detach())
         total.sum().div(8).backward()
     torch.testing.assert_close(torch.cat(sums), loss(whole, mask, EVERYTHING).total, rtol=1e-6, atol=0)
     torch.testing.assert_close(split.logits.grad, whole.logits.grad, rtol=1e-6, atol=0)
-    torch.testing.assert_close(split.empty_logit.grad, whole.empty_logit.grad, rtol=1e-6, atol=0)
+    torch.testing.assert_close(split.presence_logit.grad, whole.presence_logit.grad, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -56,7 +56,7 @@ def test_global_batch_is_the_sum_of_its_micro_batches_and_ranks():
 def test_finite_in_every_precision_on_empty_and_full_masks(dtype, level, full):
     logits = torch.full((2, 1, 64, 64), level, dtype=dtype, requires_grad=True)
     head = torch.full((2,), level, dtype=dtype, requires_grad=True)
-    parts = loss(Output(logits, head), torch.full((2, 1, 64, 64), float(full)), EVERYTHING)
+    parts = loss(SegmenterOutput(logits, head), torch.full((2, 1, 64, 64), float(full)), EVERYTHING)
     assert all(part.dtype == torch.float32 and part.isfinite().all() for part in parts)
     parts.total.sum().backward()
     assert logits.grad.isfinite().all()
@@ -68,7 +68,7 @@ def test_finite_in_every_precision_on_empty_and_full_masks(dtype, level, full):
 def test_all_empty_batch_pushes_every_pixel_down(term, level):
     logits = torch.full((3, 1, 64, 64), level, requires_grad=True)
     config = LossConfig(**{"bce": 0.0, "dice": 0.0, "focal": 0.0, term: 1.0})
-    loss(Output(logits, None), torch.zeros_like(logits), config).total.sum().backward()
+    loss(SegmenterOutput(logits, None), torch.zeros_like(logits), config).total.sum().backward()
     assert (logits.grad > 0).all()
 
 
@@ -103,8 +103,8 @@ def test_dice_on_positive_leaves_empty_images_out():
 def test_unweighted_head_still_takes_part_in_the_backward_pass():
     output, mask = batch()
     loss(output, mask, LossConfig()).total.sum().backward()
-    assert output.empty_logit.grad is not None
-    assert not output.empty_logit.grad.any()
+    assert output.presence_logit.grad is not None
+    assert not output.presence_logit.grad.any()
 
 
 def test_autocast_around_the_loss_changes_nothing():
@@ -116,8 +116,8 @@ def test_autocast_around_the_loss_changes_nothing():
 
 def test_head_loss_without_head_is_refused():
     output, mask = batch()
-    with pytest.raises(UserError, match=r"empty 0\.5 without an empty_head"):
-        loss(Output(output.logits, None), mask, EVERYTHING)
+    with pytest.raises(UserError, match=r"presence 0\.5 without an presence_head"):
+        loss(SegmenterOutput(output.logits, None), mask, EVERYTHING)
 
 
 @pytest.mark.parametrize(

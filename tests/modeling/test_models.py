@@ -20,7 +20,7 @@ TINY = "mobilenet_v2"
 
 def make(seed: int = 0, **config: object) -> Segmenter:
     torch.manual_seed(seed)
-    return build(ModelConfig(**{"encoder": TINY, "empty_head": False, **config}))
+    return build(ModelConfig(**{"encoder": TINY, "presence_head": False, **config}))
 
 
 def image(count: int = 1, size: int = 64, seed: int = 1) -> torch.Tensor:
@@ -36,17 +36,17 @@ def packaged_mobilenet() -> Path:
 
 @pytest.mark.parametrize("architecture", ["unet", "unetplusplus"])
 @pytest.mark.parametrize("attention", ["none", "scse"])
-@pytest.mark.parametrize("empty_head", [True, False])
-def test_output_has_one_logit_a_pixel_and_one_an_image(architecture, attention, empty_head):
-    model = make(architecture=architecture, attention=attention, empty_head=empty_head)
+@pytest.mark.parametrize("presence_head", [True, False])
+def test_output_has_one_logit_a_pixel_and_one_an_image(architecture, attention, presence_head):
+    model = make(architecture=architecture, attention=attention, presence_head=presence_head)
     with torch.inference_mode():
         output = model(torch.rand(2, 1, 32, 64))
     assert output.logits.shape == (2, 1, 32, 64)
     assert output.logits.isfinite().all()
-    if empty_head:
-        assert output.empty_logit.shape == (2,)
+    if presence_head:
+        assert output.presence_logit.shape == (2,)
     else:
-        assert output.empty_logit is None
+        assert output.presence_logit is None
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobileone_s0", "mit_b0", "densenet121", "tu-resnet10t"])
@@ -219,14 +219,14 @@ def test_build_is_a_function_of_the_seed_and_the_probe_leaves_no_trace():
 def _ddp_step(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    config = ModelConfig(encoder=TINY, attention="scse", architecture="unet", empty_head=True)
+    config = ModelConfig(encoder=TINY, attention="scse", architecture="unet", presence_head=True)
     torch.manual_seed(0)
     model = nn.parallel.DistributedDataParallel(build(config))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for step in range(3):  # a parameter without gradient shows at the second step
         # The head's weight is 0: its parameters must take part in the backward pass all the same.
         output = model(image(1, seed=10 * step + rank))
-        parts = loss(output, (image(1, seed=step) > 0.9).float(), LossConfig(empty=0.0))
+        parts = loss(output, (image(1, seed=step) > 0.9).float(), LossConfig(presence=0.0))
         optimizer.zero_grad()
         parts.total.mean().backward()
         optimizer.step()
@@ -242,17 +242,17 @@ def test_two_ddp_processes_train_scse_and_an_unweighted_head(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     torch.manual_seed(0)
-    fresh = build(ModelConfig(encoder=TINY, attention="scse", empty_head=True))
+    fresh = build(ModelConfig(encoder=TINY, attention="scse", presence_head=True))
     moved = [name for name, value in fresh.named_parameters() if not torch.equal(value, first[name])]
     assert "net.segmentation_head.0.weight" in moved
 
 
 def test_bf16_autocast_and_channels_last():
-    model = make(empty_head=True).to(memory_format=torch.channels_last)
+    model = make(presence_head=True).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(image(2).to(memory_format=torch.channels_last))
     assert output.logits.dtype == torch.bfloat16
-    parts = loss(output, torch.zeros(2, 1, 64, 64), LossConfig(empty=1.0, focal=1.0))
+    parts = loss(output, torch.zeros(2, 1, 64, 64), LossConfig(presence=1.0, focal=1.0))
     assert parts.total.dtype == torch.float32
     parts.total.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -1,6 +1,5 @@
 """Exit codes and messages of the frame around every command."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,33 +63,23 @@ def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--size", "three"], "--size: invalid literal for int() with base 10: 'three'; expected --size INT Side in"),
-        (["--size", "3\n\n4" + "x" * 300], r"base 10: '3\n\n4xxx"),
-        ([], "Missing from p: --size INT Side in pixels. (required)"),
-        (["--size"], "Missing value for argument '--size'"),
-        (["--size", "3", "--sise", "4"], "Unrecognized options: --sise, 4; Perhaps you meant: --size INT"),
+        (["--size", "three"], "three"),
+        ([], "--size INT"),
+        (["--size"], "--size"),
+        (["--size", "3", "--sise", "4"], "Unrecognized options: --sise, 4"),
         (["--size", "3", "stray"], "Unrecognized options: stray"),
     ],
 )
-@pytest.mark.parametrize("columns", [None, "40"])
-def test_wrong_flags_end_with_2_and_one_line(
-    words: list[str],
-    said: str,
-    columns: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_wrong_flags_end_with_2_and_point_to_the_help(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if columns is None:
-        monkeypatch.delenv("COLUMNS", raising=False)
-    else:
-        monkeypatch.setenv("COLUMNS", columns)
     with pytest.raises(SystemExit) as ended:
         cli.run(lambda: cli.parse(Arguments, words, prog="p", description="d").size)
     assert ended.value.code == 2
-    (only,) = capsys.readouterr().err.splitlines()
-    assert said in only
-    assert only.endswith("; see p --help")
-    assert os.environ.get("COLUMNS") == columns
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "p --help" in errors
+    assert "Traceback" not in errors
 
 
 def test_an_error_is_one_line_whatever_it_names() -> None:

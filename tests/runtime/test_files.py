@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import check_target, publish, publish_directory, publish_text, remove_leftovers
+from pneumo.runtime.files import check_target, publish, publish_directory, publish_text, remove_temporary_files
 
 
 def test_a_file_appears_whole_and_with_the_usual_mode(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_a_failed_directory_leaves_nothing(tmp_path: Path) -> None:
 def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".s.csv.abcd_123", ".t.csv.abcd_123", ".s.csv.abc", "s.csv"):
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path, "s.csv")
+    remove_temporary_files(tmp_path, "s.csv")
     assert {p.name for p in tmp_path.iterdir()} == {".t.csv.abcd_123", ".s.csv.abc", "s.csv"}
-    remove_leftovers(tmp_path)
+    remove_temporary_files(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {".s.csv.abc", "s.csv"}
 
 

@@ -14,7 +14,7 @@ import pytest
 from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
 
-HOLDER = "import sys, time\nfrom pathlib import Path\nfrom pneumo import locks\n"
+HOLDER = "import sys, time\nfrom pathlib import Path\nfrom pneumo.runtime import locks\n"
 HOLDER += "with locks.hold(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(100)\n"
 
 

@@ -15,7 +15,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         "shard",
         *(JOB / "shard.py", "--dicom", source.train, "--test-dicom", source.test, "--masks", source.masks),
         *("--max-quarantined", 50),
-        *("--patients", source.patients, "--out", out / "dataset", "--folds", 2, "--workers", 2),
+        *("--patients", source.patients, "--out", out / "dataset", "--num-folds", 2, "--workers", 2),
     )
     commands.run(
         "train",

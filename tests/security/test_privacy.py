@@ -92,7 +92,7 @@ def test_patients_are_numbers_without_a_mapping(chain: Chain, output: Output) ->
     digests = [hashlib.new(kind, name.encode()).hexdigest() for name in names for kind in ("md5", "sha1", "sha256")]
     assert not [part for _, part, data in output.parts for text in digests if text.encode() in data]
     table = SampleTable.read(chain.out / "dataset")
-    order = list(dict.fromkeys(table.patient[table.where("train")].tolist()))
+    order = list(dict.fromkeys(table.patient[table.select("train")].tolist()))
     assert order == sorted(order), "numbers follow the ids of images, which the table gives anyway"
 
 

@@ -24,7 +24,7 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SCHEMA, SampleTable
 from pneumo.inference import histograms
 from pneumo.inference.ensembler import load_weights
-from pneumo.inference.histograms import Evidence
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.modeling import weights
 from pneumo.runtime.errors import LONGEST_PART, UserError
 from pneumo.training import checkpoint, run_directory
@@ -256,7 +256,7 @@ def test_a_hostile_optimizer_runs_no_code(saved_checkpoint: Path, tmp_path: Path
 
 # -- runs -------------------------------------------------------------------------------------------------------------
 
-IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, folds=3, grouped_by="dicom", patients=9)
+IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=3, grouped_by="dicom", patients=9)
 
 
 @pytest.fixture
@@ -356,14 +356,14 @@ RULES = {
     "missing": {},
     "a list": [],
     "text": "x",
-    "texts": {"top": "x", "area": 0, "bottom": 0.5, "head": 0},
-    "not a number": {"top": float("nan"), "area": 0, "bottom": 0.5, "head": 0},
-    "infinite": {"top": float("inf"), "area": 0, "bottom": 0.5, "head": 0},
-    "infinite area": {"top": 0.5, "area": float("inf"), "bottom": 0.5, "head": 0},
-    "huge": {"top": 10**400, "area": 0, "bottom": 0.5, "head": 0},
-    "upside down": {"top": 0.2, "area": 0, "bottom": 0.5, "head": 0},
-    "nothing": {"top": 0.0, "area": 0, "bottom": 0.0, "head": 0},
-    "nested": {"top": [[[[0.5]]]], "area": 0, "bottom": 0.5, "head": 0},
+    "texts": {"top_threshold": "x", "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
+    "not a number": {"top_threshold": float("nan"), "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
+    "infinite": {"top_threshold": float("inf"), "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
+    "infinite area": {"top_threshold": 0.5, "min_area": float("inf"), "bottom_threshold": 0.5, "presence_threshold": 0},
+    "huge": {"top_threshold": 10**400, "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
+    "upside down": {"top_threshold": 0.2, "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
+    "nothing": {"top_threshold": 0.0, "min_area": 0, "bottom_threshold": 0.0, "presence_threshold": 0},
+    "nested": {"top_threshold": [[[[0.5]]]], "min_area": 0, "bottom_threshold": 0.5, "presence_threshold": 0},
     "long": {"x" * 1_000_000: 1},
 }
 
@@ -383,12 +383,12 @@ def test_thresholds_that_are_none_are_refused(run: RunDirectory, text: str) -> N
 # -- evidence and tables ----------------------------------------------------------------------------------------------
 
 
-def one_image() -> Evidence:
+def one_image() -> PredictionHistograms:
     counts = np.zeros((1, histograms.BINS), np.int32)
     counts[0, 3] = 100
-    return Evidence(
+    return PredictionHistograms(
         image_id=np.array(["a"]), fold=np.zeros(1, np.int16), patient=np.zeros(1, np.int32),
-        positive=np.zeros(1, bool), pixels=np.array([100]), head=np.zeros(1, np.float32),
+        positive=np.zeros(1, bool), pixels=np.array([100]), presence_probability=np.zeros(1, np.float32),
         inside=np.zeros_like(counts), outside=counts,
     )  # fmt: skip
 
@@ -408,7 +408,7 @@ EVIDENCE: dict[str, Callable[[pa.Table], pa.Table]] = {
     "nothing for an id": lambda t: replaced(t, "image_id", [None]),
     "nothing for a count": lambda t: replaced(t, "inside", [None]),
     "pixels that do not fit": lambda t: replaced(t, "pixels", [5]),
-    "a column less": lambda t: t.drop_columns(["head"]),
+    "a column less": lambda t: t.drop_columns(["presence_probability"]),
     "no metadata": lambda t: t.replace_schema_metadata(None),
 }
 
@@ -417,7 +417,7 @@ EVIDENCE: dict[str, Callable[[pa.Table], pa.Table]] = {
 def test_hostile_evidence_is_refused(tmp_path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     path = tmp_path / "oof.parquet"
     pq.write_table(change(columns_of(path)), path)
-    assert str(path) in refused(lambda: Evidence.read(path))
+    assert str(path) in refused(lambda: PredictionHistograms.read(path))
 
 
 def bomb(path: Path, schema: pa.Schema, rows: int) -> None:
@@ -442,7 +442,7 @@ def test_evidence_that_declares_too_many_rows_is_not_unpacked(tmp_path: Path, mo
     bomb(path, histograms._SCHEMA, 1 << 14)
     monkeypatch.setattr(histograms, "MOST_IMAGES", (1 << 14) - 1)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
-    assert "too many rows" in refused(lambda: Evidence.read(path))
+    assert "too many rows" in refused(lambda: PredictionHistograms.read(path))
 
 
 @pytest.fixture
@@ -474,7 +474,7 @@ TABLES = {
     "2**31 - 1 columns": ("columns", (1 << 31) - 1),
     "a fold below": ("fold", -2),
     "an id of a megabyte": ("image_id", "x" * 1_000_000),
-    "nothing": ("key", None),
+    "nothing": ("wds_key", None),
 }
 
 

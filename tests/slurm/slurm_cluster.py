@@ -88,7 +88,20 @@ class Submission:
     def submit(self, *flags: object) -> "Submission":
         """Submit; the words for train.py are added."""
         settings = ["--dataset", self.dataset, "--run", self.run, "--logs", self.logs, "--venv", sys.prefix]
-        settings += ["--recipe", "debug", "--folds", 2, "--cpus", 1, "--shard-cpus", 1, "--memory", "2G", "--time", 10]
+        settings += [
+            "--recipe",
+            "debug",
+            "--num-folds",
+            2,
+            "--cpus",
+            1,
+            "--shard-cpus",
+            1,
+            "--memory",
+            "2G",
+            "--time",
+            10,
+        ]
         printed = self.cluster.run(ROOT / "slurm" / "submit.sh", *settings, *flags, "--", *RECIPE)
         self.ids = dict(line.split() for line in printed.splitlines())
         return self

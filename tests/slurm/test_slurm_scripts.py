@@ -39,7 +39,7 @@ def dry_run(*flags: object, **environment: object) -> list[list[str]]:
 
 
 def test_shards_folds_and_ensembler_follow_each_other() -> None:
-    shard, folds, ensemble = dry_run("--dicom", "in", "--folds", 4, "--shard-tasks", 9, "--", "--epochs", 7)
+    shard, folds, ensemble = dry_run("--dicom", "in", "--num-folds", 4, "--shard-tasks", 9, "--", "--epochs", 7)
     assert shard[-1] == "slurm/shard.sh"
     assert {"--array=0-8", "--signal=USR1@300"} <= set(shard)
     assert not any("dependency" in word for word in shard)

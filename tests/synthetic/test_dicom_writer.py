@@ -23,7 +23,7 @@ def written(path: Path, pixels: np.ndarray, **more: Any) -> Path:
 def test_uncompressed_pixels_come_back_as_they_were(tmp_path: Path, photometric: str, depth: int) -> None:
     pixels = SMOOTH if depth == 8 else SMOOTH.astype(np.uint16) * 201
     image = reader.read(written(tmp_path / "x.dcm", pixels, syntax="explicit", photometric=photometric))
-    assert image.inverted == (photometric == "MONOCHROME1")
+    assert image.was_monochrome1 == (photometric == "MONOCHROME1")
     assert np.array_equal(image_codec.decode(image.data), pixels.astype(int) * (257 if depth == 8 else 1))
 
 

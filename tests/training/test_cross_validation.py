@@ -19,12 +19,12 @@ from pneumo.masks.submission import read
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import checkpoint, finish, run_directory
-from pneumo.training.cross_validation import Job, train
-from pneumo.training.loop import Options
+from pneumo.training.cross_validation import TrainingInputs, train
+from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
 
-OPTIONS = Options(checkpoint_every=0, workers=1)
+OPTIONS = LoopOptions(checkpoint_every=0, workers=1)
 
 
 class Never(StopFlag):
@@ -54,8 +54,8 @@ def shrunk(name: str) -> Recipe:
     )
 
 
-def job(recipe: Recipe, dataset: Path, run: Path) -> Job:
-    return Job(recipe=recipe, dataset=dataset, run=run, folds=(), expected=None, options=OPTIONS)
+def job(recipe: Recipe, dataset: Path, run: Path) -> TrainingInputs:
+    return TrainingInputs(recipe=recipe, dataset=dataset, run=run, folds=(), expected=None, options=OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def job(recipe: Recipe, dataset: Path, run: Path) -> Job:
         ),
         pytest.param(replace(shrunk("debug"), loader="dali"), id="dali"),
         pytest.param(replace(shrunk("debug"), channels_last=False), id="channels-first"),
-        pytest.param(replace(shrunk("debug"), augmentation=Augmentation(distort=1.0)), id="distorted"),
+        pytest.param(replace(shrunk("debug"), augmentation=Augmentation(distortion=1.0)), id="distorted"),
     ],
 )
 def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path, tmp_path: Path, world: World) -> None:
@@ -181,13 +181,15 @@ def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_t
     synthetic: object, tmp_path: Path, world: World
 ) -> None:
     """The same ids in both splits: what is drawn, scored and left out are the training images."""
-    from pneumo.dataset.build import Inputs, Options, build
+    from pneumo.dataset.build import BuildInputs, BuildOptions, build
 
     folder, masks = synthetic.dicom, synthetic.masks  # type: ignore[attr-defined]
     again = shutil.copytree(folder, tmp_path / "again")
-    build(Inputs(dicom=folder, test_dicom=again, masks=masks), tmp_path / "d", Options(folds=2, workers=1))
+    build(
+        BuildInputs(dicom=folder, test_dicom=again, masks=masks), tmp_path / "d", BuildOptions(num_folds=2, workers=1)
+    )
     table = SampleTable.read(tmp_path / "d")
-    row = int(table.where("train")[4])
+    row = int(table.select("train")[4])
     shard = tmp_path / "d" / "shards" / str(table.shard[row])
     content = bytearray(shard.read_bytes())
     content[int(table.offset[row]) + 300] ^= 4
@@ -204,10 +206,10 @@ def test_new_test_images_are_predicted_with_a_finished_run(
     dataset: Path, synthetic: object, tmp_path: Path, world: World
 ) -> None:
     """The run's own dataset is not needed: its evidence is in the run."""
-    from pneumo.dataset.build import Inputs, Options, build
+    from pneumo.dataset.build import BuildInputs, BuildOptions, build
 
     train(job(shrunk("debug"), dataset, tmp_path / "run"), world, Never())
-    build(Inputs(dicom=synthetic.test_dicom), tmp_path / "new", Options(folds=2, workers=1))  # type: ignore[attr-defined]
+    build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))  # type: ignore[attr-defined]
     run = run_directory.load(tmp_path / "run")
     reader = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     finish.write_submission([run], world=world, reader=reader, out=tmp_path / "s.csv", workers=1)

@@ -13,7 +13,7 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity
 
-DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, folds=5, grouped_by="dicom", patients=9)
+DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
 
 
 def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:

@@ -1,0 +1,202 @@
+"""Configuration: frozen dataclasses whose fields' types and ranges are checked by pydantic.
+
+A field's range is in its annotation, beside its docstring::
+
+    @config_dataclass
+    class Arguments:
+        seed: Annotated[int, Interval(ge=0, le=100)] = 0
+        # its docstring
+
+The command line (tyro reads the same classes), JSON documents (``from_json``) and Python callers are held to it alike:
+values are of exactly their type (no ``"1"`` for 1, no 1 for true), numbers are finite, unknown fields are refused.
+What a field's own annotation cannot say (one field depends on another) is checked in ``__post_init__`` by ``refuse``.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+import pydantic.dataclasses
+from annotated_types import Interval, MinLen, MultipleOf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from pneumo.runtime.errors import UserError
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+SHOWN = 60
+"""Characters of a wrong value in a message."""
+_RESTORE = "restore the file, or read it with the version of pneumo that wrote it"
+_NAMES = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string", NoneType: "null"}
+
+
+@overload
+def config_dataclass(cls: type[T]) -> type[T]: ...
+@overload
+def config_dataclass(*, flag_prefix: str = "", frozen: bool = True) -> Callable[[type[T]], type[T]]: ...
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
+def config_dataclass(
+    cls: type[T] | None = None, *, flag_prefix: str = "", frozen: bool = True
+) -> type[T] | Callable[[type[T]], type[T]]:
+    """Make a class a keyword-only dataclass that checks its fields whenever an instance is made.
+
+    A wrong value raises ``UserError``, which names the flag, the value found and the values accepted.
+
+    Args:
+        cls: The class.
+        flag_prefix: What is before the fields' names in their flags: ``model.`` for ``--model.encoder``.
+        frozen: False for state that changes.
+    """
+    if cls is None:
+        return functools.partial(_make, flag_prefix=flag_prefix, frozen=frozen)
+    return _make(cls, flag_prefix=flag_prefix, frozen=frozen)
+
+
+def _make(cls: type[T], *, flag_prefix: str, frozen: bool) -> type[T]:
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=frozen, kw_only=True, config=STRICT)
+    validate = made.__init__
+
+    @functools.wraps(validate)
+    def init(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            validate(self, *args, **values)
+        except ValidationError as error:
+            raise _wrong_flag(made, error, flag_prefix) from None
+
+    made.__init__ = init
+    return made  # type: ignore[no-any-return]
+
+
+def from_json(cls: type[T], values: object, where: str) -> T:
+    """Make an instance of JSON values: objects become nested dataclasses, arrays tuples. Defaults may be missing.
+
+    Args:
+        cls: A ``config_dataclass``.
+        values: Content of the document.
+        where: Names the document and the place in it, for messages.
+
+    Raises:
+        UserError: When this is no object, or a field is unknown, missing, of another type, or out of its range.
+    """
+    try:
+        kind: Any = cls
+        made: T = _adapter(kind).validate_json(json.dumps(values))
+        return made
+    except ValidationError as error:
+        raise _wrong_document(cls, error, where) from None
+
+
+def refuse(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
+    """Return the error of a field whose value does not go with the other fields."""
+    words = flag(name, flag_prefix)
+    shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return UserError(f"{words} {shown}", accepted, f"correct {words}")
+
+
+def flag(name: str, prefix: str = "") -> str:
+    """Return the flag of a field: ``min_component`` is ``--min-component``."""
+    return f"--{prefix}{name}".replace("_", "-")
+
+
+def describe(annotation: Any) -> str:
+    """Say which values an annotation accepts, for example ``0 to 100`` or ``one of unet, unetplusplus``."""
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        return _describe_annotated(base, metadata)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (tuple, list):
+        return f"a list, each value {describe(arguments[0])}"
+    if origin is dict:
+        return f"an object, each value {describe(arguments[1])}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(describe, arguments))
+    if dataclasses.is_dataclass(annotation):
+        return "an object with the fields of this version of pneumo"
+    return _NAMES.get(annotation, f"a {getattr(annotation, '__name__', annotation)}")
+
+
+def _describe_annotated(base: Any, metadata: list[Any]) -> str:
+    bounds = next((item for item in metadata if isinstance(item, Interval)), None)
+    multiple = next((item for item in metadata if isinstance(item, MultipleOf)), None)
+    if bounds is not None:
+        if bounds.gt is not None:
+            joined = f"above {bounds.gt} and " + (
+                f"below {bounds.lt}" if bounds.lt is not None else f"at most {bounds.le}"
+            )
+        else:
+            joined = f"{bounds.ge} to " + (f"below {bounds.lt}" if bounds.lt is not None else f"{bounds.le}")
+        return joined if multiple is None else f"a multiple of {multiple.multiple_of}, {joined}"
+    if any(isinstance(item, MinLen) for item in metadata):
+        return f"at least one value, each {describe(get_args(base)[0])}"
+    return describe(base)
+
+
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def _wrong_flag(cls: Any, error: ValidationError, prefix: str) -> UserError:
+    first = error.errors(include_url=False)[0]
+    path = [part for part in first["loc"] if isinstance(part, str)]
+    name = flag(".".join(path), prefix)
+    if first["type"] in ("unexpected_keyword_argument", "missing"):
+        # Our own code's mistake: the command line cannot make it.
+        raise TypeError(f"{cls.__name__}: {first['msg']}: {name}")
+    return UserError(f"{name} {_show(first['input'])}", _accepted(cls, first), f"correct {name}")
+
+
+def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join([where, *map(str, first["loc"])])
+    if first["type"] == "unexpected_keyword_argument":
+        return UserError(f"{place} is an unknown field", "the fields of this version of pneumo", _RESTORE)
+    if first["type"].startswith("missing"):
+        return UserError(f"{place} is missing", "every field", _RESTORE)
+    return UserError(f"{place} is {_show(first['input'])}", _accepted(cls, first), _RESTORE)
+
+
+def _accepted(cls: Any, error: Any) -> str:
+    """Say what was expected; the type, too, when that is what is wrong with a number."""
+    annotation = _annotation(cls, error["loc"])
+    described = describe(annotation)
+    base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    wrong_type = error["type"] in ("int_type", "int_from_float", "float_type", "finite_number")
+    named = _NAMES.get(base, "")
+    return f"{named}, {described}" if wrong_type and named and named != described else described
+
+
+def _annotation(cls: Any, path: tuple[int | str, ...]) -> Any:
+    """Return the annotation at a place within a class; the innermost that is known."""
+    annotation = cls
+    for part in path:
+        inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        if dataclasses.is_dataclass(inner):
+            annotation = get_type_hints(inner, include_extras=True)[str(part)]
+        elif get_origin(inner) in (tuple, list, dict):
+            annotation = get_args(inner)[1 if get_origin(inner) is dict else 0]
+        else:
+            break
+    return annotation
+
+
+def _show(value: object) -> str:
+    text = value if isinstance(value, str) else " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
