@@ -20,8 +20,9 @@ from annotated_types import Interval, MinLen
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import RANK_TIMEOUT_S, init, shutdown
+from pneumo.distributed.world import RANK_TIMEOUT_S
 from pneumo.masks import annotations
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, refuse

@@ -29,7 +29,7 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
-from pneumo.distributed.world import init, shutdown
+from pneumo.distributed.startup import init, shutdown
 from pneumo.inference.ensembler import ImagePrediction
 from pneumo.masks import rle
 from pneumo.reporting import overlays

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumo.masks.annotations import ID, read_masks
-from pneumo.masks.submission import ImageScore, Missing, Summary, align, score, summarise
+from pneumo.masks.metric import ImageScore, Missing, Summary, align, score, summarise
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log

@@ -25,8 +25,9 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
+from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.stopping import StopFlag
-from pneumo.distributed.world import RANK_TIMEOUT_S, init, shutdown
+from pneumo.distributed.world import RANK_TIMEOUT_S
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError

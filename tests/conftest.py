@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
-from pneumo.distributed.world import World, init
+from pneumo.distributed.startup import init
+from pneumo.distributed.world import World
 from pneumo.runtime.console import log
 from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree

@@ -15,7 +15,7 @@ import torch
 from pneumo.bench.race import Measure, per_item, race
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.train import draw
-from pneumo.distributed.world import init
+from pneumo.distributed.startup import init
 from pneumo.modeling.models import ModelConfig
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe

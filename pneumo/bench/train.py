@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from pneumo.bench.race import Measure, per_second, race
 from pneumo.bench.source import Settings, Source
-from pneumo.distributed.world import World, init
+from pneumo.distributed.startup import init
+from pneumo.distributed.world import World
 from pneumo.loading.batches import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses import LossConfig

@@ -1,7 +1,6 @@
 """The files that are no samples: quarantine.csv, unmatched.csv, and how large the quarantine's share may be."""
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pneumo.dataset.scan import QuarantineRow
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_text
+from pneumo.runtime.files import publish_csv
 
 COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", "action")
 """Columns of quarantine.csv."""
@@ -73,9 +72,5 @@ def check(dataset: Path, quarantined: int, found: int, limit: float) -> None:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
     # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
-    writer.writerows([image_ids.escape_formula(cell) for cell in row] for row in rows)
-    publish_text(path, text.getvalue())
+    publish_csv(path, columns, ([image_ids.escape_formula(cell) for cell in row] for row in rows))

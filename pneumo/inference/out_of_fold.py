@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed import heartbeat
-from pneumo.distributed.world import Group
+from pneumo.distributed.collectives import Group
 from pneumo.inference import decision_rule, histograms, metrics
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import PredictionHistograms

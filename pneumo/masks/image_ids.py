@@ -6,6 +6,7 @@ are refused, since a changed id would name no image; other cells are shown as te
 """
 
 import re
+from collections.abc import Iterable
 
 from pneumo.runtime.errors import escape_control_characters
 
@@ -36,3 +37,12 @@ def validate(text: str) -> str:
 def escape_formula(cell: str) -> str:
     """Return a cell that a spreadsheet shows as text: formulas after an apostrophe, control characters escaped."""
     return _FORMULA.sub("'", escape_control_characters(cell))
+
+
+def list_some(names: Iterable[str], most: int = 3) -> str:
+    """Return the number of ids and the first few of them."""
+    listed = list(names)
+    if not listed:
+        return "none"
+    more = ", ..." if len(listed) > most else ""
+    return f"{len(listed)} ({', '.join(listed[:most])}{more})"

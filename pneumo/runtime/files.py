@@ -1,11 +1,14 @@
 """Publishing files: written beside the target, flushed to disk, then renamed, so that no reader sees a half."""
 
 import contextlib
+import csv
+import hashlib
+import io
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -145,3 +148,21 @@ def current_umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish_csv(target: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Publish a CSV file, replacing it in one step: UTF-8, Unix line ends.
+
+    Strings that a spreadsheet would run as a formula are the caller's to escape (``image_ids.escape_formula``).
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    publish_text(target, text.getvalue())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pneumo.distributed.world import Group
+from pneumo.distributed.collectives import Group
 
 
 class StepStatistics:

@@ -29,7 +29,7 @@ from pneumo.modeling import weights
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_directory, remove_temporary_files
+from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
 
 FORMAT_VERSION = 1
 KEEP = 2
@@ -148,7 +148,7 @@ def verify(path: Path) -> str:
                 return f"{name} is missing"
             if file.stat().st_size != size:
                 return f"{name} has {file.stat().st_size} bytes, expected {size}"
-            if _sha256(file) != digest:
+            if sha256(file) != digest:
                 return f"{name} does not have the expected SHA-256"
     except (OSError, ValueError) as error:
         return f"manifest.json: {error}"
@@ -168,8 +168,3 @@ def prune(folder: Path) -> None:
         # A failed deletion wastes disk; it must not end a training run.
         shutil.rmtree(path, ignore_errors=True)
     remove_temporary_files(folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,9 +8,10 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
+from pneumo.distributed.startup import join_fold_group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import World, join_fold_group, log_world
+from pneumo.distributed.world import World, log_world
 from pneumo.inference.ensembler import order_rows
 from pneumo.masks import annotations, rle
 from pneumo.runtime.console import log

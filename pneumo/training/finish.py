@@ -19,7 +19,7 @@ from pneumo.inference.ensembler import EnsembleMember, Ensembler, ImagePredictio
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.predictor import Predictor
 from pneumo.loading import batches, damage
-from pneumo.masks import annotations, rle, submission
+from pneumo.masks import annotations, metric, rle, submission
 from pneumo.modeling import models
 from pneumo.reporting import examples, overlays
 from pneumo.runtime import documents
@@ -154,7 +154,7 @@ def _write_masks(
     shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
     submission.write(run.masks, [(image_id, masks[image_id]) for image_id in evidence.image_id.tolist()], shapes)
     truth = {str(table.image_id[r]): reader.rle(r) for r in rows.tolist()}
-    return submission.summarise(submission.score(truth, submission.read(run.masks))).dice
+    return metric.summarise(metric.score(truth, submission.read(run.masks))).dice
 
 
 def read_rule(run: RunDirectory) -> DecisionRule:

@@ -18,8 +18,9 @@ from annotated_types import Interval
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
+from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
-from pneumo.distributed.world import Group, World
+from pneumo.distributed.world import World
 from pneumo.inference import out_of_fold
 from pneumo.inference.predictor import Predictor
 from pneumo.loading import batches, sampler

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pneumo.distributed import heartbeat
-from pneumo.distributed.world import Group, World
+from pneumo.distributed.collectives import Group
+from pneumo.distributed.world import World
 from pneumo.loading.batches import Batch
 from pneumo.modeling import losses, models
 from pneumo.modeling.ema import Ema

@@ -126,7 +126,7 @@ def test_codes_of_several_ranks_become_one(codes: list[int], asked: bool, togeth
 )
 def test_a_plan_that_cannot_work_is_refused(fields: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=text):
-        LaunchPlan(**{"command": ["x.py"], "processes": 1} | fields)  # type: ignore[arg-type]
+        LaunchPlan(**{"command": ("x.py",), "processes": 1} | fields)  # type: ignore[arg-type]
 
 
 def test_wrong_words_are_told_in_one_line() -> None:

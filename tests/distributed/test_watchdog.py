@@ -12,8 +12,8 @@ SCRIPT = """
 import os, signal, sys, time
 from pneumo.runtime import cli
 from pneumo.distributed import heartbeat
-from pneumo.distributed.watchdog import Watch
-from pneumo.distributed.world import join, leave, split
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.distributed.startup import init, shutdown, join_fold_group
 from pneumo.runtime.errors import UserError
 
 def stuck_here():
@@ -35,20 +35,20 @@ def work(rank, what):
 
 def main():
     what, bad_rank, folds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    world = join(rank_timeout_s=5)
-    with Watch(world) as watch:
-        group, _ = split(world, range(folds))
+    world = init(rank_timeout_s=5)
+    with Watchdog(world) as watch:
+        group, _ = join_fold_group(world, range(folds))
         watch.need(group.ranks)
-        group.wait()
+        group.barrier()
         if world.rank == bad_rank:
             work(world.rank, what)
         for _ in range(8):  # the others are busy for a while, and meet at each step
             time.sleep(0.5)
-            group.wait()
+            group.barrier()
         print(f"rank {world.rank} did its work", flush=True)
         watch.need(range(world.size))
-        world.wait()
-    leave()
+        world.barrier()
+    shutdown()
 
 cli.run(main)
 """
@@ -108,11 +108,11 @@ def test_a_rank_that_was_frozen_and_goes_on_blames_nobody(tmp_path: Path) -> Non
         """
 import os, subprocess, time
 from pneumo.runtime import cli
-from pneumo.distributed.watchdog import Watch
-from pneumo.distributed.world import join
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.distributed.startup import init
 
 def main():
-    with Watch(join(rank_timeout_s=6)):
+    with Watchdog(init(rank_timeout_s=6)):
         time.sleep(1)
         # Stopped for longer than its patience, as by Ctrl-Z, and busy for a while before it next makes progress.
         waker = f"sleep 9; kill -CONT {os.getpid()}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo.distributed.world import Group, fold_groups
+from pneumo.distributed.collectives import Group
+from pneumo.distributed.partition import fold_groups
 
 
 @pytest.mark.parametrize(
@@ -49,21 +50,21 @@ def test_one_rank_needs_no_process_group() -> None:
 
 SCRIPT = """
 import torch
-from pneumo.distributed.world import join, leave, split
+from pneumo.distributed.startup import init, shutdown, join_fold_group
 
 def main():
-    world = join()
-    group, folds = split(world, (3, 4))
-    value = group.sum_(torch.tensor([world.rank + 1.0])).item()
+    world = init()
+    group, folds = join_fold_group(world, (3, 4))
+    value = group.all_reduce_sum_(torch.tensor([world.rank + 1.0])).item()
     # The process that was asked to stop is rank 2 alone.
-    stop = group.any(world.rank == 2)
+    stop = group.any_rank(world.rank == 2)
     gathered = group.gather(f"r{world.rank}")
     row = (world.rank, group.rank, group.size, folds, value, stop, gathered, group.broadcast(world.rank))
     every = world.gather(row)
     if world.is_leader:
         for row in every:
             print(*row, sep="|", flush=True)
-    leave()
+    shutdown()
 
 main()
 """
@@ -82,9 +83,8 @@ def test_four_processes_in_two_groups_agree_among_themselves(tmp_path: Path) -> 
 
 
 def test_a_world_of_another_size_is_refused(tmp_path: Path) -> None:
-    script = (
-        "from pneumo import cli\nfrom pneumo.distributed.world import join\ncli.run(lambda: join(expect_world=2) and 0)"
-    )
+    script = "from pneumo.runtime import cli\nfrom pneumo.distributed.startup import init\n"
+    script += "cli.run(lambda: init(expect_world=2) and 0)"
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=100, check=False

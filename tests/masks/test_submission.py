@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumo.masks import rle, submission
+from pneumo.masks import metric, rle, submission
 from pneumo.runtime.errors import UserError
 
 SHAPES = {"a": (3, 4), "b": (4, 3), "c": (1, 1)}
@@ -114,9 +114,9 @@ DICE = {
 
 @pytest.mark.parametrize(("truth", "predicted", "dice"), DICE.values(), ids=DICE)
 def test_dice_of_one_image(truth, predicted, dice):
-    (image,) = submission.score({"a": truth}, {"a": predicted})
-    assert image == submission.ImageScore("a", pytest.approx(dice), rle.area(truth), rle.area(predicted))
-    (mirrored,) = submission.score({"a": predicted}, {"a": truth})
+    (image,) = metric.score({"a": truth}, {"a": predicted})
+    assert image == metric.ImageScore("a", pytest.approx(dice), rle.area(truth), rle.area(predicted))
+    (mirrored,) = metric.score({"a": predicted}, {"a": truth})
     assert mirrored.dice == image.dice
 
 
@@ -127,7 +127,7 @@ def test_dice_agrees_with_the_pixels(seed, rows, columns, truth_share, predicted
     predicted = random.random((rows, columns)) < predicted_share
     total = truth.sum() + predicted.sum()
     expected = 2 * (truth & predicted).sum() / total if total else 1.0
-    (image,) = submission.score({"a": rle.encode(truth)}, {"a": rle.encode(predicted)})
+    (image,) = metric.score({"a": rle.encode(truth)}, {"a": rle.encode(predicted)})
     assert image.dice == pytest.approx(expected, abs=1e-15)
     assert (image.truth_area, image.predicted_area) == (truth.sum(), predicted.sum())
 
@@ -135,7 +135,7 @@ def test_dice_agrees_with_the_pixels(seed, rows, columns, truth_share, predicted
 def test_summary():
     truth = {"a": "-1", "b": "-1", "c": "-1", "d": "-1", "e": "0 4", "f": "0 4", "g": "0 4"}
     predicted = {"a": "-1", "b": "-1", "c": "-1", "d": "0 1", "e": "0 4", "f": "2 4", "g": "-1"}
-    summary = submission.summarise(submission.score(truth, predicted))
+    summary = metric.summarise(metric.score(truth, predicted))
     assert summary.dice == pytest.approx((3 + 1 + 0.5) / 7)
     assert summary.dice_empty == pytest.approx(3 / 4)
     assert summary.dice_positive == pytest.approx(1.5 / 3)
@@ -146,11 +146,11 @@ def test_summary():
 
 
 def test_a_part_without_images_has_no_figure():
-    healthy = submission.summarise(submission.score({"a": "-1"}, {"a": "-1"}))
+    healthy = metric.summarise(metric.score({"a": "-1"}, {"a": "-1"}))
     assert (healthy.dice, healthy.dice_empty, healthy.dice_all_empty) == (1, 1, 1)
     assert math.isnan(healthy.dice_positive)
     assert math.isnan(healthy.sensitivity)
-    nothing = submission.summarise([])
+    nothing = metric.summarise([])
     assert math.isnan(nothing.dice)
     assert math.isnan(nothing.dice_all_empty)
 
@@ -159,26 +159,26 @@ TRUTH = {"a": "0 1", "b": "-1", "c": "0 2"}
 
 
 def test_align_orders_by_the_truth():
-    truth, predicted = submission.align(TRUTH, {"c": "-1", "a": "0 1", "b": "0 3"})
+    truth, predicted = metric.align(TRUTH, {"c": "-1", "a": "0 1", "b": "0 3"})
     assert list(truth.items()) == list(TRUTH.items())
     assert list(predicted.items()) == [("a", "0 1"), ("b", "0 3"), ("c", "-1")]
 
 
 def test_align_by_default_refuses_differences():
     with pytest.raises(UserError, match=r"without a prediction: 1 \(b\); .* without a truth: 2 \(x, y\)"):
-        submission.align(TRUTH, {"a": "-1", "c": "-1", "x": "-1", "y": "-1"})
+        metric.align(TRUTH, {"a": "-1", "c": "-1", "x": "-1", "y": "-1"})
     with pytest.raises(UserError, match=r"without a prediction: none; .* without a truth: 1 \(x\)"):
-        submission.align(TRUTH, {**TRUTH, "x": "-1"})
+        metric.align(TRUTH, {**TRUTH, "x": "-1"})
 
 
 def test_align_can_take_missing_predictions_as_empty_or_leave_them_out():
     predicted = {"a": "0 1", "c": "0 2", "x": "0 3"}
-    assert submission.align(TRUTH, predicted, "empty")[1] == {"a": "0 1", "b": "-1", "c": "0 2"}
-    truth, kept = submission.align(TRUTH, predicted, "ignore")
+    assert metric.align(TRUTH, predicted, "empty")[1] == {"a": "0 1", "b": "-1", "c": "0 2"}
+    truth, kept = metric.align(TRUTH, predicted, "ignore")
     assert truth == kept == {"a": "0 1", "c": "0 2"}
 
 
 @pytest.mark.parametrize("missing", ["error", "empty", "ignore"])
 def test_files_without_a_common_image_are_always_refused(missing):
     with pytest.raises(UserError, match=r"no image in common: truth 3 \(a, b, c\); submission 1 \(x\)"):
-        submission.align(TRUTH, {"x": "-1"}, missing)
+        metric.align(TRUTH, {"x": "-1"}, missing)

@@ -34,7 +34,7 @@ def test_only_the_hub_is_asked_and_only_for_imagenet_weights(tmp_path: Path) -> 
     commands = Commands(tmp_path)
     script = (
         "import tempfile, pathlib\n"
-        "from pneumo import cli\n"
+        "from pneumo.runtime import cli\n"
         "from pneumo.loading import distortion\n"
         "from pneumo.modeling import models\n"
         "assert distortion._albumentations().__version__ == '2.0.8'\n"
