@@ -21,7 +21,7 @@ from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
 REPAIR_HINT = (
-    "copy the shard or build the dataset again; job/shard.py --verify lists all that is damaged, "
+    "copy the shard or build the dataset again; job/verify.py lists all that is damaged, "
     "and --skip-damaged goes on without (see job/README.md)"
 )
 """What to do about a damaged sample."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pneumo.dataset.folds import digest
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
+from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_writer import write_dicom
 
@@ -166,7 +168,7 @@ if sys.argv[2] == "shards":
 else:
     Manifest.write = die
 root = Path(sys.argv[1])
-inputs = build.Inputs(
+inputs = build.BuildInputs(
     dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
 )
 options = build.BuildOptions(workers=2, shard_size=4, num_folds=3, max_quarantined=10, limits=build.Limits(seconds=10))
@@ -447,28 +449,28 @@ def test_test_images_that_are_training_images_are_told(
 
 @pytest.mark.parametrize(
     "change",
-    [{"folds": 1}, {"folds": 128}, {"workers": 0}, {"task": 3, "tasks": 3}, {"task": -1}, {"seed": -1}],
+    [{"num_folds": 1}, {"num_folds": 128}, {"workers": 0}, {"task": 3, "tasks": 3}, {"task": -1}, {"seed": -1}],
     ids=str,
 )
 def test_options_are_checked(change: dict) -> None:
-    with pytest.raises(UserError, match=next(iter(change))):
+    with pytest.raises(UserError, match=config.flag(next(iter(change)))):
         replace(OPTIONS, **change)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("make", "message"),
     [
-        ({"max_quarantined": -1}, "max quarantined -1"),
-        ({"max_quarantined": 101}, "max quarantined 101; expected 0 to 100"),
-        ({"max_quarantined": float("nan")}, "max quarantined nan"),
-        ({"limits": Limits(seconds=0)}, "time limit 0"),
-        ({"limits": Limits(gib=-1)}, "memory limit -1"),
+        (lambda: replace(OPTIONS, max_quarantined=-1), "--max-quarantined -1; expected 0 to 100"),
+        (lambda: replace(OPTIONS, max_quarantined=101), "--max-quarantined 101; expected 0 to 100"),
+        (lambda: replace(OPTIONS, max_quarantined=float("nan")), "--max-quarantined nan; expected a finite number"),
+        (lambda: Limits(seconds=0), "--seconds 0; expected 0.1 to 86400"),
+        (lambda: Limits(gib=-1), "--gib -1; expected 0.01 to 1024"),
     ],
-    ids=str,
+    ids=["negative share", "share above 100", "no number", "no time", "negative memory"],
 )
-def test_limits_are_checked(change: dict, message: str) -> None:
+def test_limits_are_checked(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        replace(OPTIONS, **change)
+        make()
 
 
 def damage(copy: BuildInputs, files: int) -> None:

@@ -95,10 +95,10 @@ def test_page_explains_each_reason_and_column_once() -> None:
     assert "(job/QUARANTINE.md)" in (ROOT / "README.md").read_text()
 
 
-def test_page_names_every_stage() -> None:
+def test_page_names_every_phase() -> None:
     source = "".join(
         path.read_text() for folder in ("dicom", "dataset") for path in (ROOT / "pneumo" / folder).glob("*.py")
     )
-    stages = set(re.findall(r'Reason\.[A-Z_]+,\s*"(\w+)"', source))
-    listed = next(line for line in PAGE.read_text().splitlines() if line.startswith("| `stage`"))
-    assert stages == set(re.findall(r"`(\w+)`", listed)) - {"phase"}
+    phases = set(re.findall(r'Reason\.[A-Z_]+,\s*"(\w+)"', source))
+    listed = next(line for line in PAGE.read_text().splitlines() if line.startswith("| `phase`"))
+    assert phases == set(re.findall(r"`(\w+)`", listed)) - {"phase"}

@@ -72,10 +72,10 @@ def submitted(folder: Path) -> dict[str, str]:
 
 
 def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
-    code, output = run([JOB / "shard.py", "--verify", dataset])
+    code, output = run([JOB / "verify.py", "--dataset", dataset])
     assert code == 0, output
     assert "38 images in 2 shards, nothing is damaged" in output
-    code, output = run([JOB / "shard.py", f"--verify={bad.path}", "--workers", 1])
+    code, output = run([JOB / "verify.py", f"--dataset={bad.path}", "--workers", 1])
     assert code == 2, output
     for image_id in (*bad.ids, bad.test_id):
         assert f": image {image_id}: its " in output
@@ -87,8 +87,8 @@ def test_without_a_table_to_trust_nothing_is_verified_or_trained(dataset: Path, 
     table = SampleTable.read(copy)
     replace(table, positive=~table.positive).write(copy)
     for words, text in [
-        ([JOB / "shard.py", "--verify", tmp_path], "no dataset.json"),
-        ([JOB / "shard.py", "--verify", copy], "samples.parquet: not what was written"),
+        ([JOB / "verify.py", "--dataset", tmp_path], "no dataset.json"),
+        ([JOB / "verify.py", "--dataset", copy], "samples.parquet: not what was written"),
         ([JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE], "samples.parquet: not what was"),
     ]:
         code, output = run(words)

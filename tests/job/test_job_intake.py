@@ -234,5 +234,5 @@ def test_nothing_usable_leaves_the_list_and_the_place_free(place: Place) -> None
 def test_limits_are_checked(place: Place) -> None:
     ended = place.shard("--max-quarantined", "nan", out="out-never")
     assert ended.code == 2
-    assert "max-quarantined nan; expected 0 to 100" in ended.stderr
+    assert "max-quarantined nan; expected a finite number, 0 to 100" in ended.stderr
     assert not (place.root / "out-never").exists()
