@@ -113,7 +113,7 @@ def test_useless_predictions_leave_every_image_empty(maps):
         patient=shuffled.patient,
         positive=np.zeros(n, np.bool_),
         pixels=shuffled.pixels,
-        presence_probability=shuffled.head,
+        presence_probability=shuffled.presence_probability,
         inside=np.zeros_like(shuffled.inside),
         outside=shuffled.inside + shuffled.outside,
     )

@@ -120,7 +120,7 @@ def test_blocks_and_ranks_do_not_change_a_finding(
 def test_weights_of_another_network_are_refused(
     members: list[EnsembleMember], reader: ShardReader, world: World
 ) -> None:
-    wrong = replace(members[0], weights=members[1].weight_files, share=1.0)
+    wrong = replace(members[0], weight_files=members[1].weight_files, weight=1.0)
     with pytest.raises(UserError, match="the weights of a finished fold"):
         make([wrong], reader, world).run(reader.table.select("test"))
 
@@ -131,7 +131,7 @@ def test_damaged_weights_are_refused(
     torn = tmp_path / "model.safetensors"
     torn.write_bytes(members[0].weight_files[0].read_bytes()[:5000])
     with pytest.raises(UserError, match=r"model\.safetensors: .*; expected the weights of a finished fold"):
-        make([replace(members[0], weights=(torn,), share=1.0)], reader, world).run(reader.table.select("test"))
+        make([replace(members[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
 
 
 def test_small_parts_are_dropped_by_their_area_in_reference_pixels() -> None:

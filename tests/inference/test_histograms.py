@@ -46,7 +46,7 @@ def test_dice_and_area_equal_those_of_the_maps(maps):
             expected = 2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0
             assert dice(maps.evidence, b)[i] == expected
             assert area(maps.evidence, b)[i] == m.sum() / m.size * 1024**2
-    assert maps.evidence.highest.tolist() == [int(quantize(p).max()) for p in maps.probability]
+    assert maps.evidence.max_bin.tolist() == [int(quantize(p).max()) for p in maps.probability]
     assert maps.evidence.truth.tolist() == [g.sum() for g in maps.truth]
 
 

@@ -1,0 +1,23 @@
+"""job/ensemble.py as a user runs it, on a finished run."""
+
+import csv
+from pathlib import Path
+
+from job_commands import JOB, LAUNCH, run
+
+from pneumo.synthetic.dicom_tree import SyntheticTree
+
+
+def test_ensembling_afterwards_gives_the_same_submission(
+    alone: Path, dataset: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    words = [JOB / "ensemble.py", "--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    code, output = run(words)
+    assert code == 0, output
+    assert (tmp_path / "s.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    code, output = run([*words, "--expected", synthetic.test_masks], launcher=LAUNCH)
+    assert code == 0, output
+    with synthetic.test_masks.open() as file:
+        wanted = [row["ImageId"] for row in csv.DictReader(file)]
+    with (tmp_path / "s.csv").open() as file:
+        assert [row["ImageId"] for row in csv.DictReader(file)] == list(dict.fromkeys(wanted))
