@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Start the ranks of this machine, one per GPU, and pass their exit code on.
+"""Start the ranks of this machine, one per GPU, and exit with their exit code.
 
     python job/launch.py --processes 4 job/train.py --dataset DATASET --run runs/NAME
 
     python job/launch.py --nodes 2 --node-rank 0 --master node1:29500 job/train.py ...      # on each of two machines
 
-For containers, where exit codes and signals matter: accelerate launch and torchrun turn every code into 1. Under
-Slurm nothing of the kind is needed: srun starts the ranks.
+Use it where a batch system acts on exit codes: accelerate launch and torchrun exit with 1 whatever code the ranks exit
+with. Under Slurm no launcher is needed: srun starts the ranks.
 """
 
 import shutil
@@ -23,29 +23,29 @@ from pneumo.runtime.errors import UserError
 
 @config_dataclass
 class Arguments:
-    """Flags of job/launch.py; they stand before the script to start."""
+    """Flags of job/launch.py; they come before the script to start."""
 
     processes: str = "auto"
-    """Ranks on this machine; auto = its GPUs, or one."""
+    """Ranks on this machine; auto = one per GPU, or one without GPUs."""
     nodes: int = 1
-    """Machines that take part, each with as many ranks."""
+    """Machines that take part, each with this number of ranks."""
     node_rank: int = 0
-    """This machine's number among them, from 0."""
+    """This machine's index among them, from 0."""
     master: str = ""
-    """HOST:PORT under which all machines reach the first one; needed for several machines only."""
+    """HOST:PORT at which all machines reach the first one; required with several machines only."""
     restarts: int = 0
-    """How often to start all ranks of this machine again after a crash; never after wrong input or a stop."""
+    """How many times to restart all ranks of this machine after a crash; never after wrong input or a stop."""
 
 
 def main() -> int:
     """Launch."""
-    own, command = divide(sys.argv[1:])
-    arguments = cli.parse(Arguments, own, prog="job/launch.py", description=(__doc__ or "").strip())
+    flags, command = split_command(sys.argv[1:])
+    arguments = cli.parse(Arguments, flags, prog="job/launch.py", description=(__doc__ or "").strip())
     if not command:
         raise UserError("no script to start", "job/train.py or another of the commands", "give it after the flags")
     plan = LaunchPlan(
         command=tuple(command),
-        processes=count(arguments.processes),
+        processes=count_processes(arguments.processes),
         nodes=arguments.nodes,
         node_rank=arguments.node_rank,
         master=arguments.master,
@@ -56,14 +56,14 @@ def main() -> int:
     return Launcher(plan).run()
 
 
-def divide(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide the words into the launcher's own and the command, which begins with the first name of a script."""
-    first = next((i for i, word in enumerate(words) if word.endswith(".py")), len(words))
-    return [word for word in words[:first] if word != "--"], list(words[first:])
+def split_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments into the launcher's flags and the command, which begins with the first name of a script."""
+    first = next((i for i, word in enumerate(argv) if word.endswith(".py")), len(argv))
+    return [word for word in argv[:first] if word != "--"], list(argv[first:])
 
 
-def count(processes: str) -> int:
-    """Return the number of ranks.
+def count_processes(processes: str) -> int:
+    """Return the number of ranks that ``--processes`` asks for.
 
     Raises:
         UserError: When it is neither a number nor ``auto``.
@@ -71,8 +71,8 @@ def count(processes: str) -> int:
     if processes.isdecimal():
         return int(processes)
     if processes != "auto":
-        raise UserError(f"--processes {processes}", "a number, or auto", "correct --processes")
-    # Asking torch would take seconds and memory in a process that only waits.
+        raise UserError(f"--processes {processes}", "an integer, or auto", "correct --processes")
+    # Importing torch would take seconds and memory in a process that only waits.
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return 1

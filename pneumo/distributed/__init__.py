@@ -1,10 +1,14 @@
-"""Ranks, nodes, launchers, signals and failures: the only part that knows where the job runs.
+"""Ranks, launchers, signals and failures: the only package that knows where the job runs.
 
-- environment: what a launcher or Slurm says about this process's place
-- rendezvous: the meeting of all ranks of one start, and none of another
-- world: ranks, fold groups, and the collectives between them
+- environment: this process's rank, as a launcher or Slurm describes it; its cores
+- rendezvous: connects all ranks of one start, and none of another
+- startup: start and end of the process groups
+- world: all ranks of the job, and this process's place among them
+- partition: which ranks train which folds
+- collectives: groups of ranks, and the collectives between them
 - stopping: the flag that SIGTERM, SIGUSR1 and Ctrl-C set
-- pulse: when this process last made progress, and whether it waits for others
-- watch: threads that end a rank whose peer is lost, and say which, and why
+- heartbeat: when this process last made progress, and whether it is waiting for others
+- peers: heartbeats and exit statuses of the other ranks
+- watchdog: ends a rank whose peer is lost, and names the peer and its error
 - launcher: starts the ranks of one machine and passes their exit code on (job/launch.py)
 """

@@ -1,7 +1,7 @@
-"""Ranks that work together, and the collectives between them.
+"""Groups of ranks, and the collectives between them.
 
-Tensors of the size of a model travel over the device's backend (NCCL or gloo); flags, strings and histograms travel
-over gloo, with a timeout that allows one fold group to wait for another.
+Gradients and other tensors on the device go through the device's backend (NCCL or gloo); flags, strings and histograms
+through gloo, with a timeout that lets one fold group wait for another.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from pneumo.distributed import heartbeat
 
 T = TypeVar("T")
 
-WAIT_FOR_OTHERS = timedelta(days=7)
-"""How long one fold group may wait for another: a fold can take days. ``watch`` ends the wait for a lost one."""
+CONTROL_TIMEOUT = timedelta(days=7)
+"""Longest wait of one fold group for another: a fold can take days. The watchdog ends the wait for a lost rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Some ranks that work together, and the collectives between them; every collective is a no-op for one rank."""
+    """Ranks that work together; with one rank every collective is a no-op."""
 
     rank: int
-    """This process's place in the group, from 0."""
+    """This process's rank in the group, from 0."""
     size: int
     """Number of ranks in the group."""
     device: torch.device
     """The device this rank computes on."""
-    tensors: dist.ProcessGroup | None = None
+    tensor_group: dist.ProcessGroup | None = None
     """Process group for tensors on ``device``; None when the group is one rank."""
-    first: int = 0
-    """The world's number of this group's rank 0; its ranks are neighbours."""
-    control: dist.ProcessGroup | None = None
+    first_rank: int = 0
+    """Global rank of this group's rank 0; the group's global ranks are consecutive."""
+    control_group: dist.ProcessGroup | None = None
     """gloo process group for flags and Python objects; None when the group is one rank."""
 
     @property
     def ranks(self) -> range:
-        """The group's ranks as the world counts them."""
-        return range(self.first, self.first + self.size)
+        """The group's global ranks."""
+        return range(self.first_rank, self.first_rank + self.size)
 
     @property
     def is_leader(self) -> bool:
@@ -48,46 +48,46 @@ class Group:
 
     def all_reduce_sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor on ``device`` over the ranks, in place."""
-        if self.tensors is not None:
+        if self.tensor_group is not None:
             with heartbeat.waiting():
-                dist.all_reduce(tensor, group=self.tensors)
+                dist.all_reduce(tensor, group=self.tensor_group)
         return tensor
 
     def any_rank(self, flag: bool) -> bool:
         """Return True on every rank when ``flag`` is true on at least one."""
-        if self.control is None:
+        if self.control_group is None:
             return flag
         value = torch.tensor([int(flag)], dtype=torch.int32)
         with heartbeat.waiting():
-            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control_group)
         return bool(value.item())
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's ``value`` in rank order on the leader, an empty list on the others."""
-        if self.control is None:
+        if self.control_group is None:
             return [value]
         gathered: list[Any] | None = [None] * self.size if self.is_leader else None
         with heartbeat.waiting():
-            dist.gather_object(value, gathered, group=self.control, group_dst=0)
+            dist.gather_object(value, gathered, group=self.control_group, group_dst=0)
         return gathered or []
 
     def broadcast(self, value: T) -> T:
         """Return the leader's ``value`` on every rank."""
-        if self.control is None:
+        if self.control_group is None:
             return value
         box: list[Any] = [value]
         with heartbeat.waiting():
-            dist.broadcast_object_list(box, group=self.control, group_src=0)
+            dist.broadcast_object_list(box, group=self.control_group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
     def barrier(self) -> None:
-        """Return once every rank of the group has come here."""
-        if self.control is not None:
+        """Return once every rank of the group has called this."""
+        if self.control_group is not None:
             with heartbeat.waiting():
-                dist.barrier(group=self.control)
+                dist.barrier(group=self.control_group)
 
 
 def new_process_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:
-    """Make a process group; None on a rank that is not in it."""
+    """Make a process group of these global ranks; None on a rank that is not in it."""
     group = dist.new_group(list(ranks), **options)
     return group if isinstance(group, dist.ProcessGroup) else None

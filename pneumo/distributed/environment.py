@@ -1,8 +1,8 @@
-"""What a launcher says about this process's place among the others, in the variables that torch.distributed reads.
+"""This process's rank and its cores, read from the variables that launchers set.
 
 torchrun, accelerate and job/launch.py set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
-MASTER_PORT. ``srun`` sets variables of its own, which are translated here, so that under Slurm no launcher stands
-between the batch system and the ranks: signals reach them, and their exit codes reach it.
+MASTER_PORT, which torch.distributed reads. ``srun`` sets variables of its own, which are translated here, so that no
+launcher is needed between Slurm and the ranks: signals reach the ranks, and their exit codes reach Slurm.
 """
 
 import re
@@ -11,24 +11,24 @@ from collections.abc import Mapping, MutableMapping
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 
-FIRST_PORT, PORTS = 15000, 15000
-"""Ports for a Slurm step's meeting point: below those that Linux hands out to outgoing connections (from 32768)."""
+BASE_PORT, NUM_PORTS = 15000, 15000
+"""Ports for the rendezvous of a Slurm step: below those that Linux assigns to outgoing connections (from 32768)."""
 
 
-def adopt_slurm(environ: MutableMapping[str, str]) -> None:
-    """Translate ``srun``'s description of its step, unless a launcher inside the step has said where this process is.
+def translate_slurm_variables(environ: MutableMapping[str, str]) -> None:
+    """Set torch.distributed's variables from those of ``srun``, unless a launcher inside the step has set them.
 
-    A step of one task is left alone, and so is a batch script, which Slurm describes like a first task but
-    for the step's variables.
+    Does nothing in a step of one task, nor in a batch script: Slurm sets the same variables there as in a first task,
+    except those of the step.
 
     Raises:
-        UserError: When Slurm's variables cannot be read.
+        UserError: When one of Slurm's variables is missing or malformed.
     """
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks < 2 or "WORLD_SIZE" in environ:
         return
     try:
-        port = _port(environ)
+        port = _choose_port(environ)
         node = int(environ["SLURM_NODEID"])
         found = {
             "RANK": environ["SLURM_PROCID"],
@@ -40,7 +40,7 @@ def adopt_slurm(environ: MutableMapping[str, str]) -> None:
         }
     except (KeyError, ValueError, IndexError) as error:
         raise UserError(
-            f"Slurm says {tasks} tasks, but not where this one is ({error!r})",
+            f"a Slurm step of {tasks} tasks without the rank of this one ({error!r})",
             "the variables that srun sets",
             "start the tasks with srun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT",
         ) from error
@@ -48,20 +48,23 @@ def adopt_slurm(environ: MutableMapping[str, str]) -> None:
 
 
 def has_agent(environ: Mapping[str, str]) -> bool:
-    """Return whether an agent of torchrun or accelerate holds a store at MASTER_ADDR:MASTER_PORT."""
+    """Return whether an agent of torchrun or accelerate runs a store at MASTER_ADDR:MASTER_PORT."""
     return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def first_host(hosts: str) -> str:
-    """Return the first name of Slurm's host list: ``gpu[003-005,9],login1`` gives ``gpu003``."""
-    found = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^\[,]*))?", hosts)
+def first_host(host_list: str) -> str:
+    """Return the first name of Slurm's host list: ``gpu[003-005,9],login1`` gives ``gpu003``.
+
+    ``scontrol show hostnames`` does the same, but a container that Slurm starts need not have it.
+    """
+    found = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\]([^\[,]*))?", host_list)
     if found is None:
-        raise ValueError(f"host list {hosts!r}")
+        raise ValueError(f"host list {host_list!r}")
     return "".join(part or "" for part in found.groups())
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Return the tasks on each node of Slurm's short form: ``2(x3),1`` gives [2, 2, 2, 1]."""
+    """Return the number of tasks on each node from Slurm's short form: ``2(x3),1`` gives [2, 2, 2, 1]."""
     counts: list[int] = []
     for part in text.split(","):
         found = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", part)
@@ -71,18 +74,18 @@ def tasks_per_node(text: str) -> list[int]:
     return counts
 
 
-def _port(environ: Mapping[str, str]) -> int:
-    """Choose a port that other jobs on the node do not choose, and that a restarted job does not choose again."""
+def _choose_port(environ: Mapping[str, str]) -> int:
+    """Choose a port that differs from those of other jobs on the node, and from that of the job's earlier starts."""
     job, step = int(environ["SLURM_JOB_ID"]), int(environ.get("SLURM_STEP_ID", "0"))
-    return FIRST_PORT + (job + 101 * step + 1009 * int(environ.get("SLURM_RESTART_COUNT", "0"))) % PORTS
+    return BASE_PORT + (job + 101 * step + 1009 * int(environ.get("SLURM_RESTART_COUNT", "0"))) % NUM_PORTS
 
 
-def cores_of_rank(environ: Mapping[str, str], local_size: int) -> int:
-    """Return the cores for one of ``local_size`` ranks on this node.
+def cores_per_rank(environ: Mapping[str, str]) -> int:
+    """Return this rank's share of the cores that the ranks of its node may use, at least 1.
 
-    Slurm may have bound each task to its own cores already; then what the process may use is its share.
+    Where Slurm has bound each task to cores of its own, the cores that this process may use are its share already.
     """
-    usable = available_cores()
+    usable, local_size = available_cores(), int(environ.get("LOCAL_WORLD_SIZE", "1"))
     if "SLURM_CPUS_ON_NODE" in environ:
         return max(1, min(usable, int(environ["SLURM_CPUS_ON_NODE"]) // local_size))
     return max(1, usable // local_size)

@@ -1,7 +1,7 @@
-"""When this process last made progress, and whether it is waiting for other ranks: what ``watch`` looks at.
+"""The heartbeat of this process: when it last made progress, and whether it is waiting for other ranks.
 
-Written by the one thread that trains, read by the one that watches. Waiting is not the waiting rank's fault, so the
-two are told apart: of a group that stands still, the rank that is *not* waiting is the one to blame.
+The training thread writes it, the watchdog's threads read it. Waiting and working are told apart because a rank that
+waits is not at fault: when a fold group makes no progress, the rank that is *not* waiting is the one that hangs.
 """
 
 import time
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 
 @dataclass
 class Heartbeat:
-    """State of the process; times are those of ``time.monotonic``, which no clock change moves."""
+    """Progress of this process; times are ``time.monotonic``, which changes of the clock do not affect."""
 
     last_progress: float = 0.0
-    """When progress was last made."""
-    waiting: int = 0
-    """Depth of nested waits for other ranks; 0 = working."""
+    """Time of the last progress."""
+    wait_depth: int = 0
+    """Number of nested waits for other ranks; 0 = working."""
     activity: str = "starting"
-    """The last thing that was begun, in a few words."""
+    """What the process is doing, in a few words."""
 
     def idle_seconds(self) -> float:
-        """Return the seconds since progress was last made."""
+        """Return the seconds since the last progress."""
         return time.monotonic() - self.last_progress
 
 
 HEARTBEAT = Heartbeat(time.monotonic())
 
 
-def touch(doing: str = "") -> None:
-    """Say that progress was made, and what is done next."""
+def touch(activity: str = "") -> None:
+    """Record progress, and what the process does next."""
     HEARTBEAT.last_progress = time.monotonic()
-    if doing:
-        HEARTBEAT.activity = doing
+    if activity:
+        HEARTBEAT.activity = activity
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Mark a wait for other ranks."""
     touch()
-    HEARTBEAT.waiting += 1
+    HEARTBEAT.wait_depth += 1
     try:
         yield
     finally:
-        HEARTBEAT.waiting -= 1
+        HEARTBEAT.wait_depth -= 1
         touch()

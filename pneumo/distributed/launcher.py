@@ -1,10 +1,9 @@
-"""Starts the ranks of one machine, hands signals on to them, and passes their exit code on.
+"""Starts the ranks of one machine, forwards signals to them, and passes their exit code on.
 
-accelerate's and torchrun's agents end with 1 whatever code a rank ended with, and with SIGUSR1 at once; batch systems
-act on the codes of ``ExitCode``, and send SIGUSR1. This launcher keeps both, and imports nothing heavy.
-
-Ranks that fail do not take the others down from here: a rank's own ``watch`` ends it when it needs the one that
-is lost, so that the folds of other groups are trained to their end first.
+torchrun and accelerate exit with 1 whatever code the ranks exit with, also when all of them saved and exited with 3;
+batch systems act on the codes of ``ExitCode``. They also stop all ranks of a machine when one fails. Here a failed rank
+does not end the others: each rank's ``Watchdog`` ends it when it depends on the failed one, so that other fold groups
+finish their folds first. (Signals are no reason: torchrun forwards SIGUSR1 with ``--signals-to-handle``.)
 """
 
 import os
@@ -24,10 +23,11 @@ from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
 
-FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-MOST_PROCESSES = 256
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+MAX_PROCESSES = 256
 """Ranks on one machine; no machine has as many GPUs, and each rank takes a gigabyte of memory."""
-LOOK_INTERVAL_S = 0.1
+POLL_INTERVAL_S = 0.1
+"""Seconds between two polls of the ranks."""
 
 
 @config_dataclass
@@ -35,17 +35,17 @@ class LaunchPlan:
     """What to start."""
 
     command: tuple[str, ...]
-    """Python script and its words."""
-    processes: Annotated[int, Interval(ge=1, le=MOST_PROCESSES)]
+    """Python script and its arguments."""
+    processes: Annotated[int, Interval(ge=1, le=MAX_PROCESSES)]
     """Ranks on this machine."""
     nodes: Annotated[int, Interval(ge=1, le=65_536)] = 1
     """Machines that take part."""
     node_rank: Annotated[int, Interval(ge=0, lt=65_536)] = 0
-    """This machine's number among them, from 0."""
+    """This machine's index among them, from 0."""
     master: str = ""
     """HOST:PORT of the first machine; may be empty when there is only one."""
     restarts: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
-    """How often all ranks of this machine are started again after a crash."""
+    """How many times all ranks of this machine are restarted after a crash."""
 
     def __post_init__(self) -> None:
         if self.node_rank >= self.nodes:
@@ -56,8 +56,8 @@ class LaunchPlan:
         if self.master and not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise UserError(f"--master {self.master}", "HOST:PORT, such as node1:29500", "correct --master")
 
-    def environment(self, local_rank: int, master: str) -> dict[str, str]:
-        """Return the variables that tell a rank its place."""
+    def rank_environment(self, local_rank: int, master: str) -> dict[str, str]:
+        """Return the variables from which torch.distributed reads a rank."""
         host, _, port = master.rpartition(":")
         return {
             "RANK": str(self.node_rank * self.processes + local_rank),
@@ -71,29 +71,29 @@ class LaunchPlan:
 
 @dataclass
 class Launcher:
-    """Runs a plan to its end."""
+    """Runs a plan until all ranks have ended."""
 
     plan: LaunchPlan
     ranks: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    asked_to_stop: bool = False
+    stop_requested: bool = False
 
     def run(self) -> int:
-        """Start the ranks, again after a crash if the plan allows, and return the exit code to end with."""
-        for number in FORWARDED:
+        """Start the ranks, restart them after a crash as often as the plan allows, and return the exit code."""
+        for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
         for attempt in range(self.plan.restarts + 1):
-            code = self._attempt()
-            if code in (ExitCode.DONE, ExitCode.USER, ExitCode.REQUEUE) or self.asked_to_stop:
+            code = self._run_ranks_once()
+            if code in (ExitCode.DONE, ExitCode.USER, ExitCode.REQUEUE) or self.stop_requested:
                 break
             if attempt < self.plan.restarts:
-                log.warning("starting the ranks again (%d of %d)", attempt + 1, self.plan.restarts)
+                log.warning("restarting the ranks (%d of %d)", attempt + 1, self.plan.restarts)
         return code
 
-    def _attempt(self) -> int:
+    def _run_ranks_once(self) -> int:
         master = self.plan.master or f"127.0.0.1:{_free_port()}"
         for local_rank in range(self.plan.processes):
-            environment = os.environ | self.plan.environment(local_rank, master)
-            # Each rank gets signals from here alone: from a terminal a Ctrl-C would reach it twice, and end it.
+            environment = os.environ | self.plan.rank_environment(local_rank, master)
+            # A session of its own: a Ctrl-C in the terminal would otherwise reach the rank twice, and end it.
             self.ranks.append(
                 subprocess.Popen([sys.executable, *self.plan.command], env=environment, start_new_session=True)
             )
@@ -104,26 +104,28 @@ class Launcher:
                 if code is not None and local_rank not in codes:
                     if code != 0 and not any(codes.values()):
                         rank = self.plan.node_rank * self.plan.processes + local_rank
-                        log.warning("rank %d was the first to end with a failure: %s", rank, describe(code))
+                        log.warning("rank %d was the first to fail: %s", rank, describe_exit_code(code))
                     codes[local_rank] = code
-            time.sleep(LOOK_INTERVAL_S)
+            time.sleep(POLL_INTERVAL_S)
         self.ranks.clear()
-        return combine(list(codes.values()), asked_to_stop=self.asked_to_stop)
+        return combine_exit_codes(list(codes.values()), stop_requested=self.stop_requested)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        self.asked_to_stop = True
+        self.stop_requested = True
         for process in self.ranks:
             if process.poll() is None:
                 process.send_signal(number)
 
 
-def combine(codes: Sequence[int], *, asked_to_stop: bool = False) -> int:
+def combine_exit_codes(codes: Sequence[int], *, stop_requested: bool = False) -> int:
     """Return the one exit code for the codes of several ranks (negative = killed by that signal).
 
-    What the user must mend goes before all else, since starting again would not help; then a crash; then a stop. A
-    rank that dies of the signal it was stopped with, before it could catch it, has stopped.
+    Wrong input comes first, since a restart would not help; then a crash; then a stop. A rank that was killed by the
+    signal that requested the stop, before it could catch it, counts as stopped.
     """
-    stopped = {int(ExitCode.REQUEUE), *(-number for number in FORWARDED)} if asked_to_stop else {int(ExitCode.REQUEUE)}
+    stopped = {int(ExitCode.REQUEUE)}
+    if stop_requested:
+        stopped |= {-number for number in FORWARDED_SIGNALS}
     if ExitCode.USER in codes:
         return ExitCode.USER
     if any(code not in {*stopped, ExitCode.DONE} for code in codes):
@@ -131,8 +133,8 @@ def combine(codes: Sequence[int], *, asked_to_stop: bool = False) -> int:
     return ExitCode.REQUEUE if any(codes) else ExitCode.DONE
 
 
-def describe(code: int) -> str:
-    """Say what an exit code means."""
+def describe_exit_code(code: int) -> str:
+    """Return an exit code with its meaning."""
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (often: out of memory)" if -code == signal.SIGKILL else "")

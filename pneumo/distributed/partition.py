@@ -1,7 +1,7 @@
 """Which ranks train which folds.
 
-W ranks that train F folds form G = min(W, F) fold groups. A group is a block of neighbouring ranks (so that it
-stays inside a node where it can), trains its folds one after another, and runs DDP over its own process group::
+W ranks that train F folds form G = min(W, F) fold groups. A group is a block of consecutive ranks (which keeps it on
+one node where possible), trains its folds one after another, and runs DDP over its own process group::
 
     W = 4, F = 3      rank    0   1   2   3
                       group   0   0   1   2      group g trains folds g, g + G, ...
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def fold_groups(ranks: int, folds: Sequence[int]) -> list[tuple[range, tuple[int, ...]]]:
-    """Divide ranks and folds into groups: for each group its ranks and the folds it trains in turn.
+    """Return the fold groups: for each its ranks, and the folds that it trains one after another.
 
     Args:
         ranks: Number of ranks W.

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from pneumo.distributed import environment
-from pneumo.distributed.collectives import WAIT_FOR_OTHERS, Group, new_process_group
+from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
 from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.rendezvous import Rendezvous
 from pneumo.distributed.world import RANK_TIMEOUT_S, World
@@ -19,56 +19,56 @@ from pneumo.runtime.errors import UserError
 
 
 def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeout_s: float = RANK_TIMEOUT_S) -> World:
-    """Join the job that a launcher or Slurm started, or be a job of one process.
+    """Join the ranks that a launcher or Slurm started, or be the only rank.
 
     Args:
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bf16 where the device has it.
         expect_world: Number of ranks that the launcher was asked for.
-        rank_timeout_s: Seconds that the ranks wait for one of them to come, or to answer, before they give it up.
+        rank_timeout_s: Seconds without a connection, progress or response after which a rank is lost.
 
     Raises:
-        UserError: When there are fewer or more ranks than were asked for.
-        RankLost: When not all of them came in time.
+        UserError: When the number of ranks is not the one asked for, or the launcher's variables are incomplete.
+        RankLost: When not all ranks connected in time.
     """
     if rank_timeout_s < 1:
         raise UserError(f"--rank-timeout {rank_timeout_s:g}", "at least 1 second", "correct --rank-timeout")
-    environment.adopt_slurm(os.environ)
+    environment.translate_slurm_variables(os.environ)
     on_gpu = torch.cuda.is_available()
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = environment.cores_per_rank(os.environ)
     if not on_gpu:
-        # accelerate would choose for itself, and say so on every rank.
-        os.environ.setdefault("OMP_NUM_THREADS", str(environment.cores_of_rank(os.environ, local_size)))
-    accelerator = _meet(precision, rank_timeout_s, on_gpu)
+        # accelerate would otherwise choose a number itself, and log it on every rank.
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    accelerator = _init_process_group(precision, rank_timeout_s, on_gpu)
     rank, size = accelerator.process_index, accelerator.num_processes
-    # accelerate starts one process under `--cpu`, and several that each believe to be alone in some set-ups.
-    promised = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
-    if size != promised:
+    # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
+    expected = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
+    if size != expected:
         raise UserError(
-            f"the launcher started {size} rank(s) that know of each other",
-            f"{promised}",
+            f"a world of {size} rank(s)",
+            f"{expected}",
             "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs), torchrun,"
             " srun or job/launch.py, or correct --expect-world",
         )
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(environment.cores_of_rank(os.environ, local_size))
+        torch.set_num_threads(cores)
     if size > 1:
         set_up_logging(f"rank {rank}")
-    control = new_process_group(range(size), backend="gloo", timeout=WAIT_FOR_OTHERS) if size > 1 else None
+    control = new_process_group(range(size), backend="gloo", timeout=CONTROL_TIMEOUT) if size > 1 else None
     return World(
         rank=rank,
         size=size,
         device=accelerator.device,
-        tensors=dist.group.WORLD if size > 1 else None,
-        control=control,
+        tensor_group=dist.group.WORLD if size > 1 else None,
+        control_group=control,
         accelerator=accelerator,
-        local_size=local_size,
+        cores=cores,
         rank_timeout_s=rank_timeout_s,
     )
 
 
-def _meet(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
-    """Find the other ranks of this start."""
-    patience = timedelta(seconds=rank_timeout_s)
+def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
+    """Connect to the other ranks of this start."""
+    timeout = timedelta(seconds=rank_timeout_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -80,18 +80,18 @@ def _meet(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
             )
         rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = Rendezvous(host, port, rank, size, rank_timeout_s, environment.has_agent(os.environ)).join()
-        store.set_timeout(patience)
+        store.set_timeout(timeout)
         backend = "nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     return Accelerator(
         cpu=not on_gpu,
         mixed_precision=_accelerate_precision(precision),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
 
 def shutdown() -> None:
-    """Take the process groups down, so that no rank is left waiting in a destructor.
+    """Destroy the process groups, so that no rank waits in a destructor.
 
     No World or Group may be kept in a global variable: gloo aborts when a process group outlives the interpreter.
     """
@@ -100,14 +100,14 @@ def shutdown() -> None:
 
 
 def _accelerate_precision(precision: str) -> str:
-    """Translate a recipe's precision into accelerate's word for it."""
+    """Return accelerate's name of a recipe's precision."""
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     return {"fp32": "no"}.get(precision, precision)
 
 
 def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
-    """Return this rank's fold group and the folds that the group trains.
+    """Make the fold groups, and return this rank's with the folds that it trains.
 
     Collective: every rank calls it with the same folds.
     """
@@ -116,17 +116,17 @@ def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[in
         tensors = control = None
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
-            # Longer than `watch` needs to find a lost rank and name it.
+            # Longer than the watchdog needs to name a lost rank.
             tensors = new_process_group(ranks, timeout=timedelta(seconds=3 * world.rank_timeout_s))
-            control = new_process_group(ranks, backend="gloo", timeout=WAIT_FOR_OTHERS)
+            control = new_process_group(ranks, backend="gloo", timeout=CONTROL_TIMEOUT)
         if world.rank in ranks:
             group = Group(
                 rank=world.rank - ranks.start,
                 size=len(ranks),
-                first=ranks.start,
+                first_rank=ranks.start,
                 device=world.device,
-                tensors=tensors,
-                control=control,
+                tensor_group=tensors,
+                control_group=control,
             )
             mine = group, group_folds
     assert mine is not None

@@ -1,4 +1,4 @@
-"""Being asked to stop: a flag that signals set and that training looks at between two steps."""
+"""The request to stop: a flag that signals set and that training checks after each step."""
 
 import signal
 import threading
@@ -6,22 +6,22 @@ from types import FrameType
 
 
 class StopFlag:
-    """Set by SIGTERM, SIGUSR1 or Ctrl-C, and looked at between two steps; a second Ctrl-C leaves at once.
+    """True once SIGTERM, SIGUSR1 or Ctrl-C has arrived; a second Ctrl-C ends the process at once.
 
-    The handler only sets a flag: ranks agree on stopping at a step's border (``Group.any``), and save there.
+    The handler only sets the flag: after each step the ranks agree whether to stop (``Group.any_rank``), and save.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self.signal_name = ""
-        # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep their meaning.
+        # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep theirs.
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
                 signal.signal(number, self._handle)
 
-    def release(self) -> None:
-        """Give the signals their plain meaning back: they end the process."""
+    def restore_default_handlers(self) -> None:
+        """Let the signals end the process again, as they do by default."""
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,19 +1,17 @@
-"""All ranks of the job: what this process knows of its place among them."""
+"""All ranks of the job, and what this process needs to know beside its rank."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
-from pneumo.distributed import environment
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.partition import fold_groups
 from pneumo.runtime.console import log
 
 RANK_TIMEOUT_S = 900.0
-"""Default of --rank-timeout: longer than anything that a healthy rank does without a sign of life."""
+"""Default of --rank-timeout: longer than anything that a healthy rank does between two touches of its heartbeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,20 +19,15 @@ class World(Group):
     """All ranks of the job."""
 
     accelerator: Accelerator
-    """Carries precision and placement; launch settings come from its environment."""
-    local_size: int = 1
-    """Ranks on this node, which share its cores."""
+    """Applies the precision and chooses the device."""
+    cores: int
+    """CPU cores for this rank."""
     rank_timeout_s: float = RANK_TIMEOUT_S
-    """Seconds that ranks wait for one of them."""
-
-    @property
-    def cores(self) -> int:
-        """Cores for this rank."""
-        return environment.cores_of_rank(os.environ, self.local_size)
+    """Seconds without progress or response after which a rank is lost."""
 
 
 def log_world(world: World, folds: Sequence[int]) -> None:
-    """Log on rank 0 how many ranks work on which folds."""
+    """Log on rank 0 which ranks train which folds."""
     if world.is_leader:
         plan = "; ".join(
             f"rank{'s' if len(r) > 1 else ''} {'-'.join(map(str, sorted({r.start, r.stop - 1})))}: "

@@ -62,7 +62,7 @@ def train(job: TrainingInputs, world: World, stop: StopFlag) -> None:
         unfinished = [fold for fold in mine if not run.fold(fold).is_finished]
         taken = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in mine] if group.is_leader else []
         with exclusive_locks(taken, world):
-            watch.need(group.ranks)
+            watch.depend_on(group.ranks)
             for fold in unfinished:
                 if group.is_leader:
                     run.fold(fold).remove_temporary_files()
@@ -85,14 +85,14 @@ def train(job: TrainingInputs, world: World, stop: StopFlag) -> None:
                 trainer.run()
         # One fold group waits here for the others, for days if it must; a lost one ends the wait.
         heartbeat.touch("waiting for the other folds")
-        watch.need(range(world.size))
+        watch.depend_on(range(world.size))
         if world.any_rank(bool(stop)):
             raise StopRequested("before the figures and the submission" if not job.folds else "after the last step")
         if job.folds:
             _say_what_is_left(run, world)
         else:
             # From here on there is nothing to save: what a signal interrupts is done again.
-            stop.release()
+            stop.restore_default_handlers()
             _finish(run, world, reader, job)
 
 

@@ -64,7 +64,7 @@ class TrainState:
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             return DistributedDataParallel(
                 network,
-                process_group=self.group.tensors,
+                process_group=self.group.tensor_group,
                 # Running statistics are averaged over the step by StepStatistics instead.
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,

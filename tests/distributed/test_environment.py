@@ -1,11 +1,10 @@
-"""Where Slurm says that a process is."""
-
-import os
+"""This process's rank and cores, from the variables of launchers and Slurm."""
 
 import pytest
 
-from pneumo.distributed.environment import adopt_slurm, cores_of_rank, first_host, tasks_per_node
+from pneumo.distributed.environment import cores_per_rank, first_host, tasks_per_node, translate_slurm_variables
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import available_cores
 
 STEP = {
     "SLURM_JOB_ID": "4711",
@@ -19,9 +18,9 @@ STEP = {
 }
 
 
-def test_a_task_finds_its_place() -> None:
+def test_a_slurm_task_gets_its_rank() -> None:
     environ = dict(STEP)
-    adopt_slurm(environ)
+    translate_slurm_variables(environ)
     port = environ.pop("MASTER_PORT")
     assert 15000 <= int(port) < 30000
     assert environ == STEP | {
@@ -32,7 +31,7 @@ def test_a_task_finds_its_place() -> None:
         "MASTER_ADDR": "gpu07",
     }
     again = STEP | {"SLURM_RESTART_COUNT": "1"}
-    adopt_slurm(again)
+    translate_slurm_variables(again)
     assert again["MASTER_PORT"] != port
 
 
@@ -43,29 +42,29 @@ def test_a_task_finds_its_place() -> None:
         {"WORLD_SIZE": "2", "RANK": "0"},  # torchrun inside the step
     ],
 )
-def test_what_another_launcher_says_goes_first(change: dict[str, str]) -> None:
+def test_a_single_task_and_a_launcher_inside_the_step_are_left_alone(change: dict[str, str]) -> None:
     environ = STEP | change
     before = dict(environ)
-    adopt_slurm(environ)
+    translate_slurm_variables(environ)
     assert environ == before
 
 
-def test_a_batch_script_is_no_step() -> None:
+def test_a_batch_script_is_not_a_step() -> None:
     environ = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    adopt_slurm(environ)
+    translate_slurm_variables(environ)
     assert "WORLD_SIZE" not in environ
 
 
-def test_a_meeting_point_that_the_user_gives_is_kept() -> None:
+def test_a_rendezvous_address_of_the_user_is_kept() -> None:
     environ = STEP | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}
-    adopt_slurm(environ)
+    translate_slurm_variables(environ)
     assert (environ["MASTER_ADDR"], environ["MASTER_PORT"]) == ("10.0.0.1", "1234")
 
 
 @pytest.mark.parametrize("missing", ["SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"])
-def test_half_an_environment_is_refused(missing: str) -> None:
-    with pytest.raises(UserError, match="Slurm says 5 tasks"):
-        adopt_slurm({k: v for k, v in STEP.items() if k != missing})
+def test_a_missing_variable_is_refused(missing: str) -> None:
+    with pytest.raises(UserError, match="a Slurm step of 5 tasks without the rank of this one"):
+        translate_slurm_variables({k: v for k, v in STEP.items() if k != missing})
 
 
 @pytest.mark.parametrize(
@@ -89,10 +88,10 @@ def test_tasks_are_counted_on_each_node() -> None:
         tasks_per_node("2(y3)")
 
 
-def test_cores_are_shared_unless_slurm_has_bound_them() -> None:
-    usable = len(os.sched_getaffinity(0))
-    assert cores_of_rank({}, 1) == usable
-    assert cores_of_rank({}, 2 * usable) == 1
-    # Bound: this task may use `usable` cores of a node's many, and all of them are its own.
-    assert cores_of_rank({"SLURM_CPUS_ON_NODE": str(8 * usable)}, 8) == usable
-    assert cores_of_rank({"SLURM_CPUS_ON_NODE": "2"}, 2) == 1
+def test_cores_are_divided_unless_slurm_has_bound_them() -> None:
+    usable = available_cores()
+    assert cores_per_rank({}) == usable
+    assert cores_per_rank({"LOCAL_WORLD_SIZE": str(2 * usable)}) == 1
+    # Bound: this task may use `usable` of the node's cores, and all of these are its own.
+    assert cores_per_rank({"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_ON_NODE": str(8 * usable)}) == usable
+    assert cores_per_rank({"LOCAL_WORLD_SIZE": "2", "SLURM_CPUS_ON_NODE": "2"}) == 1

@@ -1,4 +1,4 @@
-"""The launcher of one machine: places, signals, exit codes, restarts."""
+"""The launcher of one machine: ranks, signals, exit codes, restarts."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.distributed.launcher import LaunchPlan, combine
+from pneumo.distributed.launcher import LaunchPlan, combine_exit_codes
 from pneumo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ def launch(*words: object) -> subprocess.Popen[str]:
     )
 
 
-def ended(*words: object) -> tuple[int, str]:
+def run_launcher(*words: object) -> tuple[int, str]:
     process = launch(*words)
     output, _ = process.communicate(timeout=100)
     return process.returncode, output
@@ -29,7 +29,7 @@ def ended(*words: object) -> tuple[int, str]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """Prints its place, then does what its first word says."""
+    """A script that prints its rank's variables, then does what its first argument says."""
     path = tmp_path / "rank.py"
     path.write_text(
         """
@@ -54,32 +54,32 @@ elif os.environ["RANK"] == "1":
     return path
 
 
-def test_each_rank_learns_its_place(script: Path) -> None:
-    code, output = ended("--processes", 3, script)
+def test_each_rank_gets_its_variables(script: Path) -> None:
+    code, output = run_launcher("--processes", 3, script)
     assert code == 0
     assert sorted(filter(None, output.split("\n"))) == [f"{r} 3 {r} 3 127.0.0.1" for r in range(3)]
 
 
 def test_ranks_are_counted_over_machines(script: Path) -> None:
     words = ["--processes", 2, "--nodes", 3, "--node-rank", 2, "--master", "first.example:29500", "--", script]
-    code, output = ended(*words)
+    code, output = run_launcher(*words)
     assert code == 0
     assert sorted(filter(None, output.split("\n"))) == ["4 6 0 2 first.example", "5 6 1 2 first.example"]
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 7])
 def test_exit_codes_are_passed_on(script: Path, code: int) -> None:
-    found, output = ended("--processes", 2, script, code)
+    found, output = run_launcher("--processes", 2, script, code)
     assert found == (1 if code == 7 else code)
-    assert ("rank 1 was the first to end with a failure" in output) == (code != 0)
+    assert ("rank 1 was the first to fail" in output) == (code != 0)
 
 
-def test_a_crash_is_started_again_and_wrong_input_is_not(script: Path) -> None:
-    code, output = ended("--processes", 2, "--restarts", 1, script, "second time")
+def test_ranks_are_restarted_after_a_crash_and_not_after_wrong_input(script: Path) -> None:
+    code, output = run_launcher("--processes", 2, "--restarts", 1, script, "second time")
     assert code == 0, output
-    assert "starting the ranks again (1 of 1)" in output
+    assert "restarting the ranks (1 of 1)" in output
     assert output.count("0 2 0 2") == 2
-    code, output = ended("--processes", 2, "--restarts", 5, script, 2)
+    code, output = run_launcher("--processes", 2, "--restarts", 5, script, 2)
     assert code == 2
     assert output.count("0 2 0 2") == 1
 
@@ -94,11 +94,11 @@ def test_signals_reach_the_ranks(script: Path, number: signal.Signals, code: int
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
-    assert "again" not in output
+    assert "restarting" not in output
 
 
 @pytest.mark.parametrize(
-    ("codes", "asked", "together"),
+    ("codes", "stop_requested", "combined"),
     [
         ([0, 0], False, 0),
         ([0, 3], False, 3),
@@ -110,8 +110,8 @@ def test_signals_reach_the_ranks(script: Path, number: signal.Signals, code: int
         ([-11, 3], True, 1),
     ],
 )
-def test_codes_of_several_ranks_become_one(codes: list[int], asked: bool, together: int) -> None:
-    assert combine(codes, asked_to_stop=asked) == together
+def test_exit_codes_of_several_ranks_become_one(codes: list[int], stop_requested: bool, combined: int) -> None:
+    assert combine_exit_codes(codes, stop_requested=stop_requested) == combined
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_plan_that_cannot_work_is_refused(fields: dict[str, object], text: str
         LaunchPlan(**{"command": ("x.py",), "processes": 1} | fields)  # type: ignore[arg-type]
 
 
-def test_wrong_words_are_told_in_one_line() -> None:
+def test_wrong_arguments_give_an_error_without_traceback() -> None:
     for words, text in [([], "no script to start"), (["--processes", "many", "x.py"], "--processes many")]:
-        code, output = ended(*words)
+        code, output = run_launcher(*words)
         assert code == 2
         assert text in output
         assert "Traceback" not in output

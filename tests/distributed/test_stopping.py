@@ -1,4 +1,4 @@
-"""The flag that signals set."""
+"""The stop flag."""
 
 import signal
 import subprocess
@@ -26,11 +26,11 @@ print("never printed", flush=True)
     assert done.returncode == -signal.SIGINT
 
 
-def test_a_released_flag_gives_the_signals_their_meaning_back() -> None:
+def test_signals_end_the_process_again_once_the_handlers_are_restored() -> None:
     script = """
 import os, signal
 from pneumo.distributed.stopping import StopFlag
-StopFlag().release()
+StopFlag().restore_default_handlers()
 os.kill(os.getpid(), signal.SIGUSR1)
 print("never printed", flush=True)
 """
@@ -39,7 +39,7 @@ print("never printed", flush=True)
     assert done.stdout == ""
 
 
-def test_the_flag_leaves_handlers_alone_outside_the_main_thread() -> None:
+def test_no_handler_is_installed_outside_the_main_thread() -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=StopFlag)
     thread.start()

@@ -1,4 +1,4 @@
-"""A rank that fails, hangs or is killed takes its group down, with its name and its own words; others go on."""
+"""A rank that fails, hangs or is killed ends its fold group, which names it and its error; other groups train on."""
 
 import subprocess
 import sys
@@ -26,8 +26,8 @@ def work(rank, what):
     if what == "bug":
         raise ZeroDivisionError("a bug of this rank alone")
     if what == "wrong input":
-        raise UserError("shard 3 is torn", "a whole one", "copy it again")
-    time.sleep(2)  # long enough to have told what it is doing
+        raise UserError("shard 3 is cut", "a whole one", "copy it again")
+    time.sleep(2)  # long enough to publish its activity
     if what == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "frozen":
@@ -38,15 +38,15 @@ def main():
     world = init(rank_timeout_s=5)
     with Watchdog(world) as watch:
         group, _ = join_fold_group(world, range(folds))
-        watch.need(group.ranks)
+        watch.depend_on(group.ranks)
         group.barrier()
         if world.rank == bad_rank:
             work(world.rank, what)
-        for _ in range(8):  # the others are busy for a while, and meet at each step
+        for _ in range(8):  # the others are busy for a while, with a barrier at each step
             time.sleep(0.5)
             group.barrier()
-        print(f"rank {world.rank} did its work", flush=True)
-        watch.need(range(world.size))
+        print(f"rank {world.rank} finished its work", flush=True)
+        watch.depend_on(range(world.size))
         world.barrier()
     shutdown()
 
@@ -70,15 +70,20 @@ def ranks(tmp_path: Path, what: str, bad_rank: int, *, processes: int, folds: in
         ("hang", 1, 1, ["[rank 1] ERROR rank 1 made no progress for", "in stuck_here", "rank 1 failed, and this"]),
         ("bug", 1, 1, ["[rank 0] ERROR rank 1 failed, and this rank", "in work", "ZeroDivisionError: a bug of this"]),
         ("bug", 0, 1, ["[rank 1] ERROR rank 0 failed, and this rank", "ZeroDivisionError: a bug of this rank alone"]),
-        ("wrong input", 1, 2, ["[rank 0] ERROR rank 1 failed", "shard 3 is torn; expected a whole one; copy it again"]),
+        (
+            "wrong input",
+            1,
+            2,
+            ["[rank 0] ERROR rank 1 failed", "shard 3 is cut; expected a whole one; copy it again"],
+        ),
         (
             "killed",
             1,
             1,
-            ["[rank 0] ERROR rank 1 no longer answers", "killed by SIGKILL", "last heard of at: counting"],
+            ["[rank 0] ERROR rank 1 no longer responds", "killed by SIGKILL", "last known activity: counting"],
         ),
-        ("killed", 0, 1, ["[rank 1] ERROR rank 0 no longer answers", "rank 0 was the first to end with a failure"]),
-        ("frozen", 1, 1, ["[rank 0] ERROR rank 1 no longer answers", "killed by SIGKILL"]),
+        ("killed", 0, 1, ["[rank 1] ERROR rank 0 no longer responds", "rank 0 was the first to fail"]),
+        ("frozen", 1, 1, ["[rank 0] ERROR rank 1 no longer responds", "killed by SIGKILL"]),
     ],
 )
 def test_a_lost_rank_is_named(tmp_path: Path, what: str, bad_rank: int, code: int, texts: list[str]) -> None:
@@ -86,23 +91,23 @@ def test_a_lost_rank_is_named(tmp_path: Path, what: str, bad_rank: int, code: in
     assert found == code, output
     for text in texts:
         assert text in output, output
-    assert "did its work" not in output
+    assert "finished its work" not in output
 
 
 @pytest.mark.parametrize("bad_rank", [0, 2])
-def test_other_groups_do_their_work_first(tmp_path: Path, bad_rank: int) -> None:
+def test_other_groups_finish_their_work_first(tmp_path: Path, bad_rank: int) -> None:
     code, output = ranks(tmp_path, "killed", bad_rank, processes=4, folds=2)
     assert code == 1, output
     others = {0: (2, 3), 2: (0, 1)}[bad_rank]
     peer = bad_rank + 1
     for rank in others:
-        assert f"rank {rank} did its work" in output, output
+        assert f"rank {rank} finished its work" in output, output
         assert f"[rank {rank}] ERROR rank" in output, output
-    assert f"[rank {peer}] ERROR rank {bad_rank} no longer answers" in output, output
-    assert f"rank {peer} did its work" not in output
+    assert f"[rank {peer}] ERROR rank {bad_rank} no longer responds" in output, output
+    assert f"rank {peer} finished its work" not in output
 
 
-def test_a_rank_that_was_frozen_and_goes_on_blames_nobody(tmp_path: Path) -> None:
+def test_a_process_that_was_paused_and_resumes_blames_no_rank(tmp_path: Path) -> None:
     script = tmp_path / "alone.py"
     script.write_text(
         """
@@ -114,12 +119,12 @@ from pneumo.distributed.startup import init
 def main():
     with Watchdog(init(rank_timeout_s=6)):
         time.sleep(1)
-        # Stopped for longer than its patience, as by Ctrl-Z, and busy for a while before it next makes progress.
+        # Paused for longer than the timeout, as by Ctrl-Z, and busy for a while before it next makes progress.
         waker = f"sleep 9; kill -CONT {os.getpid()}"
         subprocess.Popen(["sh", "-c", waker])
         os.kill(os.getpid(), 19)
         time.sleep(3)
-    print("went on")
+    print("resumed")
 
 cli.run(main)
 """
@@ -132,4 +137,4 @@ cli.run(main)
         timeout=100,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "went on\n")
+    assert (done.returncode, done.stdout) == (0, "resumed\n")

@@ -84,9 +84,9 @@ def test_a_killed_rank_is_started_again_and_the_run_goes_on(
     assert "fold 1 goes on from step-" in output
     if launcher[: len(OWN_LAUNCH)] == OWN_LAUNCH:
         # The other fold was not disturbed: it was trained to its end, and the loss was told, before the restart.
-        before, _, _ = output.partition("starting the ranks again (1 of 1)")
+        before, _, _ = output.partition("restarting the ranks (1 of 1)")
         assert "fold 0 is finished" in before
-        assert "[rank 0] ERROR rank 1 no longer answers" in before
+        assert "[rank 0] ERROR rank 1 no longer responds" in before
         assert "fold 0 goes on" not in output
     assert same(folder, slow)
 
@@ -103,8 +103,8 @@ def test_two_machines_come_back_when_one_of_them_loses_its_rank(slow: Path, data
     os.kill(rank_of(folder, 1), signal.SIGKILL)
     outputs = [process.communicate(timeout=200)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert "starting the ranks again" in outputs[0]
-    assert "starting the ranks again" in outputs[1]
+    assert "restarting the ranks" in outputs[0]
+    assert "restarting the ranks" in outputs[1]
     assert same(folder, slow)
 
 

@@ -214,7 +214,7 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
     assert folds.condition == "Complete", cluster.describe()
     assert folds.history == [(1, 137, "Count")], "the other pod stays, and its ranks come back"
     first = next(pod.log for pod in cluster.ended if pod.index == 0)
-    assert "starting the ranks again (1 of 10)" in first
+    assert "restarting the ranks (1 of 10)" in first
     assert "goes on from step-" in first
 
     alone = tmp_path / "alone"

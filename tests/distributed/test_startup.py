@@ -1,0 +1,36 @@
+"""Start of the process groups: what a launcher must have set."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pneumo.distributed.startup import init
+from pneumo.runtime.errors import UserError
+
+
+def test_a_world_of_another_size_is_refused() -> None:
+    script = "from pneumo.runtime import cli\nfrom pneumo.distributed.startup import init\n"
+    script += "cli.run(lambda: init(expect_world=2) and 0)"
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=100, check=False
+    )
+    assert done.returncode == 2
+    assert "a world of 1 rank(s); expected 2; start with `accelerate launch --multi_gpu" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_incomplete_variables_of_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(UserError, match="WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is not set"):
+        init()
+
+
+def test_a_rank_timeout_below_a_second_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--rank-timeout 0\.5; expected at least 1 second"):
+        init(rank_timeout_s=0.5)
