@@ -10,24 +10,19 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm/logs/%x-%j.log
 
-# Finish a run whose folds are all trained: rules, figures, out-of-fold masks and RUN/submission.csv.
+# Finish a run whose folds are all trained: decision rule, metrics, out-of-fold masks and RUN/submission.csv.
 #
-#     sbatch slurm/ensemble.sh         settings: slurm/settings.sh; words after the script go to job/ensemble.py
+#     sbatch slurm/ensemble.sh         settings: slurm/settings.sh; arguments are passed to job/ensemble.py
 #
-# No --signal: an ensembler that does not fit into its time limit has nothing to save, and would be requeued for ever.
+# No --signal: an ensembler that does not fit into its time limit has nothing to save, and would be requeued forever.
 set -euo pipefail
 
-# sbatch runs a copy of this file, so that its own place does not tell where the project is.
+# sbatch runs a copy of this file: only the submit directory tells where the project is.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $root/slurm/common.sh ]]; then
+# shellcheck source=slurm/common.sh
+. "$root/slurm/common.sh" || {
     echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
     exit 2
-fi
-# shellcheck source=slurm/common.sh
-. "$root/slurm/common.sh"
+}
 
-check_gpus
-expected=()
-[[ -z $PNEUMO_EXPECTED ]] || expected=(--expected "$PNEUMO_EXPECTED")
-run_step ensemble.py --runs "$PNEUMO_RUN" --dataset "$PNEUMO_DATASET" --out "$PNEUMO_RUN/submission.csv" \
-    --expect-world "$SLURM_NTASKS" "${expected[@]}" "$@"
+run_ranks ensemble.py --runs "$PNEUMO_RUN" --out "$PNEUMO_RUN/submission.csv" "$@"

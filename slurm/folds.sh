@@ -14,24 +14,19 @@
 
 # Train the folds, one in each element of the array.
 #
-#     sbatch slurm/folds.sh                settings: slurm/settings.sh; words after the script go to job/train.py
-#     sbatch --array=3 slurm/folds.sh      one fold again; it goes on from its last checkpoint
+#     sbatch slurm/folds.sh                settings: slurm/settings.sh; arguments are passed to job/train.py
+#     sbatch --array=3 slurm/folds.sh      one fold again; it resumes from its last checkpoint
 #
-# --signal goes to the ranks, which save and exit with 3, not to this shell (B:), which could only pass it on.
+# --signal without B: the signal goes to the ranks, which save and exit with 3, and not to this shell.
 set -euo pipefail
 
-# sbatch runs a copy of this file, so that its own place does not tell where the project is.
+# sbatch runs a copy of this file: only the submit directory tells where the project is.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $root/slurm/common.sh ]]; then
+# shellcheck source=slurm/common.sh
+. "$root/slurm/common.sh" || {
     echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
     exit 2
-fi
-# shellcheck source=slurm/common.sh
-. "$root/slurm/common.sh"
+}
 
 [[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || fail "this job is no array; expected one element per fold: sbatch --array=0-4"
-check_gpus
-expected=()
-[[ -z $PNEUMO_EXPECTED ]] || expected=(--expected "$PNEUMO_EXPECTED")
-run_step train.py --dataset "$PNEUMO_DATASET" --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" \
-    --folds "$SLURM_ARRAY_TASK_ID" --expect-world "$SLURM_NTASKS" "${expected[@]}" "$@"
+run_ranks train.py --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" --folds "$SLURM_ARRAY_TASK_ID" "$@"

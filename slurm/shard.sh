@@ -11,25 +11,24 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm/logs/%x-%A_%a.log
 
-# Write the dataset's shards, element I every N-th; whichever ends last finishes the dataset.
+# Write the dataset's shards, element I every N-th; the element that ends last completes the dataset.
 #
-#     sbatch slurm/shard.sh            settings: slurm/settings.sh; words after the script go to job/shard.py
+#     sbatch slurm/shard.sh            settings: slurm/settings.sh; arguments are passed to job/shard.py
 set -euo pipefail
 
-# sbatch runs a copy of this file, so that its own place does not tell where the project is.
+# sbatch runs a copy of this file: only the submit directory tells where the project is.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $root/slurm/common.sh ]]; then
+# shellcheck source=slurm/common.sh
+. "$root/slurm/common.sh" || {
     echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
     exit 2
-fi
-# shellcheck source=slurm/common.sh
-. "$root/slurm/common.sh"
+}
 
 [[ -n $PNEUMO_DICOM ]] || fail "PNEUMO_DICOM is empty; expected the directory of the DICOMs (slurm/settings.sh)"
 inputs=(--dicom "$PNEUMO_DICOM")
 [[ -z $PNEUMO_TEST_DICOM ]] || inputs+=(--test-dicom "$PNEUMO_TEST_DICOM")
 [[ -z $PNEUMO_MASKS ]] || inputs+=(--masks "$PNEUMO_MASKS")
 [[ -z $PNEUMO_PATIENTS ]] || inputs+=(--patients "$PNEUMO_PATIENTS")
-# Not SLURM_ARRAY_TASK_COUNT: an element that is submitted again alone is still one of as many.
+# Not SLURM_ARRAY_TASK_COUNT: that is 1 for an element that is submitted again by itself.
 run_step shard.py "${inputs[@]}" --out "$PNEUMO_DATASET" --num-folds "$PNEUMO_NUM_FOLDS" \
     --task "${SLURM_ARRAY_TASK_ID:-0}/$PNEUMO_SHARD_TASKS" "$@"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Submit everything from DICOMs to a submission: shards, then folds, then the ensembler, each after the one before.
+# Submit the jobs from DICOMs to a submission: shards, folds, ensembler, each after the one before.
 #
-#   slurm/submit.sh [--SETTING VALUE ...] [--world] [--dry-run] [-- WORDS FOR job/train.py]
+#   slurm/submit.sh [--SETTING VALUE ...] [--world] [--dry-run] [-- ARGUMENTS OF job/train.py]
 #
 #   --world      train all folds in one job over --nodes nodes, instead of one job per fold
 #   --dry-run    print the sbatch commands
 #
-# Settings, with their values now:
+# Settings, with their current values:
 set -euo pipefail
 
 root=${PNEUMO_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
@@ -38,17 +38,17 @@ while (($#)); do
             # shellcheck disable=SC2018,SC2019
             name=PNEUMO_$(tr 'a-z-' 'A-Z_' <<<"${1#--}")
             grep -q "^: \"\${$name:=" "$root/slurm/settings.sh" ||
-                fail "$1 is no setting; expected one that slurm/submit.sh --help names; words for train.py go after --"
+                fail "$1 is not a setting; expected one that slurm/submit.sh --help lists; arguments of train.py go after --"
             (($# > 1)) || fail "$1 has no value; expected $1 VALUE"
             export "$name=$2"
             shift
             ;;
-        *) fail "$1; expected flags; words for train.py go after --" ;;
+        *) fail "$1; expected flags; arguments of train.py go after --" ;;
     esac
     shift
 done
 train=("$@")
-# All settings travel with the jobs: what is in settings.sh when a job is requeued does not matter.
+# All settings are passed to the jobs: a later change of settings.sh does not affect a job that is requeued.
 set -a
 # shellcheck source=slurm/settings.sh
 . "$root/slurm/settings.sh"
@@ -57,10 +57,10 @@ export PNEUMO_ROOT=$root
 cd "$root"
 
 for name in PNEUMO_NUM_FOLDS PNEUMO_SHARD_TASKS PNEUMO_GPUS PNEUMO_NODES PNEUMO_CPUS PNEUMO_RETRIES PNEUMO_SAVE_SECONDS; do
-    [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name is ${!name}; expected a number"
+    [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name is ${!name}; expected a non-negative integer"
 done
 if [[ -z $dry_run ]]; then
-    command -v sbatch >/dev/null || fail "found no sbatch; run this on a machine that submits to Slurm"
+    command -v sbatch >/dev/null || fail "found no sbatch; run this on a login node of a Slurm cluster"
     [[ -n $PNEUMO_IMAGE || -x $PNEUMO_VENV/bin/python ]] ||
         fail "found no $PNEUMO_VENV/bin/python; run ./launch.sh setup, or give --venv or --image"
     mkdir -p "$PNEUMO_LOGS"
@@ -75,8 +75,8 @@ ranks=("--cpus-per-task=$PNEUMO_CPUS" "--ntasks-per-node=$((PNEUMO_GPUS ? PNEUMO
 signal=--signal=USR1@$PNEUMO_SAVE_SECONDS
 per_element="--output=$PNEUMO_LOGS/%x-%A_%a.log" per_job="--output=$PNEUMO_LOGS/%x-%j.log"
 
-# Submit slurm/$1.sh with flags of sbatch, after the job before, and say its id; what was submitted is taken back when
-# it fails. The settings' own words come last: they win.
+# Submit slurm/$1.sh with these options of sbatch, to start after the job before, and print its id; cancel the jobs
+# already submitted when it fails. Options of the setting PNEUMO_SBATCH come last, so that they override.
 submitted=()
 submit() {
     local script=$1 command id
@@ -102,7 +102,7 @@ submit() {
 
 if [[ ! -f $PNEUMO_DATASET/dataset.json ]]; then
     [[ -n $PNEUMO_DICOM ]] ||
-        fail "found no dataset at $PNEUMO_DATASET and no DICOMs to make it from; give --dataset, or --dicom and --masks"
+        fail "found no dataset at $PNEUMO_DATASET and no DICOMs to build it from; give --dataset, or --dicom and --masks"
     submit shard "$per_element" "--array=0-$((PNEUMO_SHARD_TASKS - 1))" "--cpus-per-task=$PNEUMO_SHARD_CPUS" \
         "$signal"
 fi

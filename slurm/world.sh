@@ -13,23 +13,19 @@
 
 # Train all folds side by side in one job, over the GPUs of all its nodes; then ensemble.
 #
-#     sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 slurm/world.sh
+#     sbatch --nodes=5 --gpus-per-node=4 --ntasks-per-node=4 slurm/world.sh
 #
-# Settings: slurm/settings.sh; words after the script go to job/train.py. 32 ranks and 5 folds are 5 groups of 6 or 7
-# ranks. --signal goes to the ranks, which agree to save and exit with 3.
+# Settings: slurm/settings.sh; arguments are passed to job/train.py. These 20 ranks train 5 folds in groups of 4, each on
+# a node of its own. A fold can use at most batch_size / micro_batch_size ranks (recipe best: 4), else the job exits with
+# 2. --signal goes to the ranks, which agree to save and exit with 3.
 set -euo pipefail
 
-# sbatch runs a copy of this file, so that its own place does not tell where the project is.
+# sbatch runs a copy of this file: only the submit directory tells where the project is.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
-if [[ ! -f $root/slurm/common.sh ]]; then
+# shellcheck source=slurm/common.sh
+. "$root/slurm/common.sh" || {
     echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
     exit 2
-fi
-# shellcheck source=slurm/common.sh
-. "$root/slurm/common.sh"
+}
 
-check_gpus
-expected=()
-[[ -z $PNEUMO_EXPECTED ]] || expected=(--expected "$PNEUMO_EXPECTED")
-run_step train.py --dataset "$PNEUMO_DATASET" --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" \
-    --expect-world "$SLURM_NTASKS" "${expected[@]}" "$@"
+run_ranks train.py --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" "$@"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A small real Slurm on this machine, for the tests: Debian's packages, a controller and three nodes, each in a network
-# namespace of its own with its own hostname and address. Root is needed.
+# A small real Slurm on this machine, for the tests: Debian's packages, a controller and three nodes, each in its own
+# network namespace with its own hostname and address. Needs root.
 #
-#   tests/slurm/cluster.sh up                   bring it up; does nothing when it is up
-#   tests/slurm/cluster.sh run sbatch ...       run a command beside the controller
-#   tests/slurm/cluster.sh lose n2              the node's power fails: no more packets from it, all its processes gone
-#   tests/slurm/cluster.sh restore n2           the node starts again
+#   tests/slurm/cluster.sh up                   start it; does nothing when it is running
+#   tests/slurm/cluster.sh run sbatch ...       run a command on the controller's host
+#   tests/slurm/cluster.sh lose n2              cut the node off the network and kill its processes
+#   tests/slurm/cluster.sh restore n2           start the node again
 #   tests/slurm/cluster.sh down                 stop everything and remove the namespaces
 #
 # PNEUMO_SLURM_ROOT (/tmp/pneumo-test-slurm) holds configuration, state and logs.
@@ -54,8 +54,8 @@ make_network() {
     done
 }
 
-# Short time-outs, so that tests need not wait: a requeued job starts once its old credential has expired (120 s by
-# default), a lost node is noticed after SlurmdTimeout (300 s).
+# Short timeouts, so that tests need not wait: a requeued job starts once its old credential has expired (120 s by
+# default), a lost node is detected after SlurmdTimeout (300 s).
 configure() {
     local i
     {
@@ -95,11 +95,11 @@ CONF
         for i in "${!nodes[@]}"; do
             echo "NodeName=${nodes[i]} NodeAddr=$network.$((i + 1)) CPUs=16 RealMemory=256000 Gres=gpu:2 State=UNKNOWN"
         done
-        # LLN: jobs go to the node with the most idle cores, so that folds lie on different nodes.
+        # LLN: jobs go to the node with the most idle cores, so that folds run on different nodes.
         echo "PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 LLN=YES"
         echo "PartitionName=urgent Nodes=ALL Default=NO MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF"
     } >"$SLURM_CONF"
-    # Files in the place of devices: enough for scheduling and for SLURM_GPUS_ON_NODE.
+    # Plain files instead of devices: enough for scheduling and for SLURM_GPUS_ON_NODE.
     touch "$root/gpu0" "$root/gpu1"
     echo "Name=gpu File=$root/gpu[0-1]" >"$root/gres.conf"
     echo "ConstrainDevices=no" >"$root/cgroup.conf"
@@ -114,7 +114,7 @@ on() {
         hostname "$1" && mount --bind "$2" /etc/hosts && shift 2 && exec "$@"' _ "$host" "$root/hosts" "$@"
 }
 
-# Each node has one core of this machine and no more: one thread in every rank gives the same bytes everywhere.
+# Each node has one core of this machine: with one thread in every rank all runs give the same bytes.
 start_node() {
     local number=${1#n} cores
     read -ra cores <<<"$(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)))')"
@@ -158,7 +158,7 @@ wait_until_idle() {
     fail "the nodes did not become idle within 30 s; the logs are above"
 }
 
-# End all processes of a namespace; it holds nothing but what this script and Slurm started.
+# Kill all processes of a namespace; only this script and Slurm start processes there.
 empty() {
     local pids _
     for _ in {1..100}; do
@@ -168,7 +168,7 @@ empty() {
         kill -KILL $pids 2>/dev/null || true
         sleep 0.1
     done
-    fail "processes of $1 cannot be ended: $pids"
+    fail "processes of $1 cannot be killed: $pids"
 }
 
 down() {

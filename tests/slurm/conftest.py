@@ -1,4 +1,4 @@
-"""A real Slurm for the tests, and a run on this machine that nothing disturbed."""
+"""A real Slurm for the tests, and an uninterrupted run on this machine."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from slurm_cluster import RECIPE, ROOT, Cluster, Submission
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Bring the cluster up, after what an interrupted test run may have left, and take it down at the end."""
+    """Start the cluster, after removing what an interrupted test run may have left, and stop it at the end."""
     here = Cluster()
     here.script("down")
     try:
@@ -24,18 +24,18 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run by one process on one core, never disturbed."""
+    """A run by one process on one core, never interrupted."""
     folder = tmp_path_factory.mktemp("runs") / "alone"
     train = [sys.executable, ROOT / "job" / "train.py", "--dataset", dataset, "--run", folder]
-    words = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *map(str, train), "--recipe", "debug", *RECIPE]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+    command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *map(str, train), "--recipe", "debug", *RECIPE]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
 @pytest.fixture
 def submission(cluster: Cluster, dataset: Path, tmp_path: Path) -> Callable[[], Submission]:
-    """Make submissions of the same run on the shared dataset; what is still queued at a test's end is cancelled."""
+    """Make submissions of one run on the shared dataset; their jobs are cancelled at the end of the test."""
     made: list[Submission] = []
 
     def make() -> Submission:

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, and runs that are submitted to it, watched and disturbed."""
+"""A real Slurm on this machine, and runs that are submitted to it, observed and interrupted."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("cluster.sh")
 RECIPE = ["--epochs", "5", "--image-size", "32", "--checkpoint-every", "2"]
-"""Words for job/train.py: 20 steps a fold, with checkpoints in the middle of epochs."""
+"""Flags for job/train.py: 20 steps a fold, with checkpoints in the middle of epochs."""
 PRODUCTS = ["submission.csv", "oof.csv", "oof.parquet", "thresholds.json"]
 HANG_S = 240.0
-"""Bounds a hang; nothing here takes as long."""
+"""Timeout of every wait; nothing here takes as long."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -32,11 +32,11 @@ def wait_for(what: str, is_so: Callable[[], object], explain: Callable[[], str] 
 
 
 class Cluster:
-    """What a user of the cluster can do, and the power switch of its nodes."""
+    """What a user of the cluster can do, and the loss of a node."""
 
-    def script(self, *words: object) -> str:
+    def script(self, *arguments: object) -> str:
         done = subprocess.run(
-            [SCRIPT, *map(str, words)],
+            [SCRIPT, *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,
@@ -44,15 +44,15 @@ class Cluster:
             env=clean_environment(),
             cwd=ROOT,
         )
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def run(self, *words: object) -> str:
-        return self.script("run", *words)
+    def run(self, *command: object) -> str:
+        return self.script("run", *command)
 
     @contextmanager
     def without(self, node: str) -> Iterator[None]:
-        """Cut a node's power while the block runs."""
+        """Lose a node while the block runs: its processes are gone and it does not answer."""
         self.script("lose", node)
         try:
             yield
@@ -61,16 +61,18 @@ class Cluster:
 
     def job(self, job: str) -> dict[str, str]:
         """Slurm's record of a job or of an array's element."""
-        words = self.run("scontrol", "--oneliner", "show", "job", job).splitlines()[0].split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
+        fields = self.run("scontrol", "--oneliner", "show", "job", job).splitlines()[0].split()
+        return dict(field.split("=", 1) for field in fields if "=" in field)
 
     def state(self, job: str) -> str:
         return self.job(job)["JobState"]
 
     def ended(self, job: str) -> str:
-        """Wait until a job has ended and left, and return its state and exit code."""
-        gone = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
-        wait_for(f"end of job {job}", lambda: self.state(job) in gone, lambda: self.run("scontrol", "show", "job", job))
+        """Wait until a job has ended, and return its state and exit code."""
+        final = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
+        wait_for(
+            f"end of job {job}", lambda: self.state(job) in final, lambda: self.run("scontrol", "show", "job", job)
+        )
         record = self.job(job)
         return f"{record['JobState']} {record['ExitCode']}"
 
@@ -86,7 +88,7 @@ class Submission:
     ids: dict[str, str] = field(default_factory=dict)
 
     def submit(self, *flags: object) -> "Submission":
-        """Submit; the words for train.py are added."""
+        """Submit with these flags, those of this cluster and those for train.py."""
         settings = ["--dataset", self.dataset, "--run", self.run, "--logs", self.logs, "--venv", sys.prefix]
         settings += [
             "--recipe",
@@ -125,12 +127,12 @@ class Submission:
 
     def ranks(self, fold: int | None = None) -> list[int]:
         """The processes that train a fold, or any fold, of this run on any node."""
-        return [pid for pid, words in _processes() if self._is_rank(words, fold)]
+        return [pid for pid, command in _processes() if self._is_rank(command, fold)]
 
-    def _is_rank(self, words: Sequence[str], fold: int | None) -> bool:
-        if not words[0].endswith("python") or str(self.run) not in words:
+    def _is_rank(self, command: Sequence[str], fold: int | None) -> bool:
+        if not command[0].endswith("python") or str(self.run) not in command:
             return False
-        return fold is None or ("--folds" in words and words[words.index("--folds") + 1] == str(fold))
+        return fold is None or ("--folds" in command and command[command.index("--folds") + 1] == str(fold))
 
     def freeze(self, *folds: int) -> list[int]:
         """Stop the processes that train the folds, or all ranks of the job, between their first and last step.
@@ -146,7 +148,7 @@ class Submission:
                 for pid in pids:
                     os.kill(pid, signal.SIGSTOP)
                 assert pids
-                assert not (self._folder(fold) / "fold.json").exists(), "it was too fast to be disturbed"
+                assert not (self._folder(fold) / "fold.json").exists(), "it ended before it could be interrupted"
                 frozen += pids
                 left.remove(fold)
         return frozen
@@ -158,7 +160,7 @@ class Submission:
         return any(self._folder(fold).glob("checkpoints/step-*"))
 
     def assert_same(self, other: Path) -> None:
-        """Compare with an undisturbed run byte by byte, and look for what was left behind."""
+        """Compare with an uninterrupted run byte by byte, and check that no file, process or job is left."""
         for name in [*PRODUCTS, "fold-0/model.safetensors", "fold-1/model.safetensors"]:
             assert (self.run / name).read_bytes() == (other / name).read_bytes(), name
         self.assert_nothing_left()
@@ -166,14 +168,14 @@ class Submission:
     def assert_nothing_left(self) -> None:
         hidden = [p for folder in (self.run, self.dataset) for p in folder.rglob(".*")]
         assert hidden == []
-        left = [words for _, words in _processes() if str(self.run) in words]
+        left = [command for _, command in _processes() if str(self.run) in command]
         assert left == []
         queue = self.cluster.run("squeue", "--noheader", "--jobs", ",".join(self.ids.values()))
         assert queue == ""
 
 
 def thaw(pids: Sequence[int]) -> None:
-    """Let frozen processes go on; Slurm may have done so already, and they may have ended since."""
+    """Resume frozen processes; Slurm may have done so already, and they may have ended since."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -183,7 +185,7 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                words = (entry / "cmdline").read_text().split("\0")
+                command = (entry / "cmdline").read_text().split("\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            yield int(entry.name), words
+            yield int(entry.name), command

@@ -16,12 +16,12 @@ def kill(pids: list[int]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_only_the_fold_that_crashed_is_tried_again(
+def test_only_the_fold_that_crashed_is_restarted(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
     one = submission().submit()
     kill(one.freeze(0))
-    wait_for("second try", lambda: "starting it again (1 of 2)" in one.log(0))
+    wait_for("restart", lambda: "restarting it (1 of 2)" in one.log(0))
     assert cluster.state(one.ids["ensemble"]) == "PENDING"
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert "train.py failed with exit code 137" in one.log(0)
@@ -52,7 +52,7 @@ def test_a_second_submission_is_refused_and_a_cancelled_one_stays_cancelled(
     assert second.ended() == ["FAILED 2:0", "FAILED 2:0", "CANCELLED 0:0"]
     for fold in (0, 1):
         assert f"another job works on fold {fold} of {one.run}" in second.log(fold)
-        assert "not tried again" in second.log(fold)
+        assert "not restarted" in second.log(fold)
     cluster.run("scancel", *one.ids.values())
     assert [state.split()[0] for state in one.ended()] == ["CANCELLED"] * 3
     wait_for("end of the ranks", lambda: not one.ranks())

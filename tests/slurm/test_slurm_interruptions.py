@@ -1,6 +1,6 @@
-"""Jobs that Slurm stops in the middle of an epoch: they save, go back to the queue, and end with the same bytes.
+"""Jobs that Slurm stops in the middle of an epoch: they save, are requeued, and end with the same bytes.
 
-A rank is frozen (SIGSTOP) until what is to interrupt it has happened: nothing depends on how fast it is.
+A rank is frozen (SIGSTOP) until the interruption has happened, so that nothing depends on its speed.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from slurm_cluster import Cluster, Submission, wait_for
 pytestmark = pytest.mark.slurm
 
 
-def test_the_time_limit_and_a_requeue_by_hand(
+def test_the_time_limit_and_scontrol_requeue(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
     one = submission().submit("--time", 1, "--save-seconds", 20)
     one.freeze(0, 1)
     cluster.run("scontrol", "requeue", one.fold(1))
-    # Slurm sends SIGCONT with each of its signals, so that nothing else wakes the ranks.
+    # Slurm sends SIGCONT with each of its signals, which resumes the ranks.
     assert one.ended() == ["COMPLETED 0:0"] * 3
     for fold in (0, 1):
         assert int(cluster.job(one.fold(fold))["Restarts"]) >= 1
         assert "goes on from step-" in one.log(fold)
     assert "SIGUSR1" in one.log(0)
     assert f"train.py saved its state; job {one.fold(0)} is requeued" in one.log(0)
-    # By hand, Slurm ends the script itself: only the rank says that it stopped.
+    # With scontrol requeue, Slurm ends the script itself: only the rank logs that it stopped.
     assert "stopped on request, state saved" in one.log(1)
     one.assert_same(alone)
 
@@ -35,9 +35,9 @@ def test_a_job_of_higher_priority_and_a_lost_node(
 ) -> None:
     one = submission().submit()
     one.freeze(0, 1)
-    lost, wanted = (cluster.job(one.fold(k))["BatchHost"] for k in (0, 1))
-    assert lost != wanted
-    urgent = ["--partition=urgent", "--exclusive", f"--nodelist={wanted}", "--output=/dev/null", "--wrap=sleep 5"]
+    lost, preempted = (cluster.job(one.fold(k))["BatchHost"] for k in (0, 1))
+    assert lost != preempted
+    urgent = ["--partition=urgent", "--exclusive", f"--nodelist={preempted}", "--output=/dev/null", "--wrap=sleep 5"]
     with cluster.without(lost):
         first = cluster.run("sbatch", "--parsable", *urgent).strip()
         assert cluster.ended(first) == "COMPLETED 0:0"
@@ -54,7 +54,7 @@ def test_a_job_of_higher_priority_and_a_lost_node(
 def test_a_signal_before_the_rank_can_handle_it(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
-    """SIGUSR1 while Python still starts kills the rank; the job is requeued as if it had saved."""
+    """SIGUSR1 while Python is still starting kills the rank; the job is requeued as if it had saved."""
     one = submission().submit()
     wait_for("rank of fold 0", lambda: one.ranks(0))
     cluster.run("scancel", "--signal=USR1", one.fold(0))

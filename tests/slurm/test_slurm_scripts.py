@@ -1,4 +1,4 @@
-"""The scripts without a Slurm: style, what would be submitted, what is refused, how containers are started."""
+"""The scripts without a Slurm: style, what is submitted, what is refused, how containers are started."""
 
 import re
 import shlex
@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from slurm_cluster import ROOT, clean_environment
 
+from pneumo.distributed.partition import fold_groups
+from pneumo.training.recipes import RECIPES
+
 SLURM = ROOT / "slurm"
 TOOLS = Path(sys.prefix) / "bin"
 SHELL_FILES = sorted([*SLURM.glob("*.sh"), *(ROOT / "tests" / "slurm").glob("*.sh")])
@@ -16,10 +19,10 @@ JOBS = ["shard", "folds", "world", "ensemble"]
 
 
 def bash(
-    *words: object, cwd: Path = ROOT, stdin: str | None = None, **environment: object
+    *arguments: object, cwd: Path = ROOT, stdin: str | None = None, **environment: object
 ) -> subprocess.CompletedProcess[str]:
     env = clean_environment() | {k: str(v) for k, v in environment.items()}
-    command = ["bash", *map(str, words)]
+    command = ["bash", *map(str, arguments)]
     return subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=60, cwd=cwd, env=env, input=stdin
     )
@@ -27,8 +30,8 @@ def bash(
 
 @pytest.mark.parametrize("command", [["shellcheck", "-x"], ["shfmt", "-d", "-i", "4", "-ci"]], ids=lambda c: c[0])
 def test_shell_files_are_clean(command: list[str]) -> None:
-    words = [TOOLS / command[0], *command[1:], *SHELL_FILES]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    checked = [TOOLS / command[0], *command[1:], *SHELL_FILES]
+    done = subprocess.run(checked, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -49,26 +52,26 @@ def test_shards_folds_and_ensembler_follow_each_other() -> None:
     assert {"--dependency=afterok:ID_OF_FOLDS", "--kill-on-invalid-dep=yes"} <= set(ensemble)
 
 
-def test_a_dataset_that_is_there_is_not_made_again(dataset: Path) -> None:
+def test_an_existing_dataset_is_not_built_again(dataset: Path) -> None:
     commands = dry_run("--dataset", dataset)
     assert [command[-1] for command in commands] == ["slurm/folds.sh", "slurm/ensemble.sh"]
     assert not any("dependency" in word for word in commands[0])
 
 
-def test_flags_win_over_the_environment_and_that_over_the_file(dataset: Path) -> None:
-    words = dry_run(
+def test_flags_override_the_environment_which_overrides_the_file(dataset: Path) -> None:
+    command = dry_run(
         "--dataset", dataset, "--gpus", 4, "--sbatch", "--constraint=a100 --array=2", PNEUMO_GPUS=8, PNEUMO_QOS="low"
     )[0]
     assert {"--gpus-per-node=4", "--ntasks-per-node=4", "--qos=low", "--time=24:00:00", "--constraint=a100"} <= set(
-        words
+        command
     )
-    assert [word for word in words if word.startswith("--array")][-1] == "--array=2"
+    assert [word for word in command if word.startswith("--array")][-1] == "--array=2"
 
 
 def test_one_job_for_all_folds(dataset: Path) -> None:
-    (words,) = dry_run("--dataset", dataset, "--world", "--nodes", 4, "--gpus", 8, "--", "--epochs", 7)
-    assert words[-3:] == ["slurm/world.sh", "--epochs", "7"]
-    assert {"--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8"} <= set(words)
+    (command,) = dry_run("--dataset", dataset, "--world", "--nodes", 4, "--gpus", 8, "--", "--epochs", 7)
+    assert command[-3:] == ["slurm/world.sh", "--epochs", "7"]
+    assert {"--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8"} <= set(command)
 
 
 def test_a_machine_without_gpus_has_one_rank_a_node(dataset: Path) -> None:
@@ -76,13 +79,13 @@ def test_a_machine_without_gpus_has_one_rank_a_node(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_sbatch_alone_asks_for_what_the_settings_say(job: str) -> None:
-    """submit.sh passes every setting on; a script without it must not ask for something else."""
+def test_a_script_requests_what_submit_requests(job: str) -> None:
+    """The #SBATCH lines of a script must request what submit.sh requests with the default settings."""
     asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", (SLURM / f"{job}.sh").read_text(), re.MULTILINE))
     world = ["--world", "--nodes", 2] if job == "world" else []
     commands = {c[-1]: c for c in dry_run("--dicom", "in", *world)}
-    words = [w for w in commands[f"slurm/{job}.sh"] if w.startswith("--") and "=" in w]
-    given = dict(word[2:].split("=", 1) for word in words)
+    options = [w for w in commands[f"slurm/{job}.sh"] if w.startswith("--") and "=" in w]
+    given = dict(option[2:].split("=", 1) for option in options)
     for name in ("dependency", "kill-on-invalid-dep", "chdir", "export"):
         given.pop(name, None)
     assert {name: asked.get(name) for name in given} == given
@@ -90,13 +93,31 @@ def test_sbatch_alone_asks_for_what_the_settings_say(job: str) -> None:
         assert asked["signal"] == "USR1@300"
 
 
+def test_the_examples_of_one_job_for_all_folds_fit_the_default_recipe() -> None:
+    """A fold group with more ranks than micro-batches in a step is refused."""
+    readme, header = (SLURM / "README.md").read_text(), (SLURM / "world.sh").read_text()
+    found = re.findall(r"--world --nodes (\d+) --gpus (\d+)", readme)
+    found += re.findall(r"--nodes=(\d+) --gpus-per-node=(\d+) --ntasks-per-node=\2 slurm/world", readme + header)
+    assert len(found) == 3
+    for nodes, gpus in found:
+        largest = max(len(ranks) for ranks, _ in fold_groups(int(nodes) * int(gpus), range(5)))
+        assert largest <= RECIPES["best"]().micro_batches
+
+
+def test_the_readme_gives_each_recipes_largest_number_of_ranks() -> None:
+    text = " ".join((SLURM / "README.md").read_text().split())
+    bounds = {name: recipe().micro_batches for name, recipe in RECIPES.items()}
+    assert bounds == {"seed": 8, "best": 4, "winner": 4, "debug": 2, "demo": 1}
+    assert "8 with the recipe `seed`, 4 with `best` and `winner`, 2 with `debug`, 1 with `demo`" in text
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--gpu", "4"], "--gpu is no setting"),
+        (["--gpu", "4"], "--gpu is not a setting"),
         (["--gpus"], "--gpus has no value"),
-        (["--gpus", "four"], "PNEUMO_GPUS is four; expected a number"),
-        (["extra"], "words for train.py go after --"),
+        (["--gpus", "four"], "PNEUMO_GPUS is four; expected a non-negative integer"),
+        (["extra"], "arguments of train.py go after --"),
         (["--dataset", "/nowhere"], "found no dataset at /nowhere and no DICOMs"),
     ],
 )
@@ -107,7 +128,7 @@ def test_what_cannot_be_submitted_is_refused_in_one_line(flags: list[str], text:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_help_names_every_setting() -> None:
+def test_help_lists_every_setting() -> None:
     done = bash(SLURM / "submit.sh", "--help")
     names = re.findall(r"PNEUMO_([A-Z_]+):=", (SLURM / "settings.sh").read_text())
     assert done.returncode == 0
@@ -117,14 +138,14 @@ def test_help_names_every_setting() -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_outside_the_project_says_so(job: str, tmp_path: Path) -> None:
+def test_a_job_outside_the_project_is_refused(job: str, tmp_path: Path) -> None:
     done = bash(SLURM / f"{job}.sh", cwd=tmp_path, SLURM_SUBMIT_DIR=tmp_path)
     assert done.returncode == 2
     assert f"{tmp_path} is not the directory of pneumo" in done.stderr
 
 
 def programs(folder: Path, srun_help: str) -> str:
-    """A PATH whose srun prints its words, as no container runtime runs here; apptainer is only looked for."""
+    """Return a PATH whose srun prints its arguments and whose apptainer exists: no container runtime runs here."""
     folder.mkdir()
     (folder / "srun").write_text(f'#!/bin/sh\n[ "$1" = --help ] && echo "{srun_help}" || printf "%s\\n" "$@"\n')
     (folder / "apptainer").write_text("#!/bin/sh\n")
@@ -138,11 +159,11 @@ def test_an_image_is_run_by_pyxis_where_srun_knows_it(tmp_path: Path) -> None:
     done = bash(
         SLURM / "ensemble.sh", PATH=path, PNEUMO_IMAGE="registry/pneumo", PNEUMO_MOUNTS="/data,/runs", SLURM_NTASKS=1
     )
-    words = done.stdout.splitlines()
+    command = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    assert {"--container-image=registry/pneumo", f"--container-workdir={ROOT}"} < set(words)
-    assert f"--container-mounts={ROOT}:{ROOT},/data:/data,/runs:/runs" in words
-    assert words[words.index("python") + 1] == "/opt/pneumo/job/ensemble.py"
+    assert {"--container-image=registry/pneumo", f"--container-workdir={ROOT}"} < set(command)
+    assert f"--container-mounts={ROOT}:{ROOT},/data:/data,/runs:/runs" in command
+    assert command[command.index("python") + 1] == "/opt/pneumo/job/ensemble.py"
 
 
 def test_an_image_file_is_run_by_apptainer(tmp_path: Path) -> None:
@@ -150,13 +171,13 @@ def test_an_image_file_is_run_by_apptainer(tmp_path: Path) -> None:
     image = tmp_path / "pneumo.sif"
     image.touch()
     done = bash(SLURM / "ensemble.sh", PATH=path, PNEUMO_IMAGE=image, PNEUMO_MOUNTS="/data", SLURM_NTASKS=1)
-    words = done.stdout.splitlines()
+    command = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    start = words.index("apptainer")
-    assert words[start : start + 9] == [
+    start = command.index("apptainer")
+    assert command[start : start + 9] == [
         *("apptainer", "exec", "--nv", "--bind", f"{ROOT},/data", "--pwd", str(ROOT), str(image), "python")
     ]
-    assert words[start + 9] == "/opt/pneumo/job/ensemble.py"
+    assert command[start + 9] == "/opt/pneumo/job/ensemble.py"
 
 
 def test_an_image_without_a_runtime_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From DICOMs to a submission through a real queue, undisturbed."""
+"""From DICOMs to a submission through a real queue, without interruptions."""
 
 import sys
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_shards_folds_and_ensembler_give_the_submission_of_one_machine(
 def test_sbatch_of_a_script_alone_with_its_own_defaults(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
-    """Five elements, as the script says; of a dataset with two folds three are refused, and not tried again."""
+    """The script requests five elements; with a dataset of two folds three are refused, and not restarted."""
     one = submission()
     one.logs.mkdir()
     settings = [f"PNEUMO_DATASET={one.dataset}", f"PNEUMO_RUN={one.run}", "PNEUMO_RECIPE=debug"]
@@ -42,15 +42,15 @@ def test_sbatch_of_a_script_alone_with_its_own_defaults(
     assert [cluster.ended(job) for job in wrong] == ["FAILED 2:0"] * 3
     assert [cluster.job(job)["Restarts"] for job in wrong] == ["0"] * 3
     assert "--folds 4; expected different numbers from 0 to 1" in one.log(4)
-    assert "not tried again" in one.log(4)
-    assert "starting it again" not in one.log(4)
+    assert "not restarted" in one.log(4)
+    assert "restarting it" not in one.log(4)
     one.ids["ensemble"] = cluster.run(*sbatch, ROOT / "slurm" / "ensemble.sh").strip()
     assert cluster.ended(one.ids["ensemble"]) == "COMPLETED 0:0"
     one.assert_same(alone)
 
 
 def test_a_gpu_without_a_rank_and_a_job_elsewhere_are_refused(cluster: Cluster, tmp_path: Path) -> None:
-    """More GPUs than ranks, or a directory that is not the project's: both end at once, and say what to do."""
+    """More GPUs than ranks, or a directory that is not the project's: both end at once and log what to do."""
     sbatch = ["sbatch", "--parsable", "--array=0", f"--output={tmp_path}/%A.log"]
     idle = cluster.run(*sbatch, "--gpus-per-node=2", ROOT / "slurm" / "folds.sh").strip()
     elsewhere = cluster.run("env", f"--chdir={tmp_path}", *sbatch, ROOT / "slurm" / "folds.sh").strip()

@@ -14,7 +14,7 @@ from slurm_cluster import RECIPE, ROOT, Cluster, Submission, thaw, wait_for
 pytestmark = pytest.mark.slurm
 
 
-def test_two_folds_on_two_nodes_saved_and_requeued_together(
+def test_two_folds_on_two_nodes_are_saved_and_requeued_together(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
     one = submission().submit("--world", "--nodes", 2)
@@ -51,10 +51,10 @@ def _hosts(cluster: Cluster, node_list: str) -> list[str]:
     return cluster.run("scontrol", "show", "hostnames", node_list).split()
 
 
-def test_a_fold_goes_on_when_the_other_ones_rank_is_killed(
+def test_a_fold_trains_on_when_the_rank_of_the_other_one_is_killed(
     cluster: Cluster, submission: Callable[[], Submission], alone: Path
 ) -> None:
-    """The killed rank is the one that the others met at; then only its fold is tried again."""
+    """The killed rank is rank 0, which runs the stores; then only its fold is restarted."""
     one = submission().submit("--world", "--nodes", 2)
     frozen = one.freeze()
     first = [pid for pid in frozen if "SLURM_PROCID=0" in Path(f"/proc/{pid}/environ").read_text().split("\0")]
@@ -62,7 +62,7 @@ def test_a_fold_goes_on_when_the_other_ones_rank_is_killed(
     os.kill(first[0], signal.SIGKILL)
     thaw(frozen)
     assert one.ended() == ["COMPLETED 0:0"]
-    before, after = one.log().split("slurm: train.py failed with exit code 137; starting it again (1 of 2)")
+    before, after = one.log().split("slurm: train.py failed with exit code 137; restarting it (1 of 2)")
     assert "fold 1 is finished" in before
     assert "fold 0 goes on from step-" in after
     assert "fold 1 " not in after.split("metrics.json")[0].replace("rank 1: fold 1", "")
@@ -87,7 +87,7 @@ def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
     assert len(frozen) == 2
     os.kill(frozen[1], signal.SIGKILL)
     thaw(frozen[:1])
-    wait_for("second try", lambda: "starting it again (1 of 2)" in one.log(0), lambda: one.log(0))
+    wait_for("restart", lambda: "restarting it (1 of 2)" in one.log(0), lambda: one.log(0))
     assert cluster.ended(one.fold(0)) == "COMPLETED 0:0"
     assert "ranks 0-1: fold 0" in one.log(0)
     assert "goes on from step-" in one.log(0)
