@@ -52,6 +52,12 @@ def has_agent(environ: Mapping[str, str]) -> bool:
     return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
+def batch_job(environ: Mapping[str, str]) -> str:
+    """Return the name of the batch system's job that this process belongs to, "" outside of one."""
+    job = environ.get("SLURM_JOB_ID")
+    return f"Slurm job {job}" if job else ""
+
+
 def first_host(host_list: str) -> str:
     """Return the first name of Slurm's host list: ``gpu[003-005,9],login1`` gives ``gpu003``.
 

@@ -14,6 +14,7 @@ from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_g
 from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.rendezvous import Rendezvous
 from pneumo.distributed.world import RANK_TIMEOUT_S, World
+from pneumo.runtime import cli
 from pneumo.runtime.console import set_up_logging
 from pneumo.runtime.errors import UserError
 
@@ -71,6 +72,7 @@ def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> 
     timeout = timedelta(seconds=rank_timeout_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1:
+        cli.skip_teardown()
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
             raise UserError(

@@ -16,6 +16,18 @@ from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_err
 
 A = TypeVar("A")
 
+_skip_teardown = False
+
+
+def skip_teardown() -> None:
+    """Make ``run`` end the process without the interpreter's teardown.
+
+    For a rank of several: past the command it has nothing to lose but its exit code. Process groups that an error
+    left open wait for a lost peer when they are taken down, and abort when they outlive the interpreter.
+    """
+    global _skip_teardown  # noqa: PLW0603 (there is one process to end)
+    _skip_teardown = True
+
 
 def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str) -> A:
     """Parse a command line into ``arguments``; print the help or the version and leave when asked to.
@@ -68,8 +80,6 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         code = ExitCode.BUG if user_error is None else ExitCode.USER
     sys.stdout.flush()
     sys.stderr.flush()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Past this point a rank has nothing to lose but its exit code: process groups that an error left open wait
-        # for a lost peer when they are taken down, and abort when they outlive the interpreter.
+    if _skip_teardown:
         os._exit(int(code))
     raise SystemExit(int(code))

@@ -23,7 +23,7 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
+def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the lock of ``path`` while the block runs; the file is there only while somebody holds it.
 
     On a file system without locks the block runs all the same, with a warning.
@@ -31,6 +31,7 @@ def hold(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
     Args:
         path: The lock's file; its directory is made when it is missing.
         what: What the lock protects, for messages.
+        job: Name of the batch system's job that this process belongs to, for the message that others get.
         wait_s: Seconds to wait for another holder to go.
 
     Raises:
@@ -38,7 +39,7 @@ def hold(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
-    while (descriptor := _take(path)) is None:
+    while (descriptor := _take(path, job)) is None:
         if time.monotonic() > deadline:
             raise UserError(
                 f"another job works on {what} ({_owner(path)})",
@@ -54,7 +55,7 @@ def hold(path: Path, what: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(path: Path) -> int | None:
+def _take(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -71,7 +72,7 @@ def _take(path: Path) -> int | None:
         os.close(descriptor)
         return None
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, _describe().encode(), 0)
+    os.pwrite(descriptor, _describe(job).encode(), 0)
     return descriptor
 
 
@@ -83,10 +84,9 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _describe() -> str:
-    job = os.environ.get("SLURM_JOB_ID")
+def _describe(job: str) -> str:
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"process {os.getpid()} on {socket.gethostname()}{f', Slurm job {job}' if job else ''}, since {started}"
+    return f"process {os.getpid()} on {socket.gethostname()}{f', {job}' if job else ''}, since {started}"
 
 
 def _owner(path: Path) -> str:

@@ -1,9 +1,11 @@
 """Working alone on a run or a fold: the locks of a job of several ranks, taken or refused by all of them together."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pneumo.distributed.environment import batch_job
 from pneumo.distributed.world import World
 from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
@@ -25,7 +27,7 @@ def exclusive_locks(wanted: Sequence[tuple[Path, str]], world: World) -> Iterato
         refused = []
         for path, what in wanted:
             try:
-                held.enter_context(locks.hold(path, what))
+                held.enter_context(locks.hold(path, what, job=batch_job(os.environ)))
             except UserError as error:
                 refused.append(error.found)
         every = world.broadcast([text for part in world.gather(refused) for text in part])

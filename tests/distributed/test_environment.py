@@ -2,7 +2,13 @@
 
 import pytest
 
-from pneumo.distributed.environment import cores_per_rank, first_host, tasks_per_node, translate_slurm_variables
+from pneumo.distributed.environment import (
+    batch_job,
+    cores_per_rank,
+    first_host,
+    tasks_per_node,
+    translate_slurm_variables,
+)
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 
@@ -95,3 +101,8 @@ def test_cores_are_divided_unless_slurm_has_bound_them() -> None:
     # Bound: this task may use `usable` of the node's cores, and all of these are its own.
     assert cores_per_rank({"LOCAL_WORLD_SIZE": "8", "SLURM_CPUS_ON_NODE": str(8 * usable)}) == usable
     assert cores_per_rank({"LOCAL_WORLD_SIZE": "2", "SLURM_CPUS_ON_NODE": "2"}) == 1
+
+
+def test_the_batch_job_has_a_name() -> None:
+    assert batch_job(STEP) == "Slurm job 4711"
+    assert batch_job({}) == ""

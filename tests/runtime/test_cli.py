@@ -1,6 +1,8 @@
 """Exit codes and messages of the frame around every command."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +39,20 @@ def test_how_a_command_ends(
     errors = capsys.readouterr().err
     assert text in errors
     assert ("Traceback" in errors) == traceback
+
+
+def test_a_rank_of_several_ends_without_teardown_and_with_its_exit_code() -> None:
+    """What would hang or abort there, such as a process group that an error left open, has no say in the exit code."""
+    script = (
+        "import atexit\nfrom pneumo.runtime import cli\nfrom pneumo.runtime.errors import StopRequested\n"
+        "atexit.register(print, 'torn down')\n"
+        "def command():\n    {}\n    raise StopRequested('fold 1')\n"
+        "cli.run(command)\n"
+    )
+    for line, said in (("pass", "torn down\n"), ("cli.skip_teardown()", "")):
+        command = [sys.executable, "-c", script.format(line)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stdout) == (3, said), ended.stderr
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,14 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> No
     process.communicate()
 
 
+def test_the_message_names_the_other_jobs_number(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with locks.hold(path, "it", job="Slurm job 4711"):
+        refused = pytest.raises(UserError, match=r"another job works on it \(process \d+ on .*, Slurm job 4711, since ")
+        with refused, locks.hold(path, "it", wait_s=0):
+            raise AssertionError("held twice")
+
+
 def test_a_lock_goes_with_its_owner(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     process = holder(path)
