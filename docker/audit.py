@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = Path(__file__).resolve().parent / "constraints.txt"
+LOCKS = [Path(__file__).resolve().parent / name for name in ("constraints.txt", "weights.txt")]
 OPTIONS = ("--format", "json", "--progress-spinner", "off", "--no-deps", "--disable-pip")
 UNREACHABLE = ("ConnectionError", "Connection refused", "Max retries", "timed out", "Could not connect", "Server Error")
 """What pip-audit's message says when it ends without a report because of its service."""
@@ -29,7 +29,8 @@ def main() -> int:
     tool = shutil.which("pip-audit") or shutil.which("pip-audit", path=str(Path(sys.executable).parent))
     if tool is None:
         return notice("pip-audit is not installed")
-    done = subprocess.run([tool, *OPTIONS, "--requirement", CONSTRAINTS], capture_output=True, text=True, check=False)
+    files = [word for path in LOCKS for word in ("--requirement", path)]
+    done = subprocess.run([tool, *OPTIONS, *files], capture_output=True, text=True, check=False)
     try:
         dependencies = json.loads(done.stdout)["dependencies"]
     except (ValueError, LookupError, TypeError):

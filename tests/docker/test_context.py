@@ -7,7 +7,7 @@ import pytest
 from engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
-WANTED = {"pyproject.toml", "README.md", "LICENSE", "docker/constraints.txt"}
+WANTED = {"pyproject.toml", "README.md", "LICENSE", "docker/constraints.txt", "docker/weights.txt"}
 WANTED |= {"job/train.py", "pneumo/a/b.py", "tests/t.py"}
 UNWANTED = {".git/config", ".venv/x", ".env", "job/.env", "docker/.env", "kaggle.json", "pneumo.egg-info/PKG-INFO"}
 UNWANTED |= {"data/x.parquet", "runs/best/oof.csv", "patient.dcm", "tests/x.dcm", "dicom-images-train/1.2.3"}

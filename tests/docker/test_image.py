@@ -104,7 +104,8 @@ def test_the_image_says_what_it_is_and_runs_as_a_user_of_its_own(box: Box) -> No
 
 
 def test_the_packages_are_those_of_the_lock(box: Box) -> None:
-    locked = set((ROOT / "docker" / "constraints.txt").read_text().split("\n"))
+    files = (ROOT / "docker" / name for name in ("constraints.txt", "weights.txt"))
+    locked = {line for path in files for line in path.read_text().splitlines()}
     code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
     found = set(box.output("python", "-c", code).lower().replace("_", "-").split())
     assert found - locked == {"pneumo==0.1.0"}
