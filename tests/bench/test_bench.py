@@ -96,11 +96,11 @@ def test_a_folder_that_is_missing_is_refused_in_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_part_is_refused(command, caplog):
+def test_unknown_part_is_refused(command, capsys):
     with pytest.raises(SystemExit) as stop:
         command.cli.parse(command.Arguments, ["everything"], prog="bench.py", description="")
     assert stop.value.code == 2
-    assert "everything" in caplog.text
+    assert "everything" in capsys.readouterr().err
 
 
 def test_real_files_are_spread_over_the_folder_and_keep_their_paths(tmp_path):
