@@ -64,7 +64,16 @@ def test_albumentationsx_is_refused_where_distortion_needs_the_original(data, mo
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"gamma": 0.8}, {"gamma": 1.2}, {"contrast": 1.2}, {"contrast": 0.8}, {"brightness": 0.2}, {"brightness": -0.2}]
+    "change",
+    [
+        {},
+        {"gamma": 0.8},
+        {"gamma": 1.2},
+        {"contrast": 1.2},
+        {"contrast": 0.8},
+        {"brightness": 0.2},
+        {"brightness": -0.2},
+    ],
 )
 def test_tone_curve_is_the_documented_one_in_both_loaders(change):
     parameters = AugmentationParameters(matrix=np.eye(3)[:2], **change)
