@@ -21,9 +21,10 @@ from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
-from pneumo.loading import batches
-from pneumo.loading.augmentation import Augmentation
-from pneumo.loading.batches import BatchPlan, Loader, LoaderKind
+from pneumo.loading.augmentation.distortion import check_albumentations, import_albumentations
+from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.build import LoaderKind, build_loader, has_dali
+from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.masks import rle
 
 BATCH = 8
@@ -40,13 +41,13 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     reader = ShardReader(dataset, table)
     plans = plan_epoch(len(table), settings.size)
     winner = Winner(reader, source.folder / "winner", settings.size)
-    kinds: list[LoaderKind] = ["opencv", "dali"] if batches.has_dali() else ["opencv"]
-    loaders = [partial(drain, batches.build(kind, reader, table, CPU, 1), plans) for kind in kinds]
+    kinds: list[LoaderKind] = ["opencv", "dali"] if has_dali() else ["opencv"]
+    loaders = [partial(drain, build_loader(kind, reader, table, CPU, 1), plans) for kind in kinds]
     with one_core():
         *ours, theirs = race([*loaders, winner.load_all], settings.repeat)
     names = {"opencv": "OpenCV loader", "dali": "DALI loader on the CPU"}
     figures = [(names[kind] + ", 1 core", seconds, theirs) for kind, seconds in zip(kinds, ours, strict=True)]
-    if torch.cuda.is_available() and batches.has_dali():
+    if torch.cuda.is_available() and has_dali():
         figures.append(_on_gpu(reader, plans, settings, winner.load_all))
     return [
         per_second(
@@ -65,7 +66,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
 def _on_gpu(
     reader: ShardReader, plans: list[BatchPlan], settings: Settings, winner: Callable[[], object]
 ) -> tuple[str, list[float], list[float]]:
-    loader = batches.build("dali", reader, reader.table, torch.device("cuda"), settings.workers)
+    loader = build_loader("dali", reader, reader.table, torch.device("cuda"), settings.workers)
 
     def ours() -> None:
         drain(loader, plans)
@@ -141,9 +142,8 @@ class Winner:
 
 def winners_augmentation(size: int) -> Any:
     """Return flip, contrast, shift-scale-rotate and resize, in the winner's order and with its ranges."""
-    batches.check_albumentations()
-    import albumentations
-
+    check_albumentations()
+    albumentations = import_albumentations()
     return albumentations.Compose(
         [
             albumentations.HorizontalFlip(p=0.5),

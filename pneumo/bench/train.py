@@ -12,7 +12,7 @@ from pneumo.bench.race import Measure, per_second, race
 from pneumo.bench.source import Settings, Source
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
-from pneumo.loading.batches import Batch
+from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig

@@ -27,8 +27,8 @@ from pneumo.distributed.world import World
 from pneumo.inference import decision_rule, histograms, out_of_fold
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.loading import batches
-from pneumo.loading.batches import Batch
+from pneumo.loading.build import build_loader
+from pneumo.loading.contract import Batch
 from pneumo.masks import rle
 from pneumo.modeling import models, weights
 from pneumo.modeling.models import ModelConfig
@@ -97,7 +97,7 @@ class Ensembler:
         assert abs(sum(m.weight for m in members) - 1) < 1e-6
         self.members, self.rule, self.reader, self.world = members, rule, reader, world
         self.min_component = min_component
-        self.loader = batches.build("auto", reader, reader.table, world.device, workers=workers)
+        self.loader = build_loader("auto", reader, reader.table, world.device, workers=workers)
         # One network for each run, whose weights are exchanged from fold to fold.
         self.networks = [
             models.build(replace(m.model, encoder_weights="none"))

@@ -17,7 +17,7 @@ from pneumo.inference import decision_rule, histograms, metrics
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.loading.batches import BatchPlan, Loader
+from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.masks import rle
 from pneumo.runtime.console import Progress
 

@@ -1,1 +1,1 @@
-"""From the table's rows to batches on the device: order, augmentation parameters and the two loaders."""
+"""From the table's rows to batches on the device: order, augmentation and the two loaders."""

@@ -1,7 +1,7 @@
-"""Where a pixel of the network's square input lies in the source image.
+"""The mapping from pixels of the network's square input to pixels of the source image.
 
 Matrices are (2, 3) float64 and map (x, y) of the network's image to (x, y) of the source, both with the first
-pixel's centre at (0, 0), as OpenCV counts; DALI counts from the first pixel's corner, see ``corner_based``.
+pixel's centre at (0, 0), as in OpenCV; in DALI that is the first pixel's corner, see ``to_corner_coordinates``.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Letterbox:
     def matrix(self) -> Matrix:
         """Map network to source pixel centres."""
         step = 1 / self.scale
-        # A pixel's centre lies half a pixel from its corner, and the corners are what the scale maps.
+        # The scale maps corners of pixels, half a pixel from their centres.
         x = (0.5 - self.left) * step - 0.5
         y = (0.5 - self.top) * step - 0.5
         return np.array([[step, 0, x], [0, step, y]])
@@ -43,7 +43,7 @@ class Letterbox:
 def letterbox(rows: int, columns: int, size: int) -> Letterbox:
     """Fit an image into the network's square.
 
-    The content starts at a whole pixel, so that an image of the network's size passes through exactly.
+    The content starts at a whole pixel, so that an image of the network's size stays exactly as it is.
 
     Args:
         rows: Height of the source in pixels.
@@ -55,23 +55,23 @@ def letterbox(rows: int, columns: int, size: int) -> Letterbox:
     return Letterbox(scale=scale, top=(size - height) // 2, left=(size - width) // 2, height=height, width=width)
 
 
-def square(matrix: Matrix) -> Matrix:
-    """Return the matrix with its third row, (3, 3), so that it can be multiplied with others."""
+def homogeneous(matrix: Matrix) -> Matrix:
+    """Return the (2, 3) matrix with its third row, (3, 3), so that it can be multiplied with others."""
     return np.vstack([matrix, [0.0, 0.0, 1.0]])
 
 
 def downsample_factor(rows: int, columns: int, size: int) -> int:
     """Return the factor 1, 2, 4 or 8 by which a source can be shrunk first and still be no smaller than ``size``.
 
-    The linear interpolation of the warp looks at 2x2 pixels; shrinking by averages first keeps it from skipping
-    any, and is cheap where the JPEG decoder does it.
+    The warp interpolates between 2x2 pixels; shrinking by averages first keeps it from skipping any, and is cheap
+    where the JPEG decoder does it.
     """
     longest = max(rows, columns)
     return next((factor for factor in REDUCTIONS if longest >= factor * size), 1)
 
 
 def downsampled_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
-    """Return (rows, columns) of an image shrunk by ``factor``; pixels at the far edges count in full."""
+    """Return (rows, columns) of an image shrunk by ``factor``; an incomplete block at the far edge becomes a pixel."""
     return -(-rows // factor), -(-columns // factor)
 
 

@@ -1,22 +1,22 @@
-"""Masks at the network's size, straight from their run lengths; both loaders make them here, so that they agree."""
+"""Masks at the network's size, directly from their run lengths; both loaders make them here, so that they agree."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.loading.encoded_images import damaged_sample
 from pneumo.loading.geometry import Matrix
+from pneumo.loading.images import damaged_sample
 from pneumo.masks import rle
 
 Pixels = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
 
 def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
-    """Draw a row's mask where the network sees it; empty masks and the test split's cost nothing.
+    """Draw a row's mask at the network's size; an empty one, or a test image's, is not read at all.
 
     Args:
-        reader: Gives the run lengths.
+        reader: Reads the run lengths.
         row: Row of the sample table.
         matrix: (2, 3) network to source pixel centres.
         out: (size, size) zeros, overwritten with 1 inside the pneumothorax.
@@ -42,7 +42,7 @@ def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
 
 
 def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> None:
-    """Fill the network's image from a source, with 0 outside of it.
+    """Fill the network's image from a source image, with 0 outside of it.
 
     Args:
         source: (rows, columns).

@@ -1,4 +1,4 @@
-"""Threads that work ahead of the consumer by a bounded amount."""
+"""Threads that work a bounded number of samples ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 @contextmanager
 def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of threads for OpenCV's work; leaving it early drops what has not begun."""
-    # One sample a thread is the parallelism; OpenCV's own threads would come on top of it.
+    """Open a pool of threads for OpenCV's work; leaving it early cancels what has not begun."""
+    # One sample per thread is the parallelism; OpenCV's own threads would be added to it.
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(count, thread_name_prefix="loader")
     try:
@@ -23,22 +23,20 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def prefetch(started: Iterable[T], weight: Callable[[T], int], enough: int) -> Iterator[T]:
-    """Yield items in order, having taken further ones while the one given is worked with.
-
-    Taking an item from ``started`` is what starts the work on it.
+def prefetch(submitted: Iterable[T], weight: Callable[[T], int], min_ahead: int) -> Iterator[T]:
+    """Yield items in order, having taken further ones, whose work then runs while the consumer has the one yielded.
 
     Args:
-        started: The items.
-        weight: What an item counts.
-        enough: Weight that is kept under way beyond the item given; at least two items are, whatever their weight.
+        submitted: The items; taking one submits its work.
+        weight: Returns an item's number of samples.
+        min_ahead: Samples kept in flight beyond the item yielded; at least two items are, however large.
     """
     waiting: deque[T] = deque()
-    under_way = 0
-    for item in started:
+    in_flight = 0
+    for item in submitted:
         waiting.append(item)
-        under_way += weight(item)
-        while len(waiting) > 2 and under_way - weight(waiting[0]) >= enough:
-            under_way -= weight(waiting[0])
+        in_flight += weight(item)
+        while len(waiting) > 2 and in_flight - weight(waiting[0]) >= min_ahead:
+            in_flight -= weight(waiting[0])
             yield waiting.popleft()
     yield from waiting

@@ -1,7 +1,7 @@
 """The order of samples: a pure function of (seed, epoch, labels, positive rate), the same on every rank.
 
-A position is a place in an epoch's order. The state to resume from is (epoch, step): nothing here keeps any, and
-the number of ranks takes no part, so that a run may go on with another number of them::
+A position is an index into an epoch's order. The state to resume from is (epoch, step): nothing here keeps any, and
+nothing depends on the number of ranks, so that a run may resume on another number of them::
 
     order       7 2 9 4 0 5 | 3 8 1 6 ...     epoch_order: indices into the labels
     positions   0 1 2 3 4 5 | 6 7 8 9 ...     step_slice: step 0 | step 1, in micro-batches of 2
@@ -19,15 +19,16 @@ STREAM = 1
 def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positive_rate: float | None) -> Indices:
     """Return the shuffled order of one epoch.
 
-    With a positive rate the epoch holds every positive once and as many negatives, drawn anew each epoch without
-    repetition, as make the positives that share of it. A rate at or below the natural share keeps every sample
-    once: nothing is ever repeated, and no positive left out. The same holds when there are no positives.
+    With a positive rate the epoch contains every positive once, and as many negatives, drawn anew each epoch without
+    repetition, as make the positives that fraction of it. A rate at or below the dataset's own fraction of positives
+    takes every sample once: nothing is ever repeated, and no positive is left out. So does any rate when there are
+    no positives.
 
     Args:
         labels: (n,) True for a positive sample.
         seed: The run's seed, 0 or more.
         epoch: Number of the epoch from 0, counted over all stages.
-        positive_rate: Share of positives in the epoch, above 0 and at most 1; None takes every sample once.
+        positive_rate: Fraction of positives in the epoch, above 0 and at most 1; None takes every sample once.
 
     Returns:
         (m,) indices into ``labels``, each at most once.
@@ -39,17 +40,17 @@ def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positiv
     positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
     if positive_rate is not None and len(positives):
         if not 0 < positive_rate <= 1:
-            raise ValueError(f"positive rate {positive_rate}; expected a share above 0 and at most 1")
-        wanted = round(len(positives) * (1 - positive_rate) / positive_rate)
-        negatives = generator.permutation(negatives)[:wanted]
+            raise ValueError(f"positive rate {positive_rate}; expected a number above 0 and at most 1")
+        negative_count = round(len(positives) * (1 - positive_rate) / positive_rate)
+        negatives = generator.permutation(negatives)[:negative_count]
     return generator.permutation(np.concatenate([positives, negatives])).astype(np.int64, copy=False)
 
 
 def steps(samples: int, batch: int) -> int:
     """Return the number of steps in an epoch of ``samples`` positions.
 
-    The last batch is dropped when it is incomplete (the next epoch shuffles anew, so that no sample is left out
-    for good), unless it is the only one.
+    An incomplete last batch is dropped (the next epoch is shuffled anew, so that no sample is left out of all
+    epochs), unless it is the only one.
     """
     assert samples > 0
     assert batch > 0
@@ -59,18 +60,19 @@ def steps(samples: int, batch: int) -> int:
 def step_slice(order: Indices, step: int, batch: int, micro_batch: int) -> list[Indices]:
     """Return the positions of one step, in micro-batches.
 
-    An epoch smaller than one batch is gone through again until the batch is full: its positions go on counting, so
-    that a repeated sample is augmented differently each time, and ``order[positions % len(order)]`` are the samples.
+    An epoch smaller than one batch is repeated until the batch is full: its positions continue to count, so that a
+    repeated sample is augmented differently each time, and the samples are ``order[positions % len(order)]``.
 
     Args:
-        order: (m,) the epoch's order.
+        order: (m,) order of the epoch.
         step: Number of the step in the epoch, from 0.
         batch: Samples in a step over all ranks.
-        micro_batch: Samples in one forward pass; the last of a step is smaller when ``batch`` is no multiple.
+        micro_batch: Samples in one forward pass, a divisor of ``batch``.
 
     Returns:
         The micro-batches in order, each an array of positions; rank r of R takes every R-th from the r-th on.
     """
     assert 0 <= step < steps(len(order), batch)
+    assert batch % micro_batch == 0
     positions = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
     return [positions[first : first + micro_batch] for first in range(0, batch, micro_batch)]

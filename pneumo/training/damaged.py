@@ -54,7 +54,7 @@ def resolve(run: Path, reader: ShardReader, world: World, *, skip: bool, workers
 def _look(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
     """Read every sample; only the training images are the run's to leave out."""
     table = reader.table
-    found = damage.find(reader, np.arange(len(table)), world, workers=workers)
+    found = damage.find_damaged(reader, np.arange(len(table)), world, workers=workers)
     train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == "train"}
     if world.is_leader and len(train) < len(found):
         log.warning(

@@ -18,7 +18,8 @@ from pneumo.inference.decision_rule import DecisionRule, NestedEstimate
 from pneumo.inference.ensembler import EnsembleMember, Ensembler, ImagePrediction, load_weights, order_rows
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.predictor import Predictor
-from pneumo.loading import batches, damage
+from pneumo.loading import damage
+from pneumo.loading.build import build_loader
 from pneumo.masks import annotations, metric, rle, submission
 from pneumo.modeling import models
 from pneumo.reporting import examples, overlays
@@ -75,7 +76,7 @@ def _masks(
 ) -> dict[str, str]:
     """Predict the out-of-fold masks under the nested rules; all of them on the leader."""
     recipe, table = run.recipe, reader.table
-    loader = batches.build(recipe.loader, reader, table, world.device, workers=workers)
+    loader = build_loader(recipe.loader, reader, table, world.device, workers=workers)
     model = models.build(replace(recipe.model, encoder_weights="none")).to(world.device).eval()
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -240,7 +241,7 @@ def write_submission(
 
 def _damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:
     """Return the test images that cannot be used, and say what becomes of them."""
-    found = damage.find(reader, rows, world, workers=workers)
+    found = damage.find_damaged(reader, rows, world, workers=workers)
     if len(found) == len(rows):
         raise UserError(
             f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}",

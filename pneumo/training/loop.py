@@ -23,8 +23,9 @@ from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.inference import out_of_fold
 from pneumo.inference.predictor import Predictor
-from pneumo.loading import batches, sampler
-from pneumo.loading.batches import BatchPlan
+from pneumo.loading import sampler
+from pneumo.loading.build import build_loader
+from pneumo.loading.contract import BatchPlan
 from pneumo.modeling.losses import LossParts
 from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime import config
@@ -118,7 +119,7 @@ class FoldTrainer:
         self.recipe, self.fold, self.data = recipe, fold, data
         self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options
         self.seed = int(np.random.SeedSequence([recipe.seed, fold]).generate_state(1)[0])
-        self.loader = batches.build(
+        self.loader = build_loader(
             recipe.loader,
             data.reader,
             data.table,

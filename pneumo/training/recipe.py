@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval, MinLen, MultipleOf
 
-from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.augmentation.table import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime import config

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.augmentation.affine import Affine
+from pneumo.loading.augmentation.distortion import Distortion
+from pneumo.loading.augmentation.table import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.training.recipe import Recipe
@@ -30,7 +32,7 @@ def demo() -> Recipe:
         name="demo",
         model=ModelConfig(encoder="mobilenet_v2", encoder_weights="none"),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
-        augmentation=Augmentation(affine=0.5, rotate_deg=15.0),
+        augmentation=Augmentation(affine=Affine(rotate_deg=15.0)),
         epochs=(12,),
         image_size=(96,),
         learning_rate=(3e-3,),
@@ -51,7 +53,7 @@ def seed() -> Recipe:
         name="seed",
         model=ModelConfig(encoder="se_resnext50_32x4d", encoder_weights="imagenet", presence_head=False),
         loss=LossConfig(bce=0.0, dice=1.0, focal=10.0),
-        augmentation=Augmentation(rotate_deg=10.0),
+        augmentation=Augmentation(affine=Affine(rotate_deg=10.0)),
         epochs=(40,),
         image_size=(512,),
         learning_rate=(5e-4,),
@@ -80,7 +82,7 @@ def winner() -> Recipe:
             encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", presence_head=False
         ),
         loss=LossConfig(bce=3.0, dice=1.0, focal=4.0),
-        augmentation=Augmentation(distortion=0.3),
+        augmentation=Augmentation(distortion=Distortion(probability=0.3)),
         epochs=(50, 50, 50, 20),
         image_size=(512, 512, 512, 1024),
         positive_rate=(0.8, 0.6, 0.4, 0.4),
@@ -108,7 +110,7 @@ def best() -> Recipe:
             encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", presence_head=True
         ),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
-        augmentation=Augmentation(rotate_deg=30.0),
+        augmentation=Augmentation(affine=Affine(rotate_deg=30.0)),
         epochs=(40, 12),
         image_size=(512, 1024),
         positive_rate=(0.8, 0.4),

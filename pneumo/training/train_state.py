@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
-from pneumo.loading.batches import Batch
+from pneumo.loading.contract import Batch
 from pneumo.modeling import losses, models
 from pneumo.modeling.ema import Ema
 from pneumo.runtime.errors import UserError

@@ -18,8 +18,8 @@ from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import EnsembleMember, Ensembler, order_rows, remove_small_components
 from pneumo.inference.histograms import quantize
 from pneumo.inference.predictor import Predictor, to_source
-from pneumo.loading import batches
-from pneumo.loading.batches import BatchPlan
+from pneumo.loading.build import build_loader
+from pneumo.loading.contract import BatchPlan
 from pneumo.masks import rle
 from pneumo.modeling import models
 from pneumo.modeling.models import ModelConfig, Segmenter
@@ -71,7 +71,7 @@ def by_hand(
         plan = BatchPlan(
             rows=np.array([row]), positions=np.array([0]), epoch=0, size=member.size, seed=0, augmentation=None
         )
-        loader = batches.build("opencv", reader, table, world.device, workers=1)
+        loader = build_loader("opencv", reader, table, world.device, workers=1)
         (batch,) = loader([plan])
         for network in folds:
             predictor = Predictor(

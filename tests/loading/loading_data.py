@@ -15,7 +15,10 @@ from pneumo.dataset import paths
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.tar import TarWriter
-from pneumo.loading.batches import BatchPlan, Loader
+from pneumo.loading.augmentation.affine import Affine
+from pneumo.loading.augmentation.intensity import Intensity
+from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.contract import Batch, BatchPlan, Loader
 from pneumo.loading.opencv import OpenCvLoader
 
 
@@ -37,11 +40,13 @@ CASES = [
     Case("upright", 200, 120),
     Case("odd", 301, 203),
     Case("deep", 256, 256, "png"),
-    Case("deep and lying", 91, 183, "png"),
+    Case("deep and wide", 91, 183, "png"),
     Case("large", 1024, 1024),
     Case("unlabelled", 256, 256, positive=False, split="test"),
 ]
 ROW = {case.name: row for row, case in enumerate(CASES)}
+ALL = list(range(len(CASES)))
+EVERYTHING = Augmentation(affine=Affine(probability=1, rotate_deg=20), intensity=Intensity(probability=1))
 
 
 @dataclass(frozen=True)
@@ -121,3 +126,15 @@ def plan(rows: list[int], size: int, augmentation=None, *, first: int = 0, epoch
         seed=seed,
         augmentation=augmentation,
     )
+
+
+def load_with(make_loader, reader: ShardReader, asked) -> list[Batch]:
+    """Load another dataset's batch, after one that precedes it."""
+    loader = make_loader()
+    loader.reader, loader.table = reader, reader.table
+    return list(loader([plan([1], 64), asked]))[1:]
+
+
+def map_point(matrix: np.ndarray, x: float, y: float) -> tuple[float, float]:
+    """Map (x, y) by a (2, 3) matrix."""
+    return tuple((matrix @ (x, y, 1)).tolist())

@@ -17,7 +17,7 @@ ALL = np.arange(len(CASES))
 
 
 def test_a_whole_dataset_has_none(data: Data, world: World) -> None:
-    assert damage.find(data.reader, ALL, world, workers=2) == {}
+    assert damage.find_damaged(data.reader, ALL, world, workers=2) == {}
 
 
 def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, world: World, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, w
     shapes = reader.table.rows.copy()
     shapes[ROW["large"]] += 1
     reader = ShardReader(tmp_path / "d", replace(reader.table, rows=shapes))
-    found = damage.find(reader, ALL, world, workers=3)
+    found = damage.find_damaged(reader, ALL, world, workers=3)
     assert list(found) == [ROW[name] for name in ("square", "upright", "odd", "deep", "large", "unlabelled")]
     for row, text in {
         "square": "the jpg member is damaged",
@@ -58,8 +58,8 @@ def test_only_the_rows_asked_for_are_read(data: Data, world: World, tmp_path: Pa
     shutil.copytree(data.reader.dataset, tmp_path / "d")
     (tmp_path / "d" / "shards" / "train-000000.tar").unlink()
     reader = ShardReader(tmp_path / "d", data.table)
-    assert damage.find(reader, ALL[:0], world, workers=1) == {}
-    assert list(damage.find(reader, ALL[2:4], world, workers=1)) == [2, 3]
+    assert damage.find_damaged(reader, ALL[:0], world, workers=1) == {}
+    assert list(damage.find_damaged(reader, ALL[2:4], world, workers=1)) == [2, 3]
 
 
 def test_the_hash_is_of_the_member_and_of_nothing_else(data: Data) -> None:

@@ -9,9 +9,10 @@ import torch
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading import batches
-from pneumo.loading.augmentation import Augmentation
-from pneumo.loading.batches import BatchPlan
+from pneumo.loading.augmentation.intensity import Intensity
+from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.build import LoaderKind, build_loader
+from pneumo.loading.contract import BatchPlan
 from pneumo.masks import rle
 
 pytestmark = pytest.mark.siim
@@ -27,15 +28,17 @@ def reader(siim: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
     return ShardReader(out, SampleTable.read(out))
 
 
-def load(reader: ShardReader, kind: batches.LoaderKind, size: int, augmentation: Augmentation | None):
+def load(reader: ShardReader, kind: LoaderKind, size: int, augmentation: Augmentation | None):
     rows = np.arange(len(reader.table))
-    loader = batches.build(kind, reader, reader.table, torch.device("cpu"), 2)
+    loader = build_loader(kind, reader, reader.table, torch.device("cpu"), 2)
     plan = BatchPlan(rows=rows, positions=rows, epoch=1, size=size, seed=1, augmentation=augmentation)
     return next(loader([plan]))
 
 
 @pytest.mark.parametrize("size", [512, 224])
-@pytest.mark.parametrize("augmentation", [None, Augmentation(intensity=1)], ids=["plain", "augmented"])
+@pytest.mark.parametrize(
+    "augmentation", [None, Augmentation(intensity=Intensity(probability=1))], ids=["plain", "augmented"]
+)
 def test_loaders_agree_on_real_images(reader, size, augmentation):
     pytest.importorskip("nvidia.dali")
     ours, theirs = (load(reader, kind, size, augmentation) for kind in ("opencv", "dali"))

@@ -1,4 +1,4 @@
-"""The order of samples: rates, purity, and slices that any number of ranks share."""
+"""The order of samples: rates, purity, and steps that any number of ranks divide."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ LABELS = np.arange(1000) % 5 == 0  # 200 positives of 1000
         pytest.param(0.8, 250, 200, id="mostly positive"),
         pytest.param(1.0, 200, 200, id="positives alone"),
         pytest.param(0.3, 667, 200, id="rounded"),
-        pytest.param(0.2, 1000, 200, id="the natural share"),
-        pytest.param(0.01, 1000, 200, id="below the natural share nothing is repeated or left out"),
+        pytest.param(0.2, 1000, 200, id="the dataset's own rate"),
+        pytest.param(0.01, 1000, 200, id="below the dataset's own rate nothing is repeated or left out"),
     ],
 )
 def test_epoch_holds_every_positive_once_and_negatives_to_the_rate(rate, count, positives):
@@ -28,7 +28,7 @@ def test_epoch_holds_every_positive_once_and_negatives_to_the_rate(rate, count, 
 
 
 @pytest.mark.parametrize("labels", [np.zeros(7, bool), np.ones(7, bool)])
-def test_one_kind_of_sample_is_taken_whole(labels):
+def test_one_class_alone_is_taken_whole(labels):
     assert sorted(epoch_order(labels, seed=0, epoch=0, positive_rate=0.5)) == list(range(7))
 
 
@@ -50,28 +50,28 @@ def test_order_is_shuffled_evenly():
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5])
 def test_rate_out_of_range_is_refused(rate):
-    with pytest.raises(ValueError, match=r"positive rate .*; expected a share above 0"):
+    with pytest.raises(ValueError, match=r"positive rate .*; expected a number above 0"):
         epoch_order(LABELS, seed=0, epoch=0, positive_rate=rate)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_ranks_share_out_a_step_and_together_see_the_whole_epoch(ranks):
+def test_ranks_divide_a_step_and_together_see_the_whole_epoch(ranks):
     order = epoch_order(LABELS, seed=0, epoch=0, positive_rate=0.5)
     seen: list[int] = []
     for step in range(steps(len(order), 16)):
         micro_batches = step_slice(order, step, batch=16, micro_batch=4)
-        shares = [micro_batches[rank::ranks] for rank in range(ranks)]
-        assert all(len(m) == 4 for share in shares for m in share)
-        seen += sorted(np.concatenate([m for share in shares for m in share]).tolist())
+        per_rank = [micro_batches[rank::ranks] for rank in range(ranks)]
+        assert all(len(m) == 4 for assigned in per_rank for m in assigned)
+        seen += sorted(np.concatenate([m for assigned in per_rank for m in assigned]).tolist())
     assert seen == list(range(400))
 
 
 def test_resuming_at_a_step_gives_the_rest_of_the_epoch():
     order = np.arange(50)
-    whole = [step_slice(order, step, 8, 3) for step in range(steps(50, 8))]
-    resumed = [step_slice(order, step, 8, 3) for step in range(4, steps(50, 8))]
+    whole = [step_slice(order, step, 8, 2) for step in range(steps(50, 8))]
+    resumed = [step_slice(order, step, 8, 2) for step in range(4, steps(50, 8))]
     assert [[m.tolist() for m in step] for step in whole[4:]] == [[m.tolist() for m in step] for step in resumed]
-    assert [len(m) for m in whole[0]] == [3, 3, 2]
+    assert [len(m) for m in whole[0]] == [2, 2, 2, 2]
 
 
 def test_incomplete_last_batch_is_dropped():
@@ -79,9 +79,14 @@ def test_incomplete_last_batch_is_dropped():
     assert step_slice(np.arange(50), 5, 8, 8)[0].max() == 47
 
 
-def test_epoch_smaller_than_a_batch_goes_round_with_fresh_positions():
+def test_epoch_smaller_than_a_batch_is_repeated_with_new_positions():
     order = np.array([2, 0, 1])
     assert steps(len(order), 8) == 1
     (positions,) = step_slice(order, 0, 8, 8)
     assert positions.tolist() == list(range(8))
     assert order[positions % len(order)].tolist() == [2, 0, 1, 2, 0, 1, 2, 0]
+
+
+def test_micro_batches_divide_the_batch():
+    with pytest.raises(AssertionError):
+        step_slice(np.arange(50), 0, 8, 3)

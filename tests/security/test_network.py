@@ -35,9 +35,9 @@ def test_only_the_hub_is_asked_and_only_for_imagenet_weights(tmp_path: Path) -> 
     script = (
         "import tempfile, pathlib\n"
         "from pneumo.runtime import cli\n"
-        "from pneumo.loading import distortion\n"
+        "from pneumo.loading.augmentation import distortion\n"
         "from pneumo.modeling import models\n"
-        "assert distortion._albumentations().__version__ == '2.0.8'\n"
+        "assert distortion.import_albumentations().__version__ == '2.0.8'\n"
         "(pathlib.Path(tempfile.gettempdir()) / 'guessed').touch()\n"
         "(pathlib.Path(tempfile.gettempdir()) / 'guessed').open('w').close()\n"
         "cli.run(lambda: models.build(models.ModelConfig(encoder='resnet18', encoder_weights='imagenet')))\n"

@@ -14,7 +14,8 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.loading.augmentation import Augmentation
+from pneumo.loading.augmentation.distortion import Distortion
+from pneumo.loading.augmentation.table import Augmentation
 from pneumo.masks.submission import read
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError
@@ -67,7 +68,9 @@ def job(recipe: Recipe, dataset: Path, run: Path) -> TrainingInputs:
         ),
         pytest.param(replace(shrunk("debug"), loader="dali"), id="dali"),
         pytest.param(replace(shrunk("debug"), channels_last=False), id="channels-first"),
-        pytest.param(replace(shrunk("debug"), augmentation=Augmentation(distortion=1.0)), id="distorted"),
+        pytest.param(
+            replace(shrunk("debug"), augmentation=Augmentation(distortion=Distortion(probability=1.0))), id="distorted"
+        ),
     ],
 )
 def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path, tmp_path: Path, world: World) -> None:

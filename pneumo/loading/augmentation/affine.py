@@ -1,0 +1,33 @@
+"""Shift, scaling and rotation about the image's centre."""
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Interval
+
+from pneumo.loading.augmentation.transforms import RandomNumbers, RandomTransform, Similarity
+from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.ranges import Fraction, FractionBelowOne
+
+
+@config_dataclass(flag_prefix="augmentation.affine.")
+class Affine(RandomTransform):
+    """Shift, scaling and rotation about the image's centre."""
+
+    probability: Fraction = 0.5
+    """Probability of a shift, scaling and rotation at once."""
+    translate: FractionBelowOne = 0.0625
+    """Largest shift in either direction, as a fraction of the image's size."""
+    scale: FractionBelowOne = 0.1
+    """Largest change of scale: factors 1 - scale to 1 + scale."""
+    rotate_deg: Annotated[float, Interval(ge=0, le=180)] = 45.0
+    """Largest rotation in either direction, in degrees."""
+
+    def draw(self, numbers: RandomNumbers, size: int) -> Similarity:
+        """Draw the shift in x and y, the scale and the angle, each uniformly in its range."""
+        x, y, scale, angle = numbers.uniform
+        return Similarity(
+            shift=(x * self.translate * size, y * self.translate * size),
+            scale=1 + self.scale * scale,
+            angle=np.deg2rad(self.rotate_deg * angle),
+        )

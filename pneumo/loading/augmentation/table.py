@@ -1,0 +1,98 @@
+"""The table of augmentations, and one sample's parameters: a pure function of (seed, epoch, position).
+
+A loader only applies the parameters. So a resumed run, or one on another number of ranks, sees the same pictures, and
+two loaders can be compared pixel by pixel. The set is that of the competition's 1st place (sneddy, 2019).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pneumo.loading.augmentation.affine import Affine
+from pneumo.loading.augmentation.distortion import Distortion
+from pneumo.loading.augmentation.flip import Flip
+from pneumo.loading.augmentation.intensity import Intensity
+from pneumo.loading.augmentation.transforms import PixelTransform, RandomNumbers, RandomTransform, Similarity
+from pneumo.loading.geometry import Matrix, homogeneous, letterbox
+from pneumo.runtime.config import config_dataclass
+
+STREAM = 2
+"""Second half of the generator's key, which keeps these draws apart from the sampler's of the same seed."""
+
+
+@config_dataclass(flag_prefix="augmentation.")
+class Augmentation:
+    """The augmentations, in the order in which they are applied; each is drawn independently of the others."""
+
+    flip: Flip = field(default_factory=Flip)
+    affine: Affine = field(default_factory=Affine)
+    intensity: Intensity = field(default_factory=Intensity)
+    distortion: Distortion = field(default_factory=Distortion)
+
+    def active(self) -> Iterator[tuple[str, RandomTransform]]:
+        """Yield the name and configuration of each augmentation whose probability is above 0."""
+        for entry in dataclasses.fields(self):
+            augmentation: RandomTransform = getattr(self, entry.name)
+            if augmentation.probability > 0:
+                yield entry.name, augmentation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AugmentationParameters:
+    """What is done to one sample: one warp, then changes of its pixels."""
+
+    matrix: Matrix
+    """(2, 3) float64: network to source pixel centres (see geometry)."""
+    pixel_transforms: tuple[PixelTransform, ...] = ()
+    """What is applied to the image and the mask after the warp, in order."""
+
+
+def identity(rows: int, columns: int, size: int) -> AugmentationParameters:
+    """Return the parameters of validation: the letterbox alone."""
+    return AugmentationParameters(matrix=letterbox(rows, columns, size).matrix)
+
+
+def draw(
+    augmentation: Augmentation, *, seed: int, epoch: int, position: int, rows: int, columns: int, size: int
+) -> AugmentationParameters:
+    """Draw one sample's parameters.
+
+    Args:
+        augmentation: Probabilities and ranges.
+        seed: The run's seed, 0 or more.
+        epoch: Number of the epoch from 0, counted over all stages.
+        position: The sample's position in the epoch's order.
+        rows: Height of the source in pixels.
+        columns: Width of the source in pixels.
+        size: Height and width of the network's input in pixels.
+    """
+    numbers = _draw_numbers(seed, epoch, position)
+    similarity, pixel_transforms = Similarity(), []
+    for name, active in augmentation.active():
+        if numbers[name].chance < active.probability:
+            drawn = active.draw(numbers[name], size)
+            if isinstance(drawn, Similarity):
+                similarity = similarity.combine(drawn)
+            else:
+                pixel_transforms.append(drawn)
+    return AugmentationParameters(
+        matrix=(homogeneous(letterbox(rows, columns, size).matrix) @ similarity.matrix(size))[:2],
+        pixel_transforms=tuple(pixel_transforms),
+    )
+
+
+def _draw_numbers(seed: int, epoch: int, position: int) -> dict[str, RandomNumbers]:
+    """Draw every augmentation's numbers, needed or not, so that one probability does not change the others' draws."""
+    # The lowest word counts the generator's own blocks; epoch and position have a word each.
+    generator = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, position, epoch, 0]))
+    flip, affine, intensity, distortion = generator.random(4)
+    for_affine, for_intensity = generator.uniform(-1, 1, 4), generator.uniform(-1, 1, 3)
+    intensity_choice, distortion_choice = generator.integers(3, size=2)
+    return {
+        "flip": RandomNumbers(chance=flip),
+        "affine": RandomNumbers(chance=affine, uniform=for_affine),
+        "intensity": RandomNumbers(chance=intensity, uniform=for_intensity, choice=intensity_choice),
+        "distortion": RandomNumbers(chance=distortion, choice=distortion_choice, seed=int(generator.integers(2**31))),
+    }

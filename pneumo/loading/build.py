@@ -1,0 +1,76 @@
+"""The choice of a loader."""
+
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.contract import Loader
+from pneumo.runtime.errors import UserError
+
+LoaderKind = Literal["auto", "dali", "opencv"]
+
+
+def build_loader(
+    kind: LoaderKind,
+    reader: ShardReader,
+    table: SampleTable,
+    device: torch.device,
+    workers: int,
+    *,
+    augmentation: Augmentation | None = None,
+) -> Loader:
+    """Make a loader.
+
+    Args:
+        kind: ``dali``, ``opencv``, or ``auto`` for DALI on a CUDA device where it is installed and can do the
+            augmentation, and OpenCV otherwise: on a CPU it is several times faster.
+        reader: Reads the samples' files.
+        table: The sample table that plans refer to.
+        device: Where batches go.
+        workers: Threads that decode and warp.
+        augmentation: The augmentation of the plans, as far as the choice depends on it.
+
+    Raises:
+        UserError: When the chosen loader is not installed or cannot do the augmentation, and when AlbumentationsX
+            takes the place of albumentations.
+    """
+    assert workers >= 1
+    active = [] if augmentation is None else list(augmentation.active())
+    opencv_only = [name for name, entry in active if entry.opencv_only]
+    if kind == "dali" and opencv_only:
+        names = ", ".join(opencv_only)
+        raise UserError(
+            f"loader dali with augmentation {names}",
+            f"probability 0 of {names}, or the loader opencv, which alone has it",
+            f"set --loader opencv or --augmentation.{opencv_only[0]}.probability 0",
+        )
+    for _, entry in active:
+        entry.check_libraries()
+    if kind == "auto":
+        kind = "dali" if device.type == "cuda" and has_dali() and not opencv_only else "opencv"
+    if kind == "dali":
+        return _build_dali(reader, table, device, workers)
+    from pneumo.loading.opencv import OpenCvLoader
+
+    return OpenCvLoader(reader, table, device, workers)
+
+
+def _build_dali(reader: ShardReader, table: SampleTable, device: torch.device, workers: int) -> Loader:
+    if not has_dali():
+        raise UserError(
+            "loader dali, and DALI is not installed",
+            "nvidia-dali-cuda130 or nvidia-dali-cuda120, which exist for Linux",
+            "install the extra cuda13 or cuda12 of this package, or set --loader opencv",
+        )
+    from pneumo.loading.dali import DaliLoader
+
+    return DaliLoader(reader, table, device, workers)
+
+
+def has_dali() -> bool:
+    """Return whether DALI is installed, without importing it."""
+    return find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None

@@ -1,0 +1,92 @@
+"""A sample's image out of its shard, and the error that names one that cannot be used."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
+from pneumo.dicom.image_codec import Pixels, to_float
+from pneumo.loading.geometry import downsampled_shape
+from pneumo.runtime.errors import UserError
+
+JPEG_REDUCED = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""libjpeg shrinks by leaving out high frequencies of each 8x8 block, faster than decoding them."""
+TAIL = 16
+"""Bytes at a file's end that are never all zero: a JPEG ends with a marker and at most one byte of padding."""
+
+
+def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
+    """Return a row's JPEG or PNG file, (bytes,), without copying it.
+
+    Raises:
+        UserError: When the file is damaged, or was when it came into the shard and its end had never been written:
+            decoders render zeros as a gray area, and what looks like a whole file may be half of one that was copied
+            into preallocated space.
+    """
+    data = np.frombuffer(reader.image(row), np.uint8)
+    if not data[-TAIL:].any():
+        raise damaged_sample(reader, row, f"the {reader.table.encoding[row]} file ends in zeros", "a whole file")
+    return data
+
+
+def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np.float32]:
+    """Decode a row's image, shrunk by a factor.
+
+    Args:
+        reader: Reads the file.
+        row: Row of the sample table.
+        factor: 1, 2, 4 or 8.
+
+    Returns:
+        (rows, columns) in [0, 1].
+
+    Raises:
+        UserError: When the file cannot be decoded or has another size than the table has for it.
+    """
+    table = reader.table
+    shape = int(table.rows[row]), int(table.columns[row])
+    by_decoder = factor > 1 and table.encoding[row] == "jpg"
+    # Without the second flag an orientation tag in the file would turn the image away from its mask.
+    flags = JPEG_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
+    expected = downsampled_shape(*shape, factor) if by_decoder else shape
+    pixels = _decode(read_encoded(reader, row), flags)
+    if pixels is None or pixels.shape != expected:
+        found = "cannot be decoded" if pixels is None else f"has the shape {pixels.shape}"
+        raise damaged_sample(
+            reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}"
+        )
+    image = to_float(pixels)
+    return image if by_decoder or factor == 1 else shrink(image, factor)
+
+
+def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
+    """Return the pixels of a JPEG or PNG file, or None when it is damaged."""
+    try:
+        return cv2.imdecode(data, flags)  # type: ignore[return-value]
+    except cv2.error:
+        return None
+
+
+def shrink(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """Return the averages of blocks of factor x factor pixels; the far edges are repeated to fill their blocks."""
+    rows, columns = image.shape
+    small_rows, small_columns = downsampled_shape(rows, columns, factor)
+    bottom, right = small_rows * factor - rows, small_columns * factor - columns
+    padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def damaged_sample(reader: ShardReader, row: int, found: str, expected: str) -> UserError:
+    """Return the error that names a row's image and shard.
+
+    Args:
+        reader: Has the names.
+        row: Row of the sample table.
+        found: Which of the sample's files is damaged, and how.
+        expected: What it should have been.
+    """
+    return UserError(f"{reader.describe(row)}: {found}", expected, REPAIR_HINT)

@@ -1,0 +1,74 @@
+"""The table: purity, independence of the entries, ranges, and what is drawn when nothing is asked for."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from augmentation_draws import only, parameters, same, with_probability
+
+from pneumo.loading.augmentation.table import Augmentation, identity
+from pneumo.loading.augmentation.transforms import PixelTransform
+from pneumo.runtime.errors import UserError
+
+NAMES = [entry.name for entry in fields(Augmentation)]
+
+
+def all_on(**probabilities: float) -> Augmentation:
+    augmentation = Augmentation()
+    for name in NAMES:
+        augmentation = with_probability(augmentation, name, probabilities.get(name, 1.0))
+    return augmentation
+
+
+def pixel_transforms(augmentation: Augmentation, position: int) -> dict[type[PixelTransform], PixelTransform]:
+    return {type(drawn): drawn for drawn in parameters(augmentation, position).pixel_transforms}
+
+
+def test_parameters_are_a_pure_function_of_seed_epoch_and_position():
+    config = all_on()
+    assert same(parameters(config, 5), parameters(config, 5))
+    for change in ({"seed": 8}, {"epoch": 4}, {"position": 6}):
+        assert not np.array_equal(parameters(config, **change).matrix, parameters(config).matrix)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_probability_does_not_change_the_other_draws(name):
+    """With one entry off, what is drawn is what all entries draw, less that entry's own transform."""
+    config = all_on()
+    without = with_probability(config, name, 0.0)
+    assert name not in dict(without.active())
+    for position in range(50):
+        full, rest = parameters(config, position), parameters(without, position)
+        kept = [t for t in full.pixel_transforms if t in rest.pixel_transforms]
+        assert list(rest.pixel_transforms) == kept
+        own = only(**{name: getattr(config, name)})
+        geometric = not parameters(own, position).pixel_transforms
+        assert len(full.pixel_transforms) - len(kept) == (0 if geometric else 1)
+        assert np.array_equal(full.matrix, rest.matrix) == (not geometric)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probability_is_kept(name):
+    config = all_on(**{name: 0.3})
+    off, on = (with_probability(config, name, probability) for probability in (0.0, 1.0))
+    applied = []
+    for position in range(2000):
+        drawn = parameters(config, position)
+        assert same(drawn, parameters(off, position)) != same(drawn, parameters(on, position))
+        applied.append(same(drawn, parameters(on, position)))
+    assert np.mean(applied) == pytest.approx(0.3, abs=0.03)
+
+
+def test_nothing_asked_for_is_exactly_the_letterbox():
+    assert same(parameters(only(), rows=500, columns=333), identity(500, 333, 256))
+
+
+def test_identity_at_the_source_size_is_the_exact_unit_matrix():
+    assert np.array_equal(identity(256, 256, 256).matrix, [[1, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [1.5, -0.1])
+def test_probability_out_of_range_names_its_flag(name, value):
+    with pytest.raises(UserError, match=f"--augmentation.{name}.probability {value}; expected 0 to 1"):
+        replace(getattr(Augmentation(), name), probability=value)

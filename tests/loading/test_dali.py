@@ -1,0 +1,73 @@
+"""The DALI loader on a GPU, and its pipelines from call to call."""
+
+import numpy as np
+import pytest
+import torch
+from loading_data import ALL, EVERYTHING, ROW, load_with, plan, write_dataset
+
+from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
+
+
+def test_pipeline_is_kept_for_the_next_call_and_not_after_an_error(data):
+    loader = data.dali()
+    list(loader([plan([0, 1], 64)]))
+    ((shape, first),) = loader._idle.items()
+    list(loader([plan([3], 64)]))
+    assert loader._idle == {shape: first}
+    stopped = loader([plan([0, 1], 64)] * 9)
+    next(stopped)
+    stopped.close()
+    assert loader._idle == {}
+
+
+def test_pipeline_halves_as_often_as_the_largest_image_needs(data):
+    loader = data.dali()
+    for size, steps in ((256, 2), (1024, 0), (96, 3)):
+        list(loader([plan([ROW["square"], ROW["large"]], size)]))
+        assert [shape.downsample_steps for shape in loader._idle] == [steps]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [96, 256])
+def test_dali_on_the_gpu_agrees_with_opencv(data, size):
+    """nvJPEG's inverse transform may round a level differently from libjpeg's; the masks agree to the bit."""
+    plans = [plan(ALL, size, EVERYTHING, first=10 * i) for i in range(3)] + [plan([0, 4], size)]
+    loader = data.dali(device="cuda")
+    for _ in range(2):  # the second time with the pipeline that was kept
+        for ours, theirs in zip(data.opencv()(plans), loader(plans), strict=True):
+            assert theirs.image.is_cuda
+            assert theirs.mask.is_cuda
+            assert torch.equal(ours.mask, theirs.mask.cpu())
+            difference = (ours.image - theirs.image.cpu()).abs()
+            assert difference.mean() < 1 / 255
+            assert difference.flatten(1).quantile(0.999, dim=1).max() < 5 / 255
+
+
+@pytest.mark.gpu
+def test_batch_is_not_overwritten_while_the_device_lags_behind(data):
+    plans = [plan(ALL, 256, EVERYTHING, first=8 * i) for i in range(30)]
+    expected = [batch.image.sum(dtype=torch.float64) for batch in data.opencv()(plans)]
+    heavy = torch.rand(4096, 4096, device="cuda")
+    sums = []
+    for batch in data.dali(device="cuda")(plans):
+        heavy = (heavy @ heavy).clamp(0, 1)  # keeps the device busy while the batch's last reference goes
+        sums.append(batch.image.sum(dtype=torch.float64))
+    for ours, theirs in zip(expected, sums, strict=True):
+        assert float(theirs) == pytest.approx(float(ours), rel=5e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["square", "deep"])
+def test_damaged_file_is_named_on_the_gpu(data, tmp_path, name):
+    files = [b"not an image" if i == ROW[name] else f for i, f in enumerate(data.files)]
+    reader = write_dataset(tmp_path / "d", files, [rle.encode(mask) for mask in data.masks])
+    with pytest.raises(UserError, match=rf"id-{name} in shards/train-000000.tar .*file cannot be decoded"):
+        load_with(lambda: data.dali(device="cuda"), reader, plan([0, 4, 3], 64))
+
+
+@pytest.mark.gpu
+def test_deep_images_keep_16_bits_on_the_gpu(data):
+    row = ROW["deep"]
+    (batch,) = data.dali(device="cuda")([plan([row], 256)])
+    np.testing.assert_allclose(batch.image[0, 0].cpu(), data.pixels(row), rtol=0, atol=1e-6)
