@@ -1,9 +1,11 @@
 """Every field of a recipe out of its range, on the command line and in a record; a field without a line here fails."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import math
+import operator
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,16 +63,16 @@ WRONG: dict[str, list[Any]] = {
     "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
     "loss.presence": WEIGHTS,
     "loss.dice_on": [*TEXTS, "none", ""],
-    "augmentation.hflip": SHARES,
-    "augmentation.affine": SHARES,
-    "augmentation.translate": BELOW_ONE,
-    "augmentation.scale": BELOW_ONE,
-    "augmentation.rotate_deg": [*NUMBERS, 180.1],
-    "augmentation.intensity": SHARES,
-    "augmentation.contrast": BELOW_ONE,
-    "augmentation.gamma": BELOW_ONE,
-    "augmentation.brightness": BELOW_ONE,
-    "augmentation.distortion": SHARES,
+    "augmentation.flip.probability": SHARES,
+    "augmentation.affine.probability": SHARES,
+    "augmentation.affine.translate": BELOW_ONE,
+    "augmentation.affine.scale": BELOW_ONE,
+    "augmentation.affine.rotate_deg": [*NUMBERS, 180.1],
+    "augmentation.intensity.probability": SHARES,
+    "augmentation.intensity.contrast": BELOW_ONE,
+    "augmentation.intensity.gamma": BELOW_ONE,
+    "augmentation.intensity.brightness": BELOW_ONE,
+    "augmentation.distortion.probability": SHARES,
 }
 
 TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
@@ -94,7 +96,7 @@ def fields(config: object, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            yield from fields(value, f"{field.name}.")
+            yield from fields(value, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name
 
@@ -107,8 +109,8 @@ def record(**changed: Any) -> dict[str, Any]:
     """Return the record of a recipe in which every field matters, with some values changed."""
     values = to_json(RECIPES["best"]())
     for field, value in changed.items():
-        group, _, name = field.rpartition(".")
-        (values[group] if group else values)[name] = value
+        *groups, name = field.split(".")
+        functools.reduce(operator.getitem, groups, values)[name] = value
     return values
 
 
