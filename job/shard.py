@@ -15,7 +15,7 @@ from pathlib import Path
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.limits import Limits, MemoryLimit, TimeLimit
 from pneumo.dataset.manifest import Manifest
-from pneumo.dicom.attributes import LEAVES
+from pneumo.dicom.attributes import PRIVACY_NOTE
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -98,7 +98,7 @@ def main(arguments: Arguments) -> None:
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line."""
-    return parse(Arguments, argv, prog="job/shard.py", description=f"Turn DICOM files into a dataset. {LEAVES}")
+    return parse(Arguments, argv, prog="job/shard.py", description=f"Turn DICOM files into a dataset. {PRIVACY_NOTE}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The allow-list: everything about an image, other than its pixels and its id, that leaves the DICOM.
+"""The allow-list: all attributes that leave a DICOM file, besides the pixels and the image id.
 
-Text is kept only when it is one of the field's defined terms, so that nothing typed into a wrong field gets out.
+Text is only kept when it is one of the element's defined terms, so that a name typed into a wrong field is not.
 """
 
 import re
@@ -31,18 +31,18 @@ PHOTOMETRICS = frozenset(
 """Defined terms of Photometric Interpretation, PS3.3 C.7.6.3.1.2."""
 TRANSFER_SYNTAXES = frozenset(map(str, AllTransferSyntaxes))
 AGE_CAP = 90
-"""Older people are too few to hide among each other; the HIPAA safe harbour makes one group of all over 89."""
+"""The HIPAA safe harbour puts all ages over 89 into one group, which is too small to be anonymous otherwise."""
 AGE_LIMIT = 120
-"""More years than this is a typing error: 148 and 413 occur in the SIIM files."""
+"""A higher age is a typing error: 148 and 413 occur in the SIIM files."""
 SPACING_LIMIT_MM = 10.0
-"""No X-ray detector has coarser pixels."""
+"""No X-ray detector has larger pixels."""
 
-LEAVES = (
+PRIVACY_NOTE = (
     "What leaves a DICOM: its first frame's pixels (a JPEG without its comments), SOPInstanceUID (the image id), size, "
     "pixel spacing, view, sex, age (90 for 90 and more), transfer syntax, photometric interpretation and bits stored; "
-    "patients become group numbers. quarantine.csv and unmatched.csv name files, for whoever has them: keep both."
+    "patients become group numbers. quarantine.csv and unmatched.csv contain file names: keep both where the files are."
 )
-"""What ``job/shard.py --help`` says of it."""
+"""The summary that ``job/shard.py --help`` prints."""
 
 _AGE = re.compile(r"(\d{1,4})([YMWD]?)", re.ASCII)
 _UNITS_A_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
@@ -50,28 +50,28 @@ _UNITS_A_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What may leave the DICOM; what is missing or malformed there is None, zero or empty here."""
+    """The attributes that leave a DICOM file; None, zero or empty when the element is missing or malformed."""
 
     rows: int
     columns: int
     row_spacing_mm: float | None
-    """Distance between the centres of two rows: Pixel Spacing, else Imager Pixel Spacing."""
+    """Distance between the centres of neighbouring rows: Pixel Spacing, else Imager Pixel Spacing."""
     column_spacing_mm: float | None
     view: str
     """View Position, such as ``PA`` or ``AP``."""
     sex: str
     """``M``, ``F``, ``O`` or empty."""
     age_years: int | None
-    """Completed years; 90 for everyone older than 89."""
+    """Completed years; 90 stands for all ages over 89."""
     transfer_syntax: str
-    """UID of the file's encoding."""
+    """UID."""
     photometric: str
-    """Photometric Interpretation in the file."""
+    """Photometric Interpretation of the file, which a rendered image no longer has."""
     bits_stored: int
 
 
 def read(dataset: Dataset) -> Attributes:
-    """Read the allow-listed attributes of a dataset as it came from a file; never raises."""
+    """Read the allow-listed attributes of a dataset whose elements are not converted yet; never raises."""
     row_spacing, column_spacing = _spacing(dataset)
     return Attributes(
         rows=integer(dataset, "Rows"),
@@ -88,7 +88,7 @@ def read(dataset: Dataset) -> Attributes:
 
 
 def transfer_syntax(dataset: Dataset) -> str:
-    """Return the UID of the file's transfer syntax, empty when it is none that DICOM defines."""
+    """Return the UID of the transfer syntax, empty when it is not one that DICOM defines."""
     meta = getattr(dataset, "file_meta", None)
     uid = "" if meta is None else text(meta, "TransferSyntaxUID")
     return uid if uid in TRANSFER_SYNTAXES else ""
@@ -97,7 +97,7 @@ def transfer_syntax(dataset: Dataset) -> str:
 def parse_age(age: str) -> int | None:
     """Return completed years from an age string such as ``081Y``, ``81`` or ``018M``, capped at 90.
 
-    None when it is no age, or one above 120 years.
+    None when it is not an age, or one above 120 years.
     """
     match = _AGE.fullmatch(age.strip().upper())
     if match is None:

@@ -1,4 +1,4 @@
-"""Which files lie below a directory."""
+"""List the files below a directory."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -8,15 +8,15 @@ from pneumo.runtime.errors import UserError
 
 
 def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:
-    """List everything below ``root`` that is no directory, hidden names too, sorted by relative POSIX path.
+    """List everything below ``root`` that is not a directory, hidden names included, sorted by relative POSIX path.
 
-    That is files and links to files, but also what only looks like one: sockets, FIFOs, devices, dangling links, and
-    directories that cannot be listed. The reader refuses these, so that each has its row in the quarantine. Links to
-    directories are followed, but no directory is entered twice, so loops end; a directory inside ``root`` is found
-    under its own path and not under a link's.
+    Besides files and links to files it lists sockets, FIFOs, devices, dangling links and directories that cannot be
+    listed. The reader rejects these, so that each has its row in the quarantine. Links to directories are followed,
+    but no directory is entered twice, so that loops end; a directory inside ``root`` is listed under its own path and
+    not under that of a link.
 
     Args:
-        root: A directory, or a single file, which is then the only one found.
+        root: A directory, or a single file, which is then the only one listed.
         exclude: Files and directories to leave out, compared after resolving links.
 
     Raises:
@@ -35,7 +35,7 @@ def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:
 
 
 def _walk(root: Path, skip: set[str]) -> Iterator[Path]:
-    """Yield the files below ``root``; linked directories come after all real ones, so that those keep their paths."""
+    """Yield the files below ``root``; linked directories come last, so that the real ones keep their own paths."""
     entered = set(skip)
     directories, links = [root], list[Path]()
     while directories or links:
@@ -66,5 +66,5 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link in a loop, or into a place that is closed to us.
+        # A link in a loop, or into a directory without permission.
         return False

@@ -1,4 +1,4 @@
-"""The images inside a shard: 8-bit JPEG or 16-bit PNG bytes to pixels."""
+"""Encode and decode the images of a shard: 8-bit JPEG and 16-bit PNG."""
 
 from typing import cast
 
@@ -7,22 +7,33 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""(rows, columns), the whole range of the type from black to white."""
+"""(rows, columns), 0 black to the type's maximum white."""
 
+PADDING_BYTES = b"\0\xff"
+"""Bytes behind the end that make a DICOM frame even in length; some writers add 0xff, a fill byte of JPEG."""
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}
-_PADDING = 16
+"""First bytes and last bytes of a JPEG and a PNG."""
+_TAIL = 16
+"""Bytes at the end of a file that hold its last bytes and the padding."""
+
+
+def is_complete(data: bytes | memoryview) -> bool:
+    """Return whether the bytes begin and end as a JPEG or a PNG does.
+
+    Decoders fill in what a file lacks that is cut off, or whose end was never written and is zeros, and at most warn.
+    """
+    end = _ENDS.get(bytes(data[:2]))
+    return end is not None and bytes(data[-_TAIL:]).rstrip(PADDING_BYTES).endswith(end)
 
 
 def decode(data: bytes | bytearray | memoryview) -> Pixels:
-    """Decode a member to (rows, columns) ``uint8`` or ``uint16``.
+    """Decode a JPEG or PNG to (rows, columns) ``uint8`` or ``uint16``.
 
     Raises:
-        ValueError: When the bytes are no complete grayscale JPEG or PNG.
+        ValueError: When the bytes are not a complete grayscale JPEG or PNG.
     """
     view = memoryview(data)
-    end = _ENDS.get(bytes(view[:2]))
-    # Decoders fill in what a cut file lacks and at most warn, so its end is looked at first.
-    if end is None or not bytes(view[-_PADDING:]).rstrip(b"\0\xff").endswith(end):
+    if not is_complete(view):
         raise ValueError(f"no complete JPEG or PNG in {len(view)} bytes")
     try:
         pixels = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -36,12 +47,12 @@ def decode(data: bytes | bytearray | memoryview) -> Pixels:
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Scale (rows, columns) pixels to ``float32`` in [0, 1]: by 255 or by 65535, as their type says."""
+    """Scale (rows, columns) pixels to ``float32`` in [0, 1], by 255 or 65535 according to their type."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
 def encode_png(pixels: npt.NDArray[np.uint16]) -> bytes:
-    """Encode (rows, columns) pixels as a 16-bit grayscale PNG, lightly compressed."""
+    """Encode (rows, columns) pixels as a 16-bit grayscale PNG at a low compression level."""
     assert pixels.ndim == 2
     assert pixels.dtype == np.uint16
     # Higher levels make files a few percent smaller and take several times as long.

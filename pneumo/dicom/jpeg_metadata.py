@@ -1,40 +1,36 @@
-"""A JPEG frame without what it carries beside the picture.
+"""Removal of what a JPEG frame carries beside the image.
 
-A frame that is passed on as it is would take along whatever its writer put into comments and application segments:
-names, dates, Exif, a thumbnail of the picture from before it was cropped. Nothing of that is needed to decode one gray
-component, so it stays behind; the tables and the entropy-coded data are copied byte for byte.
+Comments and application segments may contain names, dates, Exif data, or a thumbnail of the image from before it was
+cropped. None of it is needed to decode one gray component. The tables and the entropy-coded data are copied byte for
+byte.
 """
 
-_SOS, _COMMENT, _APP0 = 0xDA, 0xFE, 0xE0
-_APPLICATION = range(_APP0, 0xF0)
+from pneumo.dicom.jpeg_segments import APPLICATION, COMMENT, START_OF_IMAGE, START_OF_SCAN, Segment, segments
+
+_APP0 = APPLICATION[0]
 _JFIF, _JFIF_LENGTH = b"JFIF\0", 14
-"""A JFIF segment's first bytes and its length without a thumbnail, whose size would stand in its last two bytes."""
+"""A JFIF segment's first bytes, and its length without a thumbnail, whose size is in its last two bytes."""
 
 
 def strip(frame: bytes) -> bytes:
-    """Return the frame without comments and application segments, the frame itself where it has none.
+    """Return the frame without comments and application segments; the same object when it has none.
 
-    A JFIF segment without a thumbnail stays: it holds a version, a unit and the density of pixels.
+    A JFIF segment without a thumbnail is kept: it holds a version, a unit and the pixel density.
 
     Args:
-        frame: A bitstream that ``pneumo.dicom.jpeg.parse`` has accepted as baseline with one component.
+        frame: A bitstream that ``jpeg_segments.read_header`` accepts.
     """
-    kept = [frame[:2]]
-    at, dropped = 2, False
-    while (marker := frame[at + 1]) != _SOS:
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-        if _is_metadata(marker, frame[at + 4 : end]):
+    kept, dropped = [START_OF_IMAGE], False
+    for segment in segments(frame):
+        if _is_metadata(segment):
             dropped = True
         else:
-            kept.append(frame[at:end])
-        at = end
-    return b"".join([*kept, frame[at:]]) if dropped else frame
+            kept.append(frame[segment.start : None if segment.marker == START_OF_SCAN else segment.end])
+    return b"".join(kept) if dropped else frame
 
 
-def _is_metadata(marker: int, body: bytes) -> bool:
-    if marker == _APP0 and len(body) == _JFIF_LENGTH and body.startswith(_JFIF):
-        return body[-2:] != b"\0\0"
-    return marker == _COMMENT or marker in _APPLICATION
+def _is_metadata(segment: Segment) -> bool:
+    parameters = segment.parameters
+    if segment.marker == _APP0 and len(parameters) == _JFIF_LENGTH and parameters.startswith(_JFIF):
+        return parameters[-2:] != b"\0\0"
+    return segment.marker == COMMENT or segment.marker in APPLICATION

@@ -1,4 +1,7 @@
-"""Read one DICOM file that may be anything: its header for planning, its picture for a shard, or why it has none."""
+"""Read one DICOM file that may be anything: its ids for planning, its image for a shard, or why it has none.
+
+Each file ends as a ``Header`` or an ``Image``, or with a ``DicomRejectedError``; no other exception gets out.
+"""
 
 import errno
 import io
@@ -19,8 +22,9 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from pneumo.dicom import attributes, image_codec
 from pneumo.dicom.attributes import Attributes
-from pneumo.dicom.frames import DISPLAY_ELEMENTS, jpeg_frame
+from pneumo.dicom.encodings import table
 from pneumo.dicom.parsing import parse
+from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
 from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
@@ -37,7 +41,7 @@ SAMPLE_ELEMENTS = (
     "HighBit",
     "PixelRepresentation",
 )
-"""What says how a sample is stored, a number each; without them other values would be guessed."""
+"""How a sample is stored, a number each; a malformed one is refused, since a default would be a guess."""
 IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
     (
         *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
@@ -50,9 +54,9 @@ IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
         *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
     )
 )
-"""All that is read of a file; names, dates and free text are skipped."""
+"""All elements that are read for an image; names, dates and free text are skipped."""
 
-NO_PICTURES = tuple(
+NOT_IMAGES = tuple(
     f"1.2.840.10008.{suffix}"
     for suffix in (
         "1.3.10",  # DICOMDIR
@@ -78,26 +82,26 @@ NO_PICTURES = tuple(
         "5.1.4.1.1.481.9",
     )
 )
-"""Beginnings of the SOP class UIDs of objects that are no picture, although some have pixel data."""
+"""Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
 
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 MAX_PIXELS = 1 << 26
-"""8192 x 8192: more than any X-ray detector has, little enough to decode in any worker's memory."""
+"""8192 x 8192: more than any X-ray detector has, few enough to decode within the memory limit of a worker."""
 
 CLOSED_DIRECTORY = "a directory that cannot be listed"
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-_NO_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
-"""What pydicom's text says of decoders that ran out of memory; Python's own error has no text of its own."""
-_NEW_COPY = "fetch the file again from its source"
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
+"""How pydicom's message reports a decoder that ran out of memory; Python's MemoryError has an empty message."""
+_FETCH_AGAIN = "fetch the file again from its source"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What planning a dataset needs to know of a file."""
+    """The ids that a dataset is planned by."""
 
     image_id: str
-    """SOP Instance UID, the id in the masks CSV and in the submission."""
+    """SOP Instance UID: the id in the masks CSV and in the submission."""
     patient_id: str
     """Patient ID, empty when missing; it must never be written anywhere."""
     file_stem: str
@@ -106,38 +110,38 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture, ready to be a member of a shard."""
+    """One image, ready to be written into a shard."""
 
     image_id: str
     attributes: Attributes
     encoding: Literal["jpg", "png"]
-    """``jpg``: the DICOM's own frame, byte for byte but for metadata. ``png``: rendered to 16 bits."""
+    """``jpg``: the frame of the DICOM file, byte for byte except for metadata. ``png``: rendered to 16 bits."""
     data: bytes
     was_monochrome1: bool
-    """Whether the stored values ran the other way, as in MONOCHROME1; ``data`` never does."""
+    """Whether the lowest stored value is white, as in MONOCHROME1; in ``data`` it is always black."""
     render_notes: tuple[str, ...]
-    """What was decided on the way, for example ``first of 4 frames``."""
+    """Decisions of the rendering, such as ``first of 4 frames``."""
 
 
 def scan(path: Path) -> Header:
-    """Read a file's ids and stop there.
+    """Read a file's ids; the rest of the file is not read.
 
     Raises:
-        Rejected: When the file cannot be read, is not DICOM, is no image, or has no id.
+        DicomRejectedError: When the file cannot be read, is not DICOM, is not an image, or has no id.
     """
     with _opened(path) as file, _quiet_pydicom():
-        dataset = _beginning(file)
+        dataset = _parse_ids(file)
         image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
-    # Whatever length a file gives it, it goes to the planning process.
+    # It is sent to the planning process, and a file may give it any length.
     return Header(image_id, text(dataset, "PatientID")[: image_ids.LONGEST], stem)
 
 
 def read(path: Path) -> Image:
-    """Read a file's picture: its JPEG frame when that is the picture already, else rendered to a 16-bit PNG.
+    """Read a file's image: its JPEG frame if that needs no rendering, else rendered to a 16-bit PNG.
 
     Raises:
-        Rejected: When the file cannot become a sample, whatever the cause.
+        DicomRejectedError: When the file cannot become a sample, whatever the cause.
     """
     try:
         return _read(path)
@@ -151,60 +155,61 @@ def _read(path: Path) -> Image:
     with _quiet_pydicom():
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
         image_id = _image_id(dataset)
-        if image_id != _image_id(_beginning(io.BytesIO(data))):
-            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _NEW_COPY)
+        if image_id != _image_id(_parse_ids(io.BytesIO(data))):
+            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _FETCH_AGAIN)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
         try:
-            return _picture(dataset, image_id, described)
+            return _image(dataset, image_id, described)
         except (DicomRejectedError, MemoryError):
             raise
         except Exception as error:
-            raise _decoder_rejection(error, described) from None
+            raise _decoder_rejection(error) from None
 
 
-def _beginning(file: BinaryIO) -> Dataset:
-    """Parse as far as a plan needs."""
+def _parse_ids(file: BinaryIO) -> Dataset:
+    """Parse as far as the ids."""
     return parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
 
 
-def _picture(dataset: Dataset, image_id: str, described: Attributes) -> Image:
-    frame = jpeg_frame(dataset)
+def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
+    table.find(dataset).check(dataset)
+    frame = passthrough_frame(dataset)
     if frame is not None:
         return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=())
-    picture = render(dataset)
+    rendered = render(dataset)
     return Image(
         image_id,
         described,
         "png",
-        image_codec.encode_png(picture.pixels),
-        picture.was_monochrome1,
-        picture.render_notes,
+        image_codec.encode_png(rendered.pixels),
+        rendered.was_monochrome1,
+        rendered.render_notes,
     )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading; whatever the operating system refuses becomes a rejection.
+    """Open a file for reading; an error of the operating system becomes a rejection.
 
-    What is no file is not opened: a FIFO without a writer waits for one, and some devices act on it.
+    Only regular files are opened: a FIFO waits for a writer, and opening some devices has effects.
     """
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            expected, action = "one that can be searched", "check its permissions: what it holds is not counted"
+            expected, action = "one that can be listed", "check its permissions: the files in it are not counted"
             raise DicomRejectedError(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
         if not stat.S_ISREG(mode):
             found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
             raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
         with path.open("rb") as file:
             if not file.peek(1):
-                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _NEW_COPY)
+                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _FETCH_AGAIN)
             yield file
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
-            found, action = "a link that leads nowhere", "fetch the file that it stands for, or remove it"
+            found, action = "a dangling link", "fetch the file that it links to, or remove it"
             raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
         found = error.strerror or type(error).__name__
         raise DicomRejectedError(
@@ -214,38 +219,42 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from judging values and from warning: its warnings quote what the file says."""
+    """Turn off pydicom's validation of values and its warnings, which quote the file."""
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _image_id(dataset: Dataset) -> str:
-    """Return the SOP Instance UID of an image."""
+    """Return the SOP Instance UID of an image.
+
+    Raises:
+        DicomRejectedError: When there is none, or the object is not an image.
+    """
     meta = dataset.file_meta
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
-    if sop_class.startswith(NO_PICTURES):
+    if sop_class.startswith(NOT_IMAGES):
         name = UID(sop_class).name
-        # An unknown UID is its own name, and that may be any text.
-        name = "an object that is no picture" if name == sop_class else name
+        # pydicom returns an unknown UID as its own name, and that may be any text.
+        name = "an object that is not an image" if name == sop_class else name
         raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     if image_ids.validate(image_id) or "\\" in image_id:
-        found = "a SOP Instance UID that is no identifier" if image_id else "no SOP Instance UID"
-        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _NEW_COPY)
+        found = "a SOP Instance UID that is not an identifier" if image_id else "no SOP Instance UID"
+        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _FETCH_AGAIN)
     return image_id
 
 
 def _complete_transfer_syntax(dataset: Dataset) -> None:
-    """Fill in a missing transfer syntax with the uncompressed one that the parser recognised.
+    """Fill in a missing transfer syntax: the uncompressed one in which the parser has read the elements.
 
     Raises:
-        Rejected: When there is one, but its element is damaged: what else of the header is right cannot be known.
+        DicomRejectedError: When its element is present but damaged, since more of the header may be.
     """
     item = dataset.file_meta.get_item(Tag("TransferSyntaxUID"), keep_deferred=True)
     if getattr(item, "VR", "UI") != "UI":
-        found = "a transfer syntax that is no UID"
-        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", _NEW_COPY)
+        found = "a transfer syntax that is not a UID"
+        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", _FETCH_AGAIN)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -253,8 +262,9 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 
 
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
+    """Check that there is pixel data and that the elements that describe it are numbers within limits."""
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
-        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _NEW_COPY)
+        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _FETCH_AGAIN)
     stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
     if not stored or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
@@ -266,40 +276,29 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
         )
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
-        found = f"a {(malformed or ['PixelRepresentation'])[0]} that is not what DICOM allows"
-        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", _NEW_COPY)
-    if not described.transfer_syntax:
-        raise DicomRejectedError(
-            Reason.UNSUPPORTED,
-            "frame",
-            "an unknown transfer syntax",
-            "one that DICOM defines",
-            "convert the file, for example with dcmconv or gdcmconv",
-        )
+        found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
+        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", _FETCH_AGAIN)
 
 
-def _decoder_rejection(error: Exception, described: Attributes) -> DicomRejectedError:
-    """Return the rejection for what pydicom or a decoder raised."""
-    if getattr(error, "code", None) == cv2.Error.StsNoMem or _NO_MEMORY.search(str(error)):
+def _decoder_rejection(error: Exception) -> DicomRejectedError:
+    """Return the rejection for an exception of pydicom or a decoder."""
+    if getattr(error, "code", None) == cv2.Error.StsNoMem or _OUT_OF_MEMORY.search(str(error)):
         return _too_much_memory(error)
     if isinstance(error, NotImplementedError):
-        syntax = UID(described.transfer_syntax).name
-        return DicomRejectedError(
-            Reason.UNSUPPORTED,
-            "render",
-            f"{syntax}: {describe(error)}",
-            "an encoding with a decoder",
-            "convert the file",
-        )
-    return DicomRejectedError(Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _NEW_COPY)
+        # An element of a VR that DICOM does not define.
+        expected = "the value representations of DICOM"
+        return DicomRejectedError(Reason.UNSUPPORTED, "render", describe(error), expected, "check the header")
+    return DicomRejectedError(
+        Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _FETCH_AGAIN
+    )
 
 
 def _too_much_memory(error: Exception) -> DicomRejectedError:
-    """Return the rejection of a file that needs more memory than its process may have."""
+    """Return the rejection of a file that takes more memory than its process may use."""
     return DicomRejectedError(
         Reason.TOO_MUCH_MEMORY,
         "read",
-        f"more memory than there is for one file ({describe(error)})",
-        "an image that fits the memory one file is given",
-        "leave it out, or raise the limit when it is a good image",
+        f"more memory than the limit for one file ({describe(error)})",
+        "an image that fits into it",
+        "leave it out, or raise the limit for a good image",
     )

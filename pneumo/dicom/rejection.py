@@ -1,4 +1,4 @@
-"""Why a file does not become a sample."""
+"""The reasons for which a file does not become a sample."""
 
 import re
 from enum import StrEnum
@@ -6,15 +6,15 @@ from enum import StrEnum
 from pydicom.datadict import dictionary_description, keyword_dict
 
 LONGEST_TEXT = 200
-"""Characters of another library's message that are kept; some repeat their whole input."""
+"""Characters of another library's message that are kept; some messages quote their whole input."""
 
 _WORDS = re.compile(r"(['\"])([A-Za-z ]+)\1")
 _QUOTED = re.compile(r"(?<!\w)b?['\"](?:.*['\"](?!\w)|.*)")
-"""From the first opening quotation mark to the last closing one, else to the end; an apostrophe inside a word is
-neither. What a message quotes may be what the file says, a name among it."""
+"""From the first opening quotation mark to the last closing one, or to the end; an apostrophe inside a word is neither.
+What a message quotes may be text of the file, such as a name."""
 _ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
 _OF_THE_STANDARD = frozenset(map(dictionary_description, keyword_dict.values())) | frozenset(keyword_dict)
-"""Names and keywords of DICOM's elements, which may be quoted."""
+"""Names and keywords of the elements that DICOM defines, which may be quoted."""
 
 
 class Reason(StrEnum):
@@ -29,7 +29,7 @@ class Reason(StrEnum):
     NOT_DICOM = "not_dicom"
     """Not in DICOM format, or its header is damaged: an HTML or JSON error page, another image format."""
     NOT_AN_IMAGE = "not_an_image"
-    """DICOM of a kind that is no picture: a report, a DICOMDIR, an encapsulated PDF, a dose map, a segmentation."""
+    """A DICOM object other than an X-ray image: a report, a DICOMDIR, an encapsulated PDF, a segmentation."""
     NO_ID = "no_id"
     """No usable SOP Instance UID, which is the image's id."""
     NO_PIXELS = "no_pixels"
@@ -39,39 +39,39 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     """A transfer syntax, colour space or size that is not handled."""
     DUPLICATE = "duplicate"
-    """Several different files claim to be this image."""
+    """Several different files have this image id."""
     BAD_MASK = "bad_mask"
-    """The run lengths in the masks CSV do not fit the image."""
+    """The run lengths in the masks CSV do not fit the image's size."""
     TOOK_TOO_LONG = "took_too_long"
-    """Reading it was ended after the time that one file is given."""
+    """Reading it took longer than the time limit for one file."""
     TOO_MUCH_MEMORY = "too_much_memory"
-    """Reading it needs more memory than one file is given, as decompression bombs do."""
+    """Reading it takes more than the memory limit for one file, as a decompression bomb does."""
     CRASHED = "crashed"
-    """A decoder failed in a way that nobody foresaw, or ended the process that read it, each time it was tried."""
+    """A decoder failed in an unforeseen way, or ended the process that read the file, at each attempt."""
 
 
 class DicomRejectedError(Exception):
     """A file that cannot become a sample.
 
     Args:
-        reason: The kind of trouble.
-        stage: What was being done: ``open``, ``header``, ``plan``, ``read``, ``frame``, ``render`` or ``mask``.
+        reason: The category.
+        phase: The step that failed: ``open``, ``header``, ``plan``, ``read``, ``frame``, ``render`` or ``mask``.
         found: What was found.
-        expected: What would have been right.
-        action: What the user can do about it.
+        expected: What was expected.
+        action: What the user can do.
     """
 
-    def __init__(self, reason: Reason, stage: str, found: str, expected: str, action: str) -> None:
-        # All of them are args, so that the exception survives the way back from a worker process.
-        super().__init__(reason, stage, found, expected, action)
-        self.reason, self.phase, self.found, self.expected, self.action = reason, stage, found, expected, action
+    def __init__(self, reason: Reason, phase: str, found: str, expected: str, action: str) -> None:
+        # All of them are args, so that the exception can be pickled by a worker process.
+        super().__init__(reason, phase, found, expected, action)
+        self.reason, self.phase, self.found, self.expected, self.action = reason, phase, found, expected, action
 
     def __str__(self) -> str:
         return f"{self.found}; expected {self.expected}; {self.action}"
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and its text on one line, without what it quotes, cut to a readable length."""
+    """Return an exception's type and message on one line, without what the message quotes, cut to ``LONGEST_TEXT``."""
     text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
     text = _WORDS.sub(lambda match: match[2] if match[2] in _OF_THE_STANDARD else match[0], text)
     text = _QUOTED.sub("...", text)

@@ -1,7 +1,7 @@
-"""Stored values to a picture, as a viewer would show it: PS3.3 C.7.6.3, C.11.1, C.11.2 and C.7.5.1.
+"""Render stored values to the image that a viewer shows: PS3.3 C.7.6.3, C.11.1, C.11.2 and C.7.5.1.
 
-Each grayscale step is a function of the stored value alone. So the steps are computed once for each value that can
-occur, and the pixels are looked up: the same result as computing on pixels, in a fraction of the time and memory.
+Each grayscale step is a function of the stored value. So the steps are computed once for each value that can occur,
+and the pixels are looked up: the same result as computing on pixels, in a fraction of the time and memory.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,9 @@ from pydicom.pixels.processing import apply_color_lut
 from scipy.special import expit
 
 from pneumo.dicom.attributes import PHOTOMETRICS
-from pneumo.dicom.decoding import Stored, stored_values
-from pneumo.dicom.frames import frames
+from pneumo.dicom.encodings import table
+from pneumo.dicom.encodings.encoding import StoredValues
+from pneumo.dicom.pixel_data import number_of_frames
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.values import integer, numbers, text
 
@@ -26,7 +27,7 @@ Values = npt.NDArray[np.float64]
 
 
 class Window(NamedTuple):
-    """A window on the values after the modality step."""
+    """A VOI window on the values after the modality step."""
 
     center: float
     width: float
@@ -34,14 +35,14 @@ class Window(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A picture and how it came about."""
+    """A rendered image."""
 
     pixels: npt.NDArray[np.uint16]
-    """(rows, columns), 0 black to 65535 white; dense tissue is bright."""
+    """(rows, columns), 0 black to 65535 white; dense tissue is white."""
     was_monochrome1: bool
-    """Whether the stored values run the other way, as in MONOCHROME1."""
+    """Whether the lowest stored value is white, as in MONOCHROME1."""
     render_notes: tuple[str, ...]
-    """What was decided on the way that a reader of the data may want to know."""
+    """Decisions that a user of the data may want to know, such as ``first of 4 frames``."""
 
 
 def render(dataset: Dataset) -> Rendered:
@@ -49,17 +50,17 @@ def render(dataset: Dataset) -> Rendered:
 
     Modality LUT or rescale, then the first VOI LUT or else the first window, then the presentation LUT, then the
     inversion of MONOCHROME1 or Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the
-    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Colour becomes
-    luma.
+    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Colour is
+    converted to luma.
 
     Raises:
-        Rejected: When the colour space is not handled.
+        DicomRejectedError: When the colour space or the bits stored are not supported, or a lookup table is damaged.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     photometric = _check_color(dataset)
-    count = frames(dataset)
+    count = number_of_frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    stored = stored_values(dataset)
+    stored = table.find(dataset).decode(dataset)
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
@@ -83,7 +84,7 @@ def _unsupported(found: str, expected: str) -> DicomRejectedError:
     )
 
 
-def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.uint16]:
+def _luma(dataset: Dataset, stored: StoredValues, photometric: str) -> npt.NDArray[np.uint16]:
     """Return the luma (ITU-R BT.601) of a colour frame, scaled from its bits to 16."""
     if photometric == "PALETTE COLOR":
         color = apply_color_lut(stored, dataset)[..., :3]
@@ -97,11 +98,11 @@ def _luma(dataset: Dataset, stored: Stored, photometric: str) -> npt.NDArray[np.
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 
 
-def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
-    values, places = _distinct(stored)
+def _grayscale(dataset: Dataset, stored: StoredValues, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
+    values, indices = _distinct(stored)
     padding = _padding(dataset, values, notes)
     occurring = np.zeros(len(values), bool)
-    occurring[places.ravel()] = True
+    occurring[indices.ravel()] = True
     shown = np.clip(_display(dataset, values.astype(np.float64), occurring & ~padding, notes), 0, WHITE)
     if dataset.get("PresentationLUTSequence"):
         item = dataset.PresentationLUTSequence[0]
@@ -111,20 +112,20 @@ def _grayscale(dataset: Dataset, stored: Stored, inverted: bool, notes: list[str
     if inverted:
         levels = WHITE - levels
     levels[padding] = 0
-    return levels.astype(np.uint16)[places]
+    return levels.astype(np.uint16)[indices]
 
 
-def _distinct(stored: Stored) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return values that include all that occur, ascending, and the place of each pixel's value among them."""
+def _distinct(stored: StoredValues) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return ascending values that include all that occur, and the index of each pixel's value among them."""
     low, high = int(stored.min()), int(stored.max())
     if high - low <= WHITE:
         return np.arange(low, high + 1), np.subtract(stored, low, dtype=np.int64)
-    values, places = np.unique(stored, return_inverse=True)
-    return values.astype(np.int64), places.reshape(stored.shape)
+    values, indices = np.unique(stored, return_inverse=True)
+    return values.astype(np.int64), indices.reshape(stored.shape)
 
 
 def _padding(dataset: Dataset, values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.bool_]:
-    """Return which stored values mean no measurement, PS3.3 C.7.5.1.1.2."""
+    """Return which of the stored values are padding, PS3.3 C.7.5.1.1.2."""
     if "PixelPaddingValue" not in dataset:
         return np.zeros(values.shape, bool)
     value = dataset.PixelPaddingValue
@@ -137,24 +138,24 @@ def _padding(dataset: Dataset, values: npt.NDArray[np.int64], notes: list[str]) 
 
 def _display(dataset: Dataset, values: Values, occurring: npt.NDArray[np.bool_], notes: list[str]) -> Values:
     """Return the display level, 0 to 65535 before rounding, of each stored value."""
-    plain = integer(dataset, "PixelRepresentation") == 0
+    is_plain = integer(dataset, "PixelRepresentation") == 0
     if dataset.get("ModalityLUTSequence"):
-        values, plain = _look_up(dataset, dataset.ModalityLUTSequence[0], values)[0], False
+        values, is_plain = _look_up(dataset, dataset.ModalityLUTSequence[0], values)[0], False
     elif (rescale := _rescale(dataset)) != (1, 0):
-        values, plain = values * rescale[0] + rescale[1], False
+        values, is_plain = values * rescale[0] + rescale[1], False
     if dataset.get("VOILUTSequence"):
         entries, white = _look_up(dataset, dataset.VOILUTSequence[0], values)
         return entries * (WHITE / white)
     window = _window(dataset, notes)
     if window is not None:
         return _apply_window(values, window)
-    if plain:
+    if is_plain:
         return values * (WHITE / ((1 << integer(dataset, "BitsStored", 16)) - 1))
     return _stretch(values, values[occurring])
 
 
 def _stretch(values: Values, occurring: Values) -> Values:
-    """Spread the range of the occurring values over all levels; a flat image is black."""
+    """Stretch the range of the occurring values to all levels; an image of one value becomes black."""
     if not len(occurring) or occurring.min() == occurring.max():
         return np.zeros_like(values)
     low, high = float(occurring.min()), float(occurring.max())
@@ -165,24 +166,27 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
     """Return slope and intercept.
 
     Raises:
-        Rejected: When one is there and no number.
+        DicomRejectedError: When one is present and is not a number.
     """
     found = [1.0, 0.0]
-    for place, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
+    for index, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
         if text(dataset, keyword):
             values = numbers(dataset, keyword)
             if len(values) != 1:
                 raise DicomRejectedError(
-                    Reason.UNSUPPORTED, "render", f"{keyword} that is no number", "one", _CHECK_HEADER
+                    Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", _CHECK_HEADER
                 )
-            found[place] = values[0]
+            found[index] = values[0]
     return found[0], found[1]
 
 
 def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, int]:
-    """Map values through a LUT item; return them with the highest level its descriptor allows (PS3.3 C.11.1.1).
+    """Map values through a LUT item; return them and the highest level that its descriptor allows (PS3.3 C.11.1.1).
 
-    pydicom's own functions truncate the index of an 8-bit table to 8 bits and need a 16-bit word for each entry.
+    pydicom's own functions truncate the index into an 8-bit table to 8 bits and need a 16-bit word for each entry.
+
+    Raises:
+        DicomRejectedError: When the table has fewer entries than its descriptor declares.
     """
     _, first, bits = (int(part) for part in item.LUTDescriptor)
     count, data = _entries(item), item.LUTData
@@ -198,12 +202,12 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
 
 
 def _entries(item: Dataset) -> int:
-    """Return the number of entries of a LUT; 0 in its descriptor stands for 65536, and it is never negative."""
+    """Return the number of entries of a LUT: an unsigned number of 16 bits, of which 0 stands for 65536."""
     return int(item.LUTDescriptor[0]) % (1 << 16) or 1 << 16
 
 
 def _window(dataset: Dataset, notes: list[str]) -> Window | None:
-    """Return the first window, None when there is none or it cannot be used."""
+    """Return the first window, None when there is none or it is unusable."""
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if not text(dataset, "WindowCenter") and not text(dataset, "WindowWidth"):
         return None

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
-from pneumo.dicom.image_codec import Pixels, to_float
+from pneumo.dicom.image_codec import Pixels, is_complete, to_float
 from pneumo.loading.geometry import downsampled_shape
 from pneumo.runtime.errors import UserError
 
@@ -15,22 +15,18 @@ JPEG_REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 """libjpeg shrinks by leaving out high frequencies of each 8x8 block, faster than decoding them."""
-TAIL = 16
-"""Bytes at a file's end that are never all zero: a JPEG ends with a marker and at most one byte of padding."""
 
 
 def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     """Return a row's JPEG or PNG file, (bytes,), without copying it.
 
     Raises:
-        UserError: When the file is damaged, or was when it came into the shard and its end had never been written:
-            decoders render zeros as a gray area, and what looks like a whole file may be half of one that was copied
-            into preallocated space.
+        UserError: When the shard is damaged there, or the file was already incomplete when the shard was written.
     """
-    data = np.frombuffer(reader.image(row), np.uint8)
-    if not data[-TAIL:].any():
-        raise damaged_sample(reader, row, f"the {reader.table.encoding[row]} file ends in zeros", "a whole file")
-    return data
+    image = reader.image(row)
+    if not is_complete(image):
+        raise damaged_sample(reader, row, f"the {reader.table.encoding[row]} file is incomplete", "a whole JPEG or PNG")
+    return np.frombuffer(image, np.uint8)
 
 
 def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np.float32]:

@@ -214,7 +214,7 @@ def test_a_presentation_lut_comes_last_but_for_the_inversion(
 def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement(keyword, "LO", value.split("\\")))
-    with pytest.raises(DicomRejectedError, match=f"{keyword} that is no number"):
+    with pytest.raises(DicomRejectedError, match=f"{keyword} that is not a number"):
         rendered(dataset, tmp_path)
 
 

@@ -6,7 +6,8 @@ import pytest
 import reference_files as reference
 from pydicom.encaps import encapsulate
 
-from pneumo.dicom import jpeg, jpeg_metadata, reader
+from pneumo.dicom import jpeg_metadata, reader
+from pneumo.dicom.jpeg_segments import read_header
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
 JPEG = reference.encode_jpeg(NOISE)
@@ -46,7 +47,7 @@ CARRIERS = {
 
 @pytest.mark.parametrize("frame", CARRIERS.values(), ids=CARRIERS)
 def test_metadata_stays_behind_and_pixels_do_not_change(frame: bytes) -> None:
-    jpeg.parse(frame)
+    read_header(frame)
     stripped = jpeg_metadata.strip(frame)
     assert stripped == JPEG
     assert np.array_equal(
@@ -58,7 +59,7 @@ def test_a_frame_without_metadata_is_returned_itself() -> None:
     bare = JPEG[:2] + JPEG[2 + 18 :]
     assert JPEG[2:4] == b"\xff\xe0", "OpenCV writes a JFIF segment, which carries nothing"
     for frame in (JPEG, bare, JPEG[:2] + b"\xff\xff" + JPEG[2:]):
-        jpeg.parse(frame)
+        read_header(frame)
         assert jpeg_metadata.strip(frame) is frame
 
 

@@ -24,7 +24,7 @@ from security_chain import JOB, ROOT, Chain
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom.attributes import LEAVES, Attributes
+from pneumo.dicom.attributes import PRIVACY_NOTE, Attributes
 from pneumo.masks import annotations
 from pneumo.runtime.errors import UserError
 
@@ -106,7 +106,7 @@ def test_the_help_and_the_readme_name_what_is_kept() -> None:
     assert names.keys() == {field.name for field in fields(Attributes)}
     readme = " ".join((ROOT / "README.md").read_text().partition("**What leaves a DICOM:**")[2].split())[:1000]
     for text in (*names.values(), "SOPInstanceUID"):
-        assert text in LEAVES
+        assert text in PRIVACY_NOTE
         assert text in readme
     ended = subprocess.run(
         [sys.executable, JOB / "shard.py", "--help"],

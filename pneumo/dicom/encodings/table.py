@@ -1,0 +1,42 @@
+"""The table of encodings.
+
+To add one: write a module beside this one that defines an ``ENCODING``, enter it below, and test it in
+``tests/dicom/test_encoding_<name>.py``.
+"""
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from pneumo.dicom.attributes import transfer_syntax
+from pneumo.dicom.encodings import jpeg, jpeg2000, jpeg_lossless, jpeg_ls, native, rle
+from pneumo.dicom.encodings.encoding import Encoding
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+
+ENCODINGS: dict[str, Encoding] = {
+    "native": native.ENCODING,
+    "jpeg": jpeg.ENCODING,
+    "jpeg_lossless": jpeg_lossless.ENCODING,
+    "jpeg_ls": jpeg_ls.ENCODING,
+    "jpeg2000": jpeg2000.ENCODING,
+    "rle": rle.ENCODING,
+}
+"""Every encoding that can be read, by the name of its module."""
+
+_BY_TRANSFER_SYNTAX = {str(uid): encoding for encoding in ENCODINGS.values() for uid in encoding.transfer_syntaxes}
+
+
+def find(dataset: Dataset) -> Encoding:
+    """Return the encoding of a dataset's pixel data.
+
+    Raises:
+        DicomRejectedError: When the transfer syntax is not one that DICOM defines, or has no decoder here.
+    """
+    syntax = transfer_syntax(dataset)
+    encoding = _BY_TRANSFER_SYNTAX.get(syntax)
+    if encoding is None:
+        found, expected = "an unknown transfer syntax", "one that DICOM defines"
+        if syntax:
+            found, expected = UID(syntax).name, f"an encoding with a decoder: {', '.join(ENCODINGS)}"
+        action = "convert the file, for example with dcmconv or gdcmconv"
+        raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)
+    return encoding

@@ -1,0 +1,40 @@
+"""The first frame of encapsulated pixel data (PS3.5 A.4), and whether its bitstream agrees with the DICOM header."""
+
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.values import integer, numbers
+
+
+def number_of_frames(dataset: Dataset) -> int:
+    """Return the number of frames; 1 unless the header says otherwise."""
+    count = numbers(dataset, "NumberOfFrames")
+    return max(1, int(count[0])) if count else 1
+
+
+def first_frame(dataset: Dataset) -> bytes:
+    """Return the bitstream of the first frame of an encapsulated dataset."""
+    data = dataset.get_item("PixelData")
+    assert data is not None
+    assert isinstance(data.value, bytes)
+    return get_frame(data.value, 0, number_of_frames=number_of_frames(dataset))
+
+
+def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> None:
+    """Check the size that a JPEG or JPEG 2000 bitstream declares.
+
+    Raises:
+        DicomRejectedError: When the DICOM header says otherwise.
+    """
+    declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
+    if (rows, columns, components) != declared:
+        raise bad_frame(
+            f"a JPEG of {rows} x {columns} with {components} component(s)",
+            f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
+        )
+
+
+def bad_frame(found: str, expected: str) -> DicomRejectedError:
+    """Return the rejection of pixel data that is damaged or contradicts the DICOM header."""
+    return DicomRejectedError(Reason.BAD_FRAME, "frame", found, expected, "fetch the file again from its source")

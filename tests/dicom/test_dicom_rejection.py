@@ -1,0 +1,46 @@
+"""The rejection itself, and what of another library's message it may repeat."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pneumo.dicom.reader import DicomRejectedError, Reason
+from pneumo.dicom.rejection import describe
+
+
+def test_a_rejection_survives_the_way_between_processes() -> None:
+    rejected = DicomRejectedError(Reason.BAD_FRAME, "frame", "this", "that", "do something")
+    copy = pickle.loads(pickle.dumps(rejected))
+    assert vars(copy) == vars(rejected)
+    assert str(copy) == "this; expected that; do something"
+
+
+def test_foreign_messages_are_cut_to_one_line() -> None:
+    assert describe(ValueError("one\n  two")) == "ValueError: one two"
+    assert describe(KeyError()) == "KeyError"
+    assert (
+        describe(ValueError("bad float: \"O'Brien\" in 'x', can't go on")) == "ValueError: bad float: ..., can't go on"
+    )
+    assert describe(AttributeError("(0028,0100) 'Bits Allocated'")) == "AttributeError: (0028,0100) Bits Allocated"
+    assert len(describe(ValueError("x" * 5000))) == 200
+
+
+SAID = {
+    "could not convert string to float: 'DOE^J'": "could not convert string to float: ...",
+    """bad literal: "O'DOE" or b'DOE'""": "bad literal: ...",
+    "'utf-8' codec can't decode byte 0xc3 in 'DOE": "... codec can't decode byte 0xc3 in ...",
+    "(0028,0100) 'Bits Allocated' is 'DOE'": "(0028,0100) Bits Allocated is ...",
+    "no element 'PixelData'": "no element PixelData",
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_a_foreign_message_quotes_is_left_out_unless_it_is_the_standards(said: str) -> None:
+    assert describe(ValueError(said)) == f"ValueError: {SAID[said]}"
+
+
+def test_every_reason_is_documented() -> None:
+    source = Path(__import__("pneumo.dicom.rejection", fromlist=["Reason"]).__file__).read_text()
+    for reason in Reason:
+        assert f'{reason.name} = "{reason.value}"\n    """' in source

@@ -1,0 +1,50 @@
+"""Lossless JPEG: what gdcm makes up for a scan that is cut off, and what ends its process."""
+
+from pathlib import Path
+
+import pytest
+import reference_encodings as encodings
+import reference_files as reference
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEGLosslessSV1
+
+from pneumo.dicom import reader
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+
+
+def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None:
+    # gdcm fills in what is missing, which pydicom hands on without a word.
+    values = reference.gradient("u2", 12)
+    path = encodings.save(reference.build(values, 12), "JPEG Lossless SV1", tmp_path / "x.dcm")
+    dataset = dcmread(path)
+    assert dataset.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    for length in range(len(frame) // 3, len(frame) - 4, 97):
+        dataset.PixelData = encapsulate([frame[:length] + b"\xff\xd9"])
+        with pytest.raises(DicomRejectedError, match="ends before the picture") as caught:
+            reader.read(reference.save(dataset, path))
+        assert caught.value.reason == Reason.BAD_FRAME
+
+
+FATAL = {
+    "precision of 20": (b"\x10\0\x28\0\x43\x01", b"\x14\0\x28\0\x43\x01", 16),
+    "precision of 17": (b"\x10\0\x28\0\x43\x01", b"\x11\0\x28\0\x43\x01", 16),
+    "64 bits allocated": (b"", b"", 64),
+    "32 bits allocated": (b"", b"", 32),
+    "12 bits in 8": (b"", b"", 8),
+}
+
+
+@pytest.mark.parametrize("encoding", ["JPEG Lossless SV1", "JPEG Lossless, process 14", "JPEG-LS"])
+@pytest.mark.parametrize(("header", "damaged", "allocated"), FATAL.values(), ids=FATAL)
+def test_what_ends_gdcm_does_not_get_there(
+    tmp_path: Path, encoding: str, header: bytes, damaged: bytes, allocated: int
+) -> None:
+    path = encodings.save(reference.build(reference.gradient("u2", 12), 12), encoding, tmp_path / "x.dcm")
+    dataset = dcmread(path)
+    assert header in dataset.PixelData
+    dataset.PixelData = dataset.PixelData.replace(header, damaged) if header else dataset.PixelData
+    dataset.BitsAllocated = allocated
+    with pytest.raises(DicomRejectedError, match="bits that fit into 8 or 16"):
+        reader.read(reference.save(dataset, path))

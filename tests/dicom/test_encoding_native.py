@@ -1,0 +1,62 @@
+"""Uncompressed pixel data: its length, and a High Bit above the bits stored."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference_files as reference
+from decoded_levels import shown, spread
+
+from pneumo.dicom import reader
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+
+
+@pytest.mark.parametrize("extra", [1, 2, 7, 5000])
+@pytest.mark.parametrize("syntax", reference.NATIVE)
+def test_more_bytes_than_pixels_are_left_alone(tmp_path: Path, syntax: str, extra: int) -> None:
+    values = reference.gradient("u1", 8)
+    dataset = reference.build(values, syntax=syntax)
+    dataset.PixelData = values.tobytes() + b"\xa5" * extra
+    assert np.array_equal(shown(reference.save(dataset, tmp_path / "x.dcm")), spread(values, 8))
+
+
+@pytest.mark.parametrize("missing", [2, 3, 1000])
+@pytest.mark.parametrize("syntax", reference.NATIVE)
+def test_fewer_bytes_than_pixels_are_no_picture(tmp_path: Path, syntax: str, missing: int) -> None:
+    dataset = reference.build(reference.gradient("u2", 12), 12, syntax)
+    dataset.PixelData = dataset.PixelData[:-missing]
+    with pytest.raises(DicomRejectedError, match="less than expected") as caught:
+        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    assert caught.value.reason == Reason.BAD_FRAME
+
+
+@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated"])
+@pytest.mark.parametrize(("dtype", "bits", "high"), [("u2", 12, 15), ("u2", 12, 13), ("i2", 12, 15), ("u2", 8, 14)])
+def test_values_below_another_high_bit(tmp_path: Path, syntax: str, dtype: str, bits: int, high: int) -> None:
+    values = reference.gradient(dtype, bits).astype(dtype)
+    shift = high + 1 - bits
+    below = np.random.default_rng(4).integers(0, 1 << shift, values.shape)
+    stored = ((values.astype(np.int64) << shift) | below).astype(dtype)
+    path = reference.save(reference.build(stored, bits, syntax, HighBit=high), tmp_path / "x.dcm")
+    assert np.array_equal(shown(path), spread(values, bits))
+
+
+CONTRADICTORY = {"too low": (12, 10), "beyond the allocated": (12, 16), "nonsense": (12, 4711)}
+
+
+@pytest.mark.parametrize(("bits", "high"), CONTRADICTORY.values(), ids=CONTRADICTORY)
+@pytest.mark.parametrize("syntax", ["explicit", "rle"])
+def test_a_high_bit_that_cannot_be_is_refused(tmp_path: Path, syntax: str, bits: int, high: int) -> None:
+    dataset = reference.build(reference.gradient("u2", 12), bits, syntax)
+    dataset.HighBit = high
+    with pytest.raises(DicomRejectedError, match="12 bits stored of 16 with the highest at") as caught:
+        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    assert caught.value.reason == Reason.UNSUPPORTED
+
+
+def test_a_high_bit_of_a_compressed_frame_is_refused(tmp_path: Path) -> None:
+    # Whether its decoder's values are shifted is known to nobody.
+    with pytest.raises(DicomRejectedError, match="the highest at 15"):
+        dataset = reference.build(reference.gradient("u2", 12), 12, "jpeg2000")
+        dataset.HighBit = 15
+        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
