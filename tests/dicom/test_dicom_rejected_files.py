@@ -184,7 +184,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
     "other pixel data that is cut": (cut_second_pixel_data, Reason.BAD_FRAME, "ends inside an element"),
     "signed samples in an unsigned image": (signed_codestream, Reason.BAD_FRAME, "codestream of signed samples"),
-    "a long Pixel Representation": (long_pixel_representation, Reason.BAD_FRAME, "a PixelRepresentation that DICOM does not allow"),
+    "a long Pixel Representation": (
+        long_pixel_representation,
+        Reason.BAD_FRAME,
+        "a PixelRepresentation that DICOM does not allow",
+    ),
     "a damaged transfer syntax": (damaged_syntax, Reason.NOT_DICOM, "a transfer syntax that is not a UID"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
