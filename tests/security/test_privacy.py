@@ -96,7 +96,7 @@ def test_patients_are_numbers_without_a_mapping(chain: Chain, output: Output) ->
     assert order == sorted(order), "numbers follow the ids of images, which the table gives anyway"
 
 
-def test_the_help_and_the_readme_name_what_is_kept() -> None:
+def test_the_help_and_the_page_name_what_is_kept() -> None:
     """A new attribute cannot leave without being said."""
     names = {
         "rows": "size", "columns": "size", "row_spacing_mm": "pixel spacing", "column_spacing_mm": "pixel spacing",
@@ -104,10 +104,10 @@ def test_the_help_and_the_readme_name_what_is_kept() -> None:
         "photometric": "photometric interpretation", "bits_stored": "bits stored",
     }  # fmt: skip
     assert names.keys() == {field.name for field in fields(Attributes)}
-    readme = " ".join((ROOT / "README.md").read_text().partition("**What leaves a DICOM:**")[2].split())[:1000]
+    page = " ".join((ROOT / "SECURITY.md").read_text().partition("**What leaves a DICOM:**")[2].split())[:1000]
     for text in (*names.values(), "SOPInstanceUID"):
         assert text in PRIVACY_NOTE
-        assert text in readme
+        assert text in page
     ended = subprocess.run(
         [sys.executable, JOB / "shard.py", "--help"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
