@@ -1,6 +1,6 @@
-"""Killing a stage at random instants and starting it again, until it was killed often enough, and then to its end.
+"""Kills a command at random instants and starts it again, for a number of kills, and then lets it finish.
 
-The instants are spread over the work itself: a start is mostly imports, and kills there are dull.
+The instants are spread over the work itself: the start is mostly imports, and kills there test little.
 """
 
 import shutil
@@ -9,70 +9,70 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from chaos_processes import MANNERS, Started
+from chaos_pipeline import Command, Durations
+from chaos_processes import KILL_METHODS, RunningCommands
 from chaos_products import differences, temporaries, tree
-from chaos_stages import Pace, Stage
 
 INSTANTS = ("work", "writing", "work", "writing", "start")
-"""Taken in turn and shuffled: after the work began; the same, with a file half written; while the command starts."""
+"""Used in turn and shuffled: after the work began; the same, with a file half written; while the command starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
     """One kill, for the report."""
 
-    stage: str
+    command: str
     instant: str
     seconds: float
     """Since the start."""
-    manner: str
+    method: str
     at_work: bool
     """Something on disk had changed since the start."""
     torn: int
     """Half-written files and directories that this kill left."""
     published: int
-    """Files that were whole by then."""
+    """Files that were published by then."""
 
     def __str__(self) -> str:
         work = "at work" if self.at_work else "before its work"
         return (
-            f"{self.stage:8} {self.seconds:6.2f} s, {work:15} (meant: {self.instant:7})  {self.manner};"
+            f"{self.command:8} {self.seconds:6.2f} s, {work:15} (planned: {self.instant:7})  {self.method};"
             f" {self.published} files published, {self.torn} torn"
         )
 
 
 @dataclass(kw_only=True)
-class Disturber:
-    """Drives a stage through its kills."""
+class Killer:
+    """Runs a command through its kills."""
 
-    stage: Stage
-    pace: Pace
+    command: Command
+    durations: Durations
     reference: Path
-    """Folder of the undisturbed run."""
+    """Folder of the uninterrupted run."""
     folder: Path
-    """Folder in which the stage is disturbed."""
+    """Folder of the run that is killed."""
     scratch: Path
     """For temporary files of the commands."""
     rng: np.random.Generator
     kills: list[Kill] = field(default_factory=list)
     starts: int = 0
-    went_on: int = 0
-    """Starts that said that they took up earlier work."""
+    resumed: int = 0
+    """Starts that logged that they resumed earlier work."""
     rounds: int = 0
-    """Times that the stage was done from nothing to its end."""
+    """Times that the command was run from nothing to its end."""
 
     def __post_init__(self) -> None:
-        self.work = self.pace.work
+        self.work = self.durations.work
 
     def spread(self, kills: int) -> float:
-        """Return the part of the work after which a kill comes at the latest; work that is kept is to last for all."""
-        return 1.6 / (kills + 1) if self.stage.takes_up else 1.0
+        """Return the share of the work within which a kill comes; work that is kept has to last for all kills."""
+        return 1.6 / (kills + 1) if self.command.keeps_work else 1.0
 
     def run(self, budget: int) -> None:
-        """Kill the stage ``budget`` times; each time that it comes to its end, it has left what the undisturbed did.
+        """Kill the command ``budget`` times; whenever it finishes, its results must equal the uninterrupted run's.
 
         Raises:
-            AssertionError: When it does not, when it ends with an error of its own, or when it hangs.
+            AssertionError: When they do not, when the command ends with an error of its own, or when it hangs.
         """
         instants = [INSTANTS[i % len(INSTANTS)] for i in range(budget)]
         self.rng.shuffle(instants)
@@ -80,23 +80,23 @@ class Disturber:
             self._round(instants)
 
     def _round(self, instants: list[str]) -> None:
-        """Do the stage from nothing to its end, killing it as long as there are kills left."""
+        """Run the command from nothing to its end, killing it as long as there are kills left."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.stage.prepare(self.folder)
+        self.command.prepare(self.folder)
         is_done = False
         while not is_done:
-            assert self.starts < 4 * len(instants) + 10, f"{self.stage.name} is mostly too fast to be killed"
+            assert self.starts < 4 * len(instants) + 10, f"{self.command.name} is mostly too fast to be killed"
             self.starts += 1
             left = instants[len(self.kills) :]
             is_done = self._start(left[0] if left else "", self.work * self.spread(len(instants)))
         self.rounds += 1
 
     def _start(self, instant: str, window: float) -> bool:
-        """Start the stage, kill it unless ``instant`` is empty, and return whether it came to its end."""
-        form = self.stage.forms[int(self.rng.integers(len(self.stage.forms)))]
+        """Start the command, kill it unless ``instant`` is empty, and return whether it finished."""
+        variant = self.command.variants[int(self.rng.integers(len(self.command.variants)))]
         before, began = tree(self.folder), time.monotonic()
-        started = Started(form(self.folder), self.folder.with_suffix(".log"), self.scratch)
+        started = RunningCommands(variant(self.folder), self.folder.with_suffix(".log"), self.scratch)
         try:
             self._wait_for(instant, window, started, before)
             if instant and not started.is_over:
@@ -104,45 +104,48 @@ class Disturber:
         finally:
             started.end()
         is_done = set(started.codes) == {0}
-        self.went_on += bool(self.stage.went_on) and self.stage.went_on in started.output
+        message = self.command.resume_message
+        self.resumed += bool(message) and message in started.output
         faults = differences(self.folder, self.reference, finished=is_done)
-        told = "\n".join([*faults, *map(str, self.kills[-3:]), started.output])
-        assert is_done or instant, f"{self.stage.name} ended with {started.codes} by itself:\n{told}"
-        assert not faults, f"{self.stage.name} left something else than undisturbed:\n{told}"
+        details = "\n".join([*faults, *map(str, self.kills[-3:]), started.output])
+        assert is_done or instant, f"{self.command.name} ended with {started.codes} by itself:\n{details}"
+        assert not faults, f"{self.command.name} left other results than an uninterrupted run:\n{details}"
         return is_done
 
-    def _wait_for(self, instant: str, window: float, started: Started, before: dict[str, tuple[int, int]]) -> None:
+    def _wait_for(
+        self, instant: str, window: float, started: RunningCommands, before: dict[str, tuple[int, int]]
+    ) -> None:
         """Wait for the instant, or for the end of the commands if that comes first."""
-        delay = float(self.rng.uniform(0, self.pace.idle if instant == "start" else window))
+        delay = float(self.rng.uniform(0, self.durations.idle if instant == "start" else window))
         if not instant:
-            started.wait(lambda: started.is_over, self.stage.name)
+            started.wait(lambda: started.is_over, self.command.name)
             return
         if instant != "start":
-            started.wait(lambda: tree(self.folder) != before or started.is_over, self.stage.name)
+            started.wait(lambda: tree(self.folder) != before or started.is_over, self.command.name)
         changed = time.monotonic()
         deadline = changed + delay
         while time.monotonic() < deadline and not started.is_over:
             time.sleep(0.001)
         if instant == "writing":
             old = temporaries(self.folder)
-            started.wait(lambda: bool(temporaries(self.folder) - old) or started.is_over, self.stage.name)
-        if started.is_over and instant != "start" and not self.stage.takes_up:
-            # The machine is faster now than it was for the undisturbed run.
+            started.wait(lambda: bool(temporaries(self.folder) - old) or started.is_over, self.command.name)
+        if started.is_over and instant != "start" and not self.command.keeps_work:
+            # The machine is faster now than it was for the uninterrupted run.
             self.work = min(self.work, time.monotonic() - changed)
         wrong = set(started.codes) - {0, None}
-        assert not wrong, f"{self.stage.name} ended with {wrong} by itself:\n{started.output}"
+        assert not wrong, f"{self.command.name} ended with {wrong} by itself:\n{started.output}"
 
-    def _kill(self, instant: str, started: Started, before: dict[str, tuple[int, int]], began: float) -> None:
-        manner = list(MANNERS)[int(self.rng.choice(len(MANNERS), p=list(MANNERS.values())))]
+    def _kill(self, instant: str, started: RunningCommands, before: dict[str, tuple[int, int]], began: float) -> None:
+        method = list(KILL_METHODS)[int(self.rng.choice(len(KILL_METHODS), p=list(KILL_METHODS.values())))]
         seconds, at_work = time.monotonic() - began, tree(self.folder) != before
-        text = manner(started, self.rng)
+        text = method(started, self.rng)
         after = temporaries(self.folder)
         self.kills.append(
             Kill(
-                stage=self.stage.name,
+                command=self.command.name,
                 instant=instant,
                 seconds=seconds,
-                manner=text,
+                method=text,
                 at_work=at_work,
                 torn=len(after - before.keys()),
                 published=sum(path.is_file() and not path.name.startswith(".") for path in self.folder.rglob("*")),

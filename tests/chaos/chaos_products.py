@@ -1,4 +1,4 @@
-"""What a stage leaves on disk: what is in work there, and how it is compared with that of an undisturbed run."""
+"""What a command leaves on disk: its temporary files, and the comparison with an uninterrupted run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return time and size of each file and directory; files may come and go meanwhile."""
+    """Return modification time and size of each file and directory; files may appear and vanish meanwhile."""
     found: dict[str, tuple[int, int]] = {}
     waiting = [str(folder)]
     while waiting:
@@ -34,13 +34,13 @@ def temporaries(folder: Path) -> set[str]:
 
 
 def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
-    """Compare what a stage left with what an undisturbed run left, byte for byte.
+    """Return the differences between an interrupted and an uninterrupted run of a command, byte for byte.
 
     Args:
-        found: Folder of the stage that was disturbed.
-        reference: Folder of the one that was not.
-        finished: Whether the stage is done; else only what is already published is compared, since that is
-            published whole or not at all.
+        found: Folder of the interrupted run.
+        reference: Folder of the uninterrupted one.
+        finished: Whether the command is done; else only published files are compared, since these are published
+            whole or not at all.
     """
     here, there = (dict(_files(folder)) for folder in (found, reference))
     if finished:
@@ -56,7 +56,7 @@ def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield all but TensorBoard's files, which are named by time and process, and what checkpoints consist of."""
+    """Yield all files but TensorBoard's, which are named by time and process, and those of checkpoints."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if "checkpoints" not in name.parts[:-1] and not path.name.startswith("events.out."):
@@ -77,7 +77,7 @@ def _without_speed(path: Path) -> object:
 
 
 def _checkpoints(folder: Path, reference: Path, *, finished: bool) -> Iterator[str]:
-    """Yield what is wrong: the newest must be whole at any time, and in the end as in the undisturbed run."""
+    """Yield what is wrong: the newest must be whole at any time, and equal to the reference's at the end."""
     published = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if published and (fault := checkpoint.verify(published[-1])):
         yield f"{published[-1]}: {fault}"
@@ -89,6 +89,6 @@ def _checkpoints(folder: Path, reference: Path, *, finished: bool) -> Iterator[s
     last = max(reference.iterdir())
     for path in last.iterdir():
         other = folder / last.name / path.name
-        # The state and its digest hold the speed.
+        # These two hold the speed, or a digest of it.
         if path.name not in ("state.json", "manifest.json") and not (other.is_file() and _same(other, path)):
             yield f"{other} differs"

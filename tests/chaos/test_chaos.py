@@ -1,6 +1,6 @@
-"""Shard, train and ensemble, killed at random instants and started again, leave what they leave undisturbed.
+"""Shard, train and ensemble, killed at random instants and started again, give the results of an uninterrupted run.
 
-The seed repeats what is drawn, though not the machine's own timing::
+The seed repeats the random draws, though not the timing of the machine::
 
     PNEUMO_CHAOS_KILLS=100 PNEUMO_CHAOS_SEED=1234 .venv/bin/pytest -m chaos -rA
 """
@@ -15,22 +15,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chaos_kills import Disturber
-from chaos_stages import pipeline, undisturbed
+from chaos_kills import Killer
+from chaos_pipeline import pipeline, run_uninterrupted
 
 from pneumo.synthetic import dicom_tree
 
-SHARES = {"shard": 0.3, "train": 0.45, "ensemble": 0.25}
-"""Of the kills."""
+SHARE_OF_KILLS = {"shard": 0.3, "train": 0.45, "ensemble": 0.25}
+"""By command."""
 
 
 def budgets(kills: int) -> dict[str, int]:
-    """Divide the kills among the stages."""
-    given = {name: int(share * kills) for name, share in SHARES.items()}
+    """Divide the kills among the commands."""
+    given = {name: int(share * kills) for name, share in SHARE_OF_KILLS.items()}
     return given | {"train": given["train"] + kills - sum(given.values())}
 
 
-def say(text: object) -> None:
+def write_line(text: object) -> None:
     sys.stdout.write(f"{text}\n")
 
 
@@ -40,72 +40,74 @@ def seed_and_kills() -> tuple[int, int]:
 
 
 @pytest.mark.chaos
-def test_what_is_killed_and_started_again_ends_with_the_same_bytes(
+def test_killed_and_restarted_commands_end_with_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed, kills = seed_and_kills()
     with capsys.disabled():
-        say(f"\nPNEUMO_CHAOS_SEED={seed} PNEUMO_CHAOS_KILLS={kills}")
+        write_line(f"\nPNEUMO_CHAOS_SEED={seed} PNEUMO_CHAOS_KILLS={kills}")
     began = time.monotonic()
-    # Mostly positive: the rules then find masks worth submitting, even from a network that has learned little.
+    # Mostly positive: the decision rule then finds masks to submit, even from a network that has learned little.
     dicoms = dicom_tree.write_tree(
         tmp_path / "dicoms", images=130, test_images=264, size=64, positive_share=0.97, seed=3, workers=2
     )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     made: dict[str, Path] = {}
-    paces = {}
-    for stage in pipeline(dicoms, made):
-        folder = tmp_path / "undisturbed" / stage.name
-        paces[stage.name] = undisturbed(stage, folder, scratch)
-        made[stage.name] = folder
-        say(f"undisturbed {stage.name}: {paces[stage.name]}")
+    durations = {}
+    for command in pipeline(dicoms, made):
+        folder = tmp_path / "uninterrupted" / command.name
+        durations[command.name] = run_uninterrupted(command, folder, scratch)
+        made[command.name] = folder
+        write_line(f"uninterrupted {command.name}: {durations[command.name]}")
     references = dict(made)
     with (references["ensemble"] / "submission.csv").open() as file:
-        assert any(row["EncodedPixels"] != "-1" for row in csv.DictReader(file)), "nothing to tell submissions apart"
+        assert any(row["EncodedPixels"] != "-1" for row in csv.DictReader(file)), (
+            "no mask: submissions could not differ"
+        )
 
-    disturbed: list[Disturber] = []
+    killers: list[Killer] = []
     rng = np.random.default_rng(seed)
-    for stage in pipeline(dicoms, made):
-        disturber = Disturber(
-            stage=stage,
-            pace=paces[stage.name],
-            reference=references[stage.name],
-            folder=tmp_path / "disturbed" / stage.name,
+    for command in pipeline(dicoms, made):
+        killer = Killer(
+            command=command,
+            durations=durations[command.name],
+            reference=references[command.name],
+            folder=tmp_path / "killed" / command.name,
             scratch=scratch,
             rng=rng,
         )
-        disturbed.append(disturber)
+        killers.append(killer)
         try:
-            disturber.run(budgets(kills)[stage.name])
+            killer.run(budgets(kills)[command.name])
         finally:
-            for kill in disturber.kills:
-                say(kill)
-        made[stage.name] = disturber.folder
-    report(disturbed, capsys, time.monotonic() - began)
-    check_teeth(disturbed, kills)
-    # A gigabyte of checkpoints, of interest only when something went wrong.
+            for kill in killer.kills:
+                write_line(kill)
+        made[command.name] = killer.folder
+    report(killers, capsys, time.monotonic() - began)
+    check_coverage(killers, kills)
+    # A gigabyte of checkpoints, which are needed only after a failure.
     shutil.rmtree(tmp_path)
 
 
-def report(disturbed: list[Disturber], capsys: pytest.CaptureFixture[str], seconds: float) -> None:
-    """Print a line for each stage."""
+def report(killers: list[Killer], capsys: pytest.CaptureFixture[str], seconds: float) -> None:
+    """Print a line for each command."""
     with capsys.disabled():
-        for one in disturbed:
+        for one in killers:
             at_work, torn = sum(k.at_work for k in one.kills), sum(k.torn > 0 for k in one.kills)
-            manners = Counter(kill.manner.split()[0].strip(",") for kill in one.kills)
-            say(
-                f"{one.stage.name}: {len(one.kills)} kills ({dict(manners)}), {at_work} at work, {torn} in mid-write;"
-                f" {one.starts} starts, {one.went_on} went on, {one.rounds} round(s)"
+            methods = Counter(kill.method.split()[0].strip(",") for kill in one.kills)
+            write_line(
+                f"{one.command.name}: {len(one.kills)} kills ({dict(methods)}), {at_work} at work, {torn} in mid-write;"
+                f" {one.starts} starts, {one.resumed} resumed, {one.rounds} round(s)"
             )
-        say(f"{seconds:.0f} s")
+        write_line(f"{seconds:.0f} s")
 
 
-def check_teeth(disturbed: list[Disturber], kills: int) -> None:
-    """Make sure that the kills hit the work, and that the work was taken up."""
-    every = [kill for one in disturbed for kill in one.kills]
+def check_coverage(killers: list[Killer], kills: int) -> None:
+    """Check that the kills hit the work, and that the work was resumed."""
+    every = [kill for one in killers for kill in one.kills]
     assert len(every) == kills
     assert sum(kill.at_work for kill in every) >= kills / 2
-    train = next(one for one in disturbed if one.stage.name == "train")
-    assert train.went_on >= len(train.kills) // 5
+    train = next(one for one in killers if one.command.name == "train")
+    assert train.resumed >= len(train.kills) // 5
     assert sum(kill.torn > 0 for kill in every) >= kills // 20

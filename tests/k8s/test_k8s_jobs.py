@@ -114,7 +114,7 @@ def test_everything_applied_at_once_ends_in_the_same_submission(cluster: Cluster
     for name, missing in [("ensemble", "/runs/debug/recipe.json"), ("folds", "/data/synthetic/dataset.json")]:
         early = next(pod for pod in cluster.ended if pod.job.name == name)
         assert early.codes == [3]
-        assert early.log == f"not there yet, {missing}\n"
+        assert early.log == f"found no {missing} yet\n"
     assert "goes on from step-" in next(p.log for p in cluster.ended if p.job is folds and p.index == 1 and _done(p))
     assert set(cluster.jobs["ensemble"].history) <= {(0, 3, "Ignore")}
     same(run, undisturbed, *RESULT)

@@ -1,4 +1,4 @@
-"""The manifests without a cluster: schemas, order, references, the restricted profile, what the comments promise."""
+"""The manifests without a cluster: schemas, order, references, the restricted profile, what the comments claim."""
 
 import re
 import shutil
@@ -25,13 +25,15 @@ from manifests import (
 )
 from manifests import tool as program
 
+from pneumo.training.recipes import RECIPES
+
 EVERY = ["plain", "loader", *VARIANTS]
 SETTING = re.compile(r"(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 SHELL_SETTING = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
 BY_KUBERNETES = {"JOB_COMPLETION_INDEX"}
 
 
-def test_yaml_is_tidy() -> None:
+def test_yaml_passes_yamllint() -> None:
     config = Path(__file__).parent / "yamllint.yaml"
     done = subprocess.run(
         [program("yamllint"), "--strict", "-c", config, K8S], capture_output=True, text=True, check=False
@@ -152,7 +154,7 @@ def test_settings_that_pods_use_are_in_the_config(name: str) -> None:
             here |= {n for word in in_shell for n in SHELL_SETTING.findall(word)}
             assert here <= settings | own | BY_KUBERNETES, (pod.name, container["name"])
             used |= here
-    # The numbers of pods stand in the Jobs.
+    # These two are numbers of pods, which the Jobs hold.
     assert settings - used <= {"NUM_FOLDS", "SHARD_TASKS"}
 
 
@@ -165,12 +167,14 @@ def test_numbers_of_pods_agree_with_the_settings(name: str) -> None:
     assert shard["completions"] == shard["parallelism"] == int(settings["SHARD_TASKS"])
     assert folds["completions"] == int(settings["NUM_FOLDS"]) * nodes
     assert folds["parallelism"] % nodes == 0
+    ranks_of_fold = nodes * int(settings["PROCESSES"])
+    assert ranks_of_fold <= RECIPES[settings["RECIPE"]]().micro_batches
     gpus = folds["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
     assert gpus == (None if name == "cpu" else int(settings["PROCESSES"]))
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_ranks_are_told_how_many_they_must_be(name: str) -> None:
+def test_the_expected_number_of_ranks_is_given(name: str) -> None:
     commands = [
         " ".join([*container.get("command", []), *container.get("args", [])])
         for pod in pods(variant(name))
@@ -181,7 +185,7 @@ def test_ranks_are_told_how_many_they_must_be(name: str) -> None:
     assert all("--expect-world" in text for text in started)
 
 
-def test_no_gpu_is_asked_for_in_the_try_out() -> None:
+def test_the_trial_requests_no_gpu() -> None:
     for pod in pods(variant("cpu")):
         assert all("nvidia.com/gpu" not in c["resources"]["limits"] for c in pod.containers)
     for item in variant("cpu"):

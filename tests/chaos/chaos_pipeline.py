@@ -1,4 +1,4 @@
-"""The three stages as users start them, in the forms that give the same bytes, with their figures undisturbed."""
+"""The three commands of the pipeline as users start them, in the variants that give the same bytes."""
 
 import shutil
 import time
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chaos_products
-from chaos_processes import ONE, OTHER, TWO, Started
+from chaos_processes import ONE, OTHER, TWO, RunningCommands
 
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 JOB = Path(__file__).resolve().parents[2] / "job"
 LAUNCH = [*TWO, JOB / "launch.py", "--processes", 2]
 RECIPE = ["--recipe", "debug", "--epochs", 2, "--image-size", 32, "--checkpoint-every", 3, "--rank-timeout", 60]
-# Enough for masks other than everything and nothing, so that a wrong weight shows in the submission.
+# Enough for masks that are neither full nor empty, so that a wrong weight shows in the submission.
 RECIPE += ["--learning-rate", 3e-3, "--ema-decay", 0.5]
 
-Commands = list[list[object]]
+CommandLines = list[list[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One command of the pipeline and the folder in which it works."""
+class Command:
+    """One command of the pipeline and the folder that it writes to."""
 
     name: str
-    forms: Sequence[Callable[[Path], Commands]]
-    """Ways to start it, each a function of the folder; a build or a run may be taken up in another form."""
+    variants: Sequence[Callable[[Path], CommandLines]]
+    """Ways to start it, each a function of the folder; a build or a run may be resumed by another variant."""
     prepare: Callable[[Path], None]
-    """Puts into a new folder what the stages before have made."""
-    went_on: str
-    """What the command says when it takes up the work of one that was killed; empty = it says nothing."""
-    takes_up: bool
-    """Whether most of the work done before a kill is kept, so that it has to last for all kills."""
+    """Copies the results of the commands before into a new folder."""
+    resume_message: str
+    """Logged when the command resumes the work of one that was killed; empty = nothing is logged."""
+    keeps_work: bool
+    """Whether most of the work done before a kill is kept, so that the work has to last for all kills."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What an undisturbed run of a stage takes, in seconds."""
+class Durations:
+    """Durations of an uninterrupted run of a command, in seconds."""
 
     idle: float
     """Until the first change on disk."""
@@ -45,12 +45,12 @@ class Pace:
     """From there to the end."""
 
 
-def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Stage]:
-    """Return the stages.
+def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Command]:
+    """Return the commands of the pipeline.
 
     Args:
         tree: The DICOMs.
-        made: The folder in which each stage was done, by its name; looked up when a stage prepares.
+        made: The folder of each finished command, by its name; read when a later command prepares.
     """
     inputs = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks]
     inputs += ["--patients", tree.patients, "--num-folds", 2]
@@ -71,46 +71,46 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Stage]:
         shutil.copytree(made["train"] / "run", folder / "run", ignore=shutil.ignore_patterns("checkpoints"))
 
     return [
-        Stage(
+        Command(
             name="shard",
-            forms=[
+            variants=[
                 lambda folder: [shard(folder, "0/1", 2)],
                 lambda folder: [shard(folder, "0/2", 1), shard(folder, "1/2", 1)],
             ],
             prepare=lambda folder: None,
-            went_on="images are already in shards",
-            takes_up=False,
+            resume_message="images are already in shards",
+            keeps_work=False,
         ),
-        Stage(
+        Command(
             name="train",
-            forms=[
+            variants=[
                 lambda folder: [[*ONE, *train(folder, [0, 1])]],
                 lambda folder: [[*LAUNCH, *train(folder, [0, 1])]],
                 lambda folder: [[*core, *train(folder, [fold])] for fold, core in enumerate((ONE, OTHER))],
             ],
             prepare=lambda folder: None,
-            went_on=" goes on from step-",
-            takes_up=True,
+            resume_message=" goes on from step-",
+            keeps_work=True,
         ),
-        Stage(
+        Command(
             name="ensemble",
-            forms=[lambda folder: [[*ONE, *ensemble(folder)]], lambda folder: [[*LAUNCH, *ensemble(folder)]]],
+            variants=[lambda folder: [[*ONE, *ensemble(folder)]], lambda folder: [[*LAUNCH, *ensemble(folder)]]],
             prepare=bring_run,
-            went_on="",
-            takes_up=False,
+            resume_message="",
+            keeps_work=False,
         ),
     ]
 
 
-def undisturbed(stage: Stage, folder: Path, scratch: Path) -> Pace:
-    """Run a stage once in its first form, and return what it takes."""
+def run_uninterrupted(command: Command, folder: Path, scratch: Path) -> Durations:
+    """Run a command once in its first variant, and return how long it takes."""
     folder.mkdir(parents=True)
-    stage.prepare(folder)
+    command.prepare(folder)
     before = chaos_products.tree(folder)
     began = time.monotonic()
-    started = Started(stage.forms[0](folder), folder.parent / f"{stage.name}.log", scratch)
-    started.wait(lambda: chaos_products.tree(folder) != before or started.is_over, stage.name)
+    started = RunningCommands(command.variants[0](folder), folder.parent / f"{command.name}.log", scratch)
+    started.wait(lambda: chaos_products.tree(folder) != before or started.is_over, command.name)
     changed = time.monotonic()
-    started.wait(lambda: started.is_over, stage.name)
+    started.wait(lambda: started.is_over, command.name)
     assert started.codes == [0], started.output
-    return Pace(changed - began, time.monotonic() - changed)
+    return Durations(changed - began, time.monotonic() - changed)
