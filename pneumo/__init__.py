@@ -19,5 +19,5 @@ _cache = Path(os.environ.get("HOME", "/nonexistent"), ".cache")
 if os.access(_cache if _cache.exists() else _cache.parent, os.W_OK | os.X_OK):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache / "torchinductor"))
 
-# torch writes the C++ stack of every connection that a lost rank breaks; `distributed.watch` says it in a line.
+# torch prints the C++ stack of every connection that a lost rank breaks; `distributed.watchdog` logs one line.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,4 +1,4 @@
-"""What a real API server refuses and a schema lets through. Each check yields a line for every fault it finds."""
+"""Faults that a real API server refuses and a schema does not find. Each check yields a line for every fault."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ Objects = Iterable[Object]
 
 
 def restart_policy(objects: Objects) -> Iterator[str]:
-    """A podFailurePolicy and backoffLimitPerIndex both need pods that the kubelet does not restart."""
+    """podFailurePolicy and backoffLimitPerIndex both need pods that the kubelet does not restart."""
     for name, spec in job_specs(objects):
         policy = spec["template"]["spec"].get("restartPolicy")
         known = {"Never"} if {"podFailurePolicy", "backoffLimitPerIndex"} & spec.keys() else {"Never", "OnFailure"}
@@ -74,14 +74,14 @@ def names(objects: Objects) -> Iterator[str]:
     """Names of objects (which become host names and labels), containers, volumes and ports are DNS labels."""
     for item in objects:
         found = [value for key, value in _walk(item) if key in {"name", "subdomain"} and isinstance(value, str)]
-        # An environment variable and a JobSet's rule are named otherwise.
+        # Environment variables and rules of a JobSet need not be DNS labels.
         other = {entry["name"] for pod in pods([item]) for c in pod.containers for entry in c.get("env", [])}
         other |= {rule["name"] for rule in item.get("spec", {}).get("failurePolicy", {}).get("rules", [])}
         yield from (f"{name_of(item)}: name {n!r}" for n in found if n not in other and not LABEL.fullmatch(n))
 
 
 def quantities(objects: Objects) -> Iterator[str]:
-    """Amounts are numbers with a unit that Kubernetes knows, which Gb is not."""
+    """Quantities are numbers with a unit of Kubernetes; Gb is none."""
     for item in objects:
         for key, value in _walk(item):
             amounts = value.values() if key in {"requests", "limits"} and isinstance(value, dict) else []
@@ -91,13 +91,13 @@ def quantities(objects: Objects) -> Iterator[str]:
 
 
 def indexes(objects: Objects) -> Iterator[str]:
-    """succeededIndexes are rising intervals, such as 0,2-4, below completions."""
+    """succeededIndexes are ascending intervals, such as 0,2-4, below completions."""
     for name, spec in job_specs(objects):
         for rule in spec.get("successPolicy", {}).get("rules", []):
             text = rule.get("succeededIndexes")
             numbers = [int(n) for n in re.findall("[0-9]+", text or "")]
-            rising = numbers == sorted(set(numbers)) and all(n < spec["completions"] for n in numbers)
-            if text is not None and not (INTERVALS.fullmatch(text) and rising):
+            ascending = numbers == sorted(set(numbers)) and all(n < spec["completions"] for n in numbers)
+            if text is not None and not (INTERVALS.fullmatch(text) and ascending):
                 yield f"{name}: succeededIndexes {text!r}"
 
 

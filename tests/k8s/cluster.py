@@ -1,11 +1,11 @@
 """An EMULATION of what our Jobs rely on in Kubernetes: the Job controller, a scheduler, the kubelet of one node.
 
-No API server and no container engine takes part. Containers are processes (see container.py). Emulated are: Indexed
-and plain Jobs, completions, parallelism, backoffLimit, backoffLimitPerIndex, podFailurePolicy on exit codes and on
-disruptions, the growing delay before a replacement (much shorter), required podAntiAffinity from both sides, init
-containers, deletion with its grace period, ConfigMaps, claims, emptyDirs, names of a headless Service. What a manifest
-says beyond that is an error, never ignored, but for what cannot show here: activeDeadlineSeconds (two weeks),
-tolerations, and which label divides a single node into domains. Pods are scheduled in random order.
+There is no API server and no container engine. Containers are processes (see container.py). Emulated are: Indexed and
+plain Jobs, completions, parallelism, backoffLimit, backoffLimitPerIndex, podFailurePolicy on exit codes and on
+disruptions, the growing delay before a replacement (much shorter), required podAntiAffinity in both directions, init
+containers, deletion with its grace period, ConfigMaps, claims, emptyDirs, names of a headless Service. Any other field
+of a manifest is an error and never ignored, except those without effect here: activeDeadlineSeconds (two weeks),
+tolerations, and the topology key, since there is one node. Pods are scheduled in random order.
 """
 
 import os
@@ -37,13 +37,13 @@ class Cluster:
         self.cores = sorted(os.sched_getaffinity(0))
 
     def apply(self, *names: str) -> None:
-        """Make Jobs from the manifests; all Jobs when none is named."""
+        """Create Jobs from the manifests; all of them when none is named."""
         for item in self.objects:
             if item["kind"] == "Job" and item["metadata"]["name"] in (names or [item["metadata"]["name"]]):
                 self.jobs[item["metadata"]["name"]] = Job(self, item)
 
     def run(self, until: Callable[[], bool], *, seconds: float = 300, tick: Callable[[], None] | None = None) -> None:
-        """Let the cluster work until something is true; ``tick`` is called often in between."""
+        """Run the cluster until a condition holds; ``tick`` is called often in between."""
         deadline = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < deadline, self.describe()
@@ -66,20 +66,20 @@ class Cluster:
             time.sleep(0.02)
 
     def describe(self) -> str:
-        """Say how far everything is, with the ends of the logs."""
+        """Return the state of all Jobs, with the ends of the logs."""
         jobs = [f"{job.name}: {job.condition or 'active'} {job.succeeded} {job.history}" for job in self.jobs.values()]
         logs = [f"--- {p.name} {p.codes}\n{p.log[-2000:]}" for p in [*self.ended, *self.running][-6:]]
         return "\n".join([*jobs, *logs])
 
     def _schedule(self) -> None:
-        waiting = [(job, index) for job in self.jobs.values() for index in job.wanted()]
+        waiting = [(job, index) for job in self.jobs.values() for index in job.indexes_without_pod()]
         self.random.shuffle(waiting)
         for job, index in waiting:
             if time.monotonic() >= job.not_before.get(index, 0) and not self._repelled(job):
                 self.running.append(self._make(job, index))
 
     def _repelled(self, job: Job) -> bool:
-        """Tell whether a running pod and a new one may not be together; both sides' rules count."""
+        """Return whether anti-affinity of either side keeps a new pod from running beside those that run."""
         return any(repels(job, pod.job) or repels(pod.job, job) for pod in self.running)
 
     def _make(self, job: Job, index: int) -> Pod:
@@ -149,11 +149,11 @@ class Cluster:
         return Mount(mount["mountPath"], source, read_only=mount.get("readOnly", False))
 
     def volume(self, claim: str) -> Path:
-        """Return the folder that stands for a claim's volume."""
+        """Return the folder that serves as a claim's volume."""
         return self.folder / "volumes" / claim
 
     def _hosts(self, job: Job, own: str) -> dict[str, str]:
-        """Return the names of the Job's pods; all are at home here."""
+        """Return the DNS names of the Job's pods; all have this machine's address."""
         names = ["localhost", own]
         if "subdomain" in job.pod_spec:
             service = find(self.objects, f"Service/{job.pod_spec['subdomain']}")
@@ -163,7 +163,7 @@ class Cluster:
 
 
 def repels(job: Job, other: Job) -> bool:
-    """Tell whether a Job's pods do not want to run where another's do."""
+    """Return whether anti-affinity keeps a Job's pods from running beside another's."""
     affinity = job.pod_spec.get("affinity", {})
     assert affinity.keys() <= {"podAntiAffinity"}
     required = affinity.get("podAntiAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution", [])

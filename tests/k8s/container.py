@@ -1,11 +1,11 @@
-"""Runs one container of a pod as a process, without a container engine: its own root, mounts, user and process tree.
+"""Runs one container of a pod as a process, without a container engine: with its own root, mounts, user and PIDs.
 
-The image is made of this machine: its system folders and Python, the checkout as /opt/pneumo and the running
-environment as /opt/venv, all read-only. Real are: command, arguments and environment with $(VAR) expanded, volumes
-at their mountPath (read-only where the manifest says so), the memory-backed /dev/shm with its size, user and group, no
-capabilities, no_new_privs, the process as number 1 with the signals that this brings, the memory limit (where this
-machine lets us make a cgroup), the host name. Not there: seccomp, CPU quota (a core is given instead), a network
-of the pod's own, and a memory-backed volume that two containers of a pod share.
+The image consists of this machine's system folders and Python, the checkout as /opt/pneumo and the running environment
+as /opt/venv, all read-only. Real are: command, arguments and environment with $(VAR) expanded, volumes at their
+mountPath (read-only where the manifest says so), the memory-backed /dev/shm with its size, user and group, no
+capabilities, no_new_privs, the process as PID 1 with its treatment of signals, the memory limit (where this machine
+permits a cgroup), the host name. Missing are: seccomp, the CPU quota (the container is bound to one core instead), a
+network namespace for each pod, and a memory-backed volume shared by two containers of a pod.
 """
 
 import os
@@ -35,7 +35,7 @@ TOKEN = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 def unavailable() -> str:
-    """Return why containers cannot be made here, or nothing."""
+    """Return why containers cannot be run here; empty when they can."""
     if os.geteuid() != 0:
         return "mounting needs root"
     probe = ["unshare", "--mount", "--pid", "--uts", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]
@@ -55,13 +55,13 @@ def amount(text: object) -> float:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Put in $(VAR) as the kubelet does: $$ is one dollar, and what is not known stays as it is."""
+    """Expand $(VAR) as the kubelet does: $$ is one dollar, and an unknown variable stays as it is."""
     return TOKEN.sub(lambda m: "$" if m[0] == "$$" else environ.get(m[1], m[0]), text)
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder of this machine, or memory, at a place in the container."""
+    """A folder of this machine, or memory, mounted at a path of the container."""
 
     path: str
     source: Path | None
@@ -80,7 +80,7 @@ class Container:
     mounts: Sequence[Mount]
     hostname: str
     hosts: Mapping[str, str]
-    """Names that the pod can look up, with their addresses."""
+    """Host names that the pod can resolve, with their addresses."""
     user: int
     group: int
     scratch: Path
@@ -95,17 +95,27 @@ class Container:
         self.cgroup = memory_cgroup(int(amount(self.spec["resources"]["limits"]["memory"])))
         (self.scratch / "hosts").write_text("".join(f"{ip} {name}\n" for name, ip in self.hosts.items()))
         (self.scratch / "passwd").write_text(f"pneumo:x:{self.user}:{self.group}::/tmp/home:/bin/sh\n")
-        words = ["setpriv", "--pdeathsig=KILL", "taskset", "-c", str(self.core), "unshare", "--mount", "--pid", "--uts"]
-        # Not unshare's --fork, which ends with 1 when its child is killed. The first child is number 1 in there.
+        command = [
+            "setpriv",
+            "--pdeathsig=KILL",
+            "taskset",
+            "-c",
+            str(self.core),
+            "unshare",
+            "--mount",
+            "--pid",
+            "--uts",
+        ]
+        # Not unshare's --fork, which exits with 1 when its child is killed. The first child is PID 1 of the namespace.
         script = f"(\n{self._script()}\n) & wait $!"
-        # A container's output goes to a file of the kubelet, which the container cannot open.
+        # The kubelet holds the log file open; the container itself cannot open it.
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*words, "sh", "-ec", script], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                [*command, "sh", "-ec", script], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
             )
 
     def _script(self) -> str:
-        """Return the shell script that makes the container's root and becomes its first process."""
+        """Return the shell script that sets up the container's root and becomes its first process."""
         root = self.scratch / "root"
         lines = [f"mkdir -p {root}", f"mount -t tmpfs -o mode=755 none {root}", f"hostname {self.hostname}"]
         if self.cgroup is not None:
@@ -124,17 +134,17 @@ class Container:
             else:
                 lines += bind(str(mount.source), place, read_only=mount.read_only)
         lines.append(f"mount -o remount,ro {root}")
-        words = [
+        command = [
             "setpriv",
             "--pdeathsig=KILL",
             f"--reuid={self.user}",
             f"--regid={self.group}",
             f"--groups={self.group}",
         ]
-        words += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "env", "-i", f"--chdir={WORKDIR}"]
-        words += [f"{name}={value}" for name, value in self._environ().items()]
-        words += [expand(w, self.environ) for w in (*self.spec["command"], *self.spec.get("args", []))]
-        return "\n".join([*lines, f"exec chroot {root} {shlex.join(words)}"])
+        command += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "env", "-i", f"--chdir={WORKDIR}"]
+        command += [f"{name}={value}" for name, value in self._environ().items()]
+        command += [expand(w, self.environ) for w in (*self.spec["command"], *self.spec.get("args", []))]
+        return "\n".join([*lines, f"exec chroot {root} {shlex.join(command)}"])
 
     def _environ(self) -> dict[str, str]:
         """Return the pod's variables over those of the image."""
@@ -154,19 +164,19 @@ class Container:
             os.kill(first, number)
 
     def clean(self) -> None:
-        """Give back what the kernel keeps for it."""
+        """Remove its cgroup."""
         if self.cgroup is not None:
             self.cgroup.rmdir()
 
 
 def bind(source: str, place: str, *, read_only: bool) -> list[str]:
-    """Return the commands that show a folder at another place."""
+    """Return the commands that bind-mount a folder at another path."""
     lines = [f"mkdir -p {place}", f"mount --bind {source} {place}"]
     return [*lines, f"mount -o remount,bind,ro {place}"] if read_only else lines
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
+    """Return the child processes of a process."""
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
@@ -174,7 +184,7 @@ def children(pid: int) -> list[int]:
 
 
 def memory_cgroup(limit: int) -> Path | None:
-    """Make a control group with a memory limit; None where this machine does not let us."""
+    """Make a cgroup with a memory limit; None where this machine does not permit it."""
     group = MEMORY_CGROUP / f"pneumo-{uuid.uuid4().hex[:12]}"
     try:
         group.mkdir()

@@ -1,4 +1,4 @@
-"""The emulated Job controller: which pods a Job wants, and what follows from a pod's end (see cluster.py)."""
+"""The emulated Job controller: which pods a Job needs, and what it does when a pod ends (see cluster.py)."""
 
 import signal
 import time
@@ -36,7 +36,7 @@ class Pod:
     index: int
     log_file: Path
     queue: list[Container] = field(default_factory=list)
-    """Containers that are still to run, init containers first."""
+    """Containers that have not started, init containers first."""
     current: Container | None = None
     disrupted: bool = False
     kill_at: float = float("inf")
@@ -48,11 +48,11 @@ class Pod:
 
     @property
     def log(self) -> str:
-        """Everything that its containers wrote."""
+        """The output of its containers."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def step(self) -> bool:
-        """Look after the containers; True when the pod has ended."""
+        """Start and reap its containers; return True when the pod has ended."""
         if self.current is not None:
             if time.monotonic() > self.kill_at:
                 self.current.send(signal.SIGKILL)
@@ -71,21 +71,21 @@ class Pod:
         return False
 
     def delete(self, *, disrupted: bool = False) -> None:
-        """Ask it to end: SIGTERM, and SIGKILL after its grace period; ``disrupted`` as an eviction does."""
+        """Send SIGTERM, and SIGKILL after the grace period; ``disrupted`` as by an eviction."""
         self.disrupted |= disrupted
         if self.kill_at == float("inf"):
             self.kill_at = time.monotonic() + self.job.pod_spec["terminationGracePeriodSeconds"]
             self.kill(signal.SIGTERM)
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal to what runs in it."""
+        """Send a signal to its running container."""
         if self.current is not None:
             self.current.send(number)
 
 
 @dataclass
 class Job:
-    """What the controller knows of a Job."""
+    """A Job and its status."""
 
     cluster: "Cluster"
     manifest: Object
@@ -93,7 +93,7 @@ class Job:
     failed: dict[int, int] = field(default_factory=dict)
     """Indexes that failed for good, with the exit code."""
     counted: dict[int, int] = field(default_factory=dict)
-    """Failures that count, by index."""
+    """Counted failures, by index."""
     attempts: dict[int, int] = field(default_factory=dict)
     not_before: dict[int, float] = field(default_factory=dict)
     condition: str = ""
@@ -124,17 +124,19 @@ class Job:
     def labels(self) -> dict[str, str]:
         return {"batch.kubernetes.io/job-name": self.name, **self.spec["template"]["metadata"]["labels"]}
 
-    def wanted(self) -> list[int]:
-        """Return the indexes that want a pod, whether or not one may start already."""
+    def indexes_without_pod(self) -> list[int]:
+        """Return the indexes that need a pod, whether or not its delay has passed."""
         if self.condition:
             return []
-        open_ = [i for i in range(self.spec.get("completions", 1)) if i not in self.succeeded and i not in self.failed]
+        unfinished = [
+            i for i in range(self.spec.get("completions", 1)) if i not in self.succeeded and i not in self.failed
+        ]
         running = {pod.index for pod in self.cluster.running if pod.job is self}
-        room = self.spec.get("parallelism", 1) - len(running)
-        return [i for i in open_ if i not in running][: max(0, room)]
+        free = self.spec.get("parallelism", 1) - len(running)
+        return [i for i in unfinished if i not in running][: max(0, free)]
 
     def ended(self, pod: Pod) -> None:
-        """Draw the conclusions from a pod's end."""
+        """Update the status after a pod has ended."""
         code = pod.codes[-1] if pod.codes else 143
         if code == 0 and not pod.queue:
             self.succeeded.add(pod.index)

@@ -1,4 +1,4 @@
-"""Reads the manifests: the plain files as kubectl takes them, and the variants as kustomize makes them."""
+"""Reads the manifests: the plain files as kubectl reads them, and the variants as kustomize builds them."""
 
 import json
 import shutil
@@ -19,19 +19,19 @@ Object = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """Return the path of a program that came with the test requirements."""
+    """Return the path of a program of the test requirements."""
     found = shutil.which(str(Path(sys.executable).parent / name)) or shutil.which(name)
     assert found is not None, f"{name} is missing; install the extras test and check"
     return found
 
 
 def plain_files() -> list[Path]:
-    """Return what ``kubectl apply -f k8s/`` takes, in its order."""
+    """Return the files that ``kubectl apply -f k8s/`` reads, in its order."""
     return sorted(path for path in K8S.iterdir() if path.suffix in {".yaml", ".yml", ".json"})
 
 
 def objects_of(text: str) -> list[Object]:
-    """Return the objects in YAML as a server gets them: as JSON, in which anchors are gone."""
+    """Return the objects in YAML as a server gets them: as JSON, with anchors resolved."""
     return [json.loads(json.dumps(item)) for item in yaml.load_all(text, yaml.CSafeLoader) if item is not None]
 
 
@@ -52,8 +52,8 @@ def variant(name: str) -> list[Object]:
     """Return the objects of a variant as ``kubectl apply`` would.
 
     Args:
-        name: A folder for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "loader" for the pod to copy
-            with, among the plain ones.
+        name: A folder for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "loader" for these and
+            the pod for copying files.
     """
     if name in VARIANTS:
         return objects_of(kustomized(K8S / name))
@@ -74,7 +74,7 @@ def find(objects: Iterable[Object], name: str) -> Object:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that some object makes."""
+    """A pod that an object creates."""
 
     owner: Object
     template: Object
@@ -108,7 +108,7 @@ def job_specs(objects: Iterable[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def pods(objects: Iterable[Object]) -> Iterator[Pod]:
-    """Yield every pod that the objects make."""
+    """Yield every pod that the objects create."""
     for item in objects:
         if item["kind"] == "Pod":
             yield Pod(item, item)
@@ -120,8 +120,8 @@ def pods(objects: Iterable[Object]) -> Iterator[Pod]:
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
-    """Tell whether a label selector matches."""
-    wanted = selector.get("matchLabels", {}).items() <= labels.items()
-    return wanted and all(
+    """Return whether a label selector matches."""
+    matches = selector.get("matchLabels", {}).items() <= labels.items()
+    return matches and all(
         e["operator"] == "In" and labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", [])
     )

@@ -1,4 +1,4 @@
-"""The Jobs of k8s/cpu and k8s/multi-node for real: real processes, emulated Kubernetes (see cluster.py)."""
+"""The Jobs of k8s/cpu and k8s/multi-node: real processes in an emulated Kubernetes (see cluster.py)."""
 
 import fcntl
 import os
@@ -40,21 +40,21 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A local run on the same images, by one process on one core."""
-    run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    local("train.py", "--dataset", dataset, "--run", run, "--recipe", "debug", *RECIPE)
+    run = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    run_locally("train.py", "--dataset", dataset, "--run", run, "--recipe", "debug", *RECIPE)
     return run
 
 
-def local(script: str, *words: object, cores: int = 1) -> None:
+def run_locally(script: str, *arguments: object, cores: int = 1) -> None:
     usable = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:cores])
-    command = ["taskset", "-c", usable, sys.executable, ROOT / "job" / script, *words]
+    command = ["taskset", "-c", usable, sys.executable, ROOT / "job" / script, *arguments]
     done = subprocess.run([str(w) for w in command], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def same(run: Path, other: Path, *names: str) -> None:
+def assert_same(run: Path, other: Path, *names: str) -> None:
     for name in names:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
 
@@ -62,34 +62,35 @@ def same(run: Path, other: Path, *names: str) -> None:
 RESULT = ("fold-0/model.safetensors", "fold-1/model.safetensors", "oof.csv", "thresholds.json", "submission.csv")
 
 
-class Trouble:
-    """Hits a fold's first pod once it has saved something in mid-epoch."""
+class Interruption:
+    """Waits until a fold's first pod has saved a checkpoint within an epoch."""
 
     def __init__(self, cluster: Cluster, run: Path, index: int) -> None:
-        self.cluster, self.index, self.hit = cluster, index, False
+        self.cluster, self.index, self.done = cluster, index, False
         self.fold = run / f"fold-{index}"
 
-    def ready(self) -> Pod | None:
-        if self.hit or not list(self.fold.glob("checkpoints/step-*-epoch-0000")):
+    def due(self) -> Pod | None:
+        """Return the pod to interrupt, once."""
+        if self.done or not list(self.fold.glob("checkpoints/step-*-epoch-0000")):
             return None
         pod = next((p for p in self.cluster.running if p.job.name == "folds" and p.index == self.index), None)
         if pod is not None:
-            assert not (self.fold / "fold.json").exists(), "it was too fast to be disturbed"
-            self.hit = True
+            assert not (self.fold / "fold.json").exists(), "it ended before it could be interrupted"
+            self.done = True
         return pod
 
 
-def test_everything_applied_at_once_ends_in_the_same_submission(cluster: Cluster, undisturbed: Path) -> None:
+def test_everything_applied_at_once_ends_in_the_same_submission(cluster: Cluster, uninterrupted: Path) -> None:
     run = cluster.volume("runs") / "debug"
-    killed, disrupted = Trouble(cluster, run, 0), Trouble(cluster, run, 1)
+    killed, disrupted = Interruption(cluster, run, 0), Interruption(cluster, run, 1)
 
-    def disturb() -> None:
-        if (pod := killed.ready()) is not None:
+    def interrupt() -> None:
+        if (pod := killed.due()) is not None:
             pod.kill(signal.SIGKILL)
-        if (pod := disrupted.ready()) is not None:
+        if (pod := disrupted.due()) is not None:
             pod.delete(disrupted=True)
 
-    # The wrong way round, so that each stage comes before what it needs.
+    # In reverse order, so that each Job starts before its input exists.
     for name in ("ensemble", "folds"):
         cluster.apply(name)
         cluster.run(lambda job=cluster.jobs[name]: bool(job.history))
@@ -99,25 +100,25 @@ def test_everything_applied_at_once_ends_in_the_same_submission(cluster: Cluster
         conditions = {job.condition for job in cluster.jobs.values()}
         return "Failed" in conditions or conditions == {"Complete"}
 
-    cluster.run(over, seconds=500, tick=disturb)
+    cluster.run(over, seconds=500, tick=interrupt)
 
     assert {name: job.condition for name, job in cluster.jobs.items()} == dict.fromkeys(
         ["input", "shard", "folds", "ensemble"], "Complete"
     ), cluster.describe()
-    assert killed.hit
-    assert disrupted.hit
+    assert killed.done
+    assert disrupted.done
     folds = cluster.jobs["folds"]
     assert (0, 137, "Count") in folds.history
     assert (1, 3, "Ignore") in folds.history
     assert folds.counted == {0: 1}
-    # Those that came too early looked, in the container before, and made room.
+    # Pods that started too early waited in their init container, and ended.
     for name, missing in [("ensemble", "/runs/debug/recipe.json"), ("folds", "/data/synthetic/dataset.json")]:
         early = next(pod for pod in cluster.ended if pod.job.name == name)
         assert early.codes == [3]
         assert early.log == f"found no {missing} yet\n"
     assert "goes on from step-" in next(p.log for p in cluster.ended if p.job is folds and p.index == 1 and _done(p))
     assert set(cluster.jobs["ensemble"].history) <= {(0, 3, "Ignore")}
-    same(run, undisturbed, *RESULT)
+    assert_same(run, uninterrupted, *RESULT)
     assert (run / "submission.csv").stat().st_uid == USER
     assert not list(Path("/sys/fs/cgroup/memory").glob("pneumo-*")), "a control group is left behind"
 
@@ -126,8 +127,8 @@ def _done(pod: Pod) -> bool:
     return pod.codes[-1:] == [0]
 
 
-def test_a_fold_that_fails_for_good_stops_nobody_else_and_goes_on_when_mended(
-    cluster: Cluster, dataset: Path, undisturbed: Path
+def test_a_fold_that_fails_for_good_stops_no_other_and_resumes_when_fixed(
+    cluster: Cluster, dataset: Path, uninterrupted: Path
 ) -> None:
     put(cluster, "data", dataset, "synthetic")
     run = cluster.volume("runs") / "debug"
@@ -139,12 +140,12 @@ def test_a_fold_that_fails_for_good_stops_nobody_else_and_goes_on_when_mended(
     folds, ensemble = cluster.jobs["folds"], cluster.jobs["ensemble"]
     with (run / "fold-1" / ".lock").open("w") as lock:
         os.chown(lock.fileno(), USER, USER)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as another job's that trains this fold
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another job that trains this fold does
         cluster.run(lambda: bool(folds.condition), seconds=200)
         assert folds.condition == "Failed"
         assert folds.failed == {1: 2}
         assert folds.succeeded == {0}, "the other fold was trained to its end"
-        assert [entry for entry in folds.history if entry[0] == 1] == [(1, 2, "FailIndex")], "one try, no more"
+        assert [entry for entry in folds.history if entry[0] == 1] == [(1, 2, "FailIndex")], "not restarted"
         log = next(pod.log for pod in cluster.ended if pod.job is folds and pod.index == 1)
         assert "another job works on" in log
         assert "Traceback" not in log
@@ -159,7 +160,7 @@ def test_a_fold_that_fails_for_good_stops_nobody_else_and_goes_on_when_mended(
     cluster.run(lambda: bool(ensemble.condition), seconds=300)
     assert ensemble.condition == cluster.jobs["folds"].condition == "Complete"
     assert (run / "fold-0" / "model.safetensors").stat().st_mtime_ns == before, "a finished fold is not trained again"
-    same(run, undisturbed, *RESULT)
+    assert_same(run, uninterrupted, *RESULT)
 
 
 def test_wrong_settings_fail_at_once(cluster: Cluster, dataset: Path) -> None:
@@ -201,7 +202,7 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
     def lose_one() -> None:
         pod = next((p for p in cluster.running if p.index == 1), None)
         if not lost and pod is not None and list(checkpoints.glob("step-*-epoch-0000")):
-            assert not (run / "fold-0" / "fold.json").exists(), "it was too fast to be disturbed"
+            assert not (run / "fold-0" / "fold.json").exists(), "it ended before it could be interrupted"
             lost.append(pod)
             pod.kill(signal.SIGKILL)
 
@@ -212,19 +213,19 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
     finally:
         cluster.stop()
     assert folds.condition == "Complete", cluster.describe()
-    assert folds.history == [(1, 137, "Count")], "the other pod stays, and its ranks come back"
+    assert folds.history == [(1, 137, "Count")], "the other pod stays, and its ranks are restarted"
     first = next(pod.log for pod in cluster.ended if pod.index == 0)
     assert "restarting the ranks (1 of 10)" in first
     assert "goes on from step-" in first
 
     alone = tmp_path / "alone"
     launch = ["--processes", "2", ROOT / "job" / "train.py", "--dataset", dataset, "--run", alone, "--folds", "0"]
-    local("launch.py", *launch, "--recipe", "debug", *RECIPE, cores=2)
-    same(run, alone, "fold-0/model.safetensors", "fold-0/oof.parquet")
+    run_locally("launch.py", *launch, "--recipe", "debug", *RECIPE, cores=2)
+    assert_same(run, alone, "fold-0/model.safetensors", "fold-0/oof.parquet")
 
 
 def claim(cluster: Cluster, name: str) -> None:
-    """Make a claim's volume, as its storage class does."""
+    """Create a claim's volume, as its storage class does."""
     folder = cluster.volume(name)
     folder.mkdir(parents=True)
     os.chown(folder, 0, USER)

@@ -48,7 +48,7 @@ def test_every_plain_file_holds_objects_that_a_server_knows() -> None:
             kubernetes_validate.validate(item, "1.37", strict=True)
 
 
-def test_kubectl_itself_takes_the_folder_in_this_order() -> None:
+def test_kubectl_reads_the_folder_in_this_order() -> None:
     """Links and all; `label --local` reads the files as `apply` does, and asks no server."""
     command = [program("kubectl"), "label", "--local", "-f", K8S, "some=label", "-o", "name"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -100,7 +100,7 @@ def test_the_command_of_the_readme_names_the_image_everywhere(tmp_path: Path) ->
     assert images == {"registry.example.org/me/pneumo:0.1.0"}
 
 
-def test_the_readme_names_files_that_are_there() -> None:
+def test_the_readme_names_existing_files() -> None:
     text = (K8S / "README.md").read_text()
     assert {path.name for path in plain_files()} <= set(re.findall(r"`([0-9]{2}-[a-z]+\.yaml)`", text))
     named = set(re.findall(r"k8s/[a-z0-9-]+", text))
@@ -109,7 +109,7 @@ def test_the_readme_names_files_that_are_there() -> None:
 
 
 def references(item: Object) -> set[str]:
-    """Return Kind/name of everything that must be there before an object."""
+    """Return Kind/name of everything that must exist before an object."""
     found = {f"Namespace/{item['metadata']['namespace']}"} if "namespace" in item["metadata"] else set()
     for pod in pods([item]):
         if "subdomain" in pod.spec:
@@ -133,7 +133,7 @@ def test_files_apply_in_the_order_of_their_names() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_what_objects_refer_to_is_there(name: str) -> None:
+def test_referenced_objects_exist(name: str) -> None:
     objects = variant(name)
     assert {r for item in objects for r in references(item)} <= {name_of(item) for item in objects}
     assert all(item["metadata"].get("namespace", "") == ("pneumo" if item["kind"] != "Namespace" else "")
@@ -194,7 +194,7 @@ def test_the_trial_requests_no_gpu() -> None:
 
 
 def restricted(pod: Pod) -> list[str]:
-    """Return what of the Pod Security standard "restricted", and of our own rules beyond it, a pod breaks."""
+    """Return the rules of the Pod Security Standard "restricted", and of our own beyond it, that a pod breaks."""
     spec, security = pod.spec, pod.spec["securityContext"]
     rules = {
         "user": security.get("runAsNonRoot") is True and security.get("runAsUser") == 10001,
@@ -273,7 +273,7 @@ def test_jobs_act_on_the_exit_codes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_stages_keep_out_of_each_others_way(name: str) -> None:
+def test_jobs_that_depend_on_each_other_do_not_run_together(name: str) -> None:
     every = {pod.name.partition("/")[2]: pod for pod in pods(variant(name))}
 
     def repelled_by(pod: Pod) -> set[str]:
@@ -288,7 +288,7 @@ def test_stages_keep_out_of_each_others_way(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_network_policies_let_workers_reach_workers_alone(name: str) -> None:
+def test_network_policies_let_only_workers_reach_workers(name: str) -> None:
     objects = variant(name)
     policies = [item["spec"] for item in objects if item["kind"] == "NetworkPolicy"]
     assert all(policy["policyTypes"] == ["Ingress"] for policy in policies)
@@ -334,7 +334,7 @@ def test_a_jobset_holds_the_folds_pods() -> None:
     (fold,) = item["spec"]["replicatedJobs"]
     assert fold["replicas"] == int(settings["NUM_FOLDS"])
     spec = fold["template"]["spec"]
-    # Schemas know no JobSet, but they know what is inside it.
+    # There is no schema of a JobSet, but there is one of the Job inside.
     kubernetes_validate.validate(
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "fold"}, "spec": spec}, "1.37", strict=True
     )
