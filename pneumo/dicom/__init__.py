@@ -1,1 +1,1 @@
-"""One DICOM file at a time: read it safely, pass its frame through or render it, write it, and draw made-up ones."""
+"""Read one DICOM file safely: parse it, check and decode its pixel data, pass its frame through or render it."""

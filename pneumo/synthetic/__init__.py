@@ -1,1 +1,1 @@
-"""Made-up chest X-rays and the DICOM files they are in, for the demo, the tests and the benchmarks alone."""
+"""Synthetic chest X-rays and their DICOM files, for the demo, the tests and the benchmarks only."""

@@ -1,4 +1,4 @@
-"""The shapes of a made-up chest: outlines and bones in unit coordinates (see ``canvas``).
+"""The shapes of a synthetic chest: outlines and bones in unit coordinates (see ``canvas``).
 
 One half of the chest is described in (u, y), with u the distance from the midline. ``side`` is -1 for the patient's
 right side, which is on the picture's left, and +1 for the left side.
@@ -22,34 +22,34 @@ Knots = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """What stays the same between two X-rays of one patient; lengths in unit coordinates."""
+    """What two X-rays of one patient have in common; lengths in unit coordinates."""
 
     cage: float
-    """Greatest distance of the inner chest wall from the midline."""
+    """Largest distance of the inner chest wall from the midline."""
     apex: float
-    """Height y of the lungs' tips."""
+    """Height y of the apices of the lungs."""
     dome: float
-    """Height y of the right diaphragm's dome; the left one is a little lower."""
+    """Height y of the dome of the right hemidiaphragm; the left one is lower."""
     heart: float
     """Distance of the heart's left border from the midline."""
     rib_pitch: float
     """Vertical distance between two posterior ribs."""
     rib_fall: float
-    """How far a lower posterior rib falls between the spine and the chest wall."""
+    """How far a lower posterior rib descends between the spine and the chest wall."""
     bone: float
     """Density of the bones, 1 for an average adult."""
     flesh: float
-    """Thickness of the soft tissue around the chest, 0 to 1."""
+    """Thickness of the soft tissue around the chest, 0 thin to 1 thick."""
     breasts: float
     """Density of the breast shadows, 0 for none."""
     vessels: float
-    """Density of the lungs' vessels, 1 for average."""
+    """Density of the pulmonary vessels, 1 for average."""
     stomach: float
-    """Width of the gas bubble below the left dome, 0 for none."""
+    """Half-width of the gas bubble below the left dome, 0 for none."""
 
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw a patient."""
+    """Draw a random patient."""
     return Anatomy(
         cage=rng.uniform(0.355, 0.405),
         apex=rng.uniform(0.115, 0.165),
@@ -66,12 +66,12 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
 
 
 def half(side: int, knots: Knots) -> Points:
-    """Return (u, y) knots of one half of the chest as (x, y) points."""
+    """Convert (u, y) knots of one half of the chest to (x, y) points."""
     return np.array(knots) * (side, 1)
 
 
 def torso(a: Anatomy) -> Points:
-    """Return the outline of neck, shoulders, upper arms and trunk, open to the upper and lower border."""
+    """Return the outline of neck, shoulders, upper arms and trunk, which crosses the upper and lower border."""
     wide = a.cage + 0.045 + 0.05 * a.flesh
     neck = 0.085 + 0.03 * a.flesh
     knots = [
@@ -92,7 +92,7 @@ def torso(a: Anatomy) -> Points:
 
 
 def chest_wall(a: Anatomy, side: int) -> Points:
-    """Return the closed outline of the inside of one half of the rib cage; it reaches down to the abdomen."""
+    """Return the closed outline of the inside of one half of the rib cage, down to the abdomen."""
     w, top = a.cage, a.apex
     knots = [
         (0.125, top),
@@ -126,7 +126,7 @@ def dome_height(a: Anatomy, side: int) -> float:
 
 
 def below_diaphragm(a: Anatomy, side: int) -> Points:
-    """Return everything below one dome of the diaphragm, down to the picture's lower border."""
+    """Return the outline of what is below one dome of the diaphragm, down to the lower border of the image."""
     u = np.linspace(0.0, a.cage + 0.16, 40)
     lateral = np.clip((u - 0.17) / (a.cage - 0.17), 0, None)
     medial = np.clip((0.17 - u) / 0.17, 0, None)
@@ -136,7 +136,7 @@ def below_diaphragm(a: Anatomy, side: int) -> Points:
 
 
 def heart(a: Anatomy) -> Points:
-    """Return the heart's outline, resting on the diaphragm with its tip to the patient's left."""
+    """Return the outline of the heart, on the diaphragm and with the apex to the patient's left."""
     base = a.dome + 0.05
     knots = [
         (0.03, 0.42),
@@ -154,7 +154,7 @@ def heart(a: Anatomy) -> Points:
 
 
 def mediastinum(a: Anatomy) -> Points:
-    """Return the outline of the great vessels and the spine's soft tissue, with the aortic knob on the left."""
+    """Return the outline of the great vessels and the soft tissue of the spine, with the aortic knob on the left."""
     knots = [
         (0.045, -0.15),
         (0.050, a.apex),
@@ -186,7 +186,7 @@ def posterior_ribs(a: Anatomy, side: int) -> Points:
 
 
 def anterior_ribs(a: Anatomy, side: int) -> Points:
-    """Return the centre lines (ribs, n, 2) of the anterior ribs, from the chest wall down towards the breastbone."""
+    """Return the centre lines (ribs, n, 2) of the anterior ribs, from the chest wall down towards the sternum."""
     knots = []
     for i in range(7):
         y = a.apex + 0.075 + 1.2 * a.rib_pitch * i
@@ -197,14 +197,14 @@ def anterior_ribs(a: Anatomy, side: int) -> Points:
 
 
 def clavicle(a: Anatomy, side: int, rise: float) -> Points:
-    """Return a collar bone's centre line; ``rise`` is how far its outer end lies above the inner one."""
+    """Return the centre line of a clavicle, whose lateral end is ``rise`` higher than the medial one."""
     y = a.apex + 0.085
     knots = [(0.035, y + 0.01), (0.12, y - 0.01), (0.23, y - 0.4 * rise), (0.33, y - rise), (0.42, y - 1.15 * rise)]
     return open_curve(half(side, knots), 30)
 
 
 def scapula(a: Anatomy, side: int) -> Points:
-    """Return the outline of a shoulder blade, its inner edge over the upper lung."""
+    """Return the outline of a scapula, whose medial edge is over the upper lung."""
     top = a.apex
     knots = [
         (0.37, top + 0.04),
@@ -219,24 +219,24 @@ def scapula(a: Anatomy, side: int) -> Points:
 
 
 def humerus(a: Anatomy, side: int) -> Points:
-    """Return the centre line of an upper arm's bone."""
+    """Return the centre line of a humerus."""
     return open_curve(half(side, [(0.455, a.apex + 0.075), (0.49, a.apex + 0.16), (0.56, 0.55)]), 12)
 
 
 def breast(a: Anatomy, side: int) -> Points:
-    """Return the outline of a breast's shadow over the lower lung."""
+    """Return the outline of the shadow of a breast over the lower lung."""
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     outline = np.column_stack([0.235 + 0.165 * np.cos(turn), 0.63 + 0.155 * np.sin(turn)])
     return outline * (side, 1)
 
 
 def stomach_bubble(a: Anatomy) -> Points:
-    """Return the outline of the gas below the left dome; only for ``a.stomach`` above 0."""
+    """Return the outline of the gas below the left dome; for ``a.stomach`` above 0."""
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     high = dome_height(a, LEFT) + 0.025 + 0.55 * a.stomach
     return np.column_stack([0.15 + a.stomach * np.cos(turn), high + 0.5 * a.stomach * np.sin(turn)])
 
 
 def hilum(side: int) -> Points:
-    """Return the outline of a lung's root, where its great vessels enter."""
+    """Return the outline of the hilum, where the great vessels enter a lung."""
     return half(side, [(0.05, 0.39), (0.09, 0.41), (0.11, 0.45), (0.09, 0.50), (0.05, 0.53)])

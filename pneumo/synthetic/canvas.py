@@ -1,7 +1,7 @@
-"""Antialiased shapes on a square picture, given in unit coordinates.
+"""Antialiased shapes on a square image, given in unit coordinates.
 
-Unit coordinates: x in [-0.5, 0.5] from the picture's vertical centre line to the right, y in [0, 1] downwards.
-Shapes may reach beyond the picture.
+Unit coordinates: x in [-0.5, 0.5] from the vertical centre line of the image to the right, y in [0, 1] downwards.
+Shapes may extend beyond the image.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ _FRACTION_BITS = 6
 
 
 class Stroke(NamedTuple):
-    """Open lines of one width and value."""
+    """Open lines of the same width and value."""
 
     lines: Points
     """(lines, n, 2)."""
@@ -32,13 +32,13 @@ class Stroke(NamedTuple):
 
 
 class Canvas:
-    """A picture's size and the affine map from unit coordinates to its pixels.
+    """The size of an image and the affine map from unit coordinates to its pixels.
 
     Args:
-        size: Rows and columns of the picture.
-        angle_deg: Rotation of every shape about the picture's centre, clockwise on the screen.
+        size: Rows and columns of the image.
+        angle_deg: Rotation of every shape about the centre of the image, clockwise on the screen.
         scale: Magnification about the centre.
-        shift: Translation (x, y) after that, in unit coordinates.
+        shift: Translation (x, y) after rotation and magnification, in unit coordinates.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Canvas:
         return np.rint(mapped * (1 << _FRACTION_BITS)).astype(np.int32)
 
     def fill(self, *outlines: Points) -> Layer:
-        """Return the part of each pixel that lies inside any of the closed outlines."""
+        """Return the fraction of each pixel that is inside any of the closed outlines."""
         layer = np.zeros((self.size, self.size), np.uint8)
         for outline in outlines:
             cv2.fillPoly(layer, [self._pixels(outline)], 255, cv2.LINE_AA, _FRACTION_BITS)
         return _coverage(layer)
 
     def stroke(self, *strokes: Stroke) -> Layer:
-        """Draw strokes one over the other; one thinner than a pixel is drawn one pixel wide and fainter."""
+        """Draw strokes, each over the ones before; one thinner than a pixel is drawn one pixel wide and fainter."""
         layer = np.zeros((self.size, self.size), np.uint8)
         for stroke in strokes:
             wide = stroke.width * self.scale * self.size
@@ -74,7 +74,7 @@ class Canvas:
         return _coverage(layer)
 
     def blur(self, layer: Layer, sigma: float) -> Layer:
-        """Blur with a Gaussian of ``sigma`` unit coordinates; wide ones on a smaller copy, which looks the same."""
+        """Blur with a Gaussian of ``sigma`` in unit coordinates; a wide one is applied to a smaller copy, for speed."""
         pixels = sigma * self.size
         shrink = int(pixels // 4) + 1
         small = (
@@ -110,11 +110,11 @@ def open_curve(knots: Points, count: int) -> Points:
 
 @cache
 def _spline_basis(knots: int, count: int, closed: bool) -> npt.NDArray[np.float64]:
-    """Return the (count, knots) weights of equally spaced knots: fitting a spline anew costs more than drawing it."""
+    """Return the (count, knots) weights of equally spaced knots; cached, since fitting a spline is slow."""
     values = np.eye(knots)
     if closed:
         values = np.vstack([values, values[:1]])
-    places = np.linspace(0, len(values) - 1, count, endpoint=not closed)
+    parameters = np.linspace(0, len(values) - 1, count, endpoint=not closed)
     ends = "periodic" if closed else "natural"
-    basis: npt.NDArray[np.float64] = CubicSpline(np.arange(len(values)), values, bc_type=ends)(places)
+    basis: npt.NDArray[np.float64] = CubicSpline(np.arange(len(values)), values, bc_type=ends)(parameters)
     return basis

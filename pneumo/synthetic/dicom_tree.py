@@ -1,16 +1,16 @@
-"""A made-up data set of chest X-rays in the competition's shape, as real DICOM files.
+"""A synthetic dataset of chest X-rays as DICOM files, laid out like the data of the competition.
 
 ::
 
     ROOT/
-      dicom/<study UID>/<series UID>/<instance UID>.dcm     train images; the instance UID is the image id
+      dicom/<study UID>/<series UID>/<instance UID>.dcm     training images; the instance UID is the image id
       test/ID_<9 hex digits>.dcm                            test images, flat; the file's stem is the image id
-      masks.csv           ImageId,EncodedPixels             of the train images; several rows for some of them
-      patients.csv        ImageId,PatientId                 of the train images; some patients have several
-      test-masks.csv      ImageId,EncodedPixels             the test images' truth, one row each, hidden from training
+      masks.csv           ImageId,EncodedPixels             of the training images; several rows for some
+      patients.csv        ImageId,PatientId                 of the training images; some patients have several
+      test-masks.csv      ImageId,EncodedPixels             of the test images, one row each; not used in training
 
-Most files are JPEG Baseline with 8 bits like the competition's. Every fifth is uncompressed, and those take turns in
-8 and 16 bits, MONOCHROME2 and MONOCHROME1.
+Most files are 8-bit JPEG Baseline like those of the competition. Every fifth is uncompressed, and these alternate
+between 8 and 16 bits, and between MONOCHROME2 and MONOCHROME1.
 """
 
 import multiprocessing
@@ -29,27 +29,27 @@ from pneumo.dicom.image_codec import Pixels
 from pneumo.masks import rle
 from pneumo.runtime.console import track
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_directory
+from pneumo.runtime.files import publish_csv, publish_directory
 from pneumo.synthetic.anatomy import draw_anatomy
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
 
 UID_ROOT = "1.2.826.0.1.3680043.8.498"
-"""The root that pydicom lends to made-up UIDs."""
+"""The root of pydicom for generated UIDs."""
 SPACING_MM = 0.168
-"""Pixel spacing of the competition's 1024 x 1024 images; smaller ones have larger pixels."""
+"""Pixel spacing of the 1024 x 1024 images of the competition; that of smaller images is larger."""
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class SyntheticTree:
-    """Where things are in a made-up data set."""
+    """The paths of a synthetic dataset."""
 
     root: Path
 
     @property
     def dicom(self) -> Path:
-        """Folder of the train images."""
+        """Folder of the training images."""
         return self.root / "dicom"
 
     @property
@@ -59,29 +59,29 @@ class SyntheticTree:
 
     @property
     def masks(self) -> Path:
-        """CSV of the train images' masks."""
+        """CSV of the masks of the training images."""
         return self.root / "masks.csv"
 
     @property
     def patients(self) -> Path:
-        """CSV of the train images' patients."""
+        """CSV of the patients of the training images."""
         return self.root / "patients.csv"
 
     @property
     def test_masks(self) -> Path:
-        """CSV of the test images' masks, the hidden truth."""
+        """CSV of the masks of the test images."""
         return self.root / "test-masks.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class _ImagePlan:
     """One image to draw and write."""
 
     seed: int
     split: int
-    """0 train, 1 test."""
+    """Index into ``SPLITS``."""
     index: int
-    """Place of the image in its split."""
+    """Index of the image in its split."""
     patient: int
     size: int
     positive: bool
@@ -98,7 +98,7 @@ class _Plan:
 
     @property
     def path(self) -> str:
-        """The file, relative to the root."""
+        """Path of the file, relative to the root."""
         if self.split:
             return f"test/{self.image_id}.dcm"
         return f"dicom/{self._uid(1, self.patient)}/{self._uid(2, self.index)}/{self.image_id}.dcm"
@@ -117,16 +117,16 @@ def write_tree(
     seed: int,
     workers: int = 1,
 ) -> SyntheticTree:
-    """Write a made-up data set; equal arguments give equal bytes, whatever the number of workers.
+    """Write a synthetic dataset; equal arguments give equal bytes, whatever the number of workers.
 
     Args:
-        root: Folder to make; it appears when everything is in it.
-        images: Number of train images.
+        root: Folder to create; it is renamed into place when it is complete.
+        images: Number of training images.
         test_images: Number of test images, of other patients.
         size: Rows and columns of each image, at least 64.
-        positive_share: Share of images with a pneumothorax in each split, 0 to 1.
+        positive_share: Fraction of images with a pneumothorax in each split, 0 to 1.
         seed: Source of everything random, at least 0.
-        workers: Processes that draw.
+        workers: Number of processes.
 
     Raises:
         UserError: When ``root`` exists.
@@ -144,23 +144,23 @@ def write_tree(
         tree.test_dicom.mkdir()
         tree.dicom.mkdir()
         written = _map(partial(_write_image, folder), plans, workers)
-        rows = list(track(written, "synthesize", len(plans), unit="images"))
-        masks = [(plan.image_id, text) for plan, texts in zip(plans, rows, strict=True) for text in texts]
+        encoded = list(track(written, "synthesize", len(plans), unit="images"))
+        masks = [(plan.image_id, mask) for plan, parts in zip(plans, encoded, strict=True) for mask in parts]
         train = {plan.image_id: plan.patient_id for plan in plans if not plan.split}
-        _write_csv(tree.masks, "EncodedPixels", [row for row in masks if row[0] in train])
-        _write_csv(tree.test_masks, "EncodedPixels", [row for row in masks if row[0] not in train])
-        _write_csv(tree.patients, "PatientId", list(train.items()))
+        publish_csv(tree.masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] in train])
+        publish_csv(tree.test_masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] not in train])
+        publish_csv(tree.patients, ("ImageId", "PatientId"), train.items())
     return SyntheticTree(root)
 
 
-def _plan(seed: int, split: int, count: int, size: int, positive_share: float) -> Iterator[_Plan]:
-    """Divide ``count`` images over patients, most of whom have one, and make the wanted share of them positive."""
+def _plan(seed: int, split: int, count: int, size: int, positive_share: float) -> Iterator[_ImagePlan]:
+    """Assign ``count`` images to patients, most of whom have one, and choose which are positive."""
     rng = np.random.default_rng([seed, split])
     visits = rng.choice([1, 2, 3], size=count, p=[0.7, 0.2, 0.1])
     patients = np.repeat(np.arange(count), visits)[:count]
     positive = rng.permutation(count) < round(positive_share * count)
     for index in range(count):
-        yield _Plan(
+        yield _ImagePlan(
             seed=seed,
             split=split,
             index=index,
@@ -170,12 +170,12 @@ def _plan(seed: int, split: int, count: int, size: int, positive_share: float) -
         )
 
 
-def _write_image(root: Path, plan: _Plan) -> list[str]:
-    """Draw an image, write its file, and return the texts of its mask's rows."""
+def _write_image(root: Path, plan: _ImagePlan) -> list[str]:
+    """Draw an image, write its file, and return the run lengths of its mask, one string for each row of the CSV."""
     person = np.random.default_rng([plan.seed, plan.split, plan.patient, 1])
     anatomy, sex, age = draw_anatomy(person), "MF"[person.integers(2)], int(person.integers(18, 90))
     phantom = draw(np.random.default_rng([plan.seed, plan.split, plan.index, 2]), plan.size, plan.positive, anatomy)
-    pixels, syntax, photometric = _form(phantom.image, plan.index)
+    pixels, syntax, photometric = _storage(phantom.image, plan.index)
     write_dicom(
         root / plan.path,
         pixels,
@@ -192,19 +192,19 @@ def _write_image(root: Path, plan: _Plan) -> list[str]:
     return [rle.encode(part) for part in (_halves(phantom.mask) if in_two else [phantom.mask])]
 
 
-def _form(
+def _storage(
     image: npt.NDArray[np.uint8], index: int
 ) -> tuple[Pixels, Literal["jpeg", "explicit"], Literal["MONOCHROME1", "MONOCHROME2"]]:
-    """Return an image's pixels at the depth they are stored in, its transfer syntax and photometric interpretation."""
-    turn, place = divmod(index, 5)
-    if place != 4:
+    """Return an image's pixels at the bit depth to store, its transfer syntax and photometric interpretation."""
+    turn, remainder = divmod(index, 5)
+    if remainder != 4:
         return image, "jpeg", "MONOCHROME2"
     pixels = image.astype(np.uint16) * np.uint16(257) if turn % 2 else image
     return pixels, "explicit", "MONOCHROME1" if turn % 4 >= 2 else "MONOCHROME2"
 
 
 def _halves(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-    """Return an upper and a lower part of a mask that overlap a little, as two readers' marks do; or the mask."""
+    """Return an upper and a lower part of a mask that overlap, as two readers' annotations do; a small mask whole."""
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows) < 8:
         return [mask]
@@ -215,21 +215,16 @@ def _halves(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     return [upper, lower]
 
 
-def _map(work: partial[list[str]], plans: Sequence[_Plan], workers: int) -> Iterable[list[str]]:
+def _map(work: partial[list[str]], plans: Sequence[_ImagePlan], workers: int) -> Iterable[list[str]]:
     if workers == 1:
         yield from map(work, plans)
         return
-    # Not fork: the caller may hold threads and locks of OpenCV or torch.
+    # Not fork: the caller may have threads and locks of OpenCV or torch.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(work, plans, chunksize=8)
 
 
 def _number(seed: int, index: int) -> int:
-    """Return a large made-up number."""
+    """Return a large pseudo-random number."""
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
-
-
-def _write_csv(path: Path, column: str, rows: Sequence[tuple[str, str]]) -> None:
-    lines = [f"ImageId,{column}", *(f"{image_id},{value}" for image_id, value in rows)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

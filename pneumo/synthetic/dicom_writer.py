@@ -1,4 +1,4 @@
-"""Write chest X-rays as DICOM files in the form the SIIM files have."""
+"""Write chest X-rays as DICOM files with the elements of the SIIM files."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,10 +15,10 @@ from pneumo.runtime.files import publish
 
 JPEG_QUALITY = 95
 IMPLEMENTATION_UID = UID("1.2.826.0.1.3680043.8.498.7")
-"""Below the root that pydicom lends out for made-up UIDs."""
+"""Below the root of pydicom for generated UIDs."""
 
 
-def write_dicom(  # noqa: PLR0913 - a file has that many attributes
+def write_dicom(  # noqa: PLR0913 - a file has as many attributes
     path: Path,
     pixels: Pixels,
     *,
@@ -34,14 +34,14 @@ def write_dicom(  # noqa: PLR0913 - a file has that many attributes
     """Write one CR secondary capture; the same arguments give the same bytes.
 
     Args:
-        path: The file; its directory is made when missing.
-        pixels: (rows, columns) ``uint8`` or ``uint16``, bright where the X-ray is dense. For ``MONOCHROME1`` they
-            are stored inverted, so that the picture stays the same.
-        image_id: SOP Instance UID; as in the SIIM test files it may be no valid UID.
+        path: The file; its directory is created when missing.
+        pixels: (rows, columns) ``uint8`` or ``uint16``, bright where tissue is dense. For ``MONOCHROME1`` they are
+            stored inverted, so that the image looks the same.
+        image_id: SOP Instance UID; as in the SIIM test files it need not be a valid UID.
         patient_id: Patient ID.
         view: View Position.
         sex: Patient's Sex.
-        age: Years, written without the unit as the SIIM files have it.
+        age: Years, written without a unit as in the SIIM files.
         spacing_mm: Distance between pixel centres in both directions.
         syntax: JPEG Baseline at quality 95 (8-bit only), or uncompressed.
         photometric: Photometric Interpretation.
@@ -50,7 +50,7 @@ def write_dicom(  # noqa: PLR0913 - a file has that many attributes
     assert pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and syntax == "explicit")
     stored = ~pixels if photometric == "MONOCHROME1" else pixels
     dataset = Dataset()
-    # Ids of the SIIM test files are no valid UIDs; pydicom would warn of each.
+    # Ids of the SIIM test files are not valid UIDs; pydicom would warn about each.
     with config.disable_value_validation():
         dataset.file_meta = _file_meta(image_id, syntax)
         _describe(dataset, image_id, patient_id, view, sex, age)

@@ -1,8 +1,8 @@
-"""A made-up frontal chest X-ray, with or without a pneumothorax, and the pneumothorax's mask.
+"""A synthetic frontal chest X-ray, with or without a pneumothorax, and the mask of the pneumothorax.
 
-The picture is built like a real one: shapes add to or take from the thickness of tissue that the beam passes, and
-an exposure curve turns thickness into brightness. A pneumothorax is air between the chest wall and the retracted
-lung: a little darker than lung, without vessels, and bordered by the thin bright line of the visceral pleura.
+The shapes add to or subtract from the thickness of tissue that the beam passes, and an exposure curve converts
+thickness to brightness. A pneumothorax is air between the chest wall and the collapsed lung: slightly darker than
+lung, without vessels, and bordered by the thin bright line of the visceral pleura.
 """
 
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ from pneumo.synthetic.vessels import vessel_tree
 
 View = Literal["PA", "AP"]
 
-PORTABLE_SHARE = 0.43
-"""Share of AP views, as in the competition's images."""
+AP_FRACTION = 0.43
+"""Fraction of AP views, as among the images of the competition."""
 
 
 class Phantom(NamedTuple):
-    """A made-up X-ray and its truth."""
+    """A synthetic X-ray and its ground truth."""
 
     image: npt.NDArray[np.uint8]
-    """(size, size), 0 for air outside the body to 255 for the densest tissue."""
+    """(size, size), from 0 for air outside the body to 255 for the densest tissue."""
     mask: npt.NDArray[np.uint8]
     """(size, size), 1 inside the pneumothorax, 0 elsewhere."""
     view: View
-    """``"PA"``, or ``"AP"`` for a bedside one: magnified, less sharp and of lower contrast."""
+    """``"PA"``, or ``"AP"`` for a bedside X-ray: magnified, less sharp and of lower contrast."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Field:
-    """What the parts are drawn against: each pixel's coverage by the large shapes, (size, size) each."""
+class _Regions:
+    """Each pixel's coverage by the large shapes, (size, size) each, against which the other parts are drawn."""
 
     body: Layer
     walls: dict[int, Layer]
-    """Inside of each half of the rib cage, by side."""
+    """The inside of each half of the rib cage, by side."""
     cage: Layer
-    """Inside of both."""
+    """The inside of both."""
     above: Layer
     """Above the diaphragm."""
     heart: Layer
@@ -53,26 +53,28 @@ def draw(rng: np.random.Generator, size: int, positive: bool, anatomy: Anatomy |
     """Draw one X-ray.
 
     Args:
-        rng: Source of everything random; equal states give equal pictures.
+        rng: Source of everything random; equal states give equal images.
         size: Rows and columns, at least 64.
-        positive: Whether there is a pneumothorax; a mask that is asked for is never empty.
-        anatomy: The patient, to draw the same one again; None for a new one.
+        positive: Whether there is a pneumothorax; if so, the mask is not empty.
+        anatomy: The patient; None for a new one.
     """
     anatomy = draw_anatomy(rng) if anatomy is None else anatomy
-    view: View = "AP" if rng.random() < PORTABLE_SHARE else "PA"
-    c = _place(rng, size, view)
-    field = _draw_field(c, anatomy)
+    view: View = "AP" if rng.random() < AP_FRACTION else "PA"
+    c = _position(rng, size, view)
+    regions = _draw_regions(c, anatomy)
     side = int(rng.choice(SIDES))
     found = {side: draw_pneumothorax(rng, anatomy, side)} if positive else {}
-    tissue = _soft_tissue(c, anatomy, field) + _bones(rng, c, anatomy, field) + _tubes(rng, c) + _haze(rng, c, field)
+    tissue = (
+        _soft_tissue(c, anatomy, regions) + _bones(rng, c, anatomy, regions) + _tubes(rng, c) + _haze(rng, c, regions)
+    )
     for lung in SIDES:
-        tissue += _lung(rng, c, anatomy, field, lung, found.get(lung))
-    mask = _gap(c, field, side, found[side]) > 0.5 if positive else np.zeros((size, size), np.bool_)
+        tissue += _lung(rng, c, anatomy, regions, lung, found.get(lung))
+    mask = _gap(c, regions, side, found[side]) > 0.5 if positive else np.zeros((size, size), np.bool_)
     return Phantom(_expose(rng, c, tissue, view), mask.astype(np.uint8), view)
 
 
-def _place(rng: np.random.Generator, size: int, view: View) -> Canvas:
-    """Draw how the patient stands before the detector; in AP views the chest is magnified."""
+def _position(rng: np.random.Generator, size: int, view: View) -> Canvas:
+    """Draw the patient's position in front of the detector; in AP views the chest is magnified."""
     return Canvas(
         size,
         angle_deg=rng.normal(0, 2.0),
@@ -81,9 +83,9 @@ def _place(rng: np.random.Generator, size: int, view: View) -> Canvas:
     )
 
 
-def _draw_field(c: Canvas, a: Anatomy) -> _Field:
+def _draw_regions(c: Canvas, a: Anatomy) -> _Regions:
     walls = {side: c.fill(shapes.chest_wall(a, side)) for side in SIDES}
-    return _Field(
+    return _Regions(
         body=c.fill(shapes.torso(a)),
         walls=walls,
         cage=np.maximum(*walls.values()),
@@ -92,14 +94,14 @@ def _draw_field(c: Canvas, a: Anatomy) -> _Field:
     )
 
 
-def _soft_tissue(c: Canvas, a: Anatomy, field: _Field) -> Layer:
-    """Return the thickness of everything but lungs and bones, as if the lungs were flesh."""
-    trunk = c.blur(field.body, 0.05)
-    tissue = 0.30 * c.blur(field.body, 0.012) + (0.32 + 0.12 * a.flesh) * trunk
+def _soft_tissue(c: Canvas, a: Anatomy, regions: _Regions) -> Layer:
+    """Return the thickness of everything except bones, as if the lungs were soft tissue."""
+    trunk = c.blur(regions.body, 0.05)
+    tissue = 0.30 * c.blur(regions.body, 0.012) + (0.32 + 0.12 * a.flesh) * trunk
     spine = c.fill(shapes.mediastinum(a))
-    below, middle = 1 - field.above, np.maximum(field.cage, spine)
+    below, middle = 1 - regions.above, np.maximum(regions.cage, spine)
     tissue += 0.40 * c.blur(below * middle, 0.004) + 0.32 * c.blur(below * (1 - middle), 0.02) * trunk
-    tissue += np.maximum(0.30 * c.blur(spine, 0.012), 0.36 * field.heart) * (1 - 0.5 * below)
+    tissue += np.maximum(0.30 * c.blur(spine, 0.012), 0.36 * regions.heart) * (1 - 0.5 * below)
     if a.breasts:
         shadows = c.fill(*(shapes.breast(a, side) for side in SIDES))
         tissue += 0.10 * a.breasts * c.blur(shadows, 0.014) * trunk
@@ -109,39 +111,39 @@ def _soft_tissue(c: Canvas, a: Anatomy, field: _Field) -> Layer:
 
 
 def _lung(
-    rng: np.random.Generator, c: Canvas, a: Anatomy, field: _Field, side: int, found: Pneumothorax | None
+    rng: np.random.Generator, c: Canvas, a: Anatomy, regions: _Regions, side: int, found: Pneumothorax | None
 ) -> Layer:
-    """Return what one lung adds to the thickness of tissue: mostly it takes away."""
-    inside = field.walls[side] * field.above
-    air = c.blur(inside, 0.003) * (0.36 + 0.12 * c.blur(inside, 0.05)) * (1 - 0.45 * field.heart)
+    """Return what one lung adds to the thickness of tissue; its air subtracts from it."""
+    inside = regions.walls[side] * regions.above
+    air = c.blur(inside, 0.003) * (0.36 + 0.12 * c.blur(inside, 0.05)) * (1 - 0.45 * regions.heart)
     vessels = c.blur(c.stroke(*vessel_tree(rng, side)), 0.0018)
     root = c.blur(c.fill(shapes.hilum(side)), 0.03)
-    tissue = a.vessels * (0.17 * vessels + 0.10 * root) * (1 - 0.6 * field.heart)
+    tissue = a.vessels * (0.17 * vessels + 0.10 * root) * (1 - 0.6 * regions.heart)
     if found is None:
         return cast(Layer, tissue * inside - air)
     lung = c.fill(found.pleura)
     pleura = c.blur(c.stroke(Stroke(found.edge[None], 0.004, 1.0)), 0.0015)
-    gap = c.blur(_gap(c, field, side, found), 0.002)
-    # What the lung loses in volume it gains in density.
+    gap = c.blur(_gap(c, regions, side, found), 0.002)
+    # A collapsed lung is denser.
     tissue = (tissue + 0.6 * found.depth) * lung + found.line * pleura
     return cast(Layer, tissue * inside - air - found.darkness * gap)
 
 
-def _gap(c: Canvas, field: _Field, side: int, found: Pneumothorax) -> Layer:
-    """Return the coverage by a pneumothorax."""
-    # The difference of two coverages leaves nothing where the outlines are one; wall * (1 - lung) would leave a rim.
-    return cast(Layer, np.clip(field.walls[side] - c.fill(found.pleura), 0, 1) * field.above)
+def _gap(c: Canvas, regions: _Regions, side: int, found: Pneumothorax) -> Layer:
+    """Return each pixel's coverage by a pneumothorax."""
+    # The difference of two coverages is zero where the outlines coincide; wall * (1 - lung) would leave a rim.
+    return cast(Layer, np.clip(regions.walls[side] - c.fill(found.pleura), 0, 1) * regions.above)
 
 
-def _bones(rng: np.random.Generator, c: Canvas, a: Anatomy, field: _Field) -> Layer:
+def _bones(rng: np.random.Generator, c: Canvas, a: Anatomy, regions: _Regions) -> Layer:
     back = np.concatenate([shapes.posterior_ribs(a, side) for side in SIDES])
     front = np.concatenate([shapes.anterior_ribs(a, side) for side in SIDES])
-    bones = 0.11 * (_bone(c, back, 0.025) + 0.6 * _bone(c, front, 0.028)) * c.blur(field.cage, 0.004)
-    # Ribs that turn to the front along the wall are seen from the side there, and line the lung with white.
-    bones += 0.25 * np.clip(c.blur(field.cage, 0.009) - c.blur(field.cage, 0.002), 0, None)
+    bones = 0.11 * (_bone(c, back, 0.025) + 0.6 * _bone(c, front, 0.028)) * c.blur(regions.cage, 0.004)
+    # Where ribs curve to the front along the wall, the beam passes along them: a white line around the lung.
+    bones += 0.25 * np.clip(c.blur(regions.cage, 0.009) - c.blur(regions.cage, 0.002), 0, None)
     rise = rng.uniform(0.0, 0.07)
-    collars = np.stack([shapes.clavicle(a, side, rise + rng.normal(0, 0.006)) for side in SIDES])
-    bones += 0.18 * _bone(c, collars, 0.026)
+    clavicles = np.stack([shapes.clavicle(a, side, rise + rng.normal(0, 0.006)) for side in SIDES])
+    bones += 0.18 * _bone(c, clavicles, 0.026)
     bones += 0.06 * c.blur(c.fill(*(shapes.scapula(a, side) for side in SIDES)), 0.004)
     arms = np.stack([shapes.humerus(a, side) for side in SIDES])
     bones += 0.16 * c.blur(c.stroke(Stroke(arms, 0.055, 1.0), Stroke(arms[:, :4], 0.08, 1.0)), 0.005)
@@ -149,21 +151,21 @@ def _bones(rng: np.random.Generator, c: Canvas, a: Anatomy, field: _Field) -> La
 
 
 def _bone(c: Canvas, lines: Points, width: float) -> Layer:
-    """Draw bones along lines: the beam has more hard shell to pass at their edges than in the middle."""
+    """Draw bones along lines, brighter at their edges, where the beam passes more cortical bone."""
     return c.blur(c.stroke(Stroke(lines, width, 1.0), Stroke(lines, width - 0.009, 0.6)), 0.0022)
 
 
 def _spine(rng: np.random.Generator, c: Canvas) -> Layer:
-    """Return the vertebrae, and the windpipe's air before them."""
+    """Return the vertebrae, and the air of the trachea in front of them."""
     heights = np.arange(-0.1, 1.15, 0.052) + rng.uniform(0, 0.05)
     bodies = np.array([[(-0.034, y), (0.034, y)] for y in heights])
-    windpipe = np.array([[(0.0, -0.15), (0.003, 0.32)]])
+    trachea = np.array([[(0.0, -0.15), (0.003, 0.32)]])
     spine = 0.11 * c.blur(c.stroke(Stroke(bodies, 0.040, 1.0)), 0.004)
-    return spine - 0.12 * c.blur(c.stroke(Stroke(windpipe, 0.034, 1.0)), 0.006)
+    return spine - 0.12 * c.blur(c.stroke(Stroke(trachea, 0.034, 1.0)), 0.006)
 
 
 def _tubes(rng: np.random.Generator, c: Canvas) -> Layer:
-    """Return a line or tube on some, which says nothing about a pneumothorax here."""
+    """Return the lines and tubes, on some images; they do not depend on the pneumothorax."""
     strokes = []
     for _ in range(rng.poisson(0.4)):
         start = np.array([rng.uniform(-0.45, 0.45), rng.choice([-0.05, 1.05])])
@@ -173,27 +175,27 @@ def _tubes(rng: np.random.Generator, c: Canvas) -> Layer:
     return 0.16 * c.blur(c.stroke(*strokes), 0.001)
 
 
-def _haze(rng: np.random.Generator, c: Canvas, field: _Field) -> Layer:
-    """Return slow differences of density that no shape accounts for."""
+def _haze(rng: np.random.Generator, c: Canvas, regions: _Regions) -> Layer:
+    """Return slow variations of density."""
     coarse = rng.normal(0, 0.035, (5, 5)).astype(np.float32)
-    return cast(Layer, cv2.resize(coarse, (c.size, c.size), interpolation=cv2.INTER_CUBIC) * field.body)
+    return cast(Layer, cv2.resize(coarse, (c.size, c.size), interpolation=cv2.INTER_CUBIC) * regions.body)
 
 
 def _expose(rng: np.random.Generator, c: Canvas, tissue: Layer, view: View) -> npt.NDArray[np.uint8]:
-    """Turn thickness of tissue into gray levels, with quantum noise and the marks on the picture."""
+    """Convert thickness of tissue to gray levels, with quantum noise and the markers on the image."""
     if view == "AP":
         tissue = 0.9 * c.blur(tissue, 0.0025) + 0.06
-    gamma, gain = rng.uniform(1.0, 1.5), rng.uniform(1.36, 1.84)
-    light = 1 - np.exp(-gain * np.clip(tissue, 0, None) ** gamma)
+    gamma, dose = rng.uniform(1.0, 1.5), rng.uniform(1.36, 1.84)
+    light = 1 - np.exp(-dose * np.clip(tissue, 0, None) ** gamma)
     grain = cv2.GaussianBlur(rng.standard_normal((c.size, c.size), dtype=np.float32), (0, 0), 0.6)
     gray = 250 * light + rng.uniform(1.7, 6.0) * grain * (0.4 + light)
     image: npt.NDArray[np.uint8] = np.clip(np.rint(gray), 0, 255).astype(np.uint8)
-    _mark(rng, image)
+    _draw_markers(rng, image)
     return image
 
 
-def _mark(rng: np.random.Generator, image: npt.NDArray[np.uint8]) -> None:
-    """Put the side's letter into a corner, and a black bar where the detector was not exposed, on some."""
+def _draw_markers(rng: np.random.Generator, image: npt.NDArray[np.uint8]) -> None:
+    """Draw the side marker in a corner and a black bar along an edge that was not exposed, on some images."""
     size = len(image)
     if rng.random() < 0.7:
         at = int(size * rng.uniform(0.86, 0.93)), int(size * rng.uniform(0.06, 0.14))

@@ -1,4 +1,4 @@
-"""A pneumothorax: the lung's retraction from the chest wall, which leaves a crescent of air."""
+"""A pneumothorax: the lung retracts from the chest wall and leaves a crescent of air."""
 
 from dataclasses import dataclass
 
@@ -12,47 +12,47 @@ from pneumo.synthetic.vessels import HILUM
 
 @dataclass(frozen=True, kw_only=True)
 class Pneumothorax:
-    """One lung that has left the chest wall."""
+    """One lung that has retracted from the chest wall."""
 
     pleura: Points
-    """Outline of the retracted lung, closed; it is the chest wall's where the two touch."""
+    """Closed outline of the retracted lung; where it touches the chest wall the two coincide."""
     edge: Points
-    """The part of it that has left the wall: the pleural line."""
+    """The part of the outline away from the wall: the pleural line."""
     depth: float
-    """Greatest distance between the two, in unit coordinates."""
+    """Largest distance between lung and wall, in unit coordinates."""
     darkness: float
-    """Thickness of tissue that the gap lacks, compared with lung."""
+    """Thickness of tissue that the gap has less than lung."""
     line: float
-    """Thickness of the pleural line's tissue."""
+    """Thickness of tissue of the pleural line."""
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where gaps are: their share, and centre and half-width in degrees about the hilum (0 is up, 90 lateral)."""
+class _Location:
+    """Where a gap is: centre and half-width in degrees about the hilum (0 is up, 90 lateral), and their fraction."""
 
-    share: float
+    probability: float
     centre_deg: float
     reach_deg: float
 
 
-_PLACES = (
-    _Place(0.40, 22, 52),  # apical
-    _Place(0.35, 55, 75),  # apicolateral
-    _Place(0.15, 98, 45),  # lateral
-    _Place(0.10, 85, 105),  # all along the wall
+_LOCATIONS = (
+    _Location(0.40, 22, 52),  # apical
+    _Location(0.35, 55, 75),  # apicolateral
+    _Location(0.15, 98, 45),  # lateral
+    _Location(0.10, 85, 105),  # all along the wall
 )
 
-_DEEPEST = 0.0013
-"""Greatest depth for each degree of reach: a lung that falls back far does so along much of the wall."""
+_MAX_DEPTH_PER_DEGREE = 0.0013
+"""Largest depth for each degree of reach: a deep gap also extends along much of the wall."""
 
 
 def draw_pneumothorax(rng: np.random.Generator, a: Anatomy, side: int) -> Pneumothorax:
     """Draw a gap along the chest wall, most often at the apex."""
-    place = _PLACES[rng.choice(len(_PLACES), p=[place.share for place in _PLACES])]
-    centre = place.centre_deg + rng.normal(0, 7)
-    reach = place.reach_deg * rng.uniform(0.8, 1.15)
-    # Log-normal like the competition's areas: many small, few large.
-    depth = float(np.clip(0.040 * np.exp(0.45 * rng.standard_normal()), 0.02, _DEEPEST * reach))
+    location = _LOCATIONS[rng.choice(len(_LOCATIONS), p=[location.probability for location in _LOCATIONS])]
+    centre = location.centre_deg + rng.normal(0, 7)
+    reach = location.reach_deg * rng.uniform(0.8, 1.15)
+    # Log-normal like the mask areas of the competition: many small, few large.
+    depth = float(np.clip(0.040 * np.exp(0.45 * rng.standard_normal()), 0.02, _MAX_DEPTH_PER_DEGREE * reach))
     wall = chest_wall(a, side)
     inward = np.array(HILUM) * (side, 1) - wall
     angle = np.rad2deg(np.arctan2(-side * inward[:, 0], inward[:, 1]))
@@ -68,8 +68,8 @@ def draw_pneumothorax(rng: np.random.Generator, a: Anatomy, side: int) -> Pneumo
     )
 
 
-def _open_part(ring: Points, wanted: npt.NDArray[np.bool_]) -> Points:
-    """Return the wanted points of a closed outline as one open line, which starts after an unwanted one."""
-    first = int(np.argmin(wanted))
-    line: Points = np.roll(ring, -first, axis=0)[np.roll(wanted, -first)]
+def _open_part(ring: Points, selected: npt.NDArray[np.bool_]) -> Points:
+    """Return the selected points of a closed outline as one open line, which starts after one that is not."""
+    first = int(np.argmin(selected))
+    line: Points = np.roll(ring, -first, axis=0)[np.roll(selected, -first)]
     return line

@@ -1,4 +1,4 @@
-"""The vessels of a lung: a tree that fans out from the hilum and fades towards the chest wall."""
+"""The vessels of a lung: a tree that spreads from the hilum and fades towards the chest wall."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from pneumo.synthetic.canvas import Points, Stroke
 
 HILUM = (0.095, 0.45)
-"""Root of the lung (u, y), from which the vessels fan out and towards which a lung collapses."""
+"""Root of the lung (u, y), from which the vessels spread and towards which a lung collapses."""
 
 Angles = npt.NDArray[np.float64]
 """Radians, 0 away from the midline, pi/2 downwards."""
@@ -34,17 +34,17 @@ def vessel_tree(rng: np.random.Generator, side: int) -> list[Stroke]:
 def _grow(
     rng: np.random.Generator, starts: Points, angles: Angles, lengths: npt.NDArray[np.float64], steps: int
 ) -> tuple[Points, Angles]:
-    """Let one line run from each start, bending a little; return (n, steps, 2) points and (n, steps) directions."""
+    """Grow one slightly bent line from each start; return (n, steps, 2) points and (n, steps) directions."""
     bend = rng.normal(0, 0.3, (len(starts), 1))
     turn = angles[:, None] + bend * np.linspace(0, 1, steps) + rng.normal(0, 0.06, (len(starts), steps))
-    way = np.stack([np.cos(turn), np.sin(turn)], axis=-1) * (lengths[:, None, None] / steps)
-    return starts[:, None] + np.cumsum(way, axis=1), turn
+    step = np.stack([np.cos(turn), np.sin(turn)], axis=-1) * (lengths[:, None, None] / steps)
+    return starts[:, None] + np.cumsum(step, axis=1), turn
 
 
 def _branch(
     rng: np.random.Generator, lines: Points, directions: Angles, *, children: int, length: float
 ) -> tuple[Points, Angles]:
-    """Let side branches of about ``length`` leave each line."""
+    """Grow side branches of about ``length`` from each line; return their points and directions as ``_grow`` does."""
     parents, steps, _ = lines.shape
     count = parents * children
     at = rng.integers(steps // 4, steps, (parents, children))
