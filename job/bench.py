@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measure pneumo against its peers and limits, in the same run.
+"""Measure pneumo beside its peers and limits.
 
-All parts, on made-up X-rays:
+All parts, on synthetic X-rays:
     python job/bench.py
 Two parts, on real ones:
     python job/bench.py shard load --dicom train/ --masks train-rle.csv --images 967
 
-Every figure stands beside a peer's or a limit's that was measured in turns with it. pneumo/bench/README.md tells
-what the peers are and gives figures.
+Each time or rate is printed beside a peer's or a limit's, measured in turns with it. pneumo/bench/README.md describes
+the peers and has results.
 """
 
 import sys
@@ -19,7 +19,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from pneumo.bench import table
-from pneumo.bench.race import Measure
+from pneumo.bench.comparison import Comparison
 from pneumo.bench.source import Settings, Source
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
@@ -34,28 +34,28 @@ class Arguments(Settings):
     """Flags of job/bench.py."""
 
     parts: tyro.conf.Positional[tuple[Part, ...]] = ()
-    """What to measure; nothing named = everything."""
+    """What to measure; none named = all."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
-    """File for the figures as JSON."""
+    """File for the results as JSON."""
 
 
 def main(arguments: Arguments) -> None:
     """Measure, and print the table."""
-    # Not above: worker processes read this file again, and are not to wait for torch.
+    # Not above: worker processes import this file again, and should not spend time on importing torch.
     from pneumo.bench import machine
 
     if arguments.out is not None:
         check_target(arguments.out)
     described = machine.describe()
-    measures: list[Measure] = []
+    comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder:
         source = Source(arguments, Path(folder))
         for part in arguments.parts or get_args(Part):
             log.info("measuring %s", part)
-            measures += import_module(f"pneumo.bench.{part}").measure(arguments, source)
+            comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
     if arguments.out is not None:
-        publish_text(arguments.out, table.as_json(measures, described))
-    sys.stdout.write(table.text(measures, described))
+        publish_text(arguments.out, table.as_json(comparisons, described))
+    sys.stdout.write(table.text(comparisons, described))
 
 
 if __name__ == "__main__":

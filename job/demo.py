@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""See the whole job work in minutes: synthetic chest X-rays, shards, two folds in parallel, a submission, a picture.
+"""Run everything in minutes: synthetic chest X-rays, shards, two folds in parallel, a submission, a picture.
 
     ./launch.sh demo          or        python job/demo.py --out runs/demo
 
-Runs the same commands a user would, and fails when the network has learned nothing.
+Runs the commands that a user would run, and fails when the network has not learned.
 """
 
 import json
@@ -26,8 +26,8 @@ from pneumo.runtime.ranges import Seed
 from pneumo.synthetic import dicom_tree
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAST_GAIN = 0.10
-"""Out-of-fold Dice above that of an all-empty prediction with which the demo counts as learned."""
+MIN_DICE_OVER_EMPTY = 0.10
+"""Out-of-fold Dice above that of predicting all masks empty from which on the network counts as trained."""
 
 
 @config_dataclass
@@ -35,13 +35,13 @@ class Arguments:
     """Flags of job/demo.py."""
 
     out: Path = ROOT / "runs" / "demo"
-    """Run directory; the synthetic DICOMs and the dataset lie beside it under data/demo."""
+    """Run directory; the synthetic DICOMs and the dataset are in data/demo, beside the folder runs."""
     images: Annotated[int, Interval(ge=20, le=100_000)] = 240
     """Synthetic training images."""
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
     """Synthetic test images."""
     fresh: bool = False
-    """Delete an earlier demo first; otherwise it is continued."""
+    """Delete an earlier demo first; otherwise it is resumed."""
     seed: Seed = 0
     """Seed of the synthetic images."""
 
@@ -51,8 +51,8 @@ def main() -> int:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=(__doc__ or "").strip())
     data = arguments.out.parent.parent / "data" / arguments.out.name
     if arguments.fresh:
-        remove(arguments.out, known={"recipe.json"})
-        remove(data, known={"dicom", "dataset"})
+        remove_earlier_demo(arguments.out, known={"recipe.json"})
+        remove_earlier_demo(data, known={"dicom", "dataset"})
     tree = dicom_tree.SyntheticTree(data / "dicom")
     if not tree.root.exists():
         dicom_tree.write_tree(
@@ -66,24 +66,24 @@ def main() -> int:
         )
     dataset = data / "dataset"
     shard = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks, "--patients", tree.patients]
-    call(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--num-folds", 2)
-    train(dataset, arguments.out)
-    call(
+    run_command(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--num-folds", 2)
+    train_folds(dataset, arguments.out)
+    run_command(
         sys.executable, ROOT / "job" / "score.py",
         "--truth", tree.test_masks, "--submission", arguments.out / "submission.csv",
     )  # fmt: skip
-    return judge(arguments.out)
+    return check_learned(arguments.out)
 
 
-def remove(folder: Path, known: Collection[str]) -> None:
-    """Delete what an earlier demo left, and nothing that is not one's.
+def remove_earlier_demo(folder: Path, known: Collection[str]) -> None:
+    """Delete a folder of an earlier demo.
 
     Args:
-        folder: What to delete; nothing happens when it is missing or empty.
-        known: Names of which an earlier demo's folder holds at least one.
+        folder: What to delete; it may be missing.
+        known: Names of files and folders, at least one of which is in a demo's folder unless it is empty.
 
     Raises:
-        UserError: When the folder holds none of them.
+        UserError: When none of them is in the folder.
     """
     if not folder.exists():
         return
@@ -94,19 +94,19 @@ def remove(folder: Path, known: Collection[str]) -> None:
     shutil.rmtree(folder)
 
 
-def train(dataset: Path, run: Path) -> None:
-    """Train two folds side by side, or in turn where there is only one core."""
+def train_folds(dataset: Path, run: Path) -> None:
+    """Train two folds in parallel, or one after the other where there is only one core."""
     processes = min(2, available_cores())
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", 1, "--mixed_precision", "no"]
     launch += ["--dynamo_backend", "no", "--num_processes", processes]
-    # Also on a machine without GPUs: accelerate's own CPU mode starts a single process.
+    # On a machine without GPUs too: accelerate's CPU mode would start a single process.
     launch += ["--multi_gpu"] if processes > 1 else []
     recipe = ["--recipe", "demo", "--expect-world", processes]
-    call(*launch, ROOT / "job" / "train.py", "--dataset", dataset, "--run", run, *recipe)
+    run_command(*launch, ROOT / "job" / "train.py", "--dataset", dataset, "--run", run, *recipe)
 
 
-def call(*words: object) -> None:
-    """Run one command of the job, shown as a user would type it."""
+def run_command(*words: object) -> None:
+    """Run one command, and log it as a user would type it."""
     command = [str(word) for word in words]
     log.info("$ %s", " ".join(command).replace(f"{ROOT}{os.sep}", ""))
     code = subprocess.run(command, check=False).returncode
@@ -114,17 +114,17 @@ def call(*words: object) -> None:
         raise SystemExit(code)
 
 
-def judge(run: Path) -> int:
-    """Compare the out-of-fold Dice with that of predicting nothing."""
+def check_learned(run: Path) -> int:
+    """Compare the out-of-fold Dice with that of predicting all masks empty."""
     metrics = json.loads((run / "metrics.json").read_text())
     dice, empty = metrics["nested"]["dice"], metrics["all_empty"]
-    if dice < empty + LEAST_GAIN:
+    if dice < empty + MIN_DICE_OVER_EMPTY:
         raise UserError(
-            f"the demo's out-of-fold Dice is {dice:.4f}, and predicting nothing gives {empty:.4f}",
-            f"at least {LEAST_GAIN} more",
-            "this is a fault in pneumo or in its installation; please report it with the log",
+            f"the demo's out-of-fold Dice is {dice:.4f}, and predicting all masks empty gives {empty:.4f}",
+            f"at least {MIN_DICE_OVER_EMPTY} more",
+            "this is a bug in pneumo or a wrong installation; please report it with the log",
         )
-    log.info("out-of-fold Dice %.4f, predicting nothing gives %.4f", dice, empty)
+    log.info("out-of-fold Dice %.4f, predicting all masks empty gives %.4f", dice, empty)
     log.info("submission: %s", run / "submission.csv")
     log.info("picture:    %s", run / "overlay.png")
     log.info("curves:     tensorboard --logdir %s", run.parent)

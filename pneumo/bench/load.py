@@ -1,7 +1,7 @@
-"""The loaders against the winner's: images and masks as 1024 PNGs, OpenCV, albumentations down to the size.
+"""The loaders and the 1st place's, which decodes PNGs of 1024 x 1024, augments at full size and resizes.
 
-All are held to one core, so that none wins by its number of threads. On a GPU the DALI loader is timed on it as well,
-with the other cores free for the host's share.
+All are limited to one core, so that none is faster by its number of threads. Where there is a GPU, the DALI loader is
+also timed on it, with all cores for its work on the host.
 """
 
 import os
@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from pneumo.bench.race import Measure, per_second, quiet, race
+from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import quiet, time_in_turns
 from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -31,7 +32,7 @@ BATCH = 8
 CPU = torch.device("cpu")
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
+def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Load every image once with each loader."""
     dataset = source.folder / "load"
     inputs = source.inputs
@@ -44,11 +45,11 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     kinds: list[LoaderKind] = ["opencv", "dali"] if has_dali() else ["opencv"]
     loaders = [partial(drain, build_loader(kind, reader, table, CPU, 1), plans) for kind in kinds]
     with one_core():
-        *ours, theirs = race([*loaders, winner.load_all], settings.repeat)
+        *ours, theirs = time_in_turns([*loaders, winner.load_all], settings.repeat)
     names = {"opencv": "OpenCV loader", "dali": "DALI loader on the CPU"}
-    figures = [(names[kind] + ", 1 core", seconds, theirs) for kind, seconds in zip(kinds, ours, strict=True)]
+    timed = [(names[kind] + ", 1 core", seconds, theirs) for kind, seconds in zip(kinds, ours, strict=True)]
     if torch.cuda.is_available() and has_dali():
-        figures.append(_on_gpu(reader, plans, settings, winner.load_all))
+        timed.append(_on_gpu(reader, plans, settings, winner.load_all))
     return [
         per_second(
             "load",
@@ -59,7 +60,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
             theirs=peer,
             items=len(table),
         )
-        for what, seconds, peer in figures
+        for what, seconds, peer in timed
     ]
 
 
@@ -76,7 +77,7 @@ def _on_gpu(
         with one_core():
             winner()
 
-    seconds = race([ours, theirs], settings.repeat)
+    seconds = time_in_turns([ours, theirs], settings.repeat)
     return f"DALI loader on the GPU, {settings.workers} threads", seconds[0], seconds[1]
 
 
@@ -96,18 +97,18 @@ def plan_epoch(samples: int, size: int) -> list[BatchPlan]:
 
 
 def drain(loader: Loader, plans: list[BatchPlan]) -> None:
-    """Take every batch."""
+    """Load every batch."""
     for batch in loader(plans):
         assert batch.image.dtype == torch.float32
 
 
 class Winner:
-    """The 1st place's way: decode the image's and the mask's PNG, augment at full size, resize.
+    """The 1st place's loader: decode the image's and the mask's PNG, augment at full size, resize.
 
     Args:
-        reader: Gives the images and masks that the PNGs are made of.
+        reader: Reads the images and masks that the PNGs are made of.
         folder: Where the PNGs are written.
-        size: Height and width of what comes out, in pixels.
+        size: Height and width of the result in pixels.
     """
 
     def __init__(self, reader: ShardReader, folder: Path, size: int) -> None:
@@ -123,7 +124,7 @@ class Winner:
             cv2.imwrite(str(folder / f"{row}-mask.png"), mask * 255)
 
     def load_all(self) -> None:
-        """Make every batch."""
+        """Load every batch."""
         cv2.setNumThreads(1)
         for first in range(0, self.samples, BATCH):
             samples = [self._load(row) for row in range(first, min(first + BATCH, self.samples))]
@@ -164,7 +165,7 @@ def winners_augmentation(size: int) -> Any:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Hold this thread, and those that it starts, to one core, where the system can do that."""
+    """Limit this thread, and those that it starts, to one core, where the system can do that."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

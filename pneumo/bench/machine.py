@@ -1,4 +1,4 @@
-"""On what machine, and with which libraries, the figures were measured."""
+"""The machine and the libraries of a run of the benchmarks."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pneumo.bench.source import CORES
+from pneumo.runtime.machine import available_cores
 
 PACKAGES = (
     *("torch", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "opencv-python-headless", "albumentations"),
@@ -19,7 +19,7 @@ def describe() -> dict[str, str]:
     """Return names and values: cores, processor, load, GPU, versions of the libraries that are installed."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
-        "cores": str(CORES),
+        "cores": str(available_cores()),
         "processor": _processor(),
         "load": load,
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",

@@ -1,6 +1,6 @@
-"""Run lengths against the loops that came with the competition.
+"""Run lengths, and the loops that came with the competition.
 
-Kaggle's encoder walks over the pixels, one Python step each; its decoder slices a flat array once for each run.
+Kaggle's encoder visits the pixels one by one in Python; its decoder slices a flat array once for each run.
 """
 
 from functools import partial
@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.bench.race import Measure, Work, per_item, race
+from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import Work, time_in_turns
 from pneumo.masks import rle
 
 Mask = npt.NDArray[np.uint8]
@@ -18,10 +19,10 @@ Mask = npt.NDArray[np.uint8]
 AREAS = {"median": 8630, "p95": 45642}
 """Pixels of a pneumothorax among the competition's positives, in images of 1024 x 1024."""
 DECODE_ROUNDS = 10
-"""Decoding takes about a millisecond, which a busy machine easily doubles: so many rounds for one of encoding."""
+"""Rounds of decoding for each of encoding: it takes about a millisecond, which other load easily doubles."""
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
+def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Encode and decode a mask of the median and one of the 95th percentile's size."""
     measures = []
     for name, area in AREAS.items():
@@ -40,8 +41,8 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
 
 
 def crescent(size: int, area: int) -> Mask:
-    """Draw an apical crescent (size, size), 1 inside, as large a share as ``area`` pixels are of 1024 x 1024."""
-    # What an ellipse leaves of an equal one beside and above it; the factor was found by trying.
+    """Draw an apical crescent (size, size), 1 inside, of ``area`` pixels when scaled to 1024 x 1024."""
+    # One ellipse without an equal one that is moved to the side and down; the factor was found by trying.
     radius = float(np.sqrt(area * (size / 1024) ** 2)) * 1.238
     mask = np.zeros((size, size), np.uint8)
     x, y = size // 3, size // 2
@@ -55,7 +56,7 @@ def crescent(size: int, area: int) -> Mask:
 def loop_encode(mask: Mask) -> str:
     """Encode as Kaggle's script does: column by column, pixel by pixel, a pair at the end of each run.
 
-    Like the script it forgets a run that reaches the last pixel.
+    Like the script it leaves out a run that reaches the last pixel.
     """
     rows, columns = mask.shape
     words: list[str] = []
@@ -83,6 +84,6 @@ def loop_decode(text: str, rows: int, columns: int) -> npt.NDArray[np.float64]:
     return flat.reshape(columns, rows).T
 
 
-def _compare(what: str, rounds: int, ours: Work, theirs: Work) -> Measure:
-    seconds = race([ours, theirs], rounds)
+def _compare(what: str, rounds: int, ours: Work, theirs: Work) -> Comparison:
+    seconds = time_in_turns([ours, theirs], rounds)
     return per_item("rle", what, "Kaggle's loop", "ms", ours=seconds[0], theirs=seconds[1], scale=1000)

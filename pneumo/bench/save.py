@@ -1,7 +1,7 @@
-"""Saving the state of the largest network that the recipes train, against torch.save of the same tensors.
+"""Saving a checkpoint of the largest network of the recipes, and torch.save of the same tensors.
 
-This is what has to fit into the time between a stop signal and the kill: 30 s on Kubernetes by default (120 in our
-manifests), 30 s of KillWait on Slurm.
+A checkpoint must be saved between a stop signal and the kill: 30 s on Kubernetes by default (120 in our manifests),
+30 s of KillWait on Slurm.
 """
 
 import itertools
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from pneumo.bench.race import Measure, per_item, race
+from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import time_in_turns
 from pneumo.bench.train import draw
 from pneumo.distributed.startup import init
 from pneumo.modeling.models import ModelConfig
@@ -22,32 +23,32 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
-    """Save a network, its average and AdamW's moments, with checksums, flushed to disk, published by rename."""
+def measure(settings: Settings, source: Source) -> list[Comparison]:
+    """Save a network, its EMA and AdamW's moments, with checksums, flushed to disk, published by rename."""
     world = init()
     recipe = Recipe(
         model=ModelConfig(encoder=settings.save_encoder, encoder_weights="none"), batch_size=2, micro_batch_size=2
     )
-    learner = TrainState(recipe, 0, world, world)
+    state = TrainState(recipe, 0, world, world)
     # One step, so that the optimiser has its moments.
-    learner.step([draw(2, 32, world.device)], 0, 1e-4)
+    state.step([draw(2, 32, world.device)], 0, 1e-4)
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory(prefix="pneumo-save-", dir=source.folder) as name:
         folder = Path(name)
 
         def ours() -> Path:
             step = next(steps)
-            weights, optimizer = learner.weights(), learner.optimizer_state()
+            weights, optimizer = state.weights(), state.optimizer_state()
             return checkpoint.save(folder / "ours", checkpoint.Snapshot(step, 0, weights, optimizer))
 
         def theirs() -> None:
             with (folder / "theirs.pt").open("wb") as file:
-                torch.save([learner.weights(), learner.optimizer_state()], file)
+                torch.save([state.weights(), state.optimizer_state()], file)
                 file.flush()
                 os.fsync(file.fileno())
 
         size = sum(path.stat().st_size for path in ours().iterdir())
-        seconds = race([ours, theirs], settings.repeat)
+        seconds = time_in_turns([ours, theirs], settings.repeat)
         shutil.rmtree(folder / "ours")
     what = f"checkpoint of unet-{settings.save_encoder}, {size / 1e6:.0f} MB"
     return [per_item("save", what, "torch.save + fsync", "s", ours=seconds[0], theirs=seconds[1], scale=1)]

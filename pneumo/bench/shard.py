@@ -1,7 +1,7 @@
-"""Building shards against the converter that is usual for this data, and against copying the files.
+"""Building shards, the usual conversion of this data, and copying the files.
 
-The converter decodes each DICOM with pydicom and writes a PNG with OpenCV's defaults, as the winners' scripts do. The
-limit reads each file and appends its bytes to one file that is flushed to disk, as a shard is.
+The usual conversion decodes each DICOM with pydicom and writes a PNG with OpenCV's defaults, as the winners' scripts
+do. The limit reads each file and appends its bytes to one file that is flushed to disk, as a shard is.
 """
 
 import shutil
@@ -13,16 +13,17 @@ from pathlib import Path
 import cv2
 import pydicom
 
-from pneumo.bench.race import Measure, per_item, quiet, race
+from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import quiet, time_in_turns
 from pneumo.dataset import shard_writer
 from pneumo.dataset.build import BuildInputs, BuildOptions, build, make_plan
 from pneumo.dataset.plan import BuildPlan
 from pneumo.runtime.files import publish
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
-    """Time an image in one process, and the whole build in several."""
+def measure(settings: Settings, source: Source) -> list[Comparison]:
+    """Time one image in one process, and the whole build in several."""
     out = source.folder / "shard"
     inputs = source.inputs
     with quiet():
@@ -30,30 +31,29 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     return _in_one_process(plan, out, settings) + _whole_build(plan, inputs, out, settings)
 
 
-def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Measure]:
+def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Comparison]:
     paths = paths_of(plan)
-    contenders = [
+    works = [
         lambda: write_shards(plan, out / "dataset"),
         lambda: convert_all(paths, out / "png"),
         lambda: copy_all(paths, out / "bytes"),
     ]
-    ours, converter, limit = race(contenders, settings.repeat)
-    what, unit_ = f"write shards, 1 process, {len(paths)} images", "ms/image"
-    scale = 1000 / len(paths)
+    ours, converter, limit = time_in_turns(works, settings.repeat)
+    what, unit, scale = f"write shards, 1 process, {len(paths)} images", "ms/image", 1000 / len(paths)
     return [
-        per_item("shard", what, "pydicom + PNG", unit_, ours=ours, theirs=converter, scale=scale),
-        per_item("shard", what, "limit: copy bytes", unit_, ours=ours, theirs=limit, scale=scale),
+        per_item("shard", what, "pydicom + PNG", unit, ours=ours, theirs=converter, scale=scale),
+        per_item("shard", what, "limit: copy bytes", unit, ours=ours, theirs=limit, scale=scale),
     ]
 
 
-def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Settings) -> list[Measure]:
+def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Settings) -> list[Comparison]:
     """Time everything that job/shard.py does: headers, plan, shards, folds, table."""
     paths, dataset = paths_of(plan), out / "whole"
-    contenders = [
+    works = [
         lambda: build(inputs, dataset, BuildOptions(workers=settings.workers)),
         lambda: convert_in_parallel(paths, out / "png", settings.workers),
     ]
-    ours, converter = race(contenders, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))
+    ours, converter = time_in_turns(works, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))
     what = f"whole build, {settings.workers} processes, {len(paths)} images"
     peer = f"pydicom + PNG, {settings.workers} processes"
     return [per_item("shard", what, peer, "ms/image", ours=ours, theirs=converter, scale=1000 / len(paths))]
@@ -61,13 +61,13 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
 
 def paths_of(plan: BuildPlan) -> list[Path]:
     """List the files that become samples."""
-    return [entry.source.path for item in plan.shards for entry in item.samples]
+    return [sample.source.path for shard in plan.shards for sample in shard.samples]
 
 
 def write_shards(plan: BuildPlan, dataset: Path) -> None:
     """Write every shard of a plan in this process."""
-    for item in plan.shards:
-        shard_writer.write(dataset, {}, item)
+    for shard in plan.shards:
+        shard_writer.write(dataset, {}, shard)
 
 
 def convert_all(paths: list[Path], folder: Path) -> None:
@@ -80,7 +80,7 @@ def convert_all(paths: list[Path], folder: Path) -> None:
 def convert_in_parallel(paths: list[Path], folder: Path, workers: int) -> None:
     """Write a PNG of every DICOM in several processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Started like the build's own workers, so that the start costs both the same.
+    # Started like the build's own workers, so that starting them takes equally long.
     context = get_context("forkserver")
     with ProcessPoolExecutor(workers, context) as pool:
         for _ in pool.map(partial(convert, folder), paths, chunksize=8):
@@ -88,7 +88,7 @@ def convert_in_parallel(paths: list[Path], folder: Path, workers: int) -> None:
 
 
 def convert(folder: Path, path: Path) -> None:
-    """Write a DICOM's pixels as a PNG named like it."""
+    """Write a DICOM's pixels as a PNG of the same name."""
     pixels = pydicom.dcmread(path).pixel_array
     written = cv2.imwrite(str(folder / f"{path.stem}.png"), pixels)
     assert written, path

@@ -1,7 +1,7 @@
-"""What the benchmarks work on: the settings, and the DICOM files, real or made up, copied to one folder."""
+"""The benchmarks' settings, and their DICOM files, real or synthetic, in one folder."""
 
-import os
 import shutil
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,9 @@ from pneumo.dataset.build import BuildInputs
 from pneumo.dicom import files
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Workers
 from pneumo.synthetic.dicom_tree import write_tree
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""Cores that this process may use."""
 
 
 @config_dataclass
@@ -25,30 +23,30 @@ class Settings:
     """Sizes and counts of a run of the benchmarks."""
 
     dicom: Path | None = None
-    """Directory of real DICOMs, searched recursively; without it made-up ones are drawn."""
+    """Directory of real DICOMs, searched recursively; without it synthetic ones are drawn."""
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
     images: Annotated[int, Interval(ge=2, le=100_000)] = 48
-    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). One takes a second to draw."""
+    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). A synthetic one takes a second to draw."""
     source_size: Annotated[int, Interval(ge=64, le=8192)] = 1024
-    """Rows and columns of the made-up DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
+    """Rows and columns of the synthetic DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
     size: Annotated[int, Interval(ge=32, le=4096)] = 512
     """Height and width of the loaders' batches, in pixels (load)."""
     train_size: Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)] = 128
-    """Height and width of the small network's training step, in pixels; the large ones on a GPU have 512 (train)."""
+    """Height and width of the small network's training step, in pixels; the large networks' on a GPU is 512 (train)."""
     save_encoder: str = "se_resnext50_32x4d"
-    """Encoder of the network whose state is saved; the default is the largest of the recipes' (save)."""
+    """Encoder of the network whose checkpoint is saved; the default is the largest that a recipe has (save)."""
     histograms: Annotated[int, Interval(ge=10, le=1_000_000)] = 12_000
-    """Images whose histograms the threshold search sees (search)."""
+    """Images whose histograms the decision rule is searched on (search)."""
     rules: Annotated[int, Interval(ge=1, le=1_000_000)] = 200
-    """Rules of the grid that the loop over the rules is timed on (search)."""
+    """Rules of the grid on which the loop over the rules is timed (search)."""
     repeat: Annotated[int, Interval(ge=1, le=1000)] = 5
-    """Rounds; every contender runs once in each."""
-    workers: Workers = CORES
+    """Rounds; every work runs once in each."""
+    workers: Workers = field(default_factory=available_cores)
     """Processes of the whole build, threads of the check (shard, verify)."""
 
     def __post_init__(self) -> None:
-        """Check every field's range.
+        """Check the fields that depend on each other.
 
         Raises:
             UserError: Naming the field, the value found and the values accepted.
@@ -58,11 +56,11 @@ class Settings:
 
 
 class Source:
-    """The DICOM files of a run, made when they are first asked for.
+    """The DICOM files of a run, drawn or copied when they are first used.
 
     Args:
-        settings: Where they come from, and how many.
-        folder: An empty folder for them and for whatever the benchmarks write.
+        settings: Where they are from, and how many.
+        folder: An empty folder for them and for what the benchmarks write.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -91,7 +89,7 @@ class Source:
         return BuildInputs(dicom=tree.dicom, masks=tree.masks)
 
     def _copy(self, root: Path) -> Path:
-        """Copy the files that are used, so that the disk they lie on is not what is measured."""
+        """Copy the files that are used, so that the speed of their disk is not measured."""
         found = files.find(root)
         if not found:
             raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")

@@ -1,35 +1,35 @@
-"""The measures as a table to read and as JSON to keep."""
+"""The comparisons as a table to read and as JSON to keep."""
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-from pneumo.bench.race import Measure
+from pneumo.bench.comparison import Comparison
 
 HEADINGS = ("part", "what", "ours", "peer or limit", "theirs", "unit", "ratio", "lowest-highest")
 ON_THE_RIGHT = frozenset(("ours", "theirs", "ratio", "lowest-highest"))
 
 
-def text(measures: Sequence[Measure], machine: Mapping[str, str]) -> str:
-    """Return the table under a line that names the machine."""
-    rows = [HEADINGS, *(_row(measure) for measure in measures)]
+def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
+    """Return the table, below a line that describes the machine."""
+    rows = [HEADINGS, *(_row(comparison) for comparison in comparisons)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(map(_cell, HEADINGS, row, widths)).rstrip() for row in rows]
     about = ", ".join(f"{name} {value}" for name, value in machine.items())
-    meaning = "ratio: times as fast as the peer, or the share of the limit; the median of the rounds"
+    meaning = "ratio: times as fast as the peer, or the fraction of the limit; the median of the rounds"
     return "\n".join([about, "", *lines, "", meaning]) + "\n"
 
 
-def as_json(measures: Sequence[Measure], machine: Mapping[str, str]) -> str:
-    """Return the same as JSON."""
-    values = {"machine": dict(machine), "measures": [dataclasses.asdict(measure) for measure in measures]}
+def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
+    """Return the comparisons and the machine as JSON."""
+    values = {"machine": dict(machine), "comparisons": [dataclasses.asdict(comparison) for comparison in comparisons]}
     return json.dumps(values, indent=2) + "\n"
 
 
-def _row(measure: Measure) -> tuple[str, ...]:
+def _row(row: Comparison) -> tuple[str, ...]:
     return (
-        *(measure.part, measure.what, number(measure.ours), measure.peer, number(measure.theirs), measure.unit),
-        *(f"{number(measure.ratio)}x", f"{number(measure.lowest)}-{number(measure.highest)}"),
+        *(row.part, row.what, number(row.ours), row.peer, number(row.theirs), row.unit),
+        *(f"{number(row.ratio)}x", f"{number(row.lowest)}-{number(row.highest)}"),
     )
 
 

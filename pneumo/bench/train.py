@@ -1,15 +1,16 @@
-"""The training step against its limit: forward, backward and optimiser of the same network, and nothing else.
+"""The training step, and its limit: forward, backward and optimiser of the same network, and nothing else.
 
-What the step adds is the loss's parts for every image, batch statistics that do not depend on the number of ranks,
-clipping, the average of the weights, and the seeding that makes a resumed run equal.
+The step adds the loss's terms for every image, batch statistics that do not depend on the number of ranks, clipping,
+EMA, and the seeding that makes a resumed run equal.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pneumo.bench.race import Measure, per_second, race
+from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import time_in_turns
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch
@@ -27,8 +28,8 @@ GPU_SIZE = 512
 GPU_BATCH = 16
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
-    """Train a small network; on a GPU also the recipes' two at 512 pixels, in bf16 where it has it."""
+def measure(settings: Settings, source: Source) -> list[Comparison]:
+    """Train a small network; on a GPU also the recipes' two at 512 pixels, in bf16 where the device has it."""
     world = init(precision="auto")
     networks = [("mobilenet_v2", settings.train_size, 4)]
     if world.device.type == "cuda":
@@ -36,7 +37,7 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     return [_measure(encoder, size, batch, settings.repeat, world) for encoder, size, batch in networks]
 
 
-def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World) -> Measure:
+def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World) -> Comparison:
     recipe = Recipe(
         model=ModelConfig(encoder=encoder),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
@@ -46,11 +47,11 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
     )
     steps = GPU_STEPS if world.device.type == "cuda" else STEPS
     batch = draw(batch_size, size, world.device)
-    learner, bare = TrainState(recipe, 0, world, world), Bare(recipe, world)
+    state, bare = TrainState(recipe, 0, world, world), BareStep(recipe, world)
 
     def ours() -> None:
         for step in range(steps):
-            learner.step([batch], step, 1e-4)
+            state.step([batch], step, 1e-4)
         _wait(world)
 
     def limit() -> None:
@@ -58,7 +59,7 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
             bare.step(batch)
         _wait(world)
 
-    seconds = race([ours, limit], repeat)
+    seconds = time_in_turns([ours, limit], repeat)
     precision = {"no": "fp32"}.get(world.accelerator.mixed_precision, world.accelerator.mixed_precision)
     what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {precision}, {world.device.type}"
     return per_second(
@@ -72,20 +73,20 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
     )
 
 
-class Bare:
+class BareStep:
     """The limit: the same network, one loss on the mask, AdamW."""
 
     def __init__(self, recipe: Recipe, world: World) -> None:
         self.autocast = world.accelerator.autocast
-        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = models.build(recipe.model).to(world.device).to(memory_format=self.layout).train()
+        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = models.build(recipe.model).to(world.device).to(memory_format=self.memory_format).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
 
     def step(self, batch: Batch) -> None:
-        """Do one step."""
+        """Run one step."""
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
-            output = self.model(batch.image.to(memory_format=self.layout))
+            output = self.model(batch.image.to(memory_format=self.memory_format))
         loss = F.binary_cross_entropy_with_logits(output.logits.float(), batch.mask)
         torch.autograd.backward(loss)
         self.optimizer.step()
@@ -100,6 +101,6 @@ def draw(images: int, size: int, device: torch.device) -> Batch:
 
 
 def _wait(world: World) -> None:
-    """Wait until the device has done what it was told to."""
+    """Wait until the device has finished."""
     if world.device.type == "cuda":
         torch.cuda.synchronize(world.device)

@@ -1,21 +1,22 @@
-"""Checking a dataset against its limits: reading the same bytes, and reading and hashing them."""
+"""Checking a dataset, and its limits: reading the same bytes, and reading and hashing them."""
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from pneumo.bench.race import Measure, per_second, quiet, race
+from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
+from pneumo.bench.timing import quiet, time_in_turns
 from pneumo.dataset import paths, verify
 from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.table import SampleTable
+from pneumo.runtime.files import sha256
 
 CHUNK = 1 << 20
 
 
-def measure(settings: Settings, source: Source) -> list[Measure]:
+def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Check a dataset of all images, in as many threads as the limits have."""
     dataset = source.folder / "verify"
     with quiet():
@@ -23,8 +24,8 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
     table = SampleTable.read(dataset)
     files = sorted(paths.shards(dataset).iterdir())
     megabytes = sum(path.stat().st_size for path in files) / 1e6
-    limits = [partial(each, work, files, settings.workers) for work in (read, digest)]
-    ours, *theirs = race([partial(check, dataset, table, settings.workers), *limits], settings.repeat)
+    limits = [partial(each, work, files, settings.workers) for work in (read, sha256)]
+    ours, *theirs = time_in_turns([partial(check, dataset, table, settings.workers), *limits], settings.repeat)
     threads = f"{settings.workers} thread{'s' * (settings.workers > 1)}"
     names = ("limit: read the files", "limit: read and hash them")
     return [
@@ -35,23 +36,17 @@ def measure(settings: Settings, source: Source) -> list[Measure]:
 
 def check(dataset: Path, table: SampleTable, workers: int) -> None:
     """Check a whole dataset."""
-    assert not any(faults for _, faults in verify.check(dataset, table, workers))
+    assert not any(issues for _, issues in verify.check(dataset, table, workers))
 
 
 def each(work: Callable[[Path], object], files: list[Path], workers: int) -> None:
-    """Do something with each file, several at a time."""
+    """Apply a function to each file, in several threads."""
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, files))
 
 
 def read(path: Path) -> None:
-    """Read a file and forget it."""
+    """Read a file."""
     with path.open("rb", buffering=0) as file:
         while file.read(CHUNK):
             pass
-
-
-def digest(path: Path) -> str:
-    """Return a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,27 +1,30 @@
-"""What this process may use of the machine it runs on."""
+"""What this process may use of its machine."""
 
 import os
 from pathlib import Path
 
 
 def available_cores() -> int:
-    """Return the number of cores this process may use, which is less than the machine's in a container or a job."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(max(1, min(bound, quota(Path("/sys/fs/cgroup")))))
+    """Return the number of cores that this process may use, often fewer than the machine has.
+
+    A container, a Slurm job or ``taskset`` limits them.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(max(1, min(affinity, quota(Path("/sys/fs/cgroup")))))
 
 
 def quota(cgroup: Path) -> float:
-    """Return the cores' worth of time that a container is allowed, by cgroup version 2 or 1; many when it has no limit.
+    """Return the CPU time that a container may use, in cores, by cgroup version 2 or 1; infinity without a limit.
 
-    A container with a limit (``docker run --cpus``, ``limits.cpu``) sees all of the machine's cores; as many threads
-    would be held up by the scheduler in the middle of their work.
+    A container with a limit (``docker run --cpus``, ``limits.cpu``) sees all of the machine's cores, but that many
+    threads would be suspended by the scheduler again and again.
     """
     try:
         if (cgroup / "cpu.max").is_file():
-            allowed, period = (cgroup / "cpu.max").read_text().split()
+            limit, period = (cgroup / "cpu.max").read_text().split()
         else:
-            allowed = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
             period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
-        return float("inf") if allowed == "max" or float(allowed) <= 0 else float(allowed) / float(period)
+        return float("inf") if limit == "max" or float(limit) <= 0 else float(limit) / float(period)
     except (OSError, ValueError):
         return float("inf")

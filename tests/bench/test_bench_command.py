@@ -1,0 +1,86 @@
+"""job/bench.py: every part gives ratios, and wrong flags are refused."""
+
+import json
+import math
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pneumo.bench import table
+
+BENCH = Path(__file__).parents[2] / "job" / "bench.py"
+
+TINY = (
+    *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
+    *("--rules", "3", "--repeat", "1", "--workers", "1", "--save-encoder", "mobilenet_v2"),
+)
+COMPARISONS = {"rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4}
+"""The least number of comparisons of each part; DALI and a GPU add some."""
+
+
+def bench(directory, *words):
+    """Run the command from ``directory`` and return the finished process."""
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, BENCH, *words], cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def command():
+    """Give job/bench.py as a module."""
+    return SimpleNamespace(**runpy.run_path(str(BENCH)))
+
+
+def check(content, parts):
+    """Every value is a positive number, and every part of ``parts`` has its comparisons, and no other."""
+    assert {"cores", "processor", "torch", "GPU"} <= content["machine"].keys()
+    comparisons = content["comparisons"]
+    for comparison in comparisons:
+        assert comparison["what"]
+        assert comparison["peer"]
+        assert comparison["unit"]
+        values = [comparison[name] for name in ("ours", "theirs", "ratio", "lowest", "highest")]
+        assert all(math.isfinite(value) and value > 0 for value in values), comparison
+        assert comparison["lowest"] <= comparison["ratio"] <= comparison["highest"]
+    names = [comparison["part"] for comparison in comparisons]
+    assert list(dict.fromkeys(names)) == parts
+    for part in parts:
+        assert names.count(part) >= COMPARISONS[part]
+
+
+def test_every_part_gives_ratios(tmp_path):
+    done = bench(tmp_path, *TINY, "--out", "new/results.json")
+    assert done.returncode == 0, done.stderr
+    check(json.loads((tmp_path / "new/results.json").read_text()), list(COMPARISONS))
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("cores ")
+    (head,) = (line for line in lines if line.startswith("part "))
+    assert all(heading in head for heading in table.HEADINGS)
+    for part, least in COMPARISONS.items():
+        assert sum(line.startswith(f"{part} ") for line in lines) >= least
+
+
+def test_only_the_named_parts_are_measured(tmp_path, command):
+    words = ("rle", *TINY, "--out", str(tmp_path / "results.json"))
+    command.main(command.cli.parse(command.Arguments, words, prog="bench.py", description=""))
+    check(json.loads((tmp_path / "results.json").read_text()), ["rle"])
+
+
+def test_a_folder_that_is_missing_is_refused_in_one_line(tmp_path):
+    done = bench(tmp_path, "shard", "--dicom", "nowhere", "--masks", "masks.csv")
+    assert done.returncode == 2
+    assert "--dicom nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_part_is_refused(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.cli.parse(command.Arguments, ["everything"], prog="bench.py", description="")
+    assert stop.value.code == 2
+    assert "everything" in capsys.readouterr().err
