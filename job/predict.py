@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Literal
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.build import build
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
@@ -98,7 +99,7 @@ def main() -> None:
     log.info("results: %s", arguments.out)
     sys.stdout.write(
         f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
-        f" + {manifest.merged} merged duplicates\n"
+        f" + {manifest.merged_duplicates} merged duplicates\n"
     )
 
 

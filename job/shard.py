@@ -1,9 +1,9 @@
 """Turn DICOM files into a dataset of shards.
 
     python job/shard.py --dicom train/ --test-dicom test/ --masks train-rle.csv --patients patients.csv --out DATASET
-    python job/shard.py ... --task 3/16     # one of 16 tasks of an array job; whichever ends last finishes
+    python job/shard.py ... --task 3/16     # one of 16 tasks of an array job; the one that ends last finishes
 
-An interrupted build goes on when the same command is started again; a finished dataset is kept.
+An interrupted build is resumed by the same command; a finished dataset is kept.
 """
 
 import re
@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset import messages
+from pneumo.dataset.build import build
 from pneumo.dataset.limits import Limits, MemoryLimit, TimeLimit
-from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dicom.attributes import PRIVACY_NOTE
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
@@ -25,7 +26,7 @@ from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
 
 @config_dataclass
 class Arguments:
-    """Every flag of the command."""
+    """Flags of job/shard.py."""
 
     dicom: Path
     """Directory of the training DICOMs, searched recursively, any file name. Without --masks: of test images."""
@@ -61,20 +62,8 @@ def parse_task(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def summary(out: Path, manifest: Manifest) -> str:
-    """Return the closing lines: where every file went, and what the dataset holds."""
-    return (
-        f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
-        f" + {manifest.unlabelled} unlabelled + {manifest.merged} merged duplicates\n"
-        f"{manifest.train} training images ({manifest.positive} positive, {manifest.patients} patients by"
-        f" {manifest.grouped_by}, {manifest.num_folds} folds), {manifest.test} test images,"
-        f" {manifest.shards} shards; {manifest.missing} ids without a file\n"
-        f"dataset: {out}\n"
-    )
-
-
 def main(arguments: Arguments) -> None:
-    """Build, and print what became of the files."""
+    """Build, and print how many files became samples."""
     task, tasks = parse_task(arguments.task)
     inputs = BuildInputs(
         dicom=arguments.dicom,
@@ -93,7 +82,7 @@ def main(arguments: Arguments) -> None:
     )
     manifest = build(inputs, arguments.out, options)
     if manifest is not None:
-        sys.stdout.write(summary(arguments.out, manifest))
+        sys.stdout.write(messages.summary(arguments.out, manifest))
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:

@@ -10,7 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
-from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log

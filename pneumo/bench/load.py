@@ -18,7 +18,8 @@ import torch
 from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.timing import quiet, time_in_turns
-from pneumo.dataset.build import BuildOptions, build
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec

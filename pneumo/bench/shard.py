@@ -17,7 +17,8 @@ from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.timing import quiet, time_in_turns
 from pneumo.dataset import shard_writer
-from pneumo.dataset.build import BuildInputs, BuildOptions, build, make_plan
+from pneumo.dataset.build import build, make_plan
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.plan import BuildPlan
 from pneumo.runtime.files import publish
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval, MultipleOf
 
-from pneumo.dataset.build import BuildInputs
+from pneumo.dataset.options import BuildInputs
 from pneumo.dicom import files
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError

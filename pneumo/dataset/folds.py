@@ -1,4 +1,7 @@
-"""Folds: patients stay together, and every fold gets its share of empty, small and large pneumothoraces."""
+"""Folds: patients stay together, and every fold gets its share of empty, small and large pneumothoraces.
+
+Also the numbering of patients that both the folds and the bootstrap over patients use.
+"""
 
 import hashlib
 import warnings
@@ -9,7 +12,7 @@ import numpy.typing as npt
 
 from pneumo.runtime.console import log
 
-QUARTILES = (0.25, 0.5, 0.75)
+_QUARTILES = (0.25, 0.5, 0.75)
 
 
 def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int8]:
@@ -20,7 +23,7 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
 
     Args:
         area: (n,) pixels of each mask, 0 or more.
-        groups: (n,) patient group of each image; -1 is an unknown patient, a group of its own.
+        groups: (n,) patient group of each image; -1 is an unknown patient, who is a group by itself.
         folds: Number of folds, 2 to 127.
         seed: Seed of the shuffle that comes before the assignment.
 
@@ -29,7 +32,7 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     """
     assert 2 <= folds <= 127
     assert len(area) == len(groups)
-    numbered = distinct_groups(groups)
+    numbered = number_patients(groups)
     count = int(numbered.max(initial=-1)) + 1
     if count == 0:  # a dataset of test images alone
         return np.zeros(0, np.int8)
@@ -37,16 +40,16 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
         log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
         order = np.random.Generator(np.random.Philox(seed)).permutation(count)
         return order[numbered].astype(np.int8)
-    # A second to import, and worker processes and finished datasets have no use for it.
+    # It takes a second to import, and worker processes and finished datasets do not need it.
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     found = np.full(len(area), -1, np.int8)
     with warnings.catch_warnings():
-        # A class rarer than the folds: strata() has said so already.
+        # A class with fewer images than there are folds: strata() has logged it.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, held_out) in enumerate(splitter.split(area, strata(area, folds), numbered)):
-            found[held_out] = fold
+        for fold, (_, validation) in enumerate(splitter.split(area, strata(area, folds), numbered)):
+            found[validation] = fold
     assert (found >= 0).all()
     return found
 
@@ -57,7 +60,7 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     With fewer than ``folds`` images in one of them, the quartiles are joined, with a warning.
     """
     positive = area > 0
-    edges = np.quantile(area[positive], QUARTILES) if positive.any() else np.zeros(0)
+    edges = np.quantile(area[positive], _QUARTILES) if positive.any() else np.zeros(0)
     quartile = np.where(positive, 1 + np.searchsorted(edges, area, side="left"), 0)
     if np.bincount(quartile)[np.unique(quartile)].min(initial=folds) >= folds:
         return quartile
@@ -67,16 +70,16 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)
 
 
-def distinct_groups(groups: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Number the groups from 0 without gaps, giving each image of an unknown patient (-1) a number of its own."""
-    unknown = groups < 0
-    separate = groups.astype(np.int64)
-    separate[unknown] = groups.max(initial=0) + 1 + np.arange(np.count_nonzero(unknown))
+def number_patients(patient: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Number the patients (n,) from 0 without gaps; each image of an unknown patient (-1) is a patient by itself."""
+    unknown = patient < 0
+    separate = patient.astype(np.int64)
+    separate[unknown] = patient.max(initial=0) + 1 + np.arange(np.count_nonzero(unknown))
     numbered: npt.NDArray[np.int64] = np.unique(separate, return_inverse=True)[1].astype(np.int64)
     return numbered
 
 
 def digest(image_ids: Sequence[str] | npt.NDArray[np.str_], fold: npt.NDArray[np.int8]) -> str:
-    """Return the SHA-256 of the assignment, by which a run knows that the folds are still the ones it trained on."""
+    """Return the SHA-256 of the assignment, by which a run checks that the folds are those it was trained on."""
     lines = "".join(f"{image_id}\t{number}\n" for image_id, number in zip(image_ids, fold.tolist(), strict=True))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

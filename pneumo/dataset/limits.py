@@ -2,10 +2,10 @@
 
 Time: a timer whose signal ends the process (``SIGALRM`` at its default action). A watching thread would not do: a
 decoder that never returns holds the interpreter's lock. Nor would a watching parent: it does not know when a worker
-begins its next file, and would have to ask.
+begins its next file.
 
 Memory: ``RLIMIT_DATA``, on top of what a worker holds when it starts. An allocation beyond it fails at once, which
-numpy, OpenCV and Python report as an error, where a watch on the resident size would look too late and could only kill.
+numpy, OpenCV and Python report as an error; a watch on the resident size would notice too late and could only kill.
 ``RLIMIT_AS`` would count what costs nothing: mapped libraries and the address space that thread arenas reserve.
 """
 
@@ -34,7 +34,7 @@ _REPORT = "leave it out, or report it with the versions of pydicom and its decod
 
 @config_dataclass
 class Limits:
-    """What one file may cost; a healthy image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
+    """What reading one file may cost; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
     seconds: TimeLimit = 60.0
     gib: MemoryLimit = 4.0
@@ -45,22 +45,22 @@ _timeout = 0.0
 
 
 def apply(limits: Limits) -> None:
-    """Put this process, a worker, under limits."""
+    """Set the limits of this process, a worker."""
     global _timeout  # noqa: PLW0603 (as the limits themselves, it belongs to the process)
     _timeout = limits.seconds
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # OpenCV's threads would add their stacks, one for each core, and the cores are busy with other files.
     cv2.setNumThreads(1)
-    _limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.gib * 2**30))
-    # A crash is told by its exit code; a memory image for each would fill the disk, with patients' data.
-    _limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.gib * 2**30))
+    # The exit code is enough to report a crash; core dumps would fill the disk, with patients' data.
+    _set_limit(resource.RLIMIT_CORE, 0)
 
 
 def timed(read: Callable[[Path], R], path: Path) -> R:
     """Read a file; in a worker, the process ends when that takes too long.
 
     Raises:
-        Rejected: When ``read`` does, and when it fails in a way that nobody foresaw: one file must not end a build.
+        DicomRejectedError: When ``read`` raises it, or any other exception: one file must not end a build.
     """
     if _timeout:
         signal.setitimer(signal.ITIMER_REAL, _timeout)
@@ -69,7 +69,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
     except DicomRejectedError:
         raise
     except Exception as error:
-        # Its text may say what the file says.
+        # Its message may repeat the file's content.
         raise DicomRejectedError(
             Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT
         ) from error
@@ -78,7 +78,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def death(exit_code: int, limits: Limits) -> DicomRejectedError:
+def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
     """Return the rejection of a file that ended the process that read it, by that process's exit code."""
     if exit_code == -signal.SIGALRM:
         return DicomRejectedError(
@@ -106,12 +106,12 @@ def death(exit_code: int, limits: Limits) -> DicomRejectedError:
     )
 
 
-def _limit(kind: int, wanted: int) -> None:
+def _set_limit(kind: int, limit: int) -> None:
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _data_bytes() -> int:
-    """Return what of this process counts against ``RLIMIT_DATA`` already."""
+    """Return how many bytes of this process count against ``RLIMIT_DATA`` already."""
     status = Path("/proc/self/status").read_text(encoding="ascii").split()
     return 1024 * int(status[status.index("VmData:") + 1])

@@ -1,4 +1,4 @@
-"""dataset.json: what a finished dataset holds, and the digests by which a run recognises it."""
+"""dataset.json: what a finished dataset holds, and the digests by which a run recognizes it."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Manifest:
     """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
 
     found: int
-    """Files found; always samples + quarantined + unlabelled + merged."""
+    """Files found; always samples + quarantined + unlabelled + merged_duplicates."""
     samples: int
     """Images in the table."""
     train: int
@@ -38,7 +38,7 @@ class Manifest:
     """Files listed in quarantine.csv."""
     unlabelled: int
     """Readable training files without a row in the masks CSV; left out, since unlabelled is not healthy."""
-    merged: int
+    merged_duplicates: int
     """Second and further byte-identical copies of a file."""
     missing: int
     """Ids of the masks CSV without a file."""
@@ -47,7 +47,7 @@ class Manifest:
     shards: int
     """Tar files written."""
     patients: int
-    """Patient groups among the training images; an image of unknown patient is a group of its own."""
+    """Patient groups among the training images; an image of an unknown patient is a group by itself."""
     num_folds: int
     """Number of folds asked for."""
     fold_seed: int
@@ -65,10 +65,18 @@ class Manifest:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every file is accounted for, and the images and folds are as many as there can be."""
-        counts = (self.samples, self.quarantined, self.unlabelled, self.merged, self.train, self.test, self.positive)
+        """Whether the counts are consistent: every file is accounted for, and the folds are in their range."""
+        counts = (
+            self.samples,
+            self.quarantined,
+            self.unlabelled,
+            self.merged_duplicates,
+            self.train,
+            self.test,
+            self.positive,
+        )
         return (
-            self.found == self.samples + self.quarantined + self.unlabelled + self.merged
+            self.found == self.samples + self.quarantined + self.unlabelled + self.merged_duplicates
             and self.samples == self.train + self.test
             and min(counts) >= 0
             and 0 <= self.num_folds <= MAX_FOLDS
@@ -93,21 +101,21 @@ class Manifest:
             raise UserError(
                 f"{path}: format version {version}",
                 f"format version {paths.FORMAT_VERSION}",
-                "build the dataset again with job/shard.py of this version",
+                "build it again with job/shard.py, into another directory",
             )
         known = {field.name for field in fields(cls)}
         missing = [name for name in (*(field.name for field in fields(cls)), _CHECK) if name not in content]
         if missing:
-            raise UserError(f"{path}: no field {missing[0]!r}", "a whole dataset.json", "build the dataset again")
+            raise UserError(f"{path}: no field {missing[0]!r}", "a complete dataset.json", "build the dataset again")
         if content.pop(_CHECK) != _sha256(content):
             raise UserError(
-                f"{path}: not what was written (its fields do not have the SHA-256 beside them)",
-                "a dataset.json that nobody changed",
+                f"{path}: not what was written (its fields do not match its SHA-256)",
+                "an unchanged dataset.json",
                 "copy it or build the dataset again",
             )
         manifest = config.from_json(cls, {name: value for name, value in content.items() if name in known}, str(path))
         if not manifest.adds_up:
-            raise UserError(f"{path}: counts that do not add up", "a whole dataset.json", "build the dataset again")
+            raise UserError(f"{path}: counts that do not add up", "a complete dataset.json", "build the dataset again")
         return manifest
 
     def write(self, dataset: Path) -> None:
@@ -123,7 +131,7 @@ def _not_finished(dataset: Path) -> UserError:
         return UserError(
             f"{dataset}: a dataset whose build is not finished",
             f"a {paths.MANIFEST} in it",
-            "start the same job/shard.py command again; it goes on from what is there",
+            "start the same job/shard.py command again; it resumes from what is there",
         )
     return UserError(
         f"{dataset}: no {paths.MANIFEST}",

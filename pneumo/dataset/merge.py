@@ -1,9 +1,7 @@
-"""The end of a build: the units' records become the table, the lists and, last of all, dataset.json."""
+"""The end of a build: the shards' records become the table, the lists and, last of all, dataset.json."""
 
-import fcntl
+import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,24 +12,26 @@ from pneumo.dataset import paths, quarantine, shard_writer
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
+from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 
 
 def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
-    """Finish a dataset of which every unit is done, unless another process has just done so.
+    """Finish a dataset whose shards are all written, unless another process has just done so.
 
     Args:
         dataset: The dataset's directory.
-        plan: What it was built by.
+        plan: The plan it was built by.
         folds: Number of folds.
         seed: Seed of the fold assignment.
         max_quarantined: Percent of the files found that may be quarantined.
 
     Raises:
-        UserError: When not one file became a sample, or too many did not; the units stay, and quarantine.csv says why.
+        UserError: When not one file became a sample, or too many did not; the shards stay, and quarantine.csv says why.
     """
-    with _lock(dataset):
+    # Tasks of one build wait for each other here: whichever comes second finds the dataset finished.
+    with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         done = paths.manifest(dataset).is_file()
         manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed, max_quarantined)
         shutil.rmtree(paths.build(dataset), ignore_errors=True)
@@ -52,12 +52,12 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 
 
 def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
-    # Every unit is done by now, and the lock keeps other merges out.
+    # Every shard is written by now, and the lock keeps other merges out.
     for folder in (dataset, paths.shards(dataset)):
         remove_temporary_files(folder)
-    records = [shard_writer.read_record(dataset, item) for item in plan.shards]
-    refused = [*plan.quarantined, *(refusal for record in records for refusal in record.quarantined)]
-    quarantine.write(dataset, plan, refused)
+    records = [shard_writer.read_record(dataset, shard) for shard in plan.shards]
+    quarantined = [*plan.quarantined, *(row for record in records for row in record.quarantined)]
+    quarantine.write(dataset, plan, quarantined)
     table = SampleTable.from_rows([row for record in records for row in record.rows])
     if not len(table):
         raise UserError(
@@ -65,8 +65,8 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantin
             "at least one readable image with a row in the masks CSV, or a test image",
             f"see {dataset / paths.QUARANTINE} and {dataset / paths.UNMATCHED}",
         )
-    quarantine.check(dataset, len(refused), plan.found, max_quarantined)
-    return assign_folds(dataset, table, _manifest(plan, table, len(refused)), folds, seed)
+    quarantine.check_share(dataset, len(quarantined), plan.found, max_quarantined)
+    return assign_folds(dataset, table, _manifest(plan, table, len(quarantined)), folds, seed)
 
 
 def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest:
@@ -79,11 +79,11 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         positive=int(table.positive.sum()),
         quarantined=quarantined,
         unlabelled=len(plan.unlabelled),
-        merged=plan.merged,
+        merged_duplicates=plan.merged_duplicates,
         missing=len(plan.missing),
         renamed=plan.renamed,
         shards=len(np.unique(table.shard)),
-        patients=len(np.unique(fold_assignment.distinct_groups(table.patient[train]))),
+        patients=len(np.unique(fold_assignment.number_patients(table.patient[train]))),
         num_folds=0,
         fold_seed=0,
         grouped_by=plan.grouped_by,
@@ -91,13 +91,3 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         folds_digest="",
         samples_digest="",
     )
-
-
-@contextmanager
-def _lock(dataset: Path) -> Iterator[None]:
-    """Let one process merge at a time; the lock goes with its holder, however that ends."""
-    path = paths.lock(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,4 +1,4 @@
-"""Where everything of a dataset lies; no other module spells these names.
+"""Paths within a dataset; no other module spells these names.
 
 ::
 
@@ -7,11 +7,11 @@
       samples.parquet           one row per image, see pneumo.dataset.table
       quarantine.csv            every file that could not become a sample, with the reason (job/QUARANTINE.md)
       unmatched.csv             training files without a row in the masks CSV, and rows without a file
-                                both lists are there without dataset.json when too many files are in the first
+                                both lists exist without dataset.json when the first has too many files
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...
-      .build/                   only while building: plan.json, one JSON per finished shard, the merge's lock
+      .build/                   only while building: plan.json, one JSON per finished shard, the lock of the merge
 
 A shard of which every file was quarantined has no tar, so the numbers may have a gap.
 """
@@ -19,10 +19,12 @@ A shard of which every file was quarantined has no tar, so the numbers may have 
 import re
 from pathlib import Path
 
-FORMAT_VERSION = 2
-"""Raised when a reader of the old layout would misread the new one, or the new reader misses something in the old.
+FORMAT_VERSION = 3
+"""Raised when a reader of the old format would misread the new one, or the new reader misses something in the old.
 
 2: SHA-256 of every member, of the table, and of dataset.json itself.
+3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area; num_folds,
+merged_duplicates; ``phase`` in quarantine.csv).
 """
 
 MANIFEST = "dataset.json"
@@ -34,11 +36,11 @@ BUILD = ".build"
 
 
 SHARD_NAME = re.compile(r"(?:train|test)-[0-9]{6,9}\.tar")
-"""What the table may name: nothing with a slash or a leading dot, which would lead out of the shards' directory."""
+"""What the table may name: no slash or leading dot, which would lead out of the shards' directory."""
 
 
 def manifest(dataset: Path) -> Path:
-    """Return the path of the file whose presence says that the dataset is complete."""
+    """Return the path of dataset.json, whose presence means that the dataset is complete."""
     return dataset / MANIFEST
 
 
@@ -52,14 +54,14 @@ def shards(dataset: Path) -> Path:
     return dataset / SHARDS
 
 
-def tar(dataset: Path, unit: str) -> Path:
-    """Return the path of the shard of a unit such as ``train-000000``."""
-    return shards(dataset) / f"{unit}.tar"
+def tar(dataset: Path, shard: str) -> Path:
+    """Return the path of the tar of a shard such as ``train-000000``."""
+    return shards(dataset) / f"{shard}.tar"
 
 
-def index(dataset: Path, unit: str) -> Path:
+def index(dataset: Path, shard: str) -> Path:
     """Return the path of a shard's DALI index."""
-    return shards(dataset) / f"{unit}.idx"
+    return shards(dataset) / f"{shard}.idx"
 
 
 def build(dataset: Path) -> Path:
@@ -68,20 +70,20 @@ def build(dataset: Path) -> Path:
 
 
 def plan(dataset: Path) -> Path:
-    """Return the path of the note that says which input an unfinished build belongs to."""
+    """Return the path of the digest of the input that an unfinished dataset is built from."""
     return build(dataset) / "plan.json"
 
 
 def lock(dataset: Path) -> Path:
-    """Return the path of the lock that only one merging process holds."""
+    """Return the path of the lock that the merging process holds."""
     return build(dataset) / "merge.lock"
 
 
-def shard_record(dataset: Path, unit: str) -> Path:
-    """Return the path of the record that says a unit is finished; published after its tar and index."""
-    return build(dataset) / f"{unit}.json"
+def shard_record(dataset: Path, shard: str) -> Path:
+    """Return the path of the record of a finished shard; published after its tar and index."""
+    return build(dataset) / f"{shard}.json"
 
 
 def shard_name(split: str, number: int) -> str:
-    """Return the name of a unit; no dots, since index tools cut names at the first one."""
+    """Return the name of a shard; no dots, since index tools cut names at the first one."""
     return f"{split}-{number:06d}"

@@ -1,6 +1,6 @@
-"""From scanned headers, masks and patients to the list of shards: a pure function of the input.
+"""Plan the shards from scanned headers, masks and patients: a pure function of the input.
 
-Every task and every restart of a build makes the same plan by itself, so they need not talk to each other.
+Every task and every restart of a build makes the same plan by itself, so they need not communicate.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
 from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.runtime.files import sha256
 
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
@@ -21,11 +22,11 @@ SHARD_SIZE = 256
 
 @dataclass(frozen=True, slots=True)
 class PlannedSample:
-    """A file that is to become a sample."""
+    """A file that should become a sample."""
 
     source: scan.Source
     image_id: str
-    key: str
+    wds_key: str
     patient: int
     """Group number, in the order of first appearance among the image ids; -1 when the patient is unknown."""
     mask: str | None
@@ -34,7 +35,7 @@ class PlannedSample:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """A shard to write: the piece of work that one worker does at a time and that is published as a whole."""
+    """A shard to write: what one worker does at a time, and what is published as a whole."""
 
     name: str
     samples: tuple[PlannedSample, ...]
@@ -46,17 +47,17 @@ class BuildPlan:
 
     shards: tuple[ShardPlan, ...]
     quarantined: tuple[QuarantineRow, ...]
-    """Files already known to be no sample: bad headers and contradicting duplicates."""
+    """Files that are rejected by their header, and contradicting duplicates."""
     unlabelled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
     """Ids of the masks CSV without a file."""
     found: int
     """Files found."""
-    merged: int
+    merged_duplicates: int
     """Byte-identical copies left out."""
     renamed: int
-    """Entries whose file name differs from their image id."""
+    """Samples whose file name differs from their image id."""
     grouped_by: GroupedBy
     digest: str
     """SHA-256 of all of the above and of the masks."""
@@ -68,7 +69,7 @@ def make(
     patients: Mapping[str, str] | None,
     *,
     shard_size: int = SHARD_SIZE,
-    file_digest: Callable[[Path], str] = scan.file_digest,
+    file_digest: Callable[[Path], str] = sha256,
 ) -> BuildPlan:
     """Plan the dataset.
 
@@ -79,23 +80,23 @@ def make(
         shard_size: Images in a shard.
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
-    headers = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_place)
-    refused = [item for item in scanned if isinstance(item, QuarantineRow)]
+    headers = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
+    quarantined = [item for item in scanned if isinstance(item, QuarantineRow)]
     kept, duplicates = _resolve_duplicates(headers, file_digest)
-    used, unlabelled = _part(kept, lambda item: item.source.split == "test" or item.image_id in masks)
-    # Not by path: folders are named after people, and the rows of the table would tell their alphabetical order.
+    used, unlabelled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
+    # Not by path: folders are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
-    refused = sorted(refused + duplicates, key=lambda item: (item.split != "train", item.file))
+    quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
     groups, grouped_by = _patient_groups(used, patients)
-    entries = list(_entries(used, groups, masks))
+    samples = list(_planned_samples(used, groups, masks))
     present = {item.image_id for item in headers}
     plan = BuildPlan(
-        shards=tuple(_units(entries, shard_size)),
-        quarantined=tuple(refused),
+        shards=tuple(_shard_plans(samples, shard_size)),
+        quarantined=tuple(quarantined),
         unlabelled=tuple(unlabelled),
         missing=tuple(image_id for image_id in masks if image_id not in present),
         found=len(scanned),
-        merged=len(scanned) - len(refused) - len(kept),
+        merged_duplicates=len(scanned) - len(quarantined) - len(kept),
         renamed=sum(item.stem != item.image_id for item in used),
         grouped_by=grouped_by,
         digest="",
@@ -104,26 +105,26 @@ def make(
     return replace(plan, digest=_digest(plan, sizes, shard_size))
 
 
-def _place(item: ScannedFile) -> tuple[bool, str]:
+def _sort_key(item: ScannedFile) -> tuple[bool, str]:
     return item.source.split != "train", item.source.file
 
 
-def _part(
-    items: Sequence[ScannedFile], wanted: Callable[[ScannedFile], bool]
+def _partition(
+    items: Sequence[ScannedFile], condition: Callable[[ScannedFile], bool]
 ) -> tuple[list[ScannedFile], list[ScannedFile]]:
-    """Divide items into those wanted and the others, each in the order given."""
-    return [item for item in items if wanted(item)], [item for item in items if not wanted(item)]
+    """Divide items into those that fulfil a condition and the others, each in the order given."""
+    return [item for item in items if condition(item)], [item for item in items if not condition(item)]
 
 
 def _resolve_duplicates(
     headers: Sequence[ScannedFile], file_digest: Callable[[Path], str]
 ) -> tuple[list[ScannedFile], list[QuarantineRow]]:
-    """Keep the first of byte-identical files of an image; refuse all files of an image when they contradict."""
+    """Keep the first of byte-identical files of an image; quarantine all files of an image when they differ."""
     by_image: dict[tuple[str, str], list[ScannedFile]] = defaultdict(list)
     for item in headers:
         by_image[item.source.split, item.image_id].append(item)
     kept: list[ScannedFile] = []
-    refused: list[QuarantineRow] = []
+    quarantined: list[QuarantineRow] = []
     for files in by_image.values():
         if len(files) == 1:
             kept.append(files[0])
@@ -133,12 +134,12 @@ def _resolve_duplicates(
             try:
                 digests[item] = file_digest(item.source.path)
             except OSError as error:
-                refused.append(scan.quarantine_row(item.source, item.image_id, scan.unreadable(error)))
+                quarantined.append(scan.quarantine_row(item.source, item.image_id, scan.unreadable(error)))
         if len(set(digests.values())) == 1:
             kept.append(next(iter(digests)))
         else:
-            refused.extend(_duplicate(item, list(digests)) for item in digests)
-    return kept, refused
+            quarantined.extend(_duplicate(item, list(digests)) for item in digests)
+    return kept, quarantined
 
 
 def _duplicate(item: ScannedFile, files: Sequence[ScannedFile]) -> QuarantineRow:
@@ -154,9 +155,9 @@ def _duplicate(item: ScannedFile, files: Sequence[ScannedFile]) -> QuarantineRow
 
 
 def _patient_groups(used: Sequence[ScannedFile], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
-    """Number the patients in the order in which the image ids, which are in the table too, first name them.
+    """Number the patients in the order of their first image id, which is in the table too.
 
-    So the numbers say which images belong together and nothing else, neither about the patients' ids nor about paths.
+    So the numbers tell which images belong together, and nothing about the patients' ids or the paths.
     """
     names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
     numbers: dict[str, int] = {}
@@ -166,17 +167,19 @@ def _patient_groups(used: Sequence[ScannedFile], patients: Mapping[str, str] | N
     return groups, "dicom" if numbers else "none"
 
 
-def _entries(used: Sequence[ScannedFile], groups: Sequence[int], masks: Mapping[str, str]) -> Iterator[PlannedSample]:
-    for split, members in groupby(zip(used, groups, strict=True), key=lambda pair: pair[0].source.split):
-        pairs = list(members)
-        for (item, group), key in zip(pairs, tar.keys([item.image_id for item, _ in pairs]), strict=True):
+def _planned_samples(
+    used: Sequence[ScannedFile], groups: Sequence[int], masks: Mapping[str, str]
+) -> Iterator[PlannedSample]:
+    for split, group_of_split in groupby(zip(used, groups, strict=True), key=lambda pair: pair[0].source.split):
+        pairs = list(group_of_split)
+        for (item, group), wds_key in zip(pairs, tar.keys([item.image_id for item, _ in pairs]), strict=True):
             mask = masks[item.image_id] if split == "train" else None
-            yield PlannedSample(item.source, item.image_id, key, group, mask)
+            yield PlannedSample(item.source, item.image_id, wds_key, group, mask)
 
 
-def _units(entries: Iterable[PlannedSample], shard_size: int) -> Iterator[ShardPlan]:
-    for split, members in groupby(entries, key=lambda entry: entry.source.split):
-        chosen = list(members)
+def _shard_plans(samples: Iterable[PlannedSample], shard_size: int) -> Iterator[ShardPlan]:
+    for split, samples_of_split in groupby(samples, key=lambda sample: sample.source.split):
+        chosen = list(samples_of_split)
         for number, start in enumerate(range(0, len(chosen), shard_size)):
             yield ShardPlan(paths.shard_name(split, number), tuple(chosen[start : start + shard_size]))
 
@@ -188,13 +191,13 @@ def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) 
     def add(*words: object) -> None:
         digest.update(("\t".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
 
-    add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged, plan.grouped_by)
-    for unit in plan.shards:
-        for entry in unit.samples:
-            size = sizes[entry.source]
-            add(unit.name, entry.source.file, size, entry.image_id, entry.key, entry.patient, entry.mask)
-    for refusal in plan.quarantined:
-        add("refused", refusal.split, refusal.file, refusal.image_id, refusal.reason)
+    add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged_duplicates, plan.grouped_by)
+    for shard in plan.shards:
+        for sample in shard.samples:
+            size = sizes[sample.source]
+            add(shard.name, sample.source.file, size, sample.image_id, sample.wds_key, sample.patient, sample.mask)
+    for row in plan.quarantined:
+        add("quarantined", row.split, row.file, row.image_id, row.reason)
     for item in plan.unlabelled:
         add("unlabelled", item.source.file, item.image_id)
     for image_id in plan.missing:

@@ -1,4 +1,4 @@
-"""The files that are no samples: quarantine.csv, unmatched.csv, and how large the quarantine's share may be."""
+"""The files that did not become samples: quarantine.csv, unmatched.csv, and the bound on the quarantine's share."""
 
 import csv
 from collections import Counter
@@ -17,17 +17,17 @@ COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", 
 """Columns of quarantine.csv."""
 
 
-def write(dataset: Path, plan: BuildPlan, refused: Iterable[QuarantineRow]) -> None:
-    """Publish both lists; the quarantine has training files first, each split by file."""
-    order = sorted(refused, key=lambda item: (item.split != "train", item.file))
+def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) -> None:
+    """Publish both lists; the quarantine has training files first, each split sorted by file."""
+    order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
     _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
     rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabelled]
     rows += [[image_id, "", "no_file"] for image_id in plan.missing]
     _write_csv(dataset / paths.UNMATCHED, ("image_id", "file", "reason"), rows)
 
 
-def reasons(dataset: Path) -> Counter[str]:
-    """Count the reasons in a dataset's quarantine, none when the list is gone."""
+def count_reasons(dataset: Path) -> Counter[str]:
+    """Count the reasons in a dataset's quarantine.csv; none when the file is missing."""
     path = dataset / paths.QUARANTINE
     if not path.is_file():
         return Counter()
@@ -35,18 +35,18 @@ def reasons(dataset: Path) -> Counter[str]:
         return Counter(row["reason"] for row in csv.DictReader(file))
 
 
-def count(reasons: Counter[str]) -> str:
-    """Return counts in words, the most frequent first."""
+def format_counts(reasons: Counter[str]) -> str:
+    """Return counts as text, ``3 not_dicom, 1 empty_file``, the most frequent first."""
     return ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
 
 
-def too_many(quarantined: int, found: int, limit: float) -> bool:
+def exceeds(quarantined: int, found: int, limit: float) -> bool:
     """Return whether more than ``limit`` percent of the files found are quarantined."""
     return 100 * quarantined > limit * found
 
 
-def check(dataset: Path, quarantined: int, found: int, limit: float) -> None:
-    """Say how many files are quarantined and why.
+def check_share(dataset: Path, quarantined: int, found: int, limit: float) -> None:
+    """Log how many files are quarantined and why.
 
     Args:
         dataset: The dataset's directory, with its lists.
@@ -55,22 +55,22 @@ def check(dataset: Path, quarantined: int, found: int, limit: float) -> None:
         limit: Percent of these that may be quarantined.
 
     Raises:
-        UserError: When there are more.
+        UserError: When more are.
     """
     if not quarantined:
         return
     share = f"{quarantined} of {found} files ({100 * quarantined / found:.1f} %) are quarantined"
-    said = f"{share}: {count(reasons(dataset))}"
-    if too_many(quarantined, found, limit):
+    summary = f"{share}: {format_counts(count_reasons(dataset))}"
+    if exceeds(quarantined, found, limit):
         raise UserError(
-            said,
+            summary,
             f"at most {limit:g} %",
             f"see what to do about each in {dataset / paths.QUARANTINE}; accept them with a higher --max-quarantined, "
-            "which goes on from the shards that are there, or mend the files and give another --out",
+            "which resumes from the shards that are finished, or repair the files and give another --out",
         )
-    log.warning("%s; see %s", said, dataset / paths.QUARANTINE)
+    log.warning("%s; see %s", summary, dataset / paths.QUARANTINE)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    # File names come from anywhere: they need not be UTF-8, and may be what a spreadsheet would run.
+    # Anybody may have named the files: in bytes that are not UTF-8, or as a formula that a spreadsheet would run.
     publish_csv(path, columns, ([image_ids.escape_formula(cell) for cell in row] for row in rows))

@@ -1,6 +1,5 @@
-"""Find the input files and read their headers: which image is in which file, and which files are no image at all."""
+"""Find the input files and read their headers: which image each file holds, and which files are no images."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ class ScannedFile:
     source: Source
     image_id: str
     patient_id: str
-    """DICOM PatientID, empty when missing; it never leaves memory."""
+    """DICOM PatientID, empty when missing; it is never written to disk."""
     stem: str
     """The file name without its extension."""
     size: int
@@ -59,8 +58,8 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
         dicom: Directory of the training images, or a single file.
         test_dicom: Directory of the test images, or a single file.
         labelled: Whether there are masks for ``dicom``; without them its images belong to the test split.
-        exclude: Files and directories that are not input although they may lie inside, such as the CSVs and the
-            output; the test directory needs not be named.
+        exclude: Files and directories inside that are not input, such as the CSVs and the output; the test directory
+            need not be listed.
 
     Raises:
         UserError: When a directory does not exist, or both are the same.
@@ -74,15 +73,15 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
             raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
     split: Split = "train" if labelled else "test"
     if test_dicom is None:
-        return _below(split, dicom, exclude)
+        return _list_files(split, dicom, exclude)
     if dicom.resolve() == test_dicom.resolve():
         raise UserError(
             f"{dicom} given both as training and as test images", "two directories", "leave --test-dicom out"
         )
-    return _below(split, dicom, [*exclude, test_dicom]) + _below("test", test_dicom, [*exclude, dicom])
+    return _list_files(split, dicom, [*exclude, test_dicom]) + _list_files("test", test_dicom, [*exclude, dicom])
 
 
-def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
+def _list_files(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
     try:
         found = files.find(root, exclude)
     except OSError as error:
@@ -92,8 +91,8 @@ def _below(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
     return [Source(split, path, path.name if path == root else path.relative_to(root).as_posix()) for path in found]
 
 
-def scan(source: Source) -> ScannedFile | QuarantineRow:
-    """Read the header of one file; what is wrong with it is a result, not an error."""
+def scan_file(source: Source) -> ScannedFile | QuarantineRow:
+    """Read the header of one file; a file that is rejected is a result, not an error."""
     try:
         header = limits.timed(reader.scan, source.path)
         size = source.path.stat().st_size
@@ -104,20 +103,20 @@ def scan(source: Source) -> ScannedFile | QuarantineRow:
     return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, size)
 
 
-def scan_all(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:
+def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:
     """Read several headers."""
-    return [scan(source) for source in sources]
+    return [scan_file(source) for source in sources]
 
 
 def quarantine_row(source: Source, image_id: str, error: DicomRejectedError) -> QuarantineRow:
-    """Make the quarantine's row of what the reader raised."""
+    """Return the quarantine's row of a file that the reader rejected."""
     return QuarantineRow(
         source.split, source.file, image_id, error.reason, error.phase, error.found, error.expected, error.action
     )
 
 
 def unreadable(error: OSError) -> DicomRejectedError:
-    """Return the rejection of a file that the operating system does not let us read."""
+    """Return the rejection of a file that the operating system cannot read."""
     return DicomRejectedError(
         Reason.UNREADABLE,
         "open",
@@ -125,9 +124,3 @@ def unreadable(error: OSError) -> DicomRejectedError:
         "a readable file",
         "check the file's permissions",
     )
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,10 @@
 """Random access to the members of the shards by the table's byte offsets.
 
-Members are read and not mapped: a mapped page that cannot be read, because a shard was cut short or its file system
-went away under a run, ends the process without a word, and copying a member costs a hundredth of decoding it.
+Members are read and not mapped: a mapped page that cannot be read, because a shard was truncated or its file system
+unmounted during a run, ends the process without a message, and copying a member costs a hundredth of decoding it.
 
-Every member read is held against its SHA-256 in the table, so that no flipped bit is trained on or scored in silence:
-decoders take most of them for content, and one in a mask's text moves it. Hashing costs a thirtieth of decoding.
+Every member read is compared with its SHA-256 in the table, so that no flipped bit is trained on or scored unnoticed:
+decoders accept most of them, and one in a mask's run lengths moves the mask. Hashing costs a thirtieth of decoding.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ from pneumo.runtime.errors import UserError
 
 REPAIR_HINT = (
     "copy the shard or build the dataset again; job/verify.py lists all that is damaged, "
-    "and --skip-damaged goes on without (see job/README.md)"
+    "and --skip-damaged trains without it (see job/README.md)"
 )
-"""What to do about a damaged sample."""
+"""What to do about a damaged sample, for messages."""
 
 
 class ShardReader:
     """Reads image and mask members of a dataset by row number.
 
-    A tar is opened when its first member is asked for and stays open, so that a dataset that is replaced under a run
-    goes on being the one it was. One reader may be shared by threads, and may be sent to another process, which
-    opens the tars anew.
+    A tar is opened when its first member is read and stays open, so that a run whose dataset is replaced keeps reading
+    the one it began with. One reader may be shared by threads, and may be sent to another process, which opens the tars
+    again.
 
     Args:
         dataset: The dataset's directory.
@@ -48,7 +48,7 @@ class ShardReader:
         """Return a row's JPEG or PNG file.
 
         Raises:
-            UserError: When the shard is missing, ends before the member does, or holds something else there.
+            UserError: When the shard is missing, ends before the member does, or has other bytes there.
         """
         table = self.table
         place = int(table.offset[row]), int(table.bytes[row])
@@ -57,10 +57,10 @@ class ShardReader:
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
 
-        That it is empty the table knows: nothing is read then.
+        The table has which masks are empty: they are not read.
 
         Raises:
-            UserError: When the shard is missing, ends before the member does, or holds something else there.
+            UserError: When the shard is missing, ends before the member does, or has other bytes there.
             ValueError: When the row is a test image, which has no mask.
         """
         table = self.table
@@ -72,11 +72,11 @@ class ShardReader:
         return str(self._member(row, "rle", *place, str(table.rle_sha256[row])), "ascii")
 
     def describe(self, row: int) -> str:
-        """Name a row's image and shard, for messages."""
+        """Return a row's image and shard, for messages."""
         return f"image {self.table.image_id[row]} in {paths.SHARDS}/{self.table.shard[row]} of {self.dataset}"
 
     def exclude(self, image_ids: Collection[str]) -> "ShardReader":
-        """Return a reader of the dataset without some training images, whose rows are counted without them."""
+        """Return a reader of the dataset without some training images; its row numbers do not count them."""
         return ShardReader(self.dataset, self.table.exclude(image_ids))
 
     def _member(self, row: int, extension: str, offset: int, size: int, sha256: str) -> bytes:
@@ -90,7 +90,7 @@ class ShardReader:
             raise UserError(
                 f"{self.describe(row)}: the shard ends at byte {end}",
                 f"the member's bytes {offset} to {offset + size}",
-                f"the shard is half copied; {REPAIR_HINT}",
+                f"the shard is incomplete; {REPAIR_HINT}",
             )
         if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(

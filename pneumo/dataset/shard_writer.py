@@ -1,4 +1,4 @@
-"""One unit of a build: read its files, write its shard, and leave a record that says so."""
+"""Write one shard: read its files, write its tar and index, and last of all a record of both."""
 
 import contextlib
 import hashlib
@@ -21,86 +21,87 @@ from pneumo.runtime.files import publish, publish_text
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What became of a unit's files."""
+    """The outcome of one shard: which of its files are samples and which are quarantined."""
 
     rows: list[dict[str, Any]]
     """Rows of the table, without folds yet."""
     quarantined: list[QuarantineRow]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``read_record`` reads."""
-        return {"rows": self.rows, "quarantined": [asdict(refusal) for refusal in self.quarantined]}
+        """Return the content of the file that ``read_record`` reads."""
+        return {"rows": self.rows, "quarantined": [asdict(row) for row in self.quarantined]}
 
 
-def write(dataset: Path, deadly: Mapping[Source, DicomRejectedError], unit: ShardPlan) -> int:
-    """Write a unit's tar, its index and, last, its record; return the number of files done.
+def write(dataset: Path, crashing_files: Mapping[Source, DicomRejectedError], shard: ShardPlan) -> int:
+    """Write a shard's tar, its index and, last, its record; return the number of files read.
 
     Args:
         dataset: The dataset's directory.
-        deadly: Files that are not to be opened, because they end the process that reads them, and what to say of them.
-        unit: What to write.
+        crashing_files: Files that must not be opened, because they end the process that reads them, each with its
+            rejection.
+        shard: What to write.
     """
     record = ShardRecord([], [])
-    with publish(paths.tar(dataset, unit.name)) as file:
+    with publish(paths.tar(dataset, shard.name)) as file:
         writer = TarWriter(file)
-        for entry in unit.samples:
+        for sample in shard.samples:
             try:
-                if entry.source in deadly:
-                    raise deadly[entry.source]
-                record.rows.append(_add(writer, unit.name, entry))
+                if sample.source in crashing_files:
+                    raise crashing_files[sample.source]
+                record.rows.append(_add(writer, shard.name, sample))
             except DicomRejectedError as error:
-                record.quarantined.append(scan.quarantine_row(entry.source, entry.image_id, error))
+                record.quarantined.append(scan.quarantine_row(sample.source, sample.image_id, error))
         writer.close()
     if record.rows:
-        publish_text(paths.index(dataset, unit.name), writer.index())
+        publish_text(paths.index(dataset, shard.name), writer.index())
     else:
         # Neither DALI nor webdataset reads a tar without members.
-        paths.tar(dataset, unit.name).unlink()
-    publish_text(paths.shard_record(dataset, unit.name), json.dumps(record.as_json()))
-    return len(unit.samples)
+        paths.tar(dataset, shard.name).unlink()
+    publish_text(paths.shard_record(dataset, shard.name), json.dumps(record.as_json()))
+    return len(shard.samples)
 
 
-def is_done(dataset: Path, unit: ShardPlan) -> bool:
-    """Return whether the unit has been written, now or by an earlier or parallel process."""
-    return paths.shard_record(dataset, unit.name).is_file()
+def is_done(dataset: Path, shard: ShardPlan) -> bool:
+    """Return whether the shard has been written, by this, an earlier or a parallel process."""
+    return paths.shard_record(dataset, shard.name).is_file()
 
 
-def read_record(dataset: Path, unit: ShardPlan) -> ShardRecord:
-    """Read the record of a unit that is done."""
-    content = json.loads(paths.shard_record(dataset, unit.name).read_text(encoding="utf-8"))
-    refused = [QuarantineRow(**{**row, "reason": Reason(row["reason"])}) for row in content["quarantined"]]
-    return ShardRecord(content["rows"], refused)
+def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
+    """Read the record of a finished shard."""
+    content = json.loads(paths.shard_record(dataset, shard.name).read_text(encoding="utf-8"))
+    quarantined = [QuarantineRow(**{**row, "reason": Reason(row["reason"])}) for row in content["quarantined"]]
+    return ShardRecord(content["rows"], quarantined)
 
 
 def probe(source: Source) -> None:
-    """Read a file for no result but that the process survives."""
+    """Read a file only to see whether the process survives it."""
     with contextlib.suppress(DicomRejectedError):
         limits.timed(reader.read, source.path)
 
 
-def _add(writer: TarWriter, unit: str, entry: PlannedSample) -> dict[str, Any]:
+def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
-    image = limits.timed(reader.read, entry.source.path)
+    image = limits.timed(reader.read, sample.source.path)
     attributes = image.attributes
-    area = _area(entry.mask, attributes.rows, attributes.columns)
+    area = _area(sample.mask, attributes.rows, attributes.columns)
     # dataclasses.asdict copies deeply, which costs as much as reading the file.
     allowed = {name.name: getattr(attributes, name.name) for name in fields(attributes)}
     description = {
-        "image_id": entry.image_id,
+        "image_id": sample.image_id,
         **allowed,
         "was_monochrome1": image.was_monochrome1,
         "render_notes": image.render_notes,
     }
     described = json.dumps(description, sort_keys=True).encode("ascii")
-    mask = None if entry.mask is None else entry.mask.encode("ascii")
+    mask = None if sample.mask is None else sample.mask.encode("ascii")
     members = [(image.encoding, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
-    offsets = writer.add(entry.key, members)
+    offsets = writer.add(sample.wds_key, members)
     return {
-        "image_id": entry.image_id,
-        "wds_key": entry.key,
-        "split": entry.source.split,
+        "image_id": sample.image_id,
+        "wds_key": sample.wds_key,
+        "split": sample.source.split,
         "fold": -1,
-        "patient": entry.patient,
+        "patient": sample.patient,
         "rows": attributes.rows,
         "columns": attributes.columns,
         "row_spacing_mm": _known(attributes.row_spacing_mm, math.nan),
@@ -112,7 +113,7 @@ def _add(writer: TarWriter, unit: str, entry: PlannedSample) -> dict[str, Any]:
         "was_monochrome1": image.was_monochrome1,
         "positive": area > 0,
         "mask_area": area,
-        "shard": f"{unit}.tar",
+        "shard": f"{shard}.tar",
         "encoding": image.encoding,
         "offset": offsets[0],
         "bytes": len(image.data),
@@ -130,7 +131,7 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
     """Return the pixels of the mask, -1 without one.
 
     Raises:
-        Rejected: When the mask does not fit the image.
+        DicomRejectedError: When the mask does not fit the image.
     """
     if mask is None:
         return -1

@@ -1,4 +1,4 @@
-"""samples.parquet: one row per image. Whoever plans reads this table and never opens a shard."""
+"""samples.parquet: one row per image. Planning (folds, samplers, reports) reads this table and never opens a shard."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
-from pneumo.runtime.errors import UserError
+from pneumo.runtime import parquet
+from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish
 
 Split = Literal["train", "test"]
@@ -56,12 +57,11 @@ SCHEMA = pa.schema(
     ],
     metadata={"pneumo.format_version": str(paths.FORMAT_VERSION)},
 )
-"""Columns of samples.parquet in their order; none is null, unknown values are spelled out in SampleTable."""
+"""Columns of samples.parquet in their order; none is null, see SampleTable for what stands for unknown values."""
 
-
-MOST_ROWS = 10_000_000
-LONGEST_TEXT = 4096
-"""Bytes of an id or a note."""
+MAX_ROWS = 10_000_000
+MAX_STRING_BYTES = 4096
+"""Bytes of a string, such as an id or a note."""
 _RANGES = {
     "rows": (1, 1 << 16),
     "columns": (1, 1 << 16),
@@ -71,7 +71,7 @@ _RANGES = {
     "rle_offset": (-1, 1 << 48),
     "rle_bytes": (0, 1 << 32),
 }
-"""Least and largest value of columns that readers index and allocate by."""
+"""Minimum and maximum of columns that readers index and allocate by."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,11 +81,11 @@ class SampleTable:
     image_id: Strings
     """SOPInstanceUID, the id of the masks CSV and of the submission; unique within a split."""
     wds_key: Strings
-    """Member name in the shard without its extension: the id with dots as dashes."""
+    """Name of the sample's members in the shard, without extension: the id with dots as dashes."""
     split: Strings
     """``train`` (labelled) or ``test`` (not)."""
     fold: npt.NDArray[np.int8]
-    """Fold in which a training image is held out; -1 in the test split."""
+    """Fold whose validation images have a training image among them; -1 in the test split."""
     patient: npt.NDArray[np.int32]
     """Number of the patient group; -1 when the patient is unknown."""
     rows: npt.NDArray[np.int32]
@@ -105,7 +105,7 @@ class SampleTable:
     transfer_syntax: Strings
     """UID of the source file's transfer syntax."""
     was_monochrome1: npt.NDArray[np.bool_]
-    """The source was MONOCHROME1; the member is already the right way round."""
+    """The source was MONOCHROME1; the image member is already inverted to MONOCHROME2."""
     positive: npt.NDArray[np.bool_]
     """The mask is not empty; False in the test split."""
     mask_area: npt.NDArray[np.int64]
@@ -131,7 +131,7 @@ class SampleTable:
     json_sha256: Strings
     """SHA-256 of the description's bytes."""
     render_notes: Strings
-    """What was done to the image beyond copying it, joined by semicolons; usually empty."""
+    """What rendering did to the image, joined by semicolons; empty for most images."""
 
     def __post_init__(self) -> None:
         assert [field.name for field in fields(self)] == SCHEMA.names
@@ -156,8 +156,8 @@ class SampleTable:
 
         Args:
             dataset: The dataset's directory.
-            other_folds: Take a table whose folds are not those of dataset.json too, as a process leaves it that is
-                killed between writing the one and the other.
+            other_folds: Accept a table whose folds differ from those of dataset.json, as a process leaves it that is
+                killed between writing the two.
 
         Raises:
             UserError: When the dataset is missing, unfinished, damaged, of another format version, or its table is
@@ -174,7 +174,7 @@ class SampleTable:
             )
         if not other_folds and fold_assignment.digest(table.image_id, table.fold) != manifest.folds_digest:
             raise UserError(
-                f"{path}: other folds than {paths.MANIFEST} tells of",
+                f"{path}: other folds than those of {paths.MANIFEST}",
                 "the same folds in both; a change of folds may have been interrupted",
                 "start the same job/shard.py command again",
             )
@@ -182,31 +182,25 @@ class SampleTable:
 
     @classmethod
     def _read(cls, path: Path, manifest: Manifest) -> Self:
+        arrow = parquet.read_table(
+            path,
+            SCHEMA,
+            min_rows=manifest.samples,
+            max_rows=min(manifest.samples, MAX_ROWS),
+            expected=f"the table of {manifest.samples} rows that belongs to {paths.MANIFEST}",
+            action="copy the dataset or build it again",
+        )
         try:
-            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-                # Before any column is read: a small file may declare, and unpack to, any number of rows.
-                rows, schema = file.metadata.num_rows, file.schema_arrow
-                fits = schema.equals(SCHEMA) and rows == manifest.samples <= MOST_ROWS
-                arrow = file.read() if fits else None
-        except (OSError, MemoryError, pa.ArrowException) as error:
-            raise UserError(f"{path}: {_first_line(error)}", "a readable table", "build the dataset again") from None
-        if arrow is None:
-            raise UserError(
-                f"{path}: {rows} rows, columns {', '.join(schema.names)}",
-                f"{manifest.samples} rows (at most {MOST_ROWS}), columns of format version {paths.FORMAT_VERSION}",
-                "build the dataset again",
-            )
-        try:
-            fault = _fault(arrow)
-            if not fault:
+            problem = _find_problem(arrow)
+            if not problem:
                 return cls.from_arrow(arrow)
         except ValueError as error:
             # A string that is not UTF-8.
-            fault = _first_line(error)
-        raise UserError(f"{path}: {fault}", "what job/shard.py writes", "build the dataset again")
+            problem = first_line(error)
+        raise UserError(f"{path}: {problem}", "what job/shard.py writes", "build the dataset again")
 
     def digest(self) -> str:
-        """Return the SHA-256 of every column but the folds, which dataset.json has a digest of their own for."""
+        """Return the SHA-256 of every column but the folds, whose digest dataset.json has separately."""
         found = hashlib.sha256()
         for name in SCHEMA.names:
             if name != "fold":
@@ -215,7 +209,7 @@ class SampleTable:
         return found.hexdigest()
 
     def exclude(self, image_ids: Collection[str]) -> "SampleTable":
-        """Return the table without some training images; test images stay, whatever their ids."""
+        """Return the table without some training images; test images are kept, whatever their ids."""
         keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split == "train"))
         return SampleTable(**{name: getattr(self, name)[keep] for name in SCHEMA.names})
 
@@ -228,7 +222,7 @@ class SampleTable:
     def select(
         self, split: Split | None = None, folds: Collection[int] | None = None, positive: bool | None = None
     ) -> npt.NDArray[np.int64]:
-        """Return the ascending indices of the rows that fulfil every condition given."""
+        """Return the ascending indices of the rows that fulfil all conditions."""
         chosen = np.ones(len(self), bool)
         if split is not None:
             chosen &= self.split == split
@@ -252,15 +246,13 @@ def _canonical(column: npt.NDArray[Any]) -> bytes:
     return column.astype(column.dtype.newbyteorder("<")).tobytes()
 
 
-def _fault(table: pa.Table) -> str:
-    """Return what no table of ours holds and what would make a reader look elsewhere or ask for absurd memory."""
+def _find_problem(table: pa.Table) -> str:
+    """Return what would make a reader read elsewhere or ask for absurd memory; empty for a table of job/shard.py."""
     for name in SCHEMA.names:
         column = table.column(name)
-        if column.null_count:
-            return f"{name} with nothing in it"
-        # A column becomes an array of its longest text's width.
-        if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_TEXT:
-            return f"{name} of more than {LONGEST_TEXT} bytes"
+        # A column becomes an array of its longest string's width.
+        if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_STRING_BYTES:
+            return f"{name} of more than {MAX_STRING_BYTES} bytes"
     for name in pc.unique(table.column("shard")).to_pylist():
         if not paths.SHARD_NAME.fullmatch(name):
             return f"a shard named {name[:80]!r}"
@@ -269,7 +261,3 @@ def _fault(table: pa.Table) -> str:
         if len(table) and not low <= found["min"] <= found["max"] <= high:
             return f"{name} from {found['min']} to {found['max']}"
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

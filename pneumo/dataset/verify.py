@@ -1,9 +1,9 @@
-"""Check a finished dataset: every bit of its shards and their indices, against the table.
+"""Verify a finished dataset: every bit of its shards and their indices, against the table.
 
-What a build writes depends on the samples alone (see ``tar``), and the table knows the name, the place, the size and
-the SHA-256 of each member. So there is one right value for every header, member, padding, index line and archive's
-end, and whatever differs from it is a fault of one sample, or of the shard where it belongs to none. The table itself
-is held against dataset.json when it is read. Files that the table does not name are nobody's business.
+What a build writes depends on the samples alone (see ``tar``), and the table has the name, offset, size and SHA-256 of
+each member. So there is one right value for every header, member, padding, index line and end of an archive, and a
+difference is an issue of one sample, or of the shard where no sample has those bytes. The table itself is verified
+against dataset.json when it is read. Files that the table does not name are ignored.
 """
 
 import errno
@@ -25,28 +25,28 @@ from pneumo.dataset.table import SampleTable
 from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import ExitCode
 
-WHOLE = -1
-"""Stands for a row in faults that belong to a shard as a whole."""
+WHOLE_SHARD = -1
+"""Row of an issue that no single sample has."""
 
-Found = Iterator[tuple[int, str]]
-"""Rows of the table (or ``WHOLE``), each with what is wrong there."""
+_RowIssues = Iterator[tuple[int, str]]
+"""Rows of the table (or ``WHOLE_SHARD``), each with what was found there."""
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One thing that is not what was written."""
+    """A difference between a file and what was written."""
 
     file: str
     """Name of the tar or index in the shards directory."""
     row: int
-    """Row of the sample in the table, or ``WHOLE``."""
+    """Row of the sample in the table, or ``WHOLE_SHARD``."""
     found: str
-    """What is wrong."""
+    """What differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """Where a member's data lies when all is well, and what it is."""
+    """Where a member's data should be, and what it should be."""
 
     name: str
     extension: str
@@ -56,55 +56,55 @@ class _Member:
 
     @property
     def end(self) -> int:
-        return self.offset + tar.padded(self.size)
+        return self.offset + tar.padded_size(self.size)
 
 
 def verify(dataset: Path, workers: int) -> ExitCode:
-    """Check a dataset, print every fault with its shard and sample, and their counts.
+    """Verify a dataset, and print every issue with its shard and sample, and their counts.
 
     Returns:
-        ``DONE`` when there is no fault, else ``USER``.
+        ``DONE`` when there is no issue, else ``USER``.
 
     Raises:
-        UserError: When dataset.json or the table cannot be used, without which nothing else can be judged.
+        UserError: When dataset.json or the table cannot be used, without which nothing else can be verified.
     """
     table = SampleTable.read(dataset)
-    faults: list[Issue] = []
+    issues: list[Issue] = []
     with Progress("verify", len(table), unit="images") as progress:
         for images, found in check(dataset, table, workers):
-            for fault in found:
-                sys.stdout.write(describe(fault, table) + "\n")
-            faults += found
-            progress.step(images, note=f"{len(faults)} faults")
-    sys.stdout.write(summary(dataset, table, faults))
-    return ExitCode.USER if faults else ExitCode.DONE
+            for issue in found:
+                sys.stdout.write(describe(issue, table) + "\n")
+            issues += found
+            progress.step(images, note=f"{len(issues)} issues")
+    sys.stdout.write(summary(dataset, table, issues))
+    return ExitCode.USER if issues else ExitCode.DONE
 
 
-def describe(fault: Issue, table: SampleTable) -> str:
-    """Return a fault as a line that names its file and its sample."""
-    sample = "" if fault.row == WHOLE else f" image {table.image_id[fault.row]}:"
-    return f"{paths.SHARDS}/{fault.file}:{sample} {fault.found}"
+def describe(issue: Issue, table: SampleTable) -> str:
+    """Return an issue as a line that names its file and its sample."""
+    sample = "" if issue.row == WHOLE_SHARD else f" image {table.image_id[issue.row]}:"
+    return f"{paths.SHARDS}/{issue.file}:{sample} {issue.found}"
 
 
-def summary(dataset: Path, table: SampleTable, faults: Sequence[Issue]) -> str:
-    """Return the closing lines: what was looked at, and how much of it is damaged."""
-    looked = f"{dataset}: {len(table)} images in {len(np.unique(table.shard))} shards"
-    if not faults:
-        return f"{looked}, nothing is damaged\n"
-    rows = np.unique([fault.row for fault in faults if fault.row != WHOLE]).astype(np.int64)
+def summary(dataset: Path, table: SampleTable, issues: Sequence[Issue]) -> str:
+    """Return the closing lines: what was verified, and how much of it is damaged."""
+    verified = f"{dataset}: {len(table)} images in {len(np.unique(table.shard))} shards"
+    if not issues:
+        return f"{verified}, nothing is damaged\n"
+    rows = np.unique([issue.row for issue in issues if issue.row != WHOLE_SHARD]).astype(np.int64)
     test = int((table.split[rows] == "test").sum())
     return (
-        f"{looked}: {len(faults)} faults in {len({fault.file for fault in faults})} files,"
+        f"{verified}: {len(issues)} issues in {len({issue.file for issue in issues})} files,"
         f" {len(rows) - test} training images and {test} test images have one\n"
-        "copy these files from where they are whole, or build the dataset again;"
+        "copy these files again from an undamaged dataset, or build the dataset again;"
         " --skip-damaged trains without the images that cannot be used\n"
     )
 
 
 def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int, list[Issue]]]:
-    """Check the shards, several at a time, and yield each one's number of images and its faults, in the table's order.
+    """Check the shards in the table's order, and yield each one's number of images and its issues.
 
-    Reading and hashing release Python's lock, so that threads are enough.
+    Reading and hashing release Python's lock, so that threads work in parallel.
     """
     names, first = np.unique(table.shard, return_index=True)
     shards = [(str(name), np.flatnonzero(table.shard == name).tolist()) for name in names[np.argsort(first)]]
@@ -117,19 +117,19 @@ def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int
 
 def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[int]) -> list[Issue]:
     samples: dict[int, list[_Member]] = {}
-    faults = []
+    issues = []
     position = 0
     for row in rows:
         samples[row] = _members(table, row, position)
         position = samples[row][-1].end
         offsets = [member.offset for member in samples[row] if member.extension != "json"]
-        told = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
-        if told != offsets:
-            faults.append(Issue(name, row, f"the table has its members at {told}, the shard at {offsets}"))
+        recorded = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
+        if recorded != offsets:
+            issues.append(Issue(name, row, f"the table has its members at {recorded}, the shard at {offsets}"))
     path = paths.shards(dataset) / name
-    faults += [Issue(name, row, found) for row, found in _tar_faults(path, samples)]
+    issues += [Issue(name, row, found) for row, found in _check_tar(path, samples)]
     index = path.with_suffix(".idx")
-    return faults + [Issue(index.name, row, found) for row, found in _index_faults(index, samples)]
+    return issues + [Issue(index.name, row, found) for row, found in _check_index(index, samples)]
 
 
 def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
@@ -148,7 +148,7 @@ def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
     return found
 
 
-def _tar_faults(path: Path, samples: Mapping[int, Sequence[_Member]]) -> Found:
+def _check_tar(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIssues:
     try:
         file = _open(path)
     except OSError as error:
@@ -157,71 +157,71 @@ def _tar_faults(path: Path, samples: Mapping[int, Sequence[_Member]]) -> Found:
     with file:
         end = 0
         for row, members in samples.items():
-            yield from ((row, found) for found in _sample_faults(file, members))
+            yield from ((row, found) for found in _check_sample(file, members))
             end = members[-1].end
-        yield from ((WHOLE, found) for found in _end_faults(file, end))
+        yield from ((WHOLE_SHARD, found) for found in _check_end(file, end))
 
 
-def _sample_faults(file: FileIO, members: Sequence[_Member]) -> Iterator[str]:
+def _check_sample(file: FileIO, members: Sequence[_Member]) -> Iterator[str]:
     start, end = members[0].offset - BLOCKSIZE, members[-1].end
     try:
         content = memoryview(os.pread(file.fileno(), end - start, start))
     except OSError as error:
-        # A sector that cannot be read; the next sample's may be well.
+        # A sector that cannot be read; those of the next sample may be good.
         yield f"bytes {start} to {end} cannot be read: {error.strerror}"
         return
     if len(content) < end - start:
         yield f"the shard ends at byte {os.fstat(file.fileno()).st_size}, the sample at {end}"
         return
     for member in members:
-        place = member.offset - start
-        header, data = content[place - BLOCKSIZE : place], content[place : place + member.size]
+        at = member.offset - start
+        header, data = content[at - BLOCKSIZE : at], content[at : at + member.size]
         if header != tar.header(member.name, member.size):
-            yield f"the header of its {member.extension} member {_header(bytes(header), member)}"
+            yield f"the header of its {member.extension} member {_describe_header(bytes(header), member)}"
         if hashlib.sha256(data).hexdigest() != member.sha256:
             yield f"its {member.extension} member is damaged (the SHA-256 is not the table's)"
-        if any(content[place + member.size : member.end - start]):
+        if any(content[at + member.size : member.end - start]):
             yield f"the padding of its {member.extension} member is damaged"
 
 
-def _header(header: bytes, member: _Member) -> str:
-    """Say what lies where a member's header should be."""
+def _describe_header(header: bytes, member: _Member) -> str:
+    """Describe the bytes found in place of a member's header."""
     name = header[:100].rstrip(b"\0")
     other = header[257:262] == b"ustar" and name != member.name.encode() and name.isascii()
     return f"names {str(name, 'ascii')!r}, not {member.name!r}" if other else "is damaged"
 
 
-def _end_faults(file: FileIO, end: int) -> Iterator[str]:
-    size, right = os.fstat(file.fileno()).st_size, tar.whole(end)
-    if size != right:
-        yield f"the shard has {size} bytes, expected {right}"
-    elif any(os.pread(file.fileno(), right - end, end)):
+def _check_end(file: FileIO, end: int) -> Iterator[str]:
+    size, expected = os.fstat(file.fileno()).st_size, tar.archive_size(end)
+    if size != expected:
+        yield f"the shard has {size} bytes, expected {expected}"
+    elif any(os.pread(file.fileno(), expected - end, end)):
         yield "the archive's end is damaged"
 
 
-def _index_faults(path: Path, samples: Mapping[int, Sequence[_Member]]) -> Found:
+def _check_index(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIssues:
     lines = [
         tar.index_line(members[0].name.partition(".")[0], [(m.extension, m.offset, m.size) for m in members])
         for members in samples.values()
     ]
-    right = tar.index(lines)
+    expected = tar.index(lines)
     try:
         with _open(path) as file:
-            text = str(file.read(len(right) + 1), "ascii", "replace")
+            text = str(file.read(len(expected) + 1), "ascii", "replace")
     except OSError as error:
-        yield WHOLE, f"the index cannot be opened: {error.strerror}"
+        yield WHOLE_SHARD, f"the index cannot be opened: {error.strerror}"
         return
-    if text == right:
+    if text == expected:
         return
-    owners = [WHOLE, *samples]
-    for number, (line, wanted) in enumerate(zip_longest(text.splitlines(), right.splitlines(), fillvalue="nothing")):
-        if line != wanted:
-            row = owners[number] if number < len(owners) else WHOLE
-            yield row, f"line {number + 1} of the index is {line[:120]!r}, expected {wanted[:120]!r}"
+    owners = [WHOLE_SHARD, *samples]
+    for number, (line, right) in enumerate(zip_longest(text.splitlines(), expected.splitlines(), fillvalue="nothing")):
+        if line != right:
+            row = owners[number] if number < len(owners) else WHOLE_SHARD
+            yield row, f"line {number + 1} of the index is {line[:120]!r}, expected {right[:120]!r}"
 
 
 def _open(path: Path) -> FileIO:
-    # Opening a pipe that lies there would wait for its writer.
+    # Opening a named pipe would wait for its writer.
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     return path.open("rb", buffering=0)

@@ -134,7 +134,7 @@ def scan(path: Path) -> Header:
         image_id = _image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # It is sent to the planning process, and a file may give it any length.
-    return Header(image_id, text(dataset, "PatientID")[: image_ids.LONGEST], stem)
+    return Header(image_id, text(dataset, "PatientID")[: image_ids.MAX_LENGTH], stem)
 
 
 def read(path: Path) -> Image:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from pneumo.dataset.folds import number_patients
 from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, area, dice, equivalent_area
 from pneumo.runtime.errors import UserError
 
@@ -184,19 +185,11 @@ def _parts(evidence: PredictionHistograms) -> npt.NDArray[np.int64]:
     folds, part = np.unique(evidence.fold, return_inverse=True)
     if len(folds) > 1:
         return part.astype(np.int64)
-    groups = patient_groups(evidence.patient)
+    groups = number_patients(evidence.patient)
     if groups.max() == 0:
         groups = np.arange(len(evidence))
     rank = np.random.default_rng(0).permutation(groups.max() + 1)
     return (rank[groups] % 2).astype(np.int64)
-
-
-def patient_groups(patient: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Number the patients (n,) from 0; images of unknown patients (-1) are each a patient of their own."""
-    unknown = patient < 0
-    labels = patient.astype(np.int64)
-    labels[unknown] = -1 - np.arange(int(unknown.sum()))
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
 # On busy cores the threads of a matrix library wait for each other on products this small.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pneumo.runtime import parquet
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish
 
@@ -154,21 +155,10 @@ class PredictionHistograms:
             UserError: When the file is missing, damaged or of another kind or version.
         """
         expected = f"out-of-fold evidence of format version {FORMAT_VERSION}"
+        table = parquet.read_table(
+            path, _SCHEMA, max_rows=MOST_IMAGES, expected=expected, action="train or evaluate the run again"
+        )
         try:
-            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-                # Before any column is read: a small file may declare, and unpack to, any number of rows.
-                fits = file.schema_arrow.equals(_SCHEMA, check_metadata=True) and file.metadata.num_rows <= MOST_IMAGES
-                table = file.read() if fits else None
-        except (OSError, MemoryError, pa.ArrowException) as error:
-            raise UserError(
-                f"{path} cannot be read ({type(error).__name__})", expected, "train or evaluate the run again"
-            ) from error
-        if table is None:
-            raise UserError(
-                f"{path} has other columns, another version or too many rows", expected, "train the run again"
-            )
-        try:
-            assert not any(column.null_count for column in table.columns), "values are missing"
             columns: dict[str, npt.NDArray[Any]] = {
                 name: _counts(table[name]) if table.schema.field(name).type == _COUNTS else table[name].to_numpy()
                 for name in _SCHEMA.names

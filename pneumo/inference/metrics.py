@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pneumo.dataset.folds import number_patients
 from pneumo.inference import decision_rule
 from pneumo.inference.bootstrap import DRAWS, interval
 from pneumo.inference.decision_rule import DecisionRule, NestedEstimate
@@ -34,7 +35,7 @@ def compute_metrics(evidence: PredictionHistograms, nested: NestedEstimate | Non
         pixel probability; ``folds``, the same for each fold with the rule that the others chose.
     """
     nested = nested or decision_rule.nested_estimate(evidence)
-    groups = decision_rule.patient_groups(evidence.patient)
+    groups = number_patients(evidence.patient)
     gain = nested.dice - ~evidence.positive
     return {
         "images": len(evidence),

@@ -1,1 +1,1 @@
-"""Masks as text: run lengths, the CSV files that people bring, the submission and its metric, image ids."""
+"""Masks as run lengths: the codec, the CSV files that users bring, the submission and its metric, image ids."""

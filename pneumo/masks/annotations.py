@@ -2,7 +2,7 @@
 
 The competition's files come in several variants, and all of them load: a header with or without a space after the
 comma, or none; a byte order mark; values with a leading space; ids with ``.dcm`` or ``.png`` appended; several rows
-for an image. Columns are found by name where there is a header, so others may stand beside them.
+for an image. Columns are found by name where there is a header, so there may be others.
 """
 
 import codecs
@@ -25,8 +25,8 @@ ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 
 _SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
-_LONGEST_CELL = 2**31 - 1
-"""Characters; a scattered full-size mask needs a few million, and Python's own bound is 131072."""
+_MAX_CELL_LENGTH = 2**31 - 1
+"""Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_masks(path: Path) -> MaskTable:
     """Read the masks of a CSV file and unite the rows of each image.
 
     Raises:
-        UserError: When the file cannot be read, a row is no id with run lengths, or one image has both ``-1`` and
+        UserError: When the file cannot be read, a row is not an id with run lengths, or one image has both ``-1`` and
             a mask; names the file and the line.
     """
     masks: dict[str, str] = {}
@@ -74,7 +74,7 @@ def read_masks(path: Path) -> MaskTable:
                 f"either one row of {rle.EMPTY} or rows of run lengths for an image",
                 "remove the rows that are wrong",
             )
-        # Not a comparison: a mask that stands there twice is united with itself, like any two rows of an image.
+        # Not a comparison: a mask that is listed twice is united with itself, like any two rows of an image.
         if known is not mask:
             further.setdefault(image_id, [known]).append(mask)
     masks.update((image_id, rle.union(rows)) for image_id, rows in further.items())
@@ -84,7 +84,7 @@ def read_masks(path: Path) -> MaskTable:
 def read_ids(path: Path) -> list[str]:
     """Return the image ids of an expected or sample submission in first-seen order, duplicates dropped.
 
-    Its masks are not looked at: in the competition's first sample submission they are made up.
+    Its masks are ignored: in the competition's first sample submission they are made up.
 
     Raises:
         UserError: When the file cannot be read or names no image.
@@ -107,7 +107,7 @@ def read_patients(path: Path) -> dict[str, str]:
                 "fill it in, or remove the row",
             )
         image_id = strip_suffix(row.image_id)
-        # The ids themselves stay out of the message: it may end in a log that others read.
+        # The message must not have the patient ids: others may read the log.
         if patients.setdefault(image_id, row.value) != row.value:
             raise UserError(
                 f"{path} line {row.line}: a second patient for image {image_id}",
@@ -126,7 +126,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Yield the image id and the unparsed mask of every row of a CSV file with or without a header.
 
     Raises:
-        UserError: When the file cannot be read, is no such table, or has no rows.
+        UserError: When the file cannot be read, is not such a table, or has no rows.
     """
     return _with_or_without_header(path, (ID, MASK))
 
@@ -156,8 +156,8 @@ class _Record(NamedTuple):
 
 def _records(path: Path) -> Iterator[_Record]:
     """Yield the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
-    csv.field_size_limit(_LONGEST_CELL)
-    # Decoded as it is read, so that a file of a million rows is held once and not three times.
+    csv.field_size_limit(_MAX_CELL_LENGTH)
+    # Decoded while it is parsed, so that a file of a million rows is in memory once and not three times.
     text = io.TextIOWrapper(io.BytesIO(_read_bytes(path)), encoding="utf-8", newline="")
     reader = csv.reader(text, skipinitialspace=True, strict=True)
     blank, end = True, 0
@@ -169,9 +169,9 @@ def _records(path: Path) -> Iterator[_Record]:
                 blank = False
                 yield _Record(end, stripped)
     except csv.Error as error:
-        # A quote that is not closed swallows all that follows; the row's first line is where to look.
+        # An unclosed quote extends to the end of the file; the row's first line is where to look.
         raise UserError(
-            f"{path} line {end + 1} is no CSV: {error}", "cells separated by commas, quotes closed", "correct the line"
+            f"{path} line {end + 1} is not CSV: {error}", "cells separated by commas, quotes closed", "correct the line"
         ) from error
     if blank:
         raise UserError(f"{path} is empty", f"a CSV file with a column {ID}", "check the file")
@@ -197,7 +197,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _is_mask_row(cells: Sequence[str]) -> bool:
-    """Tell whether the first row of a file is data already: an id and run lengths."""
+    """Return whether the first row of a file is data already: an id and run lengths."""
     if len(cells) != 2:
         return False
     try:
@@ -211,11 +211,11 @@ def _with_or_without_header(path: Path, names: tuple[str, str]) -> Iterator[Row]
     """Yield two columns: the named ones, or the ids and masks of a file that has no header."""
     records = _records(path)
     first = next(records)
-    whole = itertools.chain([first], records)
+    all_records = itertools.chain([first], records)
     if _is_mask_row(first.cells):
-        yield from _by_position(path, whole, width=2, first=0, second=1)
+        yield from _by_position(path, all_records, width=2, first=0, second=1)
     else:
-        yield from _with_header(path, whole, names)
+        yield from _with_header(path, all_records, names)
 
 
 def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> Iterator[Row]:
@@ -223,15 +223,15 @@ def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str])
     header = next(records)
     found = [cell.casefold() for cell in header.cells]
     counts = Counter(found)
-    wanted = list(dict.fromkeys(names))
-    missing = [name for name in wanted if not counts[name.casefold()]]
+    required = list(dict.fromkeys(names))
+    missing = [name for name in required if not counts[name.casefold()]]
     if missing:
         raise UserError(
             f"{path} line {header.line} has no {' or '.join(missing)}",
-            f"a header with {','.join(wanted)}",
+            f"a header with {','.join(required)}",
             "write the header, with commas between the cells",
         )
-    twice = [name for name in wanted if counts[name.casefold()] > 1]
+    twice = [name for name in required if counts[name.casefold()] > 1]
     if twice:
         raise UserError(
             f"{path} line {header.line} names {' and '.join(twice)} more than once",
@@ -255,10 +255,10 @@ def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: i
         image_id = cells[first]
         if not image_id:
             raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
-        if fault := image_ids.validate(image_id):
+        if problem := image_ids.validate(image_id):
             raise UserError(
-                f"{path} line {line}: the image id {image_id[:60]!r} {fault}",
-                f"an {ID} of 1 to {image_ids.LONGEST} printable characters that is no formula",
+                f"{path} line {line}: the image id {image_id[:60]!r} {problem}",
+                f"an {ID} of 1 to {image_ids.MAX_LENGTH} printable characters that is not a formula",
                 "correct or remove the row",
             )
         yield Row(line, image_id, cells[second])

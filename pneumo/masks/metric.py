@@ -6,19 +6,22 @@ An image's Dice coefficient is 1 where truth and prediction are both empty.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pneumo.masks import rle
+from pneumo.masks.annotations import ID
 from pneumo.masks.image_ids import list_some
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_csv
 
 Missing = Literal["error", "empty", "ignore"]
-"""What to do with images that only one of two files names."""
+"""What to do with images that are in only one of two files."""
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How well one image's prediction meets its truth."""
+    """The Dice coefficient of one image."""
 
     image_id: str
     dice: float
@@ -31,12 +34,12 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Summary:
-    """The score of a submission and of its parts; nan where a part has no images."""
+    """The score of a submission and of its subsets; nan where a subset has no images."""
 
     dice: float
-    """Mean over all images: the competition's figure."""
+    """Mean over all images: the competition's score."""
     dice_empty: float
-    """Mean over the images whose truth is empty, which is the specificity: any pixel there costs the whole image."""
+    """Mean over the images whose truth is empty, which is the specificity: any pixel there makes an image's Dice 0."""
     dice_positive: float
     """Mean over the images with a pneumothorax."""
     sensitivity: float
@@ -49,7 +52,7 @@ class Summary:
 
     @property
     def dice_all_empty(self) -> float:
-        """The score of a submission that finds nothing anywhere."""
+        """The score of a submission of empty masks."""
         return 1 - self.positives / self.images if self.images else math.nan
 
 
@@ -61,7 +64,7 @@ def align(
     Args:
         truth: Image id -> run lengths.
         predicted: Image id -> run lengths.
-        missing: ``"error"`` refuses images that only one side names; ``"empty"`` takes a missing prediction as
+        missing: ``"error"`` refuses images that are on one side only; ``"empty"`` takes a missing prediction as
             empty; ``"ignore"`` leaves its image out. With both, predictions without a truth are left out: an
             unlabelled image is not a healthy one.
 
@@ -81,7 +84,7 @@ def align(
             f"images without a prediction: {list_some(unpredicted)}; "
             f"predictions without a truth: {list_some(unlabelled)}",
             "the same ids in both files",
-            "complete them, or choose what becomes of the rest with --missing empty or --missing ignore",
+            "complete them, or choose how to treat the rest with --missing empty or --missing ignore",
         )
     kept = [image_id for image_id in truth if missing == "empty" or image_id in predicted]
     return (
@@ -98,14 +101,14 @@ def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> list[ImageS
         predicted: The same ids -> run lengths (see ``align``).
 
     Raises:
-        RleError: When a text is malformed.
+        RleError: When run lengths are malformed.
     """
     assert truth.keys() == predicted.keys()
-    return [_score_image(image_id, text, predicted[image_id]) for image_id, text in truth.items()]
+    return [_score_image(image_id, mask, predicted[image_id]) for image_id, mask in truth.items()]
 
 
-def summarise(scores: Sequence[ImageScore]) -> Summary:
-    """Return the mean score of all images, of the empty and the positive ones, and the quality of that decision."""
+def summarize(scores: Sequence[ImageScore]) -> Summary:
+    """Return the mean score of all, empty and positive images, and the sensitivity and specificity of presence."""
     positive = [image for image in scores if image.truth_area]
     empty = [image for image in scores if not image.truth_area]
     return Summary(
@@ -119,18 +122,42 @@ def summarise(scores: Sequence[ImageScore]) -> Summary:
     )
 
 
+def format_summary(summary: Summary) -> str:
+    """Return the score and its parts as a table to read, a part without images as a dash."""
+    negatives = summary.images - summary.positives
+    metrics = (
+        ("Dice, all images", summary.dice, summary.images),
+        ("Dice, no pneumothorax", summary.dice_empty, negatives),
+        ("Dice, pneumothorax", summary.dice_positive, summary.positives),
+        ("sensitivity", summary.sensitivity, summary.positives),
+        ("specificity", summary.specificity, negatives),
+        ("Dice of all empty masks", summary.dice_all_empty, summary.images),
+    )
+    lines = [f"{'':24}{'value':>8}{'images':>8}"]
+    for name, value, images in metrics:
+        shown = "-" if math.isnan(value) else f"{value:.4f}"
+        lines.append(f"{name:24}{shown:>8}{images:>8}")
+    return "\n".join(lines) + "\n"
+
+
+def write_scores(path: Path, scores: Sequence[ImageScore]) -> None:
+    """Publish a CSV of each image's Dice coefficient and areas."""
+    rows = [(image.image_id, f"{image.dice:.6f}", image.truth_area, image.predicted_area) for image in scores]
+    publish_csv(path, (ID, "dice", "truth_area", "predicted_area"), rows)
+
+
 def _score_image(image_id: str, truth: str, predicted: str) -> ImageScore:
     """Return 2 |P and G| / (|P| + |G|), or 1 when both are empty."""
     if truth == predicted == rle.EMPTY:
         return ImageScore(image_id, 1.0, 0, 0)
-    inside, guessed = rle.parse(truth), rle.parse(predicted)
-    truth_area, predicted_area = int(inside[:, 1].sum()), int(guessed[:, 1].sum())
+    truth_runs, predicted_runs = rle.parse(truth), rle.parse(predicted)
+    truth_area, predicted_area = int(truth_runs[:, 1].sum()), int(predicted_runs[:, 1].sum())
     total = truth_area + predicted_area
-    dice = 2 * rle.intersection(inside, guessed) / total if total else 1.0
+    dice = 2 * rle.intersection(truth_runs, predicted_runs) / total if total else 1.0
     return ImageScore(image_id, dice, truth_area, predicted_area)
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Return the mean, exactly summed so that the order of images does not matter; nan of nothing."""
+    """Return the mean, summed exactly so that the order of images does not matter; nan when there are none."""
     collected = list(values)
     return math.fsum(collected) / len(collected) if collected else math.nan

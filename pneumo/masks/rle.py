@@ -1,9 +1,9 @@
-"""Kaggle's relative run lengths <-> masks.
+"""Encode and decode masks as Kaggle's relative run lengths.
 
-A mask's text is pairs of numbers, ``gap length gap length ...``. Each gap counts from the end of the run before
-it (the first from pixel 0), and the pixels run down the columns: pixel ``x * rows + y`` lies in row ``y`` of column
-``x``. An empty mask is ``-1``. (SIIM-ACR Pneumothorax Segmentation, Kaggle 2019.) Apart from ``-1`` and the
-last run of zeros, which is left out, these are COCO's uncompressed ``counts``.
+The run lengths of a mask are a string of pairs of numbers, ``gap length gap length ...``. Each gap counts from the end
+of the run before it (the first from pixel 0), and pixels are in column-major order: pixel ``x * rows + y`` is in row
+``y`` of column ``x``. An empty mask is ``-1``. (SIIM-ACR Pneumothorax Segmentation, Kaggle 2019.) Apart from ``-1`` and
+the last run of zeros, which is omitted, these are COCO's uncompressed ``counts``.
 """
 
 import re
@@ -16,21 +16,21 @@ Runs = npt.NDArray[np.int64]
 """(n, 2): zero-based start in column-major order, length in pixels; sorted, and no two overlap."""
 
 EMPTY = "-1"
-"""The text of a mask without pixels."""
+"""The run lengths of a mask without pixels."""
 
 _NUMBERS = re.compile(r"[0-9\s]+", re.ASCII)
 _WORD = re.compile(r"\S+", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]+")
-_MOST_PIXELS = 2**48
-"""Far above any image; sums and int64's own bound, at which numpy stops reading digits, are seen to exceed it."""
+_MAX_PIXELS = 2**48
+"""Far above any image; sums, and the int64 bound to which numpy clips longer numbers, exceed it."""
 
 
 class RleError(ValueError):
-    """A text that is no run-length encoding, or that does not fit its image; the message says why."""
+    """A string that is not a run-length encoding, or does not fit its image; the message says why."""
 
 
 def encode(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> str:
-    """Return the text of a mask.
+    """Return the run lengths of a mask.
 
     Args:
         mask: (rows, columns), nonzero inside.
@@ -43,7 +43,7 @@ def encode(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> str:
     columns = np.flatnonzero(inside.any(axis=0))
     if not columns.size:
         return EMPTY
-    # Only the columns between the first and the last pixel are turned to column-major order.
+    # Only the columns between the first and the last pixel are transposed to column-major order.
     first, last = int(columns[0]), int(columns[-1]) + 1
     rows = mask.shape[0]
     padded = np.zeros((last - first) * rows + 2, dtype=np.bool_)
@@ -56,19 +56,19 @@ def encode(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> str:
 
 
 def decode(text: str, rows: int, columns: int) -> npt.NDArray[np.uint8]:
-    """Return the mask of a text.
+    """Return the mask of run lengths.
 
     Returns:
         (rows, columns), C-contiguous, 1 inside and 0 outside.
 
     Raises:
-        RleError: When the text is malformed or a run leaves the image.
+        RleError: When the string is malformed or a run ends beyond the image.
     """
     runs = parse(text, rows * columns)
     mask = np.zeros((rows, columns), dtype=np.uint8)
     if not len(runs):
         return mask
-    # Only the columns that the runs touch are painted in column-major order and turned.
+    # Only the columns that the runs touch are painted in column-major order and transposed.
     first = int(runs[0, 0]) // rows
     last = (int(runs[-1].sum()) - 1) // rows + 1
     painted = np.zeros((last - first) * rows, dtype=np.uint8)
@@ -79,7 +79,7 @@ def decode(text: str, rows: int, columns: int) -> npt.NDArray[np.uint8]:
 
 
 def parse(text: str, pixels: int | None = None) -> Runs:
-    """Return the runs of a text.
+    """Return the runs of a string of run lengths.
 
     Args:
         text: Pairs of numbers separated by white space, or ``-1``; white space around it is ignored.
@@ -96,8 +96,8 @@ def parse(text: str, pixels: int | None = None) -> Runs:
     if text == EMPTY:
         return np.empty((0, 2), dtype=np.int64)
     if not _NUMBERS.fullmatch(text):
-        raise RleError(_what_is_no_number(text))
-    # numpy reads digits six times faster than int(); what else it would take was refused above.
+        raise RleError(_describe_non_number(text))
+    # numpy parses digits six times faster than int(); anything else that it would accept was refused above.
     runs = np.fromstring(text, dtype=np.int64, sep=" ")
     if len(runs) % 2:
         raise RleError(f"an odd count of numbers ({len(runs)}), not pairs of gap and length")
@@ -105,7 +105,7 @@ def parse(text: str, pixels: int | None = None) -> Runs:
     lengths = runs[:, 1]
     if not lengths.all():
         raise RleError(f"run {int(np.argmin(lengths)) + 1} has length 0")
-    if runs.sum(dtype=np.float64) > _MOST_PIXELS:
+    if runs.sum(dtype=np.float64) > _MAX_PIXELS:
         raise RleError("the last run ends beyond any image")
     ends = np.cumsum(runs)[1::2]
     if pixels is not None and ends[-1] > pixels:
@@ -115,7 +115,7 @@ def parse(text: str, pixels: int | None = None) -> Runs:
 
 
 def format_runs(runs: Runs) -> str:
-    """Return the text of sorted runs that do not overlap; ``parse`` undoes it."""
+    """Return the string of sorted runs that do not overlap; the inverse of ``parse``."""
     if not len(runs):
         return EMPTY
     numbers = runs.copy()
@@ -125,12 +125,12 @@ def format_runs(runs: Runs) -> str:
 
 
 def union(texts: Sequence[str]) -> str:
-    """Return the text of the pixels that lie in any of several masks of one image, overlapping or not.
+    """Return the run lengths of the union of several masks of one image, overlapping or not.
 
     The result is what ``encode`` writes for the united mask: sorted runs, none touching the next.
 
     Raises:
-        RleError: When a text is malformed.
+        RleError: When a string is malformed.
     """
     return format_runs(unite([parse(text) for text in texts]))
 
@@ -142,7 +142,7 @@ def unite(parts: Sequence[Runs]) -> Runs:
     runs = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if len(parts) > 1:
         runs = runs[np.argsort(runs[:, 0], kind="stable")]
-    # A run opens a new one when it starts beyond everything before it.
+    # A run begins a new one when it starts beyond the end of all runs before it.
     ends = np.maximum.accumulate(runs.sum(axis=1))
     opens = np.ones(len(runs), dtype=np.bool_)
     opens[1:] = runs[1:, 0] > ends[:-1]
@@ -157,13 +157,13 @@ def area(text: str) -> int:
     """Return the number of pixels inside the mask.
 
     Raises:
-        RleError: When the text is malformed.
+        RleError: When the string is malformed.
     """
     return int(parse(text)[:, 1].sum())
 
 
 def intersection(first: Runs, second: Runs) -> int:
-    """Return the number of pixels that two masks of one image share, without painting either."""
+    """Return the number of pixels that two masks of one image share, without decoding either."""
     if not len(first) or not len(second):
         return 0
     bounds = np.stack([first[:, 0], first.sum(axis=1)])
@@ -172,21 +172,21 @@ def intersection(first: Runs, second: Runs) -> int:
 
 
 def _pixels_below(runs: Runs, bounds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many pixels of ``runs`` (n > 0) lie before each bound."""
+    """Return how many pixels of ``runs`` (n > 0) are before each bound."""
     position = np.searchsorted(runs[:, 0], bounds, side="right") - 1
     before = np.concatenate([[0], np.cumsum(runs[:, 1])])
-    # The run at or before the bound may be cut by it; before the first run there is nothing.
+    # The bound may divide the run at or before it; before the first run there are no pixels.
     cut = np.minimum(bounds - runs[position, 0], runs[position, 1])
     return np.where(position < 0, 0, before[position] + cut)
 
 
-def _what_is_no_number(text: str) -> str:
-    """Say which word keeps ``text`` from being a list of non-negative numbers."""
+def _describe_non_number(text: str) -> str:
+    """Return which word of ``text`` is not a non-negative integer."""
     if not text:
-        return f"nothing, where an empty mask is written {EMPTY}"
+        return f"an empty string; an empty mask is written {EMPTY}"
     for place, word in enumerate(_WORD.findall(text), start=1):
         if not _INTEGER.fullmatch(word):
-            return f"word {place} is not a whole number"
+            return f"word {place} is not an integer"
         if word.startswith("-"):
-            return f"{word[:40]} (word {place}) is negative; {EMPTY} stands alone, for an empty mask"
+            return f"{word[:40]} (word {place}) is negative; {EMPTY} by itself is an empty mask"
     raise AssertionError("every word is a number")

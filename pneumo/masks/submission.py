@@ -23,48 +23,49 @@ def write(
     """Check a submission and publish it in one step, its rows in the given order.
 
     Args:
-        path: Where it goes; a file already there is replaced.
+        path: The CSV to write; an existing file is replaced.
         rows: Image id and run lengths.
         shapes: Rows and columns of each image.
-        expected: The ids that must be there; those of ``shapes`` by default.
+        expected: The ids that it must have; those of ``shapes`` by default.
 
     Raises:
-        UserError: When ``validate`` finds a fault; nothing is written then.
+        UserError: When ``validate`` raises; nothing is written then.
     """
     validate(rows, tuple(shapes) if expected is None else expected, shapes)
     publish_csv(path, (ID, MASK), rows)
 
 
 def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: Mapping[str, tuple[int, int]]) -> None:
-    """Check that rows make a submission: every expected id once and no other, every mask in its canonical text.
+    """Check that rows make a submission: every expected id once and no other, all run lengths canonical.
 
-    Canonical means that decoding the text to a mask and encoding that gives the same text: runs sorted, not
+    Canonical means that decoding them to a mask and encoding that gives the same string: runs sorted, not
     overlapping, none touching the next, all within the image.
 
     Args:
         rows: Image id and run lengths.
-        expected: The ids that must be there, in any order; a repeated one counts once.
+        expected: The ids that it must have, in any order; a repeated one counts once.
         shapes: Rows and columns of each image. An image that is not in it can only be empty.
 
     Raises:
-        UserError: At the first fault; names the ids.
+        UserError: At the first difference; names the ids.
     """
     counts = Counter(image_id for image_id, _ in rows)
-    wanted = set(expected)
-    _refuse("listed more than once", [image_id for image_id, count in counts.items() if count > 1])
-    _refuse("missing", [image_id for image_id in dict.fromkeys(expected) if image_id not in counts])
-    _refuse("not expected", [image_id for image_id in counts if image_id not in wanted])
+    expected_ids = set(expected)
+    _raise_if_any("listed more than once", [image_id for image_id, count in counts.items() if count > 1])
+    _raise_if_any("missing", [image_id for image_id in dict.fromkeys(expected) if image_id not in counts])
+    _raise_if_any("not expected", [image_id for image_id in counts if image_id not in expected_ids])
     for image_id, text in rows:
-        if fault := image_ids.validate(image_id):
+        if problem := image_ids.validate(image_id):
             raise UserError(
-                f"the submission's image id {image_id[:60]!r} {fault}", "printable ids that are no formula", "rename it"
+                f"the submission's image id {image_id[:60]!r} {problem}",
+                "printable ids that are not formulas",
+                "rename it",
             )
-        fault = _fault(text, shapes.get(image_id))
-        if fault:
+        if problem := _find_problem(text, shapes.get(image_id)):
             raise UserError(
-                f"the submission's mask of image {image_id} is wrong: {fault}",
+                f"the submission's mask of image {image_id} is wrong: {problem}",
                 "sorted runs within the image",
-                "make the submission anew",
+                "write the submission again",
             )
 
 
@@ -87,12 +88,12 @@ def read(path: Path) -> dict[str, str]:
     return masks
 
 
-def _fault(text: str, shape: tuple[int, int] | None) -> str:
-    """Say what keeps ``text`` from being an image's canonical mask; nothing when it is one."""
+def _find_problem(text: str, shape: tuple[int, int] | None) -> str:
+    """Return why ``text`` is not an image's canonical run lengths; empty when it is."""
     if text == rle.EMPTY:
         return ""
     if shape is None:
-        return "the image's size is not known, so only an empty mask can be right"
+        return "the image's size is unknown, so only an empty mask is valid"
     try:
         runs = rle.parse(text, shape[0] * shape[1])
     except rle.RleError as error:
@@ -100,8 +101,8 @@ def _fault(text: str, shape: tuple[int, int] | None) -> str:
     return "" if rle.format_runs(rle.unite([runs])) == text else "the runs touch, or the spacing is not single spaces"
 
 
-def _refuse(what: str, image_ids: Sequence[str]) -> None:
-    """Raise when there are images at fault."""
+def _raise_if_any(what: str, image_ids: Sequence[str]) -> None:
+    """Raise an error that lists images, when there are any."""
     if image_ids:
         raise UserError(
             f"images {what} in the submission: {list_some(image_ids)}",

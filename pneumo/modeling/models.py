@@ -17,10 +17,10 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from pneumo.modeling.weights import first_line, load_encoder
+from pneumo.modeling.weights import load_encoder
 from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, first_line
 
 STRIDE = 32
 """Image sizes are multiples of this: the encoders halve the resolution five times."""

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, first_line
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
@@ -128,11 +128,6 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
             "the ImageNet weights of the same architecture",
             "check that encoder and encoder_weights name the same network",
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's type and the first line of its text, as part of a one-line message."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 def _timm_names(state: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""From a typed dataclass of arguments to an exit code: the frame of every command in job/."""
+"""Parse a command line into a typed dataclass, and run a command to its exit code: the start of everything in job/."""
 
 import io
 import os
@@ -22,20 +22,20 @@ _skip_teardown = False
 def skip_teardown() -> None:
     """Make ``run`` end the process without the interpreter's teardown.
 
-    For a rank of several: past the command it has nothing to lose but its exit code. Process groups that an error
-    left open wait for a lost peer when they are taken down, and abort when they outlive the interpreter.
+    For one rank of several: after the command only its exit code is left to deliver, and process groups that an error
+    left open wait for a lost peer when they are destroyed, and abort when they outlive the interpreter.
     """
     global _skip_teardown  # noqa: PLW0603 (there is one process to end)
     _skip_teardown = True
 
 
 def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str) -> A:
-    """Parse a command line into ``arguments``; print the help or the version and leave when asked to.
+    """Parse a command line into ``arguments``; print the help or the version and exit when asked to.
 
     Args:
         arguments: A ``config_dataclass``, or a function of several; each field is a flag, and the docstring below it
             its help.
-        argv: The words after the program's name.
+        argv: The arguments after the program's name.
         prog: The program's name in the help.
         description: The help's first paragraph.
 
@@ -53,10 +53,10 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command and leave with the exit code that launchers act on (see ``ExitCode``)."""
+    """Run a command and exit with the code that launchers act on (see ``ExitCode``)."""
     set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files need not be UTF-8; standard error shows such bytes escaped, and so should the results.
+        # File names need not be UTF-8; standard error shows such bytes escaped, and standard output should too.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = command() or ExitCode.DONE
@@ -67,7 +67,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         log.error("%s", error)
         code = error.code
     except KeyboardInterrupt:
-        log.warning("interrupted; what was finished is kept, the same command goes on from there")
+        log.warning("interrupted; what is finished is kept, and the same command resumes from there")
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE

@@ -7,8 +7,8 @@ A field's range is in its annotation, beside its docstring::
         seed: Annotated[int, Interval(ge=0, le=100)] = 0
         # its docstring
 
-The command line (tyro reads the same classes), JSON documents (``from_json``) and Python callers are held to it alike:
-values are of exactly their type (no ``"1"`` for 1, no 1 for true), numbers are finite, unknown fields are refused.
+The command line (tyro reads the same classes), JSON documents (``from_json``) and Python callers are checked alike:
+values have exactly their type (no ``"1"`` for 1, no 1 for true), numbers are finite, unknown fields are refused.
 What a field's own annotation cannot say (one field depends on another) is checked in ``__post_init__`` by ``refuse``.
 """
 
@@ -39,7 +39,7 @@ from pneumo.runtime.errors import UserError
 T = TypeVar("T")
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-SHOWN = 60
+MAX_SHOWN_LENGTH = 60
 """Characters of a wrong value in a message."""
 _RESTORE = "restore the file, or read it with the version of pneumo that wrote it"
 _NAMES = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string", NoneType: "null"}
@@ -59,7 +59,7 @@ def config_dataclass(
 
     Args:
         cls: The class.
-        flag_prefix: What is before the fields' names in their flags: ``model.`` for ``--model.encoder``.
+        flag_prefix: Prefix of the fields' flags: ``model.`` for ``--model.encoder``.
         frozen: False for state that changes.
     """
     if cls is None:
@@ -88,10 +88,10 @@ def from_json(cls: type[T], values: object, where: str) -> T:
     Args:
         cls: A ``config_dataclass``.
         values: Content of the document.
-        where: Names the document and the place in it, for messages.
+        where: The document and the path within it, for messages.
 
     Raises:
-        UserError: When this is no object, or a field is unknown, missing, of another type, or out of its range.
+        UserError: When this is not an object, or a field is unknown, missing, of another type, or out of its range.
     """
     try:
         kind: Any = cls
@@ -102,10 +102,10 @@ def from_json(cls: type[T], values: object, where: str) -> T:
 
 
 def refuse(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
-    """Return the error of a field whose value does not go with the other fields."""
-    words = flag(name, flag_prefix)
+    """Return the error of a field whose value contradicts the other fields."""
+    named = flag(name, flag_prefix)
     shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return UserError(f"{words} {shown}", accepted, f"correct {words}")
+    return UserError(f"{named} {shown}", accepted, f"correct {named}")
 
 
 def flag(name: str, prefix: str = "") -> str:
@@ -114,7 +114,7 @@ def flag(name: str, prefix: str = "") -> str:
 
 
 def describe(annotation: Any) -> str:
-    """Say which values an annotation accepts, for example ``0 to 100`` or ``one of unet, unetplusplus``."""
+    """Return which values an annotation accepts, for example ``0 to 100`` or ``one of unet, unetplusplus``."""
     if get_origin(annotation) is Annotated:
         base, *metadata = get_args(annotation)
         return _describe_annotated(base, metadata)
@@ -158,7 +158,7 @@ def _wrong_flag(cls: Any, error: ValidationError, prefix: str) -> UserError:
     path = [part for part in first["loc"] if isinstance(part, str)]
     name = flag(".".join(path), prefix)
     if first["type"] in ("unexpected_keyword_argument", "missing"):
-        # Our own code's mistake: the command line cannot make it.
+        # A bug of the caller: no command line leads here.
         raise TypeError(f"{cls.__name__}: {first['msg']}: {name}")
     return UserError(f"{name} {_show(first['input'])}", _accepted(cls, first), f"correct {name}")
 
@@ -174,7 +174,7 @@ def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
 
 
 def _accepted(cls: Any, error: Any) -> str:
-    """Say what was expected; the type, too, when that is what is wrong with a number."""
+    """Return what was expected; the type, too, when a number has the wrong one."""
     annotation = _annotation(cls, error["loc"])
     described = describe(annotation)
     base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
@@ -184,7 +184,7 @@ def _accepted(cls: Any, error: Any) -> str:
 
 
 def _annotation(cls: Any, path: tuple[int | str, ...]) -> Any:
-    """Return the annotation at a place within a class; the innermost that is known."""
+    """Return the annotation at a path within a class, or the innermost one that is known."""
     annotation = cls
     for part in path:
         inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
@@ -199,4 +199,4 @@ def _annotation(cls: Any, path: tuple[int | str, ...]) -> Any:
 
 def _show(value: object) -> str:
     text = value if isinstance(value, str) else " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}..."

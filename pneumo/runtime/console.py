@@ -1,4 +1,4 @@
-"""What a command says while it works: log lines, and a progress bar on a terminal or plain lines elsewhere."""
+"""What a command prints while it works: log lines, and a progress bar on a terminal or progress lines elsewhere."""
 
 import logging
 import sys
@@ -17,14 +17,14 @@ LINE_INTERVAL_S = 10.0
 
 
 class _Lines(logging.Handler):
-    """Writes to standard error above a progress bar, where there is one."""
+    """Writes to standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_logging(label: str = "", level: int = logging.INFO) -> None:
-    """Send the package's log lines to standard error, each with the time and an optional label such as a rank."""
+    """Send the package's log to standard error, each line with the time and an optional label such as a rank."""
     handler = _Lines()
     prefix = f"[{label}] " if label else ""
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
@@ -34,14 +34,14 @@ def set_up_logging(label: str = "", level: int = logging.INFO) -> None:
 
 
 class Progress:
-    """A bar on a terminal, a log line now and then elsewhere, nothing when disabled.
+    """A progress bar on a terminal, a log line every few seconds elsewhere, nothing when disabled.
 
     Args:
         what: What is being done, for example ``"shard"``.
         total: Number of steps.
         done: Steps that were already done before this process began.
         unit: Name of one step.
-        enabled: False on every rank but the one that speaks.
+        enabled: False on every rank but the one that logs.
     """
 
     def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True) -> None:
@@ -55,7 +55,7 @@ class Progress:
         )
 
     def step(self, count: int = 1, note: str = "") -> None:
-        """Count ``count`` more steps as done and show ``note`` beside them."""
+        """Add ``count`` steps to those done and show ``note`` beside them."""
         self.done += count
         if self._bar is not None:
             if note:
@@ -82,7 +82,7 @@ class Progress:
 def track(
     items: Iterable[T], what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True
 ) -> Iterator[T]:
-    """Yield ``items`` and show how many of ``total`` have been taken."""
+    """Yield ``items`` and show how many of ``total`` were yielded."""
     with Progress(what, total, done=done, unit=unit, enabled=enabled) as progress:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""What the user can mend, and the exit codes that launchers act on."""
+"""Errors that the user can fix, and the exit codes that launchers act on."""
 
 import errno
 from enum import IntEnum
@@ -14,15 +14,15 @@ class ExitCode(IntEnum):
     USER = 2
     """The user's input or configuration is wrong; starting again without a change will not help."""
     REQUEUE = 3
-    """Stopped on request with the state saved; start the same command again to go on."""
+    """Stopped on request with the state saved; start the same command again to resume."""
 
 
-LONGEST_PART = 2000
-"""Characters of each part of a message; a cell or a word of the command line may have millions."""
+MAX_PART_LENGTH = 2000
+"""Characters of each part of a message; a CSV cell or a command-line argument may have millions."""
 
 
 def escape_control_characters(text: str) -> str:
-    """Return a text with line ends, other control characters and bytes that are not UTF-8 escaped, for file names."""
+    """Return a file name or other string with line ends, control characters and bytes that are not UTF-8 escaped."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
@@ -33,16 +33,23 @@ def _escape(character: str) -> str:
     return ascii(character)[1:-1]
 
 
+def first_line(error: BaseException) -> str:
+    """Return an exception's type and the first line of its message, as part of a one-line message."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+
+
 def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST_PART else f"{text[: LONGEST_PART // 2]} ... {text[-LONGEST_PART // 2 :]}"
+    return (
+        text if len(text) <= MAX_PART_LENGTH else f"{text[: MAX_PART_LENGTH // 2]} ... {text[-MAX_PART_LENGTH // 2 :]}"
+    )
 
 
 class UserError(Exception):
-    """Something the user can mend: one line, exit code 2, no traceback.
+    """Something the user can fix: one line, exit code 2, no traceback.
 
     Args:
         found: What was found, naming the file, line or field.
-        expected: What would have been right.
+        expected: What was expected.
         action: What to do about it.
     """
 
@@ -60,11 +67,11 @@ class StopRequested(Exception):
 
 
 class RankLost(Exception):
-    """Another rank of this group failed, was killed or no longer answers; the message names it and says what it said.
+    """Another rank of this group failed, was killed or no longer responds; the message has its rank and last state.
 
     Args:
         message: Which rank, and why.
-        code: The exit code that rank ended with, which is this process's too.
+        code: The exit code of that rank, with which this process exits too.
     """
 
     def __init__(self, message: str, code: int = ExitCode.BUG) -> None:
@@ -73,31 +80,31 @@ class RankLost(Exception):
 
 
 RECOVERABLE_ERRNOS = {
-    errno.ENOSPC: ("free space", "free some, or move it to a larger disk"),
-    errno.EDQUOT: ("free space under the quota", "free some, or ask for a larger quota"),
+    errno.ENOSPC: ("free space", "delete files, or use a larger disk"),
+    errno.EDQUOT: ("free space under the quota", "delete files, or ask for a larger quota"),
     errno.EFBIG: ("a file size that the system allows", "raise the limit (ulimit -f)"),
-    errno.EROFS: ("a file system that can be written", "mount it writable again, or use another"),
-    errno.EACCES: ("permission", "change the permissions, or use another place"),
-    errno.EPERM: ("permission", "change the permissions, or use another place"),
-    errno.EISDIR: ("the name of a file", "use another path"),
-    errno.ENAMETOOLONG: ("a path that the system allows", "use a shorter one"),
-    errno.ELOOP: ("a path whose links come to an end", "mend the links"),
+    errno.EROFS: ("a writable file system", "mount it writable again, or use another"),
+    errno.EACCES: ("permission", "change the permissions, or use another path"),
+    errno.EPERM: ("permission", "change the permissions, or use another path"),
+    errno.EISDIR: ("a file", "use another path"),
+    errno.ENAMETOOLONG: ("a path that the system allows", "use a shorter path"),
+    errno.ELOOP: ("a path without a loop of symbolic links", "fix the links"),
     errno.ENOTDIR: ("a directory", "use another path"),
-    errno.EEXIST: ("a name that is free", "use another path"),
+    errno.EEXIST: ("a path that does not exist yet", "use another path"),
     errno.ESTALE: ("a mounted file system", "mount it again"),
     errno.ENOTCONN: ("a mounted file system", "mount it again"),
     errno.ENODEV: ("a mounted file system", "mount it again"),
-    errno.EIO: ("a disk that works", "look at the disk or the mount"),
+    errno.EIO: ("a working disk", "check the disk or the mount"),
     errno.EMFILE: ("fewer open files", "raise the limit (ulimit -n)"),
 }
-"""What the operating system may say of a place that the user gave: what was expected, and what to do."""
+"""Error numbers of the operating system about a path that the user gave: what was expected, and what to do."""
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """Return the error as one that the user can mend, or None when it is not.
+    """Return the error as one that the user can fix, or None when it is a bug.
 
-    Errors of the operating system about space, permissions and mounts are the user's; the state that is already saved
-    is not touched by them, so that the same command goes on once they are mended.
+    The user can fix errors of the operating system about space, permissions and mounts; they leave saved state as it
+    is, so that the same command resumes afterwards.
     """
     if isinstance(error, UserError):
         return error

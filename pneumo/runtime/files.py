@@ -1,4 +1,4 @@
-"""Publishing files: written beside the target, flushed to disk, then renamed, so that no reader sees a half."""
+"""Publish files: written beside the target, flushed to disk, then renamed, so that no reader sees a part of one."""
 
 import contextlib
 import csv
@@ -30,20 +30,20 @@ def sync_directory(path: Path) -> None:
 
 
 def check_target(target: Path) -> None:
-    """Refuse, before hours of work, a place where no file can be written at the end of it.
+    """Refuse, before hours of work, a path where no file can be written at the end of it.
 
     Raises:
-        UserError: When it is a directory or a device, lies below a file, or may not be written to.
+        UserError: When it is a directory, a device or a link, is below a file, or may not be written to.
     """
     try:
         _check_kind(target)
         if target.is_symlink():
-            # Publishing would replace the link and not what it leads to; /dev/stdout is one too.
-            raise UserError(f"{target} is a link", "the name of a file to write", "give the path that it leads to")
+            # Publishing would replace the link and not its target; /dev/stdout is a link too.
+            raise UserError(f"{target} is a link", "the name of a file to write", "give the path of its target")
         folder = target.absolute().parent
         while not folder.exists():
             folder = folder.parent
-        # Trying is surer than asking for permissions, which a mount may not grant. The file has no name.
+        # Writing is a surer test than reading permissions, which a mount may not grant. The file has no name.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -54,8 +54,8 @@ def check_target(target: Path) -> None:
 def publish(target: Path) -> Iterator[IO[bytes]]:
     """Open a temporary binary file beside ``target`` that replaces it when the block ends without an error.
 
-    The parent directory is made when it is missing. On an error the temporary file is removed and
-    ``target`` stays as it was.
+    The parent directory is made when it is missing. On an error the temporary file is removed and ``target`` is
+    unchanged.
     """
     _check_kind(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def publish(target: Path) -> Iterator[IO[bytes]]:
         temporary.replace(target)
     except BaseException as error:
         _remove(temporary)
-        _name(error, target)
+        _add_file_name(error, target)
         raise
     sync_directory(target.parent)
 
@@ -84,7 +84,7 @@ def publish_text(target: Path, text: str) -> None:
 
 @contextmanager
 def publish_directory(target: Path) -> Iterator[Path]:
-    """Give a temporary directory beside ``target`` that takes its name when the block ends without an error.
+    """Yield a temporary directory beside ``target`` that is renamed to it when the block ends without an error.
 
     ``target`` must not exist yet. Every file directly inside is flushed to disk before the rename.
     """
@@ -103,15 +103,15 @@ def publish_directory(target: Path) -> Iterator[Path]:
         temporary.rename(target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        _name(error, target)
+        _add_file_name(error, target)
         raise
     sync_directory(target.parent)
 
 
 def remove_temporary_files(folder: Path, target: str = "") -> None:
-    """Remove what killed processes were writing in a directory, or there to one target.
+    """Remove the temporary files of killed processes in a directory, all of them or those of one target.
 
-    The caller is the only one to write it now.
+    No other process may be writing there.
     """
     if folder.is_dir():
         for path in folder.iterdir():
@@ -125,26 +125,26 @@ def remove_temporary_files(folder: Path, target: str = "") -> None:
 
 
 def _check_kind(target: Path) -> None:
-    """Refuse to put a file in the place of a directory, or of a device, which the system's other processes need."""
+    """Refuse to replace a directory, or a device, which other processes of the system need."""
     if target.exists() and not target.is_file():
-        kind = "a directory" if target.is_dir() else "no regular file"
+        kind = "a directory" if target.is_dir() else "not a regular file"
         raise UserError(f"{target} is {kind}", "the name of a file to write", "give another path")
 
 
 def _remove(temporary: Path) -> None:
-    """Remove what a failed write left, unless the file system that failed it does not allow even that."""
+    """Remove what a failed write left, unless the file system refuses that too."""
     with contextlib.suppress(OSError):
         temporary.unlink(missing_ok=True)
 
 
-def _name(error: BaseException, target: Path) -> None:
-    """Let an error of the system say which file it is about; a failed write by itself does not."""
+def _add_file_name(error: BaseException, target: Path) -> None:
+    """Add the file's name to an error of the system; that of a failed write has none."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = str(target)
 
 
 def current_umask() -> int:
-    """Return the process's umask (reading it means setting it for an instant)."""
+    """Return the process's umask (reading it requires setting it for a moment)."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

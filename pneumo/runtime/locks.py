@@ -1,7 +1,7 @@
-"""Locks between processes: a second job on the same directory is refused and told who works there.
+"""Locks between processes: a second process on the same directory waits, or is refused and told who works there.
 
-The lock is the kernel's (``flock``), so that it goes with its owner however that ends, also between machines on NFS
-and on parallel file systems that are mounted with locks. What the file says is only for people.
+The lock is the kernel's (``flock``), so that it is released when its owner ends in any way, also between machines on
+NFS and on parallel file systems that are mounted with locks. The content of the file is only for people.
 """
 
 import errno
@@ -18,51 +18,57 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
 WAIT_S = 10.0
-"""How long a lock is asked for: the processes of a job that was just killed may take seconds to go."""
+"""Seconds to wait for a lock: the processes of a job that was just killed may take seconds to end."""
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
 def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold the lock of ``path`` while the block runs; the file is there only while somebody holds it.
+    """Hold the lock of ``path`` while the block runs; the file exists only while a process holds it.
 
-    On a file system without locks the block runs all the same, with a warning.
+    On a file system without locks the block runs anyway, with a warning.
 
     Args:
         path: The lock's file; its directory is made when it is missing.
         what: What the lock protects, for messages.
-        job: Name of the batch system's job that this process belongs to, for the message that others get.
-        wait_s: Seconds to wait for another holder to go.
+        job: Name of the batch system's job that this process belongs to, for the message that other processes get.
+        wait_s: Seconds to wait for another holder; infinity waits until it ends.
 
     Raises:
-        UserError: When another process keeps it.
+        UserError: When another process still holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
-    while (descriptor := _take(path, job)) is None:
+    while (descriptor := _try_lock(path, job)) is None:
         if time.monotonic() > deadline:
             raise UserError(
-                f"another job works on {what} ({_owner(path)})",
-                "one job at a time",
-                "wait for it or stop it, or give another --run",
+                f"another process works on {what} ({_read_owner(path)})",
+                "one at a time",
+                "wait for it or stop it, or give another directory",
             )
         time.sleep(0.1)
     try:
         yield
     finally:
-        # Unlinked while it is held: whoever waits for it sees that the name is another file's, and asks again.
+        # Unlinked while it is held: a waiting process sees that its open file has no name, and tries again.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _take(path: Path, job: str) -> int | None:
+def _try_lock(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
+        # Another holder has just removed the directory together with its lock.
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in UNSUPPORTED:
-            log.warning("%s: this file system has no locks; nothing stops a second job from working here", path.parent)
+            log.warning(
+                "%s: this file system has no locks; nothing stops a second process from working here", path.parent
+            )
             return descriptor
         os.close(descriptor)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
@@ -77,7 +83,7 @@ def _take(path: Path, job: str) -> int | None:
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
-    """Return whether the open file is still the one with that name."""
+    """Return whether the open file still has that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -89,7 +95,7 @@ def _describe(job: str) -> str:
     return f"process {os.getpid()} on {socket.gethostname()}{f', {job}' if job else ''}, since {started}"
 
 
-def _owner(path: Path) -> str:
+def _read_owner(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8") or "unknown"
     except OSError:

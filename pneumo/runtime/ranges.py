@@ -1,15 +1,15 @@
-"""Ranges of numbers that several commands and documents have in common."""
+"""Ranges of numbers that several commands and documents share."""
 
 from typing import Annotated
 
 from annotated_types import Interval
 
 MAX_FOLDS = 127
-"""The sample table counts folds in eight bits."""
+"""Folds are stored in eight bits in the sample table."""
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Workers = Annotated[int, Interval(ge=1, le=4096)]
-"""Threads or processes on one machine; more is a typing error that would only exhaust it."""
+"""Threads or processes on one machine; a larger number is a typing error that would exhaust it."""
 WorkersOrAuto = Annotated[int, Interval(ge=0, le=4096)]
 """The same; 0 = as many as there are cores."""
 NumFolds = Annotated[int, Interval(ge=2, le=MAX_FOLDS)]

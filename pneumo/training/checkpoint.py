@@ -28,7 +28,7 @@ import torch
 from pneumo.modeling import weights
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
 
 FORMAT_VERSION = 1
@@ -124,7 +124,7 @@ def load(path: Path) -> Snapshot:
 def incompatible(path: Path, error: Exception) -> UserError:
     """Return the error of a whole checkpoint that this run cannot have written."""
     return UserError(
-        f"{path} cannot be taken up: {weights.first_line(error)}",
+        f"{path} cannot be taken up: {first_line(error)}",
         "a checkpoint of this run",
         "remove it, and the same command goes on from the one before; or give another --run",
     )

@@ -155,7 +155,7 @@ def _write_masks(
     shapes = {str(table.image_id[r]): (int(table.rows[r]), int(table.columns[r])) for r in rows.tolist()}
     submission.write(run.masks, [(image_id, masks[image_id]) for image_id in evidence.image_id.tolist()], shapes)
     truth = {str(table.image_id[r]): reader.rle(r) for r in rows.tolist()}
-    return metric.summarise(metric.score(truth, submission.read(run.masks))).dice
+    return metric.summarize(metric.score(truth, submission.read(run.masks))).dice
 
 
 def read_rule(run: RunDirectory) -> DecisionRule:

@@ -1,14 +1,17 @@
 """A small tree of DICOM files with masks and patients, built by the product's own writer."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from build_data import OPTIONS
 
-from pneumo.dataset.build import BuildInputs
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildInputs
 from pneumo.masks import rle
 from pneumo.synthetic.dicom_writer import write_dicom
 
@@ -87,3 +90,20 @@ def make_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tree]:
 def tree(make_tree: Callable[..., Tree]) -> Tree:
     """A tree that no test changes."""
     return make_tree()
+
+
+@pytest.fixture(scope="session")
+def built(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of ``tree``, six shards of training images and two of test images; no test changes it."""
+    out = tmp_path_factory.mktemp("built") / "dataset"
+    assert build(tree.inputs, out, OPTIONS) is not None
+    return out
+
+
+@pytest.fixture
+def copied_inputs(tree: Tree, tmp_path: Path) -> BuildInputs:
+    """A copy of the input that a test may damage."""
+    root = shutil.copytree(tree.inputs.dicom.parent, tmp_path / "input")
+    return BuildInputs(
+        dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
+    )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec

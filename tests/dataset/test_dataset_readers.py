@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import BuildOptions, build
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.table import SampleTable
 from pneumo.masks import rle
 

@@ -40,9 +40,9 @@ def test_every_file_is_counted_once() -> None:
     assert [entry.image_id for entry in entries(plan)] == ["a", "b", "d"]
     assert [item.image_id for item in plan.unlabelled] == ["c"]
     assert plan.quarantined == (bad("readme"),)
-    assert plan.merged == 1
+    assert plan.merged_duplicates == 1
     assert plan.missing == ("gone",)
-    assert plan.found == len(entries(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged
+    assert plan.found == len(entries(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged_duplicates
 
 
 def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:
@@ -72,7 +72,7 @@ def test_contradicting_duplicates_are_all_refused_and_name_each_other() -> None:
 def test_identical_duplicates_keep_the_first_path() -> None:
     plan = make([scanned("a", file="2"), scanned("a", file="1")], {"a": "-1"}, None, file_digest=ALIKE)
     assert [entry.source.file for entry in entries(plan)] == ["1"]
-    assert plan.merged == 1
+    assert plan.merged_duplicates == 1
 
 
 @pytest.mark.parametrize(("good", "kept"), [("1", ["1"]), ("12", ["1"]), ("", [])], ids=["one", "two", "none"])
@@ -88,7 +88,7 @@ def test_duplicates_that_cannot_be_read_are_refused_for_themselves(good: str, ke
     assert [(item.file, item.reason, item.found) for item in plan.quarantined] == [
         (f"{name}.dcm", Reason.UNREADABLE, "Input/output error") for name in "123" if name not in good
     ]
-    assert plan.merged == max(0, len(good) - 1)
+    assert plan.merged_duplicates == max(0, len(good) - 1)
 
 
 def test_bytes_are_digested_only_where_ids_repeat() -> None:

@@ -33,8 +33,8 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
     assert [(row["split"], row["file"]) for row in rows] == [
         *(("train", "a"), ("train", "b"), ("train", "c"), ("test", "a")),
     ]
-    assert quarantine.reasons(dataset) == Counter(not_dicom=3, empty_file=1)
-    assert quarantine.count(quarantine.reasons(dataset)) == "3 not_dicom, 1 empty_file"
+    assert quarantine.count_reasons(dataset) == Counter(not_dicom=3, empty_file=1)
+    assert quarantine.format_counts(quarantine.count_reasons(dataset)) == "3 not_dicom, 1 empty_file"
     assert "1.2,,no_file" in (dataset / paths.UNMATCHED).read_text()
 
 
@@ -43,7 +43,7 @@ def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
     quarantine.write(tmp_path, make([], {}, None), [refusal(name) for name in names])
     with (tmp_path / paths.QUARANTINE).open(encoding="utf-8", newline="") as file:
         assert {row["file"] for row in csv.DictReader(file)} == {"a,b", 'a"b', "a\\nb", "a\\rb", "\\xff", "'=1+1"}
-    assert quarantine.reasons(tmp_path).total() == len(names)
+    assert quarantine.count_reasons(tmp_path).total() == len(names)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
     ],
 )
 def test_share_that_is_too_many(quarantined: int, found: int, limit: float, many: bool) -> None:
-    assert quarantine.too_many(quarantined, found, limit) == many
+    assert quarantine.exceeds(quarantined, found, limit) == many
 
 
 def test_too_many_say_how_many_why_where_and_what_to_do(dataset: Path) -> None:
     with pytest.raises(UserError) as caught:
-        quarantine.check(dataset, 4, 40, 5)
+        quarantine.check_share(dataset, 4, 40, 5)
     assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 not_dicom, 1 empty_file"
     assert caught.value.expected == "at most 5 %"
     assert str(dataset / paths.QUARANTINE) in caught.value.action
@@ -74,15 +74,15 @@ def test_few_are_said_and_none_are_not(
     dataset: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
-    quarantine.check(dataset, 0, 40, 0)
+    quarantine.check_share(dataset, 0, 40, 0)
     assert caplog.text == ""
-    quarantine.check(dataset, 4, 80, 5)
+    quarantine.check_share(dataset, 4, 80, 5)
     assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; see" in caplog.text
 
 
 def test_list_that_is_gone_does_not_hide_the_share(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"4 of 40 files \(10.0 %\)"):
-        quarantine.check(tmp_path, 4, 40, 5)
+        quarantine.check_share(tmp_path, 4, 40, 5)
 
 
 def test_page_explains_each_reason_and_column_once() -> None:

@@ -29,9 +29,10 @@ def row(number: int, **changes: object) -> dict:
 def manifest(table: SampleTable) -> Manifest:
     samples = len(table)
     return Manifest(
-        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0, merged=0,
-        missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0, grouped_by="none", digest="d",
-        folds_digest=digest(table.image_id, table.fold), samples_digest=table.digest(),
+        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0,
+        merged_duplicates=0, missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0,
+        grouped_by="none", digest="d", folds_digest=digest(table.image_id, table.fold),
+        samples_digest=table.digest(),
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path
 def test_others_can_read_it_without_us(dataset: Path) -> None:
     frame = pq.read_table(paths.samples(dataset))
     assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
-    assert frame.schema.metadata[b"pneumo.format_version"] == b"2"
+    assert frame.schema.metadata[b"pneumo.format_version"] == b"3"
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,13 @@ def test_others_can_read_it_without_us(dataset: Path) -> None:
     ],
     ids=str,
 )
-def test_where(table: SampleTable, conditions: dict, expected: list[int]) -> None:
+def test_select(table: SampleTable, conditions: dict, expected: list[int]) -> None:
     found = table.select(**conditions)
     assert found.tolist() == expected
     assert found.dtype == np.int64
 
 
-def test_without_leaves_out_training_images_alone(table: SampleTable) -> None:
+def test_exclude_leaves_out_training_images_only(table: SampleTable) -> None:
     left = table.exclude(["1.2.1", "1.2.4", "1.2.6", "unknown"])
     assert left.image_id.tolist() == ["1.2.0", "1.2.2", "1.2.3", "1.2.5", "1.2.6"]
     assert left.split.tolist() == ["train"] * 4 + ["test"]
@@ -124,15 +125,15 @@ def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         (paths.MANIFEST, "{", "dataset.json"),
-        (paths.MANIFEST, "[]", "no JSON object but a list"),
-        (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 2"),
-        (paths.MANIFEST, '{"format_version": 2}', "no field 'found'"),
-        (paths.SAMPLES, "PAR1 torn", "a readable table"),
-        (paths.SAMPLES, None, "a readable table"),
+        (paths.MANIFEST, "[]", "a JSON list, not an object"),
+        (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 3"),
+        (paths.MANIFEST, '{"format_version": 3}', "no field 'found'"),
+        (paths.SAMPLES, "PAR1 torn", "cannot be read.*the table of 7 rows"),
+        (paths.SAMPLES, None, "cannot be read.*the table of 7 rows"),
     ],
     ids=["torn", "no object", "newer", "field gone", "torn table", "no table"],
 )
-def test_damaged_dataset_is_the_users_to_mend(dataset: Path, file: str, content: str | None, message: str) -> None:
+def test_damaged_dataset_is_an_error_of_the_user(dataset: Path, file: str, content: str | None, message: str) -> None:
     (dataset / file).unlink()
     if content is not None:
         (dataset / file).write_text(content)
@@ -142,5 +143,5 @@ def test_damaged_dataset_is_the_users_to_mend(dataset: Path, file: str, content:
 
 def test_table_of_another_dataset_is_refused(dataset: Path) -> None:
     SampleTable.from_rows([row(0)]).write(dataset)
-    with pytest.raises(UserError, match=r"1 rows.*expected 7 rows"):
+    with pytest.raises(UserError, match=r"1 rows.*expected the table of 7 rows"):
         SampleTable.read(dataset)

@@ -1,4 +1,4 @@
-"""Every way in which a dataset can be damaged, and the line that tells of it."""
+"""Every way in which a dataset can be damaged, and the line that reports it."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import paths
-from pneumo.dataset.build import BuildOptions, build
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -20,20 +19,12 @@ from pneumo.dataset.verify import verify
 from pneumo.runtime.errors import UserError
 
 ROW = 5
-"""The sample that most damages are done to: the second of the second shard, a JPEG."""
-
-
-@pytest.fixture(scope="module")
-def whole(tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six shards of training images and two of test images."""
-    out = tmp_path_factory.mktemp("whole") / "dataset"
-    build(tree.inputs, out, BuildOptions(workers=2, shard_size=4, num_folds=3))
-    return out
+"""The sample that most tests damage: the second of the second shard, a JPEG."""
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole, tmp_path / "copy")
+def copy(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "copy")
 
 
 def tar_of(dataset: Path, table: SampleTable, row: int = ROW) -> Path:
@@ -46,28 +37,28 @@ def flip(path: Path, place: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
-def faults(dataset: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Verify, check the exit code and the count, and return the lines of the faults."""
+def issues(dataset: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Verify, check the exit code and the count, and return the lines of the issues."""
     code = verify(dataset, workers=2)
     lines = capsys.readouterr().out.splitlines()
     found = [line for line in lines if line.startswith("shards/")]
     assert code == (2 if found else 0)
     if found:
-        assert f": {len(found)} faults in {len({line.split(':')[0] for line in found})} files" in lines[-2]
+        assert f": {len(found)} issues in {len({line.split(':')[0] for line in found})} files" in lines[-2]
     else:
         assert lines == [f"{dataset}: 29 images in 8 shards, nothing is damaged"]
     return found
 
 
-def test_a_whole_dataset_has_no_fault(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert faults(whole, capsys) == []
+def test_an_undamaged_dataset_has_no_issue(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert issues(built, capsys) == []
 
 
-def test_files_that_nobody_named_are_nobodys_business(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_the_table_does_not_name_are_ignored(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "notes.txt").write_text("hello")
     (paths.shards(copy) / "train-999999.tar").write_bytes(b"no tar")
     (paths.shards(copy) / ".nfs0001").touch()
-    assert faults(copy, capsys) == []
+    assert issues(copy, capsys) == []
 
 
 IMAGE = "its jpg member is damaged (the SHA-256 is not the table's)"
@@ -102,7 +93,7 @@ def test_a_flipped_bit_is_found_with_its_shard_and_sample(
     table = SampleTable.read(copy)
     assert table.encoding[ROW] == "jpg"
     flip(tar_of(copy, table), int(place(table)), bit)
-    assert faults(copy, capsys) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
+    assert issues(copy, capsys) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
 
 
 def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,9 +104,9 @@ def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path, capsys: pytest
         content = path.read_bytes()
         for place in generator.choice(len(content), 60, replace=False).tolist():
             flip(path, place, int(generator.integers(8)))
-            assert all(line.startswith(f"shards/{path.name}:") for line in faults(copy, capsys))
+            assert all(line.startswith(f"shards/{path.name}:") for line in issues(copy, capsys))
             path.write_bytes(content)
-    assert faults(copy, capsys) == []
+    assert issues(copy, capsys) == []
 
 
 def cut(dataset: Path, table: SampleTable) -> list[str]:
@@ -211,14 +202,14 @@ def shards_swapped(dataset: Path, table: SampleTable) -> list[str]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_damaged_file_is_told_with_every_sample_that_it_costs(
+def test_a_damaged_file_is_reported_with_every_sample_that_is_lost(
     copy: Path,
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[Path, SampleTable], list[str]],
     complete: bool,
 ) -> None:
     expected = damage(copy, SampleTable.read(copy))
-    found = faults(copy, capsys)
+    found = issues(copy, capsys)
     for pattern in expected:
         assert any(re.fullmatch(pattern, line) for line in found), (pattern, found)
     assert not complete or len(found) == len(expected)
@@ -232,7 +223,7 @@ def test_an_offset_that_is_not_the_shards_is_found(copy: Path, capsys: pytest.Ca
     wrong = replace(table, offset=offset)
     wrong.write(copy)
     replace(Manifest.read(copy), samples_digest=wrong.digest()).write(copy)
-    (found,) = faults(copy, capsys)
+    (found,) = issues(copy, capsys)
     assert re.match(rf"shards/train-000001.tar: image {table.image_id[ROW]}: the table has its members at \[", found)
     with pytest.raises(UserError, match="the jpg member is damaged"):
         ShardReader(copy, wrong).image(ROW)
@@ -273,11 +264,11 @@ def edited(dataset: Path) -> None:
     [
         (other_values, r"samples\.parquet: not what was written"),
         (other_order, r"samples\.parquet: not what was written"),
-        (other_folds, r"samples\.parquet: other folds than dataset\.json tells of"),
-        (fewer_rows, r"samples\.parquet: 28 rows.*expected 29 rows"),
-        (lambda d: paths.samples(d).unlink(), r"samples\.parquet.*a readable table"),
-        (lambda d: os.truncate(paths.samples(d), 100), r"samples\.parquet.*a readable table"),
-        (newer, "format version 99; expected format version 2"),
+        (other_folds, r"samples\.parquet: other folds than those of dataset\.json"),
+        (fewer_rows, r"samples\.parquet: 28 rows.*expected the table of 29 rows"),
+        (lambda d: paths.samples(d).unlink(), r"samples\.parquet cannot be read"),
+        (lambda d: os.truncate(paths.samples(d), 100), r"samples\.parquet cannot be read"),
+        (newer, "format version 99; expected format version 3"),
         (edited, r"dataset\.json: not what was written"),
         (lambda d: paths.manifest(d).write_text("[" * 100_000), r"dataset\.json.*a readable dataset\.json"),
         (lambda d: paths.manifest(d).unlink(), r"no dataset\.json"),
@@ -287,7 +278,9 @@ def edited(dataset: Path) -> None:
         *("bottomless", "no manifest"),
     ],
 )
-def test_without_a_table_to_trust_nothing_is_judged(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+def test_without_an_undamaged_table_nothing_is_verified(
+    copy: Path, damage: Callable[[Path], object], message: str
+) -> None:
     damage(copy)
     with pytest.raises(UserError, match=message):
         verify(copy, workers=1)

@@ -93,7 +93,7 @@ def test_every_item_is_done_once(count: int) -> None:
 
 @pytest.mark.parametrize("tries", [1, 2])
 def test_item_that_ends_its_process_costs_itself_alone(tries: int) -> None:
-    results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, tries=tries))
+    results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, max_attempts=tries))
     assert results == {n: WorkerDied(1) if n == 7 else 2 * n for n in range(20)}
 
 
@@ -107,20 +107,20 @@ def test_real_crash_of_a_decoder_is_survived(tmp_path: Path) -> None:
     # A JPEG-LS header that claims 31 bits a sample: gdcm throws what nothing catches.
     dataset.PixelData = encapsulate([bytes.fromhex("ffd8 fff7000b 1f 0010 0010 01 011100 ffda0008 01 0100 000000")])
     dataset.save_as(tmp_path / "x.dcm")
-    results = list(workers.run(decode_with_gdcm, [tmp_path / "x.dcm"], 1, LIMITS, tries=2))
+    results = list(workers.run(decode_with_gdcm, [tmp_path / "x.dcm"], 1, LIMITS, max_attempts=2))
     assert results == [(0, WorkerDied(-signal.SIGABRT))]
-    assert limits.death(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
+    assert limits.rejection_of_exit(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
 
 
 def test_item_that_dies_once_is_tried_again_where_that_is_asked_for(tmp_path: Path) -> None:
-    assert list(workers.run(die_once, [tmp_path / "1"], 1, LIMITS, tries=2)) == [(0, 1)]
+    assert list(workers.run(die_once, [tmp_path / "1"], 1, LIMITS, max_attempts=2)) == [(0, 1)]
     assert list(workers.run(die_once, [tmp_path / "2"], 1, LIMITS)) == [(0, WorkerDied(-signal.SIGKILL))]
 
 
 def test_item_that_never_returns_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("1", "hangs", *"23456")]
     begun = time.monotonic()
-    results = [result for _, result in workers.run(read_and_hang, paths, 2, SHORT, tries=2)]
+    results = [result for _, result in workers.run(read_and_hang, paths, 2, SHORT, max_attempts=2)]
     assert results == [*"123456", WorkerDied(-signal.SIGALRM)]
     assert time.monotonic() - begun < 60
     # Another try would take as long again.
@@ -160,5 +160,5 @@ def test_processes_that_cannot_start_are_not_blamed_on_the_items(tmp_path: Path)
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1
-    assert "worker processes end as soon as they start" in ended.stderr
+    assert "worker processes die as soon as they start" in ended.stderr
     assert ended.stdout == ""

@@ -163,13 +163,6 @@ def test_one_image_is_too_few(maps):
         nested_estimate(maps.evidence.select(np.array([0])))
 
 
-def test_unknown_patients_are_each_their_own():
-    groups = decision_rule.patient_groups(np.array([3, -1, 3, -1, 0, -1], np.int32))
-    assert groups[0] == groups[2]
-    assert len(set(groups.tolist())) == 5
-    assert sorted(set(groups.tolist())) == list(range(5))
-
-
 @pytest.mark.parametrize("case", RULES)
 def test_json_gives_the_rule_back(case):
     rule = RULES[case]

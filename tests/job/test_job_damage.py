@@ -79,7 +79,7 @@ def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
     assert code == 2, output
     for image_id in (*bad.ids, bad.test_id):
         assert f": image {image_id}: its " in output
-    assert "3 faults in 2 files, 2 training images and 1 test images have one" in output
+    assert "3 issues in 2 files, 2 training images and 1 test images have one" in output
 
 
 def test_without_a_table_to_trust_nothing_is_verified_or_trained(dataset: Path, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_higher_limit_finishes_from_the_shards_that_are_there(
 def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
     manifest = Manifest.read(place.root / "out")
     assert (manifest.samples, manifest.quarantined) == (HEALTHY, len(REASONS))
-    assert (manifest.unlabelled, manifest.merged) == (1, 1)
+    assert (manifest.unlabelled, manifest.merged_duplicates) == (1, 1)
     assert manifest.found == HEALTHY + len(REASONS) + 2
     assert accepted.stdout.startswith(
         f"{manifest.found} files found = {HEALTHY} samples + {len(REASONS)} quarantined + 1 unlabelled"

@@ -137,7 +137,7 @@ def test_a_second_job_on_the_same_run_is_refused(slow: Path, dataset: Path, tmp_
     code, output = run(words(dataset, folder), launcher=OWN_LAUNCH)
     first.send_signal(signal.SIGCONT)
     assert code == 2, output
-    assert re.search(rf"another job works on fold 0 of {folder} \(process {first.pid} on .*since", output)
+    assert re.search(rf"another process works on fold 0 of {folder} \(process {first.pid} on .*since", output)
     assert "Traceback" not in output
     output, _ = first.communicate(timeout=100)
     assert first.returncode == 0, output

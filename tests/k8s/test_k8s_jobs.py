@@ -147,7 +147,7 @@ def test_a_fold_that_fails_for_good_stops_no_other_and_resumes_when_fixed(
         assert folds.succeeded == {0}, "the other fold was trained to its end"
         assert [entry for entry in folds.history if entry[0] == 1] == [(1, 2, "FailIndex")], "not restarted"
         log = next(pod.log for pod in cluster.ended if pod.job is folds and pod.index == 1)
-        assert "another job works on" in log
+        assert "another process works on" in log
         assert "Traceback" not in log
         seen = len(ensemble.history)
         cluster.run(lambda: len(ensemble.history) > seen, seconds=100)

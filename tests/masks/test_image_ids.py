@@ -13,11 +13,11 @@ GOOD = {
     "a comma and quotes": 'a,"b"',
     "a space inside": "patient 7",
     "not ASCII": "Röntgen-7",
-    "the longest": "x" * image_ids.LONGEST,
+    "the longest": "x" * image_ids.MAX_LENGTH,
 }
 BAD = {
     "blank": ("", "is blank"),
-    "too long": ("x" * (image_ids.LONGEST + 1), "has 257 characters, more than 256"),
+    "too long": ("x" * (image_ids.MAX_LENGTH + 1), "has 257 characters, more than 256"),
     "a program": ("=cmd|' /C calc'!A0", "formula"),
     "at": ("@SUM(1+1)", "formula"),
     "plus": ("+1+1", "formula"),
@@ -26,13 +26,13 @@ BAD = {
     "behind a comma": ("a,=cmd", "formula"),
     "behind a semicolon, another country's comma": ("a;=cmd", "formula"),
     "behind a quote": ('"=cmd', "formula"),
-    "tab": ("\t=cmd", "cannot be printed"),
-    "carriage return": ("\r=cmd", "cannot be printed"),
-    "line end inside": ("a\n=cmd", "cannot be printed"),
-    "NUL": ("a\0", "cannot be printed"),
-    "escape sequence of a terminal": ("\x1b[2J", "cannot be printed"),
-    "bytes that are no UTF-8": ("caf\udce9", "cannot be printed"),
-    "written from right to left": ("\u202egpj.exe", "cannot be printed"),
+    "tab": ("\t=cmd", "are not printable"),
+    "carriage return": ("\r=cmd", "are not printable"),
+    "line end inside": ("a\n=cmd", "are not printable"),
+    "NUL": ("a\0", "are not printable"),
+    "escape sequence of a terminal": ("\x1b[2J", "are not printable"),
+    "bytes that are no UTF-8": ("caf\udce9", "are not printable"),
+    "written from right to left": ("\u202egpj.exe", "are not printable"),
 }
 
 

@@ -113,7 +113,7 @@ DOCUMENTS: dict[str, tuple[object, str]] = {
     "three for a pair": ({"pair": [1, "a", 2]}, "file.pair"),
     "strings in the history": ({"history": [{"loss": "0.5"}]}, "file.history.0.loss is 0.5; expected a finite number"),
     "inside": ({"inner": {"name": 5}}, "file.inner.name is 5; expected a string"),
-    "long": ({"count": "x" * 1000}, f"file.count is {'x' * config.SHOWN}...; expected"),
+    "long": ({"count": "x" * 1000}, f"file.count is {'x' * config.MAX_SHOWN_LENGTH}...; expected"),
 }
 
 

@@ -16,7 +16,8 @@ def test_a_file_that_is_missing_is_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("[1]", "no JSON object"), ("[" * 100_000, "nested too deeply"), ("{", "Expecting")]
+    ("content", "said"),
+    [("[1]", "not an object"), ("[" * 100_000, "nested too deeply"), ("{", "Expecting")],
 )
 def test_what_is_no_object_is_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "some.json").write_text(content)

@@ -65,7 +65,7 @@ def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) ->
 def test_a_file_is_put_in_the_place_of_no_directory_and_no_device(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for name, said in (("folder", "is a directory"), ("pipe", "is no regular file")):
+    for name, said in (("folder", "is a directory"), ("pipe", "is not a regular file")):
         with pytest.raises(UserError, match=said):
             publish_text(tmp_path / name, "x")
         with pytest.raises(UserError, match=said):

@@ -28,7 +28,7 @@ def holder(path: Path) -> subprocess.Popen[str]:
 def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
     path = tmp_path / "run" / ".lock"
     process = holder(path)
-    refused = pytest.raises(UserError, match=rf"another job works on fold 3 \(process {process.pid} on .*, since ")
+    refused = pytest.raises(UserError, match=rf"another process works on fold 3 \(process {process.pid} on .*, since ")
     with refused, locks.hold(path, "fold 3", wait_s=0.2):
         raise AssertionError("held twice")
     process.kill()
@@ -38,7 +38,7 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> No
 def test_the_message_names_the_other_jobs_number(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locks.hold(path, "it", job="Slurm job 4711"):
-        refused = pytest.raises(UserError, match=r"another job works on it \(process \d+ on .*, Slurm job 4711, since ")
+        refused = pytest.raises(UserError, match=r"process works on it \(process \d+ on .*, Slurm job 4711, since ")
         with refused, locks.hold(path, "it", wait_s=0):
             raise AssertionError("held twice")
 
@@ -80,7 +80,7 @@ def test_a_file_system_without_locks_is_told(
     monkeypatch.setattr(fcntl, "flock", flock)
     with locks.hold(tmp_path / ".lock", "it"):
         pass
-    assert "this file system has no locks; nothing stops a second job" in caplog.text
+    assert "this file system has no locks; nothing stops a second process" in caplog.text
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:

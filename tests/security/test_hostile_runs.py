@@ -80,7 +80,7 @@ def test_a_recipe_of_gigabytes_or_a_pipe_is_refused(run: RunDirectory) -> None:
     assert "more than" in refused(lambda: run_directory.load(run.path))
     (run.path / "recipe.json").unlink()
     os.mkfifo(run.path / "recipe.json")
-    assert "no regular file" in refused(lambda: run_directory.load(run.path))
+    assert "not a regular file" in refused(lambda: run_directory.load(run.path))
 
 
 @pytest.mark.parametrize("place", ["fold-0", "fold-1/checkpoints", "fold-1/model.safetensors", "thresholds.json"])

@@ -51,7 +51,7 @@ def test_a_second_submission_is_refused_and_a_cancelled_one_stays_cancelled(
     second = submission().submit()
     assert second.ended() == ["FAILED 2:0", "FAILED 2:0", "CANCELLED 0:0"]
     for fold in (0, 1):
-        assert f"another job works on fold {fold} of {one.run}" in second.log(fold)
+        assert f"another process works on fold {fold} of {one.run}" in second.log(fold)
         assert "not restarted" in second.log(fold)
     cluster.run("scancel", *one.ids.values())
     assert [state.split()[0] for state in one.ended()] == ["CANCELLED"] * 3

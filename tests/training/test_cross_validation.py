@@ -184,7 +184,8 @@ def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_t
     synthetic: object, tmp_path: Path, world: World
 ) -> None:
     """The same ids in both splits: what is drawn, scored and left out are the training images."""
-    from pneumo.dataset.build import BuildInputs, BuildOptions, build
+    from pneumo.dataset.build import build
+    from pneumo.dataset.options import BuildInputs, BuildOptions
 
     folder, masks = synthetic.dicom, synthetic.masks  # type: ignore[attr-defined]
     again = shutil.copytree(folder, tmp_path / "again")
@@ -209,7 +210,8 @@ def test_new_test_images_are_predicted_with_a_finished_run(
     dataset: Path, synthetic: object, tmp_path: Path, world: World
 ) -> None:
     """The run's own dataset is not needed: its evidence is in the run."""
-    from pneumo.dataset.build import BuildInputs, BuildOptions, build
+    from pneumo.dataset.build import build
+    from pneumo.dataset.options import BuildInputs, BuildOptions
 
     train(job(shrunk("debug"), dataset, tmp_path / "run"), world, Never())
     build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))  # type: ignore[attr-defined]

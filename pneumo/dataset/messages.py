@@ -1,0 +1,107 @@
+"""What a build tells the user: warnings about the input before the work, errors that end it, and the sum at the end."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from pneumo.dataset import paths, quarantine
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.plan import BuildPlan
+from pneumo.dicom import reader
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+
+
+def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) -> None:
+    """Log what the user should know about the input before the work begins.
+
+    Args:
+        plan: What the input becomes.
+        masks: Run lengths by image id.
+        max_quarantined: Percent of the files found that may be quarantined.
+    """
+    if unlisted := sum(item.found == reader.CLOSED_DIRECTORY for item in plan.quarantined):
+        log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", unlisted)
+    if plan.unlabelled:
+        log.warning(
+            "%d files have no row in the masks CSV and are left out: unlabelled is not healthy", len(plan.unlabelled)
+        )
+        if any(item.stem in masks for item in plan.unlabelled):
+            log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")
+    if plan.missing:
+        log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])
+    samples = [sample for shard in plan.shards for sample in shard.samples]
+    train, test = ({item.image_id for item in samples if item.source.split == split} for split in ("train", "test"))
+    if both := len(train & test):
+        log.warning("%d test images are training images too: their metrics will be too good", both)
+    if plan.renamed:
+        log.info("%d files are not named after their image id (SOPInstanceUID), which is what counts", plan.renamed)
+    _log_patients(plan)
+    if plan.shards and quarantine.exceeds(len(plan.quarantined), plan.found, max_quarantined):
+        log.warning(
+            "%d of %d files are quarantined by their headers alone (%s): with --max-quarantined %g the dataset will "
+            "not be published",
+            len(plan.quarantined), plan.found, quarantine.format_counts(_count_reasons(plan)), max_quarantined,
+        )  # fmt: skip
+
+
+def _log_patients(plan: BuildPlan) -> None:
+    """Warn when patients may be divided between folds."""
+    patients = [sample.patient for shard in plan.shards for sample in shard.samples if sample.mask is not None]
+    unknown = patients.count(-1)
+    if plan.grouped_by == "patients csv":
+        if unknown:
+            log.warning("%d training images have no row in the patients CSV; each counts as a patient", unknown)
+    elif patients and len(set(patients) - {-1}) + unknown == len(patients):
+        log.warning(
+            "no patients CSV, and no two training images share a PatientID: folds may leak, that is, have images of "
+            "one patient in training and validation"
+        )
+    elif patients:
+        log.warning("no patients CSV: patients are told apart by PatientID; folds leak where that is not reliable")
+
+
+def summary(out: Path, manifest: Manifest) -> str:
+    """Return the closing lines of a build: where every file went, and what the dataset holds."""
+    return (
+        f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
+        f" + {manifest.unlabelled} unlabelled + {manifest.merged_duplicates} merged duplicates\n"
+        f"{manifest.train} training images ({manifest.positive} positive, {manifest.patients} patients by"
+        f" {manifest.grouped_by}, {manifest.num_folds} folds), {manifest.test} test images,"
+        f" {manifest.shards} shards; {manifest.missing} ids without a file\n"
+        f"dataset: {out}\n"
+    )
+
+
+def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
+    """Return the error of an input without a single sample."""
+    reasons = _count_reasons(plan)
+    if plan.unlabelled:
+        reasons["no row in the masks CSV"] = len(plan.unlabelled)
+    return UserError(
+        f"nothing to build from {plan.found} files ({quarantine.format_counts(reasons) or 'no file at all'})",
+        "DICOM images with a row in the masks CSV",
+        f"check --dicom and --masks, and see {out / paths.QUARANTINE} and {out / paths.UNMATCHED}",
+    )
+
+
+def other_input(out: Path, what: str) -> UserError:
+    """Return the error of a directory that has ``what``, built from other files than those given now."""
+    return UserError(
+        f"{out}: {what} of other files, masks or patients",
+        "the input, and the version of pneumo, that it was begun with",
+        "choose another --out, or remove this directory",
+    )
+
+
+def writer_died(shard: str, attempts: int) -> UserError:
+    """Return the error of a shard whose process dies although each of its files alone can be read."""
+    return UserError(
+        f"the process that wrote {shard} died {attempts} times, and no file of it alone ends a process",
+        "memory for every worker",
+        "try fewer workers; the same command resumes from the shards that are finished",
+    )
+
+
+def _count_reasons(plan: BuildPlan) -> Counter[str]:
+    return Counter(str(item.reason) for item in plan.quarantined)

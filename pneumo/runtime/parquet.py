@@ -1,0 +1,47 @@
+"""Read Parquet files that somebody else may have written: schema and number of rows are checked before any column."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pneumo.runtime.errors import UserError, first_line
+
+
+def read_table(
+    path: Path, schema: pa.Schema, *, max_rows: int, min_rows: int = 0, expected: str, action: str
+) -> pa.Table:
+    """Read a table of a known schema without null values.
+
+    Args:
+        path: The Parquet file.
+        schema: Its columns and metadata, a format version among them.
+        max_rows: Largest number of rows; a small file may declare, and unpack to, any number.
+        min_rows: Smallest number of rows.
+        expected: What the file should be, for messages.
+        action: What to do when it is not, for messages.
+
+    Raises:
+        UserError: When it cannot be read, has another schema or number of rows, or null values.
+    """
+    try:
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            rows, found = file.metadata.num_rows, file.schema_arrow
+            fits = found.equals(schema, check_metadata=True) and min_rows <= rows <= max_rows
+            table = file.read() if fits else None
+    except (OSError, MemoryError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}", expected, action) from None
+    if table is None:
+        raise UserError(f"{path}: {rows} rows, {_describe(found)}", f"{expected}: {_describe(schema)}", action)
+    for name in schema.names:
+        if table.column(name).null_count:
+            raise UserError(f"{path}: null values in {name}", expected, action)
+    return table
+
+
+def _describe(schema: pa.Schema) -> str:
+    metadata = [
+        f"{key.decode(errors='replace')} {value.decode(errors='replace')}"
+        for key, value in (schema.metadata or {}).items()
+    ]
+    return ", ".join([*metadata, f"columns {' '.join(schema.names)}"])

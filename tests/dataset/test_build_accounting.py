@@ -1,0 +1,126 @@
+"""Where every file goes: samples, the quarantine and its bound, unlabelled files and duplicates."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from build_data import OPTIONS, contents, rows, write_one
+from pydicom import dcmread
+
+from pneumo.dataset import paths
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildInputs
+from pneumo.runtime.errors import UserError
+
+
+def test_where_every_odd_file_goes(
+    copied_inputs: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = next(copied_inputs.dicom.rglob("*.dcm"))
+    second = sorted(copied_inputs.dicom.rglob("*.dcm"))[1]
+    (copied_inputs.dicom / "a" / "b").mkdir(parents=True)
+    shutil.copy(first, copied_inputs.dicom / "a" / "b" / "twin")
+    write_one(copied_inputs.dicom / "other.dcm", second.stem, seed=5)
+    write_one(copied_inputs.dicom / "unlabelled.dcm", "1.9.1")
+    write_one(copied_inputs.dicom / "small.dcm", "1.9.2")
+    (copied_inputs.dicom / "429.dcm").write_text('{"code": 429}')
+    (copied_inputs.dicom / ".hidden").write_text("x")
+    with copied_inputs.masks.open("a") as file:
+        file.write("1.9.2, 1000 100\n1.9.3, -1\n")
+    out = copied_inputs.dicom / "dataset"
+    options = replace(OPTIONS, max_quarantined=100)
+    manifest = build(
+        replace(copied_inputs, masks=copied_inputs.masks.rename(copied_inputs.dicom / "masks.csv")), out, options
+    )
+    assert manifest.found == 29 + 6
+    assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged_duplicates) == (28, 5, 1, 1)
+    assert {row["file"]: row["reason"] for row in rows(out / paths.QUARANTINE)} == {
+        ".hidden": "not_dicom",
+        "429.dcm": "not_dicom",
+        "other.dcm": "duplicate",
+        second.relative_to(copied_inputs.dicom).as_posix(): "duplicate",
+        "small.dcm": "bad_mask",
+    }
+    bad_mask = next(row for row in rows(out / paths.QUARANTINE) if row["file"] == "small.dcm")
+    assert "ends at pixel 1100, beyond the image's 1024 pixels (32 x 32)" in bad_mask["found"]
+    assert bad_mask["image_id"] == "1.9.2"
+    assert rows(out / paths.UNMATCHED) == [
+        {"image_id": "1.9.1", "file": "unlabelled.dcm", "reason": "no_row"},
+        {"image_id": "1.9.3", "file": "", "reason": "no_file"},
+    ]
+    # Its own output and the CSV lie inside the input; the second run must not count them.
+    assert build(replace(copied_inputs, masks=copied_inputs.dicom / "masks.csv"), out, options) == manifest
+
+
+def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copied_inputs: BuildInputs, tmp_path: Path) -> None:
+    victims = sorted(copied_inputs.test_dicom.rglob("*.dcm"), key=lambda path: dcmread(path).SOPInstanceUID)[:4]
+    for path in victims:
+        path.write_bytes(path.read_bytes()[:-400])
+    manifest = build(copied_inputs, tmp_path / "out", replace(OPTIONS, max_quarantined=100))
+    assert (manifest.test, manifest.quarantined, manifest.shards) == (1, 4, 7)
+    assert not paths.tar(tmp_path / "out", "test-000000").exists()
+    assert paths.tar(tmp_path / "out", "test-000001").exists()
+
+
+def test_nothing_to_build_says_what_was_found(tmp_path: Path, tree) -> None:
+    (tmp_path / "in").mkdir()
+    inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
+    with pytest.raises(UserError, match=r"nothing to build from 0 files \(no file at all\)"):
+        build(inputs, tmp_path / "out", OPTIONS)
+    (tmp_path / "in" / "page.dcm").write_text("<html>")
+    write_one(tmp_path / "in" / "x.dcm", "1.9.9")
+    with pytest.raises(UserError, match=r"from 2 files \(1 not_dicom, 1 no row in the masks CSV\)"):
+        build(inputs, tmp_path / "out", OPTIONS)
+
+
+def damage(copied_inputs: BuildInputs, files: int) -> None:
+    for path in sorted(copied_inputs.test_dicom.rglob("*.dcm"))[:files]:
+        path.write_bytes(path.read_bytes()[:-400])
+
+
+def test_only_the_merging_task_knows_the_share_and_finished_shards_stay(
+    copied_inputs: BuildInputs, tmp_path: Path
+) -> None:
+    damage(copied_inputs, 4)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    tasks = [replace(OPTIONS, task=task, tasks=3) for task in range(3)]
+    assert build(copied_inputs, out, tasks[2]) is None
+    assert build(copied_inputs, out, tasks[0]) is None
+    for options in (tasks[1], tasks[1], OPTIONS):
+        with pytest.raises(
+            UserError, match=r"4 of 29 files \(13.8 %\) are quarantined: 4 bad_frame; expected at most 5 %"
+        ):
+            build(copied_inputs, out, options)
+        assert len(rows(out / paths.QUARANTINE)) == 4
+        assert not paths.manifest(out).exists()
+        assert not paths.samples(out).exists()
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.shards(out).iterdir()}
+    manifest = build(copied_inputs, out, replace(tasks[0], max_quarantined=14))
+    assert manifest is not None
+    assert (manifest.samples, manifest.quarantined) == (25, 4)
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths.shards(out).iterdir()} == before
+    build(copied_inputs, whole, replace(OPTIONS, max_quarantined=100))
+    assert contents(out) == contents(whole)
+
+
+def test_too_many_bad_headers_are_logged_before_the_work(
+    copied_inputs: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    for number in range(3):
+        (copied_inputs.dicom / f"{number}.dcm").touch()
+    with pytest.raises(UserError, match="3 of 32 files"):
+        build(copied_inputs, tmp_path / "out", OPTIONS)
+    assert (
+        "3 of 32 files are quarantined by their headers alone (3 empty_file): with --max-quarantined 5" in caplog.text
+    )
+
+
+def test_nothing_to_build_touches_no_other_dataset(built: Path, tree, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "page.dcm").write_text("<html>")
+    out = shutil.copytree(built, tmp_path / "out")
+    with pytest.raises(UserError, match="a dataset of other files"):
+        build(replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None), out, OPTIONS)
+    assert contents(out) == contents(built)

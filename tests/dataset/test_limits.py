@@ -1,0 +1,90 @@
+"""Time and memory that reading one file may take, and the rejection of a file that ends its reader."""
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pneumo.dataset import limits
+from pneumo.dataset.limits import Limits
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+
+IN_A_PROCESS = """
+import json, resource, signal, time
+from pathlib import Path
+from pneumo.dataset import limits
+
+def fail(path):
+    raise KeyError(path.name)
+
+before = limits._data_bytes()
+limits.apply(limits.Limits(seconds=0.3, gib=0.5))
+time.sleep(0.5)  # no file is being read
+limits.timed(lambda path: time.sleep(0.1), Path("quick"))
+try:
+    limits.timed(fail, Path("fails"))
+except limits.DicomRejectedError:
+    pass
+time.sleep(0.5)  # the timer of a file that failed is off, too
+soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
+print(json.dumps([soft - before, resource.getrlimit(resource.RLIMIT_CORE)[0]]), flush=True)
+limits.timed(lambda path: time.sleep(60), Path("hangs"))
+"""
+
+
+def test_timer_runs_while_a_file_is_read_and_ends_the_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_A_PROCESS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == -signal.SIGALRM, ended.stderr
+    memory, core = eval(ended.stdout)
+    assert abs(memory - 0.5 * 2**30) < 2**26
+    assert core == 0
+
+
+def test_without_apply_there_is_no_timer() -> None:
+    limits.timed(lambda path: None, Path("x"))
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_result_and_rejection_of_the_reader_come_through() -> None:
+    assert limits.timed(lambda path: path.name, Path("x")) == "x"
+    rejected = DicomRejectedError(Reason.NO_ID, "header", "found", "expected", "action")
+
+    def reject(path: Path) -> None:
+        raise rejected
+
+    with pytest.raises(DicomRejectedError) as caught:
+        limits.timed(reject, Path("x"))
+    assert caught.value is rejected
+
+
+def test_any_other_exception_is_a_rejection_that_does_not_repeat_the_file() -> None:
+    def fail(path: Path) -> None:
+        raise RuntimeError("PATIENT^NAME")
+
+    with pytest.raises(DicomRejectedError) as caught:
+        limits.timed(fail, Path("x"))
+    assert (caught.value.reason, caught.value.phase) == (Reason.CRASHED, "read")
+    assert caught.value.found == "an unexpected RuntimeError"
+    assert "PATIENT" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason", "found"),
+    [
+        (-signal.SIGALRM, Reason.TOOK_TOO_LONG, "not read after 7 s"),
+        (-signal.SIGKILL, Reason.TOO_MUCH_MEMORY, "the process that read it was killed"),
+        (-signal.SIGSEGV, Reason.CRASHED, "the process that read it ended by SIGSEGV"),
+        (139, Reason.CRASHED, "the process that read it ended with exit code 139"),
+        (0, Reason.CRASHED, "the process that read it ended with exit code 0"),
+    ],
+)
+def test_exit_codes_become_reasons(exit_code: int, reason: Reason, found: str) -> None:
+    rejection = limits.rejection_of_exit(exit_code, Limits(seconds=7))
+    assert rejection.reason == reason
+    assert rejection.found.startswith(found)

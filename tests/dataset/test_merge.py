@@ -1,0 +1,129 @@
+"""The end of a build: records become the table, the lists and dataset.json, once, whoever comes last."""
+
+import errno
+import fcntl
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from build_data import OPTIONS, contents
+
+from pneumo.dataset import merge, paths, shard_writer
+from pneumo.dataset.build import build, make_plan
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.table import SampleTable
+from pneumo.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def plan(tree, tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
+    return make_plan(tree.inputs, tmp_path_factory.mktemp("plan") / "none", OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def written(plan: BuildPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose shards are all written, not yet merged."""
+    out = tmp_path_factory.mktemp("written") / "dataset"
+    for shard in plan.shards:
+        shard_writer.write(out, {}, shard)
+    return out
+
+
+@pytest.fixture
+def copy(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path / "copy")
+
+
+def finish(dataset: Path, plan: BuildPlan) -> Manifest:
+    return merge.merge(dataset, plan, OPTIONS.num_folds, OPTIONS.seed, OPTIONS.max_quarantined)
+
+
+def test_merging_gives_the_dataset_of_a_build(copy: Path, plan: BuildPlan, built: Path) -> None:
+    assert finish(copy, plan) == Manifest.read(built)
+    assert contents(copy) == contents(built)
+    assert finish(copy, plan) == Manifest.read(built)
+    assert contents(copy) == contents(built)
+
+
+def test_many_tasks_may_merge_at_once(
+    copy: Path, plan: BuildPlan, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One does the work; the others wait, see its lock's directory go, and read what it wrote."""
+    merged = []
+    real: Callable[..., Manifest] = merge._finish
+
+    def count(*arguments: object) -> Manifest:
+        merged.append(1)
+        time.sleep(0.3)
+        return real(*arguments)
+
+    monkeypatch.setattr(merge, "_finish", count)
+    results: list[Manifest] = []
+    threads = [threading.Thread(target=lambda: results.append(finish(copy, plan))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert merged == [1]
+    assert results == [Manifest.read(built)] * 6
+    assert contents(copy) == contents(built)
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    tree, tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert build(tree.inputs, tmp_path / "out", OPTIONS) == Manifest.read(built)
+    assert contents(tmp_path / "out") == contents(built)
+    assert "this file system has no locks" in caplog.text
+
+
+def test_a_killed_merger_holds_nobody_up(copy: Path, plan: BuildPlan, built: Path) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom pneumo.runtime import locks\n"
+        "with locks.hold(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(100)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, paths.lock(copy)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    threading.Timer(0.3, holder.kill).start()
+    assert finish(copy, plan) == Manifest.read(built)
+    holder.communicate()
+    assert contents(copy) == contents(built)
+
+
+def test_no_sample_at_all_leaves_the_lists_and_no_dataset(copy: Path, plan: BuildPlan) -> None:
+    rows = [(shard, shard_writer.read_record(copy, shard)) for shard in plan.shards]
+    for shard, record in rows:
+        paths.shard_record(copy, shard.name).write_text('{"rows": [], "quarantined": []}')
+        assert record.rows
+    with pytest.raises(UserError, match="none of 29 files became a sample"):
+        finish(copy, plan)
+    assert (copy / paths.QUARANTINE).is_file()
+    assert not paths.manifest(copy).exists()
+    assert paths.build(copy).is_dir()
+
+
+def test_other_folds_change_the_table_and_dataset_json_alone(built: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(built, tmp_path / "copy")
+    table, manifest = SampleTable.read(copy), Manifest.read(copy)
+    changed = merge.assign_folds(copy, table, manifest, 4, 9)
+    assert changed == replace(
+        manifest, num_folds=4, fold_seed=9, folds_digest=changed.folds_digest, samples_digest=table.digest()
+    )
+    again = SampleTable.read(copy)
+    assert set(again.fold[again.select("train")].tolist()) == {0, 1, 2, 3}
+    assert (again.fold[again.select("test")] == -1).all()
+    assert np.array_equal(again.mask_area, table.mask_area)
