@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pneumo.dataset import paths
-from pneumo.runtime.errors import LONGEST_PART, UserError
+from pneumo.runtime.errors import MAX_PART_LENGTH, UserError
 
 
 def refused(action: Callable[[], object]) -> str:
@@ -26,7 +26,7 @@ def refused(action: Callable[[], object]) -> str:
         action()
     text = str(raised.value)
     assert text.isprintable(), "one line, and nothing that steers a terminal"
-    assert len(text) < 3 * LONGEST_PART
+    assert len(text) < 3 * MAX_PART_LENGTH
     return text
 
 

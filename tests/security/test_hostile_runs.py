@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hostile import change_record, refused
 
-from pneumo.runtime.errors import LONGEST_PART
+from pneumo.runtime.errors import MAX_PART_LENGTH
 from pneumo.training import run_directory
 from pneumo.training.finish import read_rule
 from pneumo.training.recipes import debug
@@ -63,7 +63,7 @@ RECORDS: dict[str, tuple[tuple[str, ...], object]] = {
 def test_a_hostile_recipe_is_refused(run: RunDirectory, place: tuple[str, ...], value: object) -> None:
     change_record(run.path, place, value)
     text = refused(lambda: run_directory.load(run.path))
-    name = place[-1] if place[-1].isidentifier() and len(place[-1]) < LONGEST_PART else "recipe"
+    name = place[-1] if place[-1].isidentifier() and len(place[-1]) < MAX_PART_LENGTH else "recipe"
     assert name.replace("_", " ") in text.replace("_", " ")
 
 
