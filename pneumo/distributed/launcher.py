@@ -7,15 +7,15 @@ finish their folds first. (Signals are no reason: torchrun forwards SIGUSR1 with
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
@@ -32,20 +32,18 @@ POLL_INTERVAL_S = 0.1
 
 @config_dataclass
 class LaunchPlan:
-    """What to start."""
+    """Flags of job/launch.py; they come before the script to start."""
 
-    command: tuple[str, ...]
-    """Python script and its arguments."""
-    processes: Annotated[int, Interval(ge=1, le=MAX_PROCESSES)]
-    """Ranks on this machine."""
+    processes: Literal["auto"] | Annotated[int, Interval(ge=1, le=MAX_PROCESSES)] = "auto"
+    """Ranks on this machine; auto = one per GPU, or one without GPUs."""
     nodes: Annotated[int, Interval(ge=1, le=65_536)] = 1
-    """Machines that take part."""
+    """Machines that take part, each with this number of ranks."""
     node_rank: Annotated[int, Interval(ge=0, lt=65_536)] = 0
     """This machine's index among them, from 0."""
     master: str = ""
-    """HOST:PORT of the first machine; may be empty when there is only one."""
+    """HOST:PORT at which all machines reach the first one; required with several machines only."""
     restarts: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
-    """How many times all ranks of this machine are restarted after a crash."""
+    """How many times to restart all ranks of this machine after a crash; never after wrong input or a stop."""
 
     def __post_init__(self) -> None:
         if self.node_rank >= self.nodes:
@@ -56,26 +54,20 @@ class LaunchPlan:
         if self.master and not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise UserError(f"--master {self.master}", "HOST:PORT, such as node1:29500", "correct --master")
 
-    def rank_environment(self, local_rank: int, master: str) -> dict[str, str]:
-        """Return the variables from which torch.distributed reads a rank."""
-        host, _, port = master.rpartition(":")
-        return {
-            "RANK": str(self.node_rank * self.processes + local_rank),
-            "WORLD_SIZE": str(self.nodes * self.processes),
-            "LOCAL_RANK": str(local_rank),
-            "LOCAL_WORLD_SIZE": str(self.processes),
-            "MASTER_ADDR": host,
-            "MASTER_PORT": port,
-        }
 
-
-@dataclass
 class Launcher:
-    """Runs a plan until all ranks have ended."""
+    """Runs a Python script in all ranks of this machine until they have ended.
 
-    plan: LaunchPlan
-    ranks: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    stop_requested: bool = False
+    Args:
+        plan: How many ranks, and where the others are.
+        command: The script and its arguments.
+    """
+
+    def __init__(self, plan: LaunchPlan, command: Sequence[str]) -> None:
+        self.plan, self.command = plan, command
+        self.local_size = max(1, _count_gpus()) if plan.processes == "auto" else plan.processes
+        self.ranks: list[subprocess.Popen[bytes]] = []
+        self.stop_requested = False
 
     def run(self) -> int:
         """Start the ranks, restart them after a crash as often as the plan allows, and return the exit code."""
@@ -91,11 +83,11 @@ class Launcher:
 
     def _run_ranks_once(self) -> int:
         master = self.plan.master or f"127.0.0.1:{_free_port()}"
-        for local_rank in range(self.plan.processes):
-            environment = os.environ | self.plan.rank_environment(local_rank, master)
+        for local_rank in range(self.local_size):
+            environment = os.environ | self._rank_environment(local_rank, master)
             # A session of its own: a Ctrl-C in the terminal would otherwise reach the rank twice, and end it.
             self.ranks.append(
-                subprocess.Popen([sys.executable, *self.plan.command], env=environment, start_new_session=True)
+                subprocess.Popen([sys.executable, *self.command], env=environment, start_new_session=True)
             )
         codes: dict[int, int] = {}
         while len(codes) < len(self.ranks):
@@ -103,12 +95,24 @@ class Launcher:
                 code = process.poll()
                 if code is not None and local_rank not in codes:
                     if code != 0 and not any(codes.values()):
-                        rank = self.plan.node_rank * self.plan.processes + local_rank
+                        rank = self.plan.node_rank * self.local_size + local_rank
                         log.warning("rank %d was the first to fail: %s", rank, describe_exit_code(code))
                     codes[local_rank] = code
             time.sleep(POLL_INTERVAL_S)
         self.ranks.clear()
         return combine_exit_codes(list(codes.values()), stop_requested=self.stop_requested)
+
+    def _rank_environment(self, local_rank: int, master: str) -> dict[str, str]:
+        """Return the variables from which torch.distributed reads a rank."""
+        host, _, port = master.rpartition(":")
+        return {
+            "RANK": str(self.plan.node_rank * self.local_size + local_rank),
+            "WORLD_SIZE": str(self.plan.nodes * self.local_size),
+            "LOCAL_RANK": str(local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_size),
+            "MASTER_ADDR": host,
+            "MASTER_PORT": port,
+        }
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self.stop_requested = True
@@ -141,6 +145,15 @@ def describe_exit_code(code: int) -> str:
     named = {ExitCode.USER: "wrong input or configuration", ExitCode.REQUEUE: "stopped, state saved"}
     meaning = next((text for known, text in named.items() if known == code), "")
     return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+
+
+def _count_gpus() -> int:
+    # Importing torch would take seconds and memory in a process that only waits.
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def _free_port() -> int:

@@ -155,12 +155,22 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 def _wrong_flag(cls: Any, error: ValidationError, prefix: str) -> UserError:
     first = error.errors(include_url=False)[0]
-    path = [part for part in first["loc"] if isinstance(part, str)]
-    name = flag(".".join(path), prefix)
+    name = flag(".".join(_field_names(cls, first["loc"])), prefix)
     if first["type"] in ("unexpected_keyword_argument", "missing"):
         # A bug of the caller: no command line leads here.
         raise TypeError(f"{cls.__name__}: {first['msg']}: {name}")
     return UserError(f"{name} {_show(first['input'])}", _accepted(cls, first), f"correct {name}")
+
+
+def _field_names(cls: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Return the part of an error's location that names fields, without members of tuples and unions."""
+    names: list[str] = []
+    for part in path:
+        if not dataclasses.is_dataclass(cls):
+            break
+        names.append(str(part))
+        cls = get_type_hints(cls).get(str(part))
+    return names
 
 
 def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:

@@ -1,5 +1,6 @@
 """The launcher of one machine: ranks, signals, exit codes, restarts."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,15 +15,15 @@ from pneumo.runtime.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(*words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, ROOT / "job" / "launch.py", *words]
+def launch(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, ROOT / "job" / "launch.py", *arguments]
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
     )
 
 
-def run_launcher(*words: object) -> tuple[int, str]:
-    process = launch(*words)
+def run_launcher(*arguments: object) -> tuple[int, str]:
+    process = launch(*arguments)
     output, _ = process.communicate(timeout=100)
     return process.returncode, output
 
@@ -60,9 +61,19 @@ def test_each_rank_gets_its_variables(script: Path) -> None:
     assert sorted(filter(None, output.split("\n"))) == [f"{r} 3 {r} 3 127.0.0.1" for r in range(3)]
 
 
+def test_auto_starts_one_rank_for_each_gpu(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = script.with_name("nvidia-smi")
+    tool.write_text("#!/bin/sh\n[ $1 = --list-gpus ] && echo 'GPU 0: A100' && echo 'GPU 1: A100'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    code, output = run_launcher(script)
+    assert code == 0
+    assert sorted(filter(None, output.split("\n"))) == [f"{r} 2 {r} 2 127.0.0.1" for r in range(2)]
+
+
 def test_ranks_are_counted_over_machines(script: Path) -> None:
-    words = ["--processes", 2, "--nodes", 3, "--node-rank", 2, "--master", "first.example:29500", "--", script]
-    code, output = run_launcher(*words)
+    arguments = ["--processes", 2, "--nodes", 3, "--node-rank", 2, "--master", "first.example:29500", "--", script]
+    code, output = run_launcher(*arguments)
     assert code == 0
     assert sorted(filter(None, output.split("\n"))) == ["4 6 0 2 first.example", "5 6 1 2 first.example"]
 
@@ -126,12 +137,16 @@ def test_exit_codes_of_several_ranks_become_one(codes: list[int], stop_requested
 )
 def test_a_plan_that_cannot_work_is_refused(fields: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=text):
-        LaunchPlan(**{"command": ("x.py",), "processes": 1} | fields)  # type: ignore[arg-type]
+        LaunchPlan(**fields)  # type: ignore[arg-type]
 
 
 def test_wrong_arguments_give_an_error_without_traceback() -> None:
-    for words, text in [([], "no script to start"), (["--processes", "many", "x.py"], "--processes many")]:
-        code, output = run_launcher(*words)
+    for arguments, text in [
+        ([], "no script to start"),
+        (["nowhere/x.py"], "no script nowhere/x.py; expected job/train.py or another of the commands"),
+        (["--processes", "many", "x.py"], "Error parsing --processes"),
+    ]:
+        code, output = run_launcher(*arguments)
         assert code == 2
         assert text in output
         assert "Traceback" not in output
