@@ -89,7 +89,7 @@ def remove_earlier_demo(folder: Path, known: Collection[str]) -> None:
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in known)):
         raise UserError(
-            f"--fresh: {folder} holds no earlier demo", "one to delete", "give another --out, or leave --fresh out"
+            f"--fresh: {folder} holds no earlier demo", "one to delete", "give another --out, or omit --fresh"
         )
     shutil.rmtree(folder)
 

@@ -29,7 +29,7 @@ def describe() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Return the processor's name as the kernel gives it."""
+    """Return the processor's name from the kernel."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

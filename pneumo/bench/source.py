@@ -93,9 +93,9 @@ class Source:
         found = files.find(root)
         if not found:
             raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")
-        places = np.linspace(0, len(found) - 1, min(self.settings.images, len(found))).round().astype(int)
-        for place in np.unique(places).tolist():
-            target = self.folder / "dicom" / found[place].relative_to(root)
+        indices = np.linspace(0, len(found) - 1, min(self.settings.images, len(found))).round().astype(int)
+        for index in np.unique(indices).tolist():
+            target = self.folder / "dicom" / found[index].relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(found[place], target)
+            shutil.copyfile(found[index], target)
         return self.folder / "dicom"

@@ -101,7 +101,7 @@ class DaliLoader(ThreadedLoader[_ReducedInFlight]):
         return batch_inputs(samples, shape)
 
     def find_damaged(self, batch: _ReducedInFlight, error: RuntimeError) -> Exception:
-        """Return the error that names the sample which DALI cannot decode, or DALI's own error when it can all."""
+        """Return the error that names the sample which DALI cannot decode, or DALI's own error when there is none."""
         for row in batch.plan.rows:
             if not can_decode(read_encoded(self.reader, int(row)), self.device_id):
                 found = f"the {self.table.encoding[row]} file cannot be decoded"

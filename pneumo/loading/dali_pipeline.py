@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pneumo.loading.geometry import Matrix, downsampled_shape, scale_matrix, to_corner_coordinates
 
-# Not an import statement: DALI exists on Linux alone, and its type stubs lack its own constants.
+# Not an import statement: DALI exists for Linux only, and its type stubs lack some of its constants.
 dali = import_module("nvidia.dali")
 fn, types = dali.fn, dali.types
 

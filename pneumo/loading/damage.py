@@ -1,7 +1,7 @@
 """Find the samples that cannot be used, by reading each once as the loaders do.
 
-Reading compares each file with its SHA-256 (see ``ShardReader``); decoding finds what was no image when it came into
-the shard. Training and prediction end at the first such sample, unless it was found here before and is left out.
+Reading compares each file with its SHA-256 (see ``ShardReader``); decoding finds what was not an image when the
+shard was written. Training and prediction end at the first such sample, unless it was found here before and left out.
 """
 
 from functools import partial

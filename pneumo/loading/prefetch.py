@@ -24,7 +24,7 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def prefetch(submitted: Iterable[T], weight: Callable[[T], int], min_ahead: int) -> Iterator[T]:
-    """Yield items in order, having taken further ones, whose work then runs while the consumer has the one yielded.
+    """Yield items in order, after taking further ones, whose work runs while the consumer uses the one yielded.
 
     Args:
         submitted: The items; taking one submits its work.

@@ -19,8 +19,8 @@ STREAM = 1
 def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positive_rate: float | None) -> Indices:
     """Return the shuffled order of one epoch.
 
-    With a positive rate the epoch contains every positive once, and as many negatives, drawn anew each epoch without
-    repetition, as make the positives that fraction of it. A rate at or below the dataset's own fraction of positives
+    With a positive rate the epoch contains every positive once, and as many negatives as the rate leaves room for,
+    drawn anew each epoch without repetition. A rate at or below the dataset's own fraction of positives
     takes every sample once: nothing is ever repeated, and no positive is left out. So does any rate when there are
     no positives.
 

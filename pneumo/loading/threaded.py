@@ -84,7 +84,7 @@ class ThreadedLoader(ABC, Generic[InFlightT]):
 
     @abstractmethod
     def prepare_sample(self, batch: InFlightT, index: int) -> AugmentationParameters:
-        """Do a sample's share of the work in a thread: draw its parameters and its mask, and possibly its image."""
+        """Draw a sample's parameters and its mask, and possibly its image; this runs in a thread."""
 
     @abstractmethod
     def finish(self, batches: Iterator[InFlightT]) -> Iterator[Batch]:

@@ -33,7 +33,7 @@ def bench(directory, *words):
 
 @pytest.fixture(scope="module")
 def command():
-    """Give job/bench.py as a module."""
+    """Load job/bench.py as a module."""
     return SimpleNamespace(**runpy.run_path(str(BENCH)))
 
 

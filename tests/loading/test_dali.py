@@ -51,7 +51,7 @@ def test_batch_is_not_overwritten_while_the_device_lags_behind(data):
     heavy = torch.rand(4096, 4096, device="cuda")
     sums = []
     for batch in data.dali(device="cuda")(plans):
-        heavy = (heavy @ heavy).clamp(0, 1)  # keeps the device busy while the batch's last reference goes
+        heavy = (heavy @ heavy).clamp(0, 1)  # keeps the device busy while the batch's last reference is dropped
         sums.append(batch.image.sum(dtype=torch.float64))
     for ours, theirs in zip(expected, sums, strict=True):
         assert float(theirs) == pytest.approx(float(ours), rel=5e-3)

@@ -1,4 +1,4 @@
-"""What cannot be used is found by reading it, whatever the reason."""
+"""Samples that cannot be used are found by reading them, whatever the reason."""
 
 import hashlib
 import shutil
@@ -16,25 +16,25 @@ from pneumo.masks import rle
 ALL = np.arange(len(CASES))
 
 
-def test_a_whole_dataset_has_none(data: Data, world: World) -> None:
+def test_an_intact_dataset_has_none(data: Data, world: World) -> None:
     assert damage.find_damaged(data.reader, ALL, world, workers=2) == {}
 
 
 def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, world: World, tmp_path: Path) -> None:
     files, texts = list(data.files), [rle.encode(mask) for mask in data.masks]
-    files[ROW["odd"]] = b'{"error": "429 Too Many Requests"}'  # so it came into the shard, hash and all
+    files[ROW["odd"]] = b'{"error": "429 Too Many Requests"}'  # put into the shard like this, with its hash
     files[ROW["unlabelled"]] = files[ROW["unlabelled"]][:100]
     texts[ROW["upright"]] = "5 10 99999999 3"
     reader = write_dataset(tmp_path / "d", files, texts)
     path = tmp_path / "d" / "shards" / "train-000000.tar"
     content = bytearray(path.read_bytes())
-    # The text of an empty mask is never read: the table knows that it is empty.
-    for place in (
+    # The run lengths of an empty mask are never read: the table has that it is empty.
+    for offset in (
         reader.table.offset[ROW["square"]] + 700,
         reader.table.rle_offset[ROW["deep"]],
         reader.table.rle_offset[ROW["empty"]],
     ):
-        content[place] ^= 1
+        content[offset] ^= 1
     path.write_bytes(content)
     shapes = reader.table.rows.copy()
     shapes[ROW["large"]] += 1

@@ -129,8 +129,8 @@ def test_number_of_workers_does_not_change_a_batch(make_loader):
 def test_two_ranks_see_what_one_would(make_loader):
     plans = [plan([i % 7, (i + 3) % 7], 64, EVERYTHING, first=2 * i, epoch=3) for i in range(6)]
     whole = list(make_loader()(plans))
-    shares = [list(make_loader()(plans[rank::2])) for rank in range(2)]
-    assert equal(whole, [batch for pair in zip(*shares, strict=True) for batch in pair])
+    per_rank = [list(make_loader()(plans[rank::2])) for rank in range(2)]
+    assert equal(whole, [batch for pair in zip(*per_rank, strict=True) for batch in pair])
 
 
 def test_resumed_run_sees_the_rest_of_the_epoch(make_loader):

@@ -14,7 +14,7 @@ LABELS = np.arange(1000) % 5 == 0  # 200 positives of 1000
         pytest.param(None, 1000, 200, id="every sample once"),
         pytest.param(0.5, 400, 200, id="half"),
         pytest.param(0.8, 250, 200, id="mostly positive"),
-        pytest.param(1.0, 200, 200, id="positives alone"),
+        pytest.param(1.0, 200, 200, id="only positives"),
         pytest.param(0.3, 667, 200, id="rounded"),
         pytest.param(0.2, 1000, 200, id="the dataset's own rate"),
         pytest.param(0.01, 1000, 200, id="below the dataset's own rate nothing is repeated or left out"),

@@ -30,7 +30,7 @@ class DistortionTransform(PixelTransform):
 
     def apply_to_arrays(self, image: Image, mask: Mask) -> None:
         """Distort both alike, in place."""
-        # A transform has a generator of its own, so each sample makes one and threads share nothing.
+        # An albumentations transform has its own generator: with one for each sample, threads share nothing.
         transform = _transform(self.kind, len(image))
         transform.set_random_seed(self.seed)
         distorted = transform(image=image, mask=mask)
@@ -76,7 +76,7 @@ def _transform(kind: DistortionKind, size: int) -> Any:
 
 @cache
 def import_albumentations() -> ModuleType:
-    """Import albumentations (about a second) without its look-up of newer versions on the internet."""
+    """Import albumentations (about a second) without its search for newer versions on the internet."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 

@@ -16,7 +16,7 @@ class IntensityTransform(PixelTransform):
     """Values v in [0, 1] become ``clip(contrast * v**gamma + brightness, 0, 1)``; masks stay as they are.
 
     It is written twice, since the two libraries' powers differ in the last bit for two values in five, and OpenCV's
-    takes half the time of torch's on a CPU. What is left untouched by the identity keeps its bits.
+    takes half the time of torch's on a CPU. An identity leaves the image untouched.
     """
 
     gamma: float = 1.0
