@@ -1,4 +1,4 @@
-"""Lossless JPEG: what gdcm makes up for a scan that is cut off, and what ends its process."""
+"""Lossless JPEG: scans that are cut off, damaged tables, and headers that end the process of gdcm."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from pneumo.dicom import reader
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 
-def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None:
-    # gdcm fills in what is missing, which pydicom hands on without a word.
+def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    # gdcm fills in what is missing, and pydicom returns that without a warning.
     values = reference.gradient("u2", 12)
     path = encodings.save(reference.build(values, 12), "JPEG Lossless SV1", tmp_path / "x.dcm")
     dataset = dcmread(path)
@@ -27,7 +27,7 @@ def test_a_lossless_jpeg_whose_scan_is_cut_is_no_picture(tmp_path: Path) -> None
         assert caught.value.reason == Reason.BAD_FRAME
 
 
-FATAL = {
+CRASHING = {
     "precision of 20": (b"\x10\0\x28\0\x43\x01", b"\x14\0\x28\0\x43\x01", 16),
     "precision of 17": (b"\x10\0\x28\0\x43\x01", b"\x11\0\x28\0\x43\x01", 16),
     "64 bits allocated": (b"", b"", 64),
@@ -37,8 +37,8 @@ FATAL = {
 
 
 @pytest.mark.parametrize("encoding", ["JPEG Lossless SV1", "JPEG Lossless, process 14", "JPEG-LS"])
-@pytest.mark.parametrize(("header", "damaged", "allocated"), FATAL.values(), ids=FATAL)
-def test_what_ends_gdcm_does_not_get_there(
+@pytest.mark.parametrize(("header", "damaged", "allocated"), CRASHING.values(), ids=CRASHING)
+def test_headers_that_crash_gdcm_are_refused_before_decoding(
     tmp_path: Path, encoding: str, header: bytes, damaged: bytes, allocated: int
 ) -> None:
     path = encodings.save(reference.build(reference.gradient("u2", 12), 12), encoding, tmp_path / "x.dcm")
@@ -48,3 +48,26 @@ def test_what_ends_gdcm_does_not_get_there(
     dataset.BitsAllocated = allocated
     with pytest.raises(DicomRejectedError, match="bits that fit into 8 or 16"):
         reader.read(reference.save(dataset, path))
+
+
+TABLES = {
+    "too many codes of one bit": (5, 3),
+    "more codes than bits allow": (6, 200),
+    "a difference of 17 bits": (21, 17),
+    "more symbols than the segment has": (20, 255),
+    "another id": (4, 1),
+}
+
+
+@pytest.mark.parametrize(("offset", "value"), TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("encoding", ["JPEG Lossless SV1", "JPEG Lossless, process 14"])
+def test_a_damaged_huffman_table_is_refused(tmp_path: Path, encoding: str, offset: int, value: int) -> None:
+    # gdcm refuses it, or decodes less than the image, and does not crash.
+    path = encodings.save(reference.build(reference.gradient("u2", 12), 12), encoding, tmp_path / "x.dcm")
+    dataset = dcmread(path)
+    frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    frame[frame.index(b"\xff\xc4") + offset] = value
+    dataset.PixelData = encapsulate([bytes(frame)])
+    with pytest.raises(DicomRejectedError) as caught:
+        reader.read(reference.save(dataset, path))
+    assert caught.value.reason == Reason.BAD_FRAME
