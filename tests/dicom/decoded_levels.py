@@ -1,4 +1,4 @@
-"""What the reader makes of a file, and the levels that it should have."""
+"""The levels of the image that the reader returns, and those that it should have."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from pneumo.dicom import image_codec, reader
 
 
 def shown(path: Path) -> np.ndarray:
-    """Return the picture of a file as 16-bit levels, whatever the member is."""
+    """Return the image of a file as 16-bit levels, whether it is a JPEG or a PNG."""
     pixels = image_codec.decode(reader.read(path).data)
     return pixels.astype(np.int64) * (65535 // np.iinfo(pixels.dtype).max)
 
 
 def spread(values: np.ndarray, bits: int) -> np.ndarray:
-    """Return the levels of values of which the lowest and the highest occur."""
+    """Return the levels of values when the whole range of ``bits`` bits is shown."""
     low = -(1 << bits - 1) if values.dtype.kind == "i" else 0
     return np.rint((values.astype(np.float64) - low) / ((1 << bits) - 1) * 65535)

@@ -1,4 +1,4 @@
-"""Ways in which disks, networks, converters and people spoil a DICOM file, each a pure function of its random state."""
+"""Mutations of a DICOM file as by disks, networks, converters and people, each a pure function of its random state."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ UNDEFINED = b"\xff\xff\xff\xff"
 
 
 class Element(NamedTuple):
-    """Where an element lies in a file."""
+    """The offsets of an element in a file."""
 
     start: int
     length_at: int
@@ -47,7 +47,7 @@ def elements(data: bytes) -> list[Element]:
 
 
 def pick(random: Random, data: bytes) -> Element:
-    """Return one of the elements; where there are none, a stretch of bytes that could be one."""
+    """Return one of the elements; if there are none, a range of bytes that could be one."""
     found = elements(data)
     if found:
         return found[int(random.integers(len(found)))]
@@ -104,11 +104,11 @@ def splice(random: Random, data: bytes, other: bytes) -> bytes:
     return data[: int(random.integers(len(data)))] + other[int(random.integers(len(other))) :]
 
 
-def lie_about_a_length(random: Random, data: bytes, other: bytes) -> bytes:
+def change_a_length(random: Random, data: bytes, other: bytes) -> bytes:
     _, at, size, value, end = pick(random, data)
     length = end - value
-    lie = int(random.choice([0, 1, length - 1, length + 1, length + 2, 2 * length, 0xFFFE, 0x7FFFFFFF, 0xFFFFFFFF]))
-    return data[:at] + (lie % (1 << 8 * size)).to_bytes(size, "little") + data[at + size :]
+    wrong = int(random.choice([0, 1, length - 1, length + 1, length + 2, 2 * length, 0xFFFE, 0x7FFFFFFF, 0xFFFFFFFF]))
+    return data[:at] + (wrong % (1 << 8 * size)).to_bytes(size, "little") + data[at + size :]
 
 
 def change_a_vr(random: Random, data: bytes, other: bytes) -> bytes:
@@ -172,7 +172,7 @@ def nest_sequences(random: Random, data: bytes, other: bytes) -> bytes:
 
 
 def shuffle_fragments(random: Random, data: bytes, other: bytes) -> bytes:
-    """Reorder, double or lose the items of encapsulated pixel data."""
+    """Reorder, repeat or drop the items of encapsulated pixel data."""
     begin = data.rfind(b"\xe0\x7f\x10\x00OB\0\0" + UNDEFINED)
     if begin < 0:
         return zero_a_block(random, data, other)
@@ -183,19 +183,19 @@ def shuffle_fragments(random: Random, data: bytes, other: bytes) -> bytes:
         at = end
     if not items:
         return zero_a_block(random, data, other)
-    chosen = [items[int(place)] for place in random.integers(0, len(items), int(random.integers(0, len(items) + 2)))]
+    chosen = [items[int(index)] for index in random.integers(0, len(items), int(random.integers(0, len(items) + 2)))]
     return data[: begin + 12] + b"".join(chosen) + data[at:]
 
 
 def break_a_fragment(random: Random, data: bytes, other: bytes) -> bytes:
-    """Divide the encapsulated pixel data at a place where it is not divided, or give an item another length."""
+    """Split an item of the encapsulated pixel data in two, or change its length."""
     at = data.rfind(ITEM)
     if at < 0:
         return lose_a_block(random, data, other)
     length = int.from_bytes(data[at + 4 : at + 8], "little")
     if random.random() < 0.5:
-        lie = int(random.choice([0, 2, length - 2, length + 2, 0xFFFFFFFF]))
-        return data[: at + 4] + (lie % (1 << 32)).to_bytes(4, "little") + data[at + 8 :]
+        wrong = int(random.choice([0, 2, length - 2, length + 2, 0xFFFFFFFF]))
+        return data[: at + 4] + (wrong % (1 << 32)).to_bytes(4, "little") + data[at + 8 :]
     first = int(random.integers(0, max(1, length // 2))) * 2
     value = data[at + 8 : at + 8 + length]
     parts = [ITEM + len(part).to_bytes(4, "little") + part for part in (value[:first], value[first:])]
@@ -204,17 +204,17 @@ def break_a_fragment(random: Random, data: bytes, other: bytes) -> bytes:
 
 MUTATIONS: tuple[Callable[[Random, bytes, bytes], bytes], ...] = (
     *(flip_header_bits, flip_bits_anywhere, cut, lose_a_block, zero_a_block, overwrite_with_noise, insert_noise),
-    *(append, splice, lie_about_a_length, change_a_vr, change_a_tag, change_a_number, change_a_text),
+    *(append, splice, change_a_length, change_a_vr, change_a_tag, change_a_number, change_a_text),
     *(duplicate_an_element, take_an_element_from_another_file, delete_an_element, reorder_elements),
     *(nest_sequences, shuffle_fragments, break_a_fragment),
 )
 
 
 def mutate(seed: int, number: int, corpus: dict[str, bytes]) -> tuple[str, str, bytes]:
-    """Return the name of the file that was spoiled, how, and what became of it; the same for the same numbers."""
+    """Return the name of the original file, the mutations, and the mutated bytes; the same for the same numbers."""
     random = np.random.default_rng([seed, number])
     names = sorted(corpus)
-    name, other = (names[int(place)] for place in random.integers(0, len(names), 2))
+    name, other = (names[int(index)] for index in random.integers(0, len(names), 2))
     data, how = corpus[name], list[str]()
     for _ in range(1 if random.random() < 0.8 else 2):
         if len(data) < 16:

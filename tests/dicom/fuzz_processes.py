@@ -1,4 +1,4 @@
-"""Processes that read spoiled files, so that a crash or a hang is known by its file and ends no more than that."""
+"""Read mutated files in processes of their own, so that a crash or a hang is attributed to its file."""
 
 import multiprocessing
 import os
@@ -10,31 +10,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 import fuzz_mutations
-from fuzz_judge import Judge
+from fuzz_oracle import Oracle
 
 HANG_S = 60.0
-"""Seconds for one file of which the slowest takes half of one."""
+"""Seconds for one file; the slowest takes half a second."""
 MEMORY = 6 << 30
-"""Bytes of address space that a process may take: so that a test of bombs ends nobody else's process."""
+"""Limit of a process's address space in bytes, so that a decompression bomb does not exhaust the machine."""
 
 
 class Outcome(NamedTuple):
-    """What became of one mutation."""
+    """The outcome of one mutation."""
 
     number: int
     what: str
-    """``rejected``, ``untouched``, ``compared``, or the trouble."""
-    trouble: bool
+    """``rejected``, ``untouched``, ``compared``, or a description of the failure."""
+    failed: bool
     peak: int
-    """Most memory that the process had until then, bytes."""
+    """Peak memory of the process until then, in bytes."""
 
 
 def run(corpus: dict[str, bytes], seed: int, numbers: list[int], folder: Path, workers: int = 2) -> list[Outcome]:
-    """Judge the mutations of these numbers, each worker every so many-th of them."""
+    """Check the mutations of these numbers, divided among the workers."""
     outcomes = list[Outcome]()
     running = dict[Connection, _Worker]()
-    for place in range(workers):
-        worker = _Worker(corpus, seed, numbers[place::workers], folder / f"{place}.dcm")
+    for index in range(workers):
+        worker = _Worker(corpus, seed, numbers[index::workers], folder / f"{index}.dcm")
         running[worker.start()] = worker
     while running:
         ready = wait(list(running), timeout=1)
@@ -51,7 +51,7 @@ def run(corpus: dict[str, bytes], seed: int, numbers: list[int], folder: Path, w
 
 
 class _Worker:
-    """One process after another that works on its share of the mutations."""
+    """One process after another that checks its part of the mutations."""
 
     def __init__(self, corpus: dict[str, bytes], seed: int, numbers: list[int], path: Path) -> None:
         self.corpus, self.seed, self.pending, self.path = corpus, seed, numbers, path
@@ -72,7 +72,7 @@ class _Worker:
         except EOFError:
             self.process.join()
             self.ended = True
-            return self._blame(f"the process died with {self.process.exitcode}") if self.pending else None
+            return self._fail(f"the process died with {self.process.exitcode}") if self.pending else None
         self.pending = self.pending[1:]
         self.since = time.monotonic()
         return Outcome(*outcome)
@@ -83,29 +83,29 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.ended = True
-        return self._blame(f"still reading after {HANG_S:.0f} s")
+        return self._fail(f"still reading after {HANG_S:.0f} s")
 
-    def _blame(self, trouble: str) -> Outcome:
+    def _fail(self, failure: str) -> Outcome:
         number, self.pending = self.pending[0], self.pending[1:]
-        return Outcome(number, trouble, True, 0)
+        return Outcome(number, failure, True, 0)
 
 
 def _work(connection: Connection, corpus: dict[str, bytes], seed: int, numbers: list[int], path: Path) -> None:
-    # Decoders in C write what they think of a file to standard error.
+    # Decoders in C write warnings to standard error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    judge = Judge(corpus, path)
+    oracle = Oracle(corpus, path)
     for number in numbers:
         name, _, data = fuzz_mutations.mutate(seed, number, corpus)
         try:
-            what, trouble = judge.judge(name, data), False
+            what, failed = oracle.check(name, data), False
         except BaseException:
-            what, trouble = traceback.format_exc(limit=-4), True
+            what, failed = traceback.format_exc(limit=-4), True
         peak = _peak()
-        connection.send((number, what, trouble, peak))
+        connection.send((number, what, failed, peak))
 
 
 def _peak() -> int:
-    """Return the most bytes of memory that this process held; ``getrusage`` would count its parent's too."""
+    """Return the peak memory of this process in bytes; ``getrusage`` would include its parent's."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

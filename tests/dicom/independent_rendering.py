@@ -1,4 +1,4 @@
-"""What a file's picture ought to be: pydicom's own processing, and the standard's arithmetic where it stops.
+"""The expected image of a file: pydicom's own processing, completed by the arithmetic of the standard.
 
 Nothing here is shared with the code under test, which looks values up and asks other decoders.
 """
@@ -29,7 +29,7 @@ def picture(dataset: Dataset, decoder: str = "") -> np.ndarray:
 
 
 def stored_values(dataset: Dataset, decoder: str) -> np.ndarray:
-    """Return the first frame's samples, which end at High Bit; pydicom takes the lowest bits always."""
+    """Return the first frame's samples, which end at High Bit; pydicom always takes the lowest bits."""
     high = dataset.get("HighBit")
     below = high + 1 - dataset.BitsStored if isinstance(high, int) else 0
     if not below:
@@ -38,7 +38,7 @@ def stored_values(dataset: Dataset, decoder: str) -> np.ndarray:
 
 
 def modality(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Return the values after the modality step; pydicom leaves a slope without an intercept alone."""
+    """Return the values after the modality step; pydicom ignores a slope without an intercept."""
     if dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(stored, dataset)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
@@ -64,7 +64,7 @@ def gray(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
 def output_range(dataset: Dataset, values: np.ndarray) -> tuple[float, float]:
     """Return the values that become black and white: the ends of pydicom's output after a VOI step, PS3.3 C.11.2.
 
-    Without one, the bits stored, or for signed and rescaled values what occurs: our choice, the standard says nothing.
+    Without one, the bits stored, or for signed and rescaled values what occurs; the standard leaves this open.
     """
     if dataset.get("VOILUTSequence"):
         return 0, (1 << dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
@@ -83,7 +83,7 @@ def output_range(dataset: Dataset, values: np.ndarray) -> tuple[float, float]:
 
 
 def padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Return which pixels are no measurement, PS3.3 C.7.5.1.1.2."""
+    """Return which pixels are padding, PS3.3 C.7.5.1.1.2."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, bool)

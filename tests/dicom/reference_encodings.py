@@ -1,4 +1,4 @@
-"""The same image in every encoding that can be written here: by pydicom's encoders, by gdcm, or as bytes made once."""
+"""The same image in every encoding: written by pydicom, by gdcm, or stored here as bytes."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,7 @@ GDCM = {
     "JPEG-LS near-lossless": gdcm.TransferSyntax.JPEGLSNearLossless,
     "RLE by gdcm": gdcm.TransferSyntax.RLELossless,
 }
-"""gdcm's near-lossless has an error of 0 unless told otherwise; pydicom's own files have others."""
+"""gdcm's near-lossless has an error of 0 by default; the files of pydicom have other errors."""
 LOSSLESS = (*reference.NATIVE, *PYDICOM, *GDCM)
 
 HTJ2K = {
@@ -51,7 +51,7 @@ HTJ2K = {
         "v}=;Ly>m(30RPz"
     ),
 }
-"""Codestreams of ``gradient(dtype, bits, 16, 20)`` by OpenJPH 0.26, reversible, base85: nothing here encodes them."""
+"""Codestreams of ``gradient(dtype, bits, 16, 20)`` by OpenJPH 0.26, reversible, base85: without an encoder here."""
 
 
 def save(dataset: Dataset, encoding: str, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Small DICOM files of every kind, built for the tests of this directory."""
+"""Build small DICOM files for the tests of this directory."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ COMPRESSED = {"rle": RLELossless, "jpeg2000": JPEG2000Lossless}
 
 
 def gradient(dtype: str, bits: int, rows: int = 40, columns: int = 67) -> np.ndarray:
-    """Return values from the lowest to the highest of ``bits`` bits, each at least once where there is room."""
+    """Return values from the lowest to the highest of ``bits`` bits, each at least once if there are as many pixels."""
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.startswith("i") else (0, (1 << bits) - 1)
     return np.linspace(low, high, rows * columns).round().astype(dtype).reshape(rows, columns)
 

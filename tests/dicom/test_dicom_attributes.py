@@ -72,7 +72,7 @@ def test_all_attributes_in_every_encoding(tmp_path: Path, syntax: str) -> None:
     )
 
 
-def test_nothing_but_defined_terms_leaves(tmp_path: Path) -> None:
+def test_only_defined_terms_are_kept(tmp_path: Path) -> None:
     secret = "JANE DOE"
     text = ("ViewPosition", "PatientSex", "PatientAge", "PatientName", "StudyDescription", "PatientComments")
     dataset = written(tmp_path, **dict.fromkeys(text, secret))

@@ -1,4 +1,4 @@
-"""Colour images become luma, whatever their colour space."""
+"""Colour images are converted to luma, whatever their colour space."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ COLOURS: dict[str, tuple[Dataset, np.ndarray]] = {
 
 
 @pytest.mark.parametrize(("dataset", "rgb"), COLOURS.values(), ids=COLOURS)
-def test_colour_becomes_luma_in_every_colour_space(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
+def test_every_colour_space_is_converted_to_luma(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
     path = reference.save(dataset, tmp_path / "x.dcm")
     image = reader.read(path)
     assert image.render_notes == (f"{dataset.PhotometricInterpretation} rendered to gray",)

@@ -1,4 +1,4 @@
-"""Cut and altered files: each is a rejection or the right image."""
+"""Truncated and damaged files: each is rejected or gives the right image."""
 
 import contextlib
 import struct
@@ -16,7 +16,7 @@ VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
 
 
-def test_every_cut_of_a_file_is_rejected_or_the_same_picture(tmp_path: Path) -> None:
+def test_every_truncated_file_is_rejected_or_gives_the_same_image(tmp_path: Path) -> None:
     for number, dataset in enumerate((reference.build_jpeg(NOISE), reference.build(NOISE, syntax="rle"))):
         path = reference.save(dataset, tmp_path / f"{number}.dcm")
         data, image = path.read_bytes(), reader.read(path)
@@ -26,14 +26,14 @@ def test_every_cut_of_a_file_is_rejected_or_the_same_picture(tmp_path: Path) -> 
                 assert reader.read(path).data == image.data
 
 
-def test_flipped_bits_never_raise_anything_else(tmp_path: Path) -> None:
+def test_flipped_bits_raise_rejections_only(tmp_path: Path) -> None:
     random = np.random.default_rng(11)
     for number, dataset in enumerate((reference.build_jpeg(NOISE), reference.build(VALUES, 12))):
         path = reference.save(dataset, tmp_path / f"{number}.dcm")
         data = path.read_bytes()
         for _ in range(150):
             damaged = bytearray(data)
-            # Mostly the header: flips in the pixels are only other pixels.
+            # Mostly in the header: a flip in the pixels gives another valid image.
             for at in random.integers(128, min(len(data), 800), 3):
                 damaged[at] ^= 1 << int(random.integers(8))
             path.write_bytes(damaged)
@@ -42,7 +42,7 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "PatientID", "Rows", "ViewPosition", "PixelData"])
-def test_an_element_of_unknown_vr_without_a_value_raises_nothing_else(tmp_path: Path, keyword: str) -> None:
+def test_an_element_of_unknown_vr_without_a_value_raises_rejections_only(tmp_path: Path, keyword: str) -> None:
     data = reference.save(reference.build(VALUES, 12, ViewPosition="PA"), tmp_path / "x.dcm").read_bytes()
     tag = struct.pack("<2H", *divmod(tag_for_keyword(keyword), 1 << 16))
     at = data.index(tag, 132)

@@ -1,4 +1,4 @@
-"""What every encoding has in common: values, shapes, frames and display elements come back as they were written."""
+"""What all encodings have in common: values, shapes, frames and display elements."""
 
 import time
 import tracemalloc
@@ -25,7 +25,7 @@ STORAGES = (
 
 @pytest.mark.parametrize("encoding", encodings.LOSSLESS)
 @pytest.mark.parametrize(("dtype", "bits"), STORAGES, ids=[f"{dtype}-{bits}" for dtype, bits in STORAGES])
-def test_lossless_encodings_give_the_values_back(tmp_path: Path, encoding: str, dtype: str, bits: int) -> None:
+def test_lossless_encodings_keep_the_values(tmp_path: Path, encoding: str, dtype: str, bits: int) -> None:
     values = reference.gradient(dtype, bits)
     syntax = encoding if encoding in reference.NATIVE else "explicit"
     path = encodings.save(reference.build(values, bits, syntax), encoding, tmp_path / "x.dcm")
@@ -33,7 +33,7 @@ def test_lossless_encodings_give_the_values_back(tmp_path: Path, encoding: str, 
 
 
 @pytest.mark.parametrize("encoding", encodings.LOSSLESS)
-def test_display_elements_count_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+def test_display_elements_apply_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     values = reference.gradient("i2", 12)
     elements = {"RescaleSlope": "-0.75", "RescaleIntercept": "312.5", "WindowCenter": "40.5", "WindowWidth": "900"}
     elements |= {"PixelPaddingValue": -2048, "PixelPaddingRangeLimit": -2000}
@@ -46,7 +46,7 @@ def test_display_elements_count_in_every_encoding(tmp_path: Path, encoding: str)
 
 
 @pytest.mark.parametrize("encoding", encodings.LOSSLESS)
-def test_the_first_frame_counts_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+def test_the_first_frame_is_used_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     first = reference.gradient("u2", 12)
     values = np.stack([first, first[::-1], np.zeros_like(first)])
     syntax = encoding if encoding in reference.NATIVE else "explicit"
@@ -59,7 +59,7 @@ SHAPES = ((1, 1), (1, 2), (1, 37), (37, 1), (2, 3), (3, 2), (7, 9), (64, 64), (2
 
 
 def too_small(encoding: str, shape: tuple[int, int]) -> bool:
-    """Return whether the encoders here refuse so few pixels, or crash."""
+    """Return whether the encoder refuses so few pixels, or crashes."""
     least = {"JPEG 2000": 32, "JPEG-LS": 7, "JPEG-LS near-lossless": 7}
     return min(shape) < least.get(encoding, 1)
 
@@ -93,7 +93,7 @@ def with_extended_offsets(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("wrap", [in_three_fragments, without_offset_table, with_extended_offsets])
 @pytest.mark.parametrize("encoding", ["RLE", "JPEG 2000", "JPEG Lossless SV1", "JPEG-LS"])
-def test_frames_in_every_wrapping(tmp_path: Path, encoding: str, wrap: Any) -> None:
+def test_every_encapsulation_of_a_frame(tmp_path: Path, encoding: str, wrap: Any) -> None:
     values = reference.gradient("u2", 12)
     path = encodings.save(reference.build(values, 12), encoding, tmp_path / "x.dcm")
     dataset = dcmread(path)
@@ -102,20 +102,20 @@ def test_frames_in_every_wrapping(tmp_path: Path, encoding: str, wrap: Any) -> N
 
 
 def overlaid(values: np.ndarray, bits: int) -> np.ndarray:
-    """Return the values with something in the bits above the ones stored."""
+    """Return the values with random bits above the stored ones."""
     garbage = np.random.default_rng(4).integers(0, 1 << 16 - bits, values.shape) << bits
     return ((values.astype(np.int64) & (1 << bits) - 1) | garbage).astype(np.uint16).view(values.dtype)
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
 @pytest.mark.parametrize(("dtype", "bits"), [("u2", 10), ("u2", 12), ("u2", 15), ("i2", 12), ("i2", 14)])
-def test_bits_above_the_stored_ones_are_no_pixels(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
+def test_bits_above_the_stored_ones_are_ignored(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
     values = reference.gradient(dtype, bits)
     path = reference.save(reference.build(overlaid(values, bits), bits, syntax), tmp_path / "x.dcm")
     assert np.array_equal(shown(path), spread(values, bits))
 
 
-def test_a_large_matrix_takes_seconds_and_not_the_machine(tmp_path: Path) -> None:
+def test_a_large_matrix_takes_bounded_time_and_memory(tmp_path: Path) -> None:
     values = np.arange(6000 * 5000, dtype=np.uint32).reshape(6000, 5000).astype(np.uint16) & 0x3FFF
     path = reference.save(reference.build(values, 14, WindowCenter=8000, WindowWidth=12000), tmp_path / "x.dcm")
     began = time.monotonic()
@@ -123,7 +123,7 @@ def test_a_large_matrix_takes_seconds_and_not_the_machine(tmp_path: Path) -> Non
     image = reader.read(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Against runaway costs only: it takes about a second and eighteen bytes a pixel.
+    # Wide limits: it takes about a second and eighteen bytes a pixel.
     assert time.monotonic() - began < 120
     assert peak < 40 * values.size
     assert (image.attributes.rows, image.attributes.columns) == (6000, 5000)

@@ -19,12 +19,12 @@ def touch(root: Path, *relative: str) -> None:
         path.write_bytes(b"x")
 
 
-def test_every_file_is_found_and_sorted_by_posix_path(tmp_path: Path) -> None:
+def test_every_file_is_listed_in_order_of_posix_path(tmp_path: Path) -> None:
     touch(tmp_path, "b/1.dcm", "a.b", "a/2", ".hidden", "a/.git/x", "no suffix")
     assert names(tmp_path) == sorted([".hidden", "a.b", "a/.git/x", "a/2", "b/1.dcm", "no suffix"])
 
 
-def test_a_single_file_is_itself(tmp_path: Path) -> None:
+def test_a_single_file_is_listed_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a.dcm")
     assert files.find(tmp_path / "a.dcm") == [tmp_path / "a.dcm"]
     assert files.find(tmp_path / "a.dcm", exclude=[tmp_path / "a.dcm"]) == []
@@ -48,7 +48,7 @@ def test_a_linked_directory_is_followed_once_and_loops_end(tmp_path: Path) -> No
     assert names(root) == ["b/2", "self", "z/1"]
 
 
-def test_what_only_looks_like_a_file_is_found_too(tmp_path: Path) -> None:
+def test_special_files_are_listed_too(tmp_path: Path) -> None:
     touch(tmp_path, "1")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
@@ -56,7 +56,7 @@ def test_what_only_looks_like_a_file_is_found_too(tmp_path: Path) -> None:
     assert names(tmp_path) == ["1", "dangling", "fifo", "link"]
 
 
-def test_a_directory_that_cannot_be_listed_is_found_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_listed_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a/1", "closed/2", "z/3")
 
     def list_it(directory: Path) -> Iterator[os.DirEntry[str]]:
@@ -69,6 +69,6 @@ def test_a_directory_that_cannot_be_listed_is_found_itself(tmp_path: Path, monke
     assert names(tmp_path) == ["a/1", "closed", "z/3"]
 
 
-def test_a_root_that_cannot_be_listed_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_listed_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file or directory; expected a directory"):
         files.find(tmp_path / "missing")

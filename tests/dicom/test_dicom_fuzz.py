@@ -1,23 +1,24 @@
-"""Thousands of spoiled files: each is a right picture or a rejection, and none is anything else.
+"""Thousands of mutated files: each gives the right image or a rejection.
 
-PNEUMO_FUZZ_MUTATIONS=20000 asks for more than CI's 2,000, PNEUMO_FUZZ_SEED=7 for others. Mutation N of a seed is always
-the same file (as long as the corpus is: real files take part when PNEUMO_SIIM_DIR is set); those that fail are kept.
+PNEUMO_FUZZ_MUTATIONS=20000 runs more than the 2,000 of CI, PNEUMO_FUZZ_SEED=7 runs others. Mutation N of a seed is
+always the same file, for the same corpus; real files are in it when PNEUMO_SIIM_DIR is set. Files that fail are kept;
+``fuzz_oracle.py`` explains what to do with them.
 
-Asserted of every file, each read in a process of its own kind with a limit on time and memory:
+Asserted for every file, in processes with limits on time and memory:
 
-- ``scan`` and ``read`` end with a result or with ``Rejected``, never with another exception, a crash or a hang.
-- Both name the same image, the one that pydicom finds in these bytes.
-- Where nothing was touched that a picture depends on, by pydicom's reading, the member is that of the whole file, byte
+- ``scan`` and ``read`` return a result or raise ``DicomRejectedError``; no other exception, no crash, no hang.
+- Both return the same image id, the one that pydicom finds in these bytes.
+- If nothing that the image depends on was changed, by pydicom's reading, the image is that of the original file, byte
   for byte, or the file is rejected.
-- Else the picture is, level by level, pydicom's own of the spoiled bytes, shown by arithmetic that shares nothing with
-  ours; where the reader has noted that it left out a window or a padding value that makes no sense, without that. Where
-  pydicom cannot make a picture, there is none. Elements are read as the VR of the data dictionary says.
+- Otherwise the image equals pydicom's image of the mutated bytes, rendered by code that shares nothing with ours. An
+  unusable window or padding value that the reader ignored and noted is removed first. If pydicom cannot decode the
+  pixels, the file is rejected. Elements have the VR of the data dictionary.
 
-Not asserted, since nobody can tell: that a picture is the one that was meant. Other values in uncompressed pixels, in
-a window or in a JPEG's tables make another whole file. A flipped bit in entropy-coded data that decodes to the right
-number of blocks without a code that is not in its tables (four in five of single flips in a baseline JPEG, two in
-five of swapped kilobytes, hardly any cut) is the same to every decoder. JPEG Lossless and JPEG-LS have one decoder
-here, so that its picture is held against itself.
+Not asserted, since it cannot be known: that the image is the intended one. Other values in uncompressed pixels, in a
+window or in the tables of a JPEG give another valid file. A flipped bit in entropy-coded data that decodes to the right
+number of blocks with codes of its tables is valid for every decoder; that is so for four in five single flips in a
+baseline JPEG, two in five swapped kilobytes, and hardly any truncation. JPEG Lossless and JPEG-LS have one decoder
+here, so that its image is compared with itself.
 """
 
 import os
@@ -36,7 +37,7 @@ MUTATIONS = int(os.environ.get("PNEUMO_FUZZ_MUTATIONS", "2000"))
 SEED = int(os.environ.get("PNEUMO_FUZZ_SEED", "0"))
 REAL_FILES = 3
 PEAK = 1 << 30
-"""Bytes that no process may come to need: the files have at most a megapixel, and spoiled headers claim 2^26."""
+"""Most bytes of memory that a process may take: the files have at most a megapixel, mutated headers declare 2^26."""
 
 X_RAY = (np.add.outer(np.arange(40) ** 2, np.arange(67) * 9) % 2048 + 1000).astype(np.uint16)
 BYTES = (X_RAY >> 4).astype(np.uint8)
@@ -45,7 +46,7 @@ BYTES = (X_RAY >> 4).astype(np.uint8)
 def write_corpus(folder: Path) -> dict[str, bytes]:
     """Write one small file of each kind."""
     window = {"WindowCenter": "1800", "WindowWidth": "2200"}
-    curve = reference.lut_item(0, 12, [round(4095 * (place / 4095) ** 0.5) for place in range(4096)])
+    curve = reference.lut_item(0, 12, [round(4095 * (index / 4095) ** 0.5) for index in range(4096)])
     ramp = (np.arange(256, dtype="<u2") * 257).tobytes()
     colors = ("Red", "Green", "Blue")
     palette = {f"{color}PaletteColorLookupTableDescriptor": [256, 0, 16] for color in colors}
@@ -75,20 +76,20 @@ def write_corpus(folder: Path) -> dict[str, bytes]:
     return corpus
 
 
-def test_spoiled_files_are_right_pictures_or_rejections(tmp_path: Path) -> None:
+def test_mutated_files_give_the_right_image_or_a_rejection(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path)
     outcomes = fuzz_processes.run(corpus, SEED, list(range(MUTATIONS)), tmp_path)
     assert sorted(outcome.number for outcome in outcomes) == list(range(MUTATIONS))
-    troubles = [outcome for outcome in outcomes if outcome.trouble]
+    failures = [outcome for outcome in outcomes if outcome.failed]
     report = []
-    for outcome in troubles:
+    for outcome in failures:
         name, how, data = fuzz_mutations.mutate(SEED, outcome.number, corpus)
         path = tmp_path / f"mutation-{SEED}-{outcome.number}.dcm"
         path.write_bytes(data)
         report.append(f"{path}: {name} after {how}\n{outcome.what}")
-    counts = Counter(outcome.what for outcome in outcomes if not outcome.trouble)
-    sys.stdout.write(f"PNEUMO_FUZZ_SEED={SEED}: {dict(counts)}, {len(troubles)} in trouble\n")
-    assert not troubles, f"PNEUMO_FUZZ_SEED={SEED}\n" + "\n".join(report)
+    counts = Counter(outcome.what for outcome in outcomes if not outcome.failed)
+    sys.stdout.write(f"PNEUMO_FUZZ_SEED={SEED}: {dict(counts)}, {len(failures)} failed\n")
+    assert not failures, f"PNEUMO_FUZZ_SEED={SEED}\n" + "\n".join(report)
     assert max(outcome.peak for outcome in outcomes) < PEAK
-    # What is never taken, or never refused, says nothing.
+    # Each outcome has to occur often enough to be tested.
     assert min(counts[what] for what in ("rejected", "untouched", "compared")) > MUTATIONS / 20

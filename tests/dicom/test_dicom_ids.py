@@ -27,7 +27,7 @@ BAD_IDS = {"two values": "1.2\\1.3", "control characters": "1.2\n=cmd", "too lon
 
 
 @pytest.mark.parametrize("uid", BAD_IDS.values(), ids=BAD_IDS)
-def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
+def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
     path = whole(tmp_path, SOPInstanceUID=made_up_uid("MARK"))
     data = path.read_bytes()
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
@@ -37,7 +37,7 @@ def test_an_id_must_be_one_printable_word(tmp_path: Path, uid: str) -> None:
         reader.scan(path)
 
 
-def test_a_file_with_two_ids_belongs_to_nobody(tmp_path: Path) -> None:
+def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
     path = whole(tmp_path)
     data = path.read_bytes()
     other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"

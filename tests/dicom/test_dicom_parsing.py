@@ -33,21 +33,21 @@ def test_the_elements_are_those_that_pydicom_reads(tmp_path: Path, syntax: str) 
 
 
 @pytest.mark.parametrize("syntax", [*reference.NATIVE, *reference.COMPRESSED])
-def test_parsing_stops_after_the_last_element_wanted(tmp_path: Path, syntax: str) -> None:
+def test_parsing_stops_after_the_last_element_asked_for(tmp_path: Path, syntax: str) -> None:
     data = written(tmp_path / "x.dcm", syntax)
-    # What follows is not looked at, so it may be missing. A deflated file must be inflated as a whole.
+    # What follows is not read, so it may be missing. A deflated file has to be inflated as a whole.
     short = data if syntax == "deflated" else data[: data.index(b"someone") + 10]
     dataset = parse(io.BytesIO(short), tags(KEYWORDS), last=Tag("PatientID"))
     assert dataset.keys() == tags(("SOPInstanceUID", "PatientID"))
 
 
 def test_an_io_error_stays_an_io_error() -> None:
-    class Broken(io.BytesIO):
+    class FailingFile(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error"):
-        parse(Broken(), tags(KEYWORDS))
+        parse(FailingFile(), tags(KEYWORDS))
 
 
 @pytest.mark.parametrize("size", [0, 1, 300, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
@@ -62,12 +62,12 @@ def test_inflating_stops_neither_early_nor_late(size: int) -> None:
             parsing._inflate(data[:-1])
 
 
-def test_a_file_in_implicit_vr_that_says_otherwise_is_read(tmp_path: Path) -> None:
+def test_a_file_in_implicit_vr_under_another_transfer_syntax_is_read(tmp_path: Path) -> None:
     data = written(tmp_path / "x.dcm", "implicit")
     uid = b"\x02\x00\x10\x00UI\x12\x001.2.840.10008.1.2\0"
     assert uid in data
-    lying = data.replace(uid, b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
-    dataset = parse(io.BytesIO(lying), tags(KEYWORDS))
+    mislabelled = data.replace(uid, b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
+    dataset = parse(io.BytesIO(mislabelled), tags(KEYWORDS))
     assert dataset.Rows == 40
     assert dataset.SOPInstanceUID == reference.IMAGE_ID
 
@@ -80,7 +80,7 @@ def test_a_meta_header_without_a_preamble_is_read_the_same(tmp_path: Path, synta
     assert whole.file_meta == bare.file_meta
 
 
-def test_elements_before_group_2_are_not_of_the_meta_header(tmp_path: Path) -> None:
+def test_elements_before_group_2_do_not_belong_to_the_meta_header(tmp_path: Path) -> None:
     data = written(tmp_path / "x.dcm", "explicit")
     at = data.index(b"\x08\x00\x16\x00UI")
     dataset = parse(io.BytesIO(data[:at] + b"\x01\x00\x01\x00OB\0\0\x02\0\0\0ab" + data[at:]), tags(KEYWORDS))

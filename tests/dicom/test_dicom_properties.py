@@ -1,4 +1,4 @@
-"""Any way of storing and showing that the elements allow, against pydicom and the standard's arithmetic."""
+"""Random combinations of storage and display elements, compared with pydicom and the arithmetic of the standard."""
 
 import contextlib
 import tempfile
@@ -9,7 +9,7 @@ import independent_rendering
 import numpy as np
 import reference_encodings as encodings
 import reference_files as reference
-from fuzz_judge import lenient_pydicom
+from fuzz_oracle import lenient_pydicom
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -23,7 +23,7 @@ DECIMALS = st.integers(-40000, 40000).map(lambda number: number / 8)
 
 @st.composite
 def displays(draw: st.DrawFn) -> dict[str, Any]:
-    """Return elements that say how values are to be shown."""
+    """Draw elements that define how values are displayed."""
     elements: dict[str, Any] = {}
     if draw(st.booleans()):
         slope = draw(st.sampled_from([-3.5, -1, -0.125, 0.25, 1, 2, 16]))
@@ -48,14 +48,14 @@ def displays(draw: st.DrawFn) -> dict[str, Any]:
     encoding=st.sampled_from(encodings.LOSSLESS),
     dtype=st.sampled_from(["u1", "u2", "i2"]),
     bits=st.integers(9, 16),
-    # gdcm's encoders do not survive an odd number of bytes.
+    # gdcm's encoders crash on an odd number of bytes.
     shape=st.tuples(st.integers(32, 50), st.integers(16, 25).map(lambda half: 2 * half)),
     seed=st.integers(0, 1 << 32),
     photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
     padding=st.none() | st.integers(0, 255),
     elements=displays(),
 )
-def test_any_storing_and_showing_is_right(
+def test_any_storage_and_display_is_right(
     encoding: str, dtype: str, bits: int, shape: tuple[int, int], seed: int, photometric: str, padding: int | None,
     elements: dict[str, Any],
 ) -> None:  # fmt: skip

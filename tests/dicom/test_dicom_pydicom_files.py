@@ -1,4 +1,4 @@
-"""Every file that comes with pydicom: a sample whose picture is pydicom's own, or a rejection for a reason listed here.
+"""Every file that comes with pydicom: a sample with the image that pydicom renders, or a rejection listed here.
 
 Nothing is downloaded: these are the files inside the installed package.
 """
@@ -26,7 +26,7 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "ExplVR_*NoMeta.dcm": (Reason.NOT_AN_IMAGE, "RT Ion Plan Storage"),
     "JPEG-lossy.dcm": (Reason.UNSUPPORTED, "a lossy JPEG of 12 bits"),
     "JPGExtended.dcm": (Reason.UNSUPPORTED, "a lossy JPEG of 12 bits"),
-    # The codestream is a torso of 266 bytes, made to test the parsing of fragments: a delimiter is where its size is.
+    # A codestream of 266 bytes, made to test the parsing of fragments: a delimiter is where its size should be.
     "JPEG2000-embedded-sequence-delimiter.dcm": (Reason.BAD_FRAME, "with 1 component(s)"),
     "MR_truncated.dcm": (Reason.BAD_FRAME, "8130 vs 8192 bytes"),
     "README*": (Reason.NOT_DICOM, "text without a DICOM prefix"),
@@ -55,7 +55,7 @@ REJECTED: dict[str, tuple[Reason, str]] = {
 }
 """Patterns of file names."""
 LOSSY_COLOUR = 65535 * 2 / 255
-"""Decoders differ by rounding when they make RGB of JPEG's YBR."""
+"""Decoders round differently when they convert the YBR of JPEG to RGB."""
 
 
 def listed(name: str) -> tuple[Reason, str] | None:
@@ -63,7 +63,7 @@ def listed(name: str) -> tuple[Reason, str] | None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_pydicom_is_a_right_picture_or_a_listed_rejection(name: str) -> None:
+def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str) -> None:
     why = listed(name)
     if why is not None:
         with pytest.raises(DicomRejectedError) as caught:
@@ -84,7 +84,7 @@ def test_a_file_of_pydicom_is_a_right_picture_or_a_listed_rejection(name: str) -
     assert np.abs(shown - expected).max() <= tolerance
 
 
-def test_the_tables_are_about_the_files_that_are_there() -> None:
+def test_every_listed_pattern_matches_a_file() -> None:
     assert len(FILES) > 150
     for pattern in REJECTED:
         assert any(Path(name).match(pattern) for name in FILES), f"no file {pattern}"

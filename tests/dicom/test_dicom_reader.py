@@ -50,7 +50,7 @@ def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
     assert reader.read(whole(tmp_path)) == reader.read(whole(tmp_path))
 
 
-def test_only_the_image_leaves(tmp_path: Path) -> None:
+def test_no_text_of_the_file_is_in_the_image(tmp_path: Path) -> None:
     text = ("PatientName", "PatientID", "PatientComments", "ImageComments", "StudyDescription", "AccessionNumber")
     image = reader.read(whole(tmp_path, **dict.fromkeys(text, "SECRET")))
     assert b"SECRET" not in pickle.dumps(image)
@@ -66,7 +66,7 @@ STEMS = {
 
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items())
-def test_a_scan_names_the_image_the_patient_and_the_file(tmp_path: Path, name: str, stem: str) -> None:
+def test_a_scan_returns_the_ids_and_the_file_stem(tmp_path: Path, name: str, stem: str) -> None:
     assert reader.scan(whole(tmp_path, name)) == reader.Header(reference.IMAGE_ID, "someone", stem)
 
 
@@ -76,7 +76,7 @@ def test_scan_and_read_agree_in_every_syntax(tmp_path: Path, syntax: str) -> Non
     assert reader.scan(path).image_id == reader.read(path).image_id == reference.IMAGE_ID
 
 
-def test_an_id_needs_not_be_a_valid_uid(tmp_path: Path) -> None:
+def test_an_id_need_not_be_a_valid_uid(tmp_path: Path) -> None:
     path = whole(tmp_path, SOPInstanceUID=made_up_uid("ID_0a1b2c3d4"), PatientID="")
     assert reader.scan(path) == reader.Header("ID_0a1b2c3d4", "", "1.2.3")
     assert reader.read(path).image_id == "ID_0a1b2c3d4"
@@ -95,7 +95,7 @@ def test_files_without_preamble_or_meta_header_are_read(tmp_path: Path, syntax: 
     assert np.array_equal(image_codec.decode(image.data), np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
-def test_a_patient_id_goes_to_the_plan_cut_to_a_bearable_length(tmp_path: Path) -> None:
+def test_a_long_patient_id_is_truncated(tmp_path: Path) -> None:
     path = tmp_path / "x.dcm"
     dataset = reference.build(VALUES, 12)
     dataset.add_new("PatientID", "UT", "secret" * 100_000)
@@ -104,7 +104,7 @@ def test_a_patient_id_goes_to_the_plan_cut_to_a_bearable_length(tmp_path: Path) 
 
 
 @pytest.mark.siim
-def test_every_real_frame_passes_byte_for_byte(siim: Path) -> None:
+def test_every_real_frame_passes_through_byte_for_byte(siim: Path) -> None:
     paths = [path for path in files.find(siim) if path.suffix == ".dcm"]
     assert paths
     for path in paths:
@@ -129,7 +129,7 @@ SPACINGS: dict[str, tuple[dict[str, Any], tuple[float | None, float | None]]] = 
 
 @pytest.mark.parametrize(("elements", "expected"), SPACINGS.values(), ids=SPACINGS)
 @pytest.mark.parametrize("jpeg", [False, True])
-def test_pixels_stay_where_the_mask_has_them_whatever_their_spacing(
+def test_pixels_are_not_resampled_whatever_their_spacing(
     tmp_path: Path, elements: dict[str, Any], expected: tuple[float | None, float | None], jpeg: bool
 ) -> None:
     build = reference.build_jpeg if jpeg else reference.build

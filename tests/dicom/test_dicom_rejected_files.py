@@ -43,17 +43,17 @@ def of_class(uid: UID) -> Callable[[Path], None]:
     return lambda path: reference.save(reference.build(VALUES, 12, SOPClassUID=uid), path) and None
 
 
-def torn_jpeg(path: Path) -> None:
+def truncated_jpeg(path: Path) -> None:
     jpeg_file(path)
     cut(path, 0.6)
 
 
-def torn_values(path: Path) -> None:
+def truncated_values(path: Path) -> None:
     reference.save(reference.build(VALUES, 12), path)
     cut(path, 0.6)
 
 
-def torn_header(path: Path) -> None:
+def truncated_header(path: Path) -> None:
     path.write_bytes(reference.save(reference.build(VALUES), path).read_bytes()[:140])
 
 
@@ -79,7 +79,7 @@ def bomb(path: Path) -> None:
     reference.save(reference.build_jpeg(NOISE, bytes(frame), Rows=65535, Columns=65535), path)
 
 
-def lying_rows(path: Path) -> None:
+def too_many_rows(path: Path) -> None:
     reference.save(reference.build(VALUES, 12, Rows=65535), path)
 
 
@@ -96,7 +96,7 @@ def cut_second_pixel_data(path: Path) -> None:
     reference.save(reference.build_jpeg(NOISE), path)
     data = path.read_bytes()
     at = data.index(b"\xe0\x7f\x10\x00OB")
-    # The whole element, and its beginning once more.
+    # The complete element, and the beginning of another.
     path.write_bytes(data + data[at : at + 40])
 
 
@@ -161,7 +161,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.NOT_DICOM, "text"),
     "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "a zip archive"),
     "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
-    "a header cut off": (torn_header, Reason.NO_ID, "no SOP Instance UID"),
+    "a header cut off": (truncated_header, Reason.NO_ID, "no SOP Instance UID"),
     "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "No tag to read"),
     "a prefix alone": (lambda path: path.write_bytes(bytes(128) + b"DICM"), Reason.NO_ID, "no SOP Instance UID"),
     "no id": (without("SOPInstanceUID"), Reason.NO_ID, "no SOP Instance UID"),
@@ -173,12 +173,12 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no rows": (without("Rows"), Reason.NO_PIXELS, "0 x 67 pixels"),
     "no photometric": (without("PhotometricInterpretation"), Reason.UNSUPPORTED, "unknown photometric"),
     "no bits": (without("BitsAllocated"), Reason.BAD_FRAME, "Bits Allocated"),
-    "a JPEG cut off": (torn_jpeg, Reason.BAD_FRAME, "pixel data without an end"),
-    "values cut off": (torn_values, Reason.BAD_FRAME, "less than expected"),
+    "a JPEG cut off": (truncated_jpeg, Reason.BAD_FRAME, "pixel data without an end"),
+    "values cut off": (truncated_values, Reason.BAD_FRAME, "less than expected"),
     "no frames": (no_frames, Reason.BAD_FRAME, ""),
     "garbage as RLE": (garbage_in("rle"), Reason.BAD_FRAME, "RLE"),
     "garbage as JPEG 2000": (garbage_in("jpeg2000"), Reason.BAD_FRAME, "no start of codestream"),
-    "too many rows": (lying_rows, Reason.BAD_FRAME, "less than expected"),
+    "too many rows": (too_many_rows, Reason.BAD_FRAME, "less than expected"),
     "a bomb": (bomb, Reason.UNSUPPORTED, "65535 x 65535 pixels"),
     "a deflated bomb": (deflated_bomb, Reason.TOO_MUCH_MEMORY, "inflate to more"),
     "a codestream of 60000 x 60000": (large_codestream, Reason.BAD_FRAME, "a JPEG of 60000 x 60000"),
@@ -225,7 +225,7 @@ def test_a_scan_rejects_what_the_header_shows(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("preamble", [True, False], ids=["preamble", "no preamble"])
-def test_a_deflated_file_inflates_no_further_than_an_image_may_need(
+def test_a_deflated_file_is_inflated_up_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preamble: bool
 ) -> None:
     path = reference.save(reference.build(VALUES, 12, "deflated"), tmp_path / "x.dcm")

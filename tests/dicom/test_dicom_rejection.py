@@ -1,4 +1,4 @@
-"""The rejection itself, and what of another library's message it may repeat."""
+"""The rejection itself, and how much of another library's message it repeats."""
 
 import pickle
 from pathlib import Path
@@ -9,14 +9,14 @@ from pneumo.dicom.reader import DicomRejectedError, Reason
 from pneumo.dicom.rejection import describe
 
 
-def test_a_rejection_survives_the_way_between_processes() -> None:
+def test_a_rejection_can_be_pickled() -> None:
     rejected = DicomRejectedError(Reason.BAD_FRAME, "frame", "this", "that", "do something")
     copy = pickle.loads(pickle.dumps(rejected))
     assert vars(copy) == vars(rejected)
     assert str(copy) == "this; expected that; do something"
 
 
-def test_foreign_messages_are_cut_to_one_line() -> None:
+def test_messages_of_libraries_become_one_short_line() -> None:
     assert describe(ValueError("one\n  two")) == "ValueError: one two"
     assert describe(KeyError()) == "KeyError"
     assert (
@@ -26,7 +26,7 @@ def test_foreign_messages_are_cut_to_one_line() -> None:
     assert len(describe(ValueError("x" * 5000))) == 200
 
 
-SAID = {
+MESSAGES = {
     "could not convert string to float: 'DOE^J'": "could not convert string to float: ...",
     """bad literal: "O'DOE" or b'DOE'""": "bad literal: ...",
     "'utf-8' codec can't decode byte 0xc3 in 'DOE": "... codec can't decode byte 0xc3 in ...",
@@ -35,9 +35,9 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_what_a_foreign_message_quotes_is_left_out_unless_it_is_the_standards(said: str) -> None:
-    assert describe(ValueError(said)) == f"ValueError: {SAID[said]}"
+@pytest.mark.parametrize("message", MESSAGES)
+def test_quotations_are_left_out_unless_they_name_dicom_elements(message: str) -> None:
+    assert describe(ValueError(message)) == f"ValueError: {MESSAGES[message]}"
 
 
 def test_every_reason_is_documented() -> None:

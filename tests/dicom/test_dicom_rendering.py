@@ -1,4 +1,4 @@
-"""Every way of storing and showing gray values, compared with pydicom's own processing."""
+"""Every way to store and display gray values, compared with pydicom's own processing."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ def by_pydicom(dataset: Dataset, low: float, high: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Case:
-    """A way of storing and showing, and pydicom's output range for it."""
+    """A way to store and display values, and the output range of pydicom for it."""
 
     dtype: str
     bits: int
@@ -110,7 +110,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_gray_values_are_shown_as_pydicom_shows_them(tmp_path: Path, case: Case) -> None:
+def test_gray_values_are_displayed_as_by_pydicom(tmp_path: Path, case: Case) -> None:
     dataset = reference.build(reference.gradient(case.dtype, case.bits), case.bits, **case.elements)
     expected = by_pydicom(dataset, case.low, case.high)
     picture = rendered(dataset, tmp_path)
@@ -156,7 +156,7 @@ def test_8_bits_read_back_as_the_same_floats(tmp_path: Path) -> None:
     assert np.array_equal(rendered(reference.build(values), tmp_path).pixels, values.astype(int) * 257)
 
 
-def test_monochrome1_is_inverted_once_also_when_it_says_inverse(tmp_path: Path) -> None:
+def test_monochrome1_with_the_shape_inverse_is_inverted_once(tmp_path: Path) -> None:
     values = reference.gradient("u1", 8)
     for more in ({}, {"PresentationLUTShape": "INVERSE"}):
         picture = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
@@ -182,7 +182,7 @@ def test_padding_is_black(tmp_path: Path, elements: dict[str, int], is_padding: 
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit"])
-def test_padding_does_not_count_for_the_range_of_signed_values(tmp_path: Path, syntax: str) -> None:
+def test_padding_is_not_part_of_the_range_of_signed_values(tmp_path: Path, syntax: str) -> None:
     values = reference.gradient("i2", 8).astype(np.int16)
     values[0, :5] = -2000
     picture = rendered(reference.build(values, 16, syntax, PixelPaddingValue=-2000), tmp_path).pixels
@@ -193,7 +193,7 @@ def test_padding_does_not_count_for_the_range_of_signed_values(tmp_path: Path, s
 
 @pytest.mark.parametrize("more", [{}, window(2000, 1500), voi(12, CURVE)], ids=["plain", "window", "VOI LUT"])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_a_presentation_lut_comes_last_but_for_the_inversion(
+def test_a_presentation_lut_comes_last_before_the_inversion(
     tmp_path: Path, more: dict[str, Any], inverse: bool
 ) -> None:
     item = reference.lut_item(0, 10, PRESENTED)
@@ -211,14 +211,14 @@ def test_a_presentation_lut_comes_last_but_for_the_inversion(
 
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
 @pytest.mark.parametrize("value", ["1\\2", "inf", "abc"])
-def test_a_rescale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
+def test_a_rescale_that_is_not_a_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement(keyword, "LO", value.split("\\")))
     with pytest.raises(DicomRejectedError, match=f"{keyword} that is not a number"):
         rendered(dataset, tmp_path)
 
 
-def test_a_slope_without_intercept_counts(tmp_path: Path) -> None:
+def test_a_slope_without_intercept_applies(tmp_path: Path) -> None:
     values = reference.gradient("u2", 12)
     picture = rendered(reference.build(values, 12, RescaleSlope="-1"), tmp_path)
     assert np.array_equal(picture.pixels, np.rint((4095.0 - values) * 65535 / 4095))
@@ -238,7 +238,7 @@ def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:
     assert not rendered(reference.build(flat, PixelPaddingValue=-7), tmp_path).pixels.any()
 
 
-def test_32_bit_values_are_spread_without_a_table_of_all(tmp_path: Path) -> None:
+def test_32_bit_values_are_stretched_without_a_table_of_all(tmp_path: Path) -> None:
     values = np.array([[0, 1 << 20], [1 << 31, (1 << 32) - 1]], np.uint32)
     picture = rendered(reference.build(values), tmp_path)
     assert picture.pixels.tolist() == [[0, 16], [32768, 65535]]
@@ -285,14 +285,14 @@ def test_the_first_of_several_frames_is_used(tmp_path: Path, syntax: str) -> Non
     assert np.array_equal(picture.pixels, values[0].astype(int) * 257)
 
 
-def test_colour_becomes_luma(tmp_path: Path) -> None:
+def test_colour_is_converted_to_luma(tmp_path: Path) -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     picture = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
     assert np.abs(picture.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
     assert picture.render_notes == ("RGB rendered to gray",)
 
 
-def test_a_palette_becomes_luma(tmp_path: Path) -> None:
+def test_a_palette_is_converted_to_luma(tmp_path: Path) -> None:
     ramp = (np.arange(256, dtype="<u2") * 257).tobytes()
     colors = ("Red", "Green", "Blue")
     palette = {f"{color}PaletteColorLookupTableDescriptor": [256, 0, 16] for color in colors}
@@ -304,7 +304,7 @@ def test_a_palette_becomes_luma(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"])
-def test_a_lookup_table_that_lacks_entries_is_refused(tmp_path: Path, sequence: str) -> None:
+def test_a_lookup_table_with_too_few_entries_is_refused(tmp_path: Path, sequence: str) -> None:
     item = reference.lut_item(0, 12, list(range(4096)))
     item.LUTData = list(range(3000))
     with pytest.raises(
@@ -321,7 +321,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("elements", "found"), REFUSED.values(), ids=REFUSED)
-def test_what_is_not_handled_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
+def test_unsupported_colour_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
     with pytest.raises(DicomRejectedError, match=found) as caught:
         rendered(reference.build(reference.gradient("u1", 8), **elements), tmp_path)
     assert caught.value.reason == Reason.UNSUPPORTED

@@ -21,7 +21,7 @@ def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
 
 
 @pytest.mark.parametrize("use", [reader.scan, reader.read])
-def test_what_the_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
+def test_what_the_operating_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
     for path, found in (
         (tmp_path, "a directory"),
         (tmp_path / "missing", "No such file or directory"),
@@ -40,7 +40,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
 
 
 def special(path: Path) -> dict[Path, str]:
-    """Make one of each that is no file, and return what is said of it."""
+    """Create one of each kind of special file, and return how each is described."""
     os.mkfifo(path / "fifo")
     (path / "device").symlink_to("/dev/zero")
     (path / "dangling").symlink_to("nowhere")
@@ -53,7 +53,7 @@ def special(path: Path) -> dict[Path, str]:
 
 
 @pytest.mark.parametrize("use", [reader.scan, reader.read])
-def test_what_is_no_file_is_refused_without_being_opened(
+def test_special_files_are_refused_without_being_opened(
     tmp_path: Path, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))

@@ -34,7 +34,7 @@ WHOLE = {
 }
 
 
-TORN = {
+DAMAGED = {
     "half": (JPEG[: len(JPEG) // 2], "no end-of-image marker"),
     "end marker cut": (JPEG[:-2], "no end-of-image marker"),
     "start lost": (JPEG[4:], "no start-of-image marker"),
@@ -42,15 +42,15 @@ TORN = {
     "a zeroed header": (JPEG[:2] + bytes(SCAN - 2) + JPEG[SCAN:], "damaged JPEG segments"),
     "a segment longer than the file": (JPEG[:4] + b"\xff\xff" + JPEG[6:], "damaged JPEG segments"),
     "an end in the middle": (JPEG[: SCAN + 50] + b"\xff\xd9" + JPEG[SCAN + 52 :], "does not decode"),
-    "two pictures": (JPEG + JPEG, "that is not the only end"),
+    "two images": (JPEG + JPEG, "that is not the only end"),
     "a stray marker": (JPEG[: SCAN + 50] + b"\xff\xc4" + JPEG[SCAN + 52 :], "does not decode"),
     "an HTTP error": (b'{"error": 429}', "no start-of-image marker"),
 }
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-@pytest.mark.parametrize(("frame", "found"), TORN.values(), ids=TORN)
-def test_torn_bitstreams_are_rejected(tmp_path: Path, frame: bytes, found: str, photometric: str) -> None:
+@pytest.mark.parametrize(("frame", "found"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_bitstreams_are_rejected(tmp_path: Path, frame: bytes, found: str, photometric: str) -> None:
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
     with pytest.raises(DicomRejectedError, match=found) as caught:
         jpeg.check(through_a_file(dataset, tmp_path))
@@ -62,7 +62,7 @@ SCAN_DATA = JPEG[SCAN : JPEG.rindex(b"\xff\xd9")]
 MIDDLE = SCAN + len(SCAN_DATA) // 2
 RESTARTED = WHOLE["restart markers"]
 AT_RESTART = RESTARTED.index(b"\xff\xd2")
-UNDECODABLE = {
+WARNED = {
     "a cut scan with an end": JPEG[:MIDDLE] + b"\xff\xd9",
     "the last bytes lost": JPEG[: SCAN + len(SCAN_DATA) - 8] + b"\xff\xd9",
     "a hole": JPEG[:MIDDLE] + JPEG[MIDDLE + 100 :],
@@ -75,9 +75,9 @@ UNDECODABLE = {
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-@pytest.mark.parametrize("frame", UNDECODABLE.values(), ids=UNDECODABLE)
-def test_what_decoders_only_warn_of_is_rejected(tmp_path: Path, frame: bytes, photometric: str) -> None:
-    # OpenCV makes a picture of each: gray, or shifted, from the damage on.
+@pytest.mark.parametrize("frame", WARNED.values(), ids=WARNED)
+def test_what_decoders_only_warn_about_is_rejected(tmp_path: Path, frame: bytes, photometric: str) -> None:
+    # OpenCV returns an image for each: gray, or shifted, from the damage on.
     assert cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED).shape == NOISE.shape
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
     with pytest.raises(DicomRejectedError, match="does not decode") as caught:
@@ -114,13 +114,13 @@ def test_lossy_12_bit_jpeg_is_named_as_unsupported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quality", [5, 50, 75, 95, 100])
 @pytest.mark.parametrize("option", ["plain", "optimised", "restarts", "progressive"])
-def test_jpegs_of_every_make(tmp_path: Path, quality: int, option: str) -> None:
+def test_jpegs_with_every_encoder_option(tmp_path: Path, quality: int, option: str) -> None:
     options = {"optimised": cv2.IMWRITE_JPEG_OPTIMIZE, "restarts": cv2.IMWRITE_JPEG_RST_INTERVAL}
     options |= {"progressive": cv2.IMWRITE_JPEG_PROGRESSIVE}
     more = [] if option == "plain" else [options[option], 1]
     frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_QUALITY, quality, *more])[1].tobytes()
     path = reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm")
-    # A progressive bitstream is none of Baseline's, but its picture is as good.
+    # A progressive bitstream does not belong under JPEG Baseline, but it can be rendered.
     assert reader.read(path).encoding == ("png" if option == "progressive" else "jpg")
     assert np.abs(shown(path) - dcmread(path).pixel_array.astype(int) * 257).max() <= 2 * 257
 

@@ -13,7 +13,7 @@ from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 @pytest.mark.parametrize("extra", [1, 2, 7, 5000])
 @pytest.mark.parametrize("syntax", reference.NATIVE)
-def test_more_bytes_than_pixels_are_left_alone(tmp_path: Path, syntax: str, extra: int) -> None:
+def test_surplus_bytes_are_ignored(tmp_path: Path, syntax: str, extra: int) -> None:
     values = reference.gradient("u1", 8)
     dataset = reference.build(values, syntax=syntax)
     dataset.PixelData = values.tobytes() + b"\xa5" * extra
@@ -22,7 +22,7 @@ def test_more_bytes_than_pixels_are_left_alone(tmp_path: Path, syntax: str, extr
 
 @pytest.mark.parametrize("missing", [2, 3, 1000])
 @pytest.mark.parametrize("syntax", reference.NATIVE)
-def test_fewer_bytes_than_pixels_are_no_picture(tmp_path: Path, syntax: str, missing: int) -> None:
+def test_missing_bytes_are_refused(tmp_path: Path, syntax: str, missing: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12, syntax)
     dataset.PixelData = dataset.PixelData[:-missing]
     with pytest.raises(DicomRejectedError, match="less than expected") as caught:
@@ -32,7 +32,7 @@ def test_fewer_bytes_than_pixels_are_no_picture(tmp_path: Path, syntax: str, mis
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated"])
 @pytest.mark.parametrize(("dtype", "bits", "high"), [("u2", 12, 15), ("u2", 12, 13), ("i2", 12, 15), ("u2", 8, 14)])
-def test_values_below_another_high_bit(tmp_path: Path, syntax: str, dtype: str, bits: int, high: int) -> None:
+def test_values_below_a_higher_high_bit(tmp_path: Path, syntax: str, dtype: str, bits: int, high: int) -> None:
     values = reference.gradient(dtype, bits).astype(dtype)
     shift = high + 1 - bits
     below = np.random.default_rng(4).integers(0, 1 << shift, values.shape)
@@ -46,7 +46,7 @@ CONTRADICTORY = {"too low": (12, 10), "beyond the allocated": (12, 16), "nonsens
 
 @pytest.mark.parametrize(("bits", "high"), CONTRADICTORY.values(), ids=CONTRADICTORY)
 @pytest.mark.parametrize("syntax", ["explicit", "rle"])
-def test_a_high_bit_that_cannot_be_is_refused(tmp_path: Path, syntax: str, bits: int, high: int) -> None:
+def test_an_impossible_high_bit_is_refused(tmp_path: Path, syntax: str, bits: int, high: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), bits, syntax)
     dataset.HighBit = high
     with pytest.raises(DicomRejectedError, match="12 bits stored of 16 with the highest at") as caught:
@@ -55,7 +55,7 @@ def test_a_high_bit_that_cannot_be_is_refused(tmp_path: Path, syntax: str, bits:
 
 
 def test_a_high_bit_of_a_compressed_frame_is_refused(tmp_path: Path) -> None:
-    # Whether its decoder's values are shifted is known to nobody.
+    # It is not defined whether a decoder shifts the values.
     with pytest.raises(DicomRejectedError, match="the highest at 15"):
         dataset = reference.build(reference.gradient("u2", 12), 12, "jpeg2000")
         dataset.HighBit = 15

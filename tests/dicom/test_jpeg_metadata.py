@@ -1,4 +1,4 @@
-"""What a JPEG frame carries beside the picture stays behind, and the picture stays as it is."""
+"""Metadata is removed from a JPEG frame, and the image does not change."""
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ CARRIERS = {
 
 
 @pytest.mark.parametrize("frame", CARRIERS.values(), ids=CARRIERS)
-def test_metadata_stays_behind_and_pixels_do_not_change(frame: bytes) -> None:
+def test_metadata_is_removed_and_pixels_do_not_change(frame: bytes) -> None:
     read_header(frame)
     stripped = jpeg_metadata.strip(frame)
     assert stripped == JPEG
@@ -55,16 +55,16 @@ def test_metadata_stays_behind_and_pixels_do_not_change(frame: bytes) -> None:
     )
 
 
-def test_a_frame_without_metadata_is_returned_itself() -> None:
+def test_a_frame_without_metadata_is_returned_unchanged() -> None:
     bare = JPEG[:2] + JPEG[2 + 18 :]
-    assert JPEG[2:4] == b"\xff\xe0", "OpenCV writes a JFIF segment, which carries nothing"
+    assert JPEG[2:4] == b"\xff\xe0", "OpenCV writes a JFIF segment, which has no metadata"
     for frame in (JPEG, bare, JPEG[:2] + b"\xff\xff" + JPEG[2:]):
         read_header(frame)
         assert jpeg_metadata.strip(frame) is frame
 
 
 @pytest.mark.parametrize("frame", [CARRIERS["comment"], CARRIERS["XMP"]], ids=["comment", "XMP"])
-def test_the_reader_gives_the_frame_without_them(tmp_path, frame: bytes) -> None:
+def test_the_reader_returns_the_frame_without_them(tmp_path, frame: bytes) -> None:
     dataset = reference.build_jpeg(NOISE)
     dataset.PixelData = encapsulate([frame])
     image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
@@ -72,7 +72,7 @@ def test_the_reader_gives_the_frame_without_them(tmp_path, frame: bytes) -> None
     assert image.data.rstrip(b"\0") == JPEG
 
 
-def test_exif_makes_a_frame_be_rendered(tmp_path) -> None:
+def test_a_frame_with_exif_is_rendered(tmp_path) -> None:
     frame = after_start(segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08" + SECRET))
     image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
     assert image.encoding == "png"

@@ -42,7 +42,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("elements", PLAIN.values(), ids=PLAIN)
-def test_a_plain_frame_passes_byte_for_byte(tmp_path: Path, elements: dict[str, Any]) -> None:
+def test_a_plain_frame_passes_through_byte_for_byte(tmp_path: Path, elements: dict[str, Any]) -> None:
     assert passthrough_frame(through_a_file(reference.build_jpeg(NOISE, JPEG, **elements), tmp_path)) == padded(JPEG)
 
 
@@ -60,7 +60,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("frame", WHOLE.values(), ids=WHOLE)
-def test_odd_but_whole_bitstreams_pass(tmp_path: Path, frame: bytes) -> None:
+def test_unusual_complete_bitstreams_pass_through(tmp_path: Path, frame: bytes) -> None:
     assert passthrough_frame(through_a_file(reference.build_jpeg(NOISE, frame), tmp_path)) == padded(frame)
 
 
@@ -87,26 +87,26 @@ RENDERED = {
 
 
 @pytest.mark.parametrize("elements", RENDERED.values(), ids=RENDERED)
-def test_a_frame_that_is_not_the_picture_is_left_to_rendering(tmp_path: Path, elements: dict[str, Any]) -> None:
+def test_a_frame_with_display_elements_needs_rendering(tmp_path: Path, elements: dict[str, Any]) -> None:
     assert passthrough_frame(through_a_file(reference.build_jpeg(NOISE, **elements), tmp_path)) is None
 
 
-def test_an_exif_segment_could_turn_the_picture_in_a_decoder(tmp_path: Path) -> None:
+def test_a_frame_with_exif_needs_rendering(tmp_path: Path) -> None:
     dataset = reference.build_jpeg(NOISE, with_segment(0xE1, b"Exif\0\0MM\0*" + bytes(20)))
     assert passthrough_frame(through_a_file(dataset, tmp_path)) is None
 
 
-def test_a_progressive_frame_is_not_baseline(tmp_path: Path) -> None:
+def test_a_progressive_frame_needs_rendering(tmp_path: Path) -> None:
     frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     assert passthrough_frame(through_a_file(reference.build_jpeg(NOISE, frame), tmp_path)) is None
 
 
 @pytest.mark.parametrize("syntax", ["explicit", "rle", "jpeg2000"])
-def test_other_transfer_syntaxes_are_left_to_rendering(tmp_path: Path, syntax: str) -> None:
+def test_other_transfer_syntaxes_need_rendering(tmp_path: Path, syntax: str) -> None:
     assert passthrough_frame(through_a_file(reference.build(NOISE, syntax=syntax), tmp_path)) is None
 
 
-def test_several_frames_are_left_to_rendering(tmp_path: Path) -> None:
+def test_several_frames_need_rendering(tmp_path: Path) -> None:
     dataset = reference.build_jpeg(NOISE, NumberOfFrames=2)
     dataset.PixelData = encapsulate([JPEG, JPEG])
     assert passthrough_frame(through_a_file(dataset, tmp_path)) is None
@@ -116,12 +116,12 @@ SHAPES = ((1, 1), (1, 2), (1, 37), (37, 1), (2, 3), (3, 2), (7, 9), (64, 64), (2
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=[f"{rows}x{columns}" for rows, columns in SHAPES])
-def test_a_jpeg_of_every_shape_passes_as_it_is(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_a_jpeg_of_every_shape_passes_through(tmp_path: Path, shape: tuple[int, int]) -> None:
     values = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     path = reference.save(reference.build_jpeg(values), tmp_path / "x.dcm")
     image = reader.read(path)
     assert image.encoding == "jpg"
     frame = reference.encode_jpeg(values)
     assert image.data == frame + b"\0" * (len(frame) % 2)
-    # gdcm's inverse transform and OpenCV's may round differently.
+    # The inverse transforms of gdcm and OpenCV may round differently.
     assert np.abs(image_codec.decode(image.data).astype(int) - dcmread(path).pixel_array).max() <= 2

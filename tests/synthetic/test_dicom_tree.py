@@ -11,7 +11,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree, write_tree
 
-# The ids of the test images are no UIDs, as in the competition's second stage.
+# The ids of the test images are not UIDs, as in the second stage of the competition.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
 SIZE = 64
@@ -52,7 +52,7 @@ def test_equal_seeds_write_equal_bytes_with_any_number_of_workers(tree: Syntheti
     assert not {image_id for image_id, _ in rows_of(other.masks)} & {image_id for image_id, _ in rows_of(tree.masks)}
 
 
-def test_train_images_lie_in_study_series_instance(tree: SyntheticTree) -> None:
+def test_training_images_are_in_study_series_instance(tree: SyntheticTree) -> None:
     paths = [path.relative_to(tree.dicom) for path in tree.dicom.rglob("*.dcm")]
     assert len(paths) == IMAGES
     for path in paths:
@@ -71,7 +71,7 @@ def test_file_names_are_the_image_ids(tree: SyntheticTree) -> None:
     assert all(path.stem.startswith("ID_") and len(path.stem) == 12 for path in test_paths)
 
 
-def test_every_fifth_file_is_uncompressed_in_all_forms(datasets: list[pydicom.Dataset]) -> None:
+def test_every_fifth_file_is_uncompressed_in_all_variants(datasets: list[pydicom.Dataset]) -> None:
     forms = Counter((d.file_meta.TransferSyntaxUID.name, d.BitsStored, d.PhotometricInterpretation) for d in datasets)
     assert forms["JPEG Baseline (Process 1)", 8, "MONOCHROME2"] == IMAGES * 4 // 5
     uncompressed = {form[1:]: count for form, count in forms.items() if form[0] == "Explicit VR Little Endian"}
@@ -79,7 +79,7 @@ def test_every_fifth_file_is_uncompressed_in_all_forms(datasets: list[pydicom.Da
     assert sum(uncompressed.values()) == IMAGES // 5
 
 
-def test_every_form_shows_a_chest_of_the_same_brightness(datasets: list[pydicom.Dataset]) -> None:
+def test_every_variant_shows_a_chest_of_the_same_brightness(datasets: list[pydicom.Dataset]) -> None:
     for dataset in datasets:
         gray = dataset.pixel_array / (2.0**dataset.BitsStored - 1)
         if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -89,20 +89,20 @@ def test_every_form_shows_a_chest_of_the_same_brightness(datasets: list[pydicom.
         assert spine > lungs + 0.2
 
 
-def test_masks_fit_the_images_and_their_share_is_the_one_asked_for(
+def test_masks_fit_the_images_and_the_positive_share_is_exact(
     tree: SyntheticTree, datasets: list[pydicom.Dataset]
 ) -> None:
     table = annotations.read_masks(tree.masks)
     assert set(table.masks) == {d.SOPInstanceUID for d in datasets}
     areas = [int(rle.decode(text, SIZE, SIZE).sum()) for text in table.masks.values()]
     assert sum(area > 0 for area in areas) == round(0.4 * IMAGES)
-    truth = rows_of(tree.test_masks)
-    assert {image_id for image_id, _ in truth} == {path.stem for path in tree.test_dicom.iterdir()}
-    assert len(truth) == TEST_IMAGES
-    assert sum(text != rle.EMPTY for _, text in truth) == round(0.4 * TEST_IMAGES)
+    test_masks = rows_of(tree.test_masks)
+    assert {image_id for image_id, _ in test_masks} == {path.stem for path in tree.test_dicom.iterdir()}
+    assert len(test_masks) == TEST_IMAGES
+    assert sum(text != rle.EMPTY for _, text in test_masks) == round(0.4 * TEST_IMAGES)
 
 
-def test_some_masks_come_in_overlapping_rows(tree: SyntheticTree) -> None:
+def test_some_masks_have_overlapping_rows(tree: SyntheticTree) -> None:
     rows = defaultdict(list)
     for image_id, text in rows_of(tree.masks):
         rows[image_id].append(text)
@@ -143,7 +143,7 @@ def test_share_of_positives_reaches_both_ends(tmp_path: Path, share: float, posi
     assert rows_of(tree.test_masks) == []
 
 
-def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists; expected a new folder; remove it or name another"):
         write_tree(tmp_path, images=1, test_images=0, size=64, positive_share=0.5, seed=0)
     assert list(tmp_path.iterdir()) == []

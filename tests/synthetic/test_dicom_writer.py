@@ -10,17 +10,17 @@ from pneumo.dicom.attributes import Attributes
 from pneumo.synthetic.dicom_writer import write_dicom
 
 SMOOTH = np.add.outer(np.arange(60), np.arange(0, 160, 2)).astype(np.uint8)
-DESCRIPTION = {"image_id": "1.2.3", "patient_id": "p", "view": "AP", "sex": "F", "age": 61, "spacing_mm": 0.143}
+ATTRIBUTES = {"image_id": "1.2.3", "patient_id": "p", "view": "AP", "sex": "F", "age": 61, "spacing_mm": 0.143}
 
 
 def written(path: Path, pixels: np.ndarray, **more: Any) -> Path:
-    write_dicom(path, pixels, **(DESCRIPTION | more))
+    write_dicom(path, pixels, **(ATTRIBUTES | more))
     return path
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_uncompressed_pixels_come_back_as_they_were(tmp_path: Path, photometric: str, depth: int) -> None:
+def test_uncompressed_pixels_are_read_back_exactly(tmp_path: Path, photometric: str, depth: int) -> None:
     pixels = SMOOTH if depth == 8 else SMOOTH.astype(np.uint16) * 201
     image = reader.read(written(tmp_path / "x.dcm", pixels, syntax="explicit", photometric=photometric))
     assert image.was_monochrome1 == (photometric == "MONOCHROME1")
@@ -28,13 +28,13 @@ def test_uncompressed_pixels_come_back_as_they_were(tmp_path: Path, photometric:
 
 
 @pytest.mark.parametrize(("photometric", "encoding"), [("MONOCHROME1", "png"), ("MONOCHROME2", "jpg")])
-def test_jpeg_pixels_come_back_nearly(tmp_path: Path, photometric: str, encoding: str) -> None:
+def test_jpeg_pixels_are_read_back_approximately(tmp_path: Path, photometric: str, encoding: str) -> None:
     image = reader.read(written(tmp_path / "x.dcm", SMOOTH, photometric=photometric))
     assert image.encoding == encoding
     assert np.abs(image_codec.to_float(image_codec.decode(image.data)) * 255 - SMOOTH).max() <= 4
 
 
-def test_the_description_comes_back(tmp_path: Path) -> None:
+def test_the_attributes_are_read_back(tmp_path: Path) -> None:
     path = written(tmp_path / "sub" / "x.dcm", SMOOTH)
     assert reader.scan(path) == reader.Header("1.2.3", "p", "x")
     assert reader.read(path).attributes == Attributes(
@@ -42,7 +42,7 @@ def test_the_description_comes_back(tmp_path: Path) -> None:
     )
 
 
-def test_the_form_is_that_of_the_siim_files(tmp_path: Path) -> None:
+def test_the_elements_are_those_of_the_siim_files(tmp_path: Path) -> None:
     dataset = dcmread(written(tmp_path / "x.dcm", SMOOTH))
     assert (dataset.SOPClassUID.name, dataset.Modality) == ("Secondary Capture Image Storage", "CR")
     assert dataset["PatientAge"].value == "61"
@@ -55,7 +55,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path, syntax: str) -> 
     assert one == two
 
 
-def test_odd_sizes_and_ids_that_are_no_uids(tmp_path: Path) -> None:
+def test_odd_sizes_and_ids_that_are_not_uids(tmp_path: Path) -> None:
     path = tmp_path / "x.dcm"
     write_dicom(path, SMOOTH[:3, :3], image_id="ID_0123abcde", syntax="explicit")
     image = reader.read(path)

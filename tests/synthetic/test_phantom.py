@@ -20,7 +20,7 @@ def negatives() -> list[Phantom]:
     return [draw(np.random.default_rng([2, i]), SIZE, False) for i in range(20)]
 
 
-def test_equal_seeds_draw_equal_pictures() -> None:
+def test_equal_seeds_draw_equal_images() -> None:
     first, second, other = (draw(np.random.default_rng(seed), 96, True) for seed in (5, 5, 6))
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.mask, second.mask)
@@ -29,7 +29,7 @@ def test_equal_seeds_draw_equal_pictures() -> None:
 
 @pytest.mark.parametrize("size", [64, 100, 256])
 @pytest.mark.parametrize("positive", [True, False])
-def test_picture_and_mask_have_the_size_asked_for(size: int, positive: bool) -> None:
+def test_image_and_mask_have_the_size_asked_for(size: int, positive: bool) -> None:
     for seed in range(8):
         phantom = draw(np.random.default_rng(seed), size, positive)
         assert phantom.image.shape == phantom.mask.shape == (size, size)
@@ -81,16 +81,16 @@ def test_gap_is_darker_and_smoother_than_the_lung_beside_it(positives: list[Phan
     assert np.median(darker) > 8
 
 
-def test_a_patient_keeps_the_anatomy_from_visit_to_visit() -> None:
+def test_the_anatomy_of_a_patient_is_the_same_at_every_visit() -> None:
     patient = draw_anatomy(np.random.default_rng(0))
     visits = [draw(np.random.default_rng(seed), 128, False, patient).image for seed in range(8)]
-    strangers = [draw(np.random.default_rng(seed), 128, False).image for seed in range(8)]
+    other_patients = [draw(np.random.default_rng(seed), 128, False).image for seed in range(8)]
     assert not np.array_equal(visits[0], visits[1])
-    assert np.std(visits, axis=0).mean() < np.std(strangers, axis=0).mean()
+    assert np.std(visits, axis=0).mean() < np.std(other_patients, axis=0).mean()
 
 
 @pytest.mark.parametrize("side", [RIGHT, LEFT])
-def test_pleura_lies_inside_the_chest_wall(side: int) -> None:
+def test_the_pleura_is_inside_the_chest_wall(side: int) -> None:
     canvas = Canvas(SIZE)
     rng = np.random.default_rng(3)
     for _ in range(10):
@@ -105,7 +105,7 @@ def test_pleura_lies_inside_the_chest_wall(side: int) -> None:
 def test_fill_covers_the_area_of_the_shape() -> None:
     square = np.array([(-0.25, 0.25), (0.25, 0.25), (0.25, 0.75), (-0.25, 0.75)])
     covered = Canvas(100).fill(square)
-    # OpenCV's polygons hold their border: up to one pixel more on each of the 200 pixels around.
+    # OpenCV's polygons include their border: up to one more pixel at each of the 200 pixels around.
     assert 2500 <= covered.sum() <= 2500 + 200
     assert covered[50, 50] == 1
     assert covered[10, 10] == 0

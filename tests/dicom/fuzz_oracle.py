@@ -1,4 +1,16 @@
-"""Whether what the reader made of a spoiled file is right, judged by pydicom's own reading of the same bytes."""
+"""Check what the reader returns for a mutated file against pydicom's reading of the same bytes.
+
+When ``test_dicom_fuzz.py`` fails, its report names the mutated file, which is kept. Then:
+
+1. Read the file with ``pneumo.dicom.reader.read`` and with ``pydicom.dcmread(path, force=True)``, and find the element
+   that the mutation changed (the report names the file of the corpus and the mutation).
+2. A crash, a hang or an exception other than ``DicomRejectedError`` is an error in ``pneumo.dicom``. Make the reader
+   reject the file, with a case in ``test_dicom_rejected_files.py`` or in the test of the encoding.
+3. For two different images, decide by the standard which of them is right. If it is pydicom's, correct the reader, or
+   make it reject the file. If it is the reader's, correct ``by_pydicom`` here (pydicom misread the bytes),
+   ``_apply_notes`` (the reader ignored an element and noted it), or ``independent_rendering.py`` (the arithmetic).
+4. If the standard leaves both possible, make the reader reject the file. Do not raise a tolerance.
+"""
 
 import io
 import warnings
@@ -30,18 +42,18 @@ PICTURE_ELEMENTS = (
     *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
-"""All that a picture depends on, besides the transfer syntax."""
+"""All elements that an image depends on, besides the transfer syntax."""
 META_LENGTH = b"DICM\x02\0\0\0"
-VITAL_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
-"""VRs of the transfer syntax and of the character set, without which pydicom gives up."""
+REQUIRED_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
+"""VRs of the transfer syntax and of the character set, without which pydicom refuses the file."""
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
-"""Not gdcm, which does not survive everything; JPEG Lossless and JPEG-LS have no other."""
+"""Not gdcm, which crashes on some files; JPEG Lossless and JPEG-LS have no other decoder."""
 TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
-"""Levels: two decoders of a lossy JPEG differ by two steps of 8 bits, all else is arithmetic."""
+"""Largest difference of levels: two decoders of a lossy JPEG differ by two steps of 8 bits, the rest is rounding."""
 
 
 def dependencies(dataset: Dataset) -> dict[str, Any]:
-    """Return the values of all that the picture depends on."""
+    """Return the values of all that the image depends on."""
     values = dict[str, Any]()
     for keyword in PICTURE_ELEMENTS:
         if keyword in dataset:
@@ -54,7 +66,7 @@ def dependencies(dataset: Dataset) -> dict[str, Any]:
 
 @contextmanager
 def lenient_pydicom() -> Iterator[None]:
-    """Keep pydicom from judging values, and from giving up a file for its character set, which no picture needs."""
+    """Turn off pydicom's validation of values and of the character set, which no image needs."""
     with (
         config.disable_value_validation(),
         warnings.catch_warnings(),
@@ -66,43 +78,43 @@ def lenient_pydicom() -> Iterator[None]:
 
 
 def by_pydicom(data: bytes) -> Dataset:
-    """Read a file as pydicom does when told to make the best of it."""
-    dataset = dcmread(io.BytesIO(_amended(data)), force=True)
+    """Read a file with pydicom, with the VRs of the data dictionary instead of mutated ones."""
+    dataset = dcmread(io.BytesIO(_with_required_vrs(data)), force=True)
     if not image_id(dataset):
-        # A right VR can be what makes pydicom give up, where others are wrong as well.
+        # Where other VRs are wrong as well, pydicom may only read the file with the mutated one.
         dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
         element = source.get_item(Tag(keyword))
         if isinstance(element, RawDataElement) and len(dictionary_VR(element.tag)) == 2:
             if keyword == "NumberOfFrames" and element.VR in ("US", "SS", "UL", "SL"):
-                continue  # pydicom takes a binary one as well
-            # The standard says what they are, whatever the VR is spoiled to.
+                continue  # pydicom accepts a binary number as well
+            # The data dictionary defines the VR, whatever it was mutated to.
             source[element.tag] = element._replace(VR=dictionary_VR(element.tag))
         elif isinstance(element, RawDataElement) and keyword == "PixelData" and element.VR not in ("OB", "OW"):
             source[element.tag] = element._replace(VR="OB")
     syntax = dataset.file_meta.get("TransferSyntaxUID", "")
     if not (syntax if isinstance(syntax, str) else "".join(syntax or "")):
-        # None, or a blank one: the encoding is seen.
+        # Missing or blank: the encoding in which pydicom read the elements.
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
 
 
-def _amended(data: bytes) -> bytes:
-    """Return the bytes with the right VR of the few elements without which pydicom gives up a file."""
+def _with_required_vrs(data: bytes) -> bytes:
+    """Return the bytes with the right VR of the few elements without which pydicom refuses a file."""
     if data[128:136] == META_LENGTH and data[138:140] == b"\x04\0":
-        # Nobody needs the length.
+        # The length of the meta header is not used.
         data = data[:136] + b"UL" + data[138:]
     for element in elements(data):
         tag, vr = data[element.start : element.start + 4], slice(element.start + 4, element.start + 6)
-        if tag in VITAL_VRS and data[vr] not in LONG:
-            data = data[: vr.start] + VITAL_VRS[tag] + data[vr.stop :]
+        if tag in REQUIRED_VRS and data[vr] not in LONG:
+            data = data[: vr.start] + REQUIRED_VRS[tag] + data[vr.stop :]
     return data
 
 
 def image_id(dataset: Dataset) -> str:
-    """Return the SOP Instance UID by its bytes: pydicom refuses to convert it where its VR is spoiled."""
+    """Return the SOP Instance UID by its bytes: pydicom refuses to convert it when its VR is mutated."""
     for source, keyword in ((dataset, "SOPInstanceUID"), (dataset.file_meta, "MediaStorageSOPInstanceUID")):
         value = getattr(source.get_item(Tag(keyword)), "value", None) or b""
         text = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else str(value)
@@ -118,28 +130,28 @@ def attempt(use: Any, path: Path) -> Any:
         return rejected
 
 
-class Judge:
-    """Compares what becomes of spoiled files with what the whole ones were.
+class Oracle:
+    """Compares the images of mutated files with those of the original files and of pydicom.
 
     Args:
-        corpus: The whole files by name.
-        path: A place to write each spoiled file to.
+        corpus: The original files by name.
+        path: Where to write each mutated file.
     """
 
     def __init__(self, corpus: dict[str, bytes], path: Path) -> None:
         self.path = path
-        self.whole: dict[str, tuple[Image, dict[str, Any]]] = {}
+        self.originals: dict[str, tuple[Image, dict[str, Any]]] = {}
         for name, data in corpus.items():
             path.write_bytes(data)
             with lenient_pydicom():
-                self.whole[name] = reader.read(path), dependencies(by_pydicom(data))
+                self.originals[name] = reader.read(path), dependencies(by_pydicom(data))
 
-    def judge(self, name: str, data: bytes) -> str:
-        """Return what became of a spoiled copy of a file: ``rejected``, ``untouched`` or ``compared``.
+    def check(self, name: str, data: bytes) -> str:
+        """Read a mutated copy of a file; return ``rejected``, ``untouched`` or ``compared``.
 
         Raises:
-            AssertionError: When the picture is neither that of the whole file nor what pydicom makes of this one.
-            Exception: What else the reader raises, or pydicom, of a file that the reader took.
+            AssertionError: When the image is neither that of the original file nor that of pydicom.
+            Exception: Whatever else the reader raises, or pydicom for a file that the reader accepted.
         """
         self.path.write_bytes(data)
         header, image = attempt(reader.scan, self.path), attempt(reader.read, self.path)
@@ -154,39 +166,39 @@ class Judge:
             return self._compare(name, data, image, pixels)
 
     def _compare(self, name: str, data: bytes, image: Image, pixels: np.ndarray) -> str:
-        whole, depends = self.whole[name]
+        original, depends = self.originals[name]
         dataset = by_pydicom(data)
         assert image.image_id == image_id(dataset)
         if dependencies(dataset) == depends:
             assert (image.encoding, image.was_monochrome1, image.render_notes) == (
-                whole.encoding,
-                whole.was_monochrome1,
-                whole.render_notes,
+                original.encoding,
+                original.was_monochrome1,
+                original.render_notes,
             )
-            assert image.data == whole.data, "another picture although nothing that it depends on was touched"
+            assert image.data == original.data, "another image although nothing that it depends on was changed"
             return "untouched"
-        _follow_notes(dataset, image.render_notes)
+        _apply_notes(dataset, image.render_notes)
         if image.encoding == "jpg":
-            # Where they are missing, the bitstream says as much, and is never signed.
+            # If missing, they are those of the bitstream, which is never signed.
             dataset.setdefault("PixelRepresentation", 0)
             dataset.setdefault("SamplesPerPixel", 1)
         decoder = DECODER.get(UID(dataset.file_meta.TransferSyntaxUID), "")
         try:
             expected = independent_rendering.picture(dataset, decoder)
         except RuntimeError:
-            # Pillow gives up some JPEG 2000 codestreams that openjpeg's own reader takes.
+            # Pillow refuses some JPEG 2000 codestreams that OpenJPEG accepts.
             expected = independent_rendering.picture(dataset, "pylibjpeg")
         kind = "colour" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             kind = "colour"
         shown = pixels.astype(np.float64) * (65535 / np.iinfo(pixels.dtype).max)
         worst = np.abs(shown - expected).max()
-        assert worst <= TOLERANCES[kind], f"a picture that is {worst:.0f} levels from pydicom's"
+        assert worst <= TOLERANCES[kind], f"an image that differs from pydicom's by {worst:.0f} levels"
         return "compared"
 
 
-def _follow_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
-    """Do what the reader has said that it did where a file makes no sense; whoever reads the dataset can see it."""
+def _apply_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
+    """Remove the elements that the reader ignored by its notes."""
     if "unusable window ignored" in notes:
         dataset.pop("WindowWidth", None)
         dataset.pop("WindowCenter", None)
@@ -195,5 +207,5 @@ def _follow_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
     if "unknown VOI LUT function taken as LINEAR" in notes:
         dataset.VOILUTFunction = "LINEAR"
     if not dataset.get("VOILUTFunction", "LINEAR"):
-        # Blank: as if it were not there.
+        # Blank is the same as missing.
         del dataset.VOILUTFunction
