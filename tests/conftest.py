@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, and say why."""
+    """Skip what this machine cannot run, with the reason."""
     without_siim = pytest.mark.skip(reason="PNEUMO_SIIM_DIR is not set to the real SIIM files")
     without_gpu = pytest.mark.skip(reason="no CUDA device")
     for item in items:
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet_log() -> Iterator[None]:
-    """Take off the handler that a command's frame put on, so that a test's log is its own."""
+    """Remove the log handler that `cli.run` set, so that each test captures its own log."""
     yield
     log.handlers.clear()
     log.propagate = True
@@ -57,7 +57,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
 
 @pytest.fixture(scope="session")
 def dataset(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of ``synthetic``, in two folds; tests read it and leave it as it is."""
+    """The dataset of ``synthetic``, in two folds; read only."""
     out = tmp_path_factory.mktemp("dataset") / "dataset"
     inputs = BuildInputs(
         dicom=synthetic.dicom, test_dicom=synthetic.test_dicom, masks=synthetic.masks, patients=synthetic.patients
@@ -68,7 +68,7 @@ def dataset(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    """This process alone, on one thread."""
-    alone = init()
+    """A world of one rank, on one thread."""
+    single = init()
     torch.set_num_threads(1)
-    return alone
+    return single

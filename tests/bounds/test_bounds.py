@@ -1,4 +1,4 @@
-"""The ranges of pyproject.toml hold at both ends: the upper is docker/constraints.txt, the lower is tried here."""
+"""The ranges of pyproject.toml hold at both ends: the suite runs with the lock, its core with the lowest versions."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def test_every_dependency_has_two_ends(requirement: Requirement) -> None:
 @pytest.mark.bounds
 def test_the_core_of_the_suite_passes_with_the_lowest_versions(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
-    wanted = tmp_path / "lowest.txt"
+    requirements = tmp_path / "lowest.txt"
 
     def run(*words: object, **environment: str) -> str:
         ended = subprocess.run(
@@ -53,13 +53,23 @@ def test_the_core_of_the_suite_passes_with_the_lowest_versions(tmp_path: Path) -
     if uv is None:
         pytest.skip("needs uv, of the extra check")
     lowest = ("--resolution", "lowest-direct", "--extra", "cuda13", "--extra", "test", "--python-version", "3.11")
-    run(uv, "pip", "compile", "--config-file", "docker/uv.toml", "pyproject.toml", *lowest, "--output-file", wanted)
-    pins = dict(re.findall(r"^(\S+)==(\S+)$", wanted.read_text(), re.MULTILINE))
+    run(
+        uv,
+        "pip",
+        "compile",
+        "--config-file",
+        "docker/uv.toml",
+        "pyproject.toml",
+        *lowest,
+        "--output-file",
+        requirements,
+    )
+    pins = dict(re.findall(r"^(\S+)==(\S+)$", requirements.read_text(), re.MULTILINE))
     for requirement in ranges():
         low = min(part.version for part in requirement.specifier if part.operator in (">=", "=="))
         assert Version(pins[requirement.name]) == Version(low), requirement
     run(sys.executable, "-m", "venv", tmp_path / "venv")
-    run(python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--requirement", wanted)
+    run(python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--requirement", requirements)
     run(python, "-m", "pip", "check")
     quick = "not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds)"
     tests = [ROOT / "tests" / name for name in CORE]

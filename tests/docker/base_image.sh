@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A stand-in for the official Python image, for machines that reach a Debian mirror but no image registry:
+# A stand-in for the official Python image, for machines that can reach a Debian mirror but no image registry:
 # Debian's minimal system plus this machine's CPython, under the name that the Dockerfile's FROM asks for.
 # What it cannot show: that the official image has the same libraries.
 #
@@ -44,7 +44,7 @@ chroot "$root" ldconfig
 chroot "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin python3 -m ensurepip >/dev/null 2>&1
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 
-# Through a pipe, so that the system lies on the disk once and not as a tar beside itself.
+# Through a pipe, so that the system is on the disk once and not twice, as a tar too.
 tar -C "$root" -cf - . | podman import --quiet \
     --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' \
     --change 'ENV LANG=C.UTF-8' --change 'CMD ["python3"]' - "$name" >/dev/null

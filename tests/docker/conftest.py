@@ -17,7 +17,7 @@ IMAGE = "pneumo:0.1.0"
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Docker or podman. PNEUMO_KEEP_IMAGE=FOLDER keeps what they made, podman in FOLDER."""
+    """Docker or podman. PNEUMO_KEEP_IMAGE=FOLDER keeps the image, podman's in FOLDER."""
     kept = os.environ.get("PNEUMO_KEEP_IMAGE")
     folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("engine")
     folder.mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ def image(engine: Engine) -> str:
 
 
 def base_name() -> str:
-    """Name of the base image, as the Dockerfile says it."""
+    """Return the name of the base image in the Dockerfile."""
     lines = (ROOT / "docker" / "Dockerfile").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("ARG PYTHON_IMAGE=")]
     return line.partition("=")[2]

@@ -48,7 +48,7 @@ def test_every_service_is_hardened(service: Any) -> None:
     assert service["tmpfs"] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    # Process 1 hears SIGTERM from its first instant on, before Python has set its handlers.
+    # SIGTERM reaches process 1 at any time, also before Python has set its handlers.
     assert service["init"] is True
     assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & set(service)
 
@@ -64,7 +64,7 @@ def test_training_gets_the_gpus_and_the_time_to_save(compose: Any) -> None:
     assert device == {"driver": "nvidia", "count": "${PNEUMO_GPUS:-all}", "capabilities": ["gpu"]}
     assert train["stop_grace_period"] == "2m"
     assert train["command"][:4] == ["python", "job/launch.py", "--processes", "${PNEUMO_RANKS:-auto}"]
-    # A dataset is read, never written, by a training; TensorBoard only looks.
+    # A dataset is read, never written, by a training; TensorBoard only reads.
     assert [volume.get("read_only", False) for volume in train["volumes"]] == [True, False]
     assert [volume["read_only"] for volume in compose["services"]["tensorboard"]["volumes"]] == [True]
 

@@ -1,4 +1,4 @@
-"""What the container files say: linted, pinned, and in agreement with pyproject.toml and launch.sh."""
+"""The container files are linted, pinned, and agree with pyproject.toml and launch.sh."""
 
 import re
 import subprocess

@@ -61,7 +61,7 @@ def box(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def sharded(box: Box, synthetic: SyntheticTree) -> Box:
-    """The box with a dataset that a container made of DICOMs."""
+    """The box with a dataset that a container built from DICOMs."""
     flags = [f"--volume={synthetic.dicom.parent}:/dicom:ro"]
     inside = {name: f"/dicom/{getattr(synthetic, name).name}" for name in ("dicom", "test_dicom", "masks", "patients")}
     words = [word for name, path in inside.items() for word in (f"--{name.replace('_', '-')}", path)]
@@ -81,13 +81,13 @@ def sharded(box: Box, synthetic: SyntheticTree) -> Box:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(sharded: Box) -> bytes:
-    """Submission of a run that nothing stopped."""
-    sharded.output("python", *TRAIN, "--run", "/runs/undisturbed")
-    return (sharded.runs / "undisturbed" / "submission.csv").read_bytes()
+def uninterrupted(sharded: Box) -> bytes:
+    """Submission of an uninterrupted run."""
+    sharded.output("python", *TRAIN, "--run", "/runs/uninterrupted")
+    return (sharded.runs / "uninterrupted" / "submission.csv").read_bytes()
 
 
-def test_the_image_says_what_it_is_and_runs_as_a_user_of_its_own(box: Box) -> None:
+def test_the_image_has_labels_and_a_user_of_its_own(box: Box) -> None:
     config = json.loads(box.engine("image", "inspect", "--format", "{{json .Config}}", box.image))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert config["User"] == "10001:10001"
@@ -127,13 +127,13 @@ def test_the_tests_run(box: Box) -> None:
     assert " passed" in box.output("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/masks/test_rle.py")
 
 
-def test_tensorboard_shows_the_runs(undisturbed: bytes, sharded: Box) -> None:
+def test_tensorboard_shows_the_runs(uninterrupted: bytes, sharded: Box) -> None:
     name = sharded.start("tensorboard", "--logdir", "/runs", "--port", "6006")
     code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:6006/data/runs', timeout=5).read().decode())"
     deadline = time.monotonic() + 120
     while True:
         asked = sharded.engine.process(["exec", name, "python", "-c", code])
-        if "undisturbed/fold-0" in asked.stdout:
+        if "uninterrupted/fold-0" in asked.stdout:
             break
         assert time.monotonic() < deadline, asked.stdout + asked.stderr
         time.sleep(1)
@@ -141,8 +141,8 @@ def test_tensorboard_shows_the_runs(undisturbed: bytes, sharded: Box) -> None:
 
 
 @pytest.mark.parametrize("first", [[], ["job/launch.py", "--processes", "1"]], ids=["train", "launch"])
-def test_a_stopped_container_saves_and_the_next_one_goes_on(
-    undisturbed: bytes, sharded: Box, first: list[str], request: pytest.FixtureRequest
+def test_a_stopped_container_saves_and_the_next_one_resumes(
+    uninterrupted: bytes, sharded: Box, first: list[str], request: pytest.FixtureRequest
 ) -> None:
     run = f"stopped-{request.node.callspec.id}"
     command = ["python", *first, *TRAIN, "--run", f"/runs/{run}"]
@@ -161,4 +161,4 @@ def test_a_stopped_container_saves_and_the_next_one_goes_on(
     done = sharded.run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "goes on from step-" in done.stdout + done.stderr
-    assert (sharded.runs / run / "submission.csv").read_bytes() == undisturbed
+    assert (sharded.runs / run / "submission.csv").read_bytes() == uninterrupted

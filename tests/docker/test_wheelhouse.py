@@ -1,4 +1,4 @@
-"""A wheelhouse, made for real, and an installation from it without an index."""
+"""A real wheelhouse, and an installation from it without an index."""
 
 import os
 import re
@@ -20,23 +20,23 @@ PART = 60_000_000
 ASKED = ["--part-size", "60M", "--extras", "cuda13", "test"]
 
 
-def offline() -> list[str]:
-    """Words that start a command without any network, where the machine lets us."""
+def without_network() -> list[str]:
+    """Return the prefix that runs a command without any network, nothing where that is not permitted."""
     words = ["unshare", "--net"]
     able = shutil.which("unshare") and not subprocess.run([*words, "true"], capture_output=True, check=False).returncode
     return words if able else []
 
 
-def make(*words: object) -> subprocess.CompletedProcess[str]:
+def make_wheelhouse(*words: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PNEUMO_PYTHON": sys.executable}
     command = [str(LAUNCH), "wheelhouse", *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
 
 
 def install(folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Install as on a bare machine: the plain Python, nothing on PATH, no network."""
+    """Install as on a bare machine: only Python, nothing on PATH, no network."""
     python = os.path.realpath(sys.executable)
-    command = [*map(str, filter(None, map(shutil.which, offline()[:1]))), *offline()[1:], python]
+    command = [*map(str, filter(None, map(shutil.which, without_network()[:1]))), *without_network()[1:], python]
     return subprocess.run(
         [*command, str(folder / "install.py"), str(target)],
         env={"PATH": "/nonexistent", "HOME": "/nonexistent", "PIP_NO_INDEX": "1"},
@@ -62,7 +62,7 @@ def wheels_of(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A wheelhouse whose making was killed once, in the middle of the downloads."""
+    """A wheelhouse; the command that makes it was killed once, in the middle of the downloads."""
     out = tmp_path_factory.mktemp("wheelhouse") / "house"
     partial = out.with_name("house.partial")
     first = subprocess.Popen(
@@ -79,7 +79,7 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert not out.exists()
     there = {pin(path.name) for path in partial.glob("wheels/*")}
     (partial / "wheels" / "numpy-1.0-py3-none-any.whl").write_bytes(b"of an earlier resolve")
-    done = make("--out", out, *ASKED)
+    done = make_wheelhouse("--out", out, *ASKED)
     assert done.returncode == 0, done.stderr
     downloaded = {line.split()[-1] for line in done.stderr.splitlines()}
     # The one that was being written when the process was killed may be among those that are there.
@@ -115,9 +115,9 @@ def test_the_wheels_are_those_of_the_lock(wheelhouse: Path) -> None:
 @pytest.mark.wheelhouse
 def test_the_same_command_again_keeps_it_and_another_is_refused(wheelhouse: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in wheelhouse.iterdir()}
-    again = make("--out", wheelhouse, *ASKED)
+    again = make_wheelhouse("--out", wheelhouse, *ASKED)
     assert (again.returncode, "is there already" in again.stderr) == (0, True), again.stderr
-    other = make("--out", wheelhouse, "--python", "3.12", *ASKED)
+    other = make_wheelhouse("--out", wheelhouse, "--python", "3.12", *ASKED)
     assert other.returncode == 2
     assert "found a wheelhouse of python" in other.stderr
     assert before == {path.name: path.stat().st_mtime_ns for path in wheelhouse.iterdir()}
@@ -155,11 +155,11 @@ def test_a_bare_machine_installs_and_runs(wheelhouse: Path, tmp_path: Path) -> N
         python = target / ".venv" / "bin" / "python"
         code = "import pneumo, torch, torchvision, nvidia.dali, cv2, gdcm; print(pneumo.__file__)"
         commands = (["-c", code], ["job/train.py", "--help"], ["-m", "pytest", "-q", "tests/masks/test_rle.py"])
-        for words, wanted in zip(commands, (f"{target}/pneumo/__init__.py", "Exit codes", " passed"), strict=True):
-            command = [*offline(), str(python), *words]
+        for words, expected in zip(commands, (f"{target}/pneumo/__init__.py", "Exit codes", " passed"), strict=True):
+            command = [*without_network(), str(python), *words]
             ran = subprocess.run(command, cwd=target, capture_output=True, text=True, timeout=300, check=False)
             assert ran.returncode == 0, ran.stderr
-            assert wanted in ran.stdout
+            assert expected in ran.stdout
     finally:
         shutil.rmtree(target, ignore_errors=True)  # gigabytes, which pytest would keep for three runs
 
@@ -220,7 +220,7 @@ def test_the_lock_is_what_resolving_gives(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
-    done = make("--out", tmp_path / "house", *words)
+    done = make_wheelhouse("--out", tmp_path / "house", *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""One chain of the commands over files full of secrets, without a network, that the tests of this folder look at."""
+"""One chain of all commands over files full of secrets, without a network, for the tests of this folder."""
 
 import planted
 import pytest

@@ -1,4 +1,4 @@
-"""DICOM files, CSVs and pictures that say a secret wherever there is room for one, and a search that finds it again."""
+"""DICOM files, CSVs and images with a secret in every place that can hold one, and the search for them."""
 
 import base64
 import io
@@ -91,7 +91,7 @@ def _segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body
 
 
-def chatty_jpeg(pixels: np.ndarray, *, exif: bool) -> bytes:
+def jpeg_with_secrets(pixels: np.ndarray, *, exif: bool) -> bytes:
     """Encode pixels and put a secret into a comment and every kind of application segment."""
     data = cv2.imencode(".jpg", pixels)[1].tobytes()
     bodies = [(0xFE, secret().encode()), *((0xE0 + n, b"XYZ\0" + secret().encode()) for n in range(16))]
@@ -100,7 +100,7 @@ def chatty_jpeg(pixels: np.ndarray, *, exif: bool) -> bytes:
     return data[:2] + b"".join(_segment(*body) for body in bodies) + data[2:]
 
 
-def chatty_png(pixels: np.ndarray) -> bytes:
+def png_with_secrets(pixels: np.ndarray) -> bytes:
     """Encode pixels and put a secret into a text chunk and a compressed one."""
     data = cv2.imencode(".png", pixels)[1].tobytes()
     chunks = [(b"tEXt", b"Comment\0" + secret().encode()), (b"zTXt", b"Author\0\0" + zlib.compress(secret().encode()))]
@@ -140,7 +140,7 @@ def dicom(number: int, kind: str) -> Dataset:
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
     if kind in ("jpeg", "exif"):
         dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-        dataset.PixelData = encapsulate([chatty_jpeg(pixels, exif=kind == "exif")])
+        dataset.PixelData = encapsulate([jpeg_with_secrets(pixels, exif=kind == "exif")])
     else:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if kind == "implicit" else ExplicitVRLittleEndian
         dataset.PixelData = pixels.tobytes()
@@ -213,13 +213,13 @@ def write(root: Path) -> Planted:
                 del dataset[tag]
             dataset.add_new(tag, "LO", secret())
         add(number, dataset, "train" if number % 2 else "test")
-    _write_broken(root / "train" / PATH)
+    _write_damaged(root / "train" / PATH)
     (root / "masks.csv").write_text("\n".join([*masks, f"{ROOT}.999999,-1,{secret()}"]) + "\n")
     (root / "patients.csv").write_text("\n".join(patients) + "\n")
     return Planted(root, elements, sum(path.is_file() for path in (root / "train").rglob("*")))
 
 
-def _write_broken(folder: Path) -> None:
+def _write_damaged(folder: Path) -> None:
     """Write files that will be rejected."""
     folder.mkdir(parents=True)
     pixels, _ = image(0)
@@ -233,8 +233,8 @@ def _write_broken(folder: Path) -> None:
     for name, content in {
         "notes.txt": secret().encode() * 50,
         "page.html": f"<html><title>{secret()}</title></html>".encode(),
-        "picture.jpg": chatty_jpeg(pixels, exif=True),
-        "picture.png": chatty_png(pixels),
+        "picture.jpg": jpeg_with_secrets(pixels, exif=True),
+        "picture.png": png_with_secrets(pixels),
         "cut-in-the-header.dcm": data[: len(data) // 2],
         "cut-in-the-meta.dcm": data[:400],
         "cut-in-the-pixels.dcm": another[:-1000],
@@ -276,13 +276,13 @@ _DEFLATED = re.compile(rb"\x78[\x01\x9c\xda]|\x1f\x8b\x08")
 """How zlib's and gzip's streams begin."""
 
 
-def disguises(text: str) -> list[bytes]:
-    """Return what a text may look like in a file: encodings, hexadecimal, base64 at each alignment, other case."""
+def forms(text: str) -> list[bytes]:
+    """Return a string as it may be in a file: encodings, hexadecimal, base64 at each alignment, reversed, lower case."""
     raw = text.encode()
     found = [text.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")]
     found += [text.lower().encode(), raw[::-1], raw.hex().encode(), raw.hex().upper().encode()]
     for shift in range(3):
-        # The first and the last characters depend on what stands before and behind.
+        # The first and the last characters depend on the bytes before and after.
         encoded = base64.b64encode(b"\0" * shift + raw)
         found.append(encoded[-(-8 * shift // 6) : len(encoded) // 4 * 4 - 4])
     return found
@@ -341,8 +341,8 @@ class Output:
         return cls(tuple(str(path.relative_to(root)) for path in paths), tuple(parts))
 
     def find(self, texts: list[str]) -> list[tuple[str, str]]:
-        """Return (text, place) wherever one of the texts stands in any disguise, in a name or in a file."""
-        patterns = [(text, pattern) for text in texts for pattern in disguises(text)]
+        """Return (text, place) wherever one of the strings is found in any form, in a name or in a file."""
+        patterns = [(text, pattern) for text in texts for pattern in forms(text)]
         found = [(text, f"the name {name}") for text in texts for name in self.names if text in name]
         for path, part, data in self.parts:
             found += [(text, f"{path} ({part})") for text in sorted({t for t, pattern in patterns if pattern in data})]

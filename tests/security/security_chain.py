@@ -16,10 +16,10 @@ GUARD = Path(__file__).resolve().parent / "guard"
 
 @dataclass
 class Commands:
-    """Runs commands where nothing but this machine can be reached, and keeps what they say."""
+    """Runs commands without a network and keeps their output."""
 
     folder: Path
-    said: dict[str, str] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
     """Standard output and error by the command's name."""
 
     @property
@@ -45,13 +45,13 @@ class Commands:
             check=False,
             umask=0o022,
         )
-        self.said[name] = ended.stdout
+        self.output[name] = ended.stdout
         assert ended.returncode == expect, ended.stdout
         return ended.stdout
 
     @property
     def temporary(self) -> Path:
-        """The folder for temporary files of these commands alone."""
+        """The folder for temporary files of these commands."""
         return self._folder("tmp")
 
     def _folder(self, name: str) -> Path:
@@ -61,7 +61,7 @@ class Commands:
 
 
 def without_network() -> list[str]:
-    """Return what starts a command where there is no network but loopback, nothing where that is not permitted."""
+    """Return the prefix that runs a command without a network but loopback, nothing where that is not permitted."""
     words = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
     try:
         permitted = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
@@ -72,7 +72,7 @@ def without_network() -> list[str]:
 
 @dataclass(frozen=True)
 class Chain:
-    """What the commands made of the planted files."""
+    """The results of the commands on the planted files."""
 
     planted: Planted
     commands: Commands

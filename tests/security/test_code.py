@@ -1,4 +1,4 @@
-"""What the code itself must not do: shells with strings, code from data, temporary files whose names can be guessed."""
+"""What the code must not do: shells with strings, code from data, temporary files with predictable names."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def name_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def faults(source: str) -> Iterator[str]:
+def violations(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -42,8 +42,8 @@ def faults(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_shell_no_code_from_data_no_guessed_names(path: Path) -> None:
-    assert list(faults(path.read_text())) == []
+def test_no_shell_no_code_from_data_no_predictable_names(path: Path) -> None:
+    assert list(violations(path.read_text())) == []
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_no_shell_no_code_from_data_no_guessed_names(path: Path) -> None:
         "tempfile.mktemp()",
     ],
 )
-def test_each_of_them_would_be_seen(source: str) -> None:
-    assert list(faults(source))
+def test_each_violation_is_found(source: str) -> None:
+    assert list(violations(source))
 
 
-def test_all_of_the_code_is_looked_at() -> None:
+def test_all_of_the_code_is_checked() -> None:
     count: Callable[[str], int] = lambda folder: sum(path.is_relative_to(ROOT / folder) for path in SOURCES)  # noqa: E731
     assert count("pneumo") > 90
     assert count("job") >= 7

@@ -11,9 +11,9 @@ from security_chain import JOB, Chain, Commands
 from pneumo.training import checkpoint
 
 
-def last_line(said: str) -> str:
-    assert "Traceback" not in said, said
-    return said.splitlines()[-1]
+def last_line(output: str) -> str:
+    assert "Traceback" not in output, output
+    return output.splitlines()[-1]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine at run time, except where the user asks for weights from the hub; nothing lies about."""
+"""No command connects to another machine, except for weights from the hub, or leaves temporary files."""
 
 import stat
 from pathlib import Path
@@ -9,7 +9,7 @@ from pneumo.runtime.files import publish, publish_directory
 
 
 def test_no_command_tries_to_reach_another_machine_or_makes_files_that_can_be_guessed(chain: Chain) -> None:
-    assert {"shard", "train", "ensemble", "predict", "score"} <= set(chain.commands.said)
+    assert {"shard", "train", "ensemble", "predict", "score"} <= set(chain.commands.output)
     assert not chain.commands.attempts.exists(), chain.commands.attempts.read_text()
 
 
@@ -18,7 +18,7 @@ def test_no_command_leaves_temporary_files(chain: Chain) -> None:
     assert [path for path in chain.out.rglob(".*") if path.name not in (".lock",)] == []
 
 
-def test_what_is_being_written_is_closed_to_others(tmp_path: Path) -> None:
+def test_files_being_written_are_not_readable_by_others(tmp_path: Path) -> None:
     with publish(tmp_path / "file"):
         (temporary,) = tmp_path.iterdir()
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
@@ -26,10 +26,10 @@ def test_what_is_being_written_is_closed_to_others(tmp_path: Path) -> None:
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o700
 
 
-def test_only_the_hub_is_asked_and_only_for_imagenet_weights(tmp_path: Path) -> None:
-    """The distortions' library would look for newer versions of itself; the hub's absence is one line.
+def test_only_the_hub_is_contacted_and_only_for_imagenet_weights(tmp_path: Path) -> None:
+    """albumentations checks for newer versions of itself unless told not to; an unreachable hub is one line.
 
-    This also shows that the guard sees what libraries do, and a predictable file.
+    This also shows that the guard records what libraries do, and a file of a predictable name.
     """
     commands = Commands(tmp_path)
     script = (
@@ -42,8 +42,8 @@ def test_only_the_hub_is_asked_and_only_for_imagenet_weights(tmp_path: Path) -> 
         "(pathlib.Path(tempfile.gettempdir()) / 'guessed').open('w').close()\n"
         "cli.run(lambda: models.build(models.ModelConfig(encoder='resnet18', encoder_weights='imagenet')))\n"
     )
-    said = commands.run("hub", "-c", script, expect=2)
-    assert "expected a connection to the Hugging Face hub" in said.splitlines()[-1]
+    output = commands.run("hub", "-c", script, expect=2)
+    assert "expected a connection to the Hugging Face hub" in output.splitlines()[-1]
     attempts = [line.rpartition(" [")[0] for line in commands.attempts.read_text().splitlines()]
     assert attempts[0] == f"predictable file {commands.temporary / 'guessed'}"
     assert {line.split()[1] for line in attempts[1:] if line.startswith("socket.")} == {"huggingface.co"}

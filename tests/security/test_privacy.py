@@ -1,4 +1,4 @@
-"""Nothing of a patient gets out: secrets in every place of the input are searched for in every byte of the output."""
+"""No patient data gets out: secrets planted all over the input are searched for in every byte of the output."""
 
 import base64
 import csv
@@ -33,7 +33,7 @@ LISTS = {paths.QUARANTINE, paths.UNMATCHED}
 """What names files, so that the user can find them; not meant to be handed on."""
 
 
-def test_the_secrets_are_really_in_the_input(chain: Chain) -> None:
+def test_the_secrets_are_in_the_input(chain: Chain) -> None:
     assert chain.planted.elements > 3000
     files = sorted(chain.planted.train.rglob("*.dcm"))
     assert len(files) > 30
@@ -70,11 +70,11 @@ def test_no_secret_is_in_any_output(chain: Chain, output: Output) -> None:
     assert output.find(SECRETS) == []
 
 
-def test_no_command_says_a_secret(chain: Chain) -> None:
-    assert chain.commands.said.keys() == {"shard", "train", "ensemble", "predict", "score"}
-    assert "quarantined" in chain.commands.said["shard"]
-    for name, said in chain.commands.said.items():
-        assert [text for text in SECRETS if text in said] == [], name
+def test_no_command_prints_a_secret(chain: Chain) -> None:
+    assert chain.commands.output.keys() == {"shard", "train", "ensemble", "predict", "score"}
+    assert "quarantined" in chain.commands.output["shard"]
+    for name, text in chain.commands.output.items():
+        assert [secret for secret in SECRETS if secret in text] == [], name
 
 
 def test_only_the_lists_for_the_user_name_files(chain: Chain, output: Output) -> None:
@@ -97,7 +97,7 @@ def test_patients_are_numbers_without_a_mapping(chain: Chain, output: Output) ->
 
 
 def test_the_help_and_the_page_name_what_is_kept() -> None:
-    """A new attribute cannot leave without being said."""
+    """A new attribute must be named in both."""
     names = {
         "rows": "size", "columns": "size", "row_spacing_mm": "pixel spacing", "column_spacing_mm": "pixel spacing",
         "view": "view", "sex": "sex", "age_years": "age (90 for 90 and more)", "transfer_syntax": "transfer syntax",
@@ -149,8 +149,8 @@ def test_the_search_finds_what_is_hidden(tmp_path: Path) -> None:
     for shift in range(3):
         (tmp_path / f"base64-{shift}").write_bytes(base64.b64encode(b"x" * shift + text.encode()))
     (tmp_path / "deep.tar").write_bytes(_tar({"a.gz": zlib.compress(text.encode())}))
-    (tmp_path / "picture.png").write_bytes(planted.chatty_png(planted.image(0)[0]))
-    (tmp_path / "picture.jpg").write_bytes(planted.chatty_jpeg(planted.image(0)[0], exif=True))
+    (tmp_path / "picture.png").write_bytes(planted.png_with_secrets(planted.image(0)[0]))
+    (tmp_path / "picture.jpg").write_bytes(planted.jpeg_with_secrets(planted.image(0)[0], exif=True))
     pq.write_table(pa.table({"column": [text]}), tmp_path / "table.parquet", compression="zstd", use_dictionary=False)
     with zipfile.ZipFile(tmp_path / "optimizer.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data.pkl", text)

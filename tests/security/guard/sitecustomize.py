@@ -1,7 +1,7 @@
-"""Python imports this at its start: what would reach another machine, or be guessed by a neighbour, is written down.
+"""Python imports this when it starts: attempts to reach another machine, and files of predictable names, are recorded.
 
-Reaching out is refused too. A file made in a shared folder for temporary files must have a name that nobody guesses
-(``O_EXCL`` with a random name, as tempfile makes it), a folder there must be closed to others.
+Connections to other machines are refused, too. In a shared folder for temporary files a file must have an unpredictable
+name (``O_EXCL`` with a random name, as tempfile makes it), and a folder must not be readable by others.
 """
 
 import os
@@ -16,7 +16,7 @@ SHARED = {"/tmp", "/var/tmp", "/dev/shm", os.environ["TMPDIR"]}
 REPORT = os.environ["PNEUMO_TEST_ATTEMPTS"]
 
 
-class NotHere(RuntimeError):
+class NetworkAccessError(RuntimeError):
     """No OSError, which clients of the network would try again after."""
 
 
@@ -40,7 +40,7 @@ def check_host(event: str, host: object) -> None:
     host = host.decode() if isinstance(host, bytes) else host
     if host not in LOCAL and not str(host).startswith("127."):
         report(f"{event} {host}")
-        raise NotHere(f"{event} {host}: this test lets nothing leave the machine")
+        raise NetworkAccessError(f"{event} {host}: this test permits no connection")
 
 
 def report(what: str) -> None:
