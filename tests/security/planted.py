@@ -277,7 +277,7 @@ _DEFLATED = re.compile(rb"\x78[\x01\x9c\xda]|\x1f\x8b\x08")
 
 
 def forms(text: str) -> list[bytes]:
-    """Return a string as it may be in a file: encodings, hexadecimal, base64 of each alignment, reversed, lower case."""
+    """Return a string as a file may hold it: encodings, hexadecimal, base64 of each alignment, reversed, lower case."""
     raw = text.encode()
     found = [text.encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")]
     found += [text.lower().encode(), raw[::-1], raw.hex().encode(), raw.hex().upper().encode()]
