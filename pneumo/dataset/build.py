@@ -33,7 +33,7 @@ MAX_ATTEMPTS = 3
 def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | None:
     """Build the dataset ``out``, or this task's part of it, or resume a build that was interrupted.
 
-    A finished dataset of the same input is kept; another number or seed of folds rewrites its table alone.
+    A finished dataset of the same input is kept; another number or seed of folds rewrites only its table.
 
     Returns:
         What the dataset holds, or None while shards of other tasks are still missing.

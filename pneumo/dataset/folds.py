@@ -34,7 +34,7 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     assert len(area) == len(groups)
     numbered = number_patients(groups)
     count = int(numbered.max(initial=-1)) + 1
-    if count == 0:  # a dataset of test images alone
+    if count == 0:  # a dataset of test images only
         return np.zeros(0, np.int8)
     if count < folds:
         log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
@@ -64,7 +64,7 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     quartile = np.where(positive, 1 + np.searchsorted(edges, area, side="left"), 0)
     if np.bincount(quartile)[np.unique(quartile)].min(initial=folds) >= folds:
         return quartile
-    log.warning("fewer than %d images of some mask areas: folds are stratified by empty or not alone", folds)
+    log.warning("fewer than %d images of some mask areas: folds are stratified only by empty or not", folds)
     # The splitter refuses when no class reaches every fold.
     joined = positive.astype(np.int64)
     return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)

@@ -28,9 +28,9 @@ def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined
         max_quarantined: Percent of the files found that may be quarantined.
 
     Raises:
-        UserError: When not one file became a sample, or too many did not; the shards stay, and quarantine.csv says why.
+        UserError: When no file became a sample, or too many did not; the shards are kept, and quarantine.csv says why.
     """
-    # Tasks of one build wait for each other here: whichever comes second finds the dataset finished.
+    # Tasks of one build wait for each other here: all but the first find the dataset finished.
     with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         done = paths.manifest(dataset).is_file()
         manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed, max_quarantined)

@@ -28,7 +28,7 @@ class BuildInputs:
 
 @config_dataclass
 class BuildOptions:
-    """How to build; the dataset's content depends on the folds, their seed and the shard size alone.
+    """How to build; the dataset's content depends only on the folds, their seed and the shard size.
 
     Limits and ``max_quarantined`` decide which files are rejected and how many of them a dataset may have.
     """

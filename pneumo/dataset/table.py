@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
     ],
     metadata={"pneumo.format_version": str(paths.FORMAT_VERSION)},
 )
-"""Columns of samples.parquet in their order; none is null, see SampleTable for what stands for unknown values."""
+"""Columns of samples.parquet in their order; none is null, SampleTable lists the values that mean unknown."""
 
 MAX_ROWS = 10_000_000
 MAX_STRING_BYTES = 4096
@@ -240,7 +240,7 @@ def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
 
 
 def _canonical(column: npt.NDArray[Any]) -> bytes:
-    """Return a column as bytes that depend on its values alone."""
+    """Return a column as bytes that depend only on its values."""
     if column.dtype.kind == "U":
         return "\n".join(column.tolist()).encode("utf-8", "surrogateescape")
     return column.astype(column.dtype.newbyteorder("<")).tobytes()

@@ -1,4 +1,4 @@
-"""A shard: a WebDataset tar whose bytes depend on its members alone, and its index for DALI's own reader.
+"""A shard: a WebDataset tar whose bytes depend only on its members, and its index for DALI's own reader.
 
 WebDataset: the members of a sample are consecutive and share the name up to its first dot
 (https://github.com/webdataset/webdataset). Index: what DALI's ``wds2idx`` writes, ``v1.2 <samples>`` and then a line
@@ -41,7 +41,7 @@ def _escaped(image_id: str) -> str:
 
 
 def header(name: str, size: int) -> bytes:
-    """Return a member's USTAR header; it depends on name and size alone: mode 0444, mtime 0, owner 0 without names.
+    """Return a member's USTAR header; it depends only on name and size: mode 0444, mtime 0, owner 0 without names.
 
     Args:
         name: At most 100 ASCII characters.

@@ -1,6 +1,6 @@
 """Verify a finished dataset: every bit of its shards and their indices, against the table.
 
-What a build writes depends on the samples alone (see ``tar``), and the table has the name, offset, size and SHA-256 of
+What a build writes depends only on the samples (see ``tar``), and the table has the name, offset, size and SHA-256 of
 each member. So there is one right value for every header, member, padding, index line and end of an archive, and a
 difference is an issue of one sample, or of the shard where no sample has those bytes. The table itself is verified
 against dataset.json when it is read. Files that the table does not name are ignored.

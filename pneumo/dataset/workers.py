@@ -1,9 +1,9 @@
 """A pool of processes, each under limits, so that a file that crashes or hangs a decoder ends only its reader.
 
-A pool of the standard library ends as a whole when one of its processes dies, and tells neither the item nor the exit
-code. pebble's ``ProcessPool`` (5.2) tells both, but a worker that dies before the pool has read that it began its item
-passes for one that cannot start: of 31 pools whose items killed their process at once, while other threads of the
-parent were busy, 7 ended with "All workers expired". Here the pool itself notes which item each process has.
+A pool of the standard library ends as a whole when one of its processes dies, and reports neither the item nor the
+exit code. pebble's ``ProcessPool`` (5.2) reports both, but takes a worker that dies before its "begun" message is read
+for one that cannot start: of 31 pools whose items killed their process at once, while other threads of the parent were
+busy, 7 ended with "All workers expired". Here the parent itself keeps which item each process has.
 """
 
 import multiprocessing

@@ -66,7 +66,7 @@ def align(
         predicted: Image id -> run lengths.
         missing: ``"error"`` refuses images that are on one side only; ``"empty"`` takes a missing prediction as
             empty; ``"ignore"`` leaves its image out. With both, predictions without a truth are left out: an
-            unlabelled image is not a healthy one.
+            unlabelled image is not a negative one.
 
     Raises:
         UserError: When the sides differ and ``missing`` is ``"error"``, or no image is on both.
@@ -94,7 +94,7 @@ def align(
 
 
 def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> list[ImageScore]:
-    """Return each image's Dice coefficient, from the run lengths alone, in the truth's order.
+    """Return each image's Dice coefficient, from the run lengths, in the truth's order.
 
     Args:
         truth: Image id -> run lengths.

@@ -26,7 +26,7 @@ _MAX_PIXELS = 2**48
 
 
 class RleError(ValueError):
-    """A string that is not a run-length encoding, or does not fit its image; the message says why."""
+    """A string that is not a run-length encoding, or does not fit its image; the message has the reason."""
 
 
 def encode(mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> str:

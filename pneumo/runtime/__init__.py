@@ -1,1 +1,1 @@
-"""What every command stands on: command line, log, errors, files, locks, configuration."""
+"""What every command is built on: command line, log, errors, files, locks, configuration."""

@@ -9,7 +9,7 @@ A field's range is in its annotation, beside its docstring::
 
 The command line (tyro reads the same classes), JSON documents (``from_json``) and Python callers are checked alike:
 values have exactly their type (no ``"1"`` for 1, no 1 for true), numbers are finite, unknown fields are refused.
-What a field's own annotation cannot say (one field depends on another) is checked in ``__post_init__`` by ``refuse``.
+What an annotation cannot express (one field depends on another) is checked in ``__post_init__`` by ``refuse``.
 """
 
 import dataclasses

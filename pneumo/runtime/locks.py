@@ -1,4 +1,4 @@
-"""Locks between processes: a second process on the same directory waits, or is refused and told who works there.
+"""Locks between processes: a second process on the same directory waits, or gets an error that names the first.
 
 The lock is the kernel's (``flock``), so that it is released when its owner ends in any way, also between machines on
 NFS and on parallel file systems that are mounted with locks. The content of the file is only for people.

@@ -79,7 +79,7 @@ def test_more_tasks_than_shards(built: Path, tree, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(built)
 
 
-def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
+def test_finished_dataset_is_not_touched(tree, tmp_path: Path, built: Path) -> None:
     out = shutil.copytree(built, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     paths.build(out).mkdir()
@@ -87,7 +87,7 @@ def test_finished_dataset_is_kept(tree, tmp_path: Path, built: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_other_folds_rewrite_the_table_alone(tree, tmp_path: Path, built: Path) -> None:
+def test_other_folds_rewrite_only_the_table(tree, tmp_path: Path, built: Path) -> None:
     out = shutil.copytree(built, tmp_path / "out")
     before = contents(out)
     manifest = build(tree.inputs, out, replace(OPTIONS, num_folds=4))

@@ -14,7 +14,7 @@ from pneumo.dataset.options import BuildInputs
 from pneumo.runtime.errors import UserError
 
 
-def test_where_every_odd_file_goes(
+def test_every_odd_file_is_accounted_for(
     copied_inputs: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = next(copied_inputs.dicom.rglob("*.dcm"))
@@ -63,7 +63,7 @@ def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copied_inputs: Bu
     assert paths.tar(tmp_path / "out", "test-000001").exists()
 
 
-def test_nothing_to_build_says_what_was_found(tmp_path: Path, tree) -> None:
+def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) -> None:
     (tmp_path / "in").mkdir()
     inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
     with pytest.raises(UserError, match=r"nothing to build from 0 files \(no file at all\)"):
@@ -117,7 +117,7 @@ def test_too_many_bad_headers_are_logged_before_the_work(
     )
 
 
-def test_nothing_to_build_touches_no_other_dataset(built: Path, tree, tmp_path: Path) -> None:
+def test_nothing_to_build_leaves_another_dataset_untouched(built: Path, tree, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     out = shutil.copytree(built, tmp_path / "out")

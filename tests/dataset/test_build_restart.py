@@ -170,9 +170,9 @@ def test_only_the_file_that_ends_its_process_is_quarantined(copied_inputs: Build
     assert ended.code == 0, ended.output
     manifest = Manifest.read(tmp_path / "out")
     assert (manifest.found, manifest.samples, manifest.quarantined) == (31, 29, 2)
-    refused = rows(tmp_path / "out" / paths.QUARANTINE)
-    assert [row["file"] for row in refused] == ["crash-in-read.dcm", "crash-in-scan.dcm"]
-    assert {row["found"] for row in refused} == {"the process that read it ended with exit code 139"}
+    quarantined = rows(tmp_path / "out" / paths.QUARANTINE)
+    assert [row["file"] for row in quarantined] == ["crash-in-read.dcm", "crash-in-scan.dcm"]
+    assert {row["found"] for row in quarantined} == {"the process that read it ended with exit code 139"}
 
 
 def test_table_written_without_its_manifest_is_repaired(tree, tmp_path: Path, built: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images of every shape and encoding through the whole build, with masks in the image's own pixels."""
+"""Images of every shape and encoding through a build, with masks in the image's own pixels."""
 
 import csv
 from pathlib import Path

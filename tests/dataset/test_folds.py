@@ -6,14 +6,14 @@ import pytest
 from pneumo.dataset.folds import assign, digest, number_patients, strata
 
 
-def made_up(images: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def random_areas(images: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     area = np.where(rng.random(images) < 0.22, rng.integers(55, 160_000, images), 0)
     return area, rng.integers(0, patients, images).astype(np.int32)
 
 
 def test_patients_stay_together_and_strata_are_spread_evenly() -> None:
-    area, groups = made_up(2000, 900)
+    area, groups = random_areas(2000, 900)
     fold = assign(area, groups, 5, seed=0)
     assert fold.dtype == np.int8
     for patient in np.unique(groups):
@@ -24,7 +24,7 @@ def test_patients_stay_together_and_strata_are_spread_evenly() -> None:
 
 
 def test_same_seed_same_folds_other_seed_other_folds() -> None:
-    area, groups = made_up(300, 150)
+    area, groups = random_areas(300, 150)
     assert (assign(area, groups, 4, 7) == assign(area, groups, 4, 7)).all()
     assert (assign(area, groups, 4, 7) != assign(area, groups, 4, 8)).any()
 
@@ -75,7 +75,7 @@ def test_no_training_image_gives_no_fold_and_no_warning(caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
-def test_digest_tells_assignments_apart() -> None:
+def test_digest_differs_between_assignments() -> None:
     fold = np.array([0, 1], np.int8)
     assert digest(["a", "b"], fold) == digest(np.array(["a", "b"]), fold)
     assert digest(["a", "b"], fold) != digest(["a", "b"], fold[::-1])

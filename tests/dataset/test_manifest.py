@@ -1,4 +1,4 @@
-"""dataset.json: what it must have, and what it says of other versions."""
+"""dataset.json: its fields, and the error of other versions."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The end of a build: records become the table, the lists and dataset.json, once, whoever comes last."""
+"""The end of a build: records become the table, the lists and dataset.json, once, by the task that ends last."""
 
 import errno
 import fcntl
@@ -56,7 +56,7 @@ def test_merging_gives_the_dataset_of_a_build(copy: Path, plan: BuildPlan, built
 def test_many_tasks_may_merge_at_once(
     copy: Path, plan: BuildPlan, built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One does the work; the others wait, see its lock's directory go, and read what it wrote."""
+    """One does the work; the others wait while it removes the directory of the lock, and read what it wrote."""
     merged = []
     real: Callable[..., Manifest] = merge._finish
 
@@ -90,7 +90,7 @@ def test_a_file_system_without_locks_is_no_obstacle(
     assert "this file system has no locks" in caplog.text
 
 
-def test_a_killed_merger_holds_nobody_up(copy: Path, plan: BuildPlan, built: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(copy: Path, plan: BuildPlan, built: Path) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom pneumo.runtime import locks\n"
         "with locks.hold(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(100)\n"
@@ -116,7 +116,7 @@ def test_no_sample_at_all_leaves_the_lists_and_no_dataset(copy: Path, plan: Buil
     assert paths.build(copy).is_dir()
 
 
-def test_other_folds_change_the_table_and_dataset_json_alone(built: Path, tmp_path: Path) -> None:
+def test_other_folds_change_only_the_table_and_dataset_json(built: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(built, tmp_path / "copy")
     table, manifest = SampleTable.read(copy), Manifest.read(copy)
     changed = merge.assign_folds(copy, table, manifest, 4, 9)

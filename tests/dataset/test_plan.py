@@ -18,8 +18,8 @@ def bad(file: str) -> QuarantineRow:
     return QuarantineRow("train", file, "", Reason.NOT_DICOM, "header", "text", "DICOM", "leave it out")
 
 
-def entries(plan: BuildPlan) -> list:
-    return [entry for unit in plan.shards for entry in unit.samples]
+def samples(plan: BuildPlan) -> list:
+    return [sample for shard in plan.shards for sample in shard.samples]
 
 
 ALIKE: Callable[[Path], str] = lambda path: "same"  # noqa: E731
@@ -37,19 +37,19 @@ def test_every_file_is_counted_once() -> None:
     ]
     plan = make(files, {"a": "-1", "b": "1 2", "gone": "-1"}, None, file_digest=ALIKE)
     assert plan.found == 6
-    assert [entry.image_id for entry in entries(plan)] == ["a", "b", "d"]
+    assert [sample.image_id for sample in samples(plan)] == ["a", "b", "d"]
     assert [item.image_id for item in plan.unlabelled] == ["c"]
     assert plan.quarantined == (bad("readme"),)
     assert plan.merged_duplicates == 1
     assert plan.missing == ("gone",)
-    assert plan.found == len(entries(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged_duplicates
+    assert plan.found == len(samples(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged_duplicates
 
 
 def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:
     files = [scanned(str(n), file=f"{9 - n}/x.dcm") for n in range(5)] + [scanned("t", split="test")]
     masks = {str(n): "-1" for n in range(5)}
     plan = make(files, masks, None, shard_size=2)
-    assert [(unit.name, [entry.image_id for entry in unit.samples]) for unit in plan.shards] == [
+    assert [(shard.name, [sample.image_id for sample in shard.samples]) for shard in plan.shards] == [
         ("train-000000", ["0", "1"]),
         ("train-000001", ["2", "3"]),
         ("train-000002", ["4"]),
@@ -58,7 +58,7 @@ def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scann
     assert make(files[::-1], masks, None, shard_size=2) == plan
 
 
-def test_contradicting_duplicates_are_all_refused_and_name_each_other() -> None:
+def test_contradicting_duplicates_are_all_quarantined_and_name_each_other() -> None:
     files = [scanned("a", file="1"), scanned("a", file="2"), scanned("a", file="3"), scanned("b")]
     plan = make(files, {"a": "-1", "b": "-1"}, None, file_digest=OTHER)
     assert [(item.file, item.reason, item.image_id) for item in plan.quarantined] == [
@@ -66,17 +66,17 @@ def test_contradicting_duplicates_are_all_refused_and_name_each_other() -> None:
     ]
     assert "also 1" in plan.quarantined[1].found
     assert plan.missing == ()
-    assert [entry.image_id for entry in entries(plan)] == ["b"]
+    assert [sample.image_id for sample in samples(plan)] == ["b"]
 
 
 def test_identical_duplicates_keep_the_first_path() -> None:
     plan = make([scanned("a", file="2"), scanned("a", file="1")], {"a": "-1"}, None, file_digest=ALIKE)
-    assert [entry.source.file for entry in entries(plan)] == ["1"]
+    assert [sample.source.file for sample in samples(plan)] == ["1"]
     assert plan.merged_duplicates == 1
 
 
 @pytest.mark.parametrize(("good", "kept"), [("1", ["1"]), ("12", ["1"]), ("", [])], ids=["one", "two", "none"])
-def test_duplicates_that_cannot_be_read_are_refused_for_themselves(good: str, kept: list[str]) -> None:
+def test_duplicates_that_cannot_be_read_are_quarantined_as_unreadable(good: str, kept: list[str]) -> None:
     def digest(path: Path) -> str:
         if path.stem not in good:
             raise OSError(5, "Input/output error")
@@ -84,7 +84,7 @@ def test_duplicates_that_cannot_be_read_are_refused_for_themselves(good: str, ke
 
     files = [scanned("a", file=f"{name}.dcm") for name in "123"]
     plan = make(files, {"a": "-1"}, None, file_digest=digest)
-    assert [entry.source.path.stem for entry in entries(plan)] == kept
+    assert [sample.source.path.stem for sample in samples(plan)] == kept
     assert [(item.file, item.reason, item.found) for item in plan.quarantined] == [
         (f"{name}.dcm", Reason.UNREADABLE, "Input/output error") for name in "123" if name not in good
     ]
@@ -100,7 +100,7 @@ def test_bytes_are_digested_only_where_ids_repeat() -> None:
 
 def test_test_image_has_no_mask_even_when_the_csv_has_its_id() -> None:
     plan = make([scanned("a"), scanned("t", split="test")], {"a": "-1", "t": "0 5"}, None)
-    assert [entry.mask for entry in entries(plan)] == ["-1", None]
+    assert [sample.mask for sample in samples(plan)] == ["-1", None]
     assert plan.missing == ()
 
 
@@ -116,7 +116,7 @@ def test_test_image_has_no_mask_even_when_the_csv_has_its_id() -> None:
 def test_patients_become_numbers_in_order_of_appearance(patients: dict, expected: list, grouped_by: str) -> None:
     files = [scanned("a", patient="X"), scanned("b", patient="X"), scanned("c")]
     plan = make(files, dict.fromkeys("abc", "-1"), patients)
-    assert [entry.patient for entry in entries(plan)] == expected
+    assert [sample.patient for sample in samples(plan)] == expected
     assert plan.grouped_by == grouped_by
 
 
@@ -147,12 +147,12 @@ def test_digest_follows_the_input() -> None:
     assert len({plan.digest, *digests.values()}) == 1 + len(digests), digests
 
 
-def test_digest_does_not_know_where_the_input_lies() -> None:
+def test_digest_does_not_depend_on_the_directory_of_the_input() -> None:
     moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
 
 
-def test_neither_rows_nor_group_numbers_tell_of_paths_or_patients() -> None:
+def test_neither_rows_nor_group_numbers_reveal_paths_or_patients() -> None:
     ids = ["7", "2", "9", "4", "1"]
     masks = dict.fromkeys(ids, "-1")
     people = {"7": "Adams", "2": "Zorn", "9": "Adams", "4": "Meyer", "1": "Zorn"}
@@ -160,6 +160,6 @@ def test_neither_rows_nor_group_numbers_tell_of_paths_or_patients() -> None:
 
     def plan(names: Callable[[str], str]) -> list[tuple[str, int]]:
         files = [scanned(n, file=f"{names(people[n])}/{n}.dcm", patient=names(people[n])) for n in ids]
-        return [(entry.image_id, entry.patient) for entry in entries(make(files, masks, None))]
+        return [(sample.image_id, sample.patient) for sample in samples(make(files, masks, None))]
 
     assert plan(str) == plan(renamed.__getitem__) == [("1", 0), ("2", 0), ("4", 1), ("7", 2), ("9", 2)]

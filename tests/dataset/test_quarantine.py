@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "job" / "QUARANTINE.md"
 
 
-def refusal(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> QuarantineRow:
+def row(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> QuarantineRow:
     return QuarantineRow(split, file, "", reason, "header", "this", "that", "do")
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """A dataset's directory with lists of four refused files."""
-    refused = [refusal("b", Reason.EMPTY_FILE), refusal("c"), refusal("a", split="test"), refusal("a")]
-    quarantine.write(tmp_path, make([], {"1.2": "-1"}, None), refused)
+    """A dataset's directory with lists of four rejected files."""
+    rejected = [row("b", Reason.EMPTY_FILE), row("c"), row("a", split="test"), row("a")]
+    quarantine.write(tmp_path, make([], {"1.2": "-1"}, None), rejected)
     return tmp_path
 
 
@@ -40,7 +40,7 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
 
 def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
     names = ["a,b", 'a"b', "a\nb", "a\rb", b"\xff".decode("utf-8", "surrogateescape"), "=1+1"]
-    quarantine.write(tmp_path, make([], {}, None), [refusal(name) for name in names])
+    quarantine.write(tmp_path, make([], {}, None), [row(name) for name in names])
     with (tmp_path / paths.QUARANTINE).open(encoding="utf-8", newline="") as file:
         assert {row["file"] for row in csv.DictReader(file)} == {"a,b", 'a"b', "a\\nb", "a\\rb", "\\xff", "'=1+1"}
     assert quarantine.count_reasons(tmp_path).total() == len(names)
@@ -61,7 +61,7 @@ def test_share_that_is_too_many(quarantined: int, found: int, limit: float, many
     assert quarantine.exceeds(quarantined, found, limit) == many
 
 
-def test_too_many_say_how_many_why_where_and_what_to_do(dataset: Path) -> None:
+def test_too_many_are_an_error_with_number_reasons_list_and_action(dataset: Path) -> None:
     with pytest.raises(UserError) as caught:
         quarantine.check_share(dataset, 4, 40, 5)
     assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 not_dicom, 1 empty_file"
@@ -70,7 +70,7 @@ def test_too_many_say_how_many_why_where_and_what_to_do(dataset: Path) -> None:
     assert "a higher --max-quarantined" in caught.value.action
 
 
-def test_few_are_said_and_none_are_not(
+def test_few_are_logged_and_none_are_not(
     dataset: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
@@ -80,7 +80,7 @@ def test_few_are_said_and_none_are_not(
     assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; see" in caplog.text
 
 
-def test_list_that_is_gone_does_not_hide_the_share(tmp_path: Path) -> None:
+def test_a_missing_list_does_not_hide_the_share(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"4 of 40 files \(10.0 %\)"):
         quarantine.check_share(tmp_path, 4, 40, 5)
 

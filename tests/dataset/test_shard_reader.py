@@ -45,7 +45,7 @@ def test_test_image_has_no_mask(reader: ShardReader) -> None:
         reader.rle(int(reader.table.select("test")[0]))
 
 
-def test_reader_travels_to_another_process(reader: ShardReader) -> None:
+def test_reader_can_be_pickled(reader: ShardReader) -> None:
     before = reader.image(3)
     assert pickle.loads(pickle.dumps(reader)).image(3) == before
 
@@ -68,7 +68,7 @@ def test_short_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path
         torn.image(2)
 
 
-def test_a_shard_cut_short_under_a_reader_is_an_error_and_no_death(reader: ShardReader, tmp_path: Path) -> None:
+def test_a_shard_truncated_under_a_reader_is_an_error_and_no_crash(reader: ShardReader, tmp_path: Path) -> None:
     shutil.copytree(paths.shards(reader.dataset), paths.shards(tmp_path))
     copied = ShardReader(tmp_path, reader.table)
     assert copied.image(0) == reader.image(0)
@@ -77,7 +77,7 @@ def test_a_shard_cut_short_under_a_reader_is_an_error_and_no_death(reader: Shard
         copied.image(0)
 
 
-def test_a_dataset_replaced_under_a_reader_stays_what_it_was(reader: ShardReader, tmp_path: Path) -> None:
+def test_a_reader_keeps_reading_the_dataset_it_opened(reader: ShardReader, tmp_path: Path) -> None:
     shutil.copytree(paths.shards(reader.dataset), paths.shards(tmp_path))
     copied = ShardReader(tmp_path, reader.table)
     assert copied.image(0) == reader.image(0)
@@ -90,7 +90,7 @@ def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_pa
         ShardReader(tmp_path, reader.table).image(0)
 
 
-def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_path: Path) -> None:
+def test_a_shard_renamed_to_another_is_found(reader: ShardReader, tmp_path: Path) -> None:
     shutil.copytree(paths.shards(reader.dataset), paths.shards(tmp_path))
     (paths.shards(tmp_path) / "train-000000.tar").replace(paths.shards(tmp_path) / "test-000000.tar")
     row = int(reader.table.select("test")[0])
@@ -100,7 +100,7 @@ def test_another_shard_under_a_shards_name_is_found(reader: ShardReader, tmp_pat
 
 @pytest.mark.parametrize("bit", range(8))
 @pytest.mark.parametrize("member", ["image", "rle"])
-def test_any_bit_of_a_member_that_flips_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
+def test_any_flipped_bit_of_a_member_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
     """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     paths.shards(tmp_path).mkdir()
     table, row = reader.table, int(reader.table.select("train", positive=True)[1])

@@ -66,7 +66,7 @@ def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path
     assert paths.samples(tmp_path).read_bytes() == first
 
 
-def test_others_can_read_it_without_us(dataset: Path) -> None:
+def test_other_programs_can_read_it(dataset: Path) -> None:
     frame = pq.read_table(paths.samples(dataset))
     assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
     assert frame.schema.metadata[b"pneumo.format_version"] == b"3"
@@ -113,7 +113,7 @@ def test_empty_table() -> None:
     assert SampleTable.from_rows([]).select("train").tolist() == []
 
 
-def test_no_dataset_is_told_from_an_unfinished_one(tmp_path: Path) -> None:
+def test_a_missing_and_an_unfinished_dataset_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no dataset\.json"):
         SampleTable.read(tmp_path)
     paths.build(tmp_path).mkdir()

@@ -216,7 +216,7 @@ def test_a_damaged_file_is_reported_with_every_sample_that_is_lost(
 
 
 def test_an_offset_that_is_not_the_shards_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table that was made wrongly, digests and all; the reader would not take what lies there either."""
+    """A table that was written wrongly, with its digests; the reader refuses what is at that offset too."""
     table = SampleTable.read(copy)
     offset = table.offset.copy()
     offset[ROW] += 512
@@ -287,7 +287,7 @@ def test_without_an_undamaged_table_nothing_is_verified(
 
 
 def test_no_flipped_bit_of_the_table_or_of_dataset_json_gets_through(copy: Path) -> None:
-    """Either it is refused, or nothing that is read from it differs."""
+    """Either reading is refused, or every value read is equal."""
     before = SampleTable.read(copy)
     generator = np.random.default_rng(2)
     refused = 0

@@ -34,7 +34,7 @@ def die_on_seven(number: int) -> int:
 
 
 def die_once(mark: Path) -> int:
-    """Die at the first try: what the kernel's memory killer does to whoever is there."""
+    """Die at the first attempt, as by the kernel's out-of-memory killer."""
     if not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -42,7 +42,7 @@ def die_once(mark: Path) -> int:
 
 
 def hang(path: Path) -> str:
-    """Sleep forever in native code with the interpreter's lock held, as a decoder in an endless loop does."""
+    """Sleep forever in native code while holding the interpreter's lock, as a decoder in an endless loop does."""
     if path.name == "hangs":
         with path.open("a") as file:
             file.write("begun ")
@@ -91,9 +91,9 @@ def test_every_item_is_done_once(count: int) -> None:
     assert sorted(workers.run(double, range(count), 2, LIMITS)) == [(n, 2 * n) for n in range(count)]
 
 
-@pytest.mark.parametrize("tries", [1, 2])
-def test_item_that_ends_its_process_costs_itself_alone(tries: int) -> None:
-    results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, max_attempts=tries))
+@pytest.mark.parametrize("max_attempts", [1, 2])
+def test_only_the_item_that_ends_its_process_is_lost(max_attempts: int) -> None:
+    results = dict(workers.run(die_on_seven, range(20), 3, LIMITS, max_attempts=max_attempts))
     assert results == {n: WorkerDied(1) if n == 7 else 2 * n for n in range(20)}
 
 
@@ -112,22 +112,22 @@ def test_real_crash_of_a_decoder_is_survived(tmp_path: Path) -> None:
     assert limits.rejection_of_exit(-signal.SIGABRT, LIMITS).found == "the process that read it ended by SIGABRT"
 
 
-def test_item_that_dies_once_is_tried_again_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_item_that_dies_once_is_repeated_up_to_max_attempts(tmp_path: Path) -> None:
     assert list(workers.run(die_once, [tmp_path / "1"], 1, LIMITS, max_attempts=2)) == [(0, 1)]
     assert list(workers.run(die_once, [tmp_path / "2"], 1, LIMITS)) == [(0, WorkerDied(-signal.SIGKILL))]
 
 
-def test_item_that_never_returns_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+def test_item_that_never_returns_is_killed_and_the_others_finish(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("1", "hangs", *"23456")]
     begun = time.monotonic()
     results = [result for _, result in workers.run(read_and_hang, paths, 2, SHORT, max_attempts=2)]
     assert results == [*"123456", WorkerDied(-signal.SIGALRM)]
     assert time.monotonic() - begun < 60
-    # Another try would take as long again.
+    # Another attempt would take as long again.
     assert paths[1].read_text() == "begun "
 
 
-def test_time_is_a_files_and_not_an_items(tmp_path: Path) -> None:
+def test_time_limit_is_per_file_and_not_per_item(tmp_path: Path) -> None:
     assert list(workers.run(read_and_pause, [tmp_path / "1", tmp_path / "2"], 1, SHORT)) == [(0, "1"), (1, "2")]
 
 
@@ -142,7 +142,7 @@ def test_threads_that_would_count_as_memory_are_not_started() -> None:
     assert list(workers.run(opencv_threads, [0], 1, LIMITS)) == [(0, 1)]
 
 
-def test_errors_of_the_function_come_through_with_their_place() -> None:
+def test_exceptions_of_the_function_are_raised_with_their_traceback() -> None:
     with pytest.raises(ValueError, match="number 3") as caught:
         list(workers.run(raise_value_error, [3], 1, LIMITS))
     assert "in raise_value_error" in "".join(caught.value.__notes__)

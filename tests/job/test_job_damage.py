@@ -1,4 +1,4 @@
-"""A damaged dataset and the commands: found beforehand, named at the first reading, or left out and said so."""
+"""A damaged dataset and the commands: verified beforehand, refused at the first read, or trained without the damage."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def bad(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bad:
 
 @pytest.fixture(scope="module")
 def without(bad: Bad, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run that left the damage out, never disturbed, and what it said."""
+    """A run that left the damage out, never interrupted, and its output."""
     folder = tmp_path_factory.mktemp("runs") / "without"
     return folder, train(bad.path, folder, "--skip-damaged")
 
@@ -82,7 +82,7 @@ def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
     assert "3 issues in 2 files, 2 training images and 1 test images have one" in output
 
 
-def test_without_a_table_to_trust_nothing_is_verified_or_trained(dataset: Path, tmp_path: Path) -> None:
+def test_without_an_undamaged_table_nothing_is_verified_or_trained(dataset: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
     table = SampleTable.read(copy)
     replace(table, positive=~table.positive).write(copy)
@@ -99,7 +99,7 @@ def test_without_a_table_to_trust_nothing_is_verified_or_trained(dataset: Path, 
 
 
 @pytest.mark.parametrize("damage", [flip_image, flip_mask])
-def test_damage_is_named_at_the_first_reading(
+def test_damage_is_named_at_the_first_read(
     dataset: Path, tmp_path: Path, damage: Callable[[Path, SampleTable, int], str]
 ) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
@@ -116,7 +116,7 @@ def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -
     folder, output = without
     assert "2 damaged training image(s) (1 positive) are left out" in output
     assert "1 test image(s) are damaged" in output
-    # At the end, too, after the figures.
+    # At the end, too, after the metrics.
     assert "2 damaged training image(s) were left out, neither trained on nor scored" in output.split("nested Dice")[1]
     recorded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
     assert list(recorded) == bad.ids
@@ -127,7 +127,7 @@ def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -
     assert any("2 damaged training image(s) were left out" in caveat for caveat in metrics["caveats"])
 
 
-def test_what_was_left_out_is_in_no_figure(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
+def test_what_was_left_out_is_in_no_metric(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
     folder, _ = without
     labelled = SampleTable.read(dataset)
     kept = set(labelled.image_id[labelled.select("train")].tolist()) - set(bad.ids)
@@ -170,10 +170,10 @@ def test_two_processes_leave_out_the_same_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_what_a_run_leaves_out_is_settled_when_it_is_started(
+def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     bad: Bad, without: tuple[Path, str], dataset: Path, tmp_path: Path
 ) -> None:
-    """Interrupted, then more damage, then all of it mended: the images left out stay the same, and so do the bytes."""
+    """Interrupted, then more damage, then all repaired: the images left out stay the same, and so do the bytes."""
     folder, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
     words = [JOB / "train.py", "--dataset", copy, "--run", folder, *RECIPE, "--skip-damaged"]
     process = start(words)
@@ -204,7 +204,7 @@ def test_what_a_run_leaves_out_is_settled_when_it_is_started(
         assert weights(folder, fold) == weights(ours, fold)
     for name in ("oof.parquet", "oof.csv", "thresholds.json"):
         assert (folder / name).read_bytes() == (ours / name).read_bytes(), name
-    # The test image has been mended, and nothing was ever learned from it.
+    # The test image is repaired, and nothing was trained on it.
     assert submitted(folder).keys() == submitted(ours).keys()
 
 

@@ -1,4 +1,4 @@
-"""job/shard.py on what hospitals, disks and attackers send: it ends, counts every file, and repeats nothing of it."""
+"""job/shard.py on bad files of every kind: it ends, counts every file, and repeats nothing of their content."""
 
 import csv
 import ctypes
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import hospital
+import bad_files
 import pytest
-from hospital import BAD, HEALTHY, ROOT, healthy
+from bad_files import BAD, GOOD, ROOT, good
 
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
@@ -44,7 +44,7 @@ def faulty(function):
 
 reader.scan, reader.read = faulty(reader.scan), faulty(reader.read)
 """
-"""What a broken decoder does to the process, at files named for it."""
+"""What a broken decoder does to the process, at files named after it."""
 
 FAULTY = {
     "hang-in-scan.dcm": "took_too_long",
@@ -76,7 +76,7 @@ class Ended:
 
 @dataclass
 class Place:
-    """A directory with everything in it, and beside it one with the healthy files alone."""
+    """A directory of all files, and beside it one of the good files only."""
 
     root: Path
 
@@ -101,26 +101,26 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("hospital")
-    for folder in ("in", "healthy", "site"):
+    for folder in ("in", "good", "site"):
         (root / folder).mkdir()
     (root / "site" / "sitecustomize.py").write_text(DECODERS)
-    masks = ["ImageId, EncodedPixels", *(f"{ROOT}.{n}, {'-1' if n % 2 else '0 40'}" for n in range(HEALTHY))]
-    for number in range(HEALTHY):
-        # One lies in a directory whose name looks like a file's.
-        for folder in (root / "in", root / "healthy"):
+    masks = ["ImageId, EncodedPixels", *(f"{ROOT}.{n}, {'-1' if n % 2 else '0 40'}" for n in range(GOOD))]
+    for number in range(GOOD):
+        # One is in a directory that is named like a file.
+        for folder in (root / "in", root / "good"):
             path = folder / ("study.dcm" if number == 3 else "") / f"{number}.dcm"
             path.parent.mkdir(exist_ok=True)
-            healthy(number)(path)
+            good(number)(path)
     for number, name in enumerate([*BAD, *FAULTY, *OTHERS]):
         path = root / "in" / name
         path.parent.mkdir(exist_ok=True)
-        (BAD[name][0] if name in BAD else healthy(100 + number))(path)
+        (BAD[name][0] if name in BAD else good(100 + number))(path)
         masks.append(f"{ROOT}.{100 + number}, {'900 9999' if name == 'bad-mask.dcm' else '-1'}")
     masks += [f"{ROOT}.9.{n}, -1" for n in range(100)]
-    # Two files that claim to be one image, a copy of a healthy file, a file without a row, and ways around in a circle.
+    # Two files that claim to be one image, a copy of a good file, a file without a row, and a loop of links.
     (root / "in" / "twice" / "b.dcm").write_bytes((root / "in" / "twice" / "a.dcm").read_bytes() + b"\0\0")
     (root / "in" / "copy.dcm").write_bytes((root / "in" / "1.dcm").read_bytes())
-    healthy(99)(root / "in" / "unlabelled.dcm")
+    good(99)(root / "in" / "unlabelled.dcm")
     (root / "in" / "study.dcm" / "again").symlink_to(root / "in")
     (root / "masks.csv").write_text("\n".join(masks) + "\n")
     yield Place(root)
@@ -129,7 +129,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def refused(place: Place) -> Ended:
-    """The command as it is given at first, which finds too many bad files."""
+    """The command with the default limit, which finds too many bad files."""
     return place.shard()
 
 
@@ -145,10 +145,10 @@ def accepted(place: Place, shards_of_refused: object) -> Ended:
     return place.shard("--max-quarantined", 100)
 
 
-def test_too_many_bad_files_are_an_error_that_says_how_many_why_and_where(place: Place, refused: Ended) -> None:
+def test_too_many_bad_files_are_an_error_with_their_number_reasons_and_list(place: Place, refused: Ended) -> None:
     assert refused.code == 2, refused.stderr
     assert refused.stdout == ""
-    found = len(REASONS) + HEALTHY + 2
+    found = len(REASONS) + GOOD + 2
     share = 100 * len(REASONS) / found
     last = refused.stderr.splitlines()[-1]
     assert f"{len(REASONS)} of {found} files ({share:.1f} %) are quarantined: " in last
@@ -173,11 +173,11 @@ def test_a_higher_limit_finishes_from_the_shards_that_are_there(
 
 def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
     manifest = Manifest.read(place.root / "out")
-    assert (manifest.samples, manifest.quarantined) == (HEALTHY, len(REASONS))
+    assert (manifest.samples, manifest.quarantined) == (GOOD, len(REASONS))
     assert (manifest.unlabelled, manifest.merged_duplicates) == (1, 1)
-    assert manifest.found == HEALTHY + len(REASONS) + 2
+    assert manifest.found == GOOD + len(REASONS) + 2
     assert accepted.stdout.startswith(
-        f"{manifest.found} files found = {HEALTHY} samples + {len(REASONS)} quarantined + 1 unlabelled"
+        f"{manifest.found} files found = {GOOD} samples + {len(REASONS)} quarantined + 1 unlabelled"
         " + 1 merged duplicates\n"
     )
 
@@ -194,22 +194,22 @@ def test_no_other_file_has_a_row_and_every_reason_occurs(place: Place, accepted:
     assert {row["reason"] for row in place.quarantine()} == set(Reason)
 
 
-def test_nothing_that_a_file_says_is_repeated(place: Place, refused: Ended, accepted: Ended) -> None:
-    said = [refused.stderr, accepted.stdout, accepted.stderr]
+def test_no_content_of_a_file_is_repeated(place: Place, refused: Ended, accepted: Ended) -> None:
+    printed = [refused.stderr, accepted.stdout, accepted.stderr]
     written = [path.read_bytes() for path in (place.root / "out").rglob("*") if path.is_file()]
-    for content in [*(text.encode() for text in said), *written]:
+    for content in [*(text.encode() for text in printed), *written]:
         assert b"ZZMARKER" not in content
         assert b"ERIKA" not in content
 
 
 def test_the_shards_are_those_of_the_healthy_files_alone(place: Place, accepted: Ended) -> None:
-    alone = place.shard(dicom="healthy", out="out-healthy")
+    alone = place.shard(dicom="good", out="out-good")
     assert alone.code == 0, alone.stderr
-    for name, (_, content) in place.shards("out-healthy").items():
+    for name, (_, content) in place.shards("out-good").items():
         assert content == place.shards()[name][1], name
 
 
-def test_a_finished_dataset_is_no_better_than_its_share(place: Place, accepted: Ended) -> None:
+def test_a_finished_dataset_is_checked_against_the_limit_too(place: Place, accepted: Ended) -> None:
     before = {path: path.stat().st_mtime_ns for path in (place.root / "out").rglob("*")}
     again = place.shard("--max-quarantined", 20)
     assert again.code == 2, again.stderr
@@ -217,18 +217,18 @@ def test_a_finished_dataset_is_no_better_than_its_share(place: Place, accepted: 
     assert {path: path.stat().st_mtime_ns for path in (place.root / "out").rglob("*")} == before
 
 
-def test_nothing_usable_leaves_the_list_and_the_place_free(place: Place) -> None:
+def test_nothing_usable_leaves_the_list_and_frees_the_directory(place: Place) -> None:
     (place.root / "junk").mkdir()
-    hospital.text("NAME")(place.root / "junk" / "a.dcm")
+    bad_files.text("NAME")(place.root / "junk" / "a.dcm")
     ended = place.shard(dicom="junk", out="out-junk")
     assert ended.code == 2
     assert "nothing to build from 1 files (1 not_dicom)" in ended.stderr
     assert "out-junk/quarantine.csv" in ended.stderr
     assert [row["file"] for row in place.quarantine("out-junk")] == ["a.dcm"]
-    # With the right directory the same --out will do.
-    assert place.shard(dicom="healthy", out="out-junk").code == 0
+    # With the right directory the same --out works.
+    assert place.shard(dicom="good", out="out-junk").code == 0
     assert place.quarantine("out-junk") == []
-    assert json.loads((place.root / "out-junk" / paths.MANIFEST).read_text())["samples"] == HEALTHY
+    assert json.loads((place.root / "out-junk" / paths.MANIFEST).read_text())["samples"] == GOOD
 
 
 def test_limits_are_checked(place: Place) -> None:

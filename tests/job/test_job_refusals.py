@@ -1,6 +1,6 @@
-"""What no command takes: every flag out of its range, every path that cannot be, and one line for each.
+"""What every command refuses: each flag out of its range, each impossible path, with one message for each.
 
-Every flag of every command stands in ``WRONG`` or in ``ANY``; a new one without a line here fails a test.
+Every flag of every command is in ``WRONG`` or in ``ANY``; a new one without a line here fails a test.
 """
 
 import csv
@@ -37,7 +37,7 @@ NEEDED: dict[str, dict[str, str]] = {
     "train": {"dataset": "dataset", "run": "run"},
     "verify": {"dataset": "dataset"},
 }
-"""Flags that each command wants beside the wrong one."""
+"""Flags that each command needs beside the wrong one."""
 
 WRONG: dict[str, dict[str, Sequence[str]]] = {
     "bench": {
@@ -121,7 +121,7 @@ ANY: dict[str, dict[str, str]] = {
     },
     "verify": {"dataset": PATHS},
 }
-"""Flags that any value is fine for here, and why."""
+"""Flags of which no value is wrong here, and why."""
 
 
 def line(command: str, *words: str, without: str = "") -> tuple[str, list[str]]:
@@ -221,9 +221,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def answers(folder: Path) -> list[tuple[Any, str, str]]:
-    """What the driver got for each of ``CASES``."""
+    """Exit code, standard output and standard error of each of ``CASES``."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("refusal_driver.py")],
+        [sys.executable, Path(__file__).with_name("command_driver.py")],
         input=json.dumps([(command, words) for command, words, _ in CASES]),
         cwd=folder,
         capture_output=True,
@@ -246,16 +246,16 @@ def refusal(errors: str) -> str:
     if " ERROR " not in errors:
         # tyro draws a box, in which long words are continued in the next line.
         return "".join(line.strip("│ ") for line in errors.splitlines())
-    (said,) = [text for text in errors.splitlines() if " WARNING " not in text]
-    assert said.isprintable()
-    return said
+    (message,) = [text for text in errors.splitlines() if " WARNING " not in text]
+    assert message.isprintable()
+    return message
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=map(name, CASES))
 def test_it_is_refused_with_the_flag_and_no_traceback(number: int, answers: list[tuple[Any, str, str]]) -> None:
     code, out, errors = answers[number]
     assert code == 2, errors
-    # A word too many after a value is named by itself.
+    # A further word after a value is named by itself.
     assert CASES[number][2] in refusal(errors) or f"Unrecognized options: {CASES[number][1][-1]}" in refusal(errors)
     assert "Traceback" not in errors
     assert len(errors) < 20_000
@@ -269,7 +269,7 @@ def test_nothing_was_written_or_deleted(answers: list[tuple[Any, str, str]], fol
 
 
 @pytest.mark.parametrize("command", sorted(path.stem for path in JOB.glob("*.py")))
-def test_every_flag_has_its_line_here(command: str) -> None:
+def test_every_flag_is_listed_here(command: str) -> None:
     spec = importlib.util.spec_from_file_location(f"job_{command}", JOB / f"{command}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -282,7 +282,7 @@ def test_every_flag_has_its_line_here(command: str) -> None:
     assert all(ANY[command].values())
 
 
-def test_the_recipe_s_flags_are_no_command_s() -> None:
+def test_recipe_fields_and_flags_of_train_have_different_names() -> None:
     """A flag of job/train.py hides a recipe's of the same name."""
     assert not {field.name for field in dataclasses.fields(Recipe)} & {w.replace("-", "_") for w in WRONG["train"]}
 
@@ -302,12 +302,12 @@ REAL = [
 ]
 
 
-@pytest.mark.parametrize(("command", "words", "said"), REAL, ids=[name(case) for case in REAL])
-def test_it_is_refused_in_a_process_of_its_own(command: str, words: list[str], said: str, folder: Path) -> None:
+@pytest.mark.parametrize(("command", "words", "message"), REAL, ids=[name(case) for case in REAL])
+def test_it_is_refused_in_a_process_of_its_own(command: str, words: list[str], message: str, folder: Path) -> None:
     done = run(command, *words, cwd=folder)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert said in refusal(done.stderr)
+    assert message in refusal(done.stderr)
 
 
 def run(command: str, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -323,7 +323,7 @@ def run(command: str, *words: object, cwd: Path) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 @pytest.mark.parametrize("command", ["score", "shard", "launch"])
-def test_help_and_version_go_on_working(command: str, flag: str, tmp_path: Path) -> None:
+def test_help_and_version_work(command: str, flag: str, tmp_path: Path) -> None:
     done = run(command, flag, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{command}.py" in done.stdout

@@ -1,23 +1,27 @@
+"""job/score.py from its flags to its exit code."""
+
+import contextlib
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-
-SCORE = Path(__file__).parents[2] / "job" / "score.py"
+from command_driver import call
 
 TRUTH = "\ufeffImageId, EncodedPixels\na.dcm, -1\nb.dcm, 0 2\nb.dcm, 1 3\nc.dcm, -1\n"
 SUBMISSION = "ImageId,EncodedPixels\nc,7 1\nb,2 4\na,-1\n"
 
 
-def score(directory, *flags):
-    """Run the command from ``directory`` and return the finished process."""
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, SCORE, *flags], cwd=directory, env=environment, capture_output=True, text=True, check=False
-    )
+class Ended(NamedTuple):
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+def score(directory: Path, *flags: object) -> Ended:
+    """Run the command in this process from ``directory``."""
+    with contextlib.chdir(directory):
+        return Ended(*call("score", [*map(str, flags)]))
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_any_variant_on_either_side_from_any_directory(files):
         ]
 
 
-def test_a_missing_prediction(files):
+def test_missing_predictions(files):
     (files / "submission.csv").write_text("c,-1\nb,2 4\nx,0 1\n")
     flags = ("--truth", "truth.csv", "--submission", "submission.csv")
     refused = score(files, *flags, "--out", "per_image.csv")
@@ -87,8 +91,8 @@ def test_a_bad_file_is_one_line_and_exit_code_2(files):
 
 
 def test_help_and_version(tmp_path):
-    told = score(tmp_path, "--help")
-    assert told.returncode == 0
-    assert all(flag in told.stdout for flag in ("--truth", "--submission", "--out", "--missing"))
+    shown = score(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert all(flag in shown.stdout for flag in ("--truth", "--submission", "--out", "--missing"))
     assert score(tmp_path, "--version").stdout.startswith("score.py ")
     assert score(tmp_path).returncode == 2

@@ -46,7 +46,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_says_the_sum_and_does_so_again_for_a_finished_dataset(tree: Path, tmp_path: Path) -> None:
+def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) -> None:
     arguments = ["--dicom", "train", "--masks", "masks.csv", "--out", tmp_path / "out", "--num-folds", 2]
     arguments += ["--max-quarantined", 20]
     first = shard(*arguments, cwd=tree)

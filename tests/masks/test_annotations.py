@@ -173,12 +173,12 @@ def test_a_million_rows_load_in_bounded_memory(tmp_path):
     assert kilobytes * 1024 < 5 * path.stat().st_size
 
 
-def test_a_device_is_no_file():
+def test_a_device_is_refused():
     with pytest.raises(UserError, match="cannot read /dev/zero: a device"):
         annotations.read_masks(Path("/dev/zero"))
 
 
-def test_a_row_that_stands_twice_counts_once(table):
+def test_a_repeated_row_counts_once(table):
     masks = annotations.read_masks(table(b"a,0 4\na,0 4\nb,0 2 0 2\n"))
     assert masks.masks == {"a": "0 4", "b": "0 2 0 2"}
     assert masks.rows == 3
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
         annotations.read_ids(tmp_path)
 
 
-def test_ids_keep_their_order_without_duplicates_whatever_the_masks_say(table):
+def test_ids_keep_their_order_without_duplicates_whatever_the_masks(table):
     path = table(b"ImageId,EncodedPixels\nID_b,1 2\nID_a.dcm,-1\nID_b,-1\nID_c,what\n")
     assert annotations.read_ids(path) == ["ID_b", "ID_a", "ID_c"]
     assert annotations.read_ids(table(b"ImageId\nb\na\nb\n")) == ["b", "a"]

@@ -1,4 +1,4 @@
-"""Which ids are taken, and which cells of a CSV are shown as text."""
+"""Which image ids are valid, and which cells of a CSV are escaped."""
 
 import pytest
 
@@ -37,14 +37,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("image_id", GOOD.values(), ids=GOOD)
-def test_ids_that_are_taken(image_id: str) -> None:
+def test_valid_ids(image_id: str) -> None:
     assert image_ids.validate(image_id) == ""
     assert image_ids.escape_formula(image_id) == image_id
 
 
-@pytest.mark.parametrize(("image_id", "said"), BAD.values(), ids=BAD)
-def test_ids_that_are_refused(image_id: str, said: str) -> None:
-    assert said in image_ids.validate(image_id)
+@pytest.mark.parametrize(("image_id", "message"), BAD.values(), ids=BAD)
+def test_invalid_ids(image_id: str, message: str) -> None:
+    assert message in image_ids.validate(image_id)
 
 
 CELLS = {
@@ -68,6 +68,6 @@ CELLS = {
 
 
 @pytest.mark.parametrize(("cell", "shown"), CELLS.items(), ids=map(ascii, CELLS))
-def test_cells_are_shown_as_text(cell: str, shown: str) -> None:
+def test_formulas_are_escaped(cell: str, shown: str) -> None:
     assert image_ids.escape_formula(cell) == shown
     shown.encode("utf-8")

@@ -54,7 +54,7 @@ def test_summary():
     assert summary.dice_all_empty == pytest.approx(4 / 7)
 
 
-def test_a_part_without_images_has_no_figure():
+def test_a_part_without_images_has_no_score():
     healthy = metric.summarize(metric.score({"a": "-1"}, {"a": "-1"}))
     assert (healthy.dice, healthy.dice_empty, healthy.dice_all_empty) == (1, 1, 1)
     assert math.isnan(healthy.dice_positive)

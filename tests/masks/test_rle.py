@@ -109,7 +109,7 @@ def test_reference_masks(mask, text):
 @given(masks())
 @example(np.ones((7, 4), dtype=np.uint8))
 @example(np.zeros((4, 7), dtype=np.uint8))
-def test_encode_agrees_with_coco_and_decode_undoes_it(mask):
+def test_encode_agrees_with_coco_and_decode_is_its_inverse(mask):
     text = rle.encode(mask)
     assert text == coco_encode(mask)
     decoded = rle.decode(text, *mask.shape)
@@ -120,7 +120,7 @@ def test_encode_agrees_with_coco_and_decode_undoes_it(mask):
 
 
 @given(masks())
-def test_encode_takes_any_layout_and_any_nonzero_value(mask):
+def test_encode_accepts_any_memory_order_and_any_nonzero_value(mask):
     text = rle.encode(mask)
     assert rle.encode(mask.astype(bool)) == text
     assert rle.encode(mask * np.uint8(255)) == text
@@ -210,7 +210,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
-def test_bad_texts_say_what_is_wrong(text, message):
+def test_errors_name_what_is_malformed(text, message):
     with pytest.raises(rle.RleError, match=message):
         rle.decode(text, 3, 4)
 
@@ -223,7 +223,7 @@ def test_numbers_and_sums_beyond_int64_are_refused_without_an_image_too(text):
 
 @given(st.text(alphabet="0123456789 -.\t\n\x1c\u00a0e+", max_size=30))
 @settings(max_examples=300)
-def test_no_text_gives_another_error(text):
+def test_no_string_raises_another_error(text):
     try:
         mask = rle.decode(text, 6, 7)
     except rle.RleError:

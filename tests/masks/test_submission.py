@@ -86,7 +86,7 @@ def test_validate_accepts_exactly_what_encode_writes(pairs):
             submission.validate([("a", text)], ["a"], {"a": (5, 4)})
 
 
-def test_read_wants_one_row_for_each_image(tmp_path):
+def test_read_requires_one_row_for_each_image(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("ImageId,EncodedPixels\na,-1\nb,0 1\na,-1\n")
     with pytest.raises(UserError, match="line 4: a second row for image a"):

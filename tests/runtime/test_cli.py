@@ -49,10 +49,10 @@ def test_a_rank_of_several_ends_without_teardown_and_with_its_exit_code() -> Non
         "def command():\n    {}\n    raise StopRequested('fold 1')\n"
         "cli.run(command)\n"
     )
-    for line, said in (("pass", "torn down\n"), ("cli.skip_teardown()", "")):
+    for line, stdout in (("pass", "torn down\n"), ("cli.skip_teardown()", "")):
         command = [sys.executable, "-c", script.format(line)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert (ended.returncode, ended.stdout) == (3, said), ended.stderr
+        assert (ended.returncode, ended.stdout) == (3, stdout), ended.stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--size", "three"], "three"),
         ([], "--size INT"),
@@ -87,26 +87,26 @@ def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_wrong_flags_end_with_2_and_point_to_the_help(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(lambda: cli.parse(Arguments, words, prog="p", description="d").size)
     assert ended.value.code == 2
     errors = capsys.readouterr().err
-    assert said in errors
+    assert message in errors
     assert "p --help" in errors
     assert "Traceback" not in errors
 
 
 def test_an_error_is_one_line_whatever_it_names() -> None:
-    said = str(UserError("new\nline\x1b[2J " + "x" * 10_000, "caf\udce9", "go on"))
-    assert said.isprintable()
-    assert said.startswith(r"new\nline\x1b[2J xxx")
-    assert said.endswith(r"; expected caf\xe9; go on")
-    assert len(said) < 3000
+    text = str(UserError("new\nline\x1b[2J " + "x" * 10_000, "caf\udce9", "go on"))
+    assert text.isprintable()
+    assert text.startswith(r"new\nline\x1b[2J xxx")
+    assert text.endswith(r"; expected caf\xe9; go on")
+    assert len(text) < 3000
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.parse(Arguments, ["--version"], prog="job/p.py", description="d")
     assert ended.value.code == 0

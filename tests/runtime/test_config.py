@@ -75,11 +75,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
-def test_wrong_values_are_named_by_their_flag(wrong: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("wrong", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_values_are_named_by_their_flag(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         Config(**wrong)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_nested_field_has_its_prefix() -> None:
@@ -87,7 +87,7 @@ def test_a_nested_field_has_its_prefix() -> None:
         Inner(share=math.nan)
 
 
-def test_the_command_line_is_held_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_is_checked_alike(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.parse(Config, ["--inner.share", "2", "--sizes", "32", "64"], prog="x", description="") == Config(
         inner=Inner(share=2.0), sizes=(32, 64)
     )
@@ -118,7 +118,7 @@ DOCUMENTS: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize(("values", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
-def test_wrong_documents_are_named_by_their_place(values: object, text: str) -> None:
+def test_wrong_documents_are_named_by_their_path(values: object, text: str) -> None:
     with pytest.raises(UserError) as raised:
         from_json(Config, values, "file")
     assert str(raised.value).startswith(text)

@@ -15,7 +15,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     return caplog
 
 
-def test_lines_tell_count_and_note(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_have_count_and_note(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
     with Progress("train", 10, done=4, unit="steps") as progress:
         progress.step(note="loss 0.5")
@@ -28,7 +28,7 @@ def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixt
     assert lines.text == ""
 
 
-def test_a_silent_rank_says_nothing(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_rank_logs_nothing(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
     with Progress("train", 10, enabled=False) as progress:
         progress.step()

@@ -8,7 +8,7 @@ from pneumo.runtime import documents
 from pneumo.runtime.errors import UserError
 
 
-def test_a_file_that_is_missing_is_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_file_not_found_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         documents.read(tmp_path / "none.json")
     (tmp_path / "some.json").write_text('{"a": 1}')
@@ -16,19 +16,19 @@ def test_a_file_that_is_missing_is_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("[1]", "not an object"), ("[" * 100_000, "nested too deeply"), ("{", "Expecting")],
 )
-def test_what_is_no_object_is_refused(tmp_path: Path, content: str, said: str) -> None:
+def test_what_is_not_an_object_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "some.json").write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         documents.read(tmp_path / "some.json")
 
 
 def test_a_message_is_one_line_whatever_it_repeats() -> None:
-    error = UserError("a\nb\x1b[2J\udcff\u2028c", "x" * 5000, "mend it")
+    error = UserError("a\nb\x1b[2J\udcff\u2028c", "x" * 5000, "fix it")
     assert str(error).startswith("a\\nb\\x1b[2J\\xff\\u2028c; expected x")
-    assert str(error).endswith("x; mend it")
+    assert str(error).endswith("x; fix it")
     assert " ... " in str(error)
     assert str(error).isprintable()
     assert error.found == "a\nb\x1b[2J\udcff\u2028c", "kept as it was"

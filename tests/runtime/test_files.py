@@ -1,4 +1,4 @@
-"""Publishing: the old version stays until the new one is whole."""
+"""Publishing: the old version stays until the new one is complete."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import check_target, publish, publish_directory, publish_text, remove_temporary_files
 
 
-def test_a_file_appears_whole_and_with_the_usual_mode(tmp_path: Path) -> None:
+def test_a_file_appears_complete_and_with_the_usual_mode(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "metrics.json"
     publish_text(target, "é\n")
     assert target.read_bytes() == "é\n".encode()
@@ -53,7 +53,7 @@ def test_a_failed_directory_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_temporary_files_of_one_target_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".s.csv.abcd_123", ".t.csv.abcd_123", ".s.csv.abc", "s.csv"):
         (tmp_path / name).touch()
     remove_temporary_files(tmp_path, "s.csv")
@@ -62,26 +62,26 @@ def test_leftovers_of_one_target_are_removed_and_nothing_else(tmp_path: Path) ->
     assert {p.name for p in tmp_path.iterdir()} == {".s.csv.abc", "s.csv"}
 
 
-def test_a_file_is_put_in_the_place_of_no_directory_and_no_device(tmp_path: Path) -> None:
+def test_no_directory_or_device_is_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for name, said in (("folder", "is a directory"), ("pipe", "is not a regular file")):
-        with pytest.raises(UserError, match=said):
+    for name, message in (("folder", "is a directory"), ("pipe", "is not a regular file")):
+        with pytest.raises(UserError, match=message):
             publish_text(tmp_path / name, "x")
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             check_target(tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_where_a_file_can_be_written_is_seen_before(tmp_path: Path) -> None:
+def test_targets_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     for fine in ("file", "new", "new/folders/too"):
         check_target(tmp_path / fine)
     wrong = {"file/below": "Not a directory", "link": "is a link", "x" * 300: "too long"}
-    for name, said in wrong.items():
-        with pytest.raises(UserError, match=said):
+    for name, message in wrong.items():
+        with pytest.raises(UserError, match=message):
             check_target(tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
     assert (tmp_path / "file").read_text() == "old"

@@ -25,7 +25,7 @@ def holder(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "run" / ".lock"
     process = holder(path)
     refused = pytest.raises(UserError, match=rf"another process works on fold 3 \(process {process.pid} on .*, since ")
@@ -43,7 +43,7 @@ def test_the_message_names_the_other_jobs_number(tmp_path: Path) -> None:
             raise AssertionError("held twice")
 
 
-def test_a_lock_goes_with_its_owner(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_owner_dies(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     process = holder(path)
     threading.Timer(0.5, process.send_signal, [signal.SIGKILL]).start()
@@ -52,7 +52,7 @@ def test_a_lock_goes_with_its_owner(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_one_after_another_and_never_two(tmp_path: Path) -> None:
+def test_holders_follow_each_other_and_are_never_two(tmp_path: Path) -> None:
     path, inside, seen = tmp_path / ".lock", [], []
 
     def work(number: int) -> None:
@@ -71,7 +71,7 @@ def test_one_after_another_and_never_two(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_system_without_locks_is_told(
+def test_a_file_system_without_locks_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def flock(descriptor: int, operation: int) -> None:

@@ -1,4 +1,4 @@
-"""Run many command lines of job/ one after another in this process: to import torch for each would take minutes.
+"""Run many command lines of job/ one after another in this process: importing torch for each would take minutes.
 
 Reads a list of [command, words] as JSON and writes a list of [exit code, standard output, standard error].
 """

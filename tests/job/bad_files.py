@@ -1,4 +1,4 @@
-"""A directory as a hospital, a broken disk or an attacker fills it: every kind of bad file beside healthy ones."""
+"""Every kind of bad file that hospitals, broken disks and attackers produce, and good ones to put beside them."""
 
 import contextlib
 import os
@@ -27,9 +27,9 @@ from pydicom.uid import (
 from pneumo.synthetic.dicom_writer import write_dicom
 
 NAME = "ZZMARKER^ERIKA"
-"""What every file says of its patient, and nothing that is written may repeat."""
+"""The patient's name in every file, which no output may repeat."""
 ROOT = "1.2.826.0.1.3680043.8.498"
-HEALTHY = 12
+GOOD = 12
 SOP_CLASSES = {
     "report": "1.2.840.10008.5.1.4.1.1.88.11",
     "pdf": "1.2.840.10008.5.1.4.1.1.104.1",
@@ -44,7 +44,7 @@ SOP_CLASSES = {
 Write = Callable[[Path], object]
 
 
-def healthy(number: int) -> Write:
+def good(number: int) -> Write:
     """Return a writer of a small image, every third of them uncompressed."""
 
     def write(path: Path) -> None:
@@ -58,7 +58,7 @@ def healthy(number: int) -> Write:
 
 
 def image(number: int, syntax: str = ExplicitVRLittleEndian, **elements: object) -> Dataset:
-    """Return a 16 x 16 image of 8 bits, to be spoilt."""
+    """Return a 16 x 16 image of 8 bits, to be damaged."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
@@ -81,7 +81,7 @@ def save(dataset: Dataset, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def spoilt(number: int, change: Callable[[bytes], bytes], **elements: object) -> Write:
+def damaged(number: int, change: Callable[[bytes], bytes], **elements: object) -> Write:
     return lambda path: path.write_bytes(change(save(image(number, **elements), path)))
 
 
@@ -149,7 +149,7 @@ def huge_jpeg2000(path: Path) -> None:
     save(image(94, JPEG2000Lossless, PixelData=encapsulate([stream])), path)
 
 
-def no_picture(number: int, sop_class: str) -> Write:
+def not_an_image(number: int, sop_class: str) -> Write:
     def write(path: Path) -> None:
         dataset = image(number, SOPClassUID=sop_class)
         dataset.file_meta.MediaStorageSOPClassUID = sop_class
@@ -169,7 +169,7 @@ def text(content: str) -> Write:
 
 
 BAD: dict[str, tuple[Write, str]] = {
-    # What only looks like a file.
+    # Not a regular file.
     "fifo.dcm": (os.mkfifo, "not_a_file"),
     "socket.dcm": (bind, "not_a_file"),
     "device.dcm": (lambda path: path.symlink_to("/dev/zero"), "not_a_file"),
@@ -177,9 +177,9 @@ BAD: dict[str, tuple[Write, str]] = {
     "itself.dcm": (lambda path: path.symlink_to(path.name), "not_a_file"),
     "round/a.dcm": (lambda path: path.symlink_to("b.dcm"), "not_a_file"),
     "round/b.dcm": (lambda path: path.symlink_to("a.dcm"), "not_a_file"),
-    "locked.dcm": (lambda path: (healthy(70)(path), path.chmod(0)), "unreadable"),
-    "locked": (lambda path: (path.mkdir(), healthy(71)(path / "x.dcm"), path.chmod(0)), "unreadable"),
-    # What is no DICOM.
+    "locked.dcm": (lambda path: (good(70)(path), path.chmod(0)), "unreadable"),
+    "locked": (lambda path: (path.mkdir(), good(71)(path / "x.dcm"), path.chmod(0)), "unreadable"),
+    # Not DICOM.
     "empty.dcm": (lambda path: path.touch(), "empty_file"),
     "page.dcm": (text("<!DOCTYPE html><title>Sign in</title>NAME"), "not_dicom"),
     "429.dcm": (text('{"code": 429, "message": "NAME"}'), "not_dicom"),
@@ -189,22 +189,22 @@ BAD: dict[str, tuple[Write, str]] = {
     "notes.txt": (text("NAME, room 3"), "not_dicom"),
     ".DS_Store": (lambda path: path.write_bytes(b"\0\0\0\1Bud1" + bytes(500)), "not_dicom"),
     "two\nlines \udcff.dcm": (text("NAME"), "not_dicom"),
-    # Cut off and lying.
-    "cut-in-header.dcm": (spoilt(1, lambda data: data[:140]), "no_id"),
-    "cut-in-pixels.dcm": (spoilt(2, cut(0.9)), "bad_frame"),
+    # Truncated, or with wrong lengths and numbers.
+    "cut-in-header.dcm": (damaged(1, lambda data: data[:140]), "no_id"),
+    "cut-in-pixels.dcm": (damaged(2, cut(0.9)), "bad_frame"),
     "cut-to-prefix.dcm": (lambda path: path.write_bytes(bytes(128) + b"DICM"), "no_id"),
-    "long-element.dcm": (spoilt(3, put("10001000", b"UN\0\0\xf0\xff\xff\xff")), "bad_frame"),
-    "long-id.dcm": (spoilt(4, put("08001800", b"UN\0\0\xf0\xff\xff\xff")), "not_dicom"),
-    "long-pixels.dcm": (spoilt(5, put("e07f1000", b"OB\0\0\xf0\xff\xff\xff" + bytes(100))), "bad_frame"),
+    "long-element.dcm": (damaged(3, put("10001000", b"UN\0\0\xf0\xff\xff\xff")), "bad_frame"),
+    "long-id.dcm": (damaged(4, put("08001800", b"UN\0\0\xf0\xff\xff\xff")), "not_dicom"),
+    "long-pixels.dcm": (damaged(5, put("e07f1000", b"OB\0\0\xf0\xff\xff\xff" + bytes(100))), "bad_frame"),
     "many-rows.dcm": (saved(7, Rows=65535, Columns=65535), "unsupported"),
     "more-rows-than-bytes.dcm": (saved(8, Rows=8000, Columns=8000), "bad_frame"),
     "many-frames.dcm": (saved(9, RLELossless, NumberOfFrames=2**31 - 1, PixelData=encapsulate([b"\0\0"])), "bad_frame"),
     "no-pixels.dcm": (saved(10, PixelData=b""), "no_pixels"),
     "no-rows.dcm": (saved(11, Rows=0), "no_pixels"),
-    "name-as-syntax.dcm": (spoilt(12, put("02001000", b"UI\x0e\0ZZMARKER^ERIKA")), "unsupported"),
-    "name-as-colour.dcm": (spoilt(13, put("28000400", b"CS\x0e\0ZZMARKER^ERIKA")), "unsupported"),
-    "name-as-bits.dcm": (spoilt(14, put("28000001", b"LO\x0e\0ZZMARKER^ERIKA")), "bad_frame"),
-    "name-as-id.dcm": (spoilt(15, put("08001800", b"UI\x0e\0ZZ\\ARKER^ERIKA")), "no_id"),
+    "name-as-syntax.dcm": (damaged(12, put("02001000", b"UI\x0e\0ZZMARKER^ERIKA")), "unsupported"),
+    "name-as-colour.dcm": (damaged(13, put("28000400", b"CS\x0e\0ZZMARKER^ERIKA")), "unsupported"),
+    "name-as-bits.dcm": (damaged(14, put("28000001", b"LO\x0e\0ZZMARKER^ERIKA")), "bad_frame"),
+    "name-as-id.dcm": (damaged(15, put("08001800", b"UI\x0e\0ZZ\\ARKER^ERIKA")), "no_id"),
     "name-as-pixels.dcm": (saved(16, JPEGLSLossless, PixelData=encapsulate([NAME.encode()])), "bad_frame"),
     # Bombs.
     "deflate-bomb.dcm": (deflate_bomb, "too_much_memory"),
@@ -212,6 +212,6 @@ BAD: dict[str, tuple[Write, str]] = {
     "nested.dcm": (nested, "not_dicom"),
     "fragments.dcm": (fragments, "bad_frame"),
     "huge-jpeg2000.dcm": (huge_jpeg2000, "bad_frame"),
-    # What is no X-ray image.
-    **{f"{name}.dcm": (no_picture(20 + n, uid), "not_an_image") for n, (name, uid) in enumerate(SOP_CLASSES.items())},
+    # DICOM without an X-ray image.
+    **{f"{name}.dcm": (not_an_image(20 + n, uid), "not_an_image") for n, (name, uid) in enumerate(SOP_CLASSES.items())},
 }
