@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.runtime.console import log
+from pneumo.runtime.ranges import MAX_FOLDS
 
 _QUARTILES = (0.25, 0.5, 0.75)
 
@@ -24,13 +25,13 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     Args:
         area: (n,) pixels of each mask, 0 or more.
         groups: (n,) patient group of each image; -1 is an unknown patient, who is a group by itself.
-        folds: Number of folds, 2 to 127.
+        folds: Number of folds, 2 to ``MAX_FOLDS``.
         seed: Seed of the shuffle that comes before the assignment.
 
     Returns:
         (n,) numbers from 0 to folds - 1; images of one group have the same.
     """
-    assert 2 <= folds <= 127
+    assert 2 <= folds <= MAX_FOLDS
     assert len(area) == len(groups)
     numbered = number_patients(groups)
     count = int(numbered.max(initial=-1)) + 1

@@ -18,6 +18,7 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.runtime import parquet
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish
+from pneumo.runtime.ranges import MAX_FOLDS
 
 Split = Literal["train", "test"]
 Strings = npt.NDArray[np.str_]
@@ -65,7 +66,7 @@ MAX_STRING_BYTES = 4096
 _RANGES = {
     "rows": (1, 1 << 16),
     "columns": (1, 1 << 16),
-    "fold": (-1, 126),
+    "fold": (-1, MAX_FOLDS - 1),
     "offset": (0, 1 << 48),
     "bytes": (1, 1 << 32),
     "rle_offset": (-1, 1 << 48),
