@@ -48,9 +48,9 @@ class Arguments:
     """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
     max_quarantined: Percent = BuildOptions.max_quarantined
     """Percent of the files that may be quarantined; with more, exit code 2, and the dataset is not published."""
-    time_limit: TimeLimit = Limits().seconds
+    time_limit: TimeLimit = Limits().time_limit
     """Seconds that one file may take to read; then it is quarantined."""
-    memory_limit: MemoryLimit = Limits().gib
+    memory_limit: MemoryLimit = Limits().memory_limit
     """GiB of memory that one file may take to read."""
 
 
@@ -78,7 +78,7 @@ def main(arguments: Arguments) -> None:
         task=task,
         tasks=tasks,
         max_quarantined=arguments.max_quarantined,
-        limits=Limits(seconds=arguments.time_limit, gib=arguments.memory_limit),
+        limits=Limits(time_limit=arguments.time_limit, memory_limit=arguments.memory_limit),
     )
     manifest = build(inputs, arguments.out, options)
     if manifest is not None:

@@ -36,8 +36,10 @@ _REPORT = "leave it out, or report it with the versions of pydicom and its decod
 class Limits:
     """What reading one file may cost; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
-    seconds: TimeLimit = 60.0
-    gib: MemoryLimit = 4.0
+    time_limit: TimeLimit = 60.0
+    """Seconds."""
+    memory_limit: MemoryLimit = 4.0
+    """GiB."""
 
 
 _timeout = 0.0
@@ -47,11 +49,11 @@ _timeout = 0.0
 def apply(limits: Limits) -> None:
     """Set the limits of this process, a worker."""
     global _timeout  # noqa: PLW0603 (as the limits themselves, it belongs to the process)
-    _timeout = limits.seconds
+    _timeout = limits.time_limit
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # OpenCV's threads would add their stacks, one for each core, and the cores are busy with other files.
     cv2.setNumThreads(1)
-    _set_limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.gib * 2**30))
+    _set_limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.memory_limit * 2**30))
     # The exit code is enough to report a crash; core dumps would fill the disk, with patients' data.
     _set_limit(resource.RLIMIT_CORE, 0)
 
@@ -84,7 +86,7 @@ def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
         return DicomRejectedError(
             Reason.TOOK_TOO_LONG,
             "read",
-            f"not read after {limits.seconds:g} s",
+            f"not read after {limits.time_limit:g} s",
             "a file that is read in milliseconds",
             "leave it out, or raise the limit when it is a good file on a slow disk",
         )

@@ -47,7 +47,7 @@ root = Path(sys.argv[1])
 inputs = BuildInputs(
     dicom=root / "train", test_dicom=root / "test", masks=root / "masks.csv", patients=root / "patients.csv"
 )
-options = BuildOptions(workers=2, shard_size=4, num_folds=3, max_quarantined=10, limits=Limits(seconds=10))
+options = BuildOptions(workers=2, shard_size=4, num_folds=3, max_quarantined=10, limits=Limits(time_limit=10.0))
 build.build(inputs, Path(sys.argv[3]), options)
 """
 

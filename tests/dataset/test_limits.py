@@ -21,7 +21,7 @@ def fail(path):
     raise KeyError(path.name)
 
 before = limits._data_bytes()
-limits.apply(limits.Limits(seconds=0.3, gib=0.5))
+limits.apply(limits.Limits(time_limit=0.3, memory_limit=0.5))
 time.sleep(0.5)  # no file is being read
 limits.timed(lambda path: time.sleep(0.1), Path("quick"))
 try:
@@ -85,6 +85,6 @@ def test_any_other_exception_is_a_rejection_that_does_not_repeat_the_file() -> N
     ],
 )
 def test_exit_codes_become_reasons(exit_code: int, reason: Reason, found: str) -> None:
-    rejection = limits.rejection_of_exit(exit_code, Limits(seconds=7))
+    rejection = limits.rejection_of_exit(exit_code, Limits(time_limit=7))
     assert rejection.reason == reason
     assert rejection.found.startswith(found)

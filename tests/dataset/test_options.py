@@ -25,8 +25,8 @@ def test_options_are_checked(change: dict) -> None:
         (lambda: replace(OPTIONS, max_quarantined=-1), "--max-quarantined -1; expected 0 to 100"),
         (lambda: replace(OPTIONS, max_quarantined=101), "--max-quarantined 101; expected 0 to 100"),
         (lambda: replace(OPTIONS, max_quarantined=float("nan")), "--max-quarantined nan; expected a finite number"),
-        (lambda: Limits(seconds=0), "--seconds 0; expected 0.1 to 86400"),
-        (lambda: Limits(gib=-1), "--gib -1; expected 0.01 to 1024"),
+        (lambda: Limits(time_limit=0), "--time-limit 0; expected 0.1 to 86400"),
+        (lambda: Limits(memory_limit=-1), "--memory-limit -1; expected 0.01 to 1024"),
     ],
     ids=["negative share", "share above 100", "no number", "no time", "negative memory"],
 )

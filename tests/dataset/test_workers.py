@@ -19,7 +19,7 @@ from pneumo.dataset.workers import WorkerDied
 from pneumo.synthetic.dicom_writer import write_dicom
 
 LIMITS = Limits()
-SHORT = Limits(seconds=0.5)
+SHORT = Limits(time_limit=0.5)
 
 
 def double(number: int) -> int:
@@ -132,7 +132,7 @@ def test_time_limit_is_per_file_and_not_per_item(tmp_path: Path) -> None:
 
 
 def test_memory_beyond_the_limit_is_an_error_that_can_be_caught() -> None:
-    results = dict(workers.run(name_memory_error, [0.1, 0.6, 0.1], 1, Limits(gib=0.5)))
+    results = dict(workers.run(name_memory_error, [0.1, 0.6, 0.1], 1, Limits(memory_limit=0.5)))
     small = str(int(0.1 * 2**30))
     assert results == {0: small, 1: "MemoryError", 2: small}
     assert allocate(0.6), "the parent is not limited"
