@@ -98,14 +98,6 @@ def test_wrong_flags_end_with_2_and_point_to_the_help(
     assert "Traceback" not in errors
 
 
-def test_an_error_is_one_line_whatever_it_names() -> None:
-    text = str(UserError("new\nline\x1b[2J " + "x" * 10_000, "caf\udce9", "go on"))
-    assert text.isprintable()
-    assert text.startswith(r"new\nline\x1b[2J xxx")
-    assert text.endswith(r"; expected caf\xe9; go on")
-    assert len(text) < 3000
-
-
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.parse(Arguments, ["--version"], prog="job/p.py", description="d")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pneumo.runtime import documents
-from pneumo.runtime.errors import UserError
 
 
 def test_a_missing_file_is_a_file_not_found_error(tmp_path: Path) -> None:
@@ -23,12 +22,3 @@ def test_what_is_not_an_object_is_refused(tmp_path: Path, content: str, message:
     (tmp_path / "some.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         documents.read(tmp_path / "some.json")
-
-
-def test_a_message_is_one_line_whatever_it_repeats() -> None:
-    error = UserError("a\nb\x1b[2J\udcff\u2028c", "x" * 5000, "fix it")
-    assert str(error).startswith("a\\nb\\x1b[2J\\xff\\u2028c; expected x")
-    assert str(error).endswith("x; fix it")
-    assert " ... " in str(error)
-    assert str(error).isprintable()
-    assert error.found == "a\nb\x1b[2J\udcff\u2028c", "kept as it was"
