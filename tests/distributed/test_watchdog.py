@@ -1,10 +1,20 @@
 """A rank that fails, hangs or is killed ends its fold group, which names it and its error; other groups train on."""
 
+import dataclasses
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from pneumo.distributed import heartbeat
+from pneumo.distributed.heartbeat import HEARTBEAT
+from pneumo.distributed.peers import ExitStatus, Peer
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.distributed.world import World
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,3 +148,59 @@ cli.run(main)
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "resumed\n")
+
+
+def stuck_in_this_test(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_a_single_rank_without_progress_prints_its_stack_and_ends(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    codes: list[int] = []
+    with Watchdog(dataclasses.replace(world, rank_timeout_s=1), exit_process=codes.append):
+        heartbeat.touch("reading shard 3")
+        stuck_in_this_test(5)
+    assert codes == [ExitCode.BUG]
+    (error,) = caplog.messages
+    assert "rank 0 made no progress for" in error
+    assert "(reading shard 3) and ends" in error
+    assert "in stuck_in_this_test" in error
+
+
+def test_ranks_that_all_wait_end_with_the_activity_of_each(world: World) -> None:
+    watch = Watchdog(dataclasses.replace(world, rank_timeout_s=10))
+    watch._peers = {1: Peer(waiting=True, activity="step 3"), 2: Peer(waiting=True, activity="validating")}
+    with heartbeat.waiting():
+        HEARTBEAT.last_progress = time.monotonic() - 15
+        assert watch._deadlock() is None
+        HEARTBEAT.last_progress = time.monotonic() - 25
+        lost = watch._deadlock()
+        assert lost is not None
+        assert "have waited for each other for 25 s:\n  rank 1: step 3\n  rank 2: validating" in str(lost)
+        watch._peers[2].waiting = False
+        assert watch._deadlock() is None, "a working peer has a timeout of its own"
+
+
+def test_a_stopped_peer_ends_only_ranks_that_wait_for_it(world: World) -> None:
+    watch = Watchdog(world)
+    watch._peers = {1: Peer(exit_status=ExitStatus(ExitCode.REQUEUE, "it was stopped: fold 0 at step 3"))}
+    assert watch._find_lost_peer(60) is None
+    with heartbeat.waiting():
+        lost = watch._find_lost_peer(60)
+    assert lost is not None
+    assert lost.code == ExitCode.REQUEUE
+    assert "rank 1 failed, and this rank depends on it:\nit was stopped: fold 0 at step 3" in str(lost)
+
+
+def test_a_missing_heartbeat_counts_only_while_the_store_answers(world: World) -> None:
+    watch = Watchdog(world)
+    watch._peers = {1: Peer(activity="step 3", last_heartbeat=time.monotonic() - 70)}
+    watch._exchange.last_response = time.monotonic() - 50
+    assert watch._find_lost_peer(60) is None
+    watch._exchange.last_response = time.monotonic()
+    lost = watch._find_lost_peer(60)
+    assert lost is not None
+    assert "rank 1 no longer responds" in str(lost)
+    assert "its last known activity: step 3" in str(lost)
