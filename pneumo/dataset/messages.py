@@ -7,7 +7,7 @@ from pathlib import Path
 from pneumo.dataset import paths, quarantine
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dicom import reader
+from pneumo.dicom import opening
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
@@ -20,7 +20,7 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
         masks: Run lengths by image id.
         max_quarantined: Percent of the files found that may be quarantined.
     """
-    if unlisted := sum(item.found == reader.CLOSED_DIRECTORY for item in plan.quarantined):
+    if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", unlisted)
     if plan.unlabelled:
         log.warning(

@@ -27,7 +27,7 @@ def passthrough_frame(dataset: Dataset) -> bytes | None:
     """Return the frame that needs no rendering, without comments and application segments; None when it needs some.
 
     It is an unsigned 8-bit MONOCHROME2 frame in JPEG Baseline, the only one of the file, without a rescale, window,
-    lookup table or padding value, and its own bitstream says the same.
+    lookup table or padding value, and its own bitstream declares the same.
 
     Args:
         dataset: An image whose bitstream the encoding's ``check`` has accepted.

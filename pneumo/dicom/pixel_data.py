@@ -3,12 +3,12 @@
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
 from pneumo.dicom.values import integer, numbers
 
 
 def number_of_frames(dataset: Dataset) -> int:
-    """Return the number of frames; 1 unless the header says otherwise."""
+    """Return Number of Frames; 1 when it is missing or malformed."""
     count = numbers(dataset, "NumberOfFrames")
     return max(1, int(count[0])) if count else 1
 
@@ -25,7 +25,7 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
     """Check the size that a JPEG or JPEG 2000 bitstream declares.
 
     Raises:
-        DicomRejectedError: When the DICOM header says otherwise.
+        DicomRejectedError: When the DICOM header declares another size.
     """
     declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
     if (rows, columns, components) != declared:
@@ -37,4 +37,4 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
 
 def bad_frame(found: str, expected: str) -> DicomRejectedError:
     """Return the rejection of pixel data that is damaged or contradicts the DICOM header."""
-    return DicomRejectedError(Reason.BAD_FRAME, "frame", found, expected, "fetch the file again from its source")
+    return DicomRejectedError(Reason.BAD_FRAME, "frame", found, expected, FETCH_AGAIN)

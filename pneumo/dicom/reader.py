@@ -3,10 +3,8 @@
 Each file ends as a ``Header`` or an ``Image``, or with a ``DicomRejectedError``; no other exception gets out.
 """
 
-import errno
 import io
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +16,15 @@ import cv2
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumo.dicom import attributes, image_codec
+from pneumo.dicom import attributes, image_codec, sop_instance
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings import table
+from pneumo.dicom.opening import open_file
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
-from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
 from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
@@ -56,43 +55,12 @@ IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
 )
 """All elements that are read for an image; names, dates and free text are skipped."""
 
-NOT_IMAGES = tuple(
-    f"1.2.840.10008.{suffix}"
-    for suffix in (
-        "1.3.10",  # DICOMDIR
-        "5.1.4.1.1.9.",  # waveforms
-        "5.1.4.1.1.11.",  # presentation states
-        "5.1.4.1.1.30",  # parametric maps
-        "5.1.4.1.1.66",  # raw data, registrations, segmentations
-        "5.1.4.1.1.67",  # real world value maps
-        "5.1.4.1.1.68.",  # surface scans
-        "5.1.4.1.1.78.",  # eye measurements
-        "5.1.4.1.1.79.",
-        "5.1.4.1.1.80.",
-        "5.1.4.1.1.88.",  # structured reports
-        "5.1.4.1.1.90.",  # content assessments
-        "5.1.4.1.1.104.",  # encapsulated documents
-        "5.1.4.1.1.481.2",  # dose maps, structures, plans and treatment records; 481.1 is an X-ray image
-        "5.1.4.1.1.481.3",
-        "5.1.4.1.1.481.4",
-        "5.1.4.1.1.481.5",
-        "5.1.4.1.1.481.6",
-        "5.1.4.1.1.481.7",
-        "5.1.4.1.1.481.8",
-        "5.1.4.1.1.481.9",
-    )
-)
-"""Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
-
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, few enough to decode within the memory limit of a worker."""
 
-CLOSED_DIRECTORY = "a directory that cannot be listed"
-_SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _OUT_OF_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
 """How pydicom's message reports a decoder that ran out of memory; Python's MemoryError has an empty message."""
-_FETCH_AGAIN = "fetch the file again from its source"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 
@@ -129,9 +97,9 @@ def scan(path: Path) -> Header:
     Raises:
         DicomRejectedError: When the file cannot be read, is not DICOM, is not an image, or has no id.
     """
-    with _opened(path) as file, _quiet_pydicom():
+    with open_file(path) as file, _quiet_pydicom():
         dataset = _parse_ids(file)
-        image_id = _image_id(dataset)
+        image_id = sop_instance.image_id(dataset)
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # It is sent to the planning process, and a file may give it any length.
     return Header(image_id, text(dataset, "PatientID")[: image_ids.MAX_LENGTH], stem)
@@ -150,13 +118,13 @@ def read(path: Path) -> Image:
 
 
 def _read(path: Path) -> Image:
-    with _opened(path) as file:
+    with open_file(path) as file:
         data = file.read()
     with _quiet_pydicom():
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
-        image_id = _image_id(dataset)
-        if image_id != _image_id(_parse_ids(io.BytesIO(data))):
-            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", _FETCH_AGAIN)
+        image_id = sop_instance.image_id(dataset)
+        if image_id != sop_instance.image_id(_parse_ids(io.BytesIO(data))):
+            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", FETCH_AGAIN)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
@@ -190,59 +158,11 @@ def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading; an error of the operating system becomes a rejection.
-
-    Only regular files are opened: a FIFO waits for a writer, and opening some devices has effects.
-    """
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            expected, action = "one that can be listed", "check its permissions: the files in it are not counted"
-            raise DicomRejectedError(Reason.UNREADABLE, "open", CLOSED_DIRECTORY, expected, action)
-        if not stat.S_ISREG(mode):
-            found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
-        with path.open("rb") as file:
-            if not file.peek(1):
-                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", _FETCH_AGAIN)
-            yield file
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
-            found, action = "a dangling link", "fetch the file that it links to, or remove it"
-            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
-        found = error.strerror or type(error).__name__
-        raise DicomRejectedError(
-            Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk"
-        ) from None
-
-
-@contextmanager
 def _quiet_pydicom() -> Iterator[None]:
     """Turn off pydicom's validation of values and its warnings, which quote the file."""
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _image_id(dataset: Dataset) -> str:
-    """Return the SOP Instance UID of an image.
-
-    Raises:
-        DicomRejectedError: When there is none, or the object is not an image.
-    """
-    meta = dataset.file_meta
-    sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
-    if sop_class.startswith(NOT_IMAGES):
-        name = UID(sop_class).name
-        # pydicom returns an unknown UID as its own name, and that may be any text.
-        name = "an object that is not an image" if name == sop_class else name
-        raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
-    image_id = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    if image_ids.validate(image_id) or "\\" in image_id:
-        found = "a SOP Instance UID that is not an identifier" if image_id else "no SOP Instance UID"
-        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", _FETCH_AGAIN)
-    return image_id
 
 
 def _complete_transfer_syntax(dataset: Dataset) -> None:
@@ -254,7 +174,7 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
     item = dataset.file_meta.get_item(Tag("TransferSyntaxUID"), keep_deferred=True)
     if getattr(item, "VR", "UI") != "UI":
         found = "a transfer syntax that is not a UID"
-        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", _FETCH_AGAIN)
+        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", FETCH_AGAIN)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -264,7 +184,7 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     """Check that there is pixel data and that the elements that describe it are numbers within limits."""
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
-        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", _FETCH_AGAIN)
+        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", FETCH_AGAIN)
     stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
     if not stored or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
@@ -277,7 +197,7 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
-        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", _FETCH_AGAIN)
+        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
 
 
 def _decoder_rejection(error: Exception) -> DicomRejectedError:
@@ -289,7 +209,7 @@ def _decoder_rejection(error: Exception) -> DicomRejectedError:
         expected = "the value representations of DICOM"
         return DicomRejectedError(Reason.UNSUPPORTED, "render", describe(error), expected, "check the header")
     return DicomRejectedError(
-        Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", _FETCH_AGAIN
+        Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", FETCH_AGAIN
     )
 
 

@@ -8,6 +8,9 @@ from pydicom.datadict import dictionary_description, keyword_dict
 LONGEST_TEXT = 200
 """Characters of another library's message that are kept; some messages quote their whole input."""
 
+FETCH_AGAIN = "fetch the file again from its source"
+"""The action for a damaged file."""
+
 _WORDS = re.compile(r"(['\"])([A-Za-z ]+)\1")
 _QUOTED = re.compile(r"(?<!\w)b?['\"](?:.*['\"](?!\w)|.*)")
 """From the first opening quotation mark to the last closing one, or to the end; an apostrophe inside a word is neither.

@@ -64,7 +64,7 @@ def render(dataset: Dataset) -> Rendered:
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
-    # A DX image in MONOCHROME1 says INVERSE as well; that is one inversion, not two (PS3.3 C.8.11.3.1.2).
+    # A DX image in MONOCHROME1 has the shape INVERSE as well; that is one inversion, not two (PS3.3 C.8.11.3.1.2).
     inverted = photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape").upper() == "INVERSE"
     return Rendered(_grayscale(dataset, stored, inverted, notes), inverted, tuple(notes))
 

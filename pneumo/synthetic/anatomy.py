@@ -1,7 +1,7 @@
 """The shapes of a synthetic chest: outlines and bones in unit coordinates (see ``canvas``).
 
 One half of the chest is described in (u, y), with u the distance from the midline. ``side`` is -1 for the patient's
-right side, which is on the picture's left, and +1 for the left side.
+right side, which is on the left of the image, and +1 for the left side.
 """
 
 from collections.abc import Sequence

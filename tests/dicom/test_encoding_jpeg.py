@@ -42,7 +42,7 @@ DAMAGED = {
     "a zeroed header": (JPEG[:2] + bytes(SCAN - 2) + JPEG[SCAN:], "damaged JPEG segments"),
     "a segment longer than the file": (JPEG[:4] + b"\xff\xff" + JPEG[6:], "damaged JPEG segments"),
     "an end in the middle": (JPEG[: SCAN + 50] + b"\xff\xd9" + JPEG[SCAN + 52 :], "does not decode"),
-    "two images": (JPEG + JPEG, "that is not the only end"),
+    "two images": (JPEG + JPEG, "behind the scan"),
     "a stray marker": (JPEG[: SCAN + 50] + b"\xff\xc4" + JPEG[SCAN + 52 :], "does not decode"),
     "an HTTP error": (b'{"error": 429}', "no start-of-image marker"),
 }
@@ -195,7 +195,7 @@ def test_no_segment_is_accepted_between_the_scan_and_the_end(marker: int) -> Non
     # Decoders skip it without a warning, and it could carry a patient's name into the shard.
     frame = JPEG[:-2] + bytes([0xFF, marker, 0, 10]) + b"DOE^JANE" + JPEG[-2:]
     assert decoded_shape(frame) == NOISE.shape
-    with pytest.raises(DicomRejectedError, match="that is not the only end"):
+    with pytest.raises(DicomRejectedError, match="behind the scan"):
         jpeg.check(reference.build_jpeg(NOISE, frame))
 
 

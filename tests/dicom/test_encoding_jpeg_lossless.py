@@ -22,7 +22,7 @@ def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     for length in range(len(frame) // 3, len(frame) - 4, 97):
         dataset.PixelData = encapsulate([frame[:length] + b"\xff\xd9"])
-        with pytest.raises(DicomRejectedError, match="ends before the picture") as caught:
+        with pytest.raises(DicomRejectedError, match="ends before the image") as caught:
             reader.read(reference.save(dataset, path))
         assert caught.value.reason == Reason.BAD_FRAME
 

@@ -77,11 +77,3 @@ def test_a_frame_with_exif_is_rendered(tmp_path) -> None:
     image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
     assert image.encoding == "png"
     assert SECRET not in image.data
-
-
-def test_a_sop_class_that_is_free_text_is_not_repeated(tmp_path) -> None:
-    dataset = reference.build(NOISE, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.QUUX")
-    with pytest.raises(reader.DicomRejectedError) as raised:
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
-    assert raised.value.reason == reader.Reason.NOT_AN_IMAGE
-    assert "QUUX" not in str(raised.value)

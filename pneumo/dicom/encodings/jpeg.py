@@ -12,15 +12,15 @@ from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, read_
 from pneumo.dicom.pixel_data import bad_frame, check_size, first_frame
 from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 
-_NOT_RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A marker that may not be inside a scan; FF 00 is a byte of entropy-coded data."""
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A marker that ends a scan; restart markers do not, and FF 00 is a byte of entropy-coded data."""
 
 
 def check(dataset: Dataset) -> None:
     """Check that the bitstream is whole, has the size in the DICOM header and decodes without a warning.
 
     Raises:
-        DicomRejectedError: When it is not so, or the samples have other than 8 bits.
+        DicomRejectedError: When it is damaged or contradicts the header, or the samples do not have 8 bits.
     """
     frame = first_frame(dataset)
     header = read_header(frame)
@@ -70,10 +70,10 @@ def _check_baseline(frame: bytes, header: JpegHeader) -> None:
     if not header.scan_tables <= header.huffman_tables:
         raise bad_frame("a JPEG scan without its Huffman tables", "a baseline JPEG bitstream")
     # Encoders write one scan for one component.
-    marker = _NOT_RESTART.search(frame, header.scan)
+    marker = _END_OF_SCAN.search(frame, header.scan)
     if marker is None or marker[0] != END_OF_IMAGE or frame[marker.end() :].strip(PADDING_BYTES):
         at = len(frame) if marker is None else marker.start()
-        raise bad_frame(f"a marker at byte {at} of {len(frame)} that is not the only end", "one whole scan")
+        raise bad_frame(f"a marker or data behind the scan, at byte {at} of {len(frame)}", "one scan and the end")
 
 
 ENCODING = Encoding(transfer_syntaxes=(JPEGBaseline8Bit, JPEGExtended12Bit), check=check, decode=decode)

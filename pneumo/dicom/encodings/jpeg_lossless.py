@@ -19,10 +19,10 @@ _SURPLUS = bytes(range(1, 255))
 
 
 def check(dataset: Dataset) -> None:
-    """Check that the bitstream has a header, the size in the DICOM header and a number of bits that gdcm survives.
+    """Check the header of the bitstream: the size, and a number of bits on which gdcm does not crash.
 
     Raises:
-        DicomRejectedError: When it is not so. gdcm itself refuses damaged Huffman tables.
+        DicomRejectedError: When it is damaged or contradicts the DICOM header; gdcm refuses damaged Huffman tables.
     """
     header = read_header(first_frame(dataset))
     check_size(dataset, header.rows, header.columns, header.components)
@@ -40,7 +40,7 @@ def decode(dataset: Dataset) -> StoredValues:
     """
     stored = decode_compressed(dataset, _PLUGIN)
     if not _is_complete(dataset, stored):
-        raise bad_frame("a JPEG scan that ends before the picture does", "a whole JPEG bitstream")
+        raise bad_frame("a JPEG scan that ends before the image does", "a whole JPEG bitstream")
     return stored
 
 

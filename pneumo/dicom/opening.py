@@ -1,0 +1,44 @@
+"""Open a path that may be anything: only regular files are opened."""
+
+import errno
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+
+UNLISTED_DIRECTORY = "a directory that cannot be listed"
+_SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading; errors of the operating system, when reading it too, become rejections.
+
+    Only regular files are opened: a FIFO waits for a writer, and opening some devices has effects.
+
+    Raises:
+        DicomRejectedError: When the path is not a readable regular file with at least one byte.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            expected, action = "one that can be listed", "check its permissions: the files in it are not counted"
+            raise DicomRejectedError(Reason.UNREADABLE, "open", UNLISTED_DIRECTORY, expected, action)
+        if not stat.S_ISREG(mode):
+            found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
+        with path.open("rb") as file:
+            if not file.peek(1):
+                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", FETCH_AGAIN)
+            yield file
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            found, action = "a dangling link", "fetch the file that it links to, or remove it"
+            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
+        found = error.strerror or type(error).__name__
+        raise DicomRejectedError(
+            Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk"
+        ) from None

@@ -1,0 +1,56 @@
+"""The identity of a DICOM object: whether it is an image by its SOP class, and its SOP Instance UID."""
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+from pneumo.dicom.values import text
+from pneumo.masks import image_ids
+
+NOT_IMAGES = tuple(
+    f"1.2.840.10008.{suffix}"
+    for suffix in (
+        "1.3.10",  # DICOMDIR
+        "5.1.4.1.1.9.",  # waveforms
+        "5.1.4.1.1.11.",  # presentation states
+        "5.1.4.1.1.30",  # parametric maps
+        "5.1.4.1.1.66",  # raw data, registrations, segmentations
+        "5.1.4.1.1.67",  # real world value maps
+        "5.1.4.1.1.68.",  # surface scans
+        "5.1.4.1.1.78.",  # eye measurements
+        "5.1.4.1.1.79.",
+        "5.1.4.1.1.80.",
+        "5.1.4.1.1.88.",  # structured reports
+        "5.1.4.1.1.90.",  # content assessments
+        "5.1.4.1.1.104.",  # encapsulated documents
+        "5.1.4.1.1.481.2",  # dose maps, structures, plans and treatment records; 481.1 is an X-ray image
+        "5.1.4.1.1.481.3",
+        "5.1.4.1.1.481.4",
+        "5.1.4.1.1.481.5",
+        "5.1.4.1.1.481.6",
+        "5.1.4.1.1.481.7",
+        "5.1.4.1.1.481.8",
+        "5.1.4.1.1.481.9",
+    )
+)
+"""Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
+
+
+def image_id(dataset: Dataset) -> str:
+    """Return the SOP Instance UID of an image.
+
+    Raises:
+        DicomRejectedError: When there is none, or the object is not an image.
+    """
+    meta = dataset.file_meta
+    sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+    if sop_class.startswith(NOT_IMAGES):
+        name = UID(sop_class).name
+        # pydicom returns an unknown UID as its own name, and that may be any text.
+        name = "an object that is not an image" if name == sop_class else name
+        raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
+    uid = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
+    if image_ids.validate(uid) or "\\" in uid:
+        found = "a SOP Instance UID that is not an identifier" if uid else "no SOP Instance UID"
+        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", FETCH_AGAIN)
+    return uid

@@ -1,0 +1,102 @@
+"""The SOP class must be one of images, and the SOP Instance UID one identifier."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference_files as reference
+from pydicom import config
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    RTDoseStorage,
+    RTImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from pneumo.dicom import reader, sop_instance
+from pneumo.dicom.reader import DicomRejectedError, Reason
+
+VALUES = reference.gradient("u2", 12)
+
+
+def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
+    return reference.save(reference.build(VALUES, 12, **more), tmp_path / name)
+
+
+def made_up_uid(text: str) -> UID:
+    with config.disable_value_validation():
+        return UID(text)
+
+
+BAD_IDS = {"two values": "1.2\\1.3", "control characters": "1.2\n=cmd", "too long": "1" * 300}
+
+
+@pytest.mark.parametrize("uid", BAD_IDS.values(), ids=BAD_IDS)
+def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
+    path = whole(tmp_path, SOPInstanceUID=made_up_uid("MARK"))
+    data = path.read_bytes()
+    mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
+    assert mark in data
+    path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
+    with pytest.raises(DicomRejectedError, match="not an identifier"):
+        reader.scan(path)
+
+
+def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
+    path = whole(tmp_path)
+    data = path.read_bytes()
+    other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
+    path.write_bytes(data + other)
+    with pytest.raises(DicomRejectedError, match="two SOP Instance UIDs") as caught:
+        reader.read(path)
+    assert caught.value.reason == Reason.NO_ID
+
+
+def test_the_id_of_the_meta_header_is_used_when_there_is_no_other() -> None:
+    dataset = reference.build(VALUES, 12)
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
+    assert sop_instance.image_id(dataset) == reference.IMAGE_ID
+    del dataset.SOPInstanceUID
+    assert sop_instance.image_id(dataset) == "1.2.9"
+
+
+IMAGES = (
+    *(ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage),
+    *(RTImageStorage, made_up_uid("1.2.3")),
+)
+
+
+@pytest.mark.parametrize("sop_class", IMAGES, ids=lambda uid: uid.name)
+def test_the_sop_classes_of_images_are_accepted(sop_class: UID) -> None:
+    assert sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class)) == reference.IMAGE_ID
+
+
+OTHERS = (
+    *(EncapsulatedPDFStorage, GrayscaleSoftcopyPresentationStateStorage, RTDoseStorage, SegmentationStorage),
+    UID("1.2.840.10008.1.3.10"),
+)
+
+
+@pytest.mark.parametrize("sop_class", OTHERS, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("in_meta", [False, True], ids=["dataset", "meta header"])
+def test_other_sop_classes_are_refused_by_name(sop_class: UID, in_meta: bool) -> None:
+    dataset = reference.build(VALUES, 12, SOPClassUID=sop_class)
+    if in_meta:
+        del dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    with pytest.raises(DicomRejectedError) as caught:
+        sop_instance.image_id(dataset)
+    assert (caught.value.reason, caught.value.found) == (Reason.NOT_AN_IMAGE, sop_class.name)
+
+
+def test_a_sop_class_that_is_free_text_is_not_repeated() -> None:
+    sop_class = made_up_uid("1.2.840.10008.5.1.4.1.1.88.QUUX")
+    with pytest.raises(DicomRejectedError) as caught:
+        sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class))
+    assert caught.value.reason == Reason.NOT_AN_IMAGE
+    assert "QUUX" not in str(caught.value)
