@@ -6,7 +6,6 @@
 Runs the commands that a user would run, and fails when the network has not learned.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from pneumo.inference import metrics
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -116,8 +116,8 @@ def run_command(*words: object) -> None:
 
 def check_learned(run: Path) -> int:
     """Compare the out-of-fold Dice with that of predicting all masks empty."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    dice, empty = metrics["nested"]["dice"], metrics["all_empty"]
+    found = metrics.read(run / "metrics.json")
+    dice, empty = found["nested"]["dice"], found["dice_all_empty"]
     if dice < empty + MIN_DICE_OVER_EMPTY:
         raise UserError(
             f"the demo's out-of-fold Dice is {dice:.4f}, and predicting all masks empty gives {empty:.4f}",

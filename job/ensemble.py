@@ -5,7 +5,7 @@
 
     accelerate launch --multi_gpu --num_processes 4 job/ensemble.py --runs runs/A runs/B --dataset DATASET --out s.csv
 
-It also finishes a run whose folds were trained one by one: rules, out-of-fold figures and masks.
+It also finishes a run whose folds were trained one by one: decision rule, out-of-fold metrics and masks.
 Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
 """
 
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Interval, MinLen
 
@@ -23,15 +23,18 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S
+from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.errors import StopRequested
 from pneumo.runtime.files import check_target
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
-from pneumo.training import finish, run_directory
+from pneumo.training import run_directory
+from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import finish_run
 
 
 @config_dataclass
@@ -49,22 +52,24 @@ class Arguments:
     weights: tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...] = ()
     """Weight of each run in the mean; none given = equal."""
     min_component: ReferenceArea = 0.0
-    """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     skip_damaged: bool = False
-    """Give test images that cannot be used an empty mask, and say so; without it the first one is an error."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
+    """Give damaged test images an empty mask, with a warning; without the flag the first one is an error."""
+    loader: LoaderOverride = "recipe"
+    """Loader of the images; recipe = each run's."""
+    precision: PrecisionOverride = "recipe"
+    """Precision of the networks' arithmetic; recipe = each run's, auto = bf16 where the device has it, else fp32."""
     workers: WorkersOrAuto = 0
     """Threads that decode, in each process; 0 = the cores that each process has."""
     wait: WaitTime = 0.0
-    """Seconds to wait for folds that are still being trained; if they take longer, exit with 3: start it again."""
+    """Seconds to wait for folds that are still being trained; exit with 3 when they take longer: start it again."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S
-    """Seconds without progress after which a rank is given up; it says where it stood, and the job ends."""
+    """Seconds without progress after which a rank is lost; its last activity is logged, and the command ends."""
     expect_world: ExpectedWorld = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
 
     def __post_init__(self) -> None:
-        """Check what needs no run to be checked.
+        """Check the fields that depend on each other.
 
         Raises:
             UserError: Naming the flag, the value found and the values accepted.
@@ -84,11 +89,7 @@ def main() -> None:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
     wait_for_folds(runs, arguments.wait)
-    world = init(
-        precision=arguments.precision,
-        expect_world=arguments.expect_world or None,
-        rank_timeout_s=arguments.rank_timeout,
-    )
+    world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
     workers = arguments.workers or world.cores
     with (
         Watchdog(world),
@@ -96,33 +97,33 @@ def main() -> None:
     ):
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         for run in runs:
-            finish.finish(run, world, reader, workers=workers)
-        finish.write_submission(
+            finish_run(run, world, reader, workers=workers)
+        ensembler = build_ensembler(
             runs,
-            world=world,
+            arguments.weights,
             reader=reader,
-            out=arguments.out,
-            expected=arguments.expected,
+            world=world,
             workers=workers,
-            weights=arguments.weights,
             min_component=arguments.min_component,
-            skip_damaged=arguments.skip_damaged,
+            loader=arguments.loader,
+            precision=arguments.precision,
         )
+        write_submission(ensembler, arguments.out, expected=arguments.expected, skip_damaged=arguments.skip_damaged)
     shutdown()
 
 
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
-    """Return once all folds of the runs are trained, or there is no time left to wait for them.
+    """Wait until all folds of the runs are trained, at most ``seconds``.
 
     Raises:
-        StopRequested: When time was given and was not enough.
+        StopRequested: When ``seconds`` is above 0 and has passed.
     """
     deadline = time.monotonic() + seconds
     while left := [f"fold {k} of {run.path}" for run in runs for k in run.unfinished_folds]:
         if time.monotonic() >= deadline:
             if seconds > 0:
                 raise StopRequested(f"{', '.join(left)} not trained yet after {seconds:g} s")
-            # finish.finish says what is missing.
+            # finish_run raises the error that names the missing folds.
             return
         time.sleep(min(5.0, seconds / 10))
 

@@ -1,27 +1,24 @@
 #!/usr/bin/env python3
-"""Predict new DICOMs with a finished run: masks, a table of findings, and pictures of what was found.
+"""Predict new DICOMs with a finished run: masks, a table of numbers, and pictures.
 
     python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
 
 Writes into DIR:
-    predictions.csv   ImageId,EncodedPixels: one row an image, as in a submission
-    findings.csv      one row an image: positive or not, probabilities, area in pixels and, where known, in mm2
+    predictions.csv   ImageId,EncodedPixels: one row per image, as in a submission
+    findings.csv      one row per image: positive or not, probabilities, area in pixels and, where known, in mm2
+                      (format version 2: image_id, positive, presence_probability, max_pixel_probability,
+                      mask_area_px, mask_area_mm2)
     quarantine.csv    files that could not be read, with the reason
-    overlays/         a picture for each positive image, the mask outlined
+    overlays/         a picture of each positive image with its mask outlined
 
-quarantine.csv comes first, and however many files are in it, the others are predicted; the closing line says the sum.
-Not for clinical use. Exit codes: 0 done, 2 wrong input, or nothing in it that can be predicted.
+quarantine.csv is written first, and however many files are in it, the others are predicted; the last line of the output
+counts both. Not for clinical use. Exit codes: 0 done, 2 wrong input, or no file that can be predicted.
 """
 
-import csv
-import io
-import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from pneumo.dataset import paths
 from pneumo.dataset.build import build
@@ -29,21 +26,18 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom import image_codec
 from pneumo.distributed.startup import init, shutdown
-from pneumo.inference.ensembler import ImagePrediction
-from pneumo.masks import rle
-from pneumo.reporting import overlays
+from pneumo.reporting.outputs.table import OUTPUTS
 from pneumo.runtime import cli
-from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.console import log, track
+from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
-from pneumo.training import finish, run_directory
-
-OVERLAY_SIDE = 768
+from pneumo.training import run_directory
+from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.run_metrics import finish_run
 
 
 @config_dataclass
@@ -56,12 +50,25 @@ class Arguments:
     """DICOM file, or directory that is searched recursively."""
     out: Path
     """Directory for the results."""
+    outputs: tuple[str, ...] = tuple(OUTPUTS)
+    """What to write beside quarantine.csv: predictions, findings, overlays."""
     min_component: ReferenceArea = 0.0
-    """Drop connected parts of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of the networks' arithmetic; auto = bf16 where the device has it, else fp32."""
+    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    loader: LoaderOverride = "recipe"
+    """Loader of the images; recipe = the run's."""
+    precision: PrecisionOverride = "recipe"
+    """Precision of the networks' arithmetic; recipe = the run's, auto = bf16 where the device has it, else fp32."""
     workers: WorkersOrAuto = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
+
+    def __post_init__(self) -> None:
+        """Check the names of outputs.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        if not self.outputs or len(set(self.outputs)) < len(self.outputs) or not OUTPUTS.keys() >= set(self.outputs):
+            raise refuse("outputs", self.outputs, f"one or more of {', '.join(OUTPUTS)}, each once")
 
 
 def main() -> None:
@@ -70,48 +77,51 @@ def main() -> None:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=description)
     run = run_directory.load(arguments.run)
     workers = arguments.workers or available_cores()
-    world = init(precision=arguments.precision, expect_world=1)
+    world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
-    # The images lie in shards while they are predicted, where only this user can read them.
+    # The images are in shards while they are predicted, where only this user can read them.
     scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=arguments.out))
     try:
-        manifest = intake(arguments.dicom, arguments.out, scratch / "dataset", workers)
-        table = SampleTable.read(scratch / "dataset")
-        reader = ShardReader(scratch / "dataset", table)
+        manifest = build_dataset(arguments.dicom, arguments.out, scratch / "dataset", workers)
+        reader = ShardReader(scratch / "dataset", SampleTable.read(scratch / "dataset"))
         if not run.thresholds.is_file():
-            finish.finish(run, world, reader, workers=workers)
-        findings = finish.write_submission(
+            finish_run(run, world, reader, workers=workers)
+        ensembler = build_ensembler(
             [run],
-            world=world,
             reader=reader,
-            out=arguments.out / "predictions.csv",
+            world=world,
             workers=workers,
             min_component=arguments.min_component,
+            loader=arguments.loader,
+            precision=arguments.precision,
         )
-        write_findings(arguments.out / "findings.csv", findings, table)
-        draw(arguments.out / "overlays", findings, reader)
+        outputs = [OUTPUTS[name](arguments.out, reader) for name in arguments.outputs]
+        predictions = ensembler.run(reader.table.select("test"), outputs)
+        for output in outputs:
+            output.close()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutdown()
-    log.info("results: %s", arguments.out)
+    positive = sum(prediction.mask_area > 0 for prediction in predictions)
+    log.info("%s: %d images, %d positive (%s)", arguments.out, len(predictions), positive, ensembler.rule.describe())
     sys.stdout.write(
         f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
         f" + {manifest.merged_duplicates} merged duplicates\n"
     )
 
 
-def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
-    """Make a dataset of the files given, and publish the list of those that cannot be predicted in any case.
+def build_dataset(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
+    """Build a dataset of the files given, and publish the list of those that cannot be predicted, also on errors.
 
     Raises:
         UserError: When there is nothing to predict.
     """
     quarantine = dataset / paths.QUARANTINE
     try:
-        # A hospital's folder may hold anything; what is an image in it must be predicted all the same.
+        # The folder may hold files of any kind; every image among them must be predicted.
         manifest = build(BuildInputs(dicom=dicom), dataset, BuildOptions(workers=workers, max_quarantined=100))
     except UserError as error:
         if not quarantine.is_file():
@@ -123,41 +133,6 @@ def intake(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
     assert manifest is not None
     publish_text(out / paths.QUARANTINE, quarantine.read_text(encoding="utf-8"))
     return manifest
-
-
-def write_findings(path: Path, findings: Sequence[ImagePrediction], table: SampleTable) -> None:
-    """Write one row an image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", "positive", "head_probability", "largest_probability", "area_px", "area_mm2"])
-    for finding, row in zip(findings, table.select("test").tolist(), strict=True):
-        area_mm2 = finding.mask_area * float(table.row_spacing_mm[row]) * float(table.column_spacing_mm[row])
-        writer.writerow(
-            [
-                finding.image_id,
-                int(finding.mask_area > 0),
-                "" if math.isnan(finding.presence_probability) else f"{finding.presence_probability:.4f}",
-                f"{finding.max_probability:.4f}",
-                finding.mask_area,
-                "" if math.isnan(area_mm2) else f"{area_mm2:.1f}",
-            ]
-        )
-    publish_text(path, text.getvalue())
-
-
-def draw(folder: Path, findings: Sequence[ImagePrediction], reader: ShardReader) -> None:
-    """Draw each positive image with its mask's outline."""
-    rows = reader.table.select("test").tolist()
-    positive = [(f, row) for f, row in zip(findings, rows, strict=True) if f.mask_area > 0]
-    for finding, row in track(positive, "overlays", len(positive), unit="images"):
-        image = image_codec.to_float(image_codec.decode(reader.image(row)))
-        panel = overlays.Panel(
-            image=image,
-            predicted=rle.decode(finding.rle, *image.shape),
-            truth=None,
-            caption=f"{finding.mask_area} px",
-        )
-        overlays.save(folder / f"{reader.table.wds_key[row]}.png", overlays.draw(panel, OVERLAY_SIDE))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import numpy as np
 from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.timing import time_in_turns
-from pneumo.inference.decision_rule import DecisionRule, SearchGrid, nested_estimate, score_images, search
+from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
+from pneumo.inference.threshold_search import SearchGrid, nested_estimate, search
 
 PIXELS = 1 << 20
 WITH_PRESENCE = "with presence head"

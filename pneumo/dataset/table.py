@@ -233,6 +233,11 @@ class SampleTable:
             chosen &= self.positive == positive
         return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
+    def shapes(self, rows: npt.NDArray[np.int64]) -> dict[str, tuple[int, int]]:
+        """Return height and width in pixels by image id, for rows of one split."""
+        sizes = zip(self.rows[rows].tolist(), self.columns[rows].tolist(), strict=True)
+        return dict(zip(self.image_id[rows].tolist(), sizes, strict=True))
+
 
 def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
     if pa.types.is_string(kind):

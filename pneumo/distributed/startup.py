@@ -87,7 +87,7 @@ def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> 
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     return Accelerator(
         cpu=not on_gpu,
-        mixed_precision=_accelerate_precision(precision),
+        mixed_precision=accelerate_precision(precision),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
@@ -101,7 +101,7 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def _accelerate_precision(precision: str) -> str:
+def accelerate_precision(precision: str) -> str:
     """Return accelerate's name of a recipe's precision."""
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"

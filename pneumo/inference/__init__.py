@@ -1,1 +1,1 @@
-"""From probabilities to masks: evidence, thresholds, prediction and ensembling."""
+"""From images to masks: prediction, prediction histograms, decision rules, metrics and ensembling."""

@@ -1,4 +1,4 @@
-"""How far a mean over images would move with other patients: a percentile bootstrap."""
+"""Percentile bootstrap over patients: the interval within which a mean over images would vary with other patients."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ BLOCK = 100
 
 
 def interval(
-    values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64], *, seed: int = 0, level: float = 0.95
+    values: npt.NDArray[np.float64], patients: npt.NDArray[np.int64], *, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the bootstrap interval of the mean of ``values``, drawing whole patients with replacement.
 
@@ -17,16 +17,16 @@ def interval(
     (Percentile method: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.)
 
     Args:
-        values: (n,) one figure an image.
-        groups: (n,) patient of each image, numbered from 0 without gaps.
+        values: (n,) one value per image.
+        patients: (n,) patient of each image, numbered from 0 without gaps.
         seed: Seed of the draws.
-        level: Share of the draws between the two ends.
+        level: Fraction of the draws between the two ends.
     """
-    sums, counts = np.bincount(groups, values), np.bincount(groups)
-    rng, patients = np.random.default_rng(seed), len(counts)
+    sums, counts = np.bincount(patients, values), np.bincount(patients)
+    rng = np.random.default_rng(seed)
     means = []
     for _ in range(0, DRAWS, BLOCK):
-        drawn = rng.integers(patients, size=(BLOCK, patients))
+        drawn = rng.integers(len(counts), size=(BLOCK, len(counts)))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

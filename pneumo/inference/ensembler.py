@@ -1,75 +1,99 @@
-"""The ensembler: test images divided over all ranks, networks averaged, masks encoded where they are made.
+"""The ensembler: images divided over all ranks, networks averaged, masks encoded on the rank that predicted them.
 
-No pixels travel between ranks and nothing is kept for longer than a block of images, so that memory depends neither
-on the number of images nor on that of folds::
+No pixels are sent between ranks, and none are kept for longer than a block of images: memory grows with the size of
+the images of a block, not with the number of images or folds::
 
     for each of this rank's blocks of images
         for each run
             load the block once at the run's size
             for each fold: load its weights, add the mean of its views
-            mean over folds -> the image's own size, times the run's share
-        bins -> rule -> run lengths
-    leader: gather strings
+            mean over folds -> the source image's size, times the run's weight
+        decision rule -> mask -> run lengths, and to each sink
+    leader: gather run lengths
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dicom import image_codec
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.inference import decision_rule, histograms, out_of_fold
-from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.predictor import Predictor, to_source
-from pneumo.loading.build import build_loader
-from pneumo.loading.contract import Batch
+from pneumo.inference import pipeline
+from pneumo.inference.components import remove_small_components
+from pneumo.inference.decision_rule import DecisionRule, apply_rule
+from pneumo.inference.histograms import BINS, quantize
+from pneumo.inference.out_of_fold import plan_batches, split_batches
+from pneumo.inference.pipeline import InferenceConfig, Pipeline
+from pneumo.inference.predictor import to_source
 from pneumo.masks import rle
-from pneumo.modeling import models, weights
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling import weights
 from pneumo.runtime.console import Progress
-from pneumo.runtime.errors import UserError
 
 BLOCK = 8
-"""Batches that are held at once while all networks go over them."""
+"""Batches that are held in memory while all networks predict them."""
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """One run's share in an ensemble."""
+    """One run in an ensemble."""
 
-    model: ModelConfig
-    """What its networks look like."""
-    size: int
-    """Height and width of their input in pixels."""
+    config: InferenceConfig
     weight_files: tuple[Path, ...]
     """A safetensors file for each fold."""
     weight: float
-    """Weight of the run in the mean; the shares of all members sum to 1."""
-    tta: tuple[str, ...]
-    """Views beside the image itself."""
+    """Weight of the run in the mean; those of all members sum to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """What the ensemble says about one image."""
+    """The ensemble's prediction for one image, without pixels."""
 
     image_id: str
     rle: str
-    """Kaggle's run lengths."""
+    """The mask's run lengths, as Kaggle wants them."""
     presence_probability: float
-    """Probability that there is a pneumothorax, by the empty-mask heads; NaN without any."""
+    """Mean over the runs with a presence head; NaN without any."""
     mask_area: int
     """Pixels of the mask."""
-    max_probability: float
-    """Largest pixel probability, the lower border of its bin."""
+    max_pixel_probability: float
+    """Maximum over the image's pixels, the lower end of its bin."""
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedImage:
+    """The ensemble's prediction for one image with its pixels, at the size of the source image; what sinks get."""
+
+    prediction: ImagePrediction
+    row: int
+    """Row of the sample table."""
+    probability: npt.NDArray[np.float32]
+    """(rows, columns) in [0, 1]."""
+    mask: npt.NDArray[np.uint8]
+    """(rows, columns), 0 or 1."""
+    reader: ShardReader
+
+    @cached_property
+    def source(self) -> npt.NDArray[np.float32]:
+        """(rows, columns) in [0, 1]: the source image, decoded when it is asked for."""
+        return image_codec.to_float(image_codec.decode(self.reader.image(self.row)))
+
+
+class PredictionSink(Protocol):
+    """Takes each image of a rank as it is predicted."""
+
+    def add(self, image: PredictedImage) -> None:
+        """Take one image; its pixels must not be kept, so that memory does not grow with the number of images."""
+        ...
 
 
 class Ensembler:
@@ -77,11 +101,11 @@ class Ensembler:
 
     Args:
         members: The runs.
-        rule: Decides on empty or not, and on the mask.
+        rule: Makes masks of the averaged probabilities.
         reader: Gives the images.
         world: The ranks that share the images.
-        workers: Threads of the loader.
-        min_component: Connected parts of a mask smaller than this are dropped, in pixels of a 1024x1024 image.
+        workers: Threads of the loaders.
+        min_component: Connected components of a mask smaller than this are removed, in pixels of a 1024x1024 image.
     """
 
     def __init__(
@@ -95,147 +119,84 @@ class Ensembler:
         min_component: float = 0.0,
     ) -> None:
         assert abs(sum(m.weight for m in members) - 1) < 1e-6
-        self.members, self.rule, self.reader, self.world = members, rule, reader, world
+        self.members, self.rule, self.reader, self.world, self.workers = members, rule, reader, world, workers
         self.min_component = min_component
-        self.loader = build_loader("auto", reader, reader.table, world.device, workers=workers)
-        # One network for each run, whose weights are exchanged from fold to fold.
-        self.networks = [
-            models.build(replace(m.model, encoder_weights="none"))
-            .to(world.device)
-            .to(memory_format=torch.channels_last)
-            .eval()
-            for m in members
-        ]
+        # One network for each run, into which the weights of one fold after the other are loaded.
+        self.pipelines = [pipeline.build(m.config, reader, world.device, workers=workers) for m in members]
 
-    def run(self, rows: Rows) -> list[ImagePrediction]:
-        """Predict images.
+    def run(self, rows: Rows, sinks: Sequence[PredictionSink] = ()) -> list[ImagePrediction]:
+        """Predict images. Collective over all ranks.
 
         Args:
-            rows: Their rows in the sample table; every rank gives the same.
+            rows: Their rows in the sample table; the same on every rank.
+            sinks: Get each image on the rank that predicts it.
 
         Returns:
-            The findings in the order of ``rows`` on rank 0, an empty list on the others.
+            The predictions in the order of ``rows`` on rank 0, an empty list on the others.
         """
-        chunks = out_of_fold.chunks(rows)[self.world.rank :: self.world.size]
+        batches = split_batches(rows)[self.world.rank :: self.world.size]
         mine: dict[int, ImagePrediction] = {}
-        with Progress("ensemble", sum(map(len, chunks)), unit="images", enabled=self.world.is_leader) as progress:
-            for first in range(0, len(chunks), BLOCK):
-                block = chunks[first : first + BLOCK]
-                mine |= self._block(block)
+        with Progress("ensemble", sum(map(len, batches)), unit="images", enabled=self.world.is_leader) as progress:
+            for first in range(0, len(batches), BLOCK):
+                block = batches[first : first + BLOCK]
+                mine |= self._predict_block(block, sinks)
                 progress.step(sum(map(len, block)))
-        found = {row: finding for part in self.world.gather(mine) for row, finding in part.items()}
-        return [found[row] for row in rows.tolist()] if self.world.is_leader else []
+        by_row = {row: prediction for part in self.world.gather(mine) for row, prediction in part.items()}
+        return [by_row[row] for row in rows.tolist()] if self.world.is_leader else []
 
-    def _block(self, chunks: Sequence[Rows]) -> dict[int, ImagePrediction]:
+    def _predict_block(self, batches: Sequence[Rows], sinks: Sequence[PredictionSink]) -> dict[int, ImagePrediction]:
         """Predict some batches of images with every network."""
-        rows = np.concatenate(chunks).tolist()
+        rows = np.concatenate(batches).tolist()
         table = self.reader.table
         shapes = [(int(table.rows[r]), int(table.columns[r])) for r in rows]
         pixels = [torch.zeros(shape) for shape in shapes]
-        heads = np.zeros((len(rows), 2))  # weighted sum, and sum of the weights of those that have a head
-        for member, network in zip(self.members, self.networks, strict=True):
-            loaded = list(self.loader(out_of_fold.plans(chunks, member.size)))
-            maps, head = self._member(member, network, loaded)
+        presence = np.zeros((len(rows), 2))  # weighted sum, and sum of the weights of the runs with a presence head
+        for member, built in zip(self.members, self.pipelines, strict=True):
+            maps, probabilities = self._predict_member(member, built, batches)
             for i, shape in enumerate(shapes):
                 pixels[i] += member.weight * to_source(maps[i], *shape).cpu()
-            has_head = ~np.isnan(head)
-            heads += member.weight * np.stack([np.where(has_head, head, 0), has_head], axis=1)
+            has_head = ~np.isnan(probabilities)
+            presence += member.weight * np.stack([np.where(has_head, probabilities, 0), has_head], axis=1)
         with np.errstate(invalid="ignore"):
-            means = heads[:, 0] / heads[:, 1]
-        return {
-            row: self._decide(row, histograms.quantize(pixels[i].numpy()), float(means[i]))
-            for i, row in enumerate(rows)
-        }
+            means = presence[:, 0] / presence[:, 1]
+        predictions = {}
+        for i, row in enumerate(rows):
+            image = self._apply_rule(row, pixels[i].numpy(), float(means[i]))
+            for sink in sinks:
+                sink.add(image)
+            predictions[row] = image.prediction
+        return predictions
 
-    def _member(
-        self, member: EnsembleMember, network: torch.nn.Module, loaded: Sequence[Batch]
+    def _predict_member(
+        self, member: EnsembleMember, built: Pipeline, batches: Sequence[Rows]
     ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
-        """Return one run's mean over folds and views: maps (n, S, S) on the device, head probabilities (n,)."""
+        """Return one run's mean over folds and views: maps (n, S, S) on the device, presence probabilities (n,)."""
+        loaded = list(built.loader(plan_batches(batches, member.config.size)))
         sizes = [len(batch.rows) for batch in loaded]
-        maps = torch.zeros(sum(sizes), member.size, member.size, device=self.world.device)
-        heads = np.zeros(len(maps))
-        predictor = Predictor(
-            network,
-            size=member.size,
-            tta=member.tta,
-            device=self.world.device,
-            autocast=self.world.accelerator.autocast,
-        )
+        maps = torch.zeros(sum(sizes), member.config.size, member.config.size, device=self.world.device)
+        presence = np.zeros(len(maps))
+        folds = len(member.weight_files)
         for path in member.weight_files:
-            load_weights(network, path)
+            weights.load(built.network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):
                 heartbeat.touch("predicting test images")
-                probability, head = predictor(batch.image)
-                maps[start : start + size] += probability / len(member.weight_files)
-                heads[start : start + size] += head / len(member.weight_files)
+                pixels, probabilities = built.predictor(batch.image)
+                maps[start : start + size] += pixels / folds
+                presence[start : start + size] += probabilities / folds
                 start += size
-        return maps, heads
+        return maps, presence
 
-    def _decide(self, row: int, bins: npt.NDArray[np.uint8], head: float) -> ImagePrediction:
-        mask = decision_rule.apply_rule(bins, self.rule, head)
+    def _apply_rule(self, row: int, probability: npt.NDArray[np.float32], presence: float) -> PredictedImage:
+        bins = quantize(probability)
+        mask = apply_rule(bins, self.rule, presence)
         if self.min_component > 0:
             mask = remove_small_components(mask, self.min_component)
-        return ImagePrediction(
+        prediction = ImagePrediction(
             image_id=str(self.reader.table.image_id[row]),
             rle=rle.encode(mask),
-            presence_probability=head,
+            presence_probability=presence,
             mask_area=int(mask.sum()),
-            max_probability=int(bins.max()) / histograms.BINS,
+            max_pixel_probability=int(bins.max()) / BINS,
         )
-
-
-def remove_small_components(mask: npt.NDArray[np.uint8], smallest: float) -> npt.NDArray[np.uint8]:
-    """Return a mask (rows, columns) without its 8-connected parts of fewer than ``smallest`` pixels.
-
-    ``smallest`` is counted in pixels of a 1024x1024 image, like the areas of rules.
-    """
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    areas = histograms.equivalent_area(statistics[:, cv2.CC_STAT_AREA], mask.size)
-    keep = areas >= smallest
-    keep[0] = False  # the background
-    assert count == len(keep)
-    kept: npt.NDArray[np.uint8] = keep[labels].astype(np.uint8)
-    return kept
-
-
-def order_rows(
-    findings: Mapping[str, str], expected: Sequence[str], say: Callable[[str], None]
-) -> list[tuple[str, str]]:
-    """Return one (id, mask) for each expected id, in that order; ids without an image get an empty mask, and are told.
-
-    Args:
-        findings: Run lengths by image id.
-        expected: The ids a submission must have.
-        say: Takes a warning.
-
-    Raises:
-        UserError: When none of the expected ids was predicted, which means the wrong file.
-    """
-    missing = [image_id for image_id in expected if image_id not in findings]
-    surplus = len(findings.keys() - set(expected))
-    if len(missing) == len(expected):
-        raise UserError(
-            f"none of the {len(expected)} expected ids is among the {len(findings)} test images",
-            "the sample submission that belongs to these images",
-            "check --expected and the dataset's --test-dicom (stage 1 and stage 2 have different ids)",
-        )
-    if missing:
-        names = ", ".join(missing[:3])
-        say(f"{len(missing)} expected id(s) have no image and get an empty mask: {names}{' ...' * (len(missing) > 3)}")
-    if surplus:
-        say(f"{surplus} test image(s) are not expected and are left out of the submission")
-    return [(image_id, findings.get(image_id, rle.EMPTY)) for image_id in expected]
-
-
-def load_weights(network: torch.nn.Module, path: Path) -> None:
-    """Load a fold's published weights into a network.
-
-    Raises:
-        UserError: When the file is missing, damaged or of another network.
-    """
-    try:
-        weights.load(network, path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error
+        return PredictedImage(prediction, row, probability, mask, self.reader)

@@ -1,8 +1,8 @@
-"""What out-of-fold predictions leave behind: two histograms an image instead of a probability map.
+"""Histograms of out-of-fold predictions: two per image instead of a probability map.
 
-Probabilities are cut into 256 bins. How many pixels fall into each bin inside and outside the true mask, at
-the image's own resolution, gives the predicted area, its overlap with the truth, and so the competition's
-Dice, exactly at every threshold b/256: 2 KB an image where a float map takes 4 MB.
+Probabilities are quantized to 256 bins. The number of pixels in each bin inside and outside the true mask, at
+the image's own resolution, gives the predicted area, its overlap with the true mask and so the competition's
+Dice exactly, at every threshold b/256: 2 KB per image where a float map takes 4 MB.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,9 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish
 
 BINS = 256
-FORMAT_VERSION = 1
-MOST_IMAGES = 2_000_000
+FORMAT_VERSION = 2
+"""In the file's metadata."""
+MAX_IMAGES = 2_000_000
 """More than any collection of chest X-rays has; as many take 4 GB."""
 REFERENCE_PIXELS = 1 << 20
 """Areas are given in pixels of a 1024x1024 image, as in the competition, whatever the image's own size."""
@@ -40,19 +41,19 @@ _SCHEMA = pa.schema(
         ("inside", _COUNTS),
         ("outside", _COUNTS),
     ],
-    metadata={"pneumo.evidence": str(FORMAT_VERSION)},
+    metadata={"pneumo.format_version": str(FORMAT_VERSION)},
 )
 
 
 def quantize(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """Return the bin floor(256 p) of each probability, 1 being in bin 255.
+    """Return the bin floor(256 p) of each probability; probability 1 is in bin 255.
 
     A probability is at least b/256 exactly when its bin is at least b, for b in 1..255.
 
     Args:
         probability: Floats in [0, 1], of any shape.
     """
-    # Multiplying by a power of two is exact, so no probability changes sides of a threshold.
+    # Multiplying by a power of two is exact, so no probability moves to the other side of a threshold.
     bins: npt.NDArray[np.uint8] = np.minimum(probability * np.float32(BINS), BINS - 1).astype(np.uint8)
     return bins
 
@@ -61,7 +62,7 @@ def histogram(bins: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_ | np.uint
     """Count the pixels of each bin outside (row 0) and inside (row 1) the true mask, (2, 256).
 
     Args:
-        bins: (rows, columns), from ``quantise``.
+        bins: (rows, columns), from ``quantize``.
         truth: (rows, columns), nonzero inside, or None for an empty mask.
     """
     counts = np.zeros((2, BINS), np.int64)
@@ -74,38 +75,43 @@ def histogram(bins: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_ | np.uint
 
 
 def equivalent_area(count: npt.ArrayLike, pixels: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return what ``count`` of an image's ``pixels`` would be in a 1024x1024 image."""
+    """Scale areas to a 1024x1024 image.
+
+    Args:
+        count: Pixels counted in each image.
+        pixels: All pixels of each image.
+    """
     return np.asarray(count, np.float64) * REFERENCE_PIXELS / np.asarray(pixels, np.float64)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictionHistograms:
-    """Predictions for n images, reduced to histograms."""
+    """Histograms of the predictions for n images."""
 
     image_id: npt.NDArray[np.str_]
     """(n,)"""
     fold: npt.NDArray[np.int16]
-    """(n,): the fold each image was held out from training in."""
+    """(n,): the fold whose network, which was not trained on the image, predicted it."""
     patient: npt.NDArray[np.int32]
-    """(n,): patient group number, -1 unknown."""
+    """(n,): patient group number; -1 when the patient is unknown."""
     positive: npt.NDArray[np.bool_]
     """(n,): whether the true mask has a pixel."""
     pixels: npt.NDArray[np.int64]
-    """(n,): pixels of the image."""
+    """(n,): number of pixels of the image."""
     presence_probability: npt.NDArray[np.float32]
-    """(n,): the head's probability that there is a pneumothorax, NaN without a head."""
+    """(n,): the presence head's probability of a pneumothorax; NaN without a presence head."""
     inside: npt.NDArray[np.int32]
-    """(n, 256): pixels of each bin inside the true mask."""
+    """(n, 256): number of pixels in each bin inside the true mask."""
     outside: npt.NDArray[np.int32]
-    """(n, 256): pixels of each bin outside it."""
+    """(n, 256): number of pixels in each bin outside it."""
 
     def __post_init__(self) -> None:
         n = len(self.image_id)
         for name, column in self._columns().items():
             assert column.shape == ((n, BINS) if name in ("inside", "outside") else (n,)), name
-        assert np.array_equal(self.positive, self.truth > 0), "positive does not go with the histograms"
-        assert np.array_equal(self.pixels, self.predicted[:, 0]), "pixels do not go with the histograms"
-        assert len(set(self.image_id.tolist())) == n, "an image is counted twice"
+        assert np.array_equal(self.positive, self.truth > 0), "positive contradicts the histograms"
+        assert np.array_equal(self.pixels, self.predicted[:, 0]), "pixels contradict the histograms"
+        assert len(set(self.image_id.tolist())) == n, "an image occurs twice"
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -113,31 +119,31 @@ class PredictionHistograms:
 
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """(n, 256): pixels in bin b or above, the predicted area at threshold b."""
+        """(n, 256): number of pixels in bin b or above, the predicted area at threshold b."""
         return _at_least(self.inside) + _at_least(self.outside)
 
     @cached_property
     def overlap(self) -> npt.NDArray[np.int64]:
-        """(n, 256): pixels of the true mask in bin b or above."""
+        """(n, 256): number of pixels of the true mask in bin b or above."""
         return _at_least(self.inside)
 
     @cached_property
     def truth(self) -> npt.NDArray[np.int64]:
-        """(n,): pixels of the true mask."""
+        """(n,): number of pixels of the true mask."""
         return self.overlap[:, 0]
 
     @cached_property
     def max_bin(self) -> npt.NDArray[np.int64]:
-        """(n,): the highest bin that holds a pixel, a quantised maximum of the probability."""
+        """(n,): the highest bin that has a pixel: the quantized maximum probability."""
         bins: npt.NDArray[np.int64] = np.count_nonzero(self.predicted, axis=1) - 1
         return bins
 
     def select(self, index: npt.NDArray[Any]) -> "PredictionHistograms":
-        """Return the images at integer positions, or where a (n,) bool array is true."""
+        """Return the images at integer indices, or where a boolean array (n,) is true."""
         return PredictionHistograms(**{name: column[index] for name, column in self._columns().items()})
 
     def write(self, path: Path) -> None:
-        """Publish as one Parquet file, the same bytes for the same evidence."""
+        """Publish as one Parquet file; equal histograms give equal bytes."""
         arrays = [
             pa.FixedSizeListArray.from_arrays(column.ravel(), type=_COUNTS)
             if column.ndim == 2
@@ -152,12 +158,10 @@ class PredictionHistograms:
         """Read what ``write`` published.
 
         Raises:
-            UserError: When the file is missing, damaged or of another kind or version.
+            UserError: When the file is missing, damaged, of another format version or no file of histograms.
         """
-        expected = f"out-of-fold evidence of format version {FORMAT_VERSION}"
-        table = parquet.read_table(
-            path, _SCHEMA, max_rows=MOST_IMAGES, expected=expected, action="train or evaluate the run again"
-        )
+        expected, action = f"prediction histograms of format version {FORMAT_VERSION}", "train the run again"
+        table = parquet.read_table(path, _SCHEMA, max_rows=MAX_IMAGES, expected=expected, action=action)
         try:
             columns: dict[str, npt.NDArray[Any]] = {
                 name: _counts(table[name]) if table.schema.field(name).type == _COUNTS else table[name].to_numpy()
@@ -165,27 +169,27 @@ class PredictionHistograms:
             }
             return cls(**columns | {"image_id": columns["image_id"].astype(np.str_)})
         except (AssertionError, TypeError, ValueError, MemoryError) as error:
-            raise UserError(f"{path} contradicts itself ({error})", expected, "train the run again") from error
+            raise UserError(f"{path} contradicts itself ({error})", expected, action) from error
 
     def _columns(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in _SCHEMA.names}
 
 
 def concatenate(parts: Sequence[PredictionHistograms]) -> PredictionHistograms:
-    """Join evidence of different images, for example of the folds or of the ranks of one fold."""
+    """Join the histograms of different images, for example of the folds."""
     columns = [part._columns() for part in parts]
     return PredictionHistograms(**{name: np.concatenate([column[name] for column in columns]) for name in columns[0]})
 
 
-def dice(evidence: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
+def dice(histograms: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
     """Return each image's Dice (n,) when its mask is every pixel of bin ``b`` or above; empty on empty is 1."""
-    size = evidence.predicted[:, b] + evidence.truth
-    return np.where(size > 0, 2 * evidence.overlap[:, b] / np.maximum(size, 1), 1.0)
+    size = histograms.predicted[:, b] + histograms.truth
+    return np.where(size > 0, 2 * histograms.overlap[:, b] / np.maximum(size, 1), 1.0)
 
 
-def area(evidence: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
-    """Return the area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
-    return equivalent_area(evidence.predicted[:, b], evidence.pixels)
+def area(histograms: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
+    """Return each image's area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
+    return equivalent_area(histograms.predicted[:, b], histograms.pixels)
 
 
 def _at_least(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

@@ -1,135 +1,167 @@
-"""The out-of-fold figures of a run, for metrics.json and for the terminal.
+"""The out-of-fold metrics of a run: their computation, metrics.json, and a table for the terminal.
 
-Each figure is taken over images: none is a mean of means, and no image counts twice. What is undefined, such
+Each metric is taken over images: none is a mean of means, and no image counts twice. What is undefined, such
 as the Dice on positive images where there are none, is None.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.folds import number_patients
-from pneumo.inference import decision_rule
 from pneumo.inference.bootstrap import DRAWS, interval
-from pneumo.inference.decision_rule import DecisionRule, NestedEstimate
+from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
+from pneumo.runtime import documents
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import publish_text
 
+FORMAT_VERSION = 2
+"""Of metrics.json. Version 1 had other names for the same values."""
 Metrics = dict[str, Any]
 COLUMNS = ("dice", "dice_empty", "dice_positive", "sensitivity", "specificity")
 
 
-def compute_metrics(evidence: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
-    """Return the figures, ready for JSON.
+def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
+    """Return the metrics, ready for JSON.
 
     Args:
-        evidence: Predictions for all labelled images, each by the network that never saw it.
-        nested: ``decision_rule.nested(evidence)`` when it is there already.
+        histograms: Predictions for all labelled images, each by a network that was not trained on it.
+        nested: ``nested_estimate(histograms)``, if it was computed already.
 
     Returns:
-        images, positives, patients; ``all_empty``, the Dice of calling every image empty, and ``gain``, what the
-        nested Dice has on top of it; ``nested``, the honest figures, and ``in_sample``, those of the final rule on
-        the images it was chosen on; each with dice, dice_empty (images without pneumothorax), dice_positive,
-        and sensitivity and specificity of the decision whether there is a pneumothorax; 95 % bootstrap intervals
-        over patients of the nested dice and gain; ``auc`` of that decision by the head and by the highest
-        pixel probability; ``folds``, the same for each fold with the rule that the others chose.
+        ``images``, ``positives``, ``patients``: counts.
+        ``dice_all_empty``: Dice of calling every image empty.
+        ``dice_over_empty``: nested Dice minus ``dice_all_empty``.
+        ``nested``: metrics in which no image was scored by a rule that it helped to choose: dice, dice_empty (images
+        without pneumothorax), dice_positive, sensitivity and specificity of whether there is a pneumothorax.
+        ``in_sample``: the same of the final rule, on the images that it was chosen on.
+        ``..._interval``: 95 % bootstrap interval over patients.
+        ``auc``: area under the ROC curve of the presence head and of the maximum pixel probability.
+        ``folds``: the same for each fold, with the rule that was chosen on the other folds.
     """
-    nested = nested or decision_rule.nested_estimate(evidence)
-    groups = number_patients(evidence.patient)
-    gain = nested.dice - ~evidence.positive
+    nested = nested or nested_estimate(histograms)
+    patients = number_patients(histograms.patient)
+    over_empty = nested.dice - ~histograms.positive
     return {
-        "images": len(evidence),
-        "positives": int(evidence.positive.sum()),
-        "patients": int(groups.max()) + 1,
-        "all_empty": float((~evidence.positive).mean()),
-        "gain": float(gain.mean()),
-        "gain_interval": list(interval(gain, groups)),
+        "images": len(histograms),
+        "positives": int(histograms.positive.sum()),
+        "patients": int(patients.max()) + 1,
+        "dice_all_empty": float((~histograms.positive).mean()),
+        "dice_over_empty": float(over_empty.mean()),
+        "dice_over_empty_interval": list(interval(over_empty, patients)),
         "nested": {
-            **summarise(evidence.positive, nested.dice, nested.predicted_positive),
-            "dice_interval": list(interval(nested.dice, groups)),
+            **summarize(histograms.positive, nested.dice, nested.predicted_positive),
+            "dice_interval": list(interval(nested.dice, patients)),
         },
-        "in_sample": {**_by_rule(evidence, nested.final), "rule": nested.final.to_json()},
+        "in_sample": {**_by_rule(histograms, nested.final), "rule": nested.final.to_json()},
         "bootstrap_draws": DRAWS,
-        "auc": auc(evidence),
-        "folds": [_fold(evidence, nested, k) for k in range(len(nested.rules))],
+        "auc": auc(histograms),
+        "folds": [_fold(histograms, nested, k) for k in range(len(nested.rules))],
     }
 
 
-def summarise(
-    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], decided: npt.NDArray[np.bool_]
+def summarize(
+    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
 ) -> dict[str, float | None]:
-    """Return the mean Dice, its empty and positive parts, and the decision's sensitivity and specificity.
+    """Return the mean Dice of all, of empty and of positive images, and sensitivity and specificity.
 
     Args:
         positive: (n,) whether the true mask has a pixel.
         dice: (n,) each image's Dice.
-        decided: (n,) whether the predicted mask has a pixel.
+        predicted_positive: (n,) whether the predicted mask has a pixel.
     """
     return {
         "dice": float(dice.mean()),
         "dice_empty": _mean(dice[~positive]),
         "dice_positive": _mean(dice[positive]),
-        "sensitivity": _mean(decided[positive]),
-        "specificity": _mean(~decided[~positive]),
+        "sensitivity": _mean(predicted_positive[positive]),
+        "specificity": _mean(~predicted_positive[~positive]),
     }
 
 
-def auc(evidence: PredictionHistograms) -> dict[str, float | None]:
-    """Return the area under the ROC curve of "has a pneumothorax", by the head and by the highest pixel."""
+def auc(histograms: PredictionHistograms) -> dict[str, float | None]:
+    """Return the area under the ROC curve of "has a pneumothorax", by the presence head and by the maximum pixel."""
     return {
-        "head": _auc(evidence.positive, evidence.presence_probability),
-        "highest_pixel": _auc(evidence.positive, evidence.max_bin.astype(np.float32)),
+        "presence_head": _auc(histograms.positive, histograms.presence_probability),
+        "max_pixel": _auc(histograms.positive, histograms.max_bin.astype(np.float32)),
     }
 
 
-def describe(figures: Metrics) -> str:
-    """Lay the figures out as a table for the terminal."""
-    low, high = figures["nested"]["dice_interval"]
-    gain_low, gain_high = figures["gain_interval"]
+def write(path: Path, metrics: Metrics) -> None:
+    """Publish metrics.json."""
+    publish_text(path, json.dumps({"format_version": FORMAT_VERSION, **metrics}, indent=2) + "\n")
+
+
+def read(path: Path) -> Metrics:
+    """Read metrics.json.
+
+    Raises:
+        UserError: When it is missing, damaged or of another format version.
+    """
+    try:
+        content = documents.read(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}", "the metrics of a finished run", "restore the file") from error
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {str(content.get('format_version'))[:20]}",
+            f"{FORMAT_VERSION}",
+            "use the version of pneumo that wrote it, or train the run again",
+        )
+    return content
+
+
+def describe(metrics: Metrics) -> str:
+    """Format the metrics as a table for the terminal."""
+    low, high = metrics["nested"]["dice_interval"]
+    over_low, over_high = metrics["dice_over_empty_interval"]
     rows = [
         (f"fold {fold['fold']}", fold["images"], fold["positives"], *(fold[name] for name in COLUMNS))
-        for fold in figures["folds"]
+        for fold in metrics["folds"]
     ]
-    counts = figures["images"], figures["positives"]
+    counts = metrics["images"], metrics["positives"]
     rows += [
-        (name.replace("_", "-"), *counts, *(figures[name][column] for column in COLUMNS))
+        (name.replace("_", "-"), *counts, *(metrics[name][column] for column in COLUMNS))
         for name in ("nested", "in_sample")
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = DecisionRule.from_json(figures["in_sample"]["rule"])
+    rule = DecisionRule.from_json(metrics["in_sample"]["rule"])
     return "\n".join(
         [
             *lines,
-            f"nested Dice {_number(figures['nested']['dice'])} (95 % interval over {figures['patients']} patients "
-            f"{low:.4f} to {high:.4f}), every image empty {figures['all_empty']:.4f}, "
-            f"gain {figures['gain']:+.4f} ({gain_low:+.4f} to {gain_high:+.4f})",
-            f"AUC of the empty decision: head {_number(figures['auc']['head'])}, "
-            f"highest pixel {_number(figures['auc']['highest_pixel'])}",
+            f"nested Dice {_number(metrics['nested']['dice'])} (95 % interval over {metrics['patients']} patients "
+            f"{low:.4f} to {high:.4f}), every image empty {metrics['dice_all_empty']:.4f}, "
+            f"difference {metrics['dice_over_empty']:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
+            f"AUC of pneumothorax or not: presence head {_number(metrics['auc']['presence_head'])}, "
+            f"maximum pixel {_number(metrics['auc']['max_pixel'])}",
             f"rule for new images: {rule.describe()}",
         ]
     )
 
 
-def _fold(evidence: PredictionHistograms, nested: NestedEstimate, k: int) -> Metrics:
-    """Return one part's figures under the rule that the other parts chose."""
-    index = np.flatnonzero(nested.part == k)
-    held_out = evidence.select(index)
+def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> Metrics:
+    """Return the metrics of one subset under the rule that was chosen on the others."""
+    index = np.flatnonzero(nested.rule_index == k)
+    selected = histograms.select(index)
     return {
-        "fold": int(held_out.fold[0]),
-        "images": len(held_out),
-        "positives": int(held_out.positive.sum()),
-        "all_empty": float((~held_out.positive).mean()),
-        **summarise(held_out.positive, nested.dice[index], nested.predicted_positive[index]),
-        "auc": auc(held_out),
+        "fold": int(selected.fold[0]),
+        "images": len(selected),
+        "positives": int(selected.positive.sum()),
+        "dice_all_empty": float((~selected.positive).mean()),
+        **summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
+        "auc": auc(selected),
         "rule": nested.rules[k].to_json(),
     }
 
 
-def _by_rule(evidence: PredictionHistograms, rule: DecisionRule) -> dict[str, float | None]:
-    return summarise(
-        evidence.positive, decision_rule.score_images(evidence, rule), decision_rule.predict_presence(evidence, rule)
-    )
+def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, float | None]:
+    return summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:

@@ -1,4 +1,4 @@
-"""From a batch of images to probabilities: the averaged views of one network, and the way back to the image's size."""
+"""Probabilities of a batch of images: the mean over one network's views, and its resizing to the source image."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,19 +13,18 @@ from pneumo.loading.geometry import letterbox
 from pneumo.runtime.errors import UserError
 
 VIEWS = ("hflip",)
-"""Views beside the image itself that may be averaged."""
+"""Views that can be averaged with the image itself."""
 
 
 class Predictor:
-    """A network with the views it averages.
+    """A network with the views that are averaged.
 
     Args:
-        model: A ``Segmenter`` in evaluation mode on ``device``.
+        network: A ``Segmenter`` in evaluation mode, on the device of the images.
         size: Height and width of its input in pixels.
         tta: Views beside the image itself (test-time augmentation), from ``VIEWS``.
-        device: Where it computes.
-        autocast: Gives the context of the precision to compute in.
-        channels_last: Whether images are given in channels-last order.
+        autocast: Makes the context manager of the precision to compute in.
+        channels_last: Whether the network gets images in channels-last memory format.
 
     Raises:
         UserError: When a view is unknown.
@@ -33,18 +32,17 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        network: nn.Module,
         *,
         size: int,
         tta: Sequence[str],
-        device: torch.device,
         autocast: Callable[[], AbstractContextManager[None]],
-        channels_last: bool = True,
+        channels_last: bool,
     ) -> None:
         unknown = sorted(set(tta) - set(VIEWS))
         if unknown:
             raise UserError(f"unknown view {unknown[0]!r}", f"views from {', '.join(VIEWS)}", "correct --tta")
-        self.model, self.size, self.tta, self.device, self.autocast = model, size, tuple(tta), device, autocast
+        self.network, self.size, self.tta, self.autocast = network, size, tuple(tta), autocast
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.inference_mode()
@@ -55,19 +53,19 @@ class Predictor:
             image: (N, 1, H, W) in [0, 1] on the device.
 
         Returns:
-            Pixel probabilities (N, H, W) float32 on the device, and the empty-mask head's probability that there
-            is a pneumothorax (N,), NaN without that head.
+            Pixel probabilities (N, H, W) float32 on the device, and presence probabilities (N,), NaN without a
+            presence head.
         """
-        pixels, head = self._view(image)
-        for _ in self.tta:  # The horizontal flip is the only view there is; see VIEWS.
-            flipped_pixels, flipped_head = self._view(image.flip(-1))
-            pixels, head = pixels + flipped_pixels.flip(-1), head + flipped_head
+        pixels, presence = self._view(image)
+        for _ in self.tta:  # The horizontal flip is the only view; see VIEWS.
+            flipped_pixels, flipped_presence = self._view(image.flip(-1))
+            pixels, presence = pixels + flipped_pixels.flip(-1), presence + flipped_presence
         views = 1 + len(self.tta)
-        return pixels / views, (head / views).cpu().numpy()
+        return pixels / views, (presence / views).cpu().numpy()
 
     def _view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self.autocast():
-            output = self.model(image.contiguous(memory_format=self.memory_format))
+            output = self.network(image.contiguous(memory_format=self.memory_format))
         pixels = torch.sigmoid(output.logits.float())[:, 0]
         if output.presence_logit is None:
             return pixels, torch.full((len(image),), torch.nan)
@@ -76,19 +74,19 @@ class Predictor:
 
 @torch.inference_mode()
 def to_source(pixels: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Bring a network-sized map back to the size of the image, linearly interpolated.
+    """Resize a map of the network's input to the source image, with linear interpolation.
 
     Args:
-        pixels: (S, S) map over the letterboxed image.
-        rows: Height of the image in pixels.
-        columns: Width of the image in pixels.
+        pixels: (S, S) map of the letterboxed image.
+        rows: Height of the source image in pixels.
+        columns: Width of the source image in pixels.
 
     Returns:
         (rows, columns) map.
     """
     box = letterbox(rows, columns, pixels.shape[-1])
     content = pixels[box.top : box.top + box.height, box.left : box.left + box.width][None, None]
-    # One more row and column, so that rounding in the output's size never leaves it a pixel short.
+    # One more row and column, so that rounding of the output's size never makes it a pixel too small.
     content = F.pad(content, (0, 1, 0, 1), mode="replicate")
     factor = 1 / box.scale
     grown = F.interpolate(

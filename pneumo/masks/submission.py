@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pneumo.masks import image_ids, rle
@@ -86,6 +86,32 @@ def read(path: Path) -> dict[str, str]:
             )
         masks[row.image_id] = row.value
     return masks
+
+
+def order_rows(masks: Mapping[str, str], expected: Sequence[str], warn: Callable[[str], None]) -> list[tuple[str, str]]:
+    """Return (id, run lengths) of each expected id, in that order; ids without an image get an empty mask.
+
+    Args:
+        masks: Run lengths by image id.
+        expected: The ids that the submission must have.
+        warn: Gets a message for each kind of difference between the ids.
+
+    Raises:
+        UserError: When none of the expected ids has a mask, which means that the file is the wrong one.
+    """
+    missing = [image_id for image_id in expected if image_id not in masks]
+    surplus = len(masks.keys() - set(expected))
+    if len(missing) == len(expected):
+        raise UserError(
+            f"none of the {len(expected)} expected ids is among the {len(masks)} test images",
+            "the sample submission that belongs to these images",
+            "check --expected and the dataset's --test-dicom (stage 1 and stage 2 have different ids)",
+        )
+    if missing:
+        warn(f"expected ids that have no image and get an empty mask: {list_some(missing)}")
+    if surplus:
+        warn(f"{surplus} test image(s) are not expected and are left out of the submission")
+    return [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in expected]
 
 
 def _find_problem(text: str, shape: tuple[int, int] | None) -> str:

@@ -86,17 +86,19 @@ def read_pickled(path: Path) -> object:
 
 
 def load(network: nn.Module, path: Path) -> None:
-    """Load published weights into the network that they were taken from.
+    """Load a fold's published weights into a network with the same parameters.
 
     Raises:
-        OSError: When the file is missing or cannot be read.
-        ValueError: When it is damaged, or of another network.
+        UserError: When the file is missing, damaged, or of another network.
     """
-    state = read_safetensors(path)
     try:
+        state = read_safetensors(path)
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(_differences(network.state_dict(), state) or first_line(error)) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, RuntimeError):
+            reason = _differences(network.state_dict(), state) or first_line(error)
+        raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error
 
 
 def _check_size(path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What people look at: TensorBoard curves, tables, overlay pictures."""
+"""What people look at: TensorBoard curves, pictures of masks, and the outputs of job/predict.py."""

@@ -1,51 +1,76 @@
-"""A run's out-of-fold examples as one picture: how it does on large and small lesions, and where it fails."""
+"""A run's out-of-fold examples in one picture: large and small lesions, a false alarm and healthy images."""
 
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom import image_codec
-from pneumo.inference.decision_rule import NestedEstimate
-from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.histograms import PredictionHistograms, equivalent_area
+from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet
 
 POSITIVES = 5
-"""Positive images shown, spread evenly from the best outlined to the worst."""
+"""Positive images shown, spread evenly from the highest Dice to the lowest."""
+NEGATIVES = 3
+"""Negative images shown: the largest false alarm, if there is one, and images without."""
 
 
-def picture(
-    evidence: PredictionHistograms, nested: NestedEstimate, masks: Mapping[str, str], reader: ShardReader
+def draw_examples(
+    histograms: PredictionHistograms, nested: NestedEstimate, masks: Mapping[str, str], reader: ShardReader
 ) -> Picture:
-    """Draw positives from the best Dice to the worst, the largest false alarm, and healthy images left empty."""
-    positive = np.flatnonzero(evidence.positive)
-    ranked = positive[np.argsort(-nested.dice[positive], kind="stable")]
-    spread = np.linspace(0, len(ranked) - 1, min(POSITIVES, len(ranked))).round().astype(int)
-    alarms = np.flatnonzero(~evidence.positive & nested.predicted_positive)
-    quiet = np.flatnonzero(~evidence.positive & ~nested.predicted_positive)
-    chosen = [*ranked[spread].tolist(), *alarms[:1].tolist(), *quiet[: 3 - min(len(alarms), 1)].tolist()]
+    """Draw the chosen examples with the outlines of the true and the predicted mask.
+
+    Args:
+        histograms: Out-of-fold predictions.
+        nested: Estimated from ``histograms``.
+        masks: Run lengths of the predicted masks by image id.
+        reader: The dataset that the run was trained on.
+    """
     # A test image may have the same id.
     rows = {str(reader.table.image_id[row]): row for row in reader.table.select("train").tolist()}
-    return sheet([_panel(i, evidence, nested, masks, reader, rows) for i in chosen])
+    return sheet([_panel(i, histograms, nested, masks, reader, rows) for i in choose(histograms, nested)])
+
+
+def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> list[int]:
+    """Choose positives from the highest Dice to the lowest, the largest false alarm, and true negatives.
+
+    Returns:
+        Indices into ``histograms``, in this order.
+    """
+    positive = np.flatnonzero(histograms.positive)
+    ranked = positive[np.argsort(-nested.dice[positive], kind="stable")]
+    spread = np.linspace(0, len(ranked) - 1, min(POSITIVES, len(ranked))).round().astype(int)
+    false_alarms = np.flatnonzero(~histograms.positive & nested.predicted_positive)
+    largest = false_alarms[np.argsort(-_predicted_area(histograms, nested)[false_alarms], kind="stable")][:1]
+    true_negatives = np.flatnonzero(~histograms.positive & ~nested.predicted_positive)[: NEGATIVES - len(largest)]
+    return [*ranked[spread].tolist(), *largest.tolist(), *true_negatives.tolist()]
+
+
+def _predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
+    """Return each image's area (n,) at its rule's bottom threshold, in pixels of a 1024x1024 image."""
+    bottoms = np.array([rule.bottom_threshold for rule in nested.rules])[nested.rule_index]
+    return equivalent_area(histograms.predicted[np.arange(len(histograms)), bottoms], histograms.pixels)
 
 
 def _panel(
     i: int,
-    evidence: PredictionHistograms,
+    histograms: PredictionHistograms,
     nested: NestedEstimate,
     masks: Mapping[str, str],
     reader: ShardReader,
     rows: Mapping[str, int],
 ) -> Panel:
-    image_id = str(evidence.image_id[i])
+    image_id = str(histograms.image_id[i])
     row = rows[image_id]
     image = image_codec.to_float(image_codec.decode(reader.image(row)))
-    truth = "pneumothorax" if evidence.positive[i] else "healthy"
-    found = f"Dice {nested.dice[i]:.2f}" if evidence.positive[i] or nested.predicted_positive[i] else "left empty"
+    truth = "pneumothorax" if histograms.positive[i] else "healthy"
+    outlined = histograms.positive[i] or nested.predicted_positive[i]
     return Panel(
         image=image,
         predicted=rle.decode(masks[image_id], *image.shape),
         truth=rle.decode(reader.rle(row), *image.shape),
-        caption=f"{truth}, {found}",
+        caption=f"{truth}, {f'Dice {nested.dice[i]:.2f}' if outlined else 'left empty'}",
     )

@@ -1,4 +1,4 @@
-"""Pictures of masks on X-rays: the truth's outline in green, the prediction's in orange."""
+"""Pictures of masks on X-rays: the true mask outlined in green, the predicted one in orange."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pneumo.runtime.files import publish
 
 TRUTH = (96, 208, 64)
 PREDICTION = (0, 140, 255)
-"""Colours in OpenCV's order, blue, green, red."""
+"""Colors in OpenCV's order: blue, green, red."""
 CAPTION_ROWS = 22
 GAP = 6
 
@@ -28,7 +28,7 @@ class Panel:
     predicted: npt.NDArray[np.uint8]
     """(rows, columns), 0 or 1."""
     truth: npt.NDArray[np.uint8] | None
-    """(rows, columns), 0 or 1; None when it is not known."""
+    """(rows, columns), 0 or 1; None when it is unknown."""
     caption: str
 
 
@@ -68,7 +68,7 @@ def save(path: Path, picture: Picture) -> None:
         file.write(data.tobytes())
 
 
-def _outline(picture: Picture, mask: npt.NDArray[np.uint8], colour: tuple[int, int, int], thickness: int) -> None:
+def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], thickness: int) -> None:
     shrunk = cv2.resize(mask, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
     contours, _ = cv2.findContours(shrunk, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, color, thickness, cv2.LINE_AA)

@@ -1,7 +1,7 @@
-"""TensorBoard curves of a fold, written by one rank; after a resume they go on without a doubled stretch.
+"""TensorBoard curves of a fold, written by one rank; a resume hides the points that it writes again.
 
-Points are written as they come: tensorboard's own writer keeps them in a thread for two minutes, which loses them when
-the process is killed, and which ends training with a thread's traceback when the disk is full.
+Each point is written to disk at once: tensorboard's own writer keeps points in a thread for two minutes, which loses
+them when the process is killed, and ends training with the thread's traceback when the disk is full.
 """
 
 import os
@@ -21,11 +21,11 @@ from pneumo.runtime.console import log
 class FoldCurves:
     """Curves of one fold.
 
-    Curves are never worth a run: when they cannot be written, that is said once, and training goes on without them.
+    Training does not depend on its curves: when they cannot be written, one warning is logged and training continues.
 
     Args:
-        folder: The fold's directory; its event files lie in it.
-        step: Optimiser steps already done; later points of an earlier try are hidden.
+        folder: The fold's directory, where the event files go.
+        step: Optimizer steps already done; points after it, from before a resume, are hidden.
         enabled: False on ranks that do not write.
     """
 
@@ -35,16 +35,16 @@ class FoldCurves:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{step}"
-                # Unbuffered: a point is in the file, or its error is here.
+                # Unbuffered: a point is in the file, or its error is raised here.
                 self._records = RecordWriter((folder / name).open("ab", buffering=0))
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
         self._write(Event(file_version="brain.Event:2"))
-        # The mark is a no-op on a fresh log directory.
+        # In a new directory this event hides nothing.
         self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Add a point at ``step`` to each named curve; names without a group go under ``run/``."""
+        """Add a point at ``step`` to each named curve; names without a slash get the prefix ``run/``."""
         named = {name if "/" in name else f"run/{name}": value for name, value in values.items()}
         points = [Summary.Value(tag=name, simple_value=value) for name, value in named.items()]
         self._write(Event(step=step, summary=Summary(value=points)))
@@ -55,11 +55,11 @@ class FoldCurves:
             try:
                 self._records.write(event.SerializeToString())
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _disable(self, error: OSError) -> None:
         self._records = None
-        log.warning("no more curves are written in %s: %s", self._folder, error.strerror)
+        log.warning("TensorBoard curves in %s are disabled: %s", self._folder, error.strerror)
 
     def __enter__(self) -> Self:
         return self

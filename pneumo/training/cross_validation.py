@@ -12,15 +12,17 @@ from pneumo.distributed.startup import join_fold_group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_world
-from pneumo.inference.ensembler import order_rows
-from pneumo.masks import annotations, rle
+from pneumo.inference.submit import write_submission
+from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError
-from pneumo.training import damaged, finish, run_directory
+from pneumo.training import damaged, run_directory
+from pneumo.training.ensemble import build_ensembler
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+from pneumo.training.run_metrics import finish_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,7 @@ def _check_expected(expected: Path | None, table: SampleTable) -> None:
     """Find a wrong list of ids now and not after the last epoch."""
     if expected is not None:
         ids = dict.fromkeys(table.image_id[table.select("test")].tolist(), rle.EMPTY)
-        order_rows(ids, annotations.read_ids(expected), log.debug)
+        submission.order_rows(ids, annotations.read_ids(expected), log.debug)
 
 
 def _open_run(job: TrainingInputs, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
@@ -145,17 +147,10 @@ def _open_run(job: TrainingInputs, manifest: Manifest, excluded: dict[str, str],
 
 def _finish(run: RunDirectory, world: World, reader: ShardReader, job: TrainingInputs) -> None:
     with exclusive_locks([(run.lock, str(run.path))] if world.is_leader else [], world):
-        finish.finish(run, world, reader, workers=job.options.workers)
+        finish_run(run, world, reader, workers=job.options.workers)
         if len(reader.table.select("test")):
-            finish.write_submission(
-                [run],
-                world=world,
-                reader=reader,
-                out=run.submission,
-                expected=job.expected,
-                workers=job.options.workers,
-                skip_damaged=job.skip_damaged,
-            )
+            ensembler = build_ensembler([run], reader=reader, world=world, workers=job.options.workers)
+            write_submission(ensembler, run.submission, expected=job.expected, skip_damaged=job.skip_damaged)
 
 
 def _say_what_is_left(run: RunDirectory, world: World) -> None:

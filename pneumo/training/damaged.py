@@ -8,7 +8,7 @@ in no fold's evidence and in no figure, and metrics.json says how many are missi
 An image that is damaged only later ends the run at its next reading, with exit code 2 and its name: without it the
 result would be another run's. Copy it back and go on, or start a new run. One that has been mended stays out.
 
-Test images are not in the list, as nothing is learned from them: ``finish.write_submission`` looks at them itself.
+Test images are not in the list, as nothing is learned from them: ``inference.submit`` looks at them itself.
 """
 
 from collections.abc import Mapping

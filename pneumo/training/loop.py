@@ -7,7 +7,7 @@ undisturbed run would have done.
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -22,6 +22,7 @@ from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.inference import out_of_fold
+from pneumo.inference.pipeline import build_predictor
 from pneumo.inference.predictor import Predictor
 from pneumo.loading import sampler
 from pneumo.loading.build import build_loader
@@ -176,7 +177,7 @@ class FoldTrainer:
         stop_early = False
         if last or (epoch + 1) % self.recipe.validate_every == 0:
             entry |= self._validate(stage)
-            stop_early = self._update_early_stopping(entry["val/score"])
+            stop_early = self._update_early_stopping(entry["val/dice_best_rule"])
         self.standing.history.append(entry)
         self.curves.add(self.global_step, entry)
         self._log_epoch(entry, stop_early)
@@ -297,15 +298,8 @@ class FoldTrainer:
     # -- validation and results -------------------------------------------------------------------------------------
 
     def _predictor(self, size: int, tta: tuple[str, ...]) -> Predictor:
-        return Predictor(
-            self.learner.ema.module(),
-            size=size,
-            tta=tta,
-            device=self.world.device,
-            autocast=self.learner.autocast,
-            # As when the masks are predicted again at the run's end: the same order of memory, the same bits.
-            channels_last=self.recipe.channels_last,
-        )
+        config = replace(self.recipe.inference, size=size, tta=tta)
+        return build_predictor(config, self.learner.ema.module(), self.world.device)
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the held-out images as they are, without further views."""
@@ -325,7 +319,7 @@ class FoldTrainer:
             predictor, self.loader, self.data.reader, self.data.validation_rows, self.group
         )
         if evidence is not None:
-            self.directory.publish(predictor.model, evidence, self.standing.history)
+            self.directory.publish(predictor.network, evidence, self.standing.history)
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()
 

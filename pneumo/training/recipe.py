@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval, MinLen, MultipleOf
 
+from pneumo.inference.pipeline import InferenceConfig
 from pneumo.loading.augmentation.table import Augmentation
 from pneumo.modeling.losses import LossConfig
 from pneumo.modeling.models import ModelConfig
@@ -149,6 +150,18 @@ class Recipe:
                 )
             )
         return tuple(stages)
+
+    @property
+    def inference(self) -> InferenceConfig:
+        """What the trained networks predict with."""
+        return InferenceConfig(
+            model=self.model,
+            size=self.stages[-1].image_size,
+            tta=self.tta,
+            loader=self.loader,
+            precision=self.precision,
+            channels_last=self.channels_last,
+        )
 
     @property
     def micro_batches(self) -> int:

@@ -3,12 +3,12 @@
 import pytest
 
 from pneumo.bench import search
-from pneumo.inference import decision_rule
+from pneumo.inference import decision_rule, threshold_search
 
 
 def test_loop_over_the_rules_finds_the_best_rule_of_the_search():
     histograms = search.draw(30, presence=True)
-    grid = decision_rule.SearchGrid(
+    grid = threshold_search.SearchGrid(
         top_thresholds=(32, 96, 160),
         min_areas=(0.0, 1000.0),
         bottom_thresholds=(32, 96),
@@ -16,5 +16,5 @@ def test_loop_over_the_rules_finds_the_best_rule_of_the_search():
     )
     every = search.rules(grid)
     assert len(every) == len(set(every)) == (1 + 2 + 2) * 2 * 2
-    found = decision_rule.score_images(histograms, decision_rule.search(histograms, grid)).mean()
+    found = decision_rule.score_images(histograms, threshold_search.search(histograms, grid)).mean()
     assert max(search.loop(histograms, [decision_rule.DecisionRule(*rule) for rule in every])) == pytest.approx(found)

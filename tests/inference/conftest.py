@@ -9,16 +9,16 @@ from pneumo.inference.histograms import PredictionHistograms, histogram, quantiz
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Probability maps and true masks as they are, to check by brute force what histograms say of them."""
+    """Probability maps and true masks as they are, to check the histograms by brute force."""
 
     probability: list[npt.NDArray[np.float32]]
     truth: list[npt.NDArray[np.bool_]]
-    head: npt.NDArray[np.float32]
-    evidence: PredictionHistograms
+    presence_probability: npt.NDArray[np.float32]
+    histograms: PredictionHistograms
 
 
-def draw_maps(n: int = 30, *, seed: int = 0, head: bool = True, folds: int = 3) -> Maps:
-    """Draw blobs that a network half sees: images of several sizes, a third of them positive, two a patient."""
+def draw_maps(n: int = 30, *, seed: int = 0, presence_head: bool = True, folds: int = 3) -> Maps:
+    """Draw blobs and noisy predictions: images of several sizes, a third of them positive, two per patient."""
     rng = np.random.default_rng(seed)
     probability, truth = [], []
     for i in range(n):
@@ -32,20 +32,20 @@ def draw_maps(n: int = 30, *, seed: int = 0, head: bool = True, folds: int = 3) 
         probability.append(np.clip(seen + stray + rng.random(mask.shape) * 0.2, 0, 1).astype(np.float32))
         truth.append(mask)
     positive = np.array([mask.any() for mask in truth])
-    heads = np.where(positive, 0.65, 0.35) + rng.normal(0, 0.2, n)
-    heads = np.clip(heads, 0, 1).astype(np.float32) if head else np.full(n, np.nan, np.float32)
+    presence = np.where(positive, 0.65, 0.35) + rng.normal(0, 0.2, n)
+    presence = np.clip(presence, 0, 1).astype(np.float32) if presence_head else np.full(n, np.nan, np.float32)
     counts = np.stack([histogram(quantize(p), t) for p, t in zip(probability, truth, strict=True)])
-    evidence = PredictionHistograms(
+    histograms = PredictionHistograms(
         image_id=np.array([f"1.2.{i}" for i in range(n)]),
         fold=(np.arange(n) // 2 % folds).astype(np.int16),
         patient=(np.arange(n) // 2).astype(np.int32),
         positive=positive,
         pixels=np.array([mask.size for mask in truth], np.int64),
-        presence_probability=heads,
+        presence_probability=presence,
         inside=counts[:, 1].astype(np.int32),
         outside=counts[:, 0].astype(np.int32),
     )
-    return Maps(probability, truth, heads, evidence)
+    return Maps(probability, truth, presence, histograms)
 
 
 @pytest.fixture(scope="session")
@@ -54,5 +54,5 @@ def maps() -> Maps:
 
 
 @pytest.fixture(scope="session")
-def maps_without_head() -> Maps:
-    return draw_maps(seed=1, head=False)
+def maps_without_presence() -> Maps:
+    return draw_maps(seed=1, presence_head=False)

@@ -1,6 +1,8 @@
 """The ensemble against the plain mean of its members, whatever the blocks and the ranks."""
 
+import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,15 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
 from pneumo.inference import decision_rule
 from pneumo.inference import ensembler as ensembler_module
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.ensembler import EnsembleMember, Ensembler, order_rows, remove_small_components
-from pneumo.inference.histograms import quantize
+from pneumo.inference.ensembler import EnsembleMember, Ensembler, PredictedImage
+from pneumo.inference.histograms import BINS, quantize
+from pneumo.inference.out_of_fold import split_batches
+from pneumo.inference.pipeline import InferenceConfig
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
@@ -24,11 +29,19 @@ from pneumo.masks import rle
 from pneumo.modeling import models
 from pneumo.modeling.models import ModelConfig, Segmenter
 from pneumo.runtime.errors import UserError
-from pneumo.training.finish import blend
 
 RULE = DecisionRule(top_threshold=120, min_area=1.0, bottom_threshold=100, presence_threshold=0.0)
-CONFIGS = (ModelConfig(encoder="mobilenet_v2"), ModelConfig(encoder="mobilenet_v2", presence_head=False))
-SIZES = (64, 32)
+CONFIGS = tuple(
+    InferenceConfig(
+        model=ModelConfig(encoder="mobilenet_v2", presence_head=presence_head),
+        size=size,
+        tta=("hflip",),
+        loader="opencv",
+        precision="fp32",
+        channels_last=True,
+    )
+    for presence_head, size in ((True, 64), (False, 32))
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +53,19 @@ def reader(dataset: Path) -> ShardReader:
 def networks() -> list[list[Segmenter]]:
     """Two folds of each of two configurations."""
     torch.manual_seed(0)
-    return [[models.build(config).eval() for _ in range(2)] for config in CONFIGS]
+    return [[models.build(config.model).eval() for _ in range(2)] for config in CONFIGS]
 
 
 @pytest.fixture(scope="module")
 def members(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembleMember]:
     folder = tmp_path_factory.mktemp("weights")
     result = []
-    for r, (config, size, share) in enumerate(zip(CONFIGS, SIZES, (0.75, 0.25), strict=True)):
+    for r, (config, weight) in enumerate(zip(CONFIGS, (0.75, 0.25), strict=True)):
         paths = []
         for k, network in enumerate(networks[r]):
             paths.append(folder / f"{r}-{k}.safetensors")
             safetensors.torch.save_file(network.state_dict(), paths[-1])
-        result.append(EnsembleMember(model=config, size=size, weight_files=tuple(paths), weight=share, tta=("hflip",)))
+        result.append(EnsembleMember(config=config, weight_files=tuple(paths), weight=weight))
     return result
 
 
@@ -66,54 +79,54 @@ def by_hand(
     """Average one image's maps in the plainest way."""
     table = reader.table
     total = torch.zeros(int(table.rows[row]), int(table.columns[row]))
-    heads = []
+    presence = []
     for member, folds in zip(members, networks, strict=True):
         plan = BatchPlan(
-            rows=np.array([row]), positions=np.array([0]), epoch=0, size=member.size, seed=0, augmentation=None
+            rows=np.array([row]), positions=np.array([0]), epoch=0, size=member.config.size, seed=0, augmentation=None
         )
         loader = build_loader("opencv", reader, table, world.device, workers=1)
         (batch,) = loader([plan])
         for network in folds:
             predictor = Predictor(
-                network, size=member.size, tta=member.tta, device=world.device, autocast=world.accelerator.autocast
+                network, size=member.config.size, tta=("hflip",), autocast=nullcontext, channels_last=False
             )
-            pixels, head = predictor(batch.image)
+            pixels, probability = predictor(batch.image)
             total += member.weight / len(folds) * to_source(pixels[0], *total.shape)
-            heads.append(float(head[0]))
-    return total.numpy(), float(np.nanmean(heads))
+            presence.append(float(probability[0]))
+    return total.numpy(), float(np.nanmean(presence))
 
 
-def test_it_is_the_mean_over_folds_runs_and_views(
+def test_the_mean_is_taken_over_folds_runs_and_views(
     networks: list[list[Segmenter]], members: list[EnsembleMember], reader: ShardReader, world: World
 ) -> None:
     rows = reader.table.select("test")
-    findings = make(members, reader, world).run(rows)
-    assert [f.image_id for f in findings] == reader.table.image_id[rows].tolist()
-    for finding, row in zip(findings, rows.tolist(), strict=True):
-        total, head = by_hand(networks, members, reader, world, row)
-        mask = decision_rule.apply_rule(quantize(total), RULE, head)
-        mine = rle.decode(finding.rle, *mask.shape)
-        # Sums in another order may move a pixel that lies on a threshold.
+    predictions = make(members, reader, world).run(rows)
+    assert [f.image_id for f in predictions] == reader.table.image_id[rows].tolist()
+    for prediction, row in zip(predictions, rows.tolist(), strict=True):
+        total, presence = by_hand(networks, members, reader, world, row)
+        mask = decision_rule.apply_rule(quantize(total), RULE, presence)
+        mine = rle.decode(prediction.rle, *mask.shape)
+        # Sums in another order may move a pixel across a threshold.
         assert np.mean(mask != mine) < 1e-3
-        assert finding.presence_probability == pytest.approx(head, abs=1e-5)
-        assert finding.mask_area == mine.sum()
-    assert any(f.mask_area for f in findings), "the rule finds something, so that the comparison means something"
+        assert prediction.presence_probability == pytest.approx(presence, abs=1e-5)
+        assert prediction.mask_area == mine.sum()
+    assert any(f.mask_area for f in predictions), "the rule finds something, so that the comparison means something"
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_blocks_and_ranks_do_not_change_a_finding(
+def test_blocks_and_ranks_do_not_change_a_prediction(
     members: list[EnsembleMember], reader: ShardReader, world: World, ranks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = reader.table.select()
     whole = make(members, reader, world).run(rows)
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
-    # Each rank alone: what it would send to the leader.
+    # What each rank alone would send to the leader.
     parts = {}
     for rank in range(ranks):
         one = make(members, reader, replace(world, rank=rank, size=ranks))
-        chunks = ensembler_module.out_of_fold.chunks(rows)[rank::ranks]
-        for chunk in chunks:
-            parts |= one._block([chunk])
+        batches_of_rank = split_batches(rows)[rank::ranks]
+        for batch in batches_of_rank:
+            parts |= one._predict_block([batch], ())
     assert [parts[row] for row in rows.tolist()] == whole
 
 
@@ -134,34 +147,75 @@ def test_damaged_weights_are_refused(
         make([replace(members[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
 
 
-def test_small_parts_are_dropped_by_their_area_in_reference_pixels() -> None:
-    mask = np.zeros((512, 512), np.uint8)
-    mask[10:20, 10:20] = 1  # 100 px here, 400 of a 1024x1024 image
-    mask[100:130, 100:130] = 1
-    mask[130, 130] = 1  # touches the larger one at a corner
-    assert remove_small_components(mask, 401).sum() == 901
-    assert remove_small_components(mask, 400).sum() == 1001
-    assert remove_small_components(np.zeros((4, 4), np.uint8), 1).sum() == 0
-    assert remove_small_components(np.ones((4, 4), np.uint8), 1).sum() == 16
+class Recorder:
+    """A sink that keeps everything, to compare it."""
+
+    def __init__(self) -> None:
+        self.images: list[PredictedImage] = []
+
+    def add(self, image: PredictedImage) -> None:
+        self.images.append(image)
 
 
-def test_the_expected_order_is_kept_and_gaps_are_told() -> None:
-    told: list[str] = []
-    rows = order_rows({"a": "1 2", "b": "-1", "x": "3 1"}, ["b", "c", "a"], told.append)
-    assert rows == [("b", "-1"), ("c", "-1"), ("a", "1 2")]
-    assert told == [
-        "1 expected id(s) have no image and get an empty mask: c",
-        "1 test image(s) are not expected and are left out of the submission",
-    ]
+def test_sinks_get_every_image_with_its_pixels(
+    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensembler_module, "BLOCK", 1)
+    rows = reader.table.select()
+    first, second = Recorder(), Recorder()
+    predictions = make(members, reader, world).run(rows, [first, second])
+    assert [image.prediction for image in first.images] == predictions
+    assert [image.row for image in first.images] == rows.tolist()
+    assert [id(image) for image in second.images] == [id(image) for image in first.images]
+    for image in first.images:
+        shape = (int(reader.table.rows[image.row]), int(reader.table.columns[image.row]))
+        assert image.probability.shape == image.mask.shape == image.source.shape == shape
+        assert image.prediction.max_pixel_probability == int(image.probability.max() * BINS) / BINS
+        assert rle.encode(image.mask) == image.prediction.rle
+        expected = decision_rule.apply_rule(quantize(image.probability), RULE, image.prediction.presence_probability)
+        assert np.array_equal(image.mask, expected)
+        decoded = image_codec.to_float(image_codec.decode(reader.image(image.row)))
+        assert np.array_equal(image.source, decoded)
 
 
-def test_ids_of_another_stage_are_refused() -> None:
-    with pytest.raises(UserError, match="none of the 2 expected ids is among the 1 test images"):
-        order_rows({"a": "-1"}, ["p", "q"], print)
+def test_source_is_decoded_only_when_it_is_asked_for(
+    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    make(members, reader, world).run(reader.table.select("test"), [recorder])
+    monkeypatch.setattr(image_codec, "decode", lambda _: pytest.fail("decoded"))
+    assert recorder.images[0].mask.any() in (True, False)
+    with pytest.raises(pytest.fail.Exception, match="decoded"):
+        _ = recorder.images[0].source
 
 
-def test_rules_are_blended_by_the_shares() -> None:
-    assert blend([RULE], [1.0]) == RULE
-    mixed = blend([DecisionRule(200, 1000, 80, 0.5), DecisionRule(100, 2000, 100, 0.1)], [0.75, 0.25])
-    assert (mixed.top_threshold, mixed.min_area, mixed.bottom_threshold) == (175, 1250, 85)
-    assert mixed.presence_threshold == pytest.approx(0.4)
+def test_pixels_are_held_for_one_block_alone(
+    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensembler_module, "BLOCK", 1)
+    alive: list[weakref.ref[PredictedImage]] = []
+    most = 0
+
+    class Counter:
+        def add(self, image: PredictedImage) -> None:
+            nonlocal most
+            alive.append(weakref.ref(image))
+            most = max(most, sum(reference() is not None for reference in alive))
+
+    rows = reader.table.select()
+    make(members, reader, world).run(rows, [Counter()])
+    assert len(alive) == len(rows) > most
+    assert most <= 2, "the image itself, and the one before until its name is taken"
+
+
+def test_small_components_are_removed_from_mask_and_numbers(
+    members: list[EnsembleMember], reader: ShardReader, world: World
+) -> None:
+    recorder = Recorder()
+    predictions = make(members, reader, world, min_component=2.0**20).run(reader.table.select("test"), [recorder])
+    whole = make(members, reader, world).run(reader.table.select("test"))
+    assert any(prediction.mask_area for prediction in whole)
+    # Only a component of the whole image's size is left.
+    for prediction, image in zip(predictions, recorder.images, strict=True):
+        assert prediction.mask_area in (0, image.mask.size)
+        assert (prediction.rle == rle.EMPTY) == (prediction.mask_area == 0) == (not image.mask.any())

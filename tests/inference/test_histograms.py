@@ -21,7 +21,7 @@ def test_bins_and_probabilities_are_on_the_same_side_of_every_threshold(dtype):
         assert np.array_equal(bins >= b, [Fraction(float(p)) >= Fraction(b, 256) for p in probability])
 
 
-def test_quantise_leaves_its_input_alone_and_keeps_its_shape():
+def test_quantize_leaves_its_input_alone_and_keeps_its_shape():
     probability = np.array([[0, 0.5], [1, 0.999]], np.float32)
     assert quantize(probability).tolist() == [[0, 128], [255, 255]]
     assert probability[1, 0] == 1
@@ -44,15 +44,15 @@ def test_dice_and_area_equal_those_of_the_maps(maps):
         for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
             m = p >= b / 256
             expected = 2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0
-            assert dice(maps.evidence, b)[i] == expected
-            assert area(maps.evidence, b)[i] == m.sum() / m.size * 1024**2
-    assert maps.evidence.max_bin.tolist() == [int(quantize(p).max()) for p in maps.probability]
-    assert maps.evidence.truth.tolist() == [g.sum() for g in maps.truth]
+            assert dice(maps.histograms, b)[i] == expected
+            assert area(maps.histograms, b)[i] == m.sum() / m.size * 1024**2
+    assert maps.histograms.max_bin.tolist() == [int(quantize(p).max()) for p in maps.probability]
+    assert maps.histograms.truth.tolist() == [g.sum() for g in maps.truth]
 
 
 def test_empty_on_empty_scores_one():
     blank = histogram(np.zeros((4, 4), np.uint8), None)[None].astype(np.int32)
-    evidence = PredictionHistograms(
+    histograms = PredictionHistograms(
         image_id=np.array(["a"]),
         fold=np.zeros(1, np.int16),
         patient=np.zeros(1, np.int32),
@@ -62,8 +62,8 @@ def test_empty_on_empty_scores_one():
         inside=blank[:, 1],
         outside=blank[:, 0],
     )
-    assert dice(evidence, 1).tolist() == [1.0]
-    assert area(evidence, 1).tolist() == [0.0]
+    assert dice(histograms, 1).tolist() == [1.0]
+    assert area(histograms, 1).tolist() == [0.0]
 
 
 def same(left: PredictionHistograms, right: PredictionHistograms) -> bool:
@@ -72,45 +72,60 @@ def same(left: PredictionHistograms, right: PredictionHistograms) -> bool:
     return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in columns)
 
 
-def test_file_gives_back_the_evidence_and_the_same_bytes(maps, maps_without_head, tmp_path):
-    for evidence in (maps.evidence, maps_without_head.evidence):
-        evidence.write(tmp_path / "deep" / "oof.parquet")
+def test_file_gives_back_the_histograms_and_the_same_bytes(maps, maps_without_presence, tmp_path):
+    for histograms in (maps.histograms, maps_without_presence.histograms):
+        histograms.write(tmp_path / "deep" / "oof.parquet")
         back = PredictionHistograms.read(tmp_path / "deep" / "oof.parquet")
-        assert same(back, evidence)
+        assert same(back, histograms)
         back.write(tmp_path / "again.parquet")
         assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "deep" / "oof.parquet").read_bytes()
     table = pq.read_table(tmp_path / "again.parquet")
-    assert table.num_rows == len(maps_without_head.evidence)
-    assert sum(table["positive"].to_pylist()) == maps_without_head.evidence.positive.sum()
+    assert table.num_rows == len(maps_without_presence.histograms)
+    assert sum(table["positive"].to_pylist()) == maps_without_presence.histograms.positive.sum()
 
 
 def test_ids_from_a_table_of_objects_are_written_too(maps, tmp_path):
-    evidence = replace(maps.evidence, image_id=maps.evidence.image_id.astype(object))
-    evidence.write(tmp_path / "oof.parquet")
-    assert same(PredictionHistograms.read(tmp_path / "oof.parquet"), maps.evidence)
+    histograms = replace(maps.histograms, image_id=maps.histograms.image_id.astype(object))
+    histograms.write(tmp_path / "oof.parquet")
+    assert same(PredictionHistograms.read(tmp_path / "oof.parquet"), maps.histograms)
 
 
 def test_damaged_and_foreign_files_are_refused(maps, tmp_path):
     path = tmp_path / "oof.parquet"
     with pytest.raises(UserError, match=r"oof\.parquet cannot be read: FileNotFoundError"):
         PredictionHistograms.read(path)
-    maps.evidence.write(path)
+    maps.histograms.write(path)
     torn = path.read_bytes()[:-100]
     path.write_bytes(torn)
     with pytest.raises(UserError, match="cannot be read"):
         PredictionHistograms.read(path)
     pq.write_table(pa.table({"image_id": ["a"]}), path)
-    with pytest.raises(UserError, match=r"oof\.parquet: .* rows, .*; expected out-of-fold evidence of format version"):
+    with pytest.raises(UserError, match=r"oof\.parquet: .* rows, .*; expected prediction histograms of format version"):
         PredictionHistograms.read(path)
-    maps.evidence.write(path)
-    later = pq.read_table(path).replace_schema_metadata({"pneumo.evidence": "2"})
-    pq.write_table(later, path)
-    with pytest.raises(UserError, match=r"oof\.parquet: .* rows, .*; expected out-of-fold evidence of format version"):
+    maps.histograms.write(path)
+    pq.write_table(pq.read_table(path).drop_columns(["positive"]), path)
+    with pytest.raises(UserError, match=r"oof\.parquet: .* rows, .*; expected prediction histograms of format version"):
         PredictionHistograms.read(path)
+
+
+def test_file_of_another_version_is_refused_in_one_line(maps, tmp_path):
+    path = tmp_path / "oof.parquet"
+    maps.histograms.write(path)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"pneumo.format_version": "3"}), path)
+    with pytest.raises(UserError, match=r": 30 rows, pneumo\.format_version 3, .* of format version 2: "):
+        PredictionHistograms.read(path)
+    names = ["head" if name == "presence_probability" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names).replace_schema_metadata({"pneumo.evidence": "1"}), path)
+    with pytest.raises(
+        UserError, match=r": 30 rows, pneumo\.evidence 1, columns .*; expected .* of format version 2: "
+    ) as raised:
+        PredictionHistograms.read(path)
+    assert "\n" not in str(raised.value)
 
 
 def test_selecting_and_concatenating_are_inverse(maps):
-    whole = maps.evidence
+    whole = maps.histograms
     odd = np.arange(len(whole)) % 2 == 1
     joined = concatenate([whole.select(odd), whole.select(~odd)])
     order = np.argsort(np.concatenate([np.flatnonzero(odd), np.flatnonzero(~odd)]))
@@ -119,12 +134,12 @@ def test_selecting_and_concatenating_are_inverse(maps):
 
 def test_an_image_cannot_count_twice(maps):
     with pytest.raises(AssertionError, match="twice"):
-        concatenate([maps.evidence, maps.evidence])
+        concatenate([maps.histograms, maps.histograms])
 
 
 @pytest.mark.parametrize("name", ["positive", "pixels"])
 def test_columns_must_go_with_the_histograms(maps, name):
-    column = getattr(maps.evidence, name).copy()
+    column = getattr(maps.histograms, name).copy()
     column[0] = not column[0]
     with pytest.raises(AssertionError, match=name):
-        replace(maps.evidence, **{name: column})
+        replace(maps.histograms, **{name: column})

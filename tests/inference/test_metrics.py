@@ -1,19 +1,21 @@
 """Tests of pneumo.inference.metrics."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pneumo.inference import decision_rule
+from pneumo.inference import decision_rule, threshold_search
 from pneumo.inference.histograms import quantize
-from pneumo.inference.metrics import auc, compute_metrics, describe, summarise
+from pneumo.inference.metrics import auc, compute_metrics, describe, read, summarize, write
 from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def figures(maps):
-    return compute_metrics(maps.evidence)
+def metrics(maps):
+    return compute_metrics(maps.histograms)
 
 
 def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
@@ -21,70 +23,102 @@ def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
     return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
 
 
-def test_nested_figures_are_those_of_the_masks_that_the_nested_rules_write(maps, figures):
-    evidence, result = maps.evidence, decision_rule.nested_estimate(maps.evidence)
-    dice, called = [], []
+def test_nested_metrics_are_those_of_the_masks_that_the_nested_rules_write(maps, metrics):
+    histograms, result = maps.histograms, threshold_search.nested_estimate(maps.histograms)
+    dice, predicted_positive = [], []
     for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
-        written = decision_rule.apply_rule(quantize(p), result.rules[evidence.fold[i]], float(maps.head[i]))
+        written = decision_rule.apply_rule(
+            quantize(p), result.rules[histograms.fold[i]], float(maps.presence_probability[i])
+        )
         m = rle.decode(rle.encode(written), *g.shape).astype(bool)
         dice.append(2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0)
-        called.append(m.any())
-    dice, called, positive = np.array(dice), np.array(called), evidence.positive
-    assert figures["nested"]["dice"] == pytest.approx(dice.mean(), abs=1e-12)
-    assert figures["nested"]["dice_empty"] == pytest.approx(dice[~positive].mean(), abs=1e-12)
-    assert figures["nested"]["dice_positive"] == pytest.approx(dice[positive].mean(), abs=1e-12)
-    assert figures["nested"]["sensitivity"] == called[positive].mean()
-    assert figures["nested"]["specificity"] == 1 - called[~positive].mean()
-    assert figures["gain"] == pytest.approx(dice.mean() - (~positive).mean(), abs=1e-12)
+        predicted_positive.append(m.any())
+    dice, predicted_positive, positive = np.array(dice), np.array(predicted_positive), histograms.positive
+    assert metrics["nested"]["dice"] == pytest.approx(dice.mean(), abs=1e-12)
+    assert metrics["nested"]["dice_empty"] == pytest.approx(dice[~positive].mean(), abs=1e-12)
+    assert metrics["nested"]["dice_positive"] == pytest.approx(dice[positive].mean(), abs=1e-12)
+    assert metrics["nested"]["sensitivity"] == predicted_positive[positive].mean()
+    assert metrics["nested"]["specificity"] == 1 - predicted_positive[~positive].mean()
+    assert metrics["dice_over_empty"] == pytest.approx(dice.mean() - (~positive).mean(), abs=1e-12)
 
 
-def test_figures_agree_with_one_another(maps, figures):
-    folds, positive = figures["folds"], maps.evidence.positive
+def test_metrics_agree_with_one_another(maps, metrics):
+    folds, positive = metrics["folds"], maps.histograms.positive
     assert [fold["fold"] for fold in folds] == [0, 1, 2]
-    assert sum(fold["images"] for fold in folds) == figures["images"] == len(maps.evidence)
-    assert sum(fold["positives"] for fold in folds) == figures["positives"] == positive.sum()
-    mean = sum(fold["dice"] * fold["images"] for fold in folds) / figures["images"]
-    assert mean == pytest.approx(figures["nested"]["dice"])
-    assert figures["in_sample"]["dice"] >= figures["nested"]["dice"]
-    assert figures["all_empty"] == (~positive).mean()
-    assert figures["patients"] == 15
+    assert sum(fold["images"] for fold in folds) == metrics["images"] == len(maps.histograms)
+    assert sum(fold["positives"] for fold in folds) == metrics["positives"] == positive.sum()
+    mean = sum(fold["dice"] * fold["images"] for fold in folds) / metrics["images"]
+    assert mean == pytest.approx(metrics["nested"]["dice"])
+    assert metrics["in_sample"]["dice"] >= metrics["nested"]["dice"]
+    assert metrics["dice_all_empty"] == (~positive).mean()
+    assert metrics["patients"] == 15
     for value, (low, high) in (
-        (figures["nested"]["dice"], figures["nested"]["dice_interval"]),
-        (figures["gain"], figures["gain_interval"]),
+        (metrics["nested"]["dice"], metrics["nested"]["dice_interval"]),
+        (metrics["dice_over_empty"], metrics["dice_over_empty_interval"]),
     ):
         assert low < value < high
 
 
-def test_auc_counts_pairs_with_half_for_ties(maps, maps_without_head):
-    found = auc(maps.evidence)
-    assert found["head"] == pytest.approx(plain_auc(maps.evidence.positive, maps.head))
-    highest = np.array([quantize(p).max() for p in maps.probability], float)
-    assert found["highest_pixel"] == pytest.approx(plain_auc(maps.evidence.positive, highest))
-    assert auc(maps_without_head.evidence)["head"] is None
+def test_auc_counts_pairs_with_half_for_ties(maps, maps_without_presence):
+    found = auc(maps.histograms)
+    assert found["presence_head"] == pytest.approx(plain_auc(maps.histograms.positive, maps.presence_probability))
+    maximum = np.array([quantize(p).max() for p in maps.probability], float)
+    assert found["max_pixel"] == pytest.approx(plain_auc(maps.histograms.positive, maximum))
+    assert auc(maps_without_presence.histograms)["presence_head"] is None
 
 
-def test_figures_are_json_even_where_they_are_undefined(maps):
-    negatives = maps.evidence.select(~maps.evidence.positive)
-    figures = compute_metrics(negatives)
-    assert figures["nested"]["dice_positive"] is None
-    assert figures["nested"]["sensitivity"] is None
-    assert figures["auc"] == {"head": None, "highest_pixel": None}
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert " - " in describe(figures).replace("\n", " ")
+def test_metrics_are_json_even_where_they_are_undefined(maps):
+    negatives = maps.histograms.select(~maps.histograms.positive)
+    metrics = compute_metrics(negatives)
+    assert metrics["nested"]["dice_positive"] is None
+    assert metrics["nested"]["sensitivity"] is None
+    assert metrics["auc"] == {"presence_head": None, "max_pixel": None}
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert " - " in describe(metrics).replace("\n", " ")
 
 
-def test_table_shows_folds_estimates_and_the_rule(figures):
-    lines = describe(figures).splitlines()
+def test_table_shows_folds_estimates_and_the_rule(metrics):
+    lines = describe(metrics).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["fold"] * 3
     assert lines[4].startswith("nested ")
     assert lines[5].startswith("in-sample ")
     assert len({len(line) for line in lines[:6]}) == 1
     assert "every image empty" in lines[6]
     assert "positive from" in lines[-1]
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
 def test_summary_of_a_case_done_by_hand():
     positive = np.array([True, True, False, False])
-    found = summarise(positive, np.array([0.5, 0.0, 1.0, 0.0]), np.array([True, False, False, True]))
+    found = summarize(positive, np.array([0.5, 0.0, 1.0, 0.0]), np.array([True, False, False, True]))
     assert found == {"dice": 0.375, "dice_empty": 0.5, "dice_positive": 0.25, "sensitivity": 0.5, "specificity": 0.5}
+
+
+def test_unknown_patients_count_as_one_each(maps):
+    one, unknown = (
+        replace(maps.histograms, patient=np.full(len(maps.histograms), number, np.int32)) for number in (7, -1)
+    )
+    assert compute_metrics(one)["patients"] == 1
+    assert compute_metrics(unknown)["patients"] == len(maps.histograms)
+
+
+def test_file_gives_the_metrics_back(metrics, tmp_path):
+    write(tmp_path / "metrics.json", metrics)
+    assert read(tmp_path / "metrics.json") == {"format_version": 2, **metrics}
+
+
+def test_file_of_version_1_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"format_version": 1, "images": 32, "all_empty": 0.5, "gain": 0.1}')
+    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected 2; use the version") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", None])
+def test_file_that_is_no_metrics_is_refused(text, tmp_path):
+    path = tmp_path / "metrics.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.json: .*expected the metrics of a finished run"):
+        read(path)

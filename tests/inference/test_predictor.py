@@ -1,4 +1,4 @@
-"""From network size back to the image's, and the mean over views."""
+"""Resizing to the source image, and the mean over views."""
 
 from contextlib import nullcontext
 
@@ -12,13 +12,11 @@ from pneumo.loading.geometry import letterbox
 from pneumo.modeling.models import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize(
     ("rows", "columns"), [(64, 64), (128, 128), (256, 192), (100, 37), (33, 129), (50, 64), (20, 31)]
 )
-def test_a_ramp_comes_back_as_the_same_ramp(rows: int, columns: int) -> None:
+def test_a_ramp_is_resized_to_the_same_ramp(rows: int, columns: int) -> None:
     """Linear interpolation keeps linear functions, so a misplaced pixel centre would show."""
     size = 64
     matrix = letterbox(rows, columns, size).matrix
@@ -28,53 +26,53 @@ def test_a_ramp_comes_back_as_the_same_ramp(rows: int, columns: int) -> None:
     ramp = torch.from_numpy(source_x + 2 * source_y)
     back = to_source(ramp, rows, columns).numpy()
     assert back.shape == (rows, columns)
-    wanted = np.arange(columns)[None] + 2 * np.arange(rows)[:, None]
-    # At the border the map ends within the last pixel, and its value goes on.
+    expected = np.arange(columns)[None] + 2 * np.arange(rows)[:, None]
+    # Beyond the centre of the last pixel the value is constant.
     border = int(np.ceil(max(rows, columns) / size))
     inner = np.s_[border:-border, border:-border]
-    np.testing.assert_allclose(back[inner], wanted[inner], atol=1e-3)
+    np.testing.assert_allclose(back[inner], expected[inner], atol=1e-3)
 
 
-def test_the_size_of_the_network_is_passed_through_exactly() -> None:
+def test_a_source_of_the_networks_size_is_not_changed() -> None:
     pixels = torch.rand(32, 32)
     assert torch.equal(to_source(pixels, 32, 32), pixels)
 
 
-class Sided(nn.Module):
-    """Says that the left half is pneumothorax wherever the image is 1, and is sure of it by the first column."""
+class LeftHalf(nn.Module):
+    """Predicts pneumothorax in the left half where the image is 1, and its presence by the first column."""
 
     def forward(self, image: torch.Tensor) -> SegmenterOutput:
         side = torch.linspace(4, -4, image.shape[-1]).expand_as(image)
         return SegmenterOutput(side * image, image[:, 0, :, 0].mean(1) * 4 - 2)
 
 
-class Headless(Sided):
+class WithoutPresenceHead(LeftHalf):
     def forward(self, image: torch.Tensor) -> SegmenterOutput:
         return SegmenterOutput(super().forward(image).logits, None)
 
 
 def predictor(model: nn.Module, tta: tuple[str, ...]) -> Predictor:
-    return Predictor(model, size=32, tta=tta, device=CPU, autocast=nullcontext)
+    return Predictor(model, size=32, tta=tta, autocast=nullcontext, channels_last=False)
 
 
-def test_views_are_averaged_in_the_images_own_direction() -> None:
+def test_views_are_averaged_after_undoing_the_flip() -> None:
     image = torch.ones(2, 1, 32, 32)
     image[1, :, :, 16:] = 0
-    plain, head = predictor(Sided(), ())(image)
-    torch.testing.assert_close(plain, torch.sigmoid(Sided()(image).logits)[:, 0])
-    both, both_head = predictor(Sided(), ("hflip",))(image)
-    other, other_head = predictor(Sided(), ())(image.flip(-1))
+    plain, presence = predictor(LeftHalf(), ())(image)
+    torch.testing.assert_close(plain, torch.sigmoid(LeftHalf()(image).logits)[:, 0])
+    both, both_presence = predictor(LeftHalf(), ("hflip",))(image)
+    other, other_presence = predictor(LeftHalf(), ())(image.flip(-1))
     torch.testing.assert_close(both, (plain + other.flip(-1)) / 2)
-    np.testing.assert_allclose(both_head, (head + other_head) / 2, rtol=1e-6)
-    assert head[1] != pytest.approx(both_head[1])
+    np.testing.assert_allclose(both_presence, (presence + other_presence) / 2, rtol=1e-6)
+    assert presence[1] != pytest.approx(both_presence[1])
 
 
-def test_without_a_head_its_probability_is_nan() -> None:
-    _, head = predictor(Headless(), ("hflip",))(torch.ones(3, 1, 32, 32))
-    assert head.shape == (3,)
-    assert np.isnan(head).all()
+def test_without_a_presence_head_the_probability_is_nan() -> None:
+    _, presence = predictor(WithoutPresenceHead(), ("hflip",))(torch.ones(3, 1, 32, 32))
+    assert presence.shape == (3,)
+    assert np.isnan(presence).all()
 
 
 def test_an_unknown_view_is_refused() -> None:
     with pytest.raises(UserError, match="unknown view 'vflip'; expected views from hflip"):
-        predictor(Sided(), ("vflip",))
+        predictor(LeftHalf(), ("vflip",))

@@ -94,3 +94,18 @@ def test_read_requires_one_row_for_each_image(tmp_path):
     path.write_text("ImageId,EncodedPixels\na,-1\nb,0 1 2\n")
     with pytest.raises(UserError, match="line 3: the mask of image b is malformed"):
         submission.read(path)
+
+
+def test_rows_follow_the_expected_ids_and_differences_are_warned_of() -> None:
+    warnings: list[str] = []
+    rows = submission.order_rows({"a": "1 2", "b": "-1", "x": "3 1"}, ["b", "c", "a"], warnings.append)
+    assert rows == [("b", "-1"), ("c", "-1"), ("a", "1 2")]
+    assert warnings == [
+        "expected ids that have no image and get an empty mask: 1 (c)",
+        "1 test image(s) are not expected and are left out of the submission",
+    ]
+
+
+def test_ids_of_another_stage_are_refused() -> None:
+    with pytest.raises(UserError, match="none of the 2 expected ids is among the 1 test images"):
+        submission.order_rows({"a": "-1"}, ["p", "q"], print)

@@ -1,4 +1,4 @@
-"""Pictures: outlines where the masks are, in their colours."""
+"""Pictures: outlines where the masks are, in their colors."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ def panel(rows: int = 100, columns: int = 100, truth: bool = True) -> Panel:
     )
 
 
-def near(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Return rows and columns of pixels close to a colour."""
-    return np.argwhere(np.abs(picture.astype(int) - colour).max(axis=2) < 40)
+def near(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Return rows and columns of pixels close to a color."""
+    return np.argwhere(np.abs(picture.astype(int) - color).max(axis=2) < 40)
 
 
-def test_outlines_lie_where_the_masks_are() -> None:
+def test_outlines_are_where_the_masks_are() -> None:
     picture = draw(panel(), side=200)
     assert picture.shape == (200 + CAPTION_ROWS, 200, 3)
-    for colour, low, high in [(PREDICTION, 40, 80), (TRUTH, 120, 160)]:
-        places = near(picture, colour) - [CAPTION_ROWS, 0]
+    for color, low, high in [(PREDICTION, 40, 80), (TRUTH, 120, 160)]:
+        places = near(picture, color) - [CAPTION_ROWS, 0]
         assert len(places) > 50
         assert places.min() >= low - 3
         assert places.max() <= high + 3
@@ -40,9 +40,9 @@ def test_without_a_truth_there_is_no_green() -> None:
 
 def test_an_image_that_is_not_square_keeps_its_shape() -> None:
     picture = draw(panel(rows=50, columns=100), side=100)
-    grey = np.argwhere((picture == 127).all(axis=2))
-    assert grey[:, 0].min() >= CAPTION_ROWS + 25
-    assert grey[:, 0].max() < CAPTION_ROWS + 75
+    gray = np.argwhere((picture == 127).all(axis=2))
+    assert gray[:, 0].min() >= CAPTION_ROWS + 25
+    assert gray[:, 0].max() < CAPTION_ROWS + 75
 
 
 def test_a_sheet_is_saved_as_a_picture(tmp_path: Path) -> None:

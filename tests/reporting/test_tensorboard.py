@@ -1,4 +1,4 @@
-"""Curves that a resume does not double."""
+"""Curves of a fold, whose points occur once also after a resume."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_points_are_written_under_their_names(tmp_path: Path) -> None:
     assert [(e.step, e.value) for e in events.Scalars("train/total")] == [(10, 0.5)]
 
 
-def test_a_resume_hides_what_it_does_again(tmp_path: Path) -> None:
+def test_a_resume_hides_the_points_that_it_writes_again(tmp_path: Path) -> None:
     with FoldCurves(tmp_path, 0, enabled=True) as curves:
         for step in (10, 20, 30):
             curves.add(step, {"train/total": 1.0})
@@ -44,7 +44,7 @@ def test_points_are_in_the_file_at_once(tmp_path: Path) -> None:
         assert [(e.step, e.value) for e in read(tmp_path).Scalars("train/total")] == [(1, 1.5)]
 
 
-def test_curves_that_cannot_be_written_are_told_once_and_end_nothing(
+def test_curves_that_cannot_be_written_give_one_warning_and_no_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -58,6 +58,6 @@ def test_curves_that_cannot_be_written_are_told_once_and_end_nothing(
         curves.add(2, {"train/total": 1.0})
         full.close()
     assert [record.getMessage() for record in caplog.records] == [
-        f"no more curves are written in {tmp_path / 'file'}: File exists",
-        f"no more curves are written in {tmp_path}: No space left on device",
+        f"TensorBoard curves in {tmp_path / 'file'} are disabled: File exists",
+        f"TensorBoard curves in {tmp_path} are disabled: No space left on device",
     ]

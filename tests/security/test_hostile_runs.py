@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hostile import change_record, refused
 
+from pneumo.inference import decision_rule
+from pneumo.inference.decision_rule import read_rule
 from pneumo.runtime.errors import MAX_PART_LENGTH
 from pneumo.training import run_directory
-from pneumo.training.finish import read_rule
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 
@@ -119,11 +120,11 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_hostile_thresholds_are_refused(run: RunDirectory, rule: object) -> None:
-    run.thresholds.write_text(json.dumps({"format_version": 1, "rule": rule}))
-    refused(lambda: read_rule(run))
+    run.thresholds.write_text(json.dumps({"format_version": decision_rule.FORMAT_VERSION, "rule": rule}))
+    refused(lambda: read_rule(run.thresholds))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{}", "x"])
 def test_json_without_thresholds_is_refused(run: RunDirectory, text: str) -> None:
     run.thresholds.write_text(text)
-    refused(lambda: read_rule(run))
+    refused(lambda: read_rule(run.thresholds))

@@ -12,7 +12,6 @@ import pytest
 from hostile import PICKLES, raw_pickle, refused
 from torch import nn
 
-from pneumo.inference.ensembler import load_weights
 from pneumo.modeling import weights
 
 
@@ -72,7 +71,7 @@ HEADERS = {
 def test_hostile_tensors_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    assert str(path) in refused(lambda: load_weights(nn.Linear(2, 2), path))
+    assert str(path) in refused(lambda: weights.load(nn.Linear(2, 2), path))
     assert str(path) in refused(lambda: weights.load_encoder(nn.Linear(2, 2), path))
 
 
@@ -80,11 +79,11 @@ def test_a_file_of_terabytes_that_takes_no_room_is_not_read(tmp_path: Path) -> N
     path = tmp_path / "model.safetensors"
     path.write_bytes(tensors({"weight": f32(1 << 35, end=1 << 37)}))
     os.truncate(path, path.stat().st_size + (1 << 37))
-    assert "bytes" in refused(lambda: load_weights(nn.Linear(2, 2), path))
+    assert "bytes" in refused(lambda: weights.load(nn.Linear(2, 2), path))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt"])
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    assert "no regular file" in refused(lambda: load_weights(nn.Linear(2, 2), tmp_path / name))
+    assert "no regular file" in refused(lambda: weights.load(nn.Linear(2, 2), tmp_path / name))
     refused(lambda: weights.read_state(tmp_path / name))

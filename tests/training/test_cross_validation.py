@@ -14,13 +14,15 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
+from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.table import Augmentation
 from pneumo.masks.submission import read
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError
-from pneumo.training import checkpoint, finish, run_directory
+from pneumo.training import checkpoint, run_directory
 from pneumo.training.cross_validation import TrainingInputs, train
+from pneumo.training.ensemble import build_ensembler
 from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
@@ -79,7 +81,7 @@ def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path,
     assert run.recipe == recipe
     history = json.loads(run.fold(1).summary.read_text())["history"]
     assert len(history) == sum(stage.epochs for stage in recipe.stages)
-    assert {"train/total", "val/score"} <= history[-1].keys()
+    assert {"train/total", "val/dice_best_rule"} <= history[-1].keys()
     metrics = json.loads(run.metrics.read_text())
     assert metrics["oof_csv_dice"] == pytest.approx(metrics["nested"]["dice"], abs=1e-12)
     assert len(read(run.submission)) == Manifest.read(dataset).test
@@ -106,7 +108,7 @@ def test_patience_ends_a_stage_and_the_next_one_follows(dataset: Path, tmp_path:
     ended_early = 0
     for fold in (0, 1):
         history = json.loads((tmp_path / "run" / f"fold-{fold}" / "fold.json").read_text())["history"]
-        scores = [entry["val/score"] for entry in history if entry["stage"] == 0]
+        scores = [entry["val/dice_best_rule"] for entry in history if entry["stage"] == 0]
         better = [score > max(scores[:n], default=-1) for n, score in enumerate(scores)]
         assert all(better[:-1]), "a stage goes on only after a better score"
         assert len(scores) == 6 or not better[-1]
@@ -209,7 +211,7 @@ def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_t
 def test_new_test_images_are_predicted_with_a_finished_run(
     dataset: Path, synthetic: object, tmp_path: Path, world: World
 ) -> None:
-    """The run's own dataset is not needed: its evidence is in the run."""
+    """The run's own dataset is not needed: its histograms are in the run."""
     from pneumo.dataset.build import build
     from pneumo.dataset.options import BuildInputs, BuildOptions
 
@@ -217,5 +219,5 @@ def test_new_test_images_are_predicted_with_a_finished_run(
     build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))  # type: ignore[attr-defined]
     run = run_directory.load(tmp_path / "run")
     reader = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
-    finish.write_submission([run], world=world, reader=reader, out=tmp_path / "s.csv", workers=1)
+    write_submission(build_ensembler([run], reader=reader, world=world, workers=1), tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_bytes() == run.submission.read_bytes()

@@ -8,10 +8,10 @@ import pytest
 
 from pneumo.runtime.errors import UserError, as_user_error
 from pneumo.training import run_directory
-from pneumo.training.finish import caveats
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity
+from pneumo.training.run_metrics import caveats
 
 DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
 

@@ -1,0 +1,85 @@
+"""Network, loader and predictor of one run, built alike wherever its networks predict.
+
+The decision rule was chosen on predictions of these settings, so every later prediction has to use them too.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed.startup import accelerate_precision
+from pneumo.inference.predictor import Predictor
+from pneumo.loading.build import LoaderKind, build_loader
+from pneumo.loading.contract import Loader
+from pneumo.modeling import models
+from pneumo.modeling.models import ModelConfig
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """The fields of a recipe that decide what its networks predict."""
+
+    model: ModelConfig
+    size: int
+    """Height and width of the network's input in pixels."""
+    tta: tuple[str, ...]
+    """Views that are averaged with the image itself."""
+    loader: LoaderKind
+    precision: Precision
+    channels_last: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pipeline:
+    """What predicts: the loader makes batches, the predictor puts them through the network."""
+
+    network: nn.Module
+    loader: Loader
+    predictor: Predictor
+
+
+def build(config: InferenceConfig, reader: ShardReader, device: torch.device, *, workers: int) -> Pipeline:
+    """Build a network with random weights (``weights.load`` loads a fold's), its loader and its predictor.
+
+    Args:
+        config: The settings of the run.
+        reader: Gives the images.
+        device: Where the network computes.
+        workers: Threads of the loader.
+
+    Raises:
+        UserError: When the loader is not installed, or a view is unknown.
+    """
+    network = models.build(replace(config.model, encoder_weights="none")).to(device).eval()
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return Pipeline(
+        network=network,
+        loader=build_loader(config.loader, reader, reader.table, device, workers=workers),
+        predictor=build_predictor(config, network, device),
+    )
+
+
+def build_predictor(config: InferenceConfig, network: nn.Module, device: torch.device) -> Predictor:
+    """Build the predictor of a network that exists already."""
+    return Predictor(
+        network,
+        size=config.size,
+        tta=config.tta,
+        autocast=make_autocast(config.precision, device),
+        channels_last=config.channels_last,
+    )
+
+
+def make_autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """Return what makes the context manager of a precision: that which training gets from accelerate."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerate_precision(precision))
+    return nullcontext if dtype is None else partial(torch.autocast, device.type, dtype=dtype)

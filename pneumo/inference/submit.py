@@ -1,0 +1,67 @@
+"""The submission of an ensemble: a dataset's test images predicted, checked and published from rank 0."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
+from pneumo.distributed.world import World
+from pneumo.inference.ensembler import Ensembler
+from pneumo.loading import damage
+from pneumo.masks import annotations, rle, submission
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import remove_temporary_files
+
+
+def write_submission(
+    ensembler: Ensembler, out: Path, *, expected: Path | None = None, skip_damaged: bool = False
+) -> None:
+    """Predict the dataset's test images, and publish a checked submission from rank 0. Collective over all ranks.
+
+    Args:
+        ensembler: Predicts the images of its dataset.
+        out: The file to write.
+        expected: CSV with the ids, and their order, that the submission must have; by default the dataset's.
+        skip_damaged: Give damaged test images an empty mask, with a warning: a submission must have a row for each,
+            and empty is right for most images. Without it the first such image is an error.
+
+    Raises:
+        UserError: When there are no test images that can be used, or the ids are not the expected ones.
+    """
+    reader, world = ensembler.reader, ensembler.world
+    table = reader.table
+    rows = table.select("test")
+    if not len(rows):
+        raise UserError(
+            f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
+        )
+    expected_ids = None if expected is None else annotations.read_ids(expected)
+    damaged = _find_damaged(reader, rows, world, ensembler.workers) if skip_damaged else []
+    predictions = ensembler.run(rows[~np.isin(rows, damaged)])
+    if world.is_leader:
+        masks = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {p.image_id: p.rle for p in predictions}
+        ordered = list(masks.items())
+        if expected_ids is not None:
+            ordered = submission.order_rows(masks, expected_ids, log.warning)
+        # The directory may hold any other files of the user's.
+        remove_temporary_files(out.parent, out.name)
+        submission.write(out, ordered, table.shapes(rows), expected=expected_ids)
+        positive = sum(mask != rle.EMPTY for _, mask in ordered)
+        log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, ensembler.rule.describe())
+    world.barrier()
+
+
+def _find_damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:
+    """Return the rows of the damaged test images, and log a warning for each. Collective over all ranks."""
+    found = damage.find_damaged(reader, rows, world, workers=workers)
+    if len(found) == len(rows):
+        raise UserError(
+            f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}",
+            "whole images",
+            REPAIR_HINT,
+        )
+    for reason in found.values() if world.is_leader else ():
+        log.warning("damaged test image, NOT predicted, gets an empty mask: %s", reason)
+    return list(found)

@@ -1,0 +1,152 @@
+"""The exhaustive search for the decision rule with the highest mean Dice, and the nested estimate of that Dice.
+
+A rule's Dice on the images it was chosen on is too high, so the nested estimate scores each fold by the rule that was
+chosen on the other folds.
+
+The search visits every rule of a grid. With F the Dice at a bottom threshold, E the Dice of an empty mask
+(1 or 0) and D the decision of an image, 0 or 1, the sum over images is sum E + sum D (F - E): for all rules at
+once a product of two matrices, decisions by images and images by bottom thresholds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from pneumo.dataset.folds import number_patients
+from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
+from pneumo.inference.histograms import BINS, PredictionHistograms, area, dice
+from pneumo.runtime.errors import UserError
+
+DECIMALS = 9
+"""Decimals of the mean Dice to which rules are compared: smaller differences are rounding errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchGrid:
+    """The values that the search combines, each tuple in ascending order."""
+
+    top_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    min_areas: tuple[float, ...] = (
+        *(0.0, 100.0, 200.0, 400.0, 600.0, 800.0, 1000.0, 1250.0, 1500.0, 2000.0, 2500.0, 3000.0),
+        *(4000.0, 6000.0, 8000.0, 12000.0, NEVER),
+    )
+    bottom_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    presence_thresholds: tuple[float, ...] = tuple(step / 20 for step in range(20))
+
+
+@dataclass(frozen=True, eq=False)
+class NestedEstimate:
+    """An estimate in which no image was scored by a rule that it helped to choose."""
+
+    rule_index: npt.NDArray[np.int64]
+    """(n,): which of ``rules`` scored each image."""
+    rules: tuple[DecisionRule, ...]
+    """The rule for each subset of the images, chosen on the other subsets. The subsets are the folds in ascending
+    order, or two halves of a single fold."""
+    final: DecisionRule
+    """The rule chosen on all images, for new images."""
+    dice: npt.NDArray[np.float64]
+    """(n,): each image's Dice under its subset's rule."""
+    predicted_positive: npt.NDArray[np.bool_]
+    """(n,): whether its subset's rule calls it positive."""
+
+
+def search(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> DecisionRule:
+    """Return the rule of the grid with the highest mean Dice; see ``_best`` for ties."""
+    grid = grid or SearchGrid()
+    subset = np.zeros(len(histograms), np.int64)
+    return _best(_sum_dice_over_empty(histograms, grid, subset)[0], len(histograms), grid)
+
+
+def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> NestedEstimate:
+    """Score each fold by the rule chosen on the other folds.
+
+    With a single fold, its patients (its images, if they are of one patient) are divided into two halves, each scored
+    by the rule chosen on the other.
+
+    Raises:
+        UserError: With fewer than two images.
+    """
+    grid = grid or SearchGrid()
+    subset = _assign_subsets(histograms)
+    sums = _sum_dice_over_empty(histograms, grid, subset)
+    rules = []
+    for k in range(len(sums)):
+        # Summed again, instead of total minus subset, so that exact ties stay exact.
+        others = np.delete(sums, k, axis=0).sum(axis=0)
+        rules.append(_best(others, int((subset != k).sum()), grid))
+    values, positive = np.empty(len(histograms)), np.empty(len(histograms), np.bool_)
+    for k, rule in enumerate(rules):
+        index = np.flatnonzero(subset == k)
+        selected = histograms.select(index)
+        values[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
+    final = _best(sums.sum(axis=0), len(histograms), grid)
+    return NestedEstimate(rule_index=subset, rules=tuple(rules), final=final, dice=values, predicted_positive=positive)
+
+
+def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
+    """Number the folds from 0, or divide the patients of a single fold into two halves: (n,)."""
+    if len(histograms) < 2:
+        raise UserError(
+            f"out-of-fold predictions of {len(histograms)} images", "at least two", "train on more labelled images"
+        )
+    folds, subset = np.unique(histograms.fold, return_inverse=True)
+    if len(folds) > 1:
+        return subset.astype(np.int64)
+    patients = number_patients(histograms.patient)
+    if patients.max() == 0:
+        patients = np.arange(len(histograms))
+    rank = np.random.default_rng(0).permutation(patients.max() + 1)
+    return (rank[patients] % 2).astype(np.int64)
+
+
+# On busy cores the threads of a matrix library wait for each other on products this small.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
+def _sum_dice_over_empty(
+    histograms: PredictionHistograms, grid: SearchGrid, subset: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Sum, for each rule, the Dice over each subset's images, minus that of calling every image empty.
+
+    The result is (subsets, top thresholds, areas, presence thresholds, bottom thresholds), with -inf where the bottom
+    threshold is above the top one. Memory is bounded by one top threshold and one subset at a time.
+    """
+    presence_thresholds = grid.presence_thresholds if _has_presence(histograms) else (0.0,)
+    present = ~(histograms.presence_probability.astype(np.float64)[:, None] < np.asarray(presence_thresholds))
+    over_empty = np.stack([dice(histograms, b) for b in grid.bottom_thresholds], axis=1) - ~histograms.positive[:, None]
+    images = [np.flatnonzero(subset == k) for k in range(subset.max() + 1)]
+    lengths = (len(grid.min_areas), len(presence_thresholds))
+    sums = np.full((len(images), len(grid.top_thresholds), *lengths, len(grid.bottom_thresholds)), -np.inf)
+    for t, top in enumerate(grid.top_thresholds):
+        large = area(histograms, top)[:, None] >= np.asarray(grid.min_areas)
+        large &= histograms.predicted[:, top, None] > 0
+        allowed = int(np.searchsorted(grid.bottom_thresholds, top, side="right"))
+        for k, index in enumerate(images):
+            decisions = large[index, :, None] & present[index, None, :]
+            flat = decisions.reshape(len(index), -1).astype(np.float64)
+            sums[k, t, ..., :allowed] = (flat.T @ over_empty[index, :allowed]).reshape(*lengths, allowed)
+    return sums
+
+
+def _has_presence(histograms: PredictionHistograms) -> bool:
+    return bool(np.isfinite(histograms.presence_probability).any())
+
+
+def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> DecisionRule:
+    """Return the rule with the highest mean Dice.
+
+    Rules that tie are listed with the top threshold varying slowest, then minimum area, presence threshold and bottom
+    threshold, and the one in the middle of that list is returned. Where the ties differ in one threshold only, this is
+    the middle of its range; where they differ in several, it may be at the edge of a range.
+
+    Args:
+        sums: (top thresholds, areas, presence thresholds, bottom thresholds) sums over images.
+        images: Number of images summed over.
+        grid: The values along the axes of ``sums``.
+    """
+    mean = np.round(sums / images, DECIMALS)
+    ties = np.flatnonzero(mean == mean.max())
+    t, a, p, b = np.unravel_index(ties[len(ties) // 2], mean.shape)
+    presence_threshold = 0.0 if mean.shape[2] == 1 else grid.presence_thresholds[p]
+    return DecisionRule(grid.top_thresholds[t], grid.min_areas[a], grid.bottom_thresholds[b], presence_threshold)

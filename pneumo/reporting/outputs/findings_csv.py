@@ -1,0 +1,61 @@
+"""findings.csv: one row of numbers per image. Its columns are format version 2 (version 1 had other names).
+
+image_id                SOPInstanceUID
+positive                1 when the mask has a pixel, else 0
+presence_probability    of the presence heads, in [0, 1]; empty when no run has one
+max_pixel_probability   maximum over the image's pixels, in [0, 1], rounded down to a 256th
+mask_area_px            pixels of the mask
+mask_area_mm2           square millimetres of the mask; empty when the pixel spacing is unknown
+"""
+
+import math
+from pathlib import Path
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.inference.ensembler import PredictedImage
+from pneumo.runtime.files import publish_csv
+
+COLUMNS = (
+    "image_id",
+    "positive",
+    "presence_probability",
+    "max_pixel_probability",
+    "mask_area_px",
+    "mask_area_mm2",
+)
+
+
+class FindingsCsv:
+    """Writes the numbers of all images.
+
+    Args:
+        folder: Where findings.csv goes.
+        reader: Gives the images' pixel spacing.
+    """
+
+    def __init__(self, folder: Path, reader: ShardReader) -> None:
+        self._path, self._table = folder / "findings.csv", reader.table
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(self, image: PredictedImage) -> None:
+        """Keep the numbers of one image."""
+        prediction, table = image.prediction, self._table
+        pixel_mm2 = float(table.row_spacing_mm[image.row]) * float(table.column_spacing_mm[image.row])
+        self._rows.append(
+            (
+                prediction.image_id,
+                int(prediction.mask_area > 0),
+                _number(prediction.presence_probability, 4),
+                _number(prediction.max_pixel_probability, 4),
+                prediction.mask_area,
+                _number(prediction.mask_area * pixel_mm2, 1),
+            )
+        )
+
+    def close(self) -> None:
+        """Publish the file."""
+        publish_csv(self._path, COLUMNS, self._rows)
+
+
+def _number(value: float, decimals: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{decimals}f}"

@@ -1,0 +1,38 @@
+"""predictions.csv: the masks as run lengths, one row per image, as in a submission."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.inference.ensembler import PredictedImage
+from pneumo.masks import submission
+from pneumo.runtime.files import remove_temporary_files
+
+
+class PredictionsCsv:
+    """Writes the run lengths of all images, checked like a submission.
+
+    Args:
+        folder: Where predictions.csv goes.
+        reader: Gives the images' sizes.
+    """
+
+    def __init__(self, folder: Path, reader: ShardReader) -> None:
+        self._path, self._table = folder / "predictions.csv", reader.table
+        self._masks: list[tuple[str, str]] = []
+        self._rows: list[int] = []
+
+    def add(self, image: PredictedImage) -> None:
+        """Keep the run lengths of one image."""
+        self._masks.append((image.prediction.image_id, image.prediction.rle))
+        self._rows.append(image.row)
+
+    def close(self) -> None:
+        """Publish the file.
+
+        Raises:
+            UserError: When the rows do not make a submission.
+        """
+        remove_temporary_files(self._path.parent, self._path.name)
+        submission.write(self._path, self._masks, self._table.shapes(np.array(self._rows, np.int64)))

@@ -1,0 +1,71 @@
+"""The ensemble of finished runs: their networks with the settings they were trained with, and their blended rule."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed.world import World
+from pneumo.inference.blend import blend_rules, normalize_weights
+from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.ensembler import EnsembleMember, Ensembler
+from pneumo.inference.pipeline import InferenceConfig
+from pneumo.runtime.console import log
+from pneumo.training.run_directory import RunDirectory
+
+LoaderOverride = Literal["recipe", "auto", "dali", "opencv"]
+PrecisionOverride = Literal["recipe", "auto", "fp32", "bf16", "fp16"]
+
+
+def build_ensembler(
+    runs: Sequence[RunDirectory],
+    weights: Sequence[float] = (),
+    *,
+    reader: ShardReader,
+    world: World,
+    workers: int,
+    min_component: float = 0.0,
+    loader: LoaderOverride = "recipe",
+    precision: PrecisionOverride = "recipe",
+) -> Ensembler:
+    """Build the ensembler of finished runs.
+
+    Args:
+        runs: Finished runs.
+        weights: Weight of each run in the mean; equal when empty.
+        reader: The dataset whose images are predicted.
+        world: The ranks that share the images.
+        workers: Threads of the loaders.
+        min_component: See ``Ensembler``.
+        loader: A loader instead of that of each run's recipe.
+        precision: A precision instead of that of each run's recipe.
+
+    Raises:
+        UserError: When the weights do not fit the runs, or a run's decision rule cannot be read.
+    """
+    normalized = normalize_weights(len(runs), weights)
+    members = [
+        EnsembleMember(
+            config=_override(run, loader, precision),
+            weight_files=tuple(run.fold(k).model for k in range(run.dataset.num_folds)),
+            weight=weight,
+        )
+        for run, weight in zip(runs, normalized, strict=True)
+    ]
+    rule = blend_rules([read_rule(run.thresholds) for run in runs], normalized)
+    return Ensembler(members, rule, reader=reader, world=world, workers=workers, min_component=min_component)
+
+
+def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOverride) -> InferenceConfig:
+    """Return the run's settings with those of the flags; warn where they differ from those of its decision rule."""
+    recipe = run.recipe.inference
+    config = replace(
+        recipe,
+        loader=recipe.loader if loader == "recipe" else loader,
+        precision=recipe.precision if precision == "recipe" else precision,
+    )
+    for name in ("loader", "precision"):
+        if getattr(config, name) != getattr(recipe, name):
+            values = name, getattr(config, name), getattr(recipe, name)
+            log.warning("%s: --%s %s, and its rule was chosen with the recipe's %s", run.path, *values)
+    return config

@@ -1,0 +1,72 @@
+"""The out-of-fold masks of a run: every labelled image predicted by the network that was not trained on it."""
+
+import numpy as np
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed.world import World
+from pneumo.inference import out_of_fold, pipeline
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.masks import metric, rle, submission
+from pneumo.modeling import weights
+from pneumo.runtime.errors import UserError
+from pneumo.training.run_directory import RunDirectory
+
+
+def predict_masks(
+    run: RunDirectory,
+    world: World,
+    reader: ShardReader,
+    histograms: PredictionHistograms,
+    nested: NestedEstimate,
+    *,
+    workers: int,
+) -> dict[str, str]:
+    """Predict the masks that the rules of the nested estimate make. Collective over all ranks.
+
+    Args:
+        run: A run whose folds are all trained.
+        world: The ranks that share the images.
+        reader: The dataset that the run was trained on.
+        histograms: Of the first prediction of all folds.
+        nested: Estimated from ``histograms``.
+        workers: Threads of the loader.
+
+    Returns:
+        Run lengths by image id on rank 0; on the others the empty masks alone.
+
+    Raises:
+        UserError: When the histograms are not those of the dataset's images.
+    """
+    table = reader.table
+    built = pipeline.build(run.recipe.inference, reader, world.device, workers=workers)
+    masks: dict[str, str] = dict.fromkeys(histograms.image_id.tolist(), rle.EMPTY)
+    for fold in range(run.dataset.num_folds):
+        weights.load(built.network, run.fold(fold).model)
+        index = np.flatnonzero(histograms.fold == fold)
+        rows = table.select("train", {fold})
+        if table.image_id[rows].tolist() != histograms.image_id[index].tolist():
+            raise UserError(
+                f"{run.fold(fold).histograms} describes other images than fold {fold} of {reader.dataset} has",
+                "the predictions of a fold trained on this dataset",
+                "train the fold again",
+            )
+        chosen, positive = nested.rule_index[index].tolist(), nested.predicted_positive[index].tolist()
+        rules = {
+            row: nested.rules[k]
+            for row, k, is_positive in zip(rows.tolist(), chosen, positive, strict=True)
+            if is_positive
+        }
+        masks |= out_of_fold.encode_masks(built.predictor, built.loader, reader, rows, rules=rules, group=world)
+    return masks
+
+
+def write_masks(
+    run: RunDirectory, reader: ShardReader, histograms: PredictionHistograms, masks: dict[str, str]
+) -> float:
+    """Publish the out-of-fold masks, and return their mean Dice, computed from the file as for any submission."""
+    rows = reader.table.select("train")
+    ordered = [(image_id, masks[image_id]) for image_id in histograms.image_id.tolist()]
+    submission.write(run.masks, ordered, reader.table.shapes(rows))
+    truth = {str(reader.table.image_id[row]): reader.rle(row) for row in rows.tolist()}
+    return metric.summarize(metric.score(truth, submission.read(run.masks))).dice

@@ -1,0 +1,88 @@
+"""The results of a run whose folds are all trained: decision rule, out-of-fold masks and metrics."""
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed.world import World
+from pneumo.inference import metrics
+from pneumo.inference.decision_rule import write_rule
+from pneumo.inference.histograms import PredictionHistograms, concatenate
+from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
+from pneumo.reporting import examples, overlays
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import remove_temporary_files
+from pneumo.training import damaged, out_of_fold_masks
+from pneumo.training.run_directory import RunDirectory
+
+
+def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers: int) -> None:
+    """Write a run's prediction histograms, decision rule, out-of-fold masks and metrics, unless they exist.
+
+    Collective over all ranks, under the run's lock. Images that the run excluded are neither predicted nor scored. The
+    masks need the dataset that the run was trained on; with another one (new test images) a later call writes them.
+
+    Raises:
+        UserError: When folds are not trained, or metrics.json is of another format version.
+    """
+    if world.is_leader:
+        remove_temporary_files(run.path)
+    own_dataset = Manifest.read(reader.dataset).digest == run.dataset.digest
+    if run.metrics.is_file():
+        metrics.read(run.metrics)
+        if run.masks.is_file() or not own_dataset:
+            return
+    if run.unfinished_folds:
+        raise UserError(
+            f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
+            f"all {run.dataset.num_folds} folds",
+            "train them with the same job/train.py command",
+        )
+    reader = reader.exclude(run.dataset.excluded)
+    histograms = concatenate([PredictionHistograms.read(run.fold(k).histograms) for k in range(run.dataset.num_folds)])
+    nested = world.broadcast(nested_estimate(histograms) if world.is_leader else None)
+    assert nested is not None
+    masks: dict[str, str] | None = None
+    if own_dataset:
+        masks = out_of_fold_masks.predict_masks(run, world, reader, histograms, nested, workers=workers)
+    if world.is_leader:
+        _publish(run, reader, histograms, nested, masks)
+    world.barrier()
+
+
+def caveats(run: RunDirectory, images: int) -> list[str]:
+    """Describe what the out-of-fold metrics leave out, and what makes them better than on new images."""
+    found = damaged.caveats(run.dataset.excluded)
+    if run.dataset.patients >= images + len(run.dataset.excluded):
+        found.append("no two images are known to be of one patient: folds may leak, and the metrics may be too high")
+    if run.recipe.keep == "best" or run.recipe.patience > 0:
+        found.append("each fold's weights or length were chosen on its own images: the metrics are a little too high")
+    return found
+
+
+def _publish(
+    run: RunDirectory,
+    reader: ShardReader,
+    histograms: PredictionHistograms,
+    nested: NestedEstimate,
+    masks: dict[str, str] | None,
+) -> None:
+    """Write the results, metrics.json last: where it exists, the others do."""
+    results = metrics.compute_metrics(histograms, nested)
+    results["excluded"] = len(run.dataset.excluded)
+    results["caveats"] = caveats(run, len(histograms))
+    histograms.write(run.histograms)
+    write_rule(run.thresholds, nested.final)
+    if masks is not None:
+        results["oof_csv_dice"] = out_of_fold_masks.write_masks(run, reader, histograms, masks)
+        difference = abs(results["oof_csv_dice"] - float(nested.dice.mean()))
+        if difference > 1e-9:
+            log.warning(
+                "the Dice of %s differs by %.2g from that of the histograms: the second prediction differs",
+                run.masks,
+                difference,
+            )
+        overlays.save(run.picture, examples.draw_examples(histograms, nested, masks, reader))
+    metrics.write(run.metrics, results)
+    log.info("%s\n%s", run.metrics, metrics.describe(results))
+    for caveat in results["caveats"]:
+        log.warning("%s", caveat)

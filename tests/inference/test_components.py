@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from pneumo.inference.components import remove_small_components
+
+
+def plain_components(mask: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Flood each 8-connected component, pixel by pixel."""
+    kept, seen = np.zeros_like(mask), np.zeros(mask.shape, bool)
+    for start in np.argwhere(mask).tolist():
+        stack, component = [tuple(start)], []
+        while stack:
+            y, x = stack.pop()
+            if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x] and not seen[y, x]:
+                seen[y, x] = True
+                component.append((y, x))
+                stack += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        if len(component) >= min_pixels:
+            for y, x in component:
+                kept[y, x] = 1
+    return kept
+
+
+@pytest.mark.parametrize("min_pixels", [1, 2, 4, 9, 30])
+def test_it_agrees_with_a_flood_fill(min_pixels: int) -> None:
+    mask = (np.random.default_rng(min_pixels).random((40, 64)) < 0.3).astype(np.uint8)
+    min_area = min_pixels * 2**20 / mask.size
+    kept = remove_small_components(mask, min_area)
+    assert kept.dtype == np.uint8
+    assert np.array_equal(kept, plain_components(mask, min_pixels))
+
+
+def test_components_are_removed_by_their_area_in_reference_pixels() -> None:
+    mask = np.zeros((512, 512), np.uint8)
+    mask[10:20, 10:20] = 1  # 100 px here, 400 of a 1024x1024 image
+    mask[100:130, 100:130] = 1
+    mask[130, 130] = 1  # touches the larger one at a corner
+    assert remove_small_components(mask, 401).sum() == 901
+    assert remove_small_components(mask, 400).sum() == 1001
+    assert remove_small_components(np.zeros((4, 4), np.uint8), 1).sum() == 0
+    assert remove_small_components(np.ones((4, 4), np.uint8), 1).sum() == 16

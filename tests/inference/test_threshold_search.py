@@ -1,0 +1,135 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pneumo.inference import threshold_search
+from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.threshold_search import SearchGrid, nested_estimate, search
+from pneumo.runtime.errors import UserError
+
+SMALL = SearchGrid(
+    top_thresholds=(40, 120, 200),
+    min_areas=(0.0, 5000.0, 30000.0, NEVER),
+    bottom_thresholds=(30, 60, 150),
+    presence_thresholds=(0.0, 0.4, 0.6),
+)
+
+
+def test_search_finds_what_trying_every_rule_finds(maps, maps_without_presence):
+    for sample in (maps, maps_without_presence):
+        every = [
+            DecisionRule(top, area, bottom, presence)
+            for top, area, presence, bottom in itertools.product(
+                SMALL.top_thresholds, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_thresholds
+            )
+            if bottom <= top
+        ]
+        best = max(score_images(sample.histograms, rule).mean() for rule in every)
+        found = search(sample.histograms, SMALL)
+        assert score_images(sample.histograms, found).mean() == pytest.approx(best, abs=1e-12)
+        assert best > (~sample.histograms.positive).mean()
+        assert found == search(sample.histograms, SMALL)
+
+
+def test_every_entry_of_the_search_is_its_rules_dice_over_empty(maps):
+    histograms = maps.histograms
+    subset = np.arange(len(histograms)) % 2
+    sums = threshold_search._sum_dice_over_empty(histograms, SMALL, subset)
+    for (t, top), (a, area), (p, presence), (b, bottom) in itertools.product(
+        *map(enumerate, (SMALL.top_thresholds, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_thresholds))
+    ):
+        if bottom > top:
+            assert np.isneginf(sums[:, t, a, p, b]).all()
+            continue
+        each = score_images(histograms, DecisionRule(top, area, bottom, presence)) - ~histograms.positive
+        np.testing.assert_allclose(sums[:, t, a, p, b], [each[subset == 0].sum(), each[subset == 1].sum()], atol=1e-12)
+
+
+def test_without_a_positive_image_the_rule_leaves_every_image_empty(maps):
+    shuffled = maps.histograms.select(np.argsort(maps.histograms.positive))
+    n = len(shuffled)
+    negatives = PredictionHistograms(
+        image_id=shuffled.image_id,
+        fold=shuffled.fold,
+        patient=shuffled.patient,
+        positive=np.zeros(n, np.bool_),
+        pixels=shuffled.pixels,
+        presence_probability=shuffled.presence_probability,
+        inside=np.zeros_like(shuffled.inside),
+        outside=shuffled.inside + shuffled.outside,
+    )
+    assert score_images(negatives, search(negatives)).tolist() == [1.0] * n
+
+
+def test_rules_that_tie_in_one_threshold_give_the_middle_one():
+    sums = np.full((1, 5, 1, 1), -1.0)
+    sums[0, 1:4] = 2.0
+    grid = SearchGrid(
+        top_thresholds=(200,), min_areas=(0.0, 1.0, 2.0, 3.0, 4.0), bottom_thresholds=(100,), presence_thresholds=(0.0,)
+    )
+    assert threshold_search._best(sums, 10, grid).min_area == 2.0
+    sums[0, 3] += 1e-12  # a rounding error is no better rule
+    assert threshold_search._best(sums, 10, grid).min_area == 2.0
+
+
+def test_nested_rules_never_saw_the_fold_they_score(maps):
+    histograms = maps.histograms
+    result = nested_estimate(histograms, SMALL)
+    assert result.rule_index.tolist() == histograms.fold.tolist()
+    assert len(result.rules) == 3
+    for fold, rule in enumerate(result.rules):
+        inside = histograms.fold == fold
+        assert rule == search(histograms.select(~inside), SMALL)
+        assert np.array_equal(result.dice[inside], score_images(histograms.select(inside), rule))
+        assert np.array_equal(result.predicted_positive[inside], predict_presence(histograms.select(inside), rule))
+    assert result.final == search(histograms, SMALL)
+    assert result.dice.mean() <= score_images(histograms, result.final).mean()
+
+
+def test_one_fold_is_divided_by_patients(maps):
+    histograms = maps.histograms
+    one = histograms.select(histograms.fold == 1)
+    result = nested_estimate(one, SMALL)
+    assert set(result.rule_index.tolist()) == {0, 1}
+    for patient in np.unique(one.patient):
+        assert len(set(result.rule_index[one.patient == patient])) == 1
+    for k, rule in enumerate(result.rules):
+        assert rule == search(one.select(result.rule_index != k), SMALL)
+    single = one.select(one.patient == one.patient[0])
+    assert sorted(nested_estimate(single, SMALL).rule_index.tolist()) == [0, 1]
+
+
+def test_one_image_is_too_few(maps):
+    with pytest.raises(UserError, match="of 1 images; expected at least two"):
+        nested_estimate(maps.histograms.select(np.array([0])))
+
+
+def test_default_grid_is_ascending_and_valid():
+    grid = SearchGrid()
+    for values in (grid.top_thresholds, grid.min_areas, grid.bottom_thresholds, grid.presence_thresholds):
+        assert list(values) == sorted(set(values))
+    assert grid.min_areas[-1] == NEVER
+    assert grid.bottom_thresholds[0] <= grid.top_thresholds[0]
+    assert (
+        len(grid.top_thresholds) * len(grid.min_areas) * len(grid.presence_thresholds) * len(grid.bottom_thresholds)
+        > 1_000_000
+    )
+
+
+def test_rules_that_tie_in_two_thresholds_give_the_middle_of_their_list():
+    sums = np.zeros((1, 2, 1, 3))  # six ties: areas vary slower than bottom thresholds
+    grid = SearchGrid(
+        top_thresholds=(200,), min_areas=(0.0, 9.0), bottom_thresholds=(50, 60, 70), presence_thresholds=(0.0,)
+    )
+    found = threshold_search._best(sums, 10, grid)
+    assert (found.min_area, found.bottom_threshold) == (9.0, 50), "the fourth of six"
+
+
+def test_images_of_unknown_patients_are_divided_one_by_one(maps):
+    one = maps.histograms.select(maps.histograms.fold == 1)
+    unknown = replace(one, patient=np.full(len(one), -1, np.int32))
+    halves = np.bincount(nested_estimate(unknown, SMALL).rule_index)
+    assert halves.tolist() == [len(one) // 2] * 2

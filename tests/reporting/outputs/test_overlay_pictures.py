@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.reporting.outputs.overlay_pictures import SIDE, OverlayPictures
+from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION
+
+
+def test_each_positive_image_is_drawn_at_once(predicted, reader: ShardReader, tmp_path: Path) -> None:
+    output = OverlayPictures(tmp_path, reader)
+    output.add(predicted(0, 0, 0))
+    assert not list(tmp_path.iterdir())
+    image = predicted(1, 40, 30)
+    output.add(image)
+    output.close()
+    (path,) = (tmp_path / "overlays").iterdir()
+    assert path.name == f"{reader.table.wds_key[image.row]}.png"
+    picture = cv2.imread(str(path))
+    assert picture.shape == (SIDE + CAPTION_ROWS, SIDE, 3)
+    places = np.argwhere(np.abs(picture.astype(int) - PREDICTION).max(axis=2) < 40) - [CAPTION_ROWS, 0]
+    scale = SIDE / max(image.mask.shape)
+    assert np.abs(places.min(axis=0) - np.array([20, 30]) * scale).max() <= 3 + scale
+    assert np.abs(places.max(axis=0) - np.array([60, 60]) * scale).max() <= 3 + scale
+
+
+def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_path: Path) -> None:
+    output = OverlayPictures(tmp_path, reader)
+    image = predicted(2, 1, 1)
+    output.add(image)
+    (path,) = (tmp_path / "overlays").iterdir()
+    drawn = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY)[CAPTION_ROWS:]
+    assert image.mask.shape[0] == image.mask.shape[1]
+    expected = cv2.resize(image.source, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) * 255
+    assert np.mean(np.abs(drawn - expected) > 2) < 0.01

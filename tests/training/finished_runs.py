@@ -1,0 +1,46 @@
+"""Runs whose folds are finished without training: random weights, and the histograms that these predict."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.inference import out_of_fold, pipeline
+from pneumo.training import run_directory
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipes import debug
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+
+
+def tiny_recipe() -> Recipe:
+    recipe = debug()
+    return replace(
+        recipe, model=replace(recipe.model, encoder="resnet18", encoder_weights="none"), epochs=(1,), image_size=(32,)
+    )
+
+
+def finish_folds(path: Path, dataset: Path, world: World, recipe: Recipe | None = None, seed: int = 0) -> RunDirectory:
+    """Make a run on a dataset, with every fold's files in place."""
+    recipe = recipe or tiny_recipe()
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    manifest = Manifest.read(dataset)
+    identity = DatasetIdentity(
+        digest=manifest.digest,
+        folds_digest=manifest.folds_digest,
+        num_folds=manifest.num_folds,
+        grouped_by=manifest.grouped_by,
+        patients=manifest.patients,
+    )
+    run = run_directory.create(path, recipe, identity)
+    torch.manual_seed(seed)
+    for fold in range(manifest.num_folds):
+        built = pipeline.build(recipe.inference, reader, world.device, workers=1)
+        rows = reader.table.select("train", {fold})
+        histograms = out_of_fold.predict_histograms(built.predictor, built.loader, reader, rows, world)
+        assert histograms is not None
+        run.fold(fold).publish(built.network, histograms, [])
+    return run

@@ -1,0 +1,120 @@
+"""What finishing a run writes: once, in agreement with itself, and only when all folds are there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from finished_runs import finish_folds
+
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.inference import metrics
+from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.threshold_search import search
+from pneumo.masks import submission
+from pneumo.runtime.errors import UserError
+from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.training import run_directory
+from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import finish_run
+
+FILES = {"metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"}
+
+
+@pytest.fixture(scope="module")
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+@pytest.fixture(scope="module")
+def folds(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finish_folds(tmp_path_factory.mktemp("run") / "run", dataset, world).path
+
+
+@pytest.fixture
+def run(folds: Path, tmp_path: Path) -> RunDirectory:
+    """A run of its own for each test."""
+    return run_directory.load(shutil.copytree(folds, tmp_path / "run"))
+
+
+def written(run: RunDirectory) -> set[str]:
+    return {p.name for p in run.path.iterdir() if p.is_file()} - {"recipe.json", ".lock"}
+
+
+def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    finish_run(run, world, reader, workers=1)
+    assert written(run) == FILES
+    found = metrics.read(run.metrics)
+    histograms = PredictionHistograms.read(run.histograms)
+    assert found["images"] == len(histograms) == 32
+    assert read_rule(run.thresholds) == search(histograms)
+    assert found["in_sample"]["rule"] == read_rule(run.thresholds).to_json()
+    assert list(submission.read(run.masks)) == histograms.image_id.tolist()
+    assert found["oof_csv_dice"] == pytest.approx(found["nested"]["dice"], abs=1e-12)
+    assert (found["excluded"], found["caveats"]) == (0, [])
+    assert cv2.imread(str(run.picture)) is not None
+
+
+def test_histograms_are_those_of_the_folds_in_order(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    finish_run(run, world, reader, workers=1)
+    parts = [PredictionHistograms.read(run.fold(k).histograms) for k in (0, 1)]
+    whole = PredictionHistograms.read(run.histograms)
+    assert whole.image_id.tolist() == [*parts[0].image_id.tolist(), *parts[1].image_id.tolist()]
+    assert np.array_equal(whole.inside, np.concatenate([part.inside for part in parts]))
+    assert np.array_equal(whole.outside, np.concatenate([part.outside for part in parts]))
+
+
+def test_a_finished_run_is_left_alone(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    finish_run(run, world, reader, workers=1)
+    before = {p: p.stat().st_mtime_ns for p in run.path.iterdir()}
+    finish_run(run, world, reader, workers=1)
+    assert {p: p.stat().st_mtime_ns for p in run.path.iterdir()} == before
+
+
+def test_another_dataset_leaves_the_masks_for_later(
+    run: RunDirectory, reader: ShardReader, world: World, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))
+    other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    finish_run(run, world, other, workers=1)
+    assert written(run) == FILES - {"oof.csv", "overlay.png"}
+    assert "oof_csv_dice" not in metrics.read(run.metrics)
+    finish_run(run, world, reader, workers=1)
+    assert written(run) == FILES
+    assert "oof_csv_dice" in metrics.read(run.metrics)
+
+
+def test_missing_folds_are_named(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    run.fold(1).summary.unlink()
+    with pytest.raises(UserError, match="has no finished fold 1; expected all 2 folds; train them with the same"):
+        finish_run(run, world, reader, workers=1)
+    assert not written(run)
+
+
+def test_metrics_of_another_version_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    run.metrics.write_text(json.dumps({"format_version": 1, "gain": 0.1}))
+    run.masks.touch()
+    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected 2"):
+        finish_run(run, world, reader, workers=1)
+
+
+def test_a_second_prediction_that_differs_is_a_warning(
+    run: RunDirectory, reader: ShardReader, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The weights of the two folds change places: every mask is another network's.
+    first, second = (run.fold(k).model for k in (0, 1))
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(kept)
+    finish_run(run, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    difference = abs(found["oof_csv_dice"] - found["nested"]["dice"])
+    warnings = [m for m in caplog.messages if "the second prediction differs" in m]
+    assert (difference > 1e-9) == (len(warnings) == 1)
+    assert difference > 1e-9, "otherwise the test shows nothing"
