@@ -18,6 +18,9 @@ def test_prediction_of_the_test_files_gives_the_submission(
     with (tmp_path / "out" / "findings.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
+    assert list(rows[0]) == [
+        *("image_id", "positive", "presence_probability", "max_pixel_probability", "mask_area_px", "mask_area_mm2")
+    ]
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
@@ -50,3 +53,13 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     with (tmp_path / "out" / "quarantine.csv").open() as file:
         assert [row["file"] for row in csv.DictReader(file)] == ["page.dcm"]
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_outputs_are_chosen_by_name(alone: Path, synthetic: SyntheticTree, tmp_path: Path) -> None:
+    words = [JOB / "predict.py", "--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"]
+    code, output = run([*words, "--outputs", "findings"])
+    assert code == 0, output
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"findings.csv", "quarantine.csv"}
+    code, output = run([*words, "--outputs", "findings", "dicom_seg"])
+    assert code == 2, output
+    assert "--outputs findings dicom_seg; expected one or more of predictions, findings, overlays, each once" in output
