@@ -25,17 +25,9 @@ from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
 
 
 @config_dataclass
-class Arguments:
+class Arguments(BuildInputs):
     """Flags of job/shard.py."""
 
-    dicom: Path
-    """Directory of the training DICOMs, searched recursively, any file name. Without --masks: of test images."""
-    test_dicom: Path | None = None
-    """Directory of DICOMs without labels, to predict."""
-    masks: Path | None = None
-    """CSV of image ids and run-length encoded masks, in any of the competition's variants."""
-    patients: Path | None = None
-    """CSV of ImageId,PatientId that keeps a patient's images in one fold. Without it the DICOMs' PatientID does."""
     out: Path
     """Directory of the dataset."""
     num_folds: NumFolds = BuildOptions.num_folds
@@ -65,12 +57,6 @@ def parse_task(text: str) -> tuple[int, int]:
 def main(arguments: Arguments) -> None:
     """Build, and print how many files became samples."""
     task, tasks = parse_task(arguments.task)
-    inputs = BuildInputs(
-        dicom=arguments.dicom,
-        test_dicom=arguments.test_dicom,
-        masks=arguments.masks,
-        patients=arguments.patients,
-    )
     options = BuildOptions(
         num_folds=arguments.num_folds,
         seed=arguments.seed,
@@ -80,7 +66,7 @@ def main(arguments: Arguments) -> None:
         max_quarantined=arguments.max_quarantined,
         limits=Limits(time_limit=arguments.time_limit, memory_limit=arguments.memory_limit),
     )
-    manifest = build(inputs, arguments.out, options)
+    manifest = build(arguments, arguments.out, options)
     if manifest is not None:
         sys.stdout.write(messages.summary(arguments.out, manifest))
 

@@ -1,6 +1,6 @@
 """What a build is given: its input files, and how to build."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +12,18 @@ from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class BuildInputs:
     """The user's files."""
 
     dicom: Path
-    """Directory of the training images (of test images when there are no masks)."""
+    """Directory of the training DICOMs, searched recursively, any file name. Without masks: of test images."""
     test_dicom: Path | None = None
-    """Directory of the test images."""
+    """Directory of DICOMs without labels, to predict."""
     masks: Path | None = None
-    """CSV of run-length encoded masks."""
+    """CSV of image ids and run-length encoded masks, in any of the competition's variants."""
     patients: Path | None = None
-    """CSV of image ids and patient ids."""
+    """CSV of ImageId,PatientId that keeps a patient's images in one fold. Without it the DICOMs' PatientID does."""
 
 
 @config_dataclass

@@ -51,8 +51,8 @@ class ShardReader:
             UserError: When the shard is missing, ends before the member does, or has other bytes there.
         """
         table = self.table
-        place = int(table.offset[row]), int(table.bytes[row])
-        return self._member(row, str(table.encoding[row]), *place, str(table.sha256[row]))
+        extent = int(table.offset[row]), int(table.bytes[row])
+        return self._member(row, str(table.encoding[row]), *extent, str(table.sha256[row]))
 
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
@@ -64,12 +64,12 @@ class ShardReader:
             ValueError: When the row is a test image, which has no mask.
         """
         table = self.table
-        place = int(table.rle_offset[row]), int(table.rle_bytes[row])
-        if place[0] < 0:
+        extent = int(table.rle_offset[row]), int(table.rle_bytes[row])
+        if extent[0] < 0:
             raise ValueError(f"{self.describe(row)} is a {table.split[row]} image and has no mask")
         if not table.positive[row]:
             return rle.EMPTY
-        return str(self._member(row, "rle", *place, str(table.rle_sha256[row])), "ascii")
+        return str(self._member(row, "rle", *extent, str(table.rle_sha256[row])), "ascii")
 
     def describe(self, row: int) -> str:
         """Return a row's image and shard, for messages."""

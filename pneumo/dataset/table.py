@@ -253,7 +253,7 @@ def _canonical(column: npt.NDArray[Any]) -> bytes:
 
 
 def _find_problem(table: pa.Table) -> str:
-    """Return what would make a reader read elsewhere or ask for absurd memory; empty for a table of job/shard.py."""
+    """Return what would make a reader read elsewhere or allocate far too much; empty for a table of job/shard.py."""
     for name in SCHEMA.names:
         column = table.column(name)
         # A column becomes an array of its longest string's width.

@@ -184,9 +184,9 @@ def _describe_non_number(text: str) -> str:
     """Return which word of ``text`` is not a non-negative integer."""
     if not text:
         return f"an empty string; an empty mask is written {EMPTY}"
-    for place, word in enumerate(_WORD.findall(text), start=1):
+    for number, word in enumerate(_WORD.findall(text), start=1):
         if not _INTEGER.fullmatch(word):
-            return f"word {place} is not an integer"
+            return f"word {number} is not an integer"
         if word.startswith("-"):
-            return f"{word[:40]} (word {place}) is negative; {EMPTY} by itself is an empty mask"
+            return f"{word[:40]} (word {number}) is negative; {EMPTY} by itself is an empty mask"
     raise AssertionError("every word is a number")

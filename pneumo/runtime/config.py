@@ -175,12 +175,12 @@ def _field_names(cls: Any, path: tuple[int | str, ...]) -> list[str]:
 
 def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
     first = error.errors(include_url=False)[0]
-    place = ".".join([where, *map(str, first["loc"])])
+    location = ".".join([where, *map(str, first["loc"])])
     if first["type"] == "unexpected_keyword_argument":
-        return UserError(f"{place} is an unknown field", "the fields of this version of pneumo", _RESTORE)
+        return UserError(f"{location} is an unknown field", "the fields of this version of pneumo", _RESTORE)
     if first["type"].startswith("missing"):
-        return UserError(f"{place} is missing", "every field", _RESTORE)
-    return UserError(f"{place} is {_show(first['input'])}", _accepted(cls, first), _RESTORE)
+        return UserError(f"{location} is missing", "every field", _RESTORE)
+    return UserError(f"{location} is {_show(first['input'])}", _accepted(cls, first), _RESTORE)
 
 
 def _accepted(cls: Any, error: Any) -> str:

@@ -111,5 +111,5 @@ def as_user_error(error: BaseException) -> UserError | None:
     if not isinstance(error, OSError) or error.errno not in RECOVERABLE_ERRNOS:
         return None
     expected, action = RECOVERABLE_ERRNOS[error.errno]
-    place = f"{error.filename}: " if error.filename else ""
-    return UserError(f"{place}{error.strerror}", expected, f"{action}, and start the same command again")
+    named = f"{error.filename}: " if error.filename else ""
+    return UserError(f"{named}{error.strerror}", expected, f"{action}, and start the same command again")
