@@ -48,13 +48,13 @@ def main(arguments: Arguments) -> None:
         write_scores(arguments.out, scores)
 
 
-def _log_differences(unpredicted: set[str], unlabelled: set[str], missing: Missing) -> None:
+def _log_differences(unpredicted: set[str], unlabeled: set[str], missing: Missing) -> None:
     """Log how images that are in only one file are treated."""
     if unpredicted:
         treatment = "taken as empty" if missing == "empty" else "left out"
         log.warning("%d images without a prediction: %s", len(unpredicted), treatment)
-    if unlabelled:
-        log.warning("%d predictions without a truth: left out", len(unlabelled))
+    if unlabeled:
+        log.warning("%d predictions without a truth: left out", len(unlabeled))
 
 
 if __name__ == "__main__":

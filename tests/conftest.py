@@ -50,7 +50,7 @@ def siim() -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
-    """32 labelled and 6 unlabelled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
+    """32 labeled and 6 unlabeled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
     folder = tmp_path_factory.mktemp("synthetic") / "tree"
     return dicom_tree.write_tree(folder, images=32, test_images=6, size=96, positive_share=0.5, seed=3)
 

@@ -60,7 +60,7 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
     table = annotations.read_masks(inputs.masks) if inputs.masks else None
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
-    sources = scan.find(inputs.dicom, inputs.test_dicom, labelled=table is not None, exclude=exclude)
+    sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=table is not None, exclude=exclude)
     if table is None:
         log.warning("no masks CSV: the images of %s have no label and become test images", inputs.dicom)
     masks: Mapping[str, str] = table.masks if table else {}

@@ -25,7 +25,7 @@ class Manifest:
     """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
 
     found: int
-    """Files found; always samples + quarantined + unlabelled + merged_duplicates."""
+    """Files found; always samples + quarantined + unlabeled + merged_duplicates."""
     samples: int
     """Images in the table."""
     train: int
@@ -36,8 +36,8 @@ class Manifest:
     """Training images with a pneumothorax."""
     quarantined: int
     """Files listed in quarantine.csv."""
-    unlabelled: int
-    """Readable training files without a row in the masks CSV; left out, since unlabelled is not healthy."""
+    unlabeled: int
+    """Readable training files without a row in the masks CSV; left out, since unlabeled is not healthy."""
     merged_duplicates: int
     """Second and further byte-identical copies of a file."""
     missing: int
@@ -69,14 +69,14 @@ class Manifest:
         counts = (
             self.samples,
             self.quarantined,
-            self.unlabelled,
+            self.unlabeled,
             self.merged_duplicates,
             self.train,
             self.test,
             self.positive,
         )
         return (
-            self.found == self.samples + self.quarantined + self.unlabelled + self.merged_duplicates
+            self.found == self.samples + self.quarantined + self.unlabeled + self.merged_duplicates
             and self.samples == self.train + self.test
             and min(counts) >= 0
             and 0 <= self.num_folds <= MAX_FOLDS

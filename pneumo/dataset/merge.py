@@ -78,7 +78,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         test=len(table) - len(train),
         positive=int(table.positive.sum()),
         quarantined=quarantined,
-        unlabelled=len(plan.unlabelled),
+        unlabeled=len(plan.unlabeled),
         merged_duplicates=plan.merged_duplicates,
         missing=len(plan.missing),
         renamed=plan.renamed,

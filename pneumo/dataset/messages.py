@@ -22,11 +22,11 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
     """
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", unlisted)
-    if plan.unlabelled:
+    if plan.unlabeled:
         log.warning(
-            "%d files have no row in the masks CSV and are left out: unlabelled is not healthy", len(plan.unlabelled)
+            "%d files have no row in the masks CSV and are left out: unlabeled is not healthy", len(plan.unlabeled)
         )
-        if any(item.stem in masks for item in plan.unlabelled):
+        if any(item.stem in masks for item in plan.unlabeled):
             log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")
     if plan.missing:
         log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])
@@ -65,7 +65,7 @@ def summary(out: Path, manifest: Manifest) -> str:
     """Return the closing lines of a build: where every file went, and what the dataset holds."""
     return (
         f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
-        f" + {manifest.unlabelled} unlabelled + {manifest.merged_duplicates} merged duplicates\n"
+        f" + {manifest.unlabeled} unlabeled + {manifest.merged_duplicates} merged duplicates\n"
         f"{manifest.train} training images ({manifest.positive} positive, {manifest.patients} patients by"
         f" {manifest.grouped_by}, {manifest.num_folds} folds), {manifest.test} test images,"
         f" {manifest.shards} shards; {manifest.missing} ids without a file\n"
@@ -76,8 +76,8 @@ def summary(out: Path, manifest: Manifest) -> str:
 def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
     """Return the error of an input without a single sample."""
     reasons = _count_reasons(plan)
-    if plan.unlabelled:
-        reasons["no row in the masks CSV"] = len(plan.unlabelled)
+    if plan.unlabeled:
+        reasons["no row in the masks CSV"] = len(plan.unlabeled)
     return UserError(
         f"nothing to build from {plan.found} files ({quarantine.format_counts(reasons) or 'no file at all'})",
         "DICOM images with a row in the masks CSV",

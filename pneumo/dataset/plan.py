@@ -48,7 +48,7 @@ class BuildPlan:
     shards: tuple[ShardPlan, ...]
     quarantined: tuple[QuarantineRow, ...]
     """Files that are rejected by their header, and contradicting duplicates."""
-    unlabelled: tuple[ScannedFile, ...]
+    unlabeled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
     """Ids of the masks CSV without a file."""
@@ -83,7 +83,7 @@ def make(
     headers = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
     quarantined = [item for item in scanned if isinstance(item, QuarantineRow)]
     kept, duplicates = _resolve_duplicates(headers, file_digest)
-    used, unlabelled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
+    used, unlabeled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
     # Not by path: folders are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
@@ -93,7 +93,7 @@ def make(
     plan = BuildPlan(
         shards=tuple(_shard_plans(samples, shard_size)),
         quarantined=tuple(quarantined),
-        unlabelled=tuple(unlabelled),
+        unlabeled=tuple(unlabeled),
         missing=tuple(image_id for image_id in masks if image_id not in present),
         found=len(scanned),
         merged_duplicates=len(scanned) - len(quarantined) - len(kept),
@@ -198,8 +198,8 @@ def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) 
             add(shard.name, sample.source.file, size, sample.image_id, sample.wds_key, sample.patient, sample.mask)
     for row in plan.quarantined:
         add("quarantined", row.split, row.file, row.image_id, row.reason)
-    for item in plan.unlabelled:
-        add("unlabelled", item.source.file, item.image_id)
+    for item in plan.unlabeled:
+        add("unlabeled", item.source.file, item.image_id)
     for image_id in plan.missing:
         add("missing", image_id)
     return digest.hexdigest()

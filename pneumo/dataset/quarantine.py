@@ -21,7 +21,7 @@ def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) 
     """Publish both lists; the quarantine has training files first, each split sorted by file."""
     order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
     _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
-    rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabelled]
+    rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabeled]
     rows += [[image_id, "", "no_file"] for image_id in plan.missing]
     _write_csv(dataset / paths.UNMATCHED, ("image_id", "file", "reason"), rows)
 

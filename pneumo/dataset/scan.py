@@ -51,13 +51,13 @@ class QuarantineRow:
     action: str
 
 
-def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Collection[Path]) -> list[Source]:
+def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collection[Path]) -> list[Source]:
     """List the files of the input directories, training first, each sorted by relative path.
 
     Args:
         dicom: Directory of the training images, or a single file.
         test_dicom: Directory of the test images, or a single file.
-        labelled: Whether there are masks for ``dicom``; without them its images belong to the test split.
+        labeled: Whether there are masks for ``dicom``; without them its images belong to the test split.
         exclude: Files and directories inside that are not input, such as the CSVs and the output; the test directory
             need not be listed.
 
@@ -71,7 +71,7 @@ def find(dicom: Path, test_dicom: Path | None, *, labelled: bool, exclude: Colle
             raise UserError(f"{root}: {error.strerror}", "a directory of DICOM files", "check the path") from None
         if missing:
             raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
-    split: Split = "train" if labelled else "test"
+    split: Split = "train" if labeled else "test"
     if test_dicom is None:
         return _list_files(split, dicom, exclude)
     if dicom.resolve() == test_dicom.resolve():

@@ -84,7 +84,7 @@ class SampleTable:
     wds_key: Strings
     """Name of the sample's members in the shard, without extension: the id with dots as dashes."""
     split: Strings
-    """``train`` (labelled) or ``test`` (not)."""
+    """``train`` (labeled) or ``test`` (not)."""
     fold: npt.NDArray[np.int8]
     """Fold whose validation images have a training image among them; -1 in the test split."""
     patient: npt.NDArray[np.int32]

@@ -30,7 +30,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
     """Return the metrics, ready for JSON.
 
     Args:
-        histograms: Predictions for all labelled images, each by a network that was not trained on it.
+        histograms: Predictions for all labeled images, each by a network that was not trained on it.
         nested: ``nested_estimate(histograms)``, if it was computed already.
 
     Returns:

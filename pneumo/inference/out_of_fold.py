@@ -63,7 +63,7 @@ def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: 
 def predict_histograms(
     predictor: Predictor, loader: Loader, reader: ShardReader, rows: Rows, group: Group
 ) -> PredictionHistograms | None:
-    """Predict labelled images and gather their histograms. Collective over the group.
+    """Predict labeled images and gather their histograms. Collective over the group.
 
     Args:
         predictor: A network that was not trained on the images.

@@ -66,23 +66,23 @@ def align(
         predicted: Image id -> run lengths.
         missing: ``"error"`` refuses images that are on one side only; ``"empty"`` takes a missing prediction as
             empty; ``"ignore"`` leaves its image out. With both, predictions without a truth are left out: an
-            unlabelled image is not a negative one.
+            unlabeled image is not a negative one.
 
     Raises:
         UserError: When the sides differ and ``missing`` is ``"error"``, or no image is on both.
     """
     unpredicted = [image_id for image_id in truth if image_id not in predicted]
-    unlabelled = [image_id for image_id in predicted if image_id not in truth]
+    unlabeled = [image_id for image_id in predicted if image_id not in truth]
     if len(unpredicted) == len(truth):
         raise UserError(
             f"no image in common: truth {list_some(truth)}; submission {list_some(predicted)}",
             "the same ids in both files",
             "check that the files belong together",
         )
-    if missing == "error" and (unpredicted or unlabelled):
+    if missing == "error" and (unpredicted or unlabeled):
         raise UserError(
             f"images without a prediction: {list_some(unpredicted)}; "
-            f"predictions without a truth: {list_some(unlabelled)}",
+            f"predictions without a truth: {list_some(unlabeled)}",
             "the same ids in both files",
             "complete them, or choose how to treat the rest with --missing empty or --missing ignore",
         )

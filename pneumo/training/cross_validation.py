@@ -101,7 +101,7 @@ def train(job: TrainingInputs, world: World, stop: StopFlag) -> None:
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
     if manifest.train == 0:
         raise UserError(
-            "the dataset has no labelled images",
+            "the dataset has no labeled images",
             "images with masks",
             "build it with --dicom and --masks, see job/shard.py",
         )

@@ -52,7 +52,7 @@ def write_masks(path: Path, masks: dict[str, np.ndarray]) -> None:
 
 @pytest.fixture(scope="session")
 def make_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tree]:
-    """Return a function that writes a tree: ``train`` labelled images of two per patient, ``test`` others."""
+    """Return a function that writes a tree: ``train`` labeled images of two per patient, ``test`` others."""
 
     def make(train: int = 24, test: int = 5) -> Tree:
         root = tmp_path_factory.mktemp("tree")

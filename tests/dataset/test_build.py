@@ -20,7 +20,7 @@ from pneumo.runtime.errors import UserError
 def test_finished_dataset_has_the_files_and_counts_of_its_input(built: Path, tree) -> None:
     manifest, table = Manifest.read(built), SampleTable.read(built)
     assert (manifest.found, manifest.samples, manifest.train, manifest.test) == (29, 29, 24, 5)
-    assert (manifest.quarantined, manifest.unlabelled, manifest.merged_duplicates, manifest.missing) == (0, 0, 0, 0)
+    assert (manifest.quarantined, manifest.unlabeled, manifest.merged_duplicates, manifest.missing) == (0, 0, 0, 0)
     assert manifest.positive == sum(mask.any() for mask in tree.masks.values()) == 6
     assert manifest.patients == 12
     assert sorted(path.name for path in built.iterdir()) == sorted(
@@ -116,7 +116,7 @@ def test_other_input_into_a_finished_or_begun_dataset_is_refused(
 
 def test_without_masks_images_become_test_images(tree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manifest = build(BuildInputs(dicom=tree.inputs.dicom), tmp_path / "out", replace(OPTIONS, workers=1))
-    assert (manifest.train, manifest.test, manifest.unlabelled) == (0, 24, 0)
+    assert (manifest.train, manifest.test, manifest.unlabeled) == (0, 24, 0)
     table = SampleTable.read(tmp_path / "out")
     assert (table.rle_offset == -1).all()
     assert not table.positive.any()

@@ -1,4 +1,4 @@
-"""Where every file goes: samples, the quarantine and its bound, unlabelled files and duplicates."""
+"""Where every file goes: samples, the quarantine and its bound, unlabeled files and duplicates."""
 
 import shutil
 from dataclasses import replace
@@ -22,7 +22,7 @@ def test_every_odd_file_is_accounted_for(
     (copied_inputs.dicom / "a" / "b").mkdir(parents=True)
     shutil.copy(first, copied_inputs.dicom / "a" / "b" / "twin")
     write_one(copied_inputs.dicom / "other.dcm", second.stem, seed=5)
-    write_one(copied_inputs.dicom / "unlabelled.dcm", "1.9.1")
+    write_one(copied_inputs.dicom / "unlabeled.dcm", "1.9.1")
     write_one(copied_inputs.dicom / "small.dcm", "1.9.2")
     (copied_inputs.dicom / "429.dcm").write_text('{"code": 429}')
     (copied_inputs.dicom / ".hidden").write_text("x")
@@ -34,7 +34,7 @@ def test_every_odd_file_is_accounted_for(
         replace(copied_inputs, masks=copied_inputs.masks.rename(copied_inputs.dicom / "masks.csv")), out, options
     )
     assert manifest.found == 29 + 6
-    assert (manifest.samples, manifest.quarantined, manifest.unlabelled, manifest.merged_duplicates) == (28, 5, 1, 1)
+    assert (manifest.samples, manifest.quarantined, manifest.unlabeled, manifest.merged_duplicates) == (28, 5, 1, 1)
     assert {row["file"]: row["reason"] for row in rows(out / paths.QUARANTINE)} == {
         ".hidden": "not_dicom",
         "429.dcm": "not_dicom",
@@ -46,7 +46,7 @@ def test_every_odd_file_is_accounted_for(
     assert "ends at pixel 1100, beyond the image's 1024 pixels (32 x 32)" in bad_mask["found"]
     assert bad_mask["image_id"] == "1.9.2"
     assert rows(out / paths.UNMATCHED) == [
-        {"image_id": "1.9.1", "file": "unlabelled.dcm", "reason": "no_row"},
+        {"image_id": "1.9.1", "file": "unlabeled.dcm", "reason": "no_row"},
         {"image_id": "1.9.3", "file": "", "reason": "no_file"},
     ]
     # Its own output and the CSV lie inside the input; the second run must not count them.

@@ -16,7 +16,7 @@ OLDER = Path(__file__).with_name("dataset_format_2.json")
 """Written by pneumo at commit 4f25d3d."""
 
 MANIFEST = Manifest(
-    found=9, samples=5, train=4, test=1, positive=2, quarantined=2, unlabelled=1, merged_duplicates=1, missing=0,
+    found=9, samples=5, train=4, test=1, positive=2, quarantined=2, unlabeled=1, merged_duplicates=1, missing=0,
     renamed=0, shards=2, patients=3, num_folds=3, fold_seed=0, grouped_by="dicom", digest="a", folds_digest="b",
     samples_digest="c",
 )  # fmt: skip

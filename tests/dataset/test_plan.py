@@ -38,11 +38,11 @@ def test_every_file_is_counted_once() -> None:
     plan = make(files, {"a": "-1", "b": "1 2", "gone": "-1"}, None, file_digest=ALIKE)
     assert plan.found == 6
     assert [sample.image_id for sample in samples(plan)] == ["a", "b", "d"]
-    assert [item.image_id for item in plan.unlabelled] == ["c"]
+    assert [item.image_id for item in plan.unlabeled] == ["c"]
     assert plan.quarantined == (bad("readme"),)
     assert plan.merged_duplicates == 1
     assert plan.missing == ("gone",)
-    assert plan.found == len(samples(plan)) + len(plan.quarantined) + len(plan.unlabelled) + plan.merged_duplicates
+    assert plan.found == len(samples(plan)) + len(plan.quarantined) + len(plan.unlabeled) + plan.merged_duplicates
 
 
 def test_shards_are_fixed_counts_in_the_order_of_ids_whatever_the_order_of_scanning() -> None:

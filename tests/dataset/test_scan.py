@@ -25,18 +25,18 @@ def found(sources: list[Source]) -> list[tuple[str, str]]:
 
 
 def test_training_files_come_first_each_split_by_path(inputs: Path) -> None:
-    sources = scan.find(inputs / "train", inputs / "test", labelled=True, exclude=[inputs / "train" / "masks.csv"])
+    sources = scan.find(inputs / "train", inputs / "test", labeled=True, exclude=[inputs / "train" / "masks.csv"])
     assert found(sources) == [("train", "a/c.dcm"), ("train", "b.dcm"), ("test", "d.dcm")]
     assert [source.path for source in sources] == [inputs / s.split / s.file for s in sources]
 
 
 def test_without_labels_every_file_is_a_test_image(inputs: Path) -> None:
-    sources = scan.find(inputs / "train", None, labelled=False, exclude=[])
+    sources = scan.find(inputs / "train", None, labeled=False, exclude=[])
     assert found(sources) == [("test", "a/c.dcm"), ("test", "b.dcm"), ("test", "masks.csv")]
 
 
 def test_a_directory_inside_the_other_is_listed_once(inputs: Path) -> None:
-    sources = scan.find(inputs, inputs / "test", labelled=True, exclude=[])
+    sources = scan.find(inputs, inputs / "test", labeled=True, exclude=[])
     assert found(sources)[-1] == ("test", "d.dcm")
     assert [file for split, file in found(sources) if split == "train"] == [
         "train/a/c.dcm", "train/b.dcm", "train/masks.csv",
@@ -44,15 +44,15 @@ def test_a_directory_inside_the_other_is_listed_once(inputs: Path) -> None:
 
 
 def test_a_single_file_is_named_by_its_name(inputs: Path) -> None:
-    assert found(scan.find(inputs / "test" / "d.dcm", None, labelled=True, exclude=[])) == [("train", "d.dcm")]
+    assert found(scan.find(inputs / "test" / "d.dcm", None, labeled=True, exclude=[])) == [("train", "d.dcm")]
 
 
 def test_a_missing_directory_and_the_same_one_twice_are_refused(inputs: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or directory"):
-        scan.find(inputs / "train", inputs / "nowhere", labelled=True, exclude=[])
+        scan.find(inputs / "train", inputs / "nowhere", labeled=True, exclude=[])
     (inputs / "link").symlink_to(inputs / "train")
     with pytest.raises(UserError, match="given both as training and as test images; expected two directories"):
-        scan.find(inputs / "train", inputs / "link", labelled=True, exclude=[])
+        scan.find(inputs / "train", inputs / "link", labeled=True, exclude=[])
 
 
 def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def row(number: int, **changes: object) -> dict:
 def manifest(table: SampleTable) -> Manifest:
     samples = len(table)
     return Manifest(
-        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabelled=0,
+        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabeled=0,
         merged_duplicates=0, missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0,
         grouped_by="none", digest="d", folds_digest=digest(table.image_id, table.fold),
         samples_digest=table.digest(),

@@ -66,8 +66,8 @@ def test_a_file_in_implicit_vr_under_another_transfer_syntax_is_read(tmp_path: P
     data = written(tmp_path / "x.dcm", "implicit")
     uid = b"\x02\x00\x10\x00UI\x12\x001.2.840.10008.1.2\0"
     assert uid in data
-    mislabelled = data.replace(uid, b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
-    dataset = parse(io.BytesIO(mislabelled), tags(KEYWORDS))
+    mislabeled = data.replace(uid, b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
+    dataset = parse(io.BytesIO(mislabeled), tags(KEYWORDS))
     assert dataset.Rows == 40
     assert dataset.SOPInstanceUID == reference.IMAGE_ID
 

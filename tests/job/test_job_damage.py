@@ -129,8 +129,8 @@ def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -
 
 def test_what_was_left_out_is_in_no_metric(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
     folder, _ = without
-    labelled = SampleTable.read(dataset)
-    kept = set(labelled.image_id[labelled.select("train")].tolist()) - set(bad.ids)
+    labeled = SampleTable.read(dataset)
+    kept = set(labeled.image_id[labeled.select("train")].tolist()) - set(bad.ids)
     assert set(PredictionHistograms.read(folder / "oof.parquet").image_id.tolist()) == kept
     with (folder / "oof.csv").open() as file:
         assert {row["ImageId"] for row in csv.DictReader(file)} == kept

@@ -120,7 +120,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     # Two files that claim to be one image, a copy of a good file, a file without a row, and a loop of links.
     (root / "in" / "twice" / "b.dcm").write_bytes((root / "in" / "twice" / "a.dcm").read_bytes() + b"\0\0")
     (root / "in" / "copy.dcm").write_bytes((root / "in" / "1.dcm").read_bytes())
-    good(99)(root / "in" / "unlabelled.dcm")
+    good(99)(root / "in" / "unlabeled.dcm")
     (root / "in" / "study.dcm" / "again").symlink_to(root / "in")
     (root / "masks.csv").write_text("\n".join(masks) + "\n")
     yield Place(root)
@@ -174,10 +174,10 @@ def test_a_higher_limit_finishes_from_the_shards_that_are_there(
 def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
     manifest = Manifest.read(place.root / "out")
     assert (manifest.samples, manifest.quarantined) == (GOOD, len(REASONS))
-    assert (manifest.unlabelled, manifest.merged_duplicates) == (1, 1)
+    assert (manifest.unlabeled, manifest.merged_duplicates) == (1, 1)
     assert manifest.found == GOOD + len(REASONS) + 2
     assert accepted.stdout.startswith(
-        f"{manifest.found} files found = {GOOD} samples + {len(REASONS)} quarantined + 1 unlabelled"
+        f"{manifest.found} files found = {GOOD} samples + {len(REASONS)} quarantined + 1 unlabeled"
         " + 1 merged duplicates\n"
     )
 

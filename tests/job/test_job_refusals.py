@@ -351,7 +351,7 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
     lines = ["ImageId,EncodedPixels"]
     for number, hostile in enumerate(HOSTILE):
         (source / hostile).write_bytes(b"no DICOM")
-        for kind, image_id in (("labelled", f"{uid}{number}"), ("unlabelled", f"{uid}9{number}")):
+        for kind, image_id in (("labeled", f"{uid}{number}"), ("unlabeled", f"{uid}9{number}")):
             write_dicom(
                 source / f"{hostile}-{kind}", np.full((32, 32), number, np.uint8),
                 image_id=image_id, patient_id=f"p{number}", view="PA", sex="F", age=50, spacing_mm=0.2,
@@ -381,9 +381,7 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     count = len(HOSTILE)
-    assert (
-        f"{3 * count + 1} files found = {count} samples + {count + 1} quarantined + {count} unlabelled" in done.stdout
-    )
+    assert f"{3 * count + 1} files found = {count} samples + {count + 1} quarantined + {count} unlabeled" in done.stdout
     rows = {file: list(csv.reader((out / file).open(newline=""))) for file in ("quarantine.csv", "unmatched.csv")}
     assert {file: len(found) for file, found in rows.items()} == {
         "quarantine.csv": count + 2,

@@ -51,7 +51,7 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     arguments += ["--max-quarantined", 20]
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
-    assert "9 files found = 8 samples + 1 quarantined + 0 unlabelled + 0 merged duplicates" in first.stdout
+    assert "9 files found = 8 samples + 1 quarantined + 0 unlabeled + 0 merged duplicates" in first.stdout
     assert "8 training images (4 positive, 4 patients by dicom, 2 folds)" in first.stdout
     again = shard(*arguments, cwd=tree)
     assert again.returncode == 0
@@ -106,7 +106,7 @@ def test_real_images_pass_through_bit_for_bit(tmp_path: Path) -> None:
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert "967 files found = 967 samples + 0 quarantined + 0 unlabelled + 0 merged" in ended.stdout
+    assert "967 files found = 967 samples + 0 quarantined + 0 unlabeled + 0 merged" in ended.stdout
     table = SampleTable.read(tmp_path / "out")
     assert len(table) == 967
 

@@ -42,7 +42,7 @@ CASES = [
     Case("deep", 256, 256, "png"),
     Case("deep and wide", 91, 183, "png"),
     Case("large", 1024, 1024),
-    Case("unlabelled", 256, 256, positive=False, split="test"),
+    Case("unlabeled", 256, 256, positive=False, split="test"),
 ]
 ROW = {case.name: row for row, case in enumerate(CASES)}
 ALL = list(range(len(CASES)))
@@ -99,16 +99,16 @@ def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardRead
         for case, data, text in zip(CASES, files, texts, strict=True):
             key = case.name.replace(" ", "-")
             offset, rle_offset, _ = writer.add(key, [(case.encoding, data), ("rle", text.encode()), ("json", b"{}")])
-            labelled = case.split == "train"
+            labeled = case.split == "train"
             rows.append(
                 dict.fromkeys(["view", "sex", "transfer_syntax", "render_notes"], "")
                 | dict.fromkeys(["row_spacing_mm", "column_spacing_mm"], float("nan"))
                 | dict.fromkeys(["patient", "age_years"], -1)
-                | {"image_id": f"id-{key}", "wds_key": key, "split": case.split, "fold": 0 if labelled else -1}
+                | {"image_id": f"id-{key}", "wds_key": key, "split": case.split, "fold": 0 if labeled else -1}
                 | {"rows": case.rows, "columns": case.columns, "encoding": case.encoding, "was_monochrome1": False}
                 | {"positive": case.positive, "mask_area": int(case.positive), "shard": "train-000000.tar"}
                 | {"offset": offset, "bytes": len(data)}
-                | {"rle_offset": rle_offset if labelled else -1, "rle_bytes": len(text) if labelled else 0}
+                | {"rle_offset": rle_offset if labeled else -1, "rle_bytes": len(text) if labeled else 0}
                 | {"json_bytes": 2, "json_sha256": hashlib.sha256(b"{}").hexdigest()}
                 | {"sha256": hashlib.sha256(data).hexdigest(), "rle_sha256": hashlib.sha256(text.encode()).hexdigest()}
             )

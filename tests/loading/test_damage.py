@@ -23,7 +23,7 @@ def test_an_intact_dataset_has_none(data: Data, world: World) -> None:
 def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, world: World, tmp_path: Path) -> None:
     files, texts = list(data.files), [rle.encode(mask) for mask in data.masks]
     files[ROW["odd"]] = b'{"error": "429 Too Many Requests"}'  # put into the shard like this, with its hash
-    files[ROW["unlabelled"]] = files[ROW["unlabelled"]][:100]
+    files[ROW["unlabeled"]] = files[ROW["unlabeled"]][:100]
     files[ROW["deep and wide"]] = files[ROW["deep and wide"]][:16] + files[ROW["deep and wide"]][-12:]
     texts[ROW["upright"]] = "5 10 99999999 3"
     reader = write_dataset(tmp_path / "d", files, texts)
@@ -42,7 +42,7 @@ def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, w
     reader = ShardReader(tmp_path / "d", replace(reader.table, rows=shapes))
     found = damage.find_damaged(reader, ALL, world, workers=3)
     assert list(found) == [
-        ROW[name] for name in ("square", "upright", "odd", "deep", "deep and wide", "large", "unlabelled")
+        ROW[name] for name in ("square", "upright", "odd", "deep", "deep and wide", "large", "unlabeled")
     ]
     for row, text in {
         "square": "the jpg member is damaged",
@@ -50,7 +50,7 @@ def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, w
         "upright": "the mask has the last run ends",
         "odd": "the jpg file is incomplete",
         "large": "the jpg file has the shape (1024, 1024)",
-        "unlabelled": "the jpg file is incomplete",
+        "unlabeled": "the jpg file is incomplete",
         "deep and wide": "the png file cannot be decoded",
     }.items():
         assert f"image id-{CASES[ROW[row]].name.replace(' ', '-')} in shards/train-000000.tar" in found[ROW[row]]

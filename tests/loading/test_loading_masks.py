@@ -22,8 +22,8 @@ def test_mask_of_the_network_size_is_drawn_to_the_pixel(data):
     assert np.array_equal(out, data.masks[ROW["square"]])
 
 
-def test_unlabelled_images_have_an_empty_mask(data):
-    (batch,) = data.opencv()([plan([ROW["unlabelled"]], 64)])
+def test_unlabeled_images_have_an_empty_mask(data):
+    (batch,) = data.opencv()([plan([ROW["unlabeled"]], 64)])
     assert not batch.mask.any()
     assert batch.image.any()
 

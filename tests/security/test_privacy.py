@@ -53,7 +53,7 @@ def test_every_kind_of_file_became_a_sample_and_others_were_refused(chain: Chain
     assert (table.age_years[[i for i, name in enumerate(table.image_id) if name.endswith(".5")]] == 90).all()
     manifest = Manifest.read(chain.out / "dataset")
     assert manifest.quarantined >= 15
-    assert manifest.found == manifest.samples + manifest.quarantined + manifest.unlabelled + manifest.merged_duplicates
+    assert manifest.found == manifest.samples + manifest.quarantined + manifest.unlabeled + manifest.merged_duplicates
 
 
 @pytest.fixture(scope="module")
