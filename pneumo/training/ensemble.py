@@ -9,12 +9,13 @@ from pneumo.distributed.world import World
 from pneumo.inference.blend import blend_rules, normalize_weights
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import EnsembleMember, Ensembler
-from pneumo.inference.pipeline import InferenceConfig
+from pneumo.inference.pipeline import InferenceConfig, Precision
+from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
 from pneumo.training.run_directory import RunDirectory
 
-LoaderOverride = Literal["recipe", "auto", "dali", "opencv"]
-PrecisionOverride = Literal["recipe", "auto", "fp32", "bf16", "fp16"]
+LoaderOverride = Literal["recipe", LoaderKind]
+PrecisionOverride = Literal["recipe", Precision]
 
 
 def build_ensembler(

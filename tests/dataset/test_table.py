@@ -90,6 +90,13 @@ def test_select(table: SampleTable, conditions: dict, expected: list[int]) -> No
     assert found.dtype == np.int64
 
 
+def test_shapes_are_height_and_width_by_image_id() -> None:
+    table = SampleTable.from_rows([row(0), row(1, rows=10, columns=20), row(1, split="test", rows=30, columns=40)])
+    assert table.shapes(table.select("train")) == {"1.2.0": (1024, 900), "1.2.1": (10, 20)}
+    assert table.shapes(table.select("test")) == {"1.2.1": (30, 40)}
+    assert table.shapes(table.select("train")[:0]) == {}
+
+
 def test_exclude_leaves_out_training_images_only(table: SampleTable) -> None:
     left = table.exclude(["1.2.1", "1.2.4", "1.2.6", "unknown"])
     assert left.image_id.tolist() == ["1.2.0", "1.2.2", "1.2.3", "1.2.5", "1.2.6"]
