@@ -90,7 +90,7 @@ def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     """Number the folds from 0, or divide the patients of a single fold into two halves: (n,)."""
     if len(histograms) < 2:
         raise UserError(
-            f"out-of-fold predictions of {len(histograms)} images", "at least two", "train on more labelled images"
+            f"out-of-fold predictions of {len(histograms)} images", "at least two", "train on more labeled images"
         )
     folds, subset = np.unique(histograms.fold, return_inverse=True)
     if len(folds) > 1:

@@ -1,4 +1,4 @@
-"""The out-of-fold masks of a run: every labelled image predicted by the network that was not trained on it."""
+"""The out-of-fold masks of a run: every labeled image predicted by the network that was not trained on it."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Each labelled image's mask is that of its own fold's network under its own rule."""
+"""Each labeled image's mask is that of its own fold's network under its own rule."""
 
 import shutil
 from pathlib import Path
