@@ -33,7 +33,7 @@ from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import DicomRejectedError
 
-PICTURE_ELEMENTS = (
+IMAGE_ELEMENTS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth"),
@@ -55,7 +55,7 @@ TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
 def dependencies(dataset: Dataset) -> dict[str, Any]:
     """Return the values of all that the image depends on."""
     values = dict[str, Any]()
-    for keyword in PICTURE_ELEMENTS:
+    for keyword in IMAGE_ELEMENTS:
         if keyword in dataset:
             try:
                 values[keyword] = dataset[keyword].value
@@ -83,7 +83,7 @@ def by_pydicom(data: bytes) -> Dataset:
     if not image_id(dataset):
         # Where other VRs are wrong as well, pydicom may only read the file with the mutated one.
         dataset = dcmread(io.BytesIO(data), force=True)
-    for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in PICTURE_ELEMENTS)):
+    for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in IMAGE_ELEMENTS)):
         element = source.get_item(Tag(keyword))
         if isinstance(element, RawDataElement) and len(dictionary_VR(element.tag)) == 2:
             if keyword == "NumberOfFrames" and element.VR in ("US", "SS", "UL", "SL"):
@@ -184,10 +184,10 @@ class Oracle:
             dataset.setdefault("SamplesPerPixel", 1)
         decoder = DECODER.get(UID(dataset.file_meta.TransferSyntaxUID), "")
         try:
-            expected = independent_rendering.picture(dataset, decoder)
+            expected = independent_rendering.render(dataset, decoder)
         except RuntimeError:
             # Pillow refuses some JPEG 2000 codestreams that OpenJPEG accepts.
-            expected = independent_rendering.picture(dataset, "pylibjpeg")
+            expected = independent_rendering.render(dataset, "pylibjpeg")
         kind = "colour" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             kind = "colour"

@@ -12,7 +12,7 @@ WHITE = 65535
 LUMA = (0.299, 0.587, 0.114)
 
 
-def picture(dataset: Dataset, decoder: str = "") -> np.ndarray:
+def render(dataset: Dataset, decoder: str = "") -> np.ndarray:
     """Return (rows, columns) levels of 0 to 65535, not rounded, of the first frame as a viewer shows it."""
     stored = stored_values(dataset, decoder)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":

@@ -39,7 +39,7 @@ def test_display_elements_apply_in_every_encoding(tmp_path: Path, encoding: str)
     elements |= {"PixelPaddingValue": -2048, "PixelPaddingRangeLimit": -2000}
     syntax = encoding if encoding in reference.NATIVE else "explicit"
     dataset = reference.build(values, 12, syntax, "MONOCHROME1", **elements)
-    expected = independent_rendering.picture(dataset)
+    expected = independent_rendering.render(dataset)
     path = encodings.save(dataset, encoding, tmp_path / "x.dcm")
     assert np.abs(shown(path) - expected).max() <= 1
     assert (shown(path)[values <= -2000] == 0).all()
@@ -127,5 +127,5 @@ def test_a_large_matrix_takes_bounded_time_and_memory(tmp_path: Path) -> None:
     assert time.monotonic() - began < 120
     assert peak < 40 * values.size
     assert (image.attributes.rows, image.attributes.columns) == (6000, 5000)
-    expected = independent_rendering.picture(dcmread(path))
+    expected = independent_rendering.render(dcmread(path))
     assert np.abs(image_codec.decode(image.data).astype(np.float64) - expected).max() <= 1

@@ -75,7 +75,7 @@ def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str
     assert reader.scan(FOLDER / name).image_id == image.image_id
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = independent_rendering.picture(dcmread(FOLDER / name))
+        expected = independent_rendering.render(dcmread(FOLDER / name))
     tolerance = LOSSY_COLOUR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
     shown = image_codec.decode(image.data).astype(np.float64) * (
         65535 / np.iinfo(image_codec.decode(image.data).dtype).max

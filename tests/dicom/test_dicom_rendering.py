@@ -113,22 +113,22 @@ CASES = {
 def test_gray_values_are_displayed_as_by_pydicom(tmp_path: Path, case: Case) -> None:
     dataset = reference.build(reference.gradient(case.dtype, case.bits), case.bits, **case.elements)
     expected = by_pydicom(dataset, case.low, case.high)
-    picture = rendered(dataset, tmp_path)
-    assert picture.pixels.dtype == np.uint16
-    assert picture.was_monochrome1 == case.inverted
+    image = rendered(dataset, tmp_path)
+    assert image.pixels.dtype == np.uint16
+    assert image.was_monochrome1 == case.inverted
     # Half a level may round either way after the same formula in another order.
-    shown = 65535 - picture.pixels.astype(np.int64) if case.inverted else picture.pixels
+    shown = 65535 - image.pixels.astype(np.int64) if case.inverted else image.pixels
     assert np.abs(shown - expected).max() <= 1
-    assert picture.render_notes == ()
+    assert image.render_notes == ()
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
 @pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 10), ("u2", 12), ("u2", 16), ("i2", 12), ("i2", 16)])
-def test_lossless_syntaxes_give_the_same_picture(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
+def test_lossless_syntaxes_give_the_same_image(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
     values = reference.gradient(dtype, bits)
-    picture = rendered(reference.build(values, bits, syntax), tmp_path)
+    image = rendered(reference.build(values, bits, syntax), tmp_path)
     low = values.min()
-    assert np.array_equal(picture.pixels, np.rint((values.astype(float) - low) / ((1 << bits) - 1) * 65535))
+    assert np.array_equal(image.pixels, np.rint((values.astype(float) - low) / ((1 << bits) - 1) * 65535))
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated"])
@@ -159,9 +159,9 @@ def test_8_bits_read_back_as_the_same_floats(tmp_path: Path) -> None:
 def test_monochrome1_with_the_shape_inverse_is_inverted_once(tmp_path: Path) -> None:
     values = reference.gradient("u1", 8)
     for more in ({}, {"PresentationLUTShape": "INVERSE"}):
-        picture = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
-        assert picture.was_monochrome1
-        assert np.array_equal(picture.pixels, (255 - values.astype(int)) * 257)
+        image = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
+        assert image.was_monochrome1
+        assert np.array_equal(image.pixels, (255 - values.astype(int)) * 257)
 
 
 PADDED = {
@@ -177,18 +177,18 @@ PADDED = {
 def test_padding_is_black(tmp_path: Path, elements: dict[str, int], is_padding: Any, photometric: str) -> None:
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     plain = rendered(reference.build(values, 12, photometric=photometric), tmp_path).pixels
-    picture = rendered(reference.build(values, 12, photometric=photometric, **elements), tmp_path)
-    assert np.array_equal(picture.pixels, np.where(is_padding(values), 0, plain))
+    image = rendered(reference.build(values, 12, photometric=photometric, **elements), tmp_path)
+    assert np.array_equal(image.pixels, np.where(is_padding(values), 0, plain))
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit"])
 def test_padding_is_not_part_of_the_range_of_signed_values(tmp_path: Path, syntax: str) -> None:
     values = reference.gradient("i2", 8).astype(np.int16)
     values[0, :5] = -2000
-    picture = rendered(reference.build(values, 16, syntax, PixelPaddingValue=-2000), tmp_path).pixels
-    assert (picture[values == -2000] == 0).all()
-    assert picture[values == -128].tolist() == [0] * (values == -128).sum()
-    assert picture.max() == 65535
+    image = rendered(reference.build(values, 16, syntax, PixelPaddingValue=-2000), tmp_path).pixels
+    assert (image[values == -2000] == 0).all()
+    assert image[values == -128].tolist() == [0] * (values == -128).sum()
+    assert image.max() == 65535
 
 
 @pytest.mark.parametrize("more", [{}, window(2000, 1500), voi(12, CURVE)], ids=["plain", "window", "VOI LUT"])
@@ -203,8 +203,8 @@ def test_a_presentation_lut_comes_last_before_the_inversion(
     shown = by_pydicom(reference.build(values, 12, **more), 0, 4095)
     # pydicom's own step spreads whatever range occurs over the table, and cuts off instead of rounding.
     expected = np.rint(np.array(PRESENTED)[np.rint(shown * 255 / 65535).astype(int)] * 65535 / 1023)
-    picture = rendered(dataset, tmp_path)
-    near = np.abs((65535 - picture.pixels.astype(int) if inverse else picture.pixels) - expected) <= 1
+    image = rendered(dataset, tmp_path)
+    near = np.abs((65535 - image.pixels.astype(int) if inverse else image.pixels) - expected) <= 1
     # A value between two entries may round to either.
     assert near.mean() > 0.98
 
@@ -220,16 +220,16 @@ def test_a_rescale_that_is_not_a_number_is_refused(tmp_path: Path, keyword: str,
 
 def test_a_slope_without_intercept_applies(tmp_path: Path) -> None:
     values = reference.gradient("u2", 12)
-    picture = rendered(reference.build(values, 12, RescaleSlope="-1"), tmp_path)
-    assert np.array_equal(picture.pixels, np.rint((4095.0 - values) * 65535 / 4095))
+    image = rendered(reference.build(values, 12, RescaleSlope="-1"), tmp_path)
+    assert np.array_equal(image.pixels, np.rint((4095.0 - values) * 65535 / 4095))
 
 
 def test_an_unusable_padding_value_is_ignored_and_noted(tmp_path: Path) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement("PixelPaddingValue", "US", [0, 4095]))
-    picture = rendered(dataset, tmp_path)
-    assert picture.render_notes == ("unusable padding value ignored",)
-    assert picture.pixels.max() == 65535
+    image = rendered(dataset, tmp_path)
+    assert image.render_notes == ("unusable padding value ignored",)
+    assert image.pixels.max() == 65535
 
 
 def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:
 
 def test_32_bit_values_are_stretched_without_a_table_of_all(tmp_path: Path) -> None:
     values = np.array([[0, 1 << 20], [1 << 31, (1 << 32) - 1]], np.uint32)
-    picture = rendered(reference.build(values), tmp_path)
-    assert picture.pixels.tolist() == [[0, 16], [32768, 65535]]
+    image = rendered(reference.build(values), tmp_path)
+    assert image.pixels.tolist() == [[0, 16], [32768, 65535]]
 
 
 WINDOWS = {
@@ -256,9 +256,9 @@ WINDOWS = {
 @pytest.mark.parametrize(("elements", "note"), WINDOWS.values(), ids=WINDOWS)
 def test_unusable_windows_are_ignored_and_noted(tmp_path: Path, elements: dict[str, Any], note: str) -> None:
     values = reference.gradient("u1", 8)
-    picture = rendered(reference.build(values, **elements), tmp_path)
-    assert picture.render_notes == (note,)
-    assert np.array_equal(picture.pixels, values.astype(int) * 257)
+    image = rendered(reference.build(values, **elements), tmp_path)
+    assert image.render_notes == (note,)
+    assert np.array_equal(image.pixels, values.astype(int) * 257)
 
 
 def test_the_first_of_several_windows_is_used(tmp_path: Path) -> None:
@@ -280,16 +280,16 @@ def test_an_unknown_voi_function_is_taken_as_linear(tmp_path: Path) -> None:
 def test_the_first_of_several_frames_is_used(tmp_path: Path, syntax: str) -> None:
     first = reference.gradient("u1", 8)
     values = np.stack([first, np.zeros_like(first)])
-    picture = rendered(reference.build(values, syntax=syntax), tmp_path)
-    assert picture.render_notes == ("first of 2 frames",)
-    assert np.array_equal(picture.pixels, values[0].astype(int) * 257)
+    image = rendered(reference.build(values, syntax=syntax), tmp_path)
+    assert image.render_notes == ("first of 2 frames",)
+    assert np.array_equal(image.pixels, values[0].astype(int) * 257)
 
 
 def test_colour_is_converted_to_luma(tmp_path: Path) -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
-    picture = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
-    assert np.abs(picture.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
-    assert picture.render_notes == ("RGB rendered to gray",)
+    image = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
+    assert np.abs(image.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
+    assert image.render_notes == ("RGB rendered to gray",)
 
 
 def test_a_palette_is_converted_to_luma(tmp_path: Path) -> None:
@@ -298,9 +298,9 @@ def test_a_palette_is_converted_to_luma(tmp_path: Path) -> None:
     palette = {f"{color}PaletteColorLookupTableDescriptor": [256, 0, 16] for color in colors}
     palette |= {f"{color}PaletteColorLookupTableData": ramp for color in colors}
     values = reference.gradient("u1", 8)
-    picture = rendered(reference.build(values, photometric="PALETTE COLOR", **palette), tmp_path)
-    assert np.abs(picture.pixels - values.astype(int) * 257).max() <= 1
-    assert picture.render_notes == ("PALETTE COLOR rendered to gray",)
+    image = rendered(reference.build(values, photometric="PALETTE COLOR", **palette), tmp_path)
+    assert np.abs(image.pixels - values.astype(int) * 257).max() <= 1
+    assert image.render_notes == ("PALETTE COLOR rendered to gray",)
 
 
 @pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"])
