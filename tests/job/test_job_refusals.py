@@ -61,6 +61,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
     "ensemble": {
         "weights": ("0", "1e7", "1 2", *FLOATS),
         "min-component": ("1048577", *FLOATS),
+        "loader": ("pytorch", "", "auto dali"),
         "precision": ("fp8", "", "auto fp16"),
         "workers": ("4097", *COUNTS),
         "wait": ("604801", *FLOATS),
@@ -77,6 +78,8 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
     },
     "predict": {
         "min-component": ("1048577", *FLOATS),
+        "outputs": ("", "masks", "findings findings", "findings overlay"),
+        "loader": ("pytorch", ""),
         "precision": ("fp8", ""),
         "workers": ("4097", *COUNTS),
     },
