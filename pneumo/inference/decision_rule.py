@@ -98,16 +98,7 @@ def read_rule(path: Path) -> DecisionRule:
     Raises:
         UserError: When the file is missing, damaged or of another format version.
     """
-    try:
-        content = documents.read(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}", "the decision rule of a finished run", "restore the file") from error
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {str(content.get('format_version'))[:20]}",
-            f"{FORMAT_VERSION}",
-            "use the version of pneumo that wrote it, or train the run again",
-        )
+    content = documents.read_version(path, FORMAT_VERSION, "the decision rule of a finished run")
     return DecisionRule.from_json(content.get("rule"))
 
 

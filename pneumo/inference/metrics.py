@@ -17,7 +17,6 @@ from pneumo.inference.decision_rule import DecisionRule, predict_presence, score
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.runtime import documents
-from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
 
 FORMAT_VERSION = 2
@@ -103,17 +102,7 @@ def read(path: Path) -> Metrics:
     Raises:
         UserError: When it is missing, damaged or of another format version.
     """
-    try:
-        content = documents.read(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}", "the metrics of a finished run", "restore the file") from error
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {str(content.get('format_version'))[:20]}",
-            f"{FORMAT_VERSION}",
-            "use the version of pneumo that wrote it, or train the run again",
-        )
-    return content
+    return documents.read_version(path, FORMAT_VERSION, "the metrics of a finished run")
 
 
 def describe(metrics: Metrics) -> str:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pneumo.runtime.errors import UserError
+
 MAX_BYTES = 64 << 20
 """The history of thousands of epochs takes a few million."""
 
@@ -28,4 +30,29 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"a JSON {type(content).__name__}, not an object")
+    return content
+
+
+def read_version(path: Path, version: int, what: str) -> dict[str, Any]:
+    """Read a JSON object whose ``format_version`` is ``version``.
+
+    Args:
+        path: The file.
+        version: The version that this version of pneumo writes.
+        what: What the file is, for messages.
+
+    Raises:
+        UserError: When it is missing, damaged or of another version.
+    """
+    try:
+        content = read(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}", what, "restore the file") from error
+    found = content.get("format_version")
+    if found != version:
+        raise UserError(
+            f"{path} has format version {str(found)[:20]}",
+            f"{version}",
+            "use the version of pneumo that wrote it, or train the run again",
+        )
     return content
