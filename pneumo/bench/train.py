@@ -15,7 +15,7 @@ from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models
-from pneumo.modeling.losses import LossConfig
+from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what gets evaluated and published."""
+"""An exponential moving average of the weights, which validation and inference use."""
 
 import copy
 from typing import Any
@@ -10,15 +10,22 @@ from pneumo.runtime.errors import UserError
 
 
 class Ema:
-    """A float32 copy of a model that follows it slowly.
+    """A float32 copy of a model whose parameters are the moving average of the model's.
 
-    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the random start is soon forgotten
-    (the warm-up of TensorFlow's ExponentialMovingAverage). Buffers, such as batch-norm statistics, are
-    averages already and are copied.
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the initial weights are soon forgotten
+    (the warm-up of TensorFlow's ExponentialMovingAverage). Buffers are copied: batch-norm statistics are those of
+    the model itself, not of the averaged weights.
+
+    torch's AveragedModel gives the same bits only with the rule above as its averaging function and its counter
+    started at 1; it reads that counter from the device at every step, and cannot average a bf16 model in float32.
+    timm's ModelEmaV3 gives them only with its warm-up replaced, and timm 0.9, which is supported, does not have it.
 
     Args:
-        model: The model to follow, not wrapped for distribution or compilation.
+        model: The model to average, not wrapped for distribution or compilation.
         decay: The largest share of the old average that an update keeps, in [0, 1).
+
+    Raises:
+        UserError: When the decay is out of its range.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -31,7 +38,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards ``model``; call it after each step of the optimiser."""
+        """Average the weights of ``model`` in; call it after each step of the optimiser."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = [parameter.to(torch.float32) for parameter in model.parameters()]
         torch._foreach_lerp_(self._parameters, current, 1 - decay)
@@ -44,11 +51,11 @@ class Ema:
         return self._model
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the average and the number of updates; the tensors are the live ones."""
+        """Return the average and the number of updates; the tensors are those of the average itself, not copies."""
         return {"updates": self.updates, "model": self._model.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave."""
+        """Restore a state that ``state_dict`` returned."""
         model: dict[str, Tensor] = state["model"]
         self._model.load_state_dict(model)
         self.updates = int(state["updates"])

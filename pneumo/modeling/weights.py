@@ -1,4 +1,4 @@
-"""Files of weights, whoever wrote them: read without running code, within bounds; a local one for an encoder.
+"""Files of weights from any source: read within bounds and without running code, and loaded into a network.
 
 Clusters without internet access need encoder weights from a local file.
 """
@@ -15,12 +15,12 @@ from pneumo.runtime.errors import UserError, first_line
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
-LARGEST = 16 << 30
-"""Bytes of a file; the largest encoders have a quarter of that."""
-LONGEST_HEADER = 16 << 20
-"""Bytes of a safetensors header; a thousand tensors need a tenth of a million."""
-SHOWN = 5
-"""How many keys an error names."""
+MAX_FILE_BYTES = 16 << 30
+"""The largest encoders have a quarter of that."""
+MAX_HEADER_BYTES = 16 << 20
+"""Of a safetensors file; a thousand tensors need a tenth of a million."""
+MAX_KEYS_SHOWN = 5
+"""How many keys of each kind an error names."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     A dict that holds the tensors under ``state_dict``, as many training scripts save it, is unwrapped.
 
     Raises:
-        UserError: When the file is missing, is no state dict, or would need arbitrary code to load.
+        UserError: When the file is missing, is not a state dict, or loading it would run code.
     """
     if not path.is_file():
         raise UserError(f"no weights file {path}", "a .pth, .pt or .safetensors file", "correct encoder_weights")
@@ -52,16 +52,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         OSError: When the file is missing or cannot be read.
-        ValueError: When it is too large, its header is, or it contradicts itself.
+        ValueError: When it or its header is too large, or it is inconsistent.
     """
     _check_size(path)
     with path.open("rb") as file:
         # The library reads headers of up to 100 MB of JSON, which take a hundred times that in memory.
         length = int.from_bytes(file.read(8), "little")
-    if length > LONGEST_HEADER:
+    if length > MAX_HEADER_BYTES:
         raise ValueError(f"a header of {length} bytes")
     try:
-        # Read, not mapped: a page of a mapped file that cannot be read kills the process without a word.
+        # Read, not memory-mapped: a page that cannot be read would kill the process without a message.
         return safetensors.torch.load(path.read_bytes())
     except (safetensors.SafetensorError, KeyError, RuntimeError, MemoryError) as error:
         raise ValueError(first_line(error)) from error
@@ -72,16 +72,16 @@ def read_pickled(path: Path) -> object:
 
     Raises:
         OSError: When the file is missing or cannot be read.
-        ValueError: When it is too large, damaged, or would need code to run.
+        ValueError: When it is too large, damaged, or loading it would run code.
     """
     _check_size(path)
     try:
         with warnings.catch_warnings():
-            # Of TorchScript archives, which are refused.
+            # A warning about TorchScript archives, which are refused.
             warnings.simplefilter("ignore")
-            # weights_only: a pickle from elsewhere must not run code here.
+            # weights_only: a pickle from an unknown source must not run code here.
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
+    except Exception as error:  # on damaged bytes the unpickler raises errors of every kind
         raise ValueError(first_line(error)) from error
 
 
@@ -103,24 +103,25 @@ def load(network: nn.Module, path: Path) -> None:
 
 def _check_size(path: Path) -> None:
     if path.exists() and not path.is_file():
-        raise ValueError("no regular file")
+        raise ValueError("not a regular file")
     size = path.stat().st_size
-    if size > LARGEST:
+    if size > MAX_FILE_BYTES:
         raise ValueError(f"{size} bytes")
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
     """Load a local file into a segmentation-models encoder with three input channels.
 
-    torchvision's and pretrainedmodels' files fit the encoders of the same name, timm's fit ``tu-`` encoders.
-    The ImageNet classifier in the file is ignored.
+    torchvision's and pretrainedmodels' files fit the encoders of the same name, timm's fit ``tu-`` encoders, and an
+    encoder of our own takes its own state dict. The ImageNet classifier in the file is ignored.
 
     Raises:
-        UserError: When tensors are missing, left over or of another shape, naming them.
+        UserError: When tensors are missing, unexpected or of another shape, naming them.
     """
-    state = {key: value for key, value in read_state(path).items() if not key.startswith(HEADS)}
+    expected = encoder.state_dict()
+    state = {k: v for k, v in read_state(path).items() if k in expected or not k.startswith(HEADS)}
     if hasattr(encoder, "model"):
-        state = _timm_names(state, encoder.state_dict())
+        state = _timm_names(state, expected)
     # The encoder's own method may rename or drop keys in the dict it is given, hence a copy.
     try:
         encoder.load_state_dict(dict(state))
@@ -135,7 +136,7 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
 def _timm_names(state: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
     """Rename timm's keys to those of its feature extractor, which flattens outer containers into names.
 
-    What the extractor does not use (layers behind the last feature map) is dropped.
+    What the extractor does not use (layers after the last feature map) is dropped.
     """
     names = set(expected)
     renamed = {}
@@ -162,5 +163,5 @@ def _differences(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:
 
 
 def _listing(kind: str, keys: list[str]) -> str:
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f"{len(keys)} {kind}: {', '.join(keys[:SHOWN])}{more}"
+    more = f" and {len(keys) - MAX_KEYS_SHOWN} more" if len(keys) > MAX_KEYS_SHOWN else ""
+    return f"{len(keys)} {kind}: {', '.join(keys[:MAX_KEYS_SHOWN])}{more}"

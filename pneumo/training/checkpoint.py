@@ -1,15 +1,15 @@
-"""Checkpoints: published by rename, verified before they are believed, loaded without executing code.
+"""Checkpoints: published by rename, verified before they are loaded, loaded without executing code.
 
     FOLD/checkpoints/step-00001200-epoch-0003/    steps and whole epochs (with their validation) done
         model.safetensors      the network's weights and running statistics
         ema.safetensors        their moving average (when the recipe has one)
         best.safetensors       the best average so far (when the recipe keeps the best)
         optimizer.pt           moments of the optimiser and the gradient scaler's state (tensors and numbers only)
-        state.json             position, history, early stopping
+        state.json             cursor, history, early stopping
         manifest.json          size and SHA-256 of each file above
 
-A directory appears under its final name only when all of it is on disk; one that was damaged later fails its manifest
-and the one before it is taken. Older ones are pruned after the next is in place.
+A directory gets its final name only when all of its files are on disk. One that is damaged later does not match its
+manifest, and training resumes from the one before it. Older checkpoints are removed once a new one is complete.
 """
 
 import hashlib
@@ -31,43 +31,43 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEEP = 2
-"""Checkpoints kept: the newest, and one more for the day the newest turns out damaged."""
+"""Checkpoints kept: the newest, and one more in case the newest is damaged."""
 
 _FILE = re.compile(r"[a-z]+\.(?:safetensors|pt|json)")
-"""The files of a checkpoint; a name with a slash in it would lead out."""
+"""Names of a checkpoint's files, without a slash: nothing outside its directory is read."""
 
 Tensors = dict[str, torch.Tensor]
 
 
 @dataclass
 class Snapshot:
-    """All that a fold needs to go on exactly where it was."""
+    """All that a fold needs to resume exactly where it was saved."""
 
     step: int
     """Optimiser steps done, over all stages."""
     epoch: int
-    """Epochs done with their validation, over all stages; an epoch's last step alone does not end it."""
+    """Epochs done, over all stages; an epoch ends with its validation, not with its last step."""
     weights: dict[str, Tensors]
     """Named sets of weights: ``model``, and ``ema`` and ``best`` where there are any."""
     optimizer: dict[str, Any]
     """State of the optimiser and of the scaler: nested containers of tensors, numbers and strings."""
     state: dict[str, Any] = field(default_factory=dict)
-    """Position, history and early stopping, as JSON values."""
+    """Cursor, history and early stopping, as JSON values."""
 
 
 def save(folder: Path, snapshot: Snapshot) -> Path:
-    """Publish a checkpoint under ``folder`` and prune the older ones; return its directory."""
+    """Publish a checkpoint under ``folder`` and remove the older ones; return its directory."""
     target = folder / f"step-{snapshot.step:08d}-epoch-{snapshot.epoch:04d}"
     if target.exists():
         if not verify(target):
             return target
-        # Only a damaged checkpoint makes room: the fold went back to the one before it and came here again.
+        # Only a damaged one is replaced: the fold resumed from the one before it and has reached this step again.
         shutil.rmtree(target)
     with publish_directory(target) as temporary:
         manifest: dict[str, tuple[int, str]] = {}
-        # Written by Python's own files: the libraries' writers turn a full disk into errors that do not say so.
+        # Written with Python's own files: the libraries' writers hide a full disk behind other errors.
         for name, content in _files(snapshot):
             with (temporary / name).open("wb") as file:
                 file.write(content)
@@ -90,26 +90,33 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
 
 
 def latest(folder: Path) -> Path | None:
-    """Return the newest checkpoint that agrees with its manifest, or None; damaged ones are named in the log."""
+    """Return the newest checkpoint that matches its manifest, or None; log the damaged ones."""
     for path in reversed(_all(folder)):
-        fault = verify(path)
-        if not fault:
+        damage = verify(path)
+        if not damage:
             return path
-        log.warning("checkpoint %s is damaged (%s); going back to the one before", path, fault)
+        log.warning("checkpoint %s is damaged (%s); trying the one before", path, damage)
     return None
 
 
 def load(path: Path) -> Snapshot:
-    """Read a checkpoint that agrees with its manifest onto the CPU. No code in the files is executed.
+    """Read a checkpoint that matches its manifest onto the CPU. No code in the files is executed.
 
     Raises:
-        UserError: When a file is not what ``save`` wrote although the manifest fits it.
+        UserError: When it is of another format version, or a file is not what ``save`` writes although it matches the
+            manifest.
     """
     try:
         state = documents.read(path / "state.json")
+        if state.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path} has format version {state.get('format_version')}",
+                f"{FORMAT_VERSION}",
+                "resume with the version of pneumo that wrote it, or give another --run",
+            )
         optimizer = weights.read_pickled(path / "optimizer.pt")
         if not isinstance(optimizer, dict) or not {type(state.get(name)) for name in ("step", "epoch")} == {int}:
-            raise ValueError("optimizer.pt or state.json without its fields")
+            raise ValueError("a field of optimizer.pt or state.json is missing")
         return Snapshot(
             step=state["step"],
             epoch=state["epoch"],
@@ -122,11 +129,11 @@ def load(path: Path) -> Snapshot:
 
 
 def incompatible(path: Path, error: Exception) -> UserError:
-    """Return the error of a whole checkpoint that this run cannot have written."""
+    """Return the error of an undamaged checkpoint that this run cannot have written."""
     return UserError(
-        f"{path} cannot be taken up: {first_line(error)}",
+        f"cannot resume from {path}: {first_line(error)}",
         "a checkpoint of this run",
-        "remove it, and the same command goes on from the one before; or give another --run",
+        "remove it, and the same command resumes from the one before; or give another --run",
     )
 
 
@@ -141,7 +148,7 @@ def verify(path: Path) -> str:
             if not _FILE.fullmatch(name):
                 return f"manifest.json names {name[:80]!r}"
             if not (isinstance(entry, list) and list(map(type, entry)) == [int, str]):
-                return f"manifest.json says no size and SHA-256 of {name}"
+                return f"manifest.json has no size and SHA-256 of {name}"
             size, digest = entry
             file = path / name
             if not file.is_file():
@@ -156,15 +163,15 @@ def verify(path: Path) -> str:
 
 
 def _all(folder: Path) -> list[Path]:
-    """List the published checkpoints, oldest first."""
+    """Return the published checkpoints, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
 
 
 def prune(folder: Path) -> None:
-    """Remove all but the newest checkpoints, and what an interrupted save left; the fold's one writer calls this."""
+    """Remove all but the newest checkpoints, and the temporary files of an interrupted save."""
     for path in _all(folder)[:-KEEP]:
-        # A failed deletion wastes disk; it must not end a training run.
+        # A failed deletion wastes disk space, but must not end training.
         shutil.rmtree(path, ignore_errors=True)
     remove_temporary_files(folder)

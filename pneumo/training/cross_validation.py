@@ -1,4 +1,4 @@
-"""A run from its recipe to its submission, on however many ranks: what job/train.py starts."""
+"""A run from its recipe to its submission, on any number of ranks: what job/train.py starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,75 +27,80 @@ from pneumo.training.run_metrics import finish_run
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingInputs:
-    """What to train on what, and where."""
+    """The recipe, the dataset and the run directory of a training command."""
 
     recipe: Recipe
     dataset: Path
     run: Path
     folds: tuple[int, ...]
-    """Folds to train, and no more than that; empty = all of the dataset's, and then the figures and the submission."""
+    """Folds to train, and nothing else; empty = all of the dataset's, followed by the metrics and the submission."""
     expected: Path | None
-    """CSV with the ids that the submission must have."""
+    """CSV with the ids that the submission must have, and their order."""
     options: LoopOptions
     skip_damaged: bool = False
-    """Start the run without the samples that cannot be used."""
+    """Leave out the damaged training images when the run is started."""
 
 
-def train(job: TrainingInputs, world: World, stop: StopFlag) -> None:
-    """Train the folds that are not finished; with all of the dataset's, finish the run and write its submission.
+def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
+    """Train the unfinished folds; when all folds were asked for, write the metrics and the submission too.
 
     Raises:
-        StopRequested: When the ranks agreed to stop; the same command goes on.
-        UserError: When the dataset, the run or the folds do not fit, or another job works on one of the folds.
-        RankLost: When a rank that this one depends on is gone.
+        StopRequested: When the ranks agreed to stop; the same command resumes.
+        UserError: When the dataset, the run and the folds do not match, or another process trains one of the folds.
+        RankLost: When a rank that this one depends on is lost.
     """
-    with Watchdog(world) as watch:
-        manifest = Manifest.read(job.dataset)
-        table = SampleTable.read(job.dataset)
-        _check_expected(job.expected, table)
-        whole = ShardReader(job.dataset, table)
-        excluded = damaged.resolve(job.run, whole, world, skip=job.skip_damaged, workers=job.options.workers)
+    with Watchdog(world) as watchdog:
+        manifest = Manifest.read(inputs.dataset)
+        table = SampleTable.read(inputs.dataset)
+        _check_expected(inputs.expected, table)
+        excluded = damaged.resolve_excluded(
+            inputs.run,
+            ShardReader(inputs.dataset, table),
+            world,
+            skip=inputs.skip_damaged,
+            workers=inputs.options.workers,
+        )
         table = table.exclude(excluded)
-        reader = ShardReader(job.dataset, table)
-        folds = _check_folds(job.folds, manifest, table)
-        run = _open_run(job, manifest, excluded, world)
-        group, mine = join_fold_group(world, folds)
+        reader = ShardReader(inputs.dataset, table)
+        folds = _check_folds(inputs.folds, manifest, table)
+        run = _open_run(inputs, manifest, excluded, world)
+        group, own_folds = join_fold_group(world, folds)
         log_world(world, folds)
-        unfinished = [fold for fold in mine if not run.fold(fold).is_finished]
-        taken = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in mine] if group.is_leader else []
-        with exclusive_locks(taken, world):
-            watch.depend_on(group.ranks)
+        unfinished = [fold for fold in own_folds if not run.fold(fold).is_finished]
+        locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
+        with exclusive_locks(locks, world):
+            watchdog.depend_on(group.ranks)
             for fold in unfinished:
                 if group.is_leader:
                     run.fold(fold).remove_temporary_files()
                 data = FoldData(
                     table=table,
                     reader=reader,
-                    train=table.select("train", set(range(manifest.num_folds)) - {fold}),
+                    train_rows=table.select("train", set(range(manifest.num_folds)) - {fold}),
                     validation_rows=table.select("train", {fold}),
                 )
                 trainer = FoldTrainer(
-                    job.recipe,
+                    inputs.recipe,
                     fold,
                     data,
                     world=world,
                     group=group,
                     directory=run.fold(fold),
                     stop=stop,
-                    options=job.options,
+                    options=inputs.options,
                 )
                 trainer.run()
-        # One fold group waits here for the others, for days if it must; a lost one ends the wait.
+        # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
-        watch.depend_on(range(world.size))
+        watchdog.depend_on(range(world.size))
         if world.any_rank(bool(stop)):
-            raise StopRequested("before the figures and the submission" if not job.folds else "after the last step")
-        if job.folds:
-            _say_what_is_left(run, world)
+            raise StopRequested("after the last step" if inputs.folds else "before the metrics and the submission")
+        if inputs.folds:
+            _log_remaining_folds(run, world)
         else:
-            # From here on there is nothing to save: what a signal interrupts is done again.
+            # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
             stop.restore_default_handlers()
-            _finish(run, world, reader, job)
+            _finish(run, world, reader, inputs)
 
 
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
@@ -118,19 +123,19 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
         raise UserError(
             f"--folds {' '.join(map(str, folds))}",
             f"different numbers from 0 to {manifest.num_folds - 1}",
-            "correct --folds, or divide the dataset anew with job/shard.py --num-folds",
+            "correct --folds, or divide the dataset again with job/shard.py --num-folds",
         )
     return tuple(folds) or tuple(range(manifest.num_folds))
 
 
 def _check_expected(expected: Path | None, table: SampleTable) -> None:
-    """Find a wrong list of ids now and not after the last epoch."""
+    """Refuse a wrong list of ids now rather than after the last epoch."""
     if expected is not None:
         ids = dict.fromkeys(table.image_id[table.select("test")].tolist(), rle.EMPTY)
         submission.order_rows(ids, annotations.read_ids(expected), log.debug)
 
 
-def _open_run(job: TrainingInputs, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
+def _open_run(inputs: TrainingInputs, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
     identity = DatasetIdentity(
         digest=manifest.digest,
         folds_digest=manifest.folds_digest,
@@ -139,27 +144,27 @@ def _open_run(job: TrainingInputs, manifest: Manifest, excluded: dict[str, str],
         patients=manifest.patients,
         excluded=excluded,
     )
-    # The leader makes it; the others find it made.
-    run = run_directory.create(job.run, job.recipe, identity) if world.is_leader else None
+    # The leader creates it; the others wait and load it.
+    run = run_directory.create(inputs.run, inputs.recipe, identity) if world.is_leader else None
     world.barrier()
-    return run or run_directory.create(job.run, job.recipe, identity)
+    return run or run_directory.create(inputs.run, inputs.recipe, identity)
 
 
-def _finish(run: RunDirectory, world: World, reader: ShardReader, job: TrainingInputs) -> None:
+def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:
     with exclusive_locks([(run.lock, str(run.path))] if world.is_leader else [], world):
-        finish_run(run, world, reader, workers=job.options.workers)
+        finish_run(run, world, reader, workers=inputs.options.workers)
         if len(reader.table.select("test")):
-            ensembler = build_ensembler([run], reader=reader, world=world, workers=job.options.workers)
-            write_submission(ensembler, run.submission, expected=job.expected, skip_damaged=job.skip_damaged)
+            ensembler = build_ensembler([run], reader=reader, world=world, workers=inputs.options.workers)
+            write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
 
 
-def _say_what_is_left(run: RunDirectory, world: World) -> None:
+def _log_remaining_folds(run: RunDirectory, world: World) -> None:
     if world.is_leader:
-        left = ", ".join(map(str, run.unfinished_folds))
+        remaining = ", ".join(map(str, run.unfinished_folds))
         log.info(
-            "%s; then job/ensemble.py --runs %s writes figures and submission",
-            f"fold(s) {left} are still to be trained" if left else "all folds are trained",
+            "%s; then job/ensemble.py --runs %s writes the metrics and the submission",
+            f"fold(s) {remaining} are still to be trained" if remaining else "all folds are trained",
             run.path,
         )
-        for text in damaged.caveats(run.dataset.excluded):
-            log.warning("%s", text)
+        for caveat in damaged.caveats(run.dataset.excluded):
+            log.warning("%s", caveat)

@@ -1,14 +1,15 @@
-"""What a run goes without: damaged training images, decided once, when the run is started with --skip-damaged.
+"""Damaged training images that a run leaves out, decided once, when it is started with --skip-damaged.
 
-The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests, and
-holds for good: whoever takes the run up, after an interruption, with other ranks or for another fold, leaves out the
-same images and does not look again. To all that follows the dataset is one that never had them: they are in no epoch,
-in no fold's evidence and in no figure, and metrics.json says how many are missing.
+The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests and
+does not change: whoever resumes the run, with other ranks or for another fold, leaves out the same images without
+reading them again. Everything after that works as if the dataset had never had them: they are in no epoch, no
+histograms and no metric, and metrics.json says how many are missing.
 
-An image that is damaged only later ends the run at its next reading, with exit code 2 and its name: without it the
-result would be another run's. Copy it back and go on, or start a new run. One that has been mended stays out.
+An image that is damaged later ends the run at its next reading, with exit code 2 and its name: without it the result
+would be that of another run. Restore the image and resume, or start a new run. A left-out image that is repaired stays
+left out.
 
-Test images are not in the list, as nothing is learned from them: ``inference.submit`` looks at them itself.
+Test images are not in the list, since nothing is learned from them: ``inference.submit`` reads them itself.
 """
 
 from collections.abc import Mapping
@@ -23,25 +24,25 @@ from pneumo.runtime.console import log
 from pneumo.training import run_directory
 
 
-def resolve(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
-    """Return the training images that a run goes without, each with what was found. Collective over the world.
+def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
+    """Return the training images that a run leaves out, each with what was found. Collective over the world.
 
     Args:
-        run: The run's directory; one that was started has its list.
+        run: The run's directory; a run that was started already has its list.
         reader: The whole dataset.
         world: All ranks, which share the reading.
-        skip: Whether a run that is not started yet may leave out what is damaged.
+        skip: Whether a run that is not started yet may leave out damaged images.
         workers: Threads of this rank.
 
     Raises:
-        UserError: When the run's record cannot be read.
+        UserError: When the run's recipe.json cannot be read.
     """
     started = run_directory.load_if_exists(run) if world.is_leader else None
     excluded = world.broadcast(None if started is None else started.dataset.excluded)
     if excluded is None:
-        excluded = _look(reader, world, workers) if skip else {}
+        excluded = _find_damaged(reader, world, workers) if skip else {}
     elif skip and world.is_leader:
-        log.info("%s is started already: it goes on without the images it was started without, and no others", run)
+        log.info("%s was started before: it leaves out the same images as then, and no others", run)
     if excluded and world.is_leader:
         left_out = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
         log.warning(
@@ -51,20 +52,18 @@ def resolve(run: Path, reader: ShardReader, world: World, *, skip: bool, workers
     return excluded
 
 
-def _look(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
-    """Read every sample; only the training images are the run's to leave out."""
+def _find_damaged(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
+    """Read every sample and return the damaged training images."""
     table = reader.table
     found = damage.find_damaged(reader, np.arange(len(table)), world, workers=workers)
     train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == "train"}
     if world.is_leader and len(train) < len(found):
-        log.warning(
-            "%d test image(s) are damaged: unless they are mended their masks will be empty", len(found) - len(train)
-        )
+        log.warning("%d test image(s) are damaged: unless repaired, they get empty masks", len(found) - len(train))
     return train
 
 
 def caveats(excluded: Mapping[str, str]) -> list[str]:
-    """Say what a report must say about the images that were left out."""
+    """Return what a report must say about the images that were left out."""
     if not excluded:
         return []
     names = ", ".join(list(excluded)[:3])

@@ -1,4 +1,4 @@
-"""Working alone on a run or a fold: the locks of a job of several ranks, taken or refused by all of them together."""
+"""Exclusive use of a run or a fold: locks that all ranks acquire together, or none."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,25 +12,27 @@ from pneumo.runtime.errors import UserError
 
 
 @contextmanager
-def exclusive_locks(wanted: Sequence[tuple[Path, str]], world: World) -> Iterator[None]:
+def exclusive_locks(paths: Sequence[tuple[Path, str]], world: World) -> Iterator[None]:
     """Hold locks while the block runs. Collective over the world.
 
     Args:
-        wanted: The locks that this rank takes for its group, each with the name of what it protects; most ranks
-            take none.
-        world: All ranks of the job.
+        paths: The files of the locks that this rank acquires for its group, each with the name of what it protects;
+            only leaders acquire any.
+        world: All ranks.
 
     Raises:
-        UserError: On every rank, when another job holds one of the locks that any rank wanted.
+        UserError: On every rank, when another process holds one of the locks that any rank needs.
     """
     with ExitStack() as held:
         refused = []
-        for path, what in wanted:
+        for path, what in paths:
             try:
                 held.enter_context(locks.hold(path, what, job=batch_job(os.environ)))
             except UserError as error:
                 refused.append(error.found)
-        every = world.broadcast([text for part in world.gather(refused) for text in part])
-        if every:
-            raise UserError("; ".join(every), "one job at a time", "wait for it or stop it, or give another --run")
+        all_refused = world.broadcast([message for part in world.gather(refused) for message in part])
+        if all_refused:
+            raise UserError(
+                "; ".join(all_refused), "one job at a time", "wait for it or stop it, or give another --run"
+            )
         yield

@@ -1,11 +1,9 @@
-"""The recipe: everything that decides what a run computes, as one typed, frozen record.
+"""The recipe: all settings that determine what a run computes, in one frozen dataclass.
 
-Two runs with the same recipe and the same dataset give the same result; whatever does not change the result (number
-of ranks, workers, how often to save) is not in here.
+Two runs with the same recipe and the same dataset give the same result; settings that do not change the result (number
+of ranks, workers, how often to save) are not in it.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -14,9 +12,8 @@ from annotated_types import Interval, MinLen, MultipleOf
 
 from pneumo.inference.pipeline import InferenceConfig
 from pneumo.loading.augmentation.table import Augmentation
-from pneumo.modeling.losses import LossConfig
+from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
-from pneumo.runtime import config
 from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
 
@@ -26,17 +23,17 @@ ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of training at one image size, with its own warm-up and cosine."""
+    """A part of training at one image size, with its own warm-up and cosine."""
 
     index: int
     epochs: int
     image_size: int
     positive_rate: tuple[float, float] | None
-    """Share of positives in the stage's first and last epoch, or None for every sample once an epoch."""
+    """Share of positives in the stage's first and last epoch, or None for each sample once per epoch."""
     learning_rate: float
 
     def rate_at(self, epoch: int) -> float | None:
-        """Return the positive rate of the stage's epoch ``epoch`` (from 0), changing linearly over the stage."""
+        """Return the positive rate of an epoch of the stage (from 0), which changes linearly over the stage."""
         if self.positive_rate is None:
             return None
         first, last = self.positive_rate
@@ -45,16 +42,16 @@ class Stage:
 
 @config_dataclass
 class Recipe:
-    """What to train. Fields marked "per stage" take one value for all stages or one for each."""
+    """The recipe. Fields marked "per stage" take one value for all stages or one for each."""
 
     name: tyro.conf.Suppress[str] = "best"
-    """Name of the recipe that this one started from."""
+    """Name of the recipe that this one is based on."""
     seed: Seed = 0
     """Seed of the sampler, the augmentation, the initial weights and dropout."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Architecture, encoder and where its first weights come from."""
+    """Architecture, encoder, and the source of its initial weights."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """Weights of the loss's parts."""
+    """Weights of the loss's terms."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Probabilities and ranges of the random changes to a training image."""
 
@@ -63,17 +60,17 @@ class Recipe:
     image_size: Annotated[tuple[ImageSize, ...], MinLen(1)] = (512,)
     """Height and width of the network's input in pixels, a multiple of 32 (per stage)."""
     positive_rate: tuple[PositiveFraction, ...] = ()
-    """Share of positive images in an epoch, 0 to 1; empty = every image once an epoch (per stage)."""
+    """Share of positive images in an epoch; empty = each image once per epoch (per stage)."""
     final_positive_rate: tuple[PositiveFraction, ...] = ()
-    """Share of positives in a stage's last epoch, reached linearly; empty = as at its start (per stage)."""
+    """Share of positive images in a stage's last epoch, reached linearly; empty = as in its first (per stage)."""
     learning_rate: Annotated[tuple[Annotated[float, Interval(gt=0, lt=10)], ...], MinLen(1)] = (3e-4,)
     """Peak learning rate (per stage)."""
 
     batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 16
     """Images in an optimiser step, over all ranks of a fold's group."""
     micro_batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 8
-    """Images in one forward pass, the unit of batch normalisation. Ranks share out a step's micro-batches, so that
-    the same recipe gives the same weights (within rounding) on any number of ranks up to batch / micro-batch."""
+    """Images in one forward pass, over which batch normalisation averages. A step's micro-batches are divided among the
+    ranks, so that the same recipe gives the same weights (within rounding) on up to batch / micro-batch ranks."""
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
     """Optimiser; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
     weight_decay: Fraction = 1e-4
@@ -81,7 +78,7 @@ class Recipe:
     warmup_epochs: Annotated[float, Interval(ge=0, le=100_000)] = 1.0
     """Epochs of linear warm-up at the start of each stage."""
     final_lr_factor: Fraction = 0.01
-    """Learning rate at the end of a stage's cosine, as a factor of the peak; 1 keeps it constant."""
+    """Learning rate at the end of a stage's cosine as a factor of the peak; 1 = constant."""
     clip_norm: Annotated[float, Interval(ge=0, le=1e6)] = 1.0
     """Largest global norm of the gradient; 0 = no clipping."""
     ema_decay: FractionBelowOne = 0.999
@@ -90,21 +87,21 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp32."""
     channels_last: bool = True
-    """Keep activations in channels-last order (faster convolutions on GPUs)."""
+    """Convolve in channels-last memory format (faster on GPUs)."""
     compile: bool = False
     """Compile the network with torch.compile."""
     loader: Literal["auto", "dali", "opencv"] = "auto"
-    """Which loader decodes and warps: DALI where there is a GPU for it, OpenCV elsewhere."""
+    """Loader that decodes and augments; ``auto`` = DALI on a GPU, OpenCV elsewhere."""
 
     validate_every: Annotated[int, Interval(ge=1, le=100_000)] = 1
     """Epochs between two validations; the last epoch of a stage is always validated."""
     patience: Annotated[int, Interval(ge=0, le=100_000)] = 0
-    """Validations without a better score before a stage ends early; 0 = never."""
+    """Validations without a better score after which a stage ends early; 0 = never."""
     keep: Literal["last", "best"] = "last"
-    """Which weights a stage hands on: its last, or those with the best validation score. ``best`` picks on the same
-    images that score the fold, which flatters the out-of-fold score a little; the report says so."""
+    """Weights that a stage ends with: its last, or those with the best validation score. ``best`` chooses on the same
+    images that score the fold, so that the out-of-fold score is slightly optimistic; the report says so."""
     tta: tuple[Literal["hflip"], ...] = ("hflip",)
-    """Views beside the image itself that are averaged at inference."""
+    """Test-time augmentation: views that are averaged with the image itself at inference."""
 
     def __post_init__(self) -> None:
         """Check the fields that depend on each other.
@@ -114,7 +111,7 @@ class Recipe:
         """
         lengths = {len(getattr(self, name)) for name in PER_STAGE} - {0, 1}
         if len(lengths) > 1:
-            several = f"one value, or one for each stage (the stages' counts here: {sorted(lengths)})"
+            several = f"one value, or one for each stage (the fields have {sorted(lengths)} values)"
             raise refuse("epochs", self.epochs, several)
         if self.final_positive_rate and not self.positive_rate:
             raise refuse("final_positive_rate", self.final_positive_rate, "--positive-rate to be set too")
@@ -170,29 +167,3 @@ class Recipe:
 
 
 PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")
-
-
-def to_json(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as JSON values: nested objects, tuples as lists."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
-
-
-def from_json(values: object) -> Recipe:
-    """Rebuild a recipe that ``to_json`` wrote.
-
-    Raises:
-        UserError: On unknown fields, values of another type or out of range.
-    """
-    return config.from_json(Recipe, values, "recipe")
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """List the fields in which two recipes (as JSON values) differ, as ``field: old -> new``."""
-    found = []
-    for name in sorted(old.keys() | new.keys()):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            found.append(f"{prefix}{name}: {a!r} -> {b!r}")
-    return found

@@ -1,17 +1,17 @@
-"""Named recipes: each a function that returns the whole record, to be read and to be copied."""
+"""Named recipes: each a function that returns the whole recipe, to read and to copy."""
 
 from collections.abc import Callable
 
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.table import Augmentation
-from pneumo.modeling.losses import LossConfig
+from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.training.recipe import Recipe
 
 
 def debug() -> Recipe:
-    """Seconds on a CPU: every part of the job runs, nothing is learned."""
+    """Seconds on a CPU: every part of training runs, nothing is learned."""
     return Recipe(
         name="debug",
         model=ModelConfig(encoder="mobilenet_v2", encoder_weights="none"),
@@ -27,7 +27,7 @@ def debug() -> Recipe:
 
 
 def demo() -> Recipe:
-    """Minutes on two CPU cores with random first weights: learns the synthetic chest X-rays of job/demo.py."""
+    """Minutes on two CPU cores from random weights: learns the synthetic chest X-rays of job/demo.py."""
     return Recipe(
         name="demo",
         model=ModelConfig(encoder="mobilenet_v2", encoder_weights="none"),
@@ -45,9 +45,10 @@ def demo() -> Recipe:
 
 
 def seed() -> Recipe:
-    """The bronze-medal notebook this project grew from: U-Net SE-ResNeXt50 at 512, RAdam, heavy on the focal loss.
+    """The bronze-medal notebook that this project started from: U-Net SE-ResNeXt50 at 512 pixels, RAdam, focal loss.
 
-    It trained one fold of five, without TTA; its loss was 10 focal - log Dice, here 10 focal + soft Dice.
+    It trained one fold of five and used no test-time augmentation. Its loss was 10 focal - log Dice; here it is
+    10 focal + soft Dice.
     """
     return Recipe(
         name="seed",
@@ -70,11 +71,12 @@ def seed() -> Recipe:
 
 
 def winner() -> Recipe:
-    """The 1st place's strongest single model and its stages: positives at .8, .6, .4, then 1024 pixels.
+    """The 1st place's strongest single model and its stages: positive rates of .8, .6 and .4, then 1024 pixels.
 
-    Read from its published configuration: SE-ResNeXt50 U-Net with scSE, BCE, Dice and focal 3 : 1 : 4, Adam,
-    clipping at .1, early stopping, the best weights handed on. It used batches of 2 a GPU and plateau schedules; here
-    batches are 8 and the schedule is a cosine, and one average of the weights stands for its three checkpoints a fold.
+    As in its published configuration: SE-ResNeXt50 U-Net with scSE, BCE, Dice and focal loss 3 : 1 : 4, Adam, clipping
+    at .1, early stopping, each stage starting from the best weights of the one before. It used batches of 2 per GPU
+    and plateau schedules; here batches are 8 and the schedule is a cosine, and one average of the weights replaces its
+    three checkpoints per fold.
     """
     return Recipe(
         name="winner",
@@ -98,11 +100,11 @@ def winner() -> Recipe:
 
 
 def best() -> Recipe:
-    """Ours: the winner's data recipe with what the later places showed to matter, and no choice by the held-out fold.
+    """Ours: the winner's sampling, what other top places showed to matter, and no choice made on validation images.
 
-    An empty-mask head, since telling empty from non-empty is where the score is lost; Dice on positives alone, which
-    leaves empty masks to BCE and the head; the positive rate falling from .8 to the natural .22 within each stage (4th
-    place), so that the last epochs see the test's proportions; AdamW, EMA, bf16; two sizes with a warm start.
+    A presence head, since most of the score is lost by confusing empty and non-empty masks; Dice on positive images
+    alone, which leaves empty masks to BCE and the presence head; a positive rate that falls from .8 to the data's .22
+    (4th place), so that the last epochs have the test set's proportions; AdamW, EMA, bf16; 512 pixels, then 1024.
     """
     return Recipe(
         name="best",

@@ -1,22 +1,22 @@
-"""The run directory: who owns which file of a run.
+"""The run directory: its files, and which run of which recipe and dataset it belongs to.
 
     RUN/
-        recipe.json            recipe, dataset, what was left out of it, and version; written first, never changed
-        metrics.json           out-of-fold figures                      (when all folds are done)
-        thresholds.json        the rule chosen on all folds             (when all folds are done)
-        oof.parquet            evidence of every out-of-fold image      (when all folds are done)
-        oof.csv                out-of-fold masks under the nested rules (when all folds are done)
-        overlay.png            out-of-fold examples                     (when all folds are done)
-        submission.csv         the test images' masks                   (when the dataset has any)
+        recipe.json            recipe, dataset, left-out images, version; written first, never changed
+        metrics.json           out-of-fold metrics                            (when all folds are done)
+        thresholds.json        the decision rule chosen on all folds          (when all folds are done)
+        oof.parquet            histograms of every out-of-fold image          (when all folds are done)
+        oof.csv                out-of-fold masks under the nested rules       (when all folds are done)
+        overlay.png            out-of-fold examples                           (when all folds are done)
+        submission.csv         the test images' masks                         (when the dataset has any)
         fold-0/
             checkpoints/       see pneumo.training.checkpoint
             events.out.*       TensorBoard
             model.safetensors  the weights that inference uses
-            oof.parquet        evidence of this fold's images
-            fold.json          history and figures; written last: a fold that has it is finished
-            .lock              while a job trains the fold; RUN/.lock while one starts or finishes the run
+            oof.parquet        histograms of this fold's images
+            fold.json          history; written last: a fold that has it is finished
+            .lock              while a process trains the fold; RUN/.lock while one starts or finishes the run
 
-A run belongs to one recipe and one dataset with one assignment of folds, and refuses to go on under another.
+A run belongs to one recipe and one dataset with one assignment of folds, and cannot be resumed with others.
 """
 
 import json
@@ -37,9 +37,10 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish, publish_text, remove_temporary_files
 from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
-from pneumo.training.recipe import Recipe, differences, from_json, to_json
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipe_json import differences, from_json, to_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECIPE_FILE = "recipe.json"
 """The file that makes a directory a run."""
 
@@ -62,56 +63,56 @@ class FoldDirectory:
 
     @property
     def histograms(self) -> Path:
-        """Evidence of the fold's own images."""
+        """Histograms of the fold's own images."""
         return self.path / "oof.parquet"
 
     @property
     def summary(self) -> Path:
-        """History and figures; the mark of a finished fold."""
+        """History; only a finished fold has it."""
         return self.path / "fold.json"
 
     @property
     def is_finished(self) -> bool:
-        """True when the fold was trained to its end and its evidence is in place."""
+        """True when the fold was trained to its end and its histograms are written."""
         return self.summary.is_file()
 
     @property
     def lock(self) -> Path:
-        """Held by the job that trains the fold."""
+        """Held by the process that trains the fold."""
         return self.path / ".lock"
 
     def require_run_directory(self) -> None:
-        """Refuse to write where the run no longer is: under a mount that went away lies somebody else's directory.
+        """Refuse to write where the run is not any more: when its file system was unmounted, another one has its path.
 
         Raises:
-            UserError: When the run's record is gone.
+            UserError: When the run's recipe.json is missing.
         """
-        record = self.path.parent / RECIPE_FILE
-        if not record.is_file():
+        recipe_file = self.path.parent / RECIPE_FILE
+        if not recipe_file.is_file():
             raise UserError(
-                f"{record} is gone since the run was started or taken up",
-                "the run's directory, where it was",
-                "mount its file system again, or put it back, and start the same command again",
+                f"{recipe_file} was there when training started and is missing now",
+                "the run's directory",
+                "mount its file system again, or move it back, and start the same command again",
             )
 
     def remove_temporary_files(self) -> None:
-        """Remove what killed processes left, under the fold's lock."""
+        """Remove temporary files of killed processes. The caller holds the fold's lock."""
         remove_temporary_files(self.path)
         checkpoint.prune(self.checkpoints)
 
-    def publish(self, model: nn.Module, evidence: PredictionHistograms, history: list[dict[str, float]]) -> None:
-        """Write what a finished fold leaves behind, the mark that it is finished last."""
+    def publish(self, model: nn.Module, histograms: PredictionHistograms, history: list[dict[str, float]]) -> None:
+        """Write the files of a finished fold; last fold.json, which marks it as finished."""
         self.require_run_directory()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with publish(self.model) as file:
             file.write(safetensors.torch.save(weights))
-        evidence.write(self.histograms)
+        histograms.write(self.histograms)
         publish_text(self.summary, json.dumps({"format_version": FORMAT_VERSION, "history": history}, indent=1) + "\n")
 
 
 @config_dataclass
 class DatasetIdentity:
-    """What ties a run to its dataset."""
+    """The dataset that a run belongs to."""
 
     digest: str
     """Digest of the dataset's samples."""
@@ -120,11 +121,11 @@ class DatasetIdentity:
     num_folds: Annotated[int, Interval(ge=1, le=MAX_FOLDS)]
     """Number of folds."""
     grouped_by: str
-    """What kept a patient's images in one fold: ``patients csv``, ``dicom`` or ``none``."""
+    """Where the patients come from whose images share a fold: ``patients csv``, ``dicom`` or ``none``."""
     patients: int
-    """Patient groups; as many as images where nothing groups them."""
+    """Number of patients; without patients, the number of images."""
     excluded: dict[str, str] = field(default_factory=dict)
-    """Damaged training images that the run goes without, each with what was found. Fixed when the run is started."""
+    """Damaged training images that the run leaves out, each with what was found. Fixed when the run is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +138,17 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """Out-of-fold figures."""
+        """Out-of-fold metrics."""
         return self.path / "metrics.json"
 
     @property
     def thresholds(self) -> Path:
-        """The rule chosen on all folds."""
+        """The decision rule chosen on all folds."""
         return self.path / "thresholds.json"
 
     @property
     def histograms(self) -> Path:
-        """Evidence of every out-of-fold image."""
+        """Histograms of every out-of-fold image."""
         return self.path / "oof.parquet"
 
     @property
@@ -167,7 +168,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Held by the job that finishes the run."""
+        """Held by the process that starts or finishes the run."""
         return _lock(self.path)
 
     def fold(self, fold: int) -> FoldDirectory:
@@ -181,17 +182,17 @@ class RunDirectory:
 
 
 def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
-    """Start a run, or come back to one of the same recipe and dataset.
+    """Start a run, or load one of the same recipe and dataset.
 
-    Several processes may come at once (a fold per array element): one starts it, the others come back to it.
+    Several processes may do so at once (an array job with a fold in each element): one starts it, the others load it.
 
     Raises:
         UserError: When the directory holds a run of another recipe or dataset, or something else.
     """
-    record = path / RECIPE_FILE
-    if not record.exists():
+    recipe_file = path / RECIPE_FILE
+    if not recipe_file.exists():
         with locks.hold(_lock(path), str(path)):
-            if not record.exists():
+            if not recipe_file.exists():
                 return _start(path, recipe, dataset)
     run = load(path)
     _compare(run, recipe, dataset)
@@ -199,7 +200,7 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
 
 
 def load_if_exists(path: Path) -> RunDirectory | None:
-    """Return the run that was started in a directory, None when there is none yet."""
+    """Return the run in a directory, None when none was started there."""
     return load(path) if (path / RECIPE_FILE).exists() else None
 
 
@@ -208,10 +209,10 @@ def _lock(path: Path) -> Path:
 
 
 def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
-    record = path / RECIPE_FILE
+    recipe_file = path / RECIPE_FILE
     if path.is_dir() and any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
         raise UserError(
-            f"{path} exists and holds no recipe.json", "a new or empty directory, or a run", "give another --run"
+            f"{path} exists and has no recipe.json", "a new or empty directory, or a run", "give another --run"
         )
     remove_temporary_files(path, RECIPE_FILE)
     content = {
@@ -220,43 +221,45 @@ def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
         "recipe": to_json(recipe),
         "dataset": vars(dataset),
     }
-    publish_text(record, json.dumps(content, indent=2) + "\n")
+    publish_text(recipe_file, json.dumps(content, indent=2) + "\n")
     return RunDirectory(path=path, recipe=recipe, dataset=dataset)
 
 
 def load(path: Path) -> RunDirectory:
-    """Read what a run directory was made with.
+    """Load a run.
 
     Raises:
-        UserError: When it is not a run, one of a newer format, or one with links that lead out of it.
+        UserError: When it is not a run, is of another format version, or has links that lead out of it.
     """
-    record = path / RECIPE_FILE
+    recipe_file = path / RECIPE_FILE
     try:
-        content = documents.read(record)
+        content = documents.read(recipe_file)
     except FileNotFoundError as error:
         raise UserError(f"{path} has no recipe.json", "a run directory", "check the path") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{record} cannot be read ({error})", "the JSON that train.py wrote", "restore it") from error
+        raise UserError(
+            f"{recipe_file} cannot be read ({error})", "the JSON that job/train.py wrote", "restore it"
+        ) from error
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{record} has format version {content.get('format_version')}",
+            f"{recipe_file} has format version {content.get('format_version')}",
             f"{FORMAT_VERSION}",
-            "use the version of pneumo that wrote it",
+            "use the version of pneumo that wrote it, or start a new --run",
         )
     _check_links(path)
-    dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{record}: dataset")
+    dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{recipe_file}: dataset")
     return RunDirectory(path=path, recipe=from_json(content.get("recipe")), dataset=dataset)
 
 
 def _check_links(path: Path) -> None:
-    """Refuse symbolic links that lead out of a run: training writes and prunes there, and a run may be a stranger's."""
+    """Refuse symbolic links that lead out of a run: training writes and deletes there, and a run may be untrusted."""
     root = path.resolve()
     for folder, folders, files in os.walk(root):
         for entry in (Path(folder, name) for name in (*folders, *files)):
             if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
                 raise UserError(
                     f"{entry} is a symbolic link that leads out of the run",
-                    "files of the run itself",
+                    "files inside the run",
                     "move what it points to here; the run directory as a whole may be a link",
                 )
 
@@ -267,12 +270,12 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
         raise UserError(
             f"{run.path} was started with another recipe ({'; '.join(changed)})",
             "the same recipe",
-            "give the same flags to go on, or another --run to start anew",
+            "give the same flags to resume it, or another --run to start a new one",
         )
     if run.dataset != dataset:
         changed = differences(vars(run.dataset), vars(dataset))
         raise UserError(
             f"{run.path} was started on another dataset or other folds ({'; '.join(changed)})",
             "the same dataset and folds",
-            "give the same --dataset to go on, or another --run to start anew",
+            "give the same --dataset to resume it, or another --run to start a new one",
         )

@@ -1,4 +1,4 @@
-"""The learner: the network, its average, its optimiser, and one optimiser step over a group's micro-batches."""
+"""What training changes in a fold (network, averaged weights, optimiser), and one optimiser step."""
 
 import copy
 import warnings
@@ -15,8 +15,9 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch
-from pneumo.modeling import losses, models
+from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
+from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
@@ -25,12 +26,12 @@ from pneumo.training.recipe import Recipe
 
 
 class TrainState:
-    """All that learns in one fold.
+    """The network of one fold with its averaged weights and its optimiser.
 
     Args:
         recipe: What to train.
-        seed: Seed of the fold, for the first weights and dropout.
-        world: Precision and placement.
+        seed: Seed of the fold, for the initial weights and dropout.
+        world: Precision and device.
         group: The ranks that share a step.
 
     Raises:
@@ -49,6 +50,8 @@ class TrainState:
         torch.manual_seed(seed)
         self.model = models.build(recipe.model).to(world.device)
         if recipe.channels_last:
+            # The weights alone: in an image of one channel both memory formats have the same order, and each
+            # convolution converts its input to the format of its weights.
             self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
@@ -60,48 +63,48 @@ class TrainState:
         if self.group.size == 1:
             return network
         with warnings.catch_warnings():
-            # Its successor, forward_sync_buffers, is newer than the oldest torch that this runs with.
+            # Its successor, forward_sync_buffers, does not exist in the oldest torch that this runs with.
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             return DistributedDataParallel(
                 network,
                 process_group=self.group.tensor_group,
-                # Running statistics are averaged over the step by StepStatistics instead.
+                # StepStatistics averages the running statistics over the step instead.
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
             )
 
     def _reset_optimizer_and_ema(self) -> None:
-        """Begin a stage: a new average and a new optimiser over the weights as they are."""
+        """Start a stage with a new optimiser, and averaged weights that equal the current ones."""
         self.ema = Ema(self.model, self.recipe.ema_decay)
         self.optimizer = optimizer.build(self.model, self.recipe)
         self.best: Tensors | None = None
 
     @property
     def micro_batch_indices(self) -> range:
-        """Places, within a step, of the micro-batches that this rank does."""
+        """Indices, within a step, of this rank's micro-batches."""
         return range(self.group.rank, self.recipe.micro_batches, self.group.size)
 
     def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> torch.Tensor:
         """Do one optimiser step.
 
         Args:
-            micro_batches: This rank's micro-batches, in the order of ``places``.
-            global_step: Steps done before, over all stages; dropout depends on it.
+            micro_batches: This rank's micro-batches, in the order of ``micro_batch_indices``.
+            global_step: Optimiser steps done before, over all stages; dropout depends on it.
             learning_rate: The step's learning rate.
 
         Returns:
-            Sums of the loss's parts over this rank's images, in the order of ``LossParts``.
+            Sums of the losses over this rank's images, in the order of ``losses.loss.SUMS``.
         """
-        sums = torch.zeros(len(losses.LossParts._fields), device=self.device)
+        sums = torch.zeros(len(SUMS), device=self.device)
         optimizer.set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         self.network.train()
         self.statistics.begin_step()
-        for place, batch in zip(self.micro_batch_indices, micro_batches, strict=True):
-            seed_step(self.seed, global_step, place)
-            with self._gradients_of(last=place == self.micro_batch_indices[-1]):
+        for index, batch in zip(self.micro_batch_indices, micro_batches, strict=True):
+            seed_step(self.seed, global_step, index)
+            with self._gradient_exchange(last=index == self.micro_batch_indices[-1]):
                 sums += self._backward(batch)
-            # Only now: the backward pass still looks at the buffers of the forward pass.
+            # After the backward pass, which still reads the buffers of the forward pass.
             self.statistics.end_micro_batch()
         self.statistics.end_step()
         self._update()
@@ -109,16 +112,17 @@ class TrainState:
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         with self.autocast():
-            output = self.network(self.to_memory_format(batch.image))
-        parts = losses.loss(output, batch.mask, self.recipe.loss)
-        # DDP takes the mean over ranks: times the ranks, over the global batch, gives the global batch's mean.
-        loss = parts.total.sum() * (self.group.size / self.recipe.batch_size)
-        # DDP exchanges gradients in there, so that a slow peer shows as a long backward pass.
+            output = self.network(batch.image)
+        losses = loss(output, batch.mask, self.recipe.loss)
+        # DDP averages gradients over ranks: multiplied by the number of ranks and divided by the global batch, that is
+        # the gradient of the global batch's mean.
+        scaled = losses.total.sum() * (self.group.size / self.recipe.batch_size)
+        # DDP exchanges gradients during the backward pass, which takes as long as that of the slowest rank.
         with heartbeat.waiting() if self.group.size > 1 else nullcontext():
-            torch.autograd.backward(self.scaler.scale(loss))
-        return torch.stack([part.detach().sum() for part in parts])
+            torch.autograd.backward(self.scaler.scale(scaled))
+        return losses.sums()
 
-    def _gradients_of(self, *, last: bool) -> AbstractContextManager[None]:
+    def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[None]:
         """Let DDP exchange gradients in the last backward pass of a step only."""
         if isinstance(self.network, DistributedDataParallel) and not last:
             return self.network.no_sync()
@@ -132,29 +136,23 @@ class TrainState:
         self.scaler.update()
         self.ema.update(self.model)
 
-    def to_memory_format(self, image: torch.Tensor) -> torch.Tensor:
-        """Give an image batch (N, 1, H, W) the memory order that the network wants."""
-        if self.recipe.channels_last:
-            return image.to(memory_format=torch.channels_last)
-        return image
-
     def snapshot_best(self) -> None:
-        """Remember the averaged weights as the stage's best."""
+        """Keep a copy of the averaged weights as the stage's best."""
         self.best = copy.deepcopy(self.ema.module().state_dict())
 
     def start_next_stage(self) -> None:
-        """End a stage: go on from its best or last averaged weights with a new optimiser and a new average."""
+        """Continue with the stage's best or last averaged weights, a new optimiser and a new average."""
         weights = self.best if self.best is not None else self.ema.module().state_dict()
         self.model.load_state_dict(copy.deepcopy(weights))
         self._reset_optimizer_and_ema()
 
     def weights(self) -> dict[str, Tensors]:
-        """Return the sets of weights that a checkpoint holds."""
+        """Return the sets of weights for a checkpoint."""
         sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.state_dict()["model"]}
         return sets if self.best is None else {**sets, "best": self.best}
 
     def optimizer_state(self) -> dict[str, object]:
-        """Return what a checkpoint holds beside the weights."""
+        """Return what a checkpoint needs beside the weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -162,10 +160,10 @@ class TrainState:
         }
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Take up a checkpoint's weights and optimiser.
+        """Load the weights and the optimiser's state of a checkpoint.
 
         Raises:
-            Exception: Of many kinds, when it is not one of this recipe.
+            Exception: Of many kinds, when it is not a checkpoint of this recipe.
         """
         self.model.load_state_dict(snapshot.weights["model"])
         self.ema.load_state_dict({"model": snapshot.weights["ema"], "updates": snapshot.optimizer["ema_updates"]})
@@ -175,7 +173,7 @@ class TrainState:
         self.scaler.load_state_dict(snapshot.optimizer["scaler"])
 
     def _check_moments(self, state: dict[str, Any]) -> None:
-        """Refuse moments of other shapes than the parameters', which torch finds out at the next step."""
+        """Refuse moments of other shapes than the parameters', which torch would notice only at the next step."""
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for index, moments in state["state"].items():
             for name, moment in moments.items():

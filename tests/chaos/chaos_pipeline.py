@@ -89,7 +89,7 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Command]:
                 lambda folder: [[*core, *train(folder, [fold])] for fold, core in enumerate((ONE, OTHER))],
             ],
             prepare=lambda folder: None,
-            resume_message=" goes on from step-",
+            resume_message=" resumes from step-",
             keeps_work=True,
         ),
         Command(

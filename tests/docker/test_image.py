@@ -160,5 +160,5 @@ def test_a_stopped_container_saves_and_the_next_one_resumes(
     sharded.engine("rm", name)
     done = sharded.run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "goes on from step-" in done.stdout + done.stderr
+    assert "resumes from step-" in done.stdout + done.stderr
     assert (sharded.runs / run / "submission.csv").read_bytes() == uninterrupted

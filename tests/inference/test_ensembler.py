@@ -27,7 +27,8 @@ from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
 from pneumo.masks import rle
 from pneumo.modeling import models
-from pneumo.modeling.models import ModelConfig, Segmenter
+from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.segmenter import Segmenter
 from pneumo.runtime.errors import UserError
 
 RULE = DecisionRule(top_threshold=120, min_area=1.0, bottom_threshold=100, presence_threshold=0.0)

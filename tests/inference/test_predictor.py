@@ -9,7 +9,7 @@ from torch import nn
 
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.geometry import letterbox
-from pneumo.modeling.models import SegmenterOutput
+from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
 

@@ -81,7 +81,7 @@ def test_a_killed_rank_is_started_again_and_the_run_goes_on(
     os.kill(rank_of(folder, 1), signal.SIGKILL)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert "fold 1 goes on from step-" in output
+    assert "fold 1 resumes from step-" in output
     if launcher[: len(OWN_LAUNCH)] == OWN_LAUNCH:
         # The other fold was not disturbed: it was trained to its end, and the loss was told, before the restart.
         before, _, _ = output.partition("restarting the ranks (1 of 1)")
@@ -122,7 +122,7 @@ def test_two_ranks_of_one_fold_stop_together_and_one_goes_on(
     # Another number of ranks: the same samples in the same order, and the same weights within rounding.
     code, output = run(words(dataset, folder, "--folds", 0))
     assert code == 0, output
-    assert "fold 0 goes on from step-" in output
+    assert "fold 0 resumes from step-" in output
     resumed, single = (safetensors.torch.load(weights(f)) for f in (folder, slow))
     for name, tensor in single.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-2, atol=2e-3, msg=name)
@@ -203,7 +203,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(slow: Path, dataset: Path, 
     (small_disk / "ballast").unlink()
     code, output = run(words(dataset, folder))
     assert code == 0, output
-    assert "goes on from step-" in output
+    assert "resumes from step-" in output
     assert same(folder, slow)
 
 
@@ -241,7 +241,7 @@ def test_a_mount_that_vanishes_stops_the_run_and_nothing_is_written_in_its_place
     try:
         output, _ = process.communicate(timeout=100)
         assert process.returncode == 2, output
-        assert "recipe.json is gone since the run was started or taken up" in output
+        assert "recipe.json was there when training started and is missing now" in output
         assert "Traceback" not in output
         assert not list(small_disk.rglob("*")), "written where the mount was"
         code, output = run([*words(dataset, elsewhere / "run")])
@@ -287,7 +287,7 @@ def test_a_torn_and_a_flipped_checkpoint_are_found_and_passed_over(slow: Path, d
     code, output = run(words(dataset, folder))
     assert code == 0, output
     assert f"checkpoint {newer} is damaged (optimizer.pt does not have the expected SHA-256)" in output
-    assert f"fold 0 goes on from {older.name}" in output
+    assert f"fold 0 resumes from {older.name}" in output
     assert same(folder, slow)
 
 
@@ -310,5 +310,5 @@ def test_a_clock_that_jumps_years_back_and_forth_changes_nothing(slow: Path, dat
     process.communicate()
     code, output = run(words(dataset, folder, "--rank-timeout", 60), launcher=jumpy)
     assert code == 0, output
-    assert "goes on from step-" in output
+    assert "resumes from step-" in output
     assert same(folder, slow)

@@ -92,7 +92,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
 ) -> None:
     assert interrupt(dataset, tmp_path / "run", number) == code
     output = train(dataset, tmp_path / "run")
-    assert "goes on from step-" in output
+    assert "resumes from step-" in output
     for fold in (0, 1):
         assert weights(tmp_path / "run", fold) == weights(alone, fold)
     assert (tmp_path / "run" / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()

@@ -116,7 +116,7 @@ def test_everything_applied_at_once_ends_in_the_same_submission(cluster: Cluster
         early = next(pod for pod in cluster.ended if pod.job.name == name)
         assert early.codes == [3]
         assert early.log == f"found no {missing} yet\n"
-    assert "goes on from step-" in next(p.log for p in cluster.ended if p.job is folds and p.index == 1 and _done(p))
+    assert "resumes from step-" in next(p.log for p in cluster.ended if p.job is folds and p.index == 1 and _done(p))
     assert set(cluster.jobs["ensemble"].history) <= {(0, 3, "Ignore")}
     assert_same(run, uninterrupted, *RESULT)
     assert (run / "submission.csv").stat().st_uid == USER
@@ -216,7 +216,7 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
     assert folds.history == [(1, 137, "Count")], "the other pod stays, and its ranks are restarted"
     first = next(pod.log for pod in cluster.ended if pod.index == 0)
     assert "restarting the ranks (1 of 10)" in first
-    assert "goes on from step-" in first
+    assert "resumes from step-" in first
 
     alone = tmp_path / "alone"
     launch = ["--processes", "2", ROOT / "job" / "train.py", "--dataset", dataset, "--run", alone, "--folds", "0"]

@@ -9,8 +9,9 @@ import torch.multiprocessing
 from safetensors.torch import save_file
 from torch import nn
 
-from pneumo.modeling.losses import LossConfig, loss
-from pneumo.modeling.models import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, Segmenter, build
+from pneumo.modeling.losses.loss import LossConfig, loss
+from pneumo.modeling.models import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, build
+from pneumo.modeling.segmenter import Segmenter
 from pneumo.modeling.weights import read_state
 from pneumo.runtime.errors import UserError
 
@@ -165,7 +166,7 @@ def test_without_network_the_error_says_to_use_a_local_file(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(smp.encoders, "hf_hub_download", fail)
-    with pytest.raises(UserError, match=r"resnet18 could not be had .*no route.* local \.pth"):
+    with pytest.raises(UserError, match=r"resnet18 cannot be downloaded .*no route.* local \.pth"):
         make(encoder="resnet18", encoder_weights="imagenet")
 
 

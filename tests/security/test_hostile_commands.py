@@ -64,5 +64,5 @@ def test_training_refuses_to_go_on_from_a_checkpoint_with_code(
     words = [JOB / "train.py", "--dataset", chain.out / "dataset", "--run", foreign_run, "--recipe", "debug"]
     words += ["--epochs", 1, "--image-size", 32, "--checkpoint-every", 2]
     line = last_line(commands.run("hostile train", *words, expect=2))
-    assert f"{newest} cannot be taken up" in line
+    assert f"cannot resume from {newest}" in line
     assert not mark.exists()

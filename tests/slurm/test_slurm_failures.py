@@ -25,7 +25,7 @@ def test_only_the_fold_that_crashed_is_restarted(
     assert cluster.state(one.ids["ensemble"]) == "PENDING"
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert "train.py failed with exit code 137" in one.log(0)
-    assert "goes on from step-" in one.log(0)
+    assert "resumes from step-" in one.log(0)
     assert "slurm:" not in one.log(1)
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["0", "0"]
     one.assert_same(alone)
@@ -38,7 +38,7 @@ def test_a_fold_that_fails_for_good_cancels_the_ensembler(submission: Callable[[
     assert "started 1 time(s): giving up" in one.log(0)
     again = submission().submit()
     assert again.ended() == ["COMPLETED 0:0"] * 3
-    assert "goes on from step-" in again.log(0)
+    assert "resumes from step-" in again.log(0)
     assert "epoch" not in again.log(1)
     again.assert_same(alone)
 
@@ -59,5 +59,5 @@ def test_a_second_submission_is_refused_and_a_cancelled_one_stays_cancelled(
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["0", "0"]
     third = submission().submit()
     assert third.ended() == ["COMPLETED 0:0"] * 3
-    assert "goes on from step-" in third.log(0)
+    assert "resumes from step-" in third.log(0)
     third.assert_same(alone)

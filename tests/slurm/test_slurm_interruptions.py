@@ -22,7 +22,7 @@ def test_the_time_limit_and_scontrol_requeue(
     assert one.ended() == ["COMPLETED 0:0"] * 3
     for fold in (0, 1):
         assert int(cluster.job(one.fold(fold))["Restarts"]) >= 1
-        assert "goes on from step-" in one.log(fold)
+        assert "resumes from step-" in one.log(fold)
     assert "SIGUSR1" in one.log(0)
     assert f"train.py saved its state; job {one.fold(0)} is requeued" in one.log(0)
     # With scontrol requeue, Slurm ends the script itself: only the rank logs that it stopped.
@@ -44,7 +44,7 @@ def test_a_job_of_higher_priority_and_a_lost_node(
         assert one.ended() == ["COMPLETED 0:0"] * 3
     for fold in (0, 1):
         assert cluster.job(one.fold(fold))["Restarts"] == "1"
-        assert "goes on from step-" in one.log(fold)
+        assert "resumes from step-" in one.log(fold)
     assert cluster.job(one.fold(0))["BatchHost"] != lost
     assert "DUE TO PREEMPTION" in one.log(1)
     assert "stopped on request, state saved" in one.log(1)

@@ -27,7 +27,7 @@ def test_two_folds_on_two_nodes_are_saved_and_requeued_together(
     assert one.ended() == ["COMPLETED 0:0"]
     assert "rank 0: fold 0; rank 1: fold 1" in one.log()
     assert cluster.job(one.ids["world"])["Restarts"] == "1"
-    assert "goes on from step-" in one.log()
+    assert "resumes from step-" in one.log()
     one.assert_same(alone)
 
 
@@ -64,7 +64,7 @@ def test_a_fold_trains_on_when_the_rank_of_the_other_one_is_killed(
     assert one.ended() == ["COMPLETED 0:0"]
     before, after = one.log().split("slurm: train.py failed with exit code 137; restarting it (1 of 2)")
     assert "fold 1 is finished" in before
-    assert "fold 0 goes on from step-" in after
+    assert "fold 0 resumes from step-" in after
     assert "fold 1 " not in after.split("metrics.json")[0].replace("rank 1: fold 1", "")
     assert cluster.job(one.ids["world"])["Restarts"] == "0"
     one.assert_same(alone)
@@ -90,7 +90,7 @@ def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
     wait_for("restart", lambda: "restarting it (1 of 2)" in one.log(0), lambda: one.log(0))
     assert cluster.ended(one.fold(0)) == "COMPLETED 0:0"
     assert "ranks 0-1: fold 0" in one.log(0)
-    assert "goes on from step-" in one.log(0)
+    assert "resumes from step-" in one.log(0)
     together, single = (
         safetensors.torch.load((run / "fold-0" / "model.safetensors").read_bytes()) for run in (one.run, alone)
     )

@@ -6,7 +6,8 @@ import pytest
 
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import UserError
-from pneumo.training.recipe import Recipe, differences, from_json, to_json
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipe_json import differences, from_json, to_json
 from pneumo.training.recipes import RECIPES
 
 

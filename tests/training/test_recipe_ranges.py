@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from pneumo.modeling.losses.loss import TERMS
 from pneumo.runtime import cli
 from pneumo.runtime.errors import UserError
-from pneumo.training.recipe import Recipe, from_json, to_json
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipe_json import from_json, to_json
 from pneumo.training.recipes import RECIPES
 
 NAN, INF = math.nan, math.inf
@@ -57,11 +59,8 @@ WRONG: dict[str, list[Any]] = {
     "model.encoder_weights": TEXTS,
     "model.attention": [*TEXTS, "cbam", ""],
     "model.presence_head": SWITCHES,
-    "loss.bce": WEIGHTS,
-    "loss.dice": WEIGHTS,
-    "loss.focal": WEIGHTS,
+    **{f"loss.{term}": WEIGHTS for term in TERMS},
     "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
-    "loss.presence": WEIGHTS,
     "loss.dice_on": [*TEXTS, "none", ""],
     "augmentation.flip.probability": SHARES,
     "augmentation.affine.probability": SHARES,

@@ -1,0 +1,45 @@
+"""Which encoders there are: those of segmentation-models-pytorch, those of timm, and a table of our own."""
+
+import difflib
+
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from pneumo.runtime.config import refuse
+
+ENCODERS: dict[str, type[nn.Module]] = {}
+"""Encoders of our own, each a class in a module of its own, by the name that ``--model.encoder`` takes.
+
+A class extends ``torch.nn.Module`` and smp's ``EncoderMixin``, takes the keywords ``depth`` and ``output_stride``, and
+its ``forward`` returns six feature maps: the image (N, 3, H, W), and five more, each of half the size of the one
+before. ``out_channels`` lists their channels. A weights file for it is its own state dict.
+"""
+
+
+def register() -> None:
+    """Enter ``ENCODERS`` in the table of segmentation-models-pytorch, whose decoders find their encoder by name.
+
+    Raises:
+        ValueError: When one of them has a name that the library uses.
+    """
+    for name, encoder in ENCODERS.items():
+        entry = {"encoder": encoder, "pretrained_settings": {}, "params": {}}
+        if smp.encoders.encoders.setdefault(name, entry)["encoder"] is not encoder or name.startswith(("tu-", "timm-")):
+            raise ValueError(f"segmentation-models-pytorch has an encoder {name} already")
+
+
+def validate(name: str) -> None:
+    """Check that there is an encoder of a name.
+
+    Raises:
+        UserError: With the most similar names, when there is none.
+    """
+    names = [*ENCODERS, *smp.encoders.get_encoder_names()]
+    if name.startswith("tu-"):
+        import timm
+
+        # The part after a dot names timm's pretrained variant.
+        names = [f"tu-{model}" for model in (timm.list_pretrained() if "." in name else timm.list_models())]
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
+        raise refuse("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")
