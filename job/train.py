@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Train the folds of a recipe, in parallel where there are several processes, and write the submission.
 
-One process, the folds one after another:
+One process trains the folds one after another:
 
     python job/train.py --dataset DATASET --run runs/NAME
 
-Four GPUs (or four processes on a machine without any), the folds side by side:
+Four GPUs, or four processes on a machine without any, train them in parallel:
 
     accelerate launch --multi_gpu --num_processes 4 job/train.py --dataset DATASET --run runs/NAME
 
-One fold of an array job, whose folds job/ensemble.py brings together:
+An element of an array job trains one fold; job/ensemble.py combines them afterwards:
 
     python job/train.py --dataset DATASET --run runs/NAME --folds 3
 
-The same command goes on from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
+The same command resumes from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
 """
 
 import argparse
@@ -40,37 +40,38 @@ from pneumo.training.recipes import RECIPES
 
 @config_dataclass
 class Arguments:
-    """Flags of job/train.py; every field of the recipe is a flag too."""
+    """Flags of job/train.py beside those of the recipe's fields."""
 
     dataset: Path
-    """Dataset that job/shard.py wrote."""
+    """Dataset written by job/shard.py."""
     run: Path
-    """Run directory, made when it is missing; one that holds the same recipe and dataset is continued."""
+    """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
     recipe: str = "best"
-    """Recipe to start from: debug, demo, seed, winner or best."""
+    """Named recipe whose values are the defaults of the recipe's flags: debug, demo, seed, winner or best."""
     folds: tuple[FoldIndex, ...] = ()
-    """Folds to train, from 0, and nothing else; none given = all, then the figures and the submission."""
+    """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
     expected: Path | None = None
-    """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
+    """CSV with the ids that the submission must have, in their order (Kaggle's sample submission)."""
     workers: WorkersOrAuto = 0
-    """Threads that decode and augment, in each process; 0 = the cores that each process has."""
+    """Threads that decode and augment in each process; 0 = one for each core that the process may use."""
     checkpoint_every: Annotated[int, Interval(ge=0, le=10**9)] = 200
-    """Optimiser steps between two checkpoints inside an epoch; 0 = only at the end of epochs."""
+    """Optimiser steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
     expect_world: ExpectedWorld = 0
-    """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
+    """Expected number of processes; any other number is refused. 0 = do not check."""
     skip_damaged: bool = False
-    """Start the run without the training images that cannot be used, after reading every image once; recipe.json
-    lists them, the report counts them, and the list stays what it is. Damaged test images get an empty mask.
-    Without the flag the first damaged image ends the run."""
+    """Read every image once when the run is started, and leave out the damaged training images: recipe.json lists
+    them, the report counts them, and the list never changes. Damaged test images get an empty mask. Without the flag
+    the first damaged image ends the run."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S
-    """Seconds without progress after which a rank is given up; it says where it stood, and its fold group ends."""
+    """Seconds without progress after which a rank reports what it was doing and its fold group ends."""
 
 
 def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     """Parse the command line, with the named recipe's values as the defaults of the recipe's flags."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe", default=Arguments.recipe)
-    name = first.parse_known_args(argv)[0].recipe
+    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    # A missing value is left to the full parser, whose message has the flag's help.
+    recipe_flag.add_argument("--recipe", nargs="?", const=Arguments.recipe, default=Arguments.recipe)
+    name = recipe_flag.parse_known_args(argv)[0].recipe
     if name not in RECIPES:
         raise UserError(f"--recipe {name}", f"one of {', '.join(RECIPES)}", "correct --recipe")
 
@@ -84,7 +85,7 @@ def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
 
 
 def main() -> None:
-    """Train."""
+    """Parse the command line, join the other ranks, and train."""
     arguments, recipe = parse(sys.argv[1:])
     stop = StopFlag()
     world = init(
@@ -93,7 +94,7 @@ def main() -> None:
         rank_timeout_s=arguments.rank_timeout,
     )
     workers = arguments.workers or world.cores
-    job = TrainingInputs(
+    inputs = TrainingInputs(
         recipe=recipe,
         dataset=arguments.dataset,
         run=arguments.run,
@@ -102,7 +103,7 @@ def main() -> None:
         options=LoopOptions(checkpoint_every=arguments.checkpoint_every, workers=workers),
         skip_damaged=arguments.skip_damaged,
     )
-    train(job, world, stop)
+    train(inputs, world, stop)
     shutdown()
 
 
