@@ -10,22 +10,23 @@ from pneumo.runtime.config import refuse
 ENCODERS: dict[str, type[nn.Module]] = {}
 """Encoders of our own, each a class in a module of its own, by the name that ``--model.encoder`` takes.
 
-A class extends ``torch.nn.Module`` and smp's ``EncoderMixin``, takes the keywords ``depth`` and ``output_stride``, and
-its ``forward`` returns six feature maps: the image (N, 3, H, W), and five more, each of half the size of the one
-before. ``out_channels`` lists their channels. A weights file for it is its own state dict.
+A class extends ``torch.nn.Module`` and ``smp.encoders._base.EncoderMixin``, takes the keywords ``depth`` and
+``output_stride``, and its ``forward`` returns six feature maps: the image (N, 3, H, W), and five more, each of half
+the size of the one before. ``out_channels`` lists their channels. A weights file for it is its own state dict.
 """
 
 
 def register() -> None:
-    """Enter ``ENCODERS`` in the table of segmentation-models-pytorch, whose decoders find their encoder by name.
+    """Enter ``ENCODERS`` in the table of segmentation-models-pytorch, whose networks find their encoder by name.
 
     Raises:
         ValueError: When one of them has a name that the library uses.
     """
+    table = smp.encoders.encoders
     for name, encoder in ENCODERS.items():
-        entry = {"encoder": encoder, "pretrained_settings": {}, "params": {}}
-        if smp.encoders.encoders.setdefault(name, entry)["encoder"] is not encoder or name.startswith(("tu-", "timm-")):
-            raise ValueError(f"segmentation-models-pytorch has an encoder {name} already")
+        if name.startswith(("tu-", "timm-")) or (name in table and table[name]["encoder"] is not encoder):
+            raise ValueError(f"{name} is the name of an encoder of segmentation-models-pytorch")
+        table[name] = {"encoder": encoder, "pretrained_settings": {}, "params": {}}
 
 
 def validate(name: str) -> None:

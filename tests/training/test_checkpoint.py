@@ -1,4 +1,4 @@
-"""Checkpoints: all or nothing, damage found, the one before taken, no code executed."""
+"""Checkpoints: complete or absent, damage detected, the previous one used instead, no code executed."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def snapshot(step: int, epoch: int = 0) -> Snapshot:
         epoch=epoch,
         weights={"model": weights, "ema": {name: tensor.clone() for name, tensor in weights.items()}},
         optimizer={"optimizer": {"state": {0: {"exp_avg": torch.ones(2) * step}}, "param_groups": [{"lr": 0.1}]}},
-        state={"position": {"stage": 0, "epoch": epoch, "step": step}},
+        state={"cursor": {"stage": 0, "epoch": epoch, "step": step}},
     )
 
 
@@ -31,7 +31,7 @@ def test_a_saved_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     assert torch.equal(loaded.weights["model"]["conv.weight"], torch.full((2, 3), 7.0))
     assert loaded.weights.keys() == {"model", "ema"}
     assert torch.equal(loaded.optimizer["optimizer"]["state"][0]["exp_avg"], torch.tensor([7.0, 7.0]))
-    assert loaded.state["position"] == {"stage": 0, "epoch": 2, "step": 7}
+    assert loaded.state["cursor"] == {"stage": 0, "epoch": 2, "step": 7}
 
 
 def test_the_newest_is_taken_and_older_ones_are_pruned(tmp_path: Path) -> None:
@@ -127,6 +127,42 @@ def test_loading_executes_no_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Weights only load failed"):
         checkpoint.load(path)
     assert not mark.exists()
+
+
+VERSION_1 = """{
+ "format_version": 1,
+ "step": 7,
+ "epoch": 0,
+ "position": {
+  "stage": 0,
+  "epoch": 0,
+  "step": 7
+ },
+ "standing": {
+  "history": [],
+  "best_score": -1.0,
+  "without_better": 0,
+  "loss_sums": [
+   128.5,
+   31.5,
+   24.0,
+   0.0,
+   48.0
+  ]
+ }
+}"""
+"""A state.json as pneumo 0.1.0 wrote it."""
+
+
+def test_a_checkpoint_of_another_format_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, snapshot(7))
+    (path / "state.json").write_text(VERSION_1)
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(path)
+    assert str(caught.value) == (
+        f"{path} has format version 1; expected 2; resume with the version of pneumo that wrote it, or give another"
+        " --run"
+    )
 
 
 def test_the_manifest_lists_every_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run belongs to one recipe and one dataset."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, te
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"holds no recipe.json; .* give another --run"):
+    with pytest.raises(UserError, match=r"has no recipe.json; .* give another --run"):
         run_directory.create(tmp_path, debug(), DATASET)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -55,12 +56,89 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_directory.load(tmp_path)
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+VERSION_1 = """{
+  "format_version": 1,
+  "pneumo": "0.1.0",
+  "recipe": {
+    "name": "demo",
+    "seed": 0,
+    "model": {
+      "architecture": "unet",
+      "encoder": "mobilenet_v2",
+      "encoder_weights": "none",
+      "attention": "none",
+      "empty_head": true
+    },
+    "loss": {"bce": 3.0, "dice": 1.0, "focal": 0.0, "focal_gamma": 2.0, "empty": 0.2, "dice_on": "positive"},
+    "augmentation": {
+      "hflip": 0.5,
+      "affine": 0.5,
+      "shift": 0.0625,
+      "scale": 0.1,
+      "rotate_deg": 15.0,
+      "tone": 0.3,
+      "contrast": 0.2,
+      "gamma": 0.2,
+      "brightness": 0.2,
+      "distort": 0.0
+    },
+    "epochs": [12],
+    "image_size": [96],
+    "positive_rate": [],
+    "final_positive_rate": [],
+    "learning_rate": [0.003],
+    "batch_size": 8,
+    "micro_batch_size": 8,
+    "optimizer": "adamw",
+    "weight_decay": 0.0001,
+    "warmup_epochs": 1.0,
+    "final_lr_factor": 0.01,
+    "clip_norm": 1.0,
+    "ema_decay": 0.98,
+    "precision": "auto",
+    "channels_last": true,
+    "compile": false,
+    "loader": "auto",
+    "validate_every": 2,
+    "patience": 0,
+    "keep": "last",
+    "tta": ["hflip"]
+  },
+  "dataset": {
+    "digest": "7c2bd90cd4edfe6aeb21eb83bc0d2ac4ee96071773ae7809ae483a4856875103",
+    "folds_digest": "4708eaa26f25603284ac49314697150f2b170e16f0f2566bd9c2e715ac1c0edb",
+    "folds": 2,
+    "grouped_by": "patients csv",
+    "patients": 160,
+    "excluded": {}
+  }
+}
+"""
+"""A recipe.json as pneumo 0.1.0 wrote it."""
+
+
+def of_version_1(record: Path) -> None:
+    record.write_text(VERSION_1)
+
+
+def of_version_99(record: Path) -> None:
+    record.write_text(json.dumps({**json.loads(record.read_text()), "format_version": 99}))
+
+
+@pytest.mark.parametrize(("change", "version"), [(of_version_1, 1), (of_version_99, 99)])
+def test_a_run_of_another_format_version_is_refused_in_one_line(
+    tmp_path: Path, change: Callable[[Path], None], version: int
+) -> None:
     run_directory.create(tmp_path / "run", debug(), DATASET)
     record = tmp_path / "run" / "recipe.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "format_version": 99}))
-    with pytest.raises(UserError, match="format version 99; expected 1"):
-        run_directory.load(tmp_path / "run")
+    change(record)
+    for use in (run_directory.load, lambda path: run_directory.create(path, debug(), DATASET)):
+        with pytest.raises(UserError) as caught:
+            use(tmp_path / "run")
+        assert str(caught.value) == (
+            f"{record} has format version {version}; expected 2; use the version of pneumo that wrote it, or start a"
+            " new --run"
+        )
 
 
 def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -98,16 +176,6 @@ def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
     run_directory.create(tmp_path / "run", debug(), DATASET)
     with pytest.raises(UserError, match="other folds \\(excluded"):
         run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
-
-
-def test_a_record_without_the_list_left_nothing_out(tmp_path: Path) -> None:
-    """Runs from before there was one."""
-    run_directory.create(tmp_path / "run", debug(), DATASET)
-    record = tmp_path / "run" / "recipe.json"
-    content = json.loads(record.read_text())
-    del content["dataset"]["excluded"]
-    record.write_text(json.dumps(content))
-    assert run_directory.load(tmp_path / "run").dataset == DATASET
 
 
 def test_a_start_removes_what_a_killed_one_left_of_the_record_alone(tmp_path: Path) -> None:

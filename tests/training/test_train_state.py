@@ -1,8 +1,141 @@
-"""Randomness of a step."""
+"""One optimiser step against plain PyTorch, the change of stages, and restoring."""
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
+from training_runs import shrunk
 
-from pneumo.training.train_state import seed_step
+from pneumo.distributed.world import World
+from pneumo.loading.contract import Batch
+from pneumo.modeling import models
+from pneumo.modeling.losses.loss import SUMS, loss
+from pneumo.runtime.errors import UserError
+from pneumo.training import optimizer
+from pneumo.training.checkpoint import Snapshot
+from pneumo.training.train_state import TrainState, seed_step
+
+RECIPE = shrunk("debug")
+RATE = 1e-3
+
+
+def micro_batch(index: int) -> Batch:
+    generator = torch.Generator().manual_seed(index)
+    image = torch.rand(2, 1, 32, 32, generator=generator)
+    return Batch(image=image, mask=(image > 0.95).float(), rows=np.arange(2))
+
+
+BATCHES = [micro_batch(index) for index in range(RECIPE.micro_batches)]
+
+
+@pytest.fixture
+def state(world: World) -> TrainState:
+    return TrainState(RECIPE, 7, world, world)
+
+
+def test_a_step_is_that_of_plain_pytorch_over_the_whole_batch(state: TrainState) -> None:
+    torch.manual_seed(7)
+    model = models.build(RECIPE.model).to(memory_format=torch.channels_last).train()
+    plain = optimizer.build(model, RECIPE)
+    optimizer.set_learning_rate(plain, RATE)
+    totals = []
+    for batch in BATCHES:
+        total = loss(model(batch.image), batch.mask, RECIPE.loss).total
+        (total.sum() / RECIPE.batch_size).backward()
+        totals.append(total.sum().item())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip_norm)
+    plain.step()
+    sums = state.step(BATCHES, 0, RATE)
+    assert sums[SUMS.index("total")].item() == pytest.approx(sum(totals), rel=1e-6)
+    ours = dict(state.model.named_parameters())
+    assert all(torch.equal(ours[name], parameter) for name, parameter in model.named_parameters())
+
+
+def test_training_on_one_batch_lowers_its_loss(state: TrainState) -> None:
+    total = [state.step(BATCHES, step, 1e-2)[SUMS.index("total")].item() for step in range(15)]
+    assert total[-1] < 0.5 * total[0]
+
+
+def test_steps_of_equal_states_are_equal(world: World) -> None:
+    states = [TrainState(RECIPE, 7, world, world) for _ in range(2)]
+    for state in states:
+        for step in range(2):
+            state.step(BATCHES, step, RATE)
+    first, second = (s.weights() for s in states)
+    assert all(torch.equal(first[s][name], second[s][name]) for s in first for name in first[s])
+
+
+def test_the_next_stage_starts_from_the_best_or_the_last_average(state: TrainState) -> None:
+    state.step(BATCHES, 0, RATE)
+    state.snapshot_best()
+    best = copy.deepcopy(state.ema.module().state_dict())
+    state.step(BATCHES, 1, RATE)
+    last = copy.deepcopy(state.ema.module().state_dict())
+    without_best = copy.copy(state)
+    without_best.model, without_best.best = copy.deepcopy(state.model), None
+    for current, expected in ((state, best), (without_best, last)):
+        current.start_next_stage()
+        assert all(torch.equal(value, expected[name]) for name, value in current.model.state_dict().items())
+        assert (current.ema.updates, current.best) == (0, None)
+        assert not current.optimizer.state
+
+
+def snapshot(state: TrainState) -> Snapshot:
+    return copy.deepcopy(Snapshot(step=1, epoch=0, weights=state.weights(), optimizer=state.optimizer_state()))
+
+
+def test_a_restored_state_does_the_same_next_step(state: TrainState, world: World) -> None:
+    state.step(BATCHES, 0, RATE)
+    restored = TrainState(RECIPE, 8, world, world)
+    restored.restore(snapshot(state))
+    restored.seed = state.seed
+    for current in (state, restored):
+        current.step(BATCHES, 1, RATE)
+    ours, theirs = state.weights(), restored.weights()
+    assert all(torch.equal(ours[s][name], theirs[s][name]) for s in ours for name in ours[s])
+    assert restored.ema.updates == 2
+
+
+def first_moment(values: Any) -> dict[str, Any]:
+    return values.optimizer["optimizer"]["state"][0]  # type: ignore[no-any-return]
+
+
+DAMAGE: dict[str, Callable[[Snapshot], object]] = {
+    "no model": lambda s: s.weights.pop("model"),
+    "no average": lambda s: s.weights.pop("ema"),
+    "a missing weight": lambda s: s.weights["model"].popitem(),
+    "moments of another shape": lambda s: first_moment(s).update(exp_avg=torch.zeros(3, 3)),
+    "no optimiser": lambda s: s.optimizer.pop("optimizer"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_snapshot_of_another_recipe_is_refused(state: TrainState, damage: Callable[[Snapshot], object]) -> None:
+    state.step(BATCHES, 0, RATE)
+    other = snapshot(state)
+    damage(other)
+    with pytest.raises((KeyError, RuntimeError, ValueError)):
+        state.restore(other)
+
+
+def test_micro_batches_are_divided_among_the_ranks(world: World) -> None:
+    recipe = replace(RECIPE, batch_size=10)
+    ranks = [replace(world, rank=rank, size=3) for rank in range(3)]
+    state = TrainState(recipe, 0, world, world)
+    indices = []
+    for rank in ranks:
+        state.group = rank
+        indices.append(list(state.micro_batch_indices))
+    assert indices == [[0, 3], [1, 4], [2]]
+
+
+def test_more_ranks_than_micro_batches_are_refused(world: World) -> None:
+    with pytest.raises(UserError, match=r"3 ranks share a step of 2 micro-batch.*; lower --micro-batch-size to 1 or"):
+        TrainState(RECIPE, 0, world, replace(world, size=3))
 
 
 def test_dropout_is_a_function_of_its_counters() -> None:

@@ -1,0 +1,82 @@
+"""Weights files: of every kind that people have, and refused by name when they do not fit."""
+
+import socket
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+from tiny_models import make
+
+from pneumo.modeling.weights import read_state
+from pneumo.runtime.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("w.pth", torch.save),
+        ("w.pt", lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path)),
+        ("w.safetensors", save_file),
+        ("old.pth", lambda state, path: torch.save({k: v for k, v in state.items() if "num_b" not in k}, path)),
+    ],
+)
+def test_local_weights_are_loaded(tmp_path, name, write):
+    torchvision_resnet = {**smp.encoders.get_encoder("resnet18", weights=None).state_dict()}
+    torchvision_resnet |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    write(torchvision_resnet, tmp_path / name)
+    model = make(encoder="resnet18", encoder_weights=str(tmp_path / name))
+    loaded = model.net.encoder.state_dict()
+    assert all(torch.equal(loaded[key], torchvision_resnet[key]) for key in loaded)
+
+
+@pytest.mark.parametrize("encoder", ["resnet10t", "efficientnet_b0", "convnext_atto"])
+def test_timm_weights_are_loaded(tmp_path, encoder):
+    timm = pytest.importorskip("timm")
+    original = timm.create_model(encoder)
+    torch.save(original.state_dict(), tmp_path / "w.pth")
+    model = make(encoder=f"tu-{encoder}", encoder_weights=str(tmp_path / "w.pth")).eval()
+    features = timm.create_model(encoder, features_only=True).eval()
+    features.load_state_dict(
+        {k: v for k, v in model.net.encoder.model.state_dict().items()}  # noqa: C416
+    )
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        mine = features(x)[-1]
+        whole = original.eval().forward_intermediates(x, intermediates_only=True)[-1]
+    torch.testing.assert_close(mine, whole)
+
+
+WRONG_FILES = {
+    "missing file": (None, "no weights file .*expected a .pth"),
+    "missing keys": ({"drop": "layer4"}, r"missing: layer4\.0\.conv1\.weight.* and \d+ more"),
+    "left-over keys": ({"add": {"stem.weight": torch.zeros(1)}}, "1 unexpected: stem.weight"),
+    "another shape": ({"add": {"conv1.weight": torch.zeros(64, 1, 7, 7)}}, r"\(64, 1, 7, 7\) for \(64, 3, 7, 7\)"),
+    "not tensors": ({"add": {"conv1.weight": 3}}, "expected a dict of tensors"),
+    "code": ({"add": {"conv1.weight": socket.socket}}, "cannot be read"),
+    "text": ("hello", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_wrong_weights_are_refused_by_name(tmp_path, case):
+    change, message = WRONG_FILES[case]
+    path = tmp_path / "w.pth"
+    if isinstance(change, str):
+        path.write_text(change)
+    elif change is not None:
+        state = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
+        state = {k: v for k, v in state.items() if not k.startswith(change.get("drop", "?"))}
+        torch.save({**state, **change.get("add", {})}, path)
+    with pytest.raises(UserError, match=message) as caught:
+        make(encoder="resnet18", encoder_weights=str(path))
+    assert len(str(caught.value)) < 800
+    assert "\n" not in str(caught.value)
+
+
+def test_torn_safetensors_is_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match="cannot be read"):
+        read_state(path)

@@ -1,0 +1,80 @@
+"""Damaged training images: found when a run is started, and never again."""
+
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.runtime.console import log
+from pneumo.training import damaged, run_directory
+from pneumo.training.recipes import debug
+from pneumo.training.run_directory import DatasetIdentity
+
+IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
+
+
+def damage(dataset: Path, split: str, index: int) -> str:
+    """Flip a bit in the image of a sample; return its id."""
+    table = SampleTable.read(dataset)
+    row = int(table.select(split)[index])
+    shard = dataset / "shards" / str(table.shard[row])
+    content = bytearray(shard.read_bytes())
+    content[int(table.offset[row]) + 300] ^= 4
+    shard.write_bytes(content)
+    return str(table.image_id[row])
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(dataset, tmp_path / "dataset"))
+
+
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+def resolve(run: Path, dataset: Path, world: World, *, skip: bool) -> dict[str, str]:
+    return damaged.resolve_excluded(run, reader(dataset), world, skip=skip, workers=1)
+
+
+def test_damaged_training_images_are_found_and_test_images_are_not_listed(
+    copy: Path, tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    caplog.set_level(logging.INFO, logger="pneumo")
+    first, second = damage(copy, "train", 3), damage(copy, "train", 20)
+    damage(copy, "test", 1)
+    excluded = resolve(tmp_path / "run", copy, world, skip=True)
+    assert set(excluded) == {first, second}
+    assert all(image_id in reason for image_id, reason in excluded.items())
+    assert any(line.startswith("1 test image(s) are damaged") for line in caplog.messages)
+    assert any(line.startswith("2 damaged training image(s)") for line in caplog.messages)
+
+
+def test_without_the_flag_nothing_is_read_and_nothing_left_out(
+    copy: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(copy, "train", 3)
+    monkeypatch.setattr(ShardReader, "image", lambda *_: pytest.fail("an image was read"))
+    assert resolve(tmp_path / "run", copy, world, skip=False) == {}
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_run_that_was_started_keeps_its_list(copy: Path, tmp_path: Path, world: World, skip: bool) -> None:
+    damage(copy, "train", 3)
+    kept = str(SampleTable.read(copy).image_id[5])
+    run_directory.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
+    assert resolve(tmp_path / "run", copy, world, skip=skip) == {kept: "its CRC differs"}
+
+
+def test_the_report_names_three_of_the_images() -> None:
+    assert damaged.caveats({}) == []
+    (one,) = damaged.caveats({"1.2": "cut short"})
+    assert "1 damaged training image(s) were left out, neither trained on nor scored (1.2);" in one
+    (many,) = damaged.caveats({f"1.{n}": "cut short" for n in range(5)})
+    assert "5 damaged training image(s) were left out, neither trained on nor scored (1.0, 1.1, 1.2 ...);" in many

@@ -1,0 +1,171 @@
+"""The loop over one fold: resuming, early stopping, and losses that are not finite."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from training_runs import OPTIONS, AfterSteps, Never, shrunk
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.world import World
+from pneumo.runtime.errors import StopRequested, UserError
+from pneumo.runtime.files import sha256
+from pneumo.training import checkpoint, run_directory
+from pneumo.training.loop import FoldData, FoldTrainer
+from pneumo.training.recipe import Recipe
+from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
+
+IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
+STEPS = 4
+"""Steps in an epoch of the recipe ``debug`` on the tests' dataset."""
+
+Train = Callable[..., FoldDirectory]
+
+
+@pytest.fixture
+def train(dataset: Path, tmp_path: Path, world: World) -> Train:
+    """Train fold 0 in a named run; return its directory."""
+
+    def train_fold(
+        name: str, recipe: Recipe, stop: StopFlag | None = None, *, checkpoint_every: int = 0
+    ) -> FoldDirectory:
+        table = SampleTable.read(dataset)
+        directory = run_directory.create(tmp_path / name, recipe, IDENTITY).fold(0)
+        trainer = FoldTrainer(
+            recipe,
+            0,
+            FoldData(
+                table=table,
+                reader=ShardReader(dataset, table),
+                train_rows=table.select("train", {1}),
+                validation_rows=table.select("train", {0}),
+            ),
+            world=world,
+            group=world,
+            directory=directory,
+            stop=Never() if stop is None else stop,
+            options=replace(OPTIONS, checkpoint_every=checkpoint_every),
+        )
+        trainer.run()
+        return directory
+
+    return train_fold
+
+
+def newest(directory: FoldDirectory) -> Path:
+    path = checkpoint.latest(directory.checkpoints)
+    assert path is not None
+    return path
+
+
+def history(directory: FoldDirectory) -> list[dict[str, float]]:
+    """Return the history of a finished fold without the speed."""
+    entries = json.loads(directory.summary.read_text())["history"]
+    return [{name: value for name, value in entry.items() if name != "images_per_s"} for entry in entries]
+
+
+@pytest.mark.parametrize("steps", [STEPS - 1, STEPS, STEPS + 1])
+def test_a_run_stopped_around_an_epoch_s_end_resumes_to_the_same_weights(
+    train: Train, tmp_path: Path, steps: int
+) -> None:
+    recipe = replace(shrunk("debug"), epochs=(2,))
+    whole = train("whole", recipe)
+    with pytest.raises(StopRequested, match=f"fold 0 at step {steps}"):
+        train("pieces", recipe, AfterSteps(steps))
+    path = newest(run_directory.load(tmp_path / "pieces").fold(0))
+    assert path.name == f"step-{steps:08d}-epoch-{int(steps > STEPS):04d}"
+    cursor = checkpoint.load(path).state["cursor"]
+    assert cursor == {"stage": 0, "epoch": steps // (STEPS + 1), "step": (steps - 1) % STEPS + 1}
+    pieces = train("pieces", recipe)
+    assert pieces.model.read_bytes() == whole.model.read_bytes()
+    assert history(pieces) == history(whole)
+
+
+def test_checkpoints_within_an_epoch_come_at_their_interval(train: Train, tmp_path: Path) -> None:
+    recipe = replace(shrunk("debug"), epochs=(2,))
+    with pytest.raises(StopRequested):
+        train("run", recipe, AfterSteps(7), checkpoint_every=3)
+    folder = run_directory.load(tmp_path / "run").fold(0).checkpoints
+    # The newest two are kept: of the interval, and of the stop.
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-epoch-0001", "step-00000007-epoch-0001"]
+
+
+def edit_sums(path: Path, change: Callable[[dict[str, float]], Any]) -> None:
+    """Change the sums of the losses in a checkpoint, and its manifest with them."""
+    state = json.loads((path / "state.json").read_text())
+    change(state["loop_state"]["loss_sums"])
+    (path / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["state.json"] = [(path / "state.json").stat().st_size, sha256(path / "state.json")]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoint.verify(path) == ""
+
+
+def stopped(train: Train, name: str, recipe: Recipe, tmp_path: Path) -> Path:
+    with pytest.raises(StopRequested):
+        train(name, recipe, AfterSteps(2))
+    return newest(run_directory.load(tmp_path / name).fold(0))
+
+
+def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, tmp_path: Path) -> None:
+    recipe = shrunk("debug")
+    path = stopped(train, "pieces", recipe, tmp_path)
+    saved = checkpoint.load(path).state["loop_state"]["loss_sums"]
+    assert list(saved) == ["total", "bce", "dice", "focal", "presence"]
+    edit_sums(path, lambda sums: sums.pop("focal"))
+    assert history(train("pieces", recipe)) == history(train("whole", recipe))
+
+
+def test_a_checkpoint_with_a_loss_term_that_is_unknown_is_refused(train: Train, tmp_path: Path) -> None:
+    recipe = shrunk("debug")
+    edit_sums(stopped(train, "pieces", recipe, tmp_path), lambda sums: sums.update(boundary=1.0))
+    with pytest.raises(UserError, match=r"cannot resume from .*: this version of pneumo has no loss term 'boundary'"):
+        train("pieces", recipe)
+
+
+def test_early_stopping_ends_a_stage_and_the_next_one_follows(train: Train) -> None:
+    # At this rate weights stay the same; scores change with the batch statistics alone, and soon do not improve.
+    recipe = replace(shrunk("debug"), epochs=(6, 1), learning_rate=(1e-12, 1e-12), patience=1, keep="best")
+    entries = history(train("run", recipe))
+    scores = [entry["val/dice_best_rule"] for entry in entries if entry["stage"] == 0]
+    better = [score > max(scores[:n], default=-1) for n, score in enumerate(scores)]
+    assert all(better[:-1]), "a stage continues only after a better score"
+    assert not better[-1]
+    assert len(scores) < 6
+    # Epochs keep their nominal numbers, so the second stage begins with the seventh.
+    assert [entry["epoch"] for entry in entries if entry["stage"] == 1] == [7]
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(train: Train, tmp_path: Path) -> None:
+    recipe = replace(shrunk("debug"), learning_rate=(9.0,), clip_norm=0.0, optimizer="adam", epochs=(30,))
+    recipe = replace(recipe, loss=replace(recipe.loss, bce=1e38))
+    with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step .*; expected a finite loss"):
+        train("run", recipe)
+    for weights in (tmp_path / "run").rglob("*.safetensors"):
+        assert all(torch.isfinite(t).all() for t in safetensors.torch.load_file(weights).values())
+
+
+def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16 itself needs a GPU; its scaler does not."""
+    scaler = partial(torch.amp.GradScaler, init_scale=4.0, growth_interval=3)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=True))
+    recipe = replace(shrunk("debug"), epochs=(2,))
+    whole = train("whole", recipe)
+    with pytest.raises(StopRequested):
+        train("pieces", recipe, AfterSteps(5))
+    pieces = run_directory.load(tmp_path / "pieces").fold(0)
+    stopped, finished = (checkpoint.load(newest(d)).optimizer["scaler"] for d in (pieces, whole))
+    # In eight steps it grows twice; the stop, after five, is between the two.
+    assert (stopped["scale"], stopped["_growth_tracker"]) == (8.0, 2)
+    assert (finished["scale"], finished["_growth_tracker"]) == (16.0, 2)
+    train("pieces", recipe)
+    assert checkpoint.load(newest(pieces)).optimizer["scaler"] == finished
+    assert pieces.model.read_bytes() == whole.model.read_bytes()

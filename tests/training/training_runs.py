@@ -1,0 +1,45 @@
+"""Small recipes, and stop requests at chosen steps, for the tests that train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pneumo.distributed.stopping import StopFlag
+from pneumo.training.cross_validation import TrainingInputs
+from pneumo.training.loop import LoopOptions
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipes import RECIPES
+
+OPTIONS = LoopOptions(checkpoint_every=0, workers=1)
+
+
+class Never(StopFlag):
+    """Never asks to stop, and leaves pytest's signal handlers as they are."""
+
+    def __init__(self) -> None:
+        self.signal_name = ""
+
+
+class AfterSteps(Never):
+    """Asks to stop once a number of optimiser steps are done; it is read after each step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def __bool__(self) -> bool:
+        self.steps -= 1
+        return self.steps <= 0
+
+
+def shrunk(name: str) -> Recipe:
+    """Return a named recipe with a small network, tiny images and one epoch."""
+    recipe = RECIPES[name]()
+    tiny = replace(recipe.model, encoder="resnet18", encoder_weights="none")
+    return replace(
+        recipe, model=tiny, epochs=(1,), image_size=(32,), batch_size=4, micro_batch_size=2, learning_rate=(1e-3,)
+    )
+
+
+def training(recipe: Recipe, dataset: Path, run: Path) -> TrainingInputs:
+    """Return the inputs that train all folds of a dataset."""
+    return TrainingInputs(recipe=recipe, dataset=dataset, run=run, folds=(), expected=None, options=OPTIONS)
