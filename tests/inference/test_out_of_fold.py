@@ -27,7 +27,7 @@ from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.masks import rle
-from pneumo.modeling.models import SegmenterOutput
+from pneumo.modeling.segmenter import SegmenterOutput
 
 CPU = torch.device("cpu")
 ALONE = Group(rank=0, size=1, device=CPU)
