@@ -7,8 +7,11 @@ two loaders can be compared pixel by pixel. The set is that of the competition's
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+import tyro
+from annotated_types import Interval
 
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
@@ -31,11 +34,14 @@ class Augmentation:
     intensity: Intensity = field(default_factory=Intensity)
     distortion: Distortion = field(default_factory=Distortion)
 
+    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=1)]] = 1
+    """Scheme of the random draws, recorded with a run; 1 = all augmentations draw from one generator in turn."""
+
     def active(self) -> Iterator[tuple[str, RandomTransform]]:
         """Yield the name and configuration of each augmentation whose probability is above 0."""
         for entry in dataclasses.fields(self):
-            augmentation: RandomTransform = getattr(self, entry.name)
-            if augmentation.probability > 0:
+            augmentation = getattr(self, entry.name)
+            if isinstance(augmentation, RandomTransform) and augmentation.probability > 0:
                 yield entry.name, augmentation
 
 

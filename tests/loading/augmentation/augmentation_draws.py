@@ -6,7 +6,8 @@ import numpy as np
 
 from pneumo.loading.augmentation.table import Augmentation, AugmentationParameters, draw
 
-ALL_OFF = {entry.name: entry.default_factory(probability=0.0) for entry in fields(Augmentation)}  # type: ignore
+NAMES = [entry.name for entry in fields(Augmentation) if entry.name != "draws"]
+ALL_OFF = {name: replace(getattr(Augmentation(), name), probability=0.0) for name in NAMES}
 
 
 def only(**entries) -> Augmentation:

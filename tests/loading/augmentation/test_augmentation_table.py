@@ -1,16 +1,14 @@
 """The table: purity, independence of the entries, ranges, and what is drawn when nothing is asked for."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from augmentation_draws import only, parameters, same, with_probability
+from augmentation_draws import NAMES, only, parameters, same, with_probability
 
 from pneumo.loading.augmentation.table import Augmentation, identity
 from pneumo.loading.augmentation.transforms import PixelTransform
 from pneumo.runtime.errors import UserError
-
-NAMES = [entry.name for entry in fields(Augmentation)]
 
 
 def all_on(**probabilities: float) -> Augmentation:
