@@ -22,7 +22,7 @@ def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
     return reference.save(reference.build(VALUES, 12, **more), tmp_path / name)
 
 
-def made_up_uid(text: str) -> UID:
+def unvalidated_uid(text: str) -> UID:
     with config.disable_value_validation():
         return UID(text)
 
@@ -77,7 +77,7 @@ def test_scan_and_read_agree_in_every_syntax(tmp_path: Path, syntax: str) -> Non
 
 
 def test_an_id_need_not_be_a_valid_uid(tmp_path: Path) -> None:
-    path = whole(tmp_path, SOPInstanceUID=made_up_uid("ID_0a1b2c3d4"), PatientID="")
+    path = whole(tmp_path, SOPInstanceUID=unvalidated_uid("ID_0a1b2c3d4"), PatientID="")
     assert reader.scan(path) == reader.Header("ID_0a1b2c3d4", "", "1.2.3")
     assert reader.read(path).image_id == "ID_0a1b2c3d4"
 

@@ -43,7 +43,7 @@ def test_an_encoding_is_found_by_its_transfer_syntaxes(name: str) -> None:
 
 
 UNSUPPORTED = {
-    "made up": ("1.2.3.4", "an unknown transfer syntax"),
+    "unknown": ("1.2.3.4", "an unknown transfer syntax"),
     "without a decoder": (JPEG2000MCLossless, "JPEG 2000 Part 2 Multi-component"),
 }
 

@@ -28,7 +28,7 @@ def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
     return reference.save(reference.build(VALUES, 12, **more), tmp_path / name)
 
 
-def made_up_uid(text: str) -> UID:
+def unvalidated_uid(text: str) -> UID:
     with config.disable_value_validation():
         return UID(text)
 
@@ -38,7 +38,7 @@ BAD_IDS = {"two values": "1.2\\1.3", "control characters": "1.2\n=cmd", "too lon
 
 @pytest.mark.parametrize("uid", BAD_IDS.values(), ids=BAD_IDS)
 def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
-    path = whole(tmp_path, SOPInstanceUID=made_up_uid("MARK"))
+    path = whole(tmp_path, SOPInstanceUID=unvalidated_uid("MARK"))
     data = path.read_bytes()
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
     assert mark in data
@@ -67,7 +67,7 @@ def test_the_id_of_the_meta_header_is_used_when_there_is_no_other() -> None:
 
 IMAGES = (
     *(ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage),
-    *(RTImageStorage, made_up_uid("1.2.3")),
+    *(RTImageStorage, unvalidated_uid("1.2.3")),
 )
 
 
@@ -95,7 +95,7 @@ def test_other_sop_classes_are_refused_by_name(sop_class: UID, in_meta: bool) ->
 
 
 def test_a_sop_class_that_is_free_text_is_not_repeated() -> None:
-    sop_class = made_up_uid("1.2.840.10008.5.1.4.1.1.88.QUUX")
+    sop_class = unvalidated_uid("1.2.840.10008.5.1.4.1.1.88.QUUX")
     with pytest.raises(DicomRejectedError) as caught:
         sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class))
     assert caught.value.reason == Reason.NOT_AN_IMAGE
