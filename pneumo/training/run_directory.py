@@ -157,7 +157,7 @@ class RunDirectory:
         return self.path / "oof.csv"
 
     @property
-    def picture(self) -> Path:
+    def overlay(self) -> Path:
         """Out-of-fold examples with the outlines of truth and prediction."""
         return self.path / "overlay.png"
 

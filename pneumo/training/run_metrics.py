@@ -81,7 +81,7 @@ def _publish(
                 run.masks,
                 difference,
             )
-        overlays.save(run.picture, examples.draw_examples(histograms, nested, masks, reader))
+        overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
     metrics.write(run.metrics, results)
     log.info("%s\n%s", run.metrics, metrics.describe(results))
     for caveat in results["caveats"]:

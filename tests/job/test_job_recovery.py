@@ -1,4 +1,4 @@
-"""What goes wrong around a run: each time a clear message, nothing lost, and the same bytes in the end."""
+"""Failures around a run: each gives a clear message, loses nothing, and ends in the same bytes after a resume."""
 
 import os
 import re
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.slow
 
 OWN_LAUNCH = [sys.executable, str(JOB / "launch.py"), "--processes", "2"]
 SLOW = [word if word != "2" else "8" for word in RECIPE]
-"""The same with eight epochs and eight steps between checkpoints, to have time for what happens meanwhile."""
+"""The same with eight epochs and eight steps between checkpoints, so that there is time for the failure."""
 
 
 def same(folder: Path, other: Path) -> bool:
-    """Compare what training and ensembling leave."""
+    """Return whether two runs have the same weights, masks, thresholds and submission."""
     files = ["fold-0/model.safetensors", "fold-1/model.safetensors", "oof.csv", "thresholds.json", "submission.csv"]
     return all((folder / name).read_bytes() == (other / name).read_bytes() for name in files)
 
@@ -39,7 +39,7 @@ def words(dataset: Path, folder: Path, *more: object) -> list[object]:
 
 @pytest.fixture(scope="module")
 def slow(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A longer run, never disturbed."""
+    """A longer run without a failure."""
     folder = tmp_path_factory.mktemp("runs") / "slow"
     code, output = run(words(dataset, folder))
     assert code == 0, output
@@ -61,7 +61,7 @@ def rank_of(folder: Path, rank: int) -> int:
             command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        # The launcher has the same words, and no rank.
+        # The launcher has the same arguments, and no rank.
         if str(folder).encode() in command and f"RANK={rank}".encode() in environment:
             return int(path.name)
     raise AssertionError(f"no process of rank {rank}")
@@ -72,7 +72,7 @@ def rank_of(folder: Path, rank: int) -> int:
     [[*OWN_LAUNCH, "--restarts", "1"], [*LAUNCH, "--max_restarts", "1", "--monitor_interval", "0.2"]],
     ids=["launch.py", "accelerate"],
 )
-def test_a_killed_rank_is_started_again_and_the_run_goes_on(
+def test_a_killed_rank_is_restarted_and_the_run_resumes(
     slow: Path, dataset: Path, tmp_path: Path, launcher: list[str]
 ) -> None:
     folder = tmp_path / "run"
@@ -83,15 +83,15 @@ def test_a_killed_rank_is_started_again_and_the_run_goes_on(
     assert process.returncode == 0, output
     assert "fold 1 resumes from step-" in output
     if launcher[: len(OWN_LAUNCH)] == OWN_LAUNCH:
-        # The other fold was not disturbed: it was trained to its end, and the loss was told, before the restart.
+        # The other fold was trained to its end, and the lost rank was reported, before the restart.
         before, _, _ = output.partition("restarting the ranks (1 of 1)")
         assert "fold 0 is finished" in before
         assert "[rank 0] ERROR rank 1 no longer responds" in before
-        assert "fold 0 goes on" not in output
+        assert "fold 0 resumes" not in output
     assert same(folder, slow)
 
 
-def test_two_machines_come_back_when_one_of_them_loses_its_rank(slow: Path, dataset: Path, tmp_path: Path) -> None:
+def test_two_machines_restart_when_one_of_them_loses_its_rank(slow: Path, dataset: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -109,7 +109,7 @@ def test_two_machines_come_back_when_one_of_them_loses_its_rank(slow: Path, data
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 3), (signal.SIGINT, 3)])
-def test_two_ranks_of_one_fold_stop_together_and_one_goes_on(
+def test_two_ranks_of_one_fold_stop_together_and_one_resumes(
     slow: Path, dataset: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     folder = tmp_path / "run"
@@ -132,7 +132,7 @@ def test_a_second_job_on_the_same_run_is_refused(slow: Path, dataset: Path, tmp_
     folder = tmp_path / "run"
     first = start(words(dataset, folder))
     wait_for((folder / "fold-0" / ".lock").exists, first)
-    # Held still meanwhile: a job is waited for a while before the second one is refused.
+    # Suspended meanwhile: the second process waits for the lock for a while before it is refused.
     first.send_signal(signal.SIGSTOP)
     code, output = run(words(dataset, folder), launcher=OWN_LAUNCH)
     first.send_signal(signal.SIGCONT)
@@ -145,7 +145,7 @@ def test_a_second_job_on_the_same_run_is_refused(slow: Path, dataset: Path, tmp_
     assert not list(folder.rglob(".lock"))
 
 
-def test_folds_trained_apart_are_brought_together_by_the_ensembler(slow: Path, dataset: Path, tmp_path: Path) -> None:
+def test_the_ensembler_combines_folds_that_were_trained_separately(slow: Path, dataset: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     ensemble = [JOB / "ensemble.py", "--runs", folder, "--dataset", dataset, "--out", folder / "submission.csv"]
     code, output = run(words(dataset, folder, "--folds", 1))
@@ -171,7 +171,7 @@ def train_fold(dataset: Path, folder: Path, fold: int) -> str:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that can be filled, made read-only and taken away."""
+    """A separate file system that a test can fill, make read-only and unmount."""
     disk = tmp_path / "disk"
     disk.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", disk], capture_output=True, check=False)
@@ -211,7 +211,7 @@ def test_a_mount_that_turns_read_only_stops_the_run(slow: Path, dataset: Path, s
     folder = small_disk / "run"
     process = start(words(dataset, folder))
     wait_for(lambda: list(folder.glob("fold-0/checkpoints/step-*")), process)
-    # A read-only view over it, as the file system itself cannot turn while the curves' file is open.
+    # A read-only bind mount over it: the file system itself cannot be remounted while the event file is open.
     process.send_signal(signal.SIGSTOP)
     mount("--bind", small_disk, small_disk)
     mount("-o", "remount,bind,ro", small_disk)
@@ -262,7 +262,7 @@ def test_a_dataset_changed_under_a_run_is_found(slow: Path, dataset: Path, tmp_p
     assert process.returncode == 2, output
     assert re.search(rf"image \S+ in shards/{shard.name} of {copy}: the shard ends at byte 4096", output)
     assert "Traceback" not in output
-    # Put back, it goes on; with other folds it is another dataset.
+    # With the shard restored, it resumes; with other folds it is another dataset.
     shutil.copy(dataset / "shards" / shard.name, shard)
     code, output = run(words(copy, folder))
     assert code == 0, output
@@ -273,7 +273,7 @@ def test_a_dataset_changed_under_a_run_is_found(slow: Path, dataset: Path, tmp_p
     assert "another dataset or other folds (folds_digest" in output
 
 
-def test_a_torn_and_a_flipped_checkpoint_are_found_and_passed_over(slow: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_found_and_the_one_before_it_used(slow: Path, dataset: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(words(dataset, folder))
     wait_for(lambda: len(list(folder.glob("fold-0/checkpoints/step-*"))) == 2, process)

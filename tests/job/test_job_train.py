@@ -15,7 +15,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
-def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree) -> None:
+def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -> None:
     names = {p.name for p in alone.iterdir()}
     assert names == {
         *("recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"),
@@ -25,8 +25,8 @@ def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree
         p.name for p in (alone / "fold-1").iterdir()
     }
     assert list((alone / "fold-0").glob("events.out.tfevents.*"))
-    evidence = PredictionHistograms.read(alone / "oof.parquet")
-    assert len(evidence) == 32
+    histograms = PredictionHistograms.read(alone / "oof.parquet")
+    assert len(histograms) == 32
     with (alone / "submission.csv").open() as file:
         submitted = [row["ImageId"] for row in csv.DictReader(file)]
     with synthetic.test_masks.open() as file:
@@ -35,7 +35,7 @@ def test_a_run_leaves_what_the_layout_says(alone: Path, synthetic: SyntheticTree
     assert set(submitted) == expected
 
 
-def test_the_reported_figure_is_what_the_score_command_gives(
+def test_the_reported_dice_is_that_of_the_score_command(
     alone: Path, synthetic: SyntheticTree, tmp_path: Path
 ) -> None:
     code, output = run(
@@ -50,7 +50,7 @@ def test_the_reported_figure_is_what_the_score_command_gives(
     assert metrics["oof_csv_dice"] == pytest.approx(metrics["nested"]["dice"], abs=1e-12)
 
 
-def test_two_processes_train_two_folds_side_by_side_to_the_same_bytes(
+def test_two_processes_train_two_folds_in_parallel_to_the_same_bytes(
     alone: Path, dataset: Path, tmp_path: Path
 ) -> None:
     output = train(dataset, tmp_path / "run", "--expect-world", 2, launcher=LAUNCH)
@@ -115,7 +115,7 @@ def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None
         (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(alone: Path, dataset: Path, words: list[object], text: str) -> None:
+def test_arguments_that_do_not_match_the_run_are_refused_in_one_line(alone: Path, dataset: Path, words: list[object], text: str) -> None:
     code, output = run([JOB / "train.py", "--dataset", dataset, "--run", alone, *RECIPE, *words])
     assert code == 2, output
     assert text in output

@@ -74,7 +74,7 @@ def test_wrong_weights_are_refused_by_name(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
-def test_torn_safetensors_is_refused(tmp_path):
+def test_truncated_safetensors_is_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(100)}, path)
     path.write_bytes(path.read_bytes()[:50])

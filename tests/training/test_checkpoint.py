@@ -22,7 +22,7 @@ def snapshot(step: int, epoch: int = 0) -> Snapshot:
     )
 
 
-def test_a_saved_checkpoint_comes_back_whole(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, snapshot(7, epoch=2))
     path = checkpoint.latest(tmp_path)
     assert path is not None
@@ -34,7 +34,7 @@ def test_a_saved_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     assert loaded.state["cursor"] == {"stage": 0, "epoch": 2, "step": 7}
 
 
-def test_the_newest_is_taken_and_older_ones_are_pruned(tmp_path: Path) -> None:
+def test_the_newest_is_used_and_older_ones_are_removed(tmp_path: Path) -> None:
     for step, epoch in [(9, 0), (10, 0), (100, 0), (100, 1)]:
         checkpoint.save(tmp_path, snapshot(step, epoch))
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000100-epoch-0000", "step-00000100-epoch-0001"]
@@ -73,7 +73,7 @@ def tear_the_manifest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip_a_bit, cut_short, lose_a_file, lose_the_manifest, tear_the_manifest])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, harm) -> None:
+def test_the_one_before_a_damaged_checkpoint_is_used(tmp_path: Path, harm) -> None:
     checkpoint.save(tmp_path, snapshot(1))
     newest = checkpoint.save(tmp_path, snapshot(2))
     harm(newest)
@@ -83,13 +83,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, harm) 
     assert checkpoint.load(path).step == 1
 
 
-def test_coming_to_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
+def test_saving_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
     flip_a_bit(checkpoint.save(tmp_path, snapshot(2)))
     again = checkpoint.save(tmp_path, snapshot(2))
     assert checkpoint.verify(again) == ""
 
 
-def test_what_an_interrupted_save_left_is_not_taken_and_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_an_interrupted_save_are_not_used_and_are_removed(tmp_path: Path) -> None:
     half = tmp_path / ".step-00000005-epoch-0000.abc_12xy"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")

@@ -112,7 +112,7 @@ def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_t
     assert list(run.dataset.excluded) == [table.image_id[row]]
     assert json.loads(run.metrics.read_text())["images"] == 31
     assert len(read(run.submission)) == 32
-    assert run.picture.is_file()
+    assert run.overlay.is_file()
 
 
 def test_new_test_images_are_predicted_with_a_finished_run(

@@ -157,7 +157,7 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
         (replace(debug(), patience=3), 10, ["folds may leak", "chosen on its own images"]),
     ],
 )
-def test_what_flatters_the_figures_is_said(tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]) -> None:
+def test_the_report_names_what_makes_metrics_optimistic(tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]) -> None:
     run = run_directory.create(tmp_path / "run", recipe, replace(DATASET, patients=patients))
     found = caveats(run, images=10)
     assert len(found) == len(texts)
@@ -178,7 +178,7 @@ def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
         run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
 
 
-def test_a_start_removes_what_a_killed_one_left_of_the_record_alone(tmp_path: Path) -> None:
+def test_a_start_removes_temporary_files_of_recipe_json_alone(tmp_path: Path) -> None:
     for name in (".recipe.json.abcd_123", ".other.abcd_123"):
         (tmp_path / name).touch()
     run_directory.create(tmp_path, debug(), DATASET)

@@ -58,7 +58,7 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert list(submission.read(run.masks)) == histograms.image_id.tolist()
     assert found["oof_csv_dice"] == pytest.approx(found["nested"]["dice"], abs=1e-12)
     assert (found["excluded"], found["caveats"]) == (0, [])
-    assert cv2.imread(str(run.picture)) is not None
+    assert cv2.imread(str(run.overlay)) is not None
 
 
 def test_histograms_are_those_of_the_folds_in_order(run: RunDirectory, reader: ShardReader, world: World) -> None:
