@@ -35,9 +35,7 @@ def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -
     assert set(submitted) == expected
 
 
-def test_the_reported_dice_is_that_of_the_score_command(
-    alone: Path, synthetic: SyntheticTree, tmp_path: Path
-) -> None:
+def test_the_reported_dice_is_that_of_the_score_command(alone: Path, synthetic: SyntheticTree, tmp_path: Path) -> None:
     code, output = run(
         [JOB / "score.py", "--truth", synthetic.masks, "--submission", alone / "oof.csv", "--out", tmp_path / "s.csv"]
     )
@@ -115,7 +113,9 @@ def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None
         (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
     ],
 )
-def test_arguments_that_do_not_match_the_run_are_refused_in_one_line(alone: Path, dataset: Path, words: list[object], text: str) -> None:
+def test_arguments_that_do_not_match_the_run_are_refused_in_one_line(
+    alone: Path, dataset: Path, words: list[object], text: str
+) -> None:
     code, output = run([JOB / "train.py", "--dataset", dataset, "--run", alone, *RECIPE, *words])
     assert code == 2, output
     assert text in output

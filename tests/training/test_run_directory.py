@@ -157,7 +157,9 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
         (replace(debug(), patience=3), 10, ["folds may leak", "chosen on its own images"]),
     ],
 )
-def test_the_report_names_what_makes_metrics_optimistic(tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]) -> None:
+def test_the_report_names_what_makes_metrics_optimistic(
+    tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]
+) -> None:
     run = run_directory.create(tmp_path / "run", recipe, replace(DATASET, patients=patients))
     found = caveats(run, images=10)
     assert len(found) == len(texts)
