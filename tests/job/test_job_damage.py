@@ -191,7 +191,7 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     code, output = run(words)
     assert code == 2, output
     assert f"{later} is damaged" in output
-    assert "goes on without the images it was started without, and no others" in output
+    assert "leaves out the same images as then, and no others" in output
 
     shutil.rmtree(copy)
     shutil.copytree(dataset, copy)
