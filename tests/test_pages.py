@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import io
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+import pneumo
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import cli
 from pneumo.synthetic.dicom_tree import SyntheticTree
@@ -179,6 +181,83 @@ def test_the_commands_of_the_readme_run(synthetic: SyntheticTree, dataset: Path,
     assert (tmp_path / "predictions" / "predictions.csv").is_file()
 
 
+# -- code -------------------------------------------------------------------------------------------------------------
+
+
+def apply(diff: str, root: Path) -> str:
+    """Apply a diff without line numbers: what is added comes after the line above it. Return the changed file."""
+    header, *lines = diff.splitlines()
+    path = root / header.removeprefix("--- ")
+    content = path.read_text().splitlines()
+    place = 0
+    for line in lines:
+        if line[0] == "+":
+            content.insert(place, line[1:])
+            place += 1
+            continue
+        assert content.count(line[1:]) == 1, f"{path.name}: {line}"
+        place = content.index(line[1:])
+        if line[0] == "-":
+            del content[place]
+        else:
+            place += 1
+    path.write_text("\n".join(content) + "\n")
+    return header.removeprefix("--- ")
+
+
+def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
+    """All five at once, in a copy of the package: the files are written, the tables changed, the tests run."""
+    page = ROOT / "CONTRIBUTING.md"
+    shutil.copytree(ROOT / "pneumo", tmp_path / "pneumo", ignore=shutil.ignore_patterns("__pycache__"))
+    written = []
+    for _, code in blocks(page, "python"):
+        path = tmp_path / code.partition("\n")[0].removeprefix("# ")
+        assert not (ROOT / path.relative_to(tmp_path)).exists(), "an example is an addition"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+        written.append(path.relative_to(tmp_path).as_posix())
+    tests = [name for name in written if name.startswith("tests/")]
+    changed = [apply(diff, tmp_path) for _, diff in blocks(page, "diff")]
+    assert len(tests) == page.read_text().partition("## Adding something")[2].count("\n### ") == 5
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 5 passed" in f" {done.stdout.splitlines()[-1]}", done.stdout
+    ruff = shutil.which("ruff", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if ruff is not None:
+        words = [ruff, "check", "--config", ROOT / "pyproject.toml", *changed, *written]
+        linted = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert linted.returncode == 0, linted.stdout
+
+
+def test_the_map_names_every_package_and_only_what_exists() -> None:
+    path = ROOT / "pneumo" / "README.md"
+    packages = {module.name for module in pkgutil.iter_modules(pneumo.__path__) if module.ispkg}
+    assert set(re.findall(r"^\| `(\w+)/` \|", path.read_text(), re.MULTILINE)) == packages
+    chains = re.findall(
+        r"^ *([a-z_]+(?:\.[A-Za-z_]\w*)+)", "\n".join(code for _, code in blocks(path, "text")), re.MULTILINE
+    )
+    assert len(chains) > 20
+    for name in chains:
+        assert resolve(f"pneumo.{name}") is not None, name
+
+
+def resolve(name: str) -> object:
+    """Import the longest prefix that is a module, and take the rest as attributes."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            found: object = importlib.import_module(".".join(parts[:end]))
+            for attribute in parts[end:]:
+                found = getattr(found, attribute)
+            return found
+    raise AssertionError(name)
+
+
 # -- GitHub and the citation ------------------------------------------------------------------------------------------
 
 
@@ -210,7 +289,7 @@ def test_the_workflow_runs_all_parts_of_ci_that_need_no_root() -> None:
     assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in actions)
 
 
-def test_the_citation_has_the_version_and_licence_of_the_project() -> None:
+def test_the_citation_has_the_version_and_license_of_the_project() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
