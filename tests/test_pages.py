@@ -94,10 +94,11 @@ def flags_of(name: str) -> set[str]:
     """Return the flags of a command in job/, from its help."""
     module, text = command_module(name), io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        if hasattr(module, "parse") and name == "train":
+        if name == "train":
             module.parse(["--help"])
         else:
-            cli.parse(module.Arguments, ["--help"], prog=name, description="")
+            arguments = module.LaunchPlan if name == "launch" else module.Arguments
+            cli.parse(arguments, ["--help"], prog=name, description="")
     return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
 
 
