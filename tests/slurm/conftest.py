@@ -23,9 +23,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run by one process on one core, never interrupted."""
-    folder = tmp_path_factory.mktemp("runs") / "alone"
+    folder = tmp_path_factory.mktemp("runs") / "reference_run"
     train = [sys.executable, ROOT / "job" / "train.py", "--dataset", dataset, "--run", folder]
     command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *map(str, train), "--recipe", "debug", *RECIPE]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)

@@ -17,7 +17,7 @@ def kill(pids: list[int]) -> None:
 
 
 def test_only_the_fold_that_crashed_is_restarted(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit()
     kill(one.freeze(0))
@@ -28,10 +28,12 @@ def test_only_the_fold_that_crashed_is_restarted(
     assert "resumes from step-" in one.log(0)
     assert "slurm:" not in one.log(1)
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["0", "0"]
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
-def test_a_fold_that_fails_for_good_cancels_the_ensembler(submission: Callable[[], Submission], alone: Path) -> None:
+def test_a_fold_that_fails_for_good_cancels_the_ensembler(
+    submission: Callable[[], Submission], reference_run: Path
+) -> None:
     one = submission().submit("--retries", 0)
     kill(one.freeze(0))
     assert one.ended() == ["FAILED 137:0", "COMPLETED 0:0", "CANCELLED 0:0"]
@@ -40,11 +42,11 @@ def test_a_fold_that_fails_for_good_cancels_the_ensembler(submission: Callable[[
     assert again.ended() == ["COMPLETED 0:0"] * 3
     assert "resumes from step-" in again.log(0)
     assert "epoch" not in again.log(1)
-    again.assert_same(alone)
+    again.assert_same(reference_run)
 
 
 def test_a_second_submission_is_refused_and_a_cancelled_one_stays_cancelled(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit()
     one.freeze(0, 1)
@@ -60,4 +62,4 @@ def test_a_second_submission_is_refused_and_a_cancelled_one_stays_cancelled(
     third = submission().submit()
     assert third.ended() == ["COMPLETED 0:0"] * 3
     assert "resumes from step-" in third.log(0)
-    third.assert_same(alone)
+    third.assert_same(reference_run)

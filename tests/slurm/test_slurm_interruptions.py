@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_the_time_limit_and_scontrol_requeue(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit("--time", 1, "--save-seconds", 20)
     one.freeze(0, 1)
@@ -27,11 +27,11 @@ def test_the_time_limit_and_scontrol_requeue(
     assert f"train.py saved its state; job {one.fold(0)} is requeued" in one.log(0)
     # With scontrol requeue, Slurm ends the script itself: only the rank logs that it stopped.
     assert "stopped on request, state saved" in one.log(1)
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_a_job_of_higher_priority_and_a_lost_node(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit()
     one.freeze(0, 1)
@@ -48,11 +48,11 @@ def test_a_job_of_higher_priority_and_a_lost_node(
     assert cluster.job(one.fold(0))["BatchHost"] != lost
     assert "DUE TO PREEMPTION" in one.log(1)
     assert "stopped on request, state saved" in one.log(1)
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_a_signal_before_the_rank_can_handle_it(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     """SIGUSR1 while Python is still starting kills the rank; the job is requeued as if it had saved."""
     one = submission().submit()
@@ -61,4 +61,4 @@ def test_a_signal_before_the_rank_can_handle_it(
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["1", "0"]
     assert "train.py was told to stop before it could save" in one.log(0)
-    one.assert_same(alone)
+    one.assert_same(reference_run)

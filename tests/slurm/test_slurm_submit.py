@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_shards_folds_and_ensembler_give_the_submission_of_one_machine(
-    submission: Callable[[], Submission], synthetic: SyntheticTree, dataset: Path, alone: Path, tmp_path: Path
+    submission: Callable[[], Submission], synthetic: SyntheticTree, dataset: Path, reference_run: Path, tmp_path: Path
 ) -> None:
     one = submission()
     one.dataset = tmp_path / "dataset"
@@ -24,11 +24,11 @@ def test_shards_folds_and_ensembler_give_the_submission_of_one_machine(
     for path in dataset.rglob("*"):
         if path.is_file():
             assert (one.dataset / path.relative_to(dataset)).read_bytes() == path.read_bytes(), path
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_sbatch_of_a_script_alone_with_its_own_defaults(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     """The script requests five elements; with a dataset of two folds three are refused, and not restarted."""
     one = submission()
@@ -46,7 +46,7 @@ def test_sbatch_of_a_script_alone_with_its_own_defaults(
     assert "restarting it" not in one.log(4)
     one.ids["ensemble"] = cluster.run(*sbatch, ROOT / "slurm" / "ensemble.sh").strip()
     assert cluster.ended(one.ids["ensemble"]) == "COMPLETED 0:0"
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_a_gpu_without_a_rank_and_a_job_elsewhere_are_refused(cluster: Cluster, tmp_path: Path) -> None:

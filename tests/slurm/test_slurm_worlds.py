@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_two_folds_on_two_nodes_are_saved_and_requeued_together(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit("--world", "--nodes", 2)
     assert list(one.ids) == ["world"]
@@ -28,11 +28,11 @@ def test_two_folds_on_two_nodes_are_saved_and_requeued_together(
     assert "rank 0: fold 0; rank 1: fold 1" in one.log()
     assert cluster.job(one.ids["world"])["Restarts"] == "1"
     assert "resumes from step-" in one.log()
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_a_lost_node_takes_the_job_to_other_nodes(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission().submit("--world", "--nodes", 2)
     one.freeze()
@@ -44,7 +44,7 @@ def test_a_lost_node_takes_the_job_to_other_nodes(
     last = cluster.job(one.ids["world"])
     assert last["Restarts"] == "1"
     assert lost not in _hosts(cluster, last["NodeList"])
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def _hosts(cluster: Cluster, node_list: str) -> list[str]:
@@ -52,7 +52,7 @@ def _hosts(cluster: Cluster, node_list: str) -> list[str]:
 
 
 def test_a_fold_trains_on_when_the_rank_of_the_other_one_is_killed(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     """The killed rank is rank 0, which runs the stores; then only its fold is restarted."""
     one = submission().submit("--world", "--nodes", 2)
@@ -67,11 +67,11 @@ def test_a_fold_trains_on_when_the_rank_of_the_other_one_is_killed(
     assert "fold 0 resumes from step-" in after
     assert "fold 1 " not in after.split("metrics.json")[0].replace("rank 1: fold 1", "")
     assert cluster.job(one.ids["world"])["Restarts"] == "0"
-    one.assert_same(alone)
+    one.assert_same(reference_run)
 
 
 def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
-    cluster: Cluster, submission: Callable[[], Submission], alone: Path
+    cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
     one = submission()
     settings = [
@@ -92,7 +92,7 @@ def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
     assert "ranks 0-1: fold 0" in one.log(0)
     assert "resumes from step-" in one.log(0)
     together, single = (
-        safetensors.torch.load((run / "fold-0" / "model.safetensors").read_bytes()) for run in (one.run, alone)
+        safetensors.torch.load((run / "fold-0" / "model.safetensors").read_bytes()) for run in (one.run, reference_run)
     )
     assert together.keys() == single.keys()
     for name, tensor in single.items():
