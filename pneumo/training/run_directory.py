@@ -21,7 +21,7 @@ A run belongs to one recipe and one dataset with one assignment of folds, and ca
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -265,6 +265,15 @@ def _check_links(path: Path) -> None:
 
 
 def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
+    draws = run.recipe.augmentation.draws
+    if draws != recipe.augmentation.draws and run.unfinished_folds:
+        raise UserError(
+            f"{run.path} is unfinished and draws its augmentation by scheme {draws}",
+            f"scheme {recipe.augmentation.draws}, which this version of pneumo has",
+            "finish it with the version of pneumo that started it, or give another --run to start a new one",
+        )
+    # A finished run draws nothing more.
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, draws=draws))
     changed = differences(to_json(run.recipe), to_json(recipe))
     if changed:
         raise UserError(

@@ -41,6 +41,22 @@ def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, te
         run_directory.create(tmp_path / "run", debug(), dataset)
 
 
+def test_an_unfinished_run_of_other_draws_is_refused_and_a_finished_one_is_not(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    record = json.loads((run.path / "recipe.json").read_text())
+    assert record["recipe"]["augmentation"]["draws"] == 2
+    record["recipe"]["augmentation"]["draws"] = 1
+    (run.path / "recipe.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"is unfinished and draws its augmentation by scheme 1; expected scheme 2"):
+        run_directory.create(run.path, debug(), DATASET)
+    for fold in run.unfinished_folds:
+        run.fold(fold).path.mkdir()
+        run.fold(fold).summary.write_text("{}")
+    assert run_directory.create(run.path, debug(), DATASET).recipe.augmentation.draws == 1
+    with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
+        run_directory.create(run.path, replace(debug(), seed=1), DATASET)
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"has no recipe.json; .* give another --run"):

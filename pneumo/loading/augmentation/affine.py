@@ -5,7 +5,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from pneumo.loading.augmentation.transforms import RandomNumbers, RandomTransform, Similarity
+from pneumo.loading.augmentation.transforms import RandomTransform
+from pneumo.loading.geometry import Matrix, homogeneous
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Fraction, FractionBelowOne
 
@@ -23,11 +24,13 @@ class Affine(RandomTransform):
     rotate_deg: Annotated[float, Interval(ge=0, le=180)] = 45.0
     """Largest rotation in either direction, in degrees."""
 
-    def draw(self, numbers: RandomNumbers, size: int) -> Similarity:
+    def draw(self, generator: np.random.Generator, size: int) -> Matrix:
         """Draw the shift in x and y, the scale and the angle, each uniformly in its range."""
-        x, y, scale, angle = numbers.uniform
-        return Similarity(
-            shift=(x * self.translate * size, y * self.translate * size),
-            scale=1 + self.scale * scale,
-            angle=np.deg2rad(self.rotate_deg * angle),
-        )
+        *shift, scale, angle = generator.uniform(-1, 1, 4)
+        factor = 1 / (1 + self.scale * scale)
+        radians = np.deg2rad(self.rotate_deg * angle)
+        cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
+        linear = np.array([[cosine, -sine], [sine, cosine]])
+        centre = (size - 1) / 2
+        offset = centre - linear @ (centre + np.array(shift) * self.translate * size)
+        return homogeneous(np.column_stack([linear, offset]))

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
 import cv2
+import numpy as np
 
-from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomNumbers, RandomTransform
+from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomTransform
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.ranges import Fraction
@@ -46,9 +47,10 @@ class Distortion(RandomTransform):
     probability: Fraction = 0.0
     """Probability of one of the three, with equal chances."""
 
-    def draw(self, numbers: RandomNumbers, size: int) -> DistortionTransform:
+    def draw(self, generator: np.random.Generator, size: int) -> DistortionTransform:
         """Choose one of the three, and draw the seed of the distortion itself."""
-        return DistortionTransform(kind=get_args(DistortionKind)[numbers.choice], seed=numbers.seed)
+        kinds = get_args(DistortionKind)
+        return DistortionTransform(kind=kinds[generator.integers(len(kinds))], seed=int(generator.integers(2**31)))
 
     def check_libraries(self) -> None:
         """Refuse AlbumentationsX.

@@ -1,6 +1,9 @@
 """Left-right flip."""
 
-from pneumo.loading.augmentation.transforms import RandomNumbers, RandomTransform, Similarity
+import numpy as np
+
+from pneumo.loading.augmentation.transforms import RandomTransform
+from pneumo.loading.geometry import Matrix
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Fraction
 
@@ -12,6 +15,6 @@ class Flip(RandomTransform):
     probability: Fraction = 0.5
     """Probability of a flip."""
 
-    def draw(self, numbers: RandomNumbers, size: int) -> Similarity:
+    def draw(self, generator: np.random.Generator, size: int) -> Matrix:
         """Return the flip; whole pixels exchange their places."""
-        return Similarity(mirror=True)
+        return np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomNumbers, RandomTransform
+from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomTransform
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Fraction, FractionBelowOne
 
@@ -53,11 +53,11 @@ class Intensity(RandomTransform):
     brightness: FractionBelowOne = 0.2
     """Largest change of brightness, added to values in [0, 1]."""
 
-    def draw(self, numbers: RandomNumbers, size: int) -> IntensityTransform:
+    def draw(self, generator: np.random.Generator, size: int) -> IntensityTransform:
         """Choose one of the three, and draw it uniformly in its range."""
-        contrast, gamma, brightness = map(float, numbers.uniform)
-        if numbers.choice == 0:
-            return IntensityTransform(contrast=1 + self.contrast * contrast)
-        if numbers.choice == 1:
-            return IntensityTransform(gamma=1 + self.gamma * gamma)
-        return IntensityTransform(brightness=self.brightness * brightness)
+        choice, amount = generator.integers(3), generator.uniform(-1, 1)
+        if choice == 0:
+            return IntensityTransform(contrast=1 + self.contrast * amount)
+        if choice == 1:
+            return IntensityTransform(gamma=1 + self.gamma * amount)
+        return IntensityTransform(brightness=self.brightness * amount)

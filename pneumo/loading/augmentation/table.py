@@ -5,8 +5,10 @@ two loaders can be compared pixel by pixel. The set is that of the competition's
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated
 
 import numpy as np
@@ -17,12 +19,16 @@ from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.flip import Flip
 from pneumo.loading.augmentation.intensity import Intensity
-from pneumo.loading.augmentation.transforms import PixelTransform, RandomNumbers, RandomTransform, Similarity
+from pneumo.loading.augmentation.transforms import PixelTransform, RandomTransform
 from pneumo.loading.geometry import Matrix, homogeneous, letterbox
 from pneumo.runtime.config import config_dataclass
 
 STREAM = 2
 """Second half of the generator's key, which keeps these draws apart from the sampler's of the same seed."""
+
+
+DRAWS = 2
+"""Scheme by which this version draws; raise it whenever an existing augmentation draws otherwise."""
 
 
 @config_dataclass(flag_prefix="augmentation.")
@@ -34,8 +40,9 @@ class Augmentation:
     intensity: Intensity = field(default_factory=Intensity)
     distortion: Distortion = field(default_factory=Distortion)
 
-    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=1)]] = 1
-    """Scheme of the random draws, recorded with a run; 1 = all augmentations draw from one generator in turn."""
+    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=DRAWS)]] = DRAWS
+    """Scheme of the random draws, recorded with a run: 1 = all augmentations drew from one generator in turn, 2 = each
+    has its own. A run of another scheme than this version's is not resumed."""
 
     def active(self) -> Iterator[tuple[str, RandomTransform]]:
         """Yield the name and configuration of each augmentation whose probability is above 0."""
@@ -74,31 +81,26 @@ def draw(
         columns: Width of the source in pixels.
         size: Height and width of the network's input in pixels.
     """
-    numbers = _draw_numbers(seed, epoch, position)
-    similarity, pixel_transforms = Similarity(), []
+    assert augmentation.draws == DRAWS, "a run of another scheme is not resumed"
+    matrix, pixel_transforms = homogeneous(letterbox(rows, columns, size).matrix), []
     for name, active in augmentation.active():
-        if numbers[name].chance < active.probability:
-            drawn = active.draw(numbers[name], size)
-            if isinstance(drawn, Similarity):
-                similarity = similarity.combine(drawn)
-            else:
+        generator = _generator(name, seed, epoch, position)
+        if generator.random() < active.probability:
+            drawn = active.draw(generator, size)
+            if isinstance(drawn, PixelTransform):
                 pixel_transforms.append(drawn)
-    return AugmentationParameters(
-        matrix=(homogeneous(letterbox(rows, columns, size).matrix) @ similarity.matrix(size))[:2],
-        pixel_transforms=tuple(pixel_transforms),
-    )
+            else:
+                matrix = matrix @ drawn
+    return AugmentationParameters(matrix=matrix[:2], pixel_transforms=tuple(pixel_transforms))
 
 
-def _draw_numbers(seed: int, epoch: int, position: int) -> dict[str, RandomNumbers]:
-    """Draw every augmentation's numbers, needed or not, so that one probability does not change the others' draws."""
-    # The lowest word counts the generator's own blocks; epoch and position have a word each.
-    generator = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, position, epoch, 0]))
-    flip, affine, intensity, distortion = generator.random(4)
-    for_affine, for_intensity = generator.uniform(-1, 1, 4), generator.uniform(-1, 1, 3)
-    intensity_choice, distortion_choice = generator.integers(3, size=2)
-    return {
-        "flip": RandomNumbers(chance=flip),
-        "affine": RandomNumbers(chance=affine, uniform=for_affine),
-        "intensity": RandomNumbers(chance=intensity, uniform=for_intensity, choice=intensity_choice),
-        "distortion": RandomNumbers(chance=distortion, choice=distortion_choice, seed=int(generator.integers(2**31))),
-    }
+def _generator(name: str, seed: int, epoch: int, position: int) -> np.random.Generator:
+    """Return an augmentation's own generator for one sample: no other augmentation changes what it draws."""
+    # The lowest word counts the generator's own blocks; position, epoch and augmentation have a word each.
+    counter = [0, position, epoch, _counter_word(name)]
+    return np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=counter))
+
+
+@cache
+def _counter_word(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")

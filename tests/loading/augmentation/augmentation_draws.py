@@ -10,9 +10,9 @@ NAMES = [entry.name for entry in fields(Augmentation) if entry.name != "draws"]
 ALL_OFF = {name: replace(getattr(Augmentation(), name), probability=0.0) for name in NAMES}
 
 
-def only(**entries) -> Augmentation:
+def only(*, table=Augmentation, **entries) -> Augmentation:
     """Return an augmentation with the named entries; all others are off."""
-    return Augmentation(**(ALL_OFF | entries))
+    return table(**(ALL_OFF | entries))
 
 
 def with_probability(augmentation: Augmentation, name: str, probability: float) -> Augmentation:

@@ -1,13 +1,15 @@
 """The table: purity, independence of the entries, ranges, and what is drawn when nothing is asked for."""
 
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 import pytest
 from augmentation_draws import NAMES, only, parameters, same, with_probability
 
+from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.table import Augmentation, identity
 from pneumo.loading.augmentation.transforms import PixelTransform
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 
 
@@ -43,6 +45,42 @@ def test_one_probability_does_not_change_the_other_draws(name):
         geometric = not parameters(own, position).pixel_transforms
         assert len(full.pixel_transforms) - len(kept) == (0 if geometric else 1)
         assert np.array_equal(full.matrix, rest.matrix) == (not geometric)
+
+
+def test_an_added_augmentation_does_not_change_the_draws_of_the_others():
+    """A table with one entry more draws the same, and what the new entry draws on its own."""
+
+    @config_dataclass(flag_prefix="augmentation.")
+    class Extended(Augmentation):
+        zoom: Affine = field(default_factory=lambda: Affine(probability=1.0))
+
+    full = all_on()
+    extended = Extended(**{name: getattr(full, name) for name in NAMES})
+    alone = only(zoom=Affine(probability=1.0), table=Extended)
+    plain = identity(256, 256, 256).matrix
+    for position in range(50):
+        before, after = (parameters(table, position, rows=256, columns=256) for table in (full, extended))
+        assert before.pixel_transforms == after.pixel_transforms
+        added = parameters(alone, position, rows=256, columns=256).matrix
+        assert not np.array_equal(added, plain)
+        np.testing.assert_allclose(after.matrix, before.matrix @ np.vstack([added, [0, 0, 1]]), atol=1e-9)
+
+
+def test_entries_draw_from_different_numbers():
+    """The same configuration under two names draws two different transforms."""
+
+    @config_dataclass(flag_prefix="augmentation.")
+    class Extended(Augmentation):
+        zoom: Affine = field(default_factory=lambda: Affine(probability=0.0))
+
+    affine = Affine(probability=1.0)
+    first, second = only(affine=affine, table=Extended), only(zoom=affine, table=Extended)
+    assert not any(np.array_equal(parameters(first, p).matrix, parameters(second, p).matrix) for p in range(50))
+
+
+def test_draws_of_another_scheme_are_not_made():
+    with pytest.raises(AssertionError, match="another scheme"):
+        parameters(replace(Augmentation(), draws=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
