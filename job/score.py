@@ -58,4 +58,4 @@ def _log_differences(unpredicted: set[str], unlabeled: set[str], missing: Missin
 
 
 if __name__ == "__main__":
-    cli.run(lambda: main(cli.parse(Arguments, sys.argv[1:], prog="score.py", description=__doc__)))
+    cli.run(lambda: main(cli.parse(Arguments, sys.argv[1:], prog="job/score.py", description=__doc__)))

@@ -8,20 +8,36 @@ threshold are the triplet rule of the SIIM-ACR winner; entries that trained a pr
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval
 
 from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, area, dice, equivalent_area
-from pneumo.runtime import documents
+from pneumo.runtime import config, documents
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
+from pneumo.runtime.ranges import Fraction
 
 FORMAT_VERSION = 2
 """Of thresholds.json. Version 1 had other names for the rule's fields."""
 NEVER = 2.0 * REFERENCE_PIXELS
 """A minimum area that no image reaches: the rule that calls every image empty."""
+
+
+Threshold = Annotated[float, Interval(ge=1 / BINS, le=(BINS - 1) / BINS)]
+
+
+@config_dataclass
+class _RuleInProbabilities:
+    """A rule as thresholds.json has it."""
+
+    top_threshold: Threshold
+    bottom_threshold: Threshold
+    min_area: Annotated[float, Interval(ge=0, le=NEVER)]
+    presence_threshold: Fraction
 
 
 @dataclass(frozen=True)
@@ -53,20 +69,25 @@ class DecisionRule:
         }
 
     @classmethod
-    def from_json(cls, values: object) -> Self:
+    def from_json(cls, values: object, where: str) -> Self:
         """Make a rule of what ``to_json`` returned.
 
+        Args:
+            values: The JSON object.
+            where: Names the document, for messages.
+
         Raises:
-            UserError: When a value is missing or out of range.
+            UserError: When a field is missing, unknown or out of range.
         """
-        names = ("top_threshold", "bottom_threshold", "min_area", "presence_threshold")
-        try:
-            top, bottom, min_area, presence = (float(values[name]) for name in names)  # type: ignore[index]
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise _wrong_rule(values) from None
-        if not (1 <= bottom * BINS <= top * BINS <= BINS - 1 and 0 <= min_area < np.inf and 0 <= presence <= 1):
-            raise _wrong_rule(values)
-        return cls(round(top * BINS), min_area, round(bottom * BINS), presence)
+        rule = config.from_json(_RuleInProbabilities, values, where)
+        if rule.bottom_threshold > rule.top_threshold:
+            raise UserError(
+                f"{where}: bottom_threshold {rule.bottom_threshold}",
+                f"at most top_threshold {rule.top_threshold}",
+                "restore the thresholds.json that training wrote",
+            )
+        top, bottom = round(rule.top_threshold * BINS), round(rule.bottom_threshold * BINS)
+        return cls(top, rule.min_area, bottom, rule.presence_threshold)
 
     def describe(self) -> str:
         """Describe the rule in words."""
@@ -77,14 +98,6 @@ class DecisionRule:
             f"positive from {self.min_area:g} px (of 1024x1024) above {self.top_threshold / BINS:.3f}{presence}; "
             f"mask above {self.bottom_threshold / BINS:.3f}"
         )
-
-
-def _wrong_rule(values: object) -> UserError:
-    return UserError(
-        f"thresholds {str(values)[:200]}",
-        "1/256 <= bottom_threshold <= top_threshold <= 255/256, min_area in pixels, presence_threshold in [0, 1]",
-        "restore the thresholds.json that training wrote",
-    )
 
 
 def write_rule(path: Path, rule: DecisionRule) -> None:
@@ -99,7 +112,7 @@ def read_rule(path: Path) -> DecisionRule:
         UserError: When the file is missing, damaged or of another format version.
     """
     content = documents.read_version(path, FORMAT_VERSION, "the decision rule of a finished run")
-    return DecisionRule.from_json(content.get("rule"))
+    return DecisionRule.from_json(content.get("rule"), f"{path}: rule")
 
 
 def apply_rule(

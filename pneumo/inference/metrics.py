@@ -120,7 +120,7 @@ def describe(metrics: Metrics) -> str:
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = DecisionRule.from_json(metrics["in_sample"]["rule"])
+    rule = DecisionRule.from_json(metrics["in_sample"]["rule"], "in_sample.rule")
     return "\n".join(
         [
             *lines,

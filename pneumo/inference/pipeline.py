@@ -1,6 +1,7 @@
-"""Network, loader and predictor of one run, built alike wherever its networks predict.
+"""Network, loader and predictor of one run, for out-of-fold masks, ensembling and prediction.
 
-The decision rule was chosen on predictions of these settings, so every later prediction has to use them too.
+The decision rule was chosen on predictions of these settings, so every later prediction has to use them too. Validation
+uses the loader of training, which with ``auto`` on a GPU may be another one when the recipe has distortion.
 """
 
 from collections.abc import Callable

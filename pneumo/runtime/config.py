@@ -120,7 +120,8 @@ def describe(annotation: Any) -> str:
         return _describe_annotated(base, metadata)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}"
+        listed = ", ".join(map(str, arguments))
+        return f"one of {listed}" if len(arguments) > 1 else listed
     if origin in (tuple, list):
         return f"a list, each value {describe(arguments[0])}"
     if origin is dict:

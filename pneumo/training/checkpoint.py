@@ -131,7 +131,7 @@ def load(path: Path) -> Snapshot:
 def incompatible(path: Path, error: Exception) -> UserError:
     """Return the error of an undamaged checkpoint that this run cannot have written."""
     return UserError(
-        f"cannot resume from {path}: {first_line(error)}",
+        f"cannot resume from {path}: {error.found if isinstance(error, UserError) else first_line(error)}",
         "a checkpoint of this run",
         "remove it, and the same command resumes from the one before; or give another --run",
     )

@@ -60,7 +60,7 @@ class Cursor:
 class LoopState:
     """Results of a fold so far, which checkpoints contain."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, int | float]] = field(default_factory=list)
     """One entry for each epoch, as in fold.json: losses, images per second, validation metrics."""
     best_score: float = -1.0
     """Best validation score of the current stage."""

@@ -14,7 +14,7 @@ from pneumo.inference.pipeline import InferenceConfig
 from pneumo.loading.augmentation.table import Augmentation
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
-from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.config import config_dataclass, flag, refuse
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
@@ -109,10 +109,11 @@ class Recipe:
         Raises:
             UserError: Naming the flag, the value found and the values accepted.
         """
-        lengths = {len(getattr(self, name)) for name in PER_STAGE} - {0, 1}
-        if len(lengths) > 1:
-            several = f"one value, or one for each stage (the fields have {sorted(lengths)} values)"
-            raise refuse("epochs", self.epochs, several)
+        counts = {name: len(getattr(self, name)) for name in PER_STAGE if len(getattr(self, name)) > 1}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{flag(name)} {count}" for name, count in counts.items())
+            name = next(iter(counts))
+            raise refuse(name, getattr(self, name), f"one value, or one for each stage (values given: {listed})")
         if self.final_positive_rate and not self.positive_rate:
             raise refuse("final_positive_rate", self.final_positive_rate, "--positive-rate to be set too")
         if self.micro_batch_size > self.batch_size:

@@ -13,7 +13,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
 
 OLDER = Path(__file__).with_name("dataset_format_2.json")
-"""Written by pneumo at commit 4f25d3d."""
+"""Written by pneumo 0.1.0."""
 
 MANIFEST = Manifest(
     found=9, samples=5, train=4, test=1, positive=2, quarantined=2, unlabeled=1, merged_duplicates=1, missing=0,

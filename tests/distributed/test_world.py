@@ -19,7 +19,3 @@ def test_rank_0_logs_which_ranks_train_which_folds(
     (line,) = caplog.messages
     assert line.startswith("3 rank(s) on ")
     assert line.endswith("; ranks 0-1: fold 0; rank 2: fold 1")
-
-
-def test_every_rank_has_a_core(world: World) -> None:
-    assert world.cores >= 1

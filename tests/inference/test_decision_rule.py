@@ -70,25 +70,31 @@ def test_json_gives_the_rule_back(case):
     rule = RULES[case]
     values = json.loads(json.dumps(rule.to_json()))
     assert values["top_threshold"] == rule.top_threshold / BINS
-    assert DecisionRule.from_json(values) == rule
+    assert DecisionRule.from_json(values, "rule") == rule
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "text"),
     [
-        {"top_threshold": 1.0},
-        {"bottom_threshold": 0.9},
-        {"min_area": -1},
-        {"presence_threshold": 2},
-        {"top_threshold": None},
-        {"bottom_threshold": float("nan")},
+        ({"top_threshold": 1.0}, r"rule\.top_threshold is 1\.0; expected 0\.00390625 to 0\.99609375"),
+        ({"top_threshold": "0.5"}, r"rule\.top_threshold is 0\.5; expected a finite number"),
+        ({"top_threshold": None}, r"rule\.top_threshold is None"),
+        ({"bottom_threshold": 0.9}, r"bottom_threshold 0\.9; expected at most top_threshold"),
+        ({"bottom_threshold": float("nan")}, r"rule\.bottom_threshold is nan"),
+        ({"min_area": -1}, r"rule\.min_area is -1"),
+        ({"presence_threshold": 2}, r"rule\.presence_threshold is 2; expected 0 to 1"),
+        ({"presence_threshold": True}, r"rule\.presence_threshold is True"),
+        ({"head": 0.5}, r"rule\.head is an unknown field"),
     ],
 )
-def test_wrong_json_is_refused(change):
-    with pytest.raises(UserError, match=r"thresholds.*expected 1/256 <= bottom_threshold"):
-        DecisionRule.from_json({**RULES["presence"].to_json(), **change})
-    with pytest.raises(UserError, match="thresholds"):
-        DecisionRule.from_json({})
+def test_wrong_json_is_refused(change, text):
+    with pytest.raises(UserError, match=text):
+        DecisionRule.from_json({**RULES["presence"].to_json(), **change}, "rule")
+
+
+def test_json_without_a_threshold_is_refused():
+    with pytest.raises(UserError, match=r"rule\.top_threshold is missing"):
+        DecisionRule.from_json({}, "rule")
 
 
 def test_descriptions():

@@ -94,5 +94,5 @@ def test_help_and_version(tmp_path):
     shown = score(tmp_path, "--help")
     assert shown.returncode == 0
     assert all(flag in shown.stdout for flag in ("--truth", "--submission", "--out", "--missing"))
-    assert score(tmp_path, "--version").stdout.startswith("score.py ")
+    assert score(tmp_path, "--version").stdout.startswith("job/score.py ")
     assert score(tmp_path).returncode == 2
