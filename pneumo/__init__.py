@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Threads that wait for each other must not spin: on a shared node, in a container with fewer cores than it sees, or
 # with several ranks a machine, spinning made training five times slower. libgomp reads this when torch loads it, so

@@ -94,15 +94,10 @@ class Manifest:
             content = documents.read(path)
         except FileNotFoundError:
             raise _not_finished(dataset) from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
-        version = content.get("format_version")
-        if version != paths.FORMAT_VERSION:
-            raise UserError(
-                f"{path}: format version {version}",
-                f"format version {paths.FORMAT_VERSION}",
-                "build it again with job/shard.py, into another directory",
-            )
+        action = "build it again with job/shard.py, into another directory"
+        documents.check_version(path, content, paths.FORMAT_VERSION, action)
         known = {field.name for field in fields(cls)}
         missing = [name for name in (*(field.name for field in fields(cls)), _CHECK) if name not in content]
         if missing:

@@ -1,13 +1,14 @@
 """Read JSON documents that somebody else may have written: bounded in size and depth (``config`` checks the fields)."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumo.runtime.errors import UserError
 
 MAX_BYTES = 64 << 20
-"""The history of thousands of epochs takes a few million."""
+"""Far above the history of thousands of epochs, which takes a few MB."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -48,11 +49,22 @@ def read_version(path: Path, version: int, what: str) -> dict[str, Any]:
         content = read(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}", what, "restore the file") from error
-    found = content.get("format_version")
-    if found != version:
-        raise UserError(
-            f"{path} has format version {str(found)[:20]}",
-            f"{version}",
-            "use the version of pneumo that wrote it, or train the run again",
-        )
+    check_version(path, content, version, "use the version of pneumo that wrote it, or train the run again")
     return content
+
+
+def check_version(path: Path, content: Mapping[str, object], version: int, action: str) -> None:
+    """Check the ``format_version`` of a document.
+
+    Args:
+        path: Where it was read, for the message.
+        content: The document.
+        version: The version that this version of pneumo writes.
+        action: What to do about another one.
+
+    Raises:
+        UserError: When it has another version.
+    """
+    found = content.get("format_version")
+    if found != version or isinstance(found, bool):
+        raise UserError(f"{path} has format version {str(found)[:20]}", f"format version {version}", action)

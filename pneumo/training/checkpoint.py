@@ -108,12 +108,8 @@ def load(path: Path) -> Snapshot:
     """
     try:
         state = documents.read(path / "state.json")
-        if state.get("format_version") != FORMAT_VERSION:
-            raise UserError(
-                f"{path} has format version {state.get('format_version')}",
-                f"{FORMAT_VERSION}",
-                "resume with the version of pneumo that wrote it, or give another --run",
-            )
+        action = "resume with the version of pneumo that wrote it, or give another --run"
+        documents.check_version(path, state, FORMAT_VERSION, action)
         optimizer = weights.read_pickled(path / "optimizer.pt")
         if not isinstance(optimizer, dict) or not {type(state.get(name)) for name in ("step", "epoch")} == {int}:
             raise ValueError("a field of optimizer.pt or state.json is missing")

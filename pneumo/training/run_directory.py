@@ -240,12 +240,8 @@ def load(path: Path) -> RunDirectory:
         raise UserError(
             f"{recipe_file} cannot be read ({error})", "the JSON that job/train.py wrote", "restore it"
         ) from error
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{recipe_file} has format version {content.get('format_version')}",
-            f"{FORMAT_VERSION}",
-            "use the version of pneumo that wrote it, or start a new --run",
-        )
+    action = "use the version of pneumo that wrote it, or start a new --run"
+    documents.check_version(recipe_file, content, FORMAT_VERSION, action)
     _check_links(path)
     dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{recipe_file}: dataset")
     return RunDirectory(path=path, recipe=from_json(content.get("recipe")), dataset=dataset)

@@ -33,7 +33,7 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_dataset_of_an_older_version_is_one_clear_line(tmp_path: Path) -> None:
     shutil.copy(OLDER, paths.manifest(tmp_path))
     expected = (
-        f"{paths.manifest(tmp_path)}: format version 2; expected format version 3;"
+        f"{paths.manifest(tmp_path)} has format version 2; expected format version 3;"
         " build it again with job/shard.py, into another directory"
     )
     for read in (Manifest.read, SampleTable.read):

@@ -12,7 +12,7 @@ import pytest
 from engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = "pneumo:0.1.0"
+IMAGE = "pneumo:0.2.0"
 
 
 @pytest.fixture(scope="session")

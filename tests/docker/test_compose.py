@@ -42,7 +42,7 @@ def test_the_schema_takes_it(name: str) -> None:
 
 
 def test_every_service_is_hardened(service: Any) -> None:
-    assert service["image"] == "${PNEUMO_IMAGE:-pneumo:0.1.0}"
+    assert service["image"] == "${PNEUMO_IMAGE:-pneumo:0.2.0}"
     assert service["user"] == "${PNEUMO_UID:-10001}:${PNEUMO_GID:-10001}"
     assert service["read_only"] is True
     assert service["tmpfs"] == ["/tmp"]

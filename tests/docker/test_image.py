@@ -108,7 +108,7 @@ def test_the_packages_are_those_of_the_lock(box: Box) -> None:
     locked = {line for path in files for line in path.read_text().splitlines()}
     code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
     found = set(box.output("python", "-c", code).lower().replace("_", "-").split())
-    assert found - locked == {"pneumo==0.1.0"}
+    assert found - locked == {"pneumo==0.2.0"}
     assert {line.partition("==")[0] for line in found} >= {"torch", "nvidia-dali-cuda130", "tensorboard", "pytest"}
 
 

@@ -110,7 +110,8 @@ def test_file_gives_the_metrics_back(metrics, tmp_path):
 def test_file_of_version_1_is_refused_in_one_line(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"format_version": 1, "images": 32, "all_empty": 0.5, "gain": 0.1}')
-    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected 2; use the version") as raised:
+    message = r"metrics\.json has format version 1; expected format version 2; use the version"
+    with pytest.raises(UserError, match=message) as raised:
         read(path)
     assert "\n" not in str(raised.value)
 

@@ -85,7 +85,7 @@ def test_base_is_what_plain_apply_applies() -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_images_have_one_name_and_a_version(name: str) -> None:
     images = {container["image"] for pod in pods(variant(name)) for container in pod.containers}
-    assert images == {"pneumo:0.1.0"}
+    assert images == {"pneumo:0.2.0"}
 
 
 def test_the_command_of_the_readme_names_the_image_everywhere(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_command_of_the_readme_names_the_image_everywhere(tmp_path: Path) ->
     objects = [item for path in (*changed, tmp_path / "k8s/loader/loader.yaml") for item in read(path)]
     objects += objects_of(kustomized(tmp_path / "k8s/cpu"))
     images = {container["image"] for pod in pods(objects) for container in pod.containers}
-    assert images == {"registry.example.org/me/pneumo:0.1.0"}
+    assert images == {"registry.example.org/me/pneumo:0.2.0"}
 
 
 def test_the_readme_names_existing_files() -> None:

@@ -160,8 +160,8 @@ def test_a_checkpoint_of_another_format_version_is_refused_in_one_line(tmp_path:
     with pytest.raises(UserError) as caught:
         checkpoint.load(path)
     assert str(caught.value) == (
-        f"{path} has format version 1; expected 2; resume with the version of pneumo that wrote it, or give another"
-        " --run"
+        f"{path} has format version 1; expected format version 2; resume with the version of pneumo that wrote "
+        "it, or give another --run"
     )
 
 

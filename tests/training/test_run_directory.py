@@ -152,8 +152,8 @@ def test_a_run_of_another_format_version_is_refused_in_one_line(
         with pytest.raises(UserError) as caught:
             use(tmp_path / "run")
         assert str(caught.value) == (
-            f"{record} has format version {version}; expected 2; use the version of pneumo that wrote it, or start a"
-            " new --run"
+            f"{record} has format version {version}; expected format version 2; use the version of pneumo that "
+            "wrote it, or start a new --run"
         )
 
 

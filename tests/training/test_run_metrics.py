@@ -100,7 +100,7 @@ def test_missing_folds_are_named(run: RunDirectory, reader: ShardReader, world: 
 def test_metrics_of_another_version_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
     run.metrics.write_text(json.dumps({"format_version": 1, "gain": 0.1}))
     run.masks.touch()
-    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected 2"):
+    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected format version 2"):
         finish_run(run, world, reader, workers=1)
 
 
