@@ -64,13 +64,14 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
     Raises:
         UserError: When a directory does not exist, or both are the same.
     """
+    expected = "a DICOM file or a directory of them"
     for root in (dicom, test_dicom):
         try:
             missing = root is not None and not root.exists()
         except OSError as error:
-            raise UserError(f"{root}: {error.strerror}", "a directory of DICOM files", "check the path") from None
+            raise UserError(f"{root}: {error.strerror}", expected, "check the path") from None
         if missing:
-            raise UserError(f"{root}: no such file or directory", "a directory of DICOM files", "check the path")
+            raise UserError(f"{root}: no such file or directory", expected, "check the path")
     split: Split = "train" if labeled else "test"
     if test_dicom is None:
         return _list_files(split, dicom, exclude)

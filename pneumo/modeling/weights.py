@@ -32,7 +32,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         UserError: When the file is missing, is not a state dict, or loading it would run code.
     """
     if not path.is_file():
-        raise UserError(f"no weights file {path}", "a .pth, .pt or .safetensors file", "correct encoder_weights")
+        raise UserError(
+            f"no weights file {path}",
+            "a .pth, .pt or .safetensors file",
+            "correct --model.encoder-weights, or give none or imagenet",
+        )
     try:
         content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
     except (OSError, ValueError) as error:

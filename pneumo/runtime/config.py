@@ -99,6 +99,9 @@ def from_json(cls: type[T], values: object, where: str) -> T:
         return made
     except ValidationError as error:
         raise _wrong_document(cls, error, where) from None
+    except UserError as error:
+        # Of a ``__post_init__``, which names flags: the command that reads a document need not have them.
+        raise UserError(f"{where}: {error.found}", error.expected, _RESTORE) from None
 
 
 def refuse(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
@@ -177,6 +180,8 @@ def _field_names(cls: Any, path: tuple[int | str, ...]) -> list[str]:
 def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
     first = error.errors(include_url=False)[0]
     location = ".".join([where, *map(str, first["loc"])])
+    if first["type"] == "json_invalid":
+        return UserError(f"{where} contains a string that is not valid Unicode", "Unicode text", _RESTORE)
     if first["type"] == "unexpected_keyword_argument":
         return UserError(f"{location} is an unknown field", "the fields of this version of pneumo", _RESTORE)
     if first["type"].startswith("missing"):

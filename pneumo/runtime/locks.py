@@ -56,7 +56,12 @@ def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Ite
 
 def _try_lock(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} cannot be created", "a place where directories can be created", "give another path"
+        ) from None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_world
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
+from pneumo.masks.image_ids import list_some
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import damaged, run_directory
@@ -113,7 +114,7 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
     empty = [f for f in range(manifest.num_folds) if not len(table.select("train", {f}))]
     if empty:
         raise UserError(
-            f"fold(s) {', '.join(map(str, empty))} of the dataset have no images ({manifest.patients} patients,"
+            f"fold(s) {list_some(map(str, empty))} of the dataset have no images ({manifest.patients} patients,"
             f" {manifest.train - len(table.select('train'))} damaged images left out)",
             "at least one patient in each fold",
             "divide the dataset into fewer folds with job/shard.py --num-folds",

@@ -367,6 +367,9 @@ class FoldTrainer:
             self.global_step = snapshot.step
             self.cursor = config.from_json(Cursor, snapshot.state.get("cursor"), "state.json: cursor")
             self.loop_state = config.from_json(LoopState, snapshot.state.get("loop_state"), "state.json: loop_state")
+            absent = LoopState.__dataclass_fields__.keys() - snapshot.state["loop_state"].keys()
+            if absent:
+                raise ValueError(f"state.json: loop_state.{min(absent)} is missing")
             sums = _ordered_sums(self.loop_state.loss_sums)
             if self.group.is_leader:
                 self.loss_sums += torch.tensor(sums, device=self.world.device)
@@ -382,8 +385,10 @@ def _ordered_sums(by_name: dict[str, float]) -> list[float]:
     A term without a sum is newer than the checkpoint: its weight was 0, and so is its sum.
 
     Raises:
-        ValueError: When there is a sum of a term that does not exist here.
+        ValueError: When there is a sum of a term that does not exist here, or none of the total.
     """
+    if "total" not in by_name:
+        raise ValueError("the sum of the total loss is missing")
     unknown = by_name.keys() - set(SUMS)
     if unknown:
         raise ValueError(f"this version of pneumo has no loss term {min(unknown)!r}")

@@ -13,13 +13,17 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def from_json(values: object) -> Recipe:
+def from_json(values: object, where: str = "recipe") -> Recipe:
     """Make a recipe of the values that ``to_json`` returned.
+
+    Args:
+        values: The JSON object.
+        where: Names the document, for messages.
 
     Raises:
         UserError: On unknown fields, and values of another type or out of range.
     """
-    return config.from_json(Recipe, values, "recipe")
+    return config.from_json(Recipe, values, where)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

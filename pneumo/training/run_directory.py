@@ -244,7 +244,7 @@ def load(path: Path) -> RunDirectory:
     documents.check_version(recipe_file, content, FORMAT_VERSION, action)
     _check_links(path)
     dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{recipe_file}: dataset")
-    return RunDirectory(path=path, recipe=from_json(content.get("recipe")), dataset=dataset)
+    return RunDirectory(path=path, recipe=from_json(content.get("recipe"), f"{recipe_file}: recipe"), dataset=dataset)
 
 
 def _check_links(path: Path) -> None:

@@ -133,3 +133,25 @@ def test_a_missing_field_is_named() -> None:
         from_json(Required, {}, "file")
     with pytest.raises(TypeError, match="--count"):
         Required()  # type: ignore[call-arg]
+
+
+def test_a_contradiction_in_a_document_names_the_document_and_no_flag_to_correct() -> None:
+    with pytest.raises(UserError, match=r"^file: --kind y; expected x with --on; restore the file"):
+        from_json(Config, {"kind": "y"}, "file")
+
+
+def test_a_string_that_is_not_unicode_is_refused_without_repeating_the_document() -> None:
+    with pytest.raises(UserError, match=r"^file contains a string that is not valid Unicode; expected Unicode text"):
+        from_json(Config, {"name": "\ud800"}, "file")
+
+
+def test_integers_stay_integers_where_both_are_accepted() -> None:
+    @config_dataclass
+    class Numbers:
+        history: list[dict[str, int | float]]
+
+    made = from_json(Numbers, {"history": [{"epoch": 1, "loss": 0.5}]}, "file")
+    assert repr(made.history) == "[{'epoch': 1, 'loss': 0.5}]"
+    for wrong in (True, math.nan, "1"):
+        with pytest.raises(UserError):
+            from_json(Numbers, {"history": [{"epoch": wrong}]}, "file")

@@ -87,3 +87,11 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError), locks.hold(tmp_path / "file" / ".lock", "it"):
         pass
+
+
+def test_a_place_where_no_directory_can_be_made_is_refused() -> None:
+    with (
+        pytest.raises(UserError, match=r"^/proc/none cannot be created; expected a place where directories can"),
+        locks.hold(Path("/proc/none/.lock"), "it"),
+    ):
+        raise AssertionError("held")

@@ -128,7 +128,8 @@ def test_a_record_out_of_range_is_refused(field: str, value: Any) -> None:
         from_json(record(**{field: value}))
     said = str(caught.value)
     # Two fields that fit one another name either, and stages are counted over all fields that have them.
-    assert said.startswith((f"recipe.{field}", flag(field), "--micro-batch-size", "--batch-size", "--epochs"))
+    flags = (flag(field), "--micro-batch-size", "--batch-size", "--epochs")
+    assert said.startswith((f"recipe.{field}", *(f"recipe: {name}" for name in flags)))
     assert "; expected " in said
     assert said.isprintable()
     assert len(said) < 5000

@@ -5,6 +5,7 @@ from pathlib import Path
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.reporting import overlays
+from pneumo.runtime.errors import UserError
 
 SIDE = 768
 """Longer side of a picture in pixels."""
@@ -20,6 +21,9 @@ class OverlayPictures:
 
     def __init__(self, folder: Path, reader: ShardReader) -> None:
         self._folder, self._table = folder / "overlays", reader.table
+        # Before the networks run: the tables are written only when all images are predicted.
+        if self._folder.exists() and not self._folder.is_dir():
+            raise UserError(f"{self._folder} is not a directory", "a directory for the pictures", "give another --out")
 
     def add(self, image: PredictedImage) -> None:
         """Draw one image."""

@@ -16,4 +16,4 @@ def test_every_output_writes_something_of_its_own(predicted, reader: ShardReader
         assert names
         assert not names & written, name
         written |= names
-    assert written == {"predictions.csv", "findings.csv", "overlays"}
+    assert {"predictions.csv", "findings.csv", "overlays"} <= written

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.reporting.outputs.overlay_pictures import SIDE, OverlayPictures
 from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION
+from pneumo.runtime.errors import UserError
 
 
 def test_each_positive_image_is_drawn_at_once(predicted, reader: ShardReader, tmp_path: Path) -> None:
@@ -34,3 +36,9 @@ def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_
     assert image.mask.shape[0] == image.mask.shape[1]
     expected = cv2.resize(image.source, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) * 255
     assert np.mean(np.abs(drawn - expected) > 2) < 0.01
+
+
+def test_a_file_in_the_folders_place_is_refused_at_the_start(reader: ShardReader, tmp_path: Path) -> None:
+    (tmp_path / "overlays").touch()
+    with pytest.raises(UserError, match=r"overlays is not a directory; expected a directory for the pictures; give"):
+        OverlayPictures(tmp_path, reader)
