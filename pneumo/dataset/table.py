@@ -86,7 +86,7 @@ class SampleTable:
     split: Strings
     """``train`` (labeled) or ``test`` (not)."""
     fold: npt.NDArray[np.int8]
-    """Fold whose validation images have a training image among them; -1 in the test split."""
+    """Fold that validates on a training image; -1 in the test split."""
     patient: npt.NDArray[np.int32]
     """Number of the patient group; -1 when the patient is unknown."""
     rows: npt.NDArray[np.int32]
@@ -106,7 +106,8 @@ class SampleTable:
     transfer_syntax: Strings
     """UID of the source file's transfer syntax."""
     was_monochrome1: npt.NDArray[np.bool_]
-    """The source was MONOCHROME1; the image member is already inverted to MONOCHROME2."""
+    """The source's lowest value was white (MONOCHROME1, or a Presentation LUT Shape of INVERSE); the image member is
+    already inverted."""
     positive: npt.NDArray[np.bool_]
     """The mask is not empty; False in the test split."""
     mask_area: npt.NDArray[np.int64]

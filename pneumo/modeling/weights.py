@@ -16,9 +16,9 @@ from pneumo.runtime.errors import UserError, first_line
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
 MAX_FILE_BYTES = 16 << 30
-"""The largest encoders have a quarter of that."""
+"""16 GiB; the weights of the largest encoders take 4."""
 MAX_HEADER_BYTES = 16 << 20
-"""Of a safetensors file; a thousand tensors need a tenth of a million."""
+"""16 MiB, of a safetensors file; a thousand tensors need 0.1."""
 MAX_KEYS_SHOWN = 5
 """How many keys of each kind an error names."""
 

@@ -1,4 +1,4 @@
-"""A run's out-of-fold examples in one picture: large and small lesions, a false alarm and healthy images."""
+"""A run's out-of-fold examples in one picture: large and small lesions, a false positive and healthy images."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from pneumo.reporting.overlays import Panel, Picture, sheet
 POSITIVES = 5
 """Positive images shown, spread evenly from the highest Dice to the lowest."""
 NEGATIVES = 3
-"""Negative images shown: the largest false alarm, if there is one, and images without."""
+"""Negative images shown: the largest false positive, if there is one, and images without."""
 
 
 def draw_examples(
@@ -35,7 +35,7 @@ def draw_examples(
 
 
 def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> list[int]:
-    """Choose positives from the highest Dice to the lowest, the largest false alarm, and true negatives.
+    """Choose positives from the highest Dice to the lowest, the largest false positive, and true negatives.
 
     Returns:
         Indices into ``histograms``, in this order.

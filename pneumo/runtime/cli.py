@@ -1,4 +1,4 @@
-"""Parse a command line into a typed dataclass, and run a command to its exit code: the start of everything in job/."""
+"""Parse a command line into a typed dataclass, and run a command to its exit code: what every file of job/ does."""
 
 import io
 import os

@@ -218,7 +218,7 @@ def test_a_mount_that_turns_read_only_stops_the_run(slow: Path, dataset: Path, s
     process.send_signal(signal.SIGCONT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 2, output
-    assert "Read-only file system; expected a file system that can be written" in output
+    assert "Read-only file system; expected a writable file system" in output
     assert "Traceback" not in output
     code, output = run(words(dataset, folder))
     assert code == 2, output

@@ -48,7 +48,7 @@ def nested_of(dice: list[float], predicted: list[int]) -> NestedEstimate:
 
 
 def test_positives_from_best_to_worst_the_largest_false_alarm_and_true_negatives() -> None:
-    # Seven positives, four false alarms (the third is largest as a part of its image), three true negatives.
+    # Seven positives, four false positives (the third is largest as a part of its image), three true negatives.
     truth = [50] * 7 + [0] * 7
     predicted = [10] * 7 + [300, 40, 200, 200] + [0] * 3
     pixels = [10_000] * 9 + [2_000, 4_000] + [10_000] * 3
