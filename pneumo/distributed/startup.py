@@ -72,7 +72,6 @@ def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> 
     timeout = timedelta(seconds=rank_timeout_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1:
-        cli.skip_teardown()
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
             raise UserError(
@@ -80,6 +79,7 @@ def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> 
                 "all of RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or none",
                 "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), or unset WORLD_SIZE",
             )
+        cli.skip_teardown()
         rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = Rendezvous(host, port, rank, size, rank_timeout_s, environment.has_agent(os.environ)).join()
         store.set_timeout(timeout)

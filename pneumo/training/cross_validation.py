@@ -114,7 +114,7 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
     empty = [f for f in range(manifest.num_folds) if not len(table.select("train", {f}))]
     if empty:
         raise UserError(
-            f"fold(s) {list_some(map(str, empty))} of the dataset have no images ({manifest.patients} patients,"
+            f"folds of the dataset without images: {list_some(map(str, empty))} ({manifest.patients} patients,"
             f" {manifest.train - len(table.select('train'))} damaged images left out)",
             "at least one patient in each fold",
             "divide the dataset into fewer folds with job/shard.py --num-folds",

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pneumo.distributed.startup import init
+from pneumo.runtime import cli
 from pneumo.runtime.errors import UserError
 
 
@@ -29,6 +30,8 @@ def test_incomplete_variables_of_a_launcher_are_refused(monkeypatch: pytest.Monk
     monkeypatch.delenv("MASTER_PORT", raising=False)
     with pytest.raises(UserError, match="WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is not set"):
         init()
+    # Else the next command of this process, the suite, would end it at once.
+    assert not cli._skip_teardown
 
 
 def test_a_rank_timeout_below_a_second_is_refused() -> None:

@@ -214,6 +214,6 @@ def test_nothing_left_to_train_on_is_refused(dataset: Path, tmp_path: Path) -> N
     words = [JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE, "--skip-damaged"]
     code, output = run(words)
     assert code == 2, output
-    assert "fold(s) 0, 1 of the dataset have no images" in output
+    assert "folds of the dataset without images: 2 (0, 1)" in output
     assert "32 damaged images left out" in output
     assert not (tmp_path / "run").exists()
