@@ -23,13 +23,13 @@ class _Lines(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def set_up_logging(label: str = "", level: int = logging.INFO) -> None:
+def set_up_logging(label: str = "") -> None:
     """Send the package's log to standard error, each line with the time and an optional label such as a rank."""
     handler = _Lines()
     prefix = f"[{label}] " if label else ""
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]
-    log.setLevel(level)
+    log.setLevel(logging.INFO)
     log.propagate = False
 
 

@@ -124,7 +124,7 @@ def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, tmp_path: Pa
     assert history(train("pieces", recipe)) == history(train("whole", recipe))
 
 
-def test_a_checkpoint_without_its_loop_state_is_refused(train: Train, tmp_path: Path) -> None:
+def test_a_checkpoint_without_the_sum_of_the_total_loss_is_refused(train: Train, tmp_path: Path) -> None:
     recipe = shrunk("debug")
     edit_sums(stopped(train, "pieces", recipe, tmp_path), lambda sums: sums.clear())
     with pytest.raises(UserError, match=r"cannot resume from .*: the sum of the total loss is missing"):
