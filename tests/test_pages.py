@@ -234,13 +234,14 @@ def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
     changed = [apply(diff, tmp_path) for _, diff in blocks(page, "diff")]
     assert len(tests) == page.read_text().partition("## Adding something")[2].count("\n### ") == 5
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *TABLE_TESTS],
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, *TABLE_TESTS],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " 5 passed" in f" {done.stdout.splitlines()[-1]}", done.stdout
+    for name in tests:
+        assert re.search(rf"^{re.escape(name)}::test_\w+ PASSED", done.stdout, re.MULTILINE), done.stdout
     ruff = shutil.which("ruff", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if ruff is not None:
         words = [ruff, "check", "--config", ROOT / "pyproject.toml", *changed, *written]
