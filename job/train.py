@@ -55,7 +55,7 @@ class Arguments:
     workers: WorkersOrAuto = 0
     """Threads that decode and augment in each process; 0 = one for each core that the process may use."""
     checkpoint_every: Annotated[int, Interval(ge=0, le=10**9)] = 200
-    """Optimiser steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
     expect_world: ExpectedWorld = 0
     """Expected number of processes; any other number is refused. 0 = do not check."""
     skip_damaged: bool = False

@@ -30,7 +30,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         model=ModelConfig(encoder=settings.save_encoder, encoder_weights="none"), batch_size=2, micro_batch_size=2
     )
     state = TrainState(recipe, 0, world, world)
-    # One step, so that the optimiser has its moments.
+    # One step, so that the optimizer has its moments.
     state.step([draw(2, 32, world.device)], 0, 1e-4)
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory(prefix="pneumo-save-", dir=source.folder) as name:

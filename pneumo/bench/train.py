@@ -1,4 +1,4 @@
-"""The training step, and its limit: forward, backward and optimiser of the same network, and nothing else.
+"""The training step, and its limit: forward, backward and optimizer of the same network, and nothing else.
 
 The step adds the loss's terms for every image, batch statistics that do not depend on the number of ranks, clipping,
 EMA, and the seeding that makes a resumed run equal.
@@ -21,9 +21,9 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 
 STEPS = 4
-"""Optimiser steps in a round on a CPU."""
+"""Optimizer steps in a round on a CPU."""
 GPU_STEPS = 20
-"""Optimiser steps in a round on a GPU."""
+"""Optimizer steps in a round on a GPU."""
 GPU_SIZE = 512
 GPU_BATCH = 16
 

@@ -29,7 +29,7 @@ class Manifest:
     samples: int
     """Images in the table."""
     train: int
-    """Labelled images, those that have a fold."""
+    """Labeled images, those that have a fold."""
     test: int
     """Images without a label."""
     positive: int

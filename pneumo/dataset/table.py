@@ -94,9 +94,9 @@ class SampleTable:
     columns: npt.NDArray[np.int32]
     """Width in pixels."""
     row_spacing_mm: npt.NDArray[np.float64]
-    """Distance of pixel rows in millimetres; NaN when unknown."""
+    """Distance of pixel rows in millimeters; NaN when unknown."""
     column_spacing_mm: npt.NDArray[np.float64]
-    """Distance of pixel columns in millimetres; NaN when unknown."""
+    """Distance of pixel columns in millimeters; NaN when unknown."""
     view: Strings
     """``PA``, ``AP``, ...; empty when unknown."""
     sex: Strings

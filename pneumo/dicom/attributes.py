@@ -55,7 +55,7 @@ class Attributes:
     rows: int
     columns: int
     row_spacing_mm: float | None
-    """Distance between the centres of neighbouring rows: Pixel Spacing, else Imager Pixel Spacing."""
+    """Distance between the centers of neighboring rows: Pixel Spacing, else Imager Pixel Spacing."""
     column_spacing_mm: float | None
     view: str
     """View Position, such as ``PA`` or ``AP``."""

@@ -26,7 +26,7 @@ _EXPLICIT_LITTLE = frozenset(
 """Transfer syntaxes whose elements are in explicit VR little endian, in a file that is not deflated."""
 
 MAX_INFLATED = 1 << 29
-"""Most bytes that a deflated file may inflate to: more than the largest image takes in colour and 16 bits."""
+"""Most bytes that a deflated file may inflate to: more than the largest image takes in color and 16 bits."""
 _KINDS = {
     b"<": "HTML or XML",
     b"{": "JSON",

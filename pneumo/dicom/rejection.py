@@ -40,7 +40,7 @@ class Reason(StrEnum):
     BAD_FRAME = "bad_frame"
     """The pixel data is cut off, damaged, or contradicts the header."""
     UNSUPPORTED = "unsupported"
-    """A transfer syntax, colour space or size that is not handled."""
+    """A transfer syntax, color space or size that is not handled."""
     DUPLICATE = "duplicate"
     """Several different files have this image id."""
     BAD_MASK = "bad_mask"

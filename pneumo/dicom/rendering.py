@@ -50,11 +50,11 @@ def render(dataset: Dataset) -> Rendered:
 
     Modality LUT or rescale, then the first VOI LUT or else the first window, then the presentation LUT, then the
     inversion of MONOCHROME1 or Presentation LUT Shape INVERSE; padding becomes black. Without a VOI LUT or window the
-    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Colour is
+    whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Color is
     converted to luma.
 
     Raises:
-        DicomRejectedError: When the colour space or the bits stored are not supported, or a lookup table is damaged.
+        DicomRejectedError: When the color space or the bits stored are not supported, or a lookup table is damaged.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     photometric = _check_color(dataset)
@@ -74,7 +74,7 @@ def _check_color(dataset: Dataset) -> str:
     photometric, samples = text(dataset, "PhotometricInterpretation").upper(), integer(dataset, "SamplesPerPixel", 1)
     if photometric not in PHOTOMETRICS or samples != (1 if photometric in (*GRAY, "PALETTE COLOR") else 3):
         name = photometric if photometric in PHOTOMETRICS else "an unknown photometric interpretation"
-        raise _unsupported(f"{name} with {samples} sample(s) a pixel", "grayscale or colour as DICOM defines them")
+        raise _unsupported(f"{name} with {samples} sample(s) a pixel", "grayscale or color as DICOM defines them")
     return photometric
 
 
@@ -85,7 +85,7 @@ def _unsupported(found: str, expected: str) -> DicomRejectedError:
 
 
 def _luma(dataset: Dataset, stored: StoredValues, photometric: str) -> npt.NDArray[np.uint16]:
-    """Return the luma (ITU-R BT.601) of a colour frame, scaled from its bits to 16."""
+    """Return the luma (ITU-R BT.601) of a color frame, scaled from its bits to 16."""
     if photometric == "PALETTE COLOR":
         color = apply_color_lut(stored, dataset)[..., :3]
         white = np.iinfo(color.dtype).max
@@ -93,7 +93,7 @@ def _luma(dataset: Dataset, stored: StoredValues, photometric: str) -> npt.NDArr
         color = stored
         white = (1 << integer(dataset, "BitsStored", 8)) - 1
     if color.dtype not in (np.uint8, np.uint16):
-        raise _unsupported(f"colour samples of type {color.dtype}", "8 or 16 bits a sample")
+        raise _unsupported(f"color samples of type {color.dtype}", "8 or 16 bits a sample")
     gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
     return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
 

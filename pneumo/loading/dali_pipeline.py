@@ -52,7 +52,7 @@ def sample_inputs(
         file: (bytes,) JPEG or PNG file.
         shape: (rows, columns) of the source.
         factor: 1, 2, 4 or 8, by which the source is shrunk before the warp.
-        matrix: (2, 3) network to source pixel centres.
+        matrix: (2, 3) network to source pixel centers.
         size: Height and width of the network's input in pixels.
         steps: Halvings of the pipeline.
     """

@@ -1,7 +1,7 @@
 """The mapping from pixels of the network's square input to pixels of the source image.
 
 Matrices are (2, 3) float64 and map (x, y) of the network's image to (x, y) of the source, both with the first
-pixel's centre at (0, 0), as in OpenCV; in DALI that is the first pixel's corner, see ``to_corner_coordinates``.
+pixel's center at (0, 0), as in OpenCV; in DALI that is the first pixel's corner, see ``to_corner_coordinates``.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ REDUCTIONS = (8, 4, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Letterbox:
-    """An image scaled to fit a square, aspect kept, centred to the pixel; the rest of the square is black."""
+    """An image scaled to fit a square, aspect kept, centered to the pixel; the rest of the square is black."""
 
     scale: float
     """Network pixels per source pixel."""
@@ -32,9 +32,9 @@ class Letterbox:
 
     @property
     def matrix(self) -> Matrix:
-        """Map network to source pixel centres."""
+        """Map network to source pixel centers."""
         step = 1 / self.scale
-        # The scale maps corners of pixels, half a pixel from their centres.
+        # The scale maps corners of pixels, half a pixel from their centers.
         x = (0.5 - self.left) * step - 0.5
         y = (0.5 - self.top) * step - 0.5
         return np.array([[step, 0, x], [0, step, y]])
@@ -82,6 +82,6 @@ def scale_matrix(matrix: Matrix, factor: int) -> Matrix:
 
 
 def to_corner_coordinates(matrix: Matrix) -> Matrix:
-    """Return the matrix between coordinates in which the first pixel's corner, not its centre, is (0, 0)."""
+    """Return the matrix between coordinates in which the first pixel's corner, not its center, is (0, 0)."""
     linear, offset = matrix[:, :2], matrix[:, 2]
     return np.column_stack([linear, offset + 0.5 - linear @ (0.5, 0.5)])

@@ -18,7 +18,7 @@ def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np
     Args:
         reader: Reads the run lengths.
         row: Row of the sample table.
-        matrix: (2, 3) network to source pixel centres.
+        matrix: (2, 3) network to source pixel centers.
         out: (size, size) zeros, overwritten with 1 inside the pneumothorax.
 
     Raises:
@@ -46,7 +46,7 @@ def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> Non
 
     Args:
         source: (rows, columns).
-        matrix: (2, 3) network to source pixel centres.
+        matrix: (2, 3) network to source pixel centers.
         out: (size, size) of the source's type, C-contiguous.
         interpolation: OpenCV's flag.
     """

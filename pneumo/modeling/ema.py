@@ -38,7 +38,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Average the weights of ``model`` in; call it after each step of the optimiser."""
+        """Average the weights of ``model`` in; call it after each step of the optimizer."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = [parameter.to(torch.float32) for parameter in model.parameters()]
         torch._foreach_lerp_(self._parameters, current, 1 - decay)

@@ -1,4 +1,4 @@
-"""ImageNet weights from the Hugging Face hub: the errors of a download, and the normalisation that belongs to it."""
+"""ImageNet weights from the Hugging Face hub: the errors of a download, and the normalization that belongs to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -175,7 +175,7 @@ def mediastinum(a: Anatomy) -> Points:
 
 
 def posterior_ribs(a: Anatomy, side: int) -> Points:
-    """Return the centre lines (ribs, n, 2) of the posterior ribs, from the spine down to the chest wall."""
+    """Return the center lines (ribs, n, 2) of the posterior ribs, from the spine down to the chest wall."""
     knots = []
     for i in range(11):
         y = a.apex + 0.02 + a.rib_pitch * i
@@ -186,7 +186,7 @@ def posterior_ribs(a: Anatomy, side: int) -> Points:
 
 
 def anterior_ribs(a: Anatomy, side: int) -> Points:
-    """Return the centre lines (ribs, n, 2) of the anterior ribs, from the chest wall down towards the sternum."""
+    """Return the center lines (ribs, n, 2) of the anterior ribs, from the chest wall down towards the sternum."""
     knots = []
     for i in range(7):
         y = a.apex + 0.075 + 1.2 * a.rib_pitch * i
@@ -197,7 +197,7 @@ def anterior_ribs(a: Anatomy, side: int) -> Points:
 
 
 def clavicle(a: Anatomy, side: int, rise: float) -> Points:
-    """Return the centre line of a clavicle, whose lateral end is ``rise`` higher than the medial one."""
+    """Return the center line of a clavicle, whose lateral end is ``rise`` higher than the medial one."""
     y = a.apex + 0.085
     knots = [(0.035, y + 0.01), (0.12, y - 0.01), (0.23, y - 0.4 * rise), (0.33, y - rise), (0.42, y - 1.15 * rise)]
     return open_curve(half(side, knots), 30)
@@ -219,7 +219,7 @@ def scapula(a: Anatomy, side: int) -> Points:
 
 
 def humerus(a: Anatomy, side: int) -> Points:
-    """Return the centre line of a humerus."""
+    """Return the center line of a humerus."""
     return open_curve(half(side, [(0.455, a.apex + 0.075), (0.49, a.apex + 0.16), (0.56, 0.55)]), 12)
 
 

@@ -1,6 +1,6 @@
 """Antialiased shapes on a square image, given in unit coordinates.
 
-Unit coordinates: x in [-0.5, 0.5] from the vertical centre line of the image to the right, y in [0, 1] downwards.
+Unit coordinates: x in [-0.5, 0.5] from the vertical center line of the image to the right, y in [0, 1] downwards.
 Shapes may extend beyond the image.
 """
 
@@ -36,8 +36,8 @@ class Canvas:
 
     Args:
         size: Rows and columns of the image.
-        angle_deg: Rotation of every shape about the centre of the image, clockwise on the screen.
-        scale: Magnification about the centre.
+        angle_deg: Rotation of every shape about the center of the image, clockwise on the screen.
+        scale: Magnification about the center.
         shift: Translation (x, y) after rotation and magnification, in unit coordinates.
     """
 
@@ -67,10 +67,10 @@ class Canvas:
         layer = np.zeros((self.size, self.size), np.uint8)
         for stroke in strokes:
             wide = stroke.width * self.scale * self.size
-            colour = 255 * stroke.value * min(1.0, wide)
+            color = 255 * stroke.value * min(1.0, wide)
             thickness = max(1, round(wide))
             lines = self._pixels(stroke.lines)
-            cv2.polylines(layer, list(lines), False, colour, thickness, cv2.LINE_AA, _FRACTION_BITS)
+            cv2.polylines(layer, list(lines), False, color, thickness, cv2.LINE_AA, _FRACTION_BITS)
         return _coverage(layer)
 
     def blur(self, layer: Layer, sigma: float) -> Layer:

@@ -42,7 +42,7 @@ def write_dicom(  # noqa: PLR0913 - a file has as many attributes
         view: View Position.
         sex: Patient's Sex.
         age: Years, written without a unit as in the SIIM files.
-        spacing_mm: Distance between pixel centres in both directions.
+        spacing_mm: Distance between pixel centers in both directions.
         syntax: JPEG Baseline at quality 95 (8-bit only), or uncompressed.
         photometric: Photometric Interpretation.
     """

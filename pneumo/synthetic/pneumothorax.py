@@ -28,10 +28,10 @@ class Pneumothorax:
 
 @dataclass(frozen=True)
 class _Location:
-    """Where a gap is: centre and half-width in degrees about the hilum (0 is up, 90 lateral), and their fraction."""
+    """Where a gap is: center and half-width in degrees about the hilum (0 is up, 90 lateral), and their fraction."""
 
     probability: float
-    centre_deg: float
+    center_deg: float
     reach_deg: float
 
 
@@ -49,14 +49,14 @@ _MAX_DEPTH_PER_DEGREE = 0.0013
 def draw_pneumothorax(rng: np.random.Generator, a: Anatomy, side: int) -> Pneumothorax:
     """Draw a gap along the chest wall, most often at the apex."""
     location = _LOCATIONS[rng.choice(len(_LOCATIONS), p=[location.probability for location in _LOCATIONS])]
-    centre = location.centre_deg + rng.normal(0, 7)
+    center = location.center_deg + rng.normal(0, 7)
     reach = location.reach_deg * rng.uniform(0.8, 1.15)
     # Log-normal like the mask areas of the competition: many small, few large.
     depth = float(np.clip(0.040 * np.exp(0.45 * rng.standard_normal()), 0.02, _MAX_DEPTH_PER_DEGREE * reach))
     wall = chest_wall(a, side)
     inward = np.array(HILUM) * (side, 1) - wall
     angle = np.rad2deg(np.arctan2(-side * inward[:, 0], inward[:, 1]))
-    gap = depth * np.clip(1 - ((angle - centre) / reach) ** 2, 0, None)
+    gap = depth * np.clip(1 - ((angle - center) / reach) ** 2, 0, None)
     gap *= 1 + 0.08 * np.sin(np.deg2rad(angle) * rng.uniform(2, 5) + rng.uniform(0, 6))
     pleura = wall + inward / np.linalg.norm(inward, axis=1, keepdims=True) * gap[:, None]
     return Pneumothorax(

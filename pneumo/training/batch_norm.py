@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation that do not depend on how many ranks share a step.
+"""Running statistics of batch normalization that do not depend on how many ranks share a step.
 
 In a plain loop the running statistics are updated by a step's micro-batches one after another, and on each rank by
 its own alone. Here every micro-batch of a step starts from the same statistics, and the step ends with the mean of the
@@ -14,7 +14,7 @@ from pneumo.distributed.collectives import Group
 
 
 class StepStatistics:
-    """Averages the running statistics over the micro-batches of an optimiser step.
+    """Averages the running statistics over the micro-batches of an optimizer step.
 
     Args:
         model: The network without its DDP wrapper.

@@ -4,7 +4,7 @@
         model.safetensors      the network's weights and running statistics
         ema.safetensors        their moving average (when the recipe has one)
         best.safetensors       the best average so far (when the recipe keeps the best)
-        optimizer.pt           moments of the optimiser and the gradient scaler's state (tensors and numbers only)
+        optimizer.pt           moments of the optimizer and the gradient scaler's state (tensors and numbers only)
         state.json             cursor, history, early stopping
         manifest.json          size and SHA-256 of each file above
 
@@ -46,13 +46,13 @@ class Snapshot:
     """All that a fold needs to resume exactly where it was saved."""
 
     step: int
-    """Optimiser steps done, over all stages."""
+    """Optimizer steps done, over all stages."""
     epoch: int
     """Epochs done, over all stages; an epoch ends with its validation, not with its last step."""
     weights: dict[str, Tensors]
     """Named sets of weights: ``model``, and ``ema`` and ``best`` where there are any."""
     optimizer: dict[str, Any]
-    """State of the optimiser and of the scaler: nested containers of tensors, numbers and strings."""
+    """State of the optimizer and of the scaler: nested containers of tensors, numbers and strings."""
     state: dict[str, Any] = field(default_factory=dict)
     """Cursor, history and early stopping, as JSON values."""
 

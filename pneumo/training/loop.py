@@ -87,7 +87,7 @@ class LoopOptions:
     """Options that do not change the result."""
 
     checkpoint_every: int
-    """Optimiser steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
     workers: int
     """Threads of the loader."""
 

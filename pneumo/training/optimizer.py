@@ -1,4 +1,4 @@
-"""Optimisers by name, with weight decay on the convolution and linear weights alone."""
+"""Optimizers by name, with weight decay on the convolution and linear weights alone."""
 
 import torch
 from torch import nn
@@ -7,9 +7,9 @@ from pneumo.training.recipe import Recipe
 
 
 def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the recipe's optimiser over the model's trainable parameters, with learning rate 0 until it is set.
+    """Build the recipe's optimizer over the model's trainable parameters, with learning rate 0 until it is set.
 
-    Parameters of one dimension (biases, normalisation weights) get no weight decay: it shifts their layer's outputs
+    Parameters of one dimension (biases, normalization weights) get no weight decay: it shifts their layer's outputs
     without regularising anything (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.3).
     """
     trainable = [p for p in model.parameters() if p.requires_grad]

@@ -67,14 +67,14 @@ class Recipe:
     """Peak learning rate (per stage)."""
 
     batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 16
-    """Images in an optimiser step, over all ranks of a fold's group."""
+    """Images in an optimizer step, over all ranks of a fold's group."""
     micro_batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 8
-    """Images in one forward pass, over which batch normalisation averages. A step's micro-batches are divided among the
+    """Images in one forward pass, over which batch normalization averages. A step's micro-batches are divided among the
     ranks, so that the same recipe gives the same weights (within rounding) on up to batch / micro-batch ranks."""
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
-    """Optimiser; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
+    """Optimizer; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
     weight_decay: Fraction = 1e-4
-    """Weight decay; biases and normalisation weights have none."""
+    """Weight decay; biases and normalization weights have none."""
     warmup_epochs: Annotated[float, Interval(ge=0, le=100_000)] = 1.0
     """Epochs of linear warm-up at the start of each stage."""
     final_lr_factor: Fraction = 0.01
@@ -163,7 +163,7 @@ class Recipe:
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches in an optimiser step."""
+        """Micro-batches in an optimizer step."""
         return self.batch_size // self.micro_batch_size
 
 

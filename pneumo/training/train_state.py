@@ -1,4 +1,4 @@
-"""What training changes in a fold (network, averaged weights, optimiser), and one optimiser step."""
+"""What training changes in a fold (network, averaged weights, optimizer), and one optimizer step."""
 
 import copy
 import warnings
@@ -26,7 +26,7 @@ from pneumo.training.recipe import Recipe
 
 
 class TrainState:
-    """The network of one fold with its averaged weights and its optimiser.
+    """The network of one fold with its averaged weights and its optimizer.
 
     Args:
         recipe: What to train.
@@ -74,7 +74,7 @@ class TrainState:
             )
 
     def _reset_optimizer_and_ema(self) -> None:
-        """Start a stage with a new optimiser, and averaged weights that equal the current ones."""
+        """Start a stage with a new optimizer, and averaged weights that equal the current ones."""
         self.ema = Ema(self.model, self.recipe.ema_decay)
         self.optimizer = optimizer.build(self.model, self.recipe)
         self.best: Tensors | None = None
@@ -85,11 +85,11 @@ class TrainState:
         return range(self.group.rank, self.recipe.micro_batches, self.group.size)
 
     def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> torch.Tensor:
-        """Do one optimiser step.
+        """Do one optimizer step.
 
         Args:
             micro_batches: This rank's micro-batches, in the order of ``micro_batch_indices``.
-            global_step: Optimiser steps done before, over all stages; dropout depends on it.
+            global_step: Optimizer steps done before, over all stages; dropout depends on it.
             learning_rate: The step's learning rate.
 
         Returns:
@@ -141,7 +141,7 @@ class TrainState:
         self.best = copy.deepcopy(self.ema.module().state_dict())
 
     def start_next_stage(self) -> None:
-        """Continue with the stage's best or last averaged weights, a new optimiser and a new average."""
+        """Continue with the stage's best or last averaged weights, a new optimizer and a new average."""
         weights = self.best if self.best is not None else self.ema.module().state_dict()
         self.model.load_state_dict(copy.deepcopy(weights))
         self._reset_optimizer_and_ema()
@@ -160,7 +160,7 @@ class TrainState:
         }
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Load the weights and the optimiser's state of a checkpoint.
+        """Load the weights and the optimizer's state of a checkpoint.
 
         Raises:
             Exception: Of many kinds, when it is not a checkpoint of this recipe.

@@ -48,7 +48,7 @@ REQUIRED_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
 """VRs of the transfer syntax and of the character set, without which pydicom refuses the file."""
 DECODER = {"1.2.840.10008.1.2.4.50": "pillow", "1.2.840.10008.1.2.4.51": "pillow", "1.2.840.10008.1.2.4.90": "pillow"}
 """Not gdcm, which crashes on some files; JPEG Lossless and JPEG-LS have no other decoder."""
-TOLERANCES = {"jpg": 2 * 257, "colour": 2 * 257, "png": 1}
+TOLERANCES = {"jpg": 2 * 257, "color": 2 * 257, "png": 1}
 """Largest difference of levels: two decoders of a lossy JPEG differ by two steps of 8 bits, the rest is rounding."""
 
 
@@ -188,9 +188,9 @@ class Oracle:
         except RuntimeError:
             # Pillow refuses some JPEG 2000 codestreams that OpenJPEG accepts.
             expected = independent_rendering.render(dataset, "pylibjpeg")
-        kind = "colour" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
+        kind = "color" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
-            kind = "colour"
+            kind = "color"
         shown = pixels.astype(np.float64) * (65535 / np.iinfo(pixels.dtype).max)
         worst = np.abs(shown - expected).max()
         assert worst <= TOLERANCES[kind], f"an image that differs from pydicom's by {worst:.0f} levels"

@@ -63,13 +63,13 @@ def build(
 
 def _describe_pixels(dataset: Dataset, pixels: np.ndarray, bits: int, photometric: str) -> None:
     dataset.PhotometricInterpretation = photometric
-    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
-    dataset.SamplesPerPixel = 3 if colour else 1
-    if colour:
+    color = pixels.ndim == 3 and pixels.shape[-1] == 3
+    dataset.SamplesPerPixel = 3 if color else 1
+    if color:
         dataset.PlanarConfiguration = 0
     elif pixels.ndim == 3:
         dataset.NumberOfFrames = len(pixels)
-    dataset.Rows, dataset.Columns = pixels.shape[:2] if colour else pixels.shape[-2:]
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if color else pixels.shape[-2:]
     dataset.BitsAllocated = pixels.dtype.itemsize * 8
     dataset.BitsStored, dataset.HighBit = bits, bits - 1
     dataset.PixelRepresentation = int(pixels.dtype.kind == "i")

@@ -51,7 +51,7 @@ SPACINGS = {
     "unusable pixel spacing": ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
     "one value": ({"PixelSpacing": 0.1}, (None, None)),
     "negative": ({"PixelSpacing": [-0.1, 0.1]}, (None, None)),
-    "metres": ({"PixelSpacing": [1000, 1000]}, (None, None)),
+    "meters": ({"PixelSpacing": [1000, 1000]}, (None, None)),
     "none": ({}, (None, None)),
 }
 

@@ -30,7 +30,7 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "JPEG2000-embedded-sequence-delimiter.dcm": (Reason.BAD_FRAME, "with 1 component(s)"),
     "MR_truncated.dcm": (Reason.BAD_FRAME, "8130 vs 8192 bytes"),
     "README*": (Reason.NOT_DICOM, "text without a DICOM prefix"),
-    "SC_rgb_rle_32bit*.dcm": (Reason.UNSUPPORTED, "colour samples of type uint32"),
+    "SC_rgb_rle_32bit*.dcm": (Reason.UNSUPPORTED, "color samples of type uint32"),
     "IM0000*": (Reason.NO_PIXELS, "no pixel data"),
     "UN_sequence.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "badVR.dcm": (Reason.NOT_AN_IMAGE, "RT Dose Storage"),
@@ -54,7 +54,7 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "zipMR.gz": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
 }
 """Patterns of file names."""
-LOSSY_COLOUR = 65535 * 2 / 255
+LOSSY_COLOR = 65535 * 2 / 255
 """Decoders round differently when they convert the YBR of JPEG to RGB."""
 
 
@@ -76,7 +76,7 @@ def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = independent_rendering.render(dcmread(FOLDER / name))
-    tolerance = LOSSY_COLOUR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
+    tolerance = LOSSY_COLOR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
     shown = image_codec.decode(image.data).astype(np.float64) * (
         65535 / np.iinfo(image_codec.decode(image.data).dtype).max
     )

@@ -285,7 +285,7 @@ def test_the_first_of_several_frames_is_used(tmp_path: Path, syntax: str) -> Non
     assert np.array_equal(image.pixels, values[0].astype(int) * 257)
 
 
-def test_colour_is_converted_to_luma(tmp_path: Path) -> None:
+def test_color_is_converted_to_luma(tmp_path: Path) -> None:
     pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     image = rendered(reference.build(pixels, photometric="RGB"), tmp_path)
     assert np.abs(image.pixels / 65535 - [[0.299, 0.587], [0.114, 1]]).max() < 0.003
@@ -316,12 +316,12 @@ def test_a_lookup_table_with_too_few_entries_is_refused(tmp_path: Path, sequence
 REFUSED = {
     "unknown photometric": ({"PhotometricInterpretation": "JANE DOE"}, "an unknown photometric interpretation"),
     "gray with three samples": ({"SamplesPerPixel": 3}, "MONOCHROME2 with 3 sample"),
-    "colour with one sample": ({"PhotometricInterpretation": "RGB"}, "RGB with 1 sample"),
+    "color with one sample": ({"PhotometricInterpretation": "RGB"}, "RGB with 1 sample"),
 }
 
 
 @pytest.mark.parametrize(("elements", "found"), REFUSED.values(), ids=REFUSED)
-def test_unsupported_colour_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
+def test_unsupported_color_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
     with pytest.raises(DicomRejectedError, match=found) as caught:
         rendered(reference.build(reference.gradient("u1", 8), **elements), tmp_path)
     assert caught.value.reason == Reason.UNSUPPORTED

@@ -89,8 +89,8 @@ CONTRADICTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "rows": (JPEG, {"Rows": 41}),
     "columns": (JPEG, {"Columns": 1024}),
     "transposed": (JPEG, {"Rows": 56, "Columns": 40}),
-    "colour in a gray file": (reference.encode_jpeg(np.dstack([NOISE] * 3)), {}),
-    "gray in a colour file": (JPEG, {"SamplesPerPixel": 3}),
+    "color in a gray file": (reference.encode_jpeg(np.dstack([NOISE] * 3)), {}),
+    "gray in a color file": (JPEG, {"SamplesPerPixel": 3}),
 }
 
 
@@ -113,9 +113,9 @@ def test_lossy_12_bit_jpeg_is_named_as_unsupported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quality", [5, 50, 75, 95, 100])
-@pytest.mark.parametrize("option", ["plain", "optimised", "restarts", "progressive"])
+@pytest.mark.parametrize("option", ["plain", "optimized", "restarts", "progressive"])
 def test_jpegs_with_every_encoder_option(tmp_path: Path, quality: int, option: str) -> None:
-    options = {"optimised": cv2.IMWRITE_JPEG_OPTIMIZE, "restarts": cv2.IMWRITE_JPEG_RST_INTERVAL}
+    options = {"optimized": cv2.IMWRITE_JPEG_OPTIMIZE, "restarts": cv2.IMWRITE_JPEG_RST_INTERVAL}
     options |= {"progressive": cv2.IMWRITE_JPEG_PROGRESSIVE}
     more = [] if option == "plain" else [options[option], 1]
     frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_QUALITY, quality, *more])[1].tobytes()
@@ -154,7 +154,7 @@ def test_every_flipped_bit_of_a_header_is_found_or_harmless_to_decoders() -> Non
     assert accepted < 0.8 * 8 * SCAN
 
 
-LOST_TABLES = {"quantisation": (0xDB, "does not decode"), "Huffman": (0xC4, "without its Huffman tables")}
+LOST_TABLES = {"quantization": (0xDB, "does not decode"), "Huffman": (0xC4, "without its Huffman tables")}
 
 
 @pytest.mark.parametrize(("marker", "found"), LOST_TABLES.values(), ids=LOST_TABLES)
@@ -177,7 +177,7 @@ DAMAGED_TABLES = {
     "a code of all ones and more": changed(6, 200),
     "a DC category of 16": changed(21, 16),
     "more symbols than the segment has": changed(20, 255),
-    "a quantisation table of id 4": changed(4, 4, 0xDB),
+    "a quantization table of id 4": changed(4, 4, 0xDB),
     "another component in the scan": changed(5, 9, 0xDA),
     "half a spectrum": changed(8, 31, 0xDA),
     "a sampling factor of 0": changed(11, 0, 0xC0),

@@ -35,7 +35,7 @@ DAMAGED = {
     "half a PNG": PNG[: len(PNG) // 2],
     "a JPEG's ends alone": JPEG[:2] + JPEG[-2:],
     "a PNG's ends alone": PNG[:16] + PNG[-12:],
-    "colour": reference.encode_jpeg(np.dstack([SHADES] * 3)),
+    "color": reference.encode_jpeg(np.dstack([SHADES] * 3)),
 }
 
 

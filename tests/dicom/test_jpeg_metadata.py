@@ -38,7 +38,7 @@ CARRIERS = {
     "JFIF with more behind it": after_start(segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\0\0" + SECRET)),
     "JFIF extension": after_start(segment(0xE0, b"JFXX\0\x10" + SECRET)),
     "XMP": after_start(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + SECRET)),
-    "colour profile": after_start(segment(0xE2, b"ICC_PROFILE\0\1\1" + SECRET)),
+    "color profile": after_start(segment(0xE2, b"ICC_PROFILE\0\1\1" + SECRET)),
     "Photoshop": after_start(segment(0xED, b"Photoshop 3.0\0" + SECRET)),
     "Adobe": after_start(segment(0xEE, b"Adobe\0\x64" + SECRET[:5])),
     **{f"APP{n}": after_start(segment(0xE0 + n, SECRET)) for n in (3, 4, 5, 8, 15)},

@@ -17,7 +17,7 @@ from pneumo.runtime.errors import UserError
     ("rows", "columns"), [(64, 64), (128, 128), (256, 192), (100, 37), (33, 129), (50, 64), (20, 31)]
 )
 def test_a_ramp_is_resized_to_the_same_ramp(rows: int, columns: int) -> None:
-    """Linear interpolation keeps linear functions, so a misplaced pixel centre would show."""
+    """Linear interpolation keeps linear functions, so a misplaced pixel center would show."""
     size = 64
     matrix = letterbox(rows, columns, size).matrix
     y, x = np.mgrid[0:size, 0:size]
@@ -27,7 +27,7 @@ def test_a_ramp_is_resized_to_the_same_ramp(rows: int, columns: int) -> None:
     back = to_source(ramp, rows, columns).numpy()
     assert back.shape == (rows, columns)
     expected = np.arange(columns)[None] + 2 * np.arange(rows)[:, None]
-    # Beyond the centre of the last pixel the value is constant.
+    # Beyond the center of the last pixel the value is constant.
     border = int(np.ceil(max(rows, columns) / size))
     inner = np.s_[border:-border, border:-border]
     np.testing.assert_allclose(back[inner], expected[inner], atol=1e-3)

@@ -202,7 +202,7 @@ BAD: dict[str, tuple[Write, str]] = {
     "no-pixels.dcm": (saved(10, PixelData=b""), "no_pixels"),
     "no-rows.dcm": (saved(11, Rows=0), "no_pixels"),
     "name-as-syntax.dcm": (damaged(12, put("02001000", b"UI\x0e\0ZZMARKER^ERIKA")), "unsupported"),
-    "name-as-colour.dcm": (damaged(13, put("28000400", b"CS\x0e\0ZZMARKER^ERIKA")), "unsupported"),
+    "name-as-color.dcm": (damaged(13, put("28000400", b"CS\x0e\0ZZMARKER^ERIKA")), "unsupported"),
     "name-as-bits.dcm": (damaged(14, put("28000001", b"LO\x0e\0ZZMARKER^ERIKA")), "bad_frame"),
     "name-as-id.dcm": (damaged(15, put("08001800", b"UI\x0e\0ZZ\\ARKER^ERIKA")), "no_id"),
     "name-as-pixels.dcm": (saved(16, JPEGLSLossless, PixelData=encapsulate([NAME.encode()])), "bad_frame"),

@@ -17,10 +17,10 @@ from pneumo.loading.geometry import downsample_factor, downsampled_shape, letter
         pytest.param(64, 64, 256, (0, 0, 256, 256), id="enlarged"),
     ],
 )
-def test_letterbox_centres_the_whole_image(rows, columns, size, box):
+def test_letterbox_centers_the_whole_image(rows, columns, size, box):
     fitted = letterbox(rows, columns, size)
     assert (fitted.top, fitted.left, fitted.height, fitted.width) == box
-    # The image's corners (half a pixel outside the outer centres) are the content's corners.
+    # The image's corners (half a pixel outside the outer centers) are the content's corners.
     x, y = map_point(fitted.matrix, fitted.left - 0.5, fitted.top - 0.5)
     assert (x, y) == pytest.approx((-0.5, -0.5))
     x, y = map_point(fitted.matrix, fitted.left + columns * fitted.scale - 0.5, fitted.top + rows * fitted.scale - 0.5)
@@ -35,9 +35,9 @@ def test_image_is_never_shrunk_below_the_network_size(rows, columns, size, facto
     assert downsample_factor(rows, columns, size) == factor
 
 
-def test_pixel_of_a_shrunk_image_is_the_centre_of_its_block():
+def test_pixel_of_a_shrunk_image_is_the_center_of_its_block():
     unit = np.array([[1.0, 0, 0], [0, 1, 0]])
-    # Source pixels 0..3 average to pixel 0 of the shrunk image: their centre 1.5 is its centre 0.
+    # Source pixels 0..3 average to pixel 0 of the shrunk image: their center 1.5 is its center 0.
     assert map_point(scale_matrix(unit, 4), 1.5, 5.5) == (0.0, 1.0)
     assert downsampled_shape(1023, 1024, 4) == (256, 256)
 

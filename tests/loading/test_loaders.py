@@ -58,7 +58,7 @@ def test_image_of_the_network_size_passes_through_to_the_pixel(make_loader, data
         assert np.array_equal(batch.mask[0, 0], data.masks[row][:, ::turn])
 
 
-def test_image_that_is_not_square_is_centred_on_black(make_loader, data):
+def test_image_that_is_not_square_is_centered_on_black(make_loader, data):
     row = ROW["upright"]  # 200 x 120 fits 200 x 200 with 40 columns on either side
     (batch,) = make_loader()([plan([row], 200)])
     image, mask = batch.image[0, 0], batch.mask[0, 0]

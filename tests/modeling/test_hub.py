@@ -9,7 +9,7 @@ from tiny_models import make
 from pneumo.runtime.errors import UserError
 
 
-def test_imagenet_weights_come_from_the_hub_with_their_normalisation(tmp_path, monkeypatch):
+def test_imagenet_weights_come_from_the_hub_with_their_normalization(tmp_path, monkeypatch):
     encoder = smp.encoders.get_encoder("resnet18", weights=None)
     save_file(encoder.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"mean": [10, 20, 30], "std": [51, 51, 51], "input_range": [0, 255]}')

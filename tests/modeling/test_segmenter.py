@@ -1,4 +1,4 @@
-"""Normalisation inside the network, and the sizes that it takes."""
+"""Normalization inside the network, and the sizes that it takes."""
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -16,13 +16,13 @@ def test_pretrained_encoder_computes_what_it_computes_on_the_rgb_copy():
     gray = image(2)
     rgb = gray.expand(-1, 3, -1, -1)
     channels = zip(range(3), IMAGENET_MEAN, IMAGENET_STD, strict=True)
-    normalised = torch.stack([(rgb[:, c] - mean) / std for c, mean, std in channels], dim=1)
+    normalized = torch.stack([(rgb[:, c] - mean) / std for c, mean, std in channels], dim=1)
     with torch.inference_mode():
-        expected = reference(normalised)
+        expected = reference(normalized)
         found = model.net.encoder((gray - model.mean) / model.std)
     assert len(found) == 6
     for mine, theirs in zip(found, expected, strict=True):
-        # The border included, where padding zeros after normalisation means another gray in each channel.
+        # The border included, where padding zeros after normalization means another gray in each channel.
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
 
 

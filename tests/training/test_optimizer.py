@@ -1,4 +1,4 @@
-"""Optimisers: their groups, their weight decay, and their first step against its closed form."""
+"""Optimizers: their groups, their weight decay, and their first step against its closed form."""
 
 from typing import Any
 

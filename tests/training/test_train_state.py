@@ -1,4 +1,4 @@
-"""One optimiser step against plain PyTorch, the change of stages, and restoring."""
+"""One optimizer step against plain PyTorch, the change of stages, and restoring."""
 
 import copy
 from collections.abc import Callable
@@ -109,7 +109,7 @@ DAMAGE: dict[str, Callable[[Snapshot], object]] = {
     "no average": lambda s: s.weights.pop("ema"),
     "a missing weight": lambda s: s.weights["model"].popitem(),
     "moments of another shape": lambda s: first_moment(s).update(exp_avg=torch.zeros(3, 3)),
-    "no optimiser": lambda s: s.optimizer.pop("optimizer"),
+    "no optimizer": lambda s: s.optimizer.pop("optimizer"),
 }
 
 

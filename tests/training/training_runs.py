@@ -20,7 +20,7 @@ class Never(StopFlag):
 
 
 class AfterSteps(Never):
-    """Asks to stop once a number of optimiser steps are done; it is read after each step."""
+    """Asks to stop once a number of optimizer steps are done; it is read after each step."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.values import integer
 
 StoredValues = npt.NDArray[np.integer]
-"""(rows, columns), or (rows, columns, 3) of RGB for a colour image."""
+"""(rows, columns), or (rows, columns, 3) of RGB for a color image."""
 
 
 @dataclass(frozen=True, kw_only=True)

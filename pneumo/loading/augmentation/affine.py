@@ -1,4 +1,4 @@
-"""Shift, scaling and rotation about the image's centre."""
+"""Shift, scaling and rotation about the image's center."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from pneumo.runtime.ranges import Fraction, FractionBelowOne
 
 @config_dataclass(flag_prefix="augmentation.affine.")
 class Affine(RandomTransform):
-    """Shift, scaling and rotation about the image's centre."""
+    """Shift, scaling and rotation about the image's center."""
 
     probability: Fraction = 0.5
     """Probability of a shift, scaling and rotation at once."""
@@ -31,6 +31,6 @@ class Affine(RandomTransform):
         radians = np.deg2rad(self.rotate_deg * angle)
         cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
         linear = np.array([[cosine, -sine], [sine, cosine]])
-        centre = (size - 1) / 2
-        offset = centre - linear @ (centre + np.array(shift) * self.translate * size)
+        center = (size - 1) / 2
+        offset = center - linear @ (center + np.array(shift) * self.translate * size)
         return homogeneous(np.column_stack([linear, offset]))

@@ -86,7 +86,7 @@ def import_albumentations() -> ModuleType:
 
 
 def check_albumentations() -> None:
-    """Refuse AlbumentationsX, which has albumentations' import name, other results and another licence (AGPL).
+    """Refuse AlbumentationsX, which has albumentations' import name, other results and another license (AGPL).
 
     Raises:
         UserError: When the distribution ``albumentationsx`` is installed.

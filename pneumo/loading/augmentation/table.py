@@ -57,7 +57,7 @@ class AugmentationParameters:
     """What is done to one sample: one warp, then changes of its pixels."""
 
     matrix: Matrix
-    """(2, 3) float64: network to source pixel centres (see geometry)."""
+    """(2, 3) float64: network to source pixel centers (see geometry)."""
     pixel_transforms: tuple[PixelTransform, ...] = ()
     """What is applied to the image and the mask after the warp, in order."""
 

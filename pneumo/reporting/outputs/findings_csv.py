@@ -5,7 +5,7 @@ positive                1 when the mask has a pixel, else 0
 presence_probability    of the presence heads, in [0, 1]; empty when no run has one
 max_pixel_probability   maximum over the image's pixels, in [0, 1], rounded down to a 256th
 mask_area_px            pixels of the mask
-mask_area_mm2           square millimetres of the mask; empty when the pixel spacing is unknown
+mask_area_mm2           square millimeters of the mask; empty when the pixel spacing is unknown
 """
 
 import math

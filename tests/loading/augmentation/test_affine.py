@@ -1,4 +1,4 @@
-"""Ranges of the shift, scaling and rotation, and their centre."""
+"""Ranges of the shift, scaling and rotation, and their center."""
 
 import cv2
 import numpy as np
@@ -25,13 +25,13 @@ def test_ranges_are_kept(flip):
     angles = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))
     assert spans(factors, 0.8, 1.2)
     assert spans(angles * np.where(flip, -1, 1), -10, 10)
-    # The source's centre is moved at most by the shift from the network's.
+    # The source's center is moved at most by the shift from the network's.
     moved = np.array([map_point(cv2.invertAffineTransform(matrix), 127.5, 127.5) for matrix in drawn]) - 127.5
     assert spans(moved[:, 0], -25.6, 25.6)
     assert spans(moved[:, 1], -25.6, 25.6)
 
 
-def test_rotation_and_scaling_leave_the_centre_in_place():
+def test_rotation_and_scaling_leave_the_center_in_place():
     for matrix in matrices(Affine(probability=1, translate=0)):
         assert map_point(matrix, 127.5, 127.5) == pytest.approx((127.5, 127.5))
 

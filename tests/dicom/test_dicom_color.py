@@ -1,4 +1,4 @@
-"""Colour images are converted to luma, whatever their colour space."""
+"""Color images are converted to luma, whatever their color space."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def subsampled(ybr: np.ndarray) -> bytes:
     return np.concatenate([pairs[..., 0], pairs[:, :, 0, 1:]], axis=-1).tobytes()
 
 
-COLOURS: dict[str, tuple[Dataset, np.ndarray]] = {
+COLORS: dict[str, tuple[Dataset, np.ndarray]] = {
     "RGB": (reference.build(RGB, photometric="RGB"), RGB),
     "RGB in planes": (
         reference.build(RGB, photometric="RGB", PixelData=RGB.transpose(2, 0, 1).tobytes(), **PLANES),
@@ -46,8 +46,8 @@ COLOURS: dict[str, tuple[Dataset, np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize(("dataset", "rgb"), COLOURS.values(), ids=COLOURS)
-def test_every_colour_space_is_converted_to_luma(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
+@pytest.mark.parametrize(("dataset", "rgb"), COLORS.values(), ids=COLORS)
+def test_every_color_space_is_converted_to_luma(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
     path = reference.save(dataset, tmp_path / "x.dcm")
     image = reader.read(path)
     assert image.render_notes == (f"{dataset.PhotometricInterpretation} rendered to gray",)
