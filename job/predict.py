@@ -12,12 +12,13 @@ Writes into DIR:
     overlays/         a picture of each positive image with its mask outlined
 
 quarantine.csv is written first, and however many files are in it, the others are predicted; the last line of the output
-counts both. Not for clinical use. Exit codes: 0 done, 2 wrong input, or no file that can be predicted.
+counts both. The results replace those of an earlier prediction. When one cannot be written, the others are, and the
+exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or no file that can be predicted.
 """
 
-import shutil
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from pneumo.dataset import paths
@@ -27,7 +28,8 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.startup import init, shutdown
-from pneumo.reporting.outputs.table import OUTPUTS
+from pneumo.reporting.outputs.output_set import OutputSet, check_folder
+from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
@@ -82,31 +84,36 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
+    check_folder(arguments.out, arguments.outputs)
     # The images are in shards while they are predicted, where only this user can read them.
-    scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=arguments.out))
-    try:
-        manifest = build_dataset(arguments.dicom, arguments.out, scratch / "dataset", workers)
-        reader = ShardReader(scratch / "dataset", SampleTable.read(scratch / "dataset"))
-        if not run.thresholds.is_file():
-            finish_run(run, world, reader, workers=workers)
-        ensembler = build_ensembler(
-            [run],
-            reader=reader,
-            world=world,
-            workers=workers,
-            min_component=arguments.min_component,
-            loader=arguments.loader,
-            precision=arguments.precision,
-        )
-        outputs = [OUTPUTS[name](arguments.out, reader) for name in arguments.outputs]
-        predictions = ensembler.run(reader.table.select("test"), outputs)
-        for output in outputs:
-            output.close()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutdown()
+    with tempfile.TemporaryDirectory(prefix=".shards-", dir=arguments.out, ignore_cleanup_errors=True) as scratch:
+        dataset = Path(scratch) / "dataset"
+        manifest = build_dataset(arguments.dicom, arguments.out, dataset, workers)
+        with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
+            if not run.thresholds.is_file():
+                finish_run(run, world, reader, workers=workers)
+            ensembler = build_ensembler(
+                [run],
+                reader=reader,
+                world=world,
+                workers=workers,
+                min_component=arguments.min_component,
+                loader=arguments.loader,
+                precision=arguments.precision,
+            )
+            outputs = OutputSet(arguments.out, arguments.outputs, reader)
+            predictions = ensembler.run(reader.table.select("test"), outputs.add)
+    # The shards are deleted first: where pictures have filled the disk, the tables then have space.
+    outputs.close()
+    shutdown()
     positive = sum(prediction.mask_area > 0 for prediction in predictions)
-    log.info("%s: %d images, %d positive (%s)", arguments.out, len(predictions), positive, ensembler.rule.describe())
+    log.info(
+        "%s: %d of %d images are positive; rule: %s",
+        arguments.out,
+        positive,
+        len(predictions),
+        ensembler.rule.describe(),
+    )
     sys.stdout.write(
         f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
         f" + {manifest.merged_duplicates} merged duplicates\n"

@@ -19,6 +19,7 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dicom.attributes import PRIVACY_NOTE
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
@@ -66,6 +67,8 @@ def main(arguments: Arguments) -> None:
         max_quarantined=arguments.max_quarantined,
         limits=Limits(time_limit=arguments.time_limit, memory_limit=arguments.memory_limit),
     )
+    if arguments.masks is None:
+        log.warning("no --masks: the images of %s have no label and become test images", arguments.dicom)
     manifest = build(arguments, arguments.out, options)
     if manifest is not None:
         sys.stdout.write(messages.summary(arguments.out, manifest))

@@ -61,8 +61,6 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=table is not None, exclude=exclude)
-    if table is None:
-        log.warning("no masks CSV: the images of %s have no label and become test images", inputs.dicom)
     masks: Mapping[str, str] = table.masks if table else {}
     plan = build_plan.make(_scan(sources, options), masks, patients, shard_size=options.shard_size)
     messages.log_plan(plan, masks, options.max_quarantined)

@@ -79,6 +79,13 @@ class ShardReader:
         """Return a reader of the dataset without some training images; its row numbers do not count them."""
         return ShardReader(self.dataset, self.table.exclude(image_ids))
 
+    def close(self) -> None:
+        """Close the tars; until then a deleted one takes space on the disk. A later read opens its tar again."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
     def _member(self, row: int, extension: str, offset: int, size: int, sha256: str) -> bytes:
         file = self._open(row)
         try:

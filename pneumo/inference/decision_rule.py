@@ -92,11 +92,14 @@ class DecisionRule:
     def describe(self) -> str:
         """Describe the rule in words."""
         if self.min_area >= NEVER:
-            return "every image is empty"
-        presence = f" and presence probability {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
+            return "every mask is empty"
+        area = f"{self.min_area:g} px (of 1024x1024) have" if self.min_area > 0 else "one pixel has"
+        presence = (
+            f" and the presence probability is {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
+        )
         return (
-            f"positive from {self.min_area:g} px (of 1024x1024) above {self.top_threshold / BINS:.3f}{presence}; "
-            f"mask above {self.bottom_threshold / BINS:.3f}"
+            f"an image is positive if at least {area} probability {self.top_threshold / BINS:.3f}{presence} or more; "
+            f"its mask is every pixel of {self.bottom_threshold / BINS:.3f} or more"
         )
 
 

@@ -8,15 +8,14 @@ the images of a block, not with the number of images or folds::
             load the block once at the run's size
             for each fold: load its weights, add the mean of its views
             mean over folds -> the source image's size, times the run's weight
-        decision rule -> mask -> run lengths, and to each sink
+        decision rule -> mask -> run lengths
     leader: gather run lengths
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +70,7 @@ class ImagePrediction:
 
 @dataclass(frozen=True, eq=False)
 class PredictedImage:
-    """The ensemble's prediction for one image with its pixels, at the size of the source image; what sinks get."""
+    """The ensemble's prediction for one image with its pixels, at the size of the source image."""
 
     prediction: ImagePrediction
     row: int
@@ -88,12 +87,7 @@ class PredictedImage:
         return image_codec.to_float(image_codec.decode(self.reader.image(self.row)))
 
 
-class PredictionSink(Protocol):
-    """Takes each image of a rank as it is predicted."""
-
-    def add(self, image: PredictedImage) -> None:
-        """Take one image; its pixels must not be kept, so that memory does not grow with the number of images."""
-        ...
+OnImage = Callable[[PredictedImage], None]
 
 
 class Ensembler:
@@ -124,12 +118,13 @@ class Ensembler:
         # One network for each run, into which the weights of one fold after the other are loaded.
         self.pipelines = [pipeline.build(m.config, reader, world.device, workers=workers) for m in members]
 
-    def run(self, rows: Rows, sinks: Sequence[PredictionSink] = ()) -> list[ImagePrediction]:
+    def run(self, rows: Rows, on_image: OnImage | None = None) -> list[ImagePrediction]:
         """Predict images. Collective over all ranks.
 
         Args:
             rows: Their rows in the sample table; the same on every rank.
-            sinks: Get each image on the rank that predicts it.
+            on_image: Called with each image on the rank that predicts it; must not keep the pixels, so that memory
+                does not grow with the number of images.
 
         Returns:
             The predictions in the order of ``rows`` on rank 0, an empty list on the others.
@@ -139,12 +134,12 @@ class Ensembler:
         with Progress("ensemble", sum(map(len, batches)), unit="images", enabled=self.world.is_leader) as progress:
             for first in range(0, len(batches), BLOCK):
                 block = batches[first : first + BLOCK]
-                mine |= self._predict_block(block, sinks)
+                mine |= self._predict_block(block, on_image)
                 progress.step(sum(map(len, block)))
         by_row = {row: prediction for part in self.world.gather(mine) for row, prediction in part.items()}
         return [by_row[row] for row in rows.tolist()] if self.world.is_leader else []
 
-    def _predict_block(self, batches: Sequence[Rows], sinks: Sequence[PredictionSink]) -> dict[int, ImagePrediction]:
+    def _predict_block(self, batches: Sequence[Rows], on_image: OnImage | None) -> dict[int, ImagePrediction]:
         """Predict some batches of images with every network."""
         rows = np.concatenate(batches).tolist()
         table = self.reader.table
@@ -162,8 +157,8 @@ class Ensembler:
         predictions = {}
         for i, row in enumerate(rows):
             image = self._apply_rule(row, pixels[i].numpy(), float(means[i]))
-            for sink in sinks:
-                sink.add(image)
+            if on_image is not None:
+                on_image(image)
             predictions[row] = image.prediction
         return predictions
 

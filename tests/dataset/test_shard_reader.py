@@ -85,6 +85,13 @@ def test_a_reader_keeps_reading_the_dataset_it_opened(reader: ShardReader, tmp_p
     assert copied.image(1) == reader.image(1)
 
 
+def test_a_closed_reader_holds_no_file_and_opens_it_again(reader: ShardReader) -> None:
+    before = reader.image(0)
+    reader.close()
+    assert reader._files == {}
+    assert reader.image(0) == before
+
+
 def test_missing_shard_names_the_image_and_the_shard(reader: ShardReader, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"shards/train-000000\.tar.*No such file"):
         ShardReader(tmp_path, reader.table).image(0)

@@ -98,9 +98,13 @@ def test_json_without_a_threshold_is_refused():
 
 
 def test_descriptions():
-    assert RULES["never"].describe() == "every image is empty"
-    assert RULES["triplet"].describe() == "positive from 4000 px (of 1024x1024) above 0.750; mask above 0.301"
-    assert "and presence probability 0.50" in RULES["presence"].describe()
+    assert RULES["never"].describe() == "every mask is empty"
+    assert RULES["triplet"].describe() == (
+        "an image is positive if at least 4000 px (of 1024x1024) have probability 0.750 or more; "
+        "its mask is every pixel of 0.301 or more"
+    )
+    assert "at least one pixel has probability 0.500 or more" in RULES["any pixel"].describe()
+    assert "and the presence probability is 0.50 or more; its mask" in RULES["presence"].describe()
 
 
 def test_file_gives_the_rule_back(tmp_path):

@@ -127,7 +127,7 @@ def test_blocks_and_ranks_do_not_change_a_prediction(
         one = make(members, reader, replace(world, rank=rank, size=ranks))
         batches_of_rank = split_batches(rows)[rank::ranks]
         for batch in batches_of_rank:
-            parts |= one._predict_block([batch], ())
+            parts |= one._predict_block([batch], None)
     assert [parts[row] for row in rows.tolist()] == whole
 
 
@@ -148,27 +148,16 @@ def test_damaged_weights_are_refused(
         make([replace(members[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
 
 
-class Recorder:
-    """A sink that keeps everything, to compare it."""
-
-    def __init__(self) -> None:
-        self.images: list[PredictedImage] = []
-
-    def add(self, image: PredictedImage) -> None:
-        self.images.append(image)
-
-
-def test_sinks_get_every_image_with_its_pixels(
+def test_every_image_is_given_with_its_pixels(
     members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     rows = reader.table.select()
-    first, second = Recorder(), Recorder()
-    predictions = make(members, reader, world).run(rows, [first, second])
-    assert [image.prediction for image in first.images] == predictions
-    assert [image.row for image in first.images] == rows.tolist()
-    assert [id(image) for image in second.images] == [id(image) for image in first.images]
-    for image in first.images:
+    images: list[PredictedImage] = []
+    predictions = make(members, reader, world).run(rows, images.append)
+    assert [image.prediction for image in images] == predictions
+    assert [image.row for image in images] == rows.tolist()
+    for image in images:
         shape = (int(reader.table.rows[image.row]), int(reader.table.columns[image.row]))
         assert image.probability.shape == image.mask.shape == image.source.shape == shape
         assert image.prediction.max_pixel_probability == int(image.probability.max() * BINS) / BINS
@@ -182,11 +171,11 @@ def test_sinks_get_every_image_with_its_pixels(
 def test_source_is_decoded_only_when_it_is_asked_for(
     members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = Recorder()
-    make(members, reader, world).run(reader.table.select("test"), [recorder])
+    images: list[PredictedImage] = []
+    make(members, reader, world).run(reader.table.select("test"), images.append)
     monkeypatch.setattr(image_codec, "decode", lambda _: pytest.fail("decoded"))
     with pytest.raises(pytest.fail.Exception, match="decoded"):
-        _ = recorder.images[0].source
+        _ = images[0].source
 
 
 def test_pixels_are_held_for_one_block_alone(
@@ -196,14 +185,13 @@ def test_pixels_are_held_for_one_block_alone(
     alive: list[weakref.ref[PredictedImage]] = []
     most = 0
 
-    class Counter:
-        def add(self, image: PredictedImage) -> None:
-            nonlocal most
-            alive.append(weakref.ref(image))
-            most = max(most, sum(reference() is not None for reference in alive))
+    def count(image: PredictedImage) -> None:
+        nonlocal most
+        alive.append(weakref.ref(image))
+        most = max(most, sum(reference() is not None for reference in alive))
 
     rows = reader.table.select()
-    make(members, reader, world).run(rows, [Counter()])
+    make(members, reader, world).run(rows, count)
     assert len(alive) == len(rows) > most
     assert most <= 2, "the image itself, and the one before until its name is taken"
 
@@ -211,11 +199,11 @@ def test_pixels_are_held_for_one_block_alone(
 def test_small_components_are_removed_from_mask_and_numbers(
     members: list[EnsembleMember], reader: ShardReader, world: World
 ) -> None:
-    recorder = Recorder()
-    predictions = make(members, reader, world, min_component=2.0**20).run(reader.table.select("test"), [recorder])
+    images: list[PredictedImage] = []
+    predictions = make(members, reader, world, min_component=2.0**20).run(reader.table.select("test"), images.append)
     whole = make(members, reader, world).run(reader.table.select("test"))
     assert any(prediction.mask_area for prediction in whole)
     # Only a component of the whole image's size is left.
-    for prediction, image in zip(predictions, recorder.images, strict=True):
+    for prediction, image in zip(predictions, images, strict=True):
         assert prediction.mask_area in (0, image.mask.size)
         assert (prediction.rle == rle.EMPTY) == (prediction.mask_area == 0) == (not image.mask.any())

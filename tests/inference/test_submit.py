@@ -1,7 +1,6 @@
 """The submission of an ensemble whose predictions are known."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +32,7 @@ class Known:
         self.rule = DecisionRule(128, 0.0, 128)
         self.asked: list[int] = []
 
-    def run(self, rows: np.ndarray, sinks: Sequence[Any] = ()) -> list[ImagePrediction]:
+    def run(self, rows: np.ndarray) -> list[ImagePrediction]:
         self.asked = rows.tolist()
         return [
             ImagePrediction(

@@ -29,12 +29,12 @@ class FindingsCsv:
     """Writes the numbers of all images.
 
     Args:
-        folder: Where findings.csv goes.
+        path: The CSV to write.
         reader: Gives the images' pixel spacing.
     """
 
-    def __init__(self, folder: Path, reader: ShardReader) -> None:
-        self._path, self._table = folder / "findings.csv", reader.table
+    def __init__(self, path: Path, reader: ShardReader) -> None:
+        self._path, self._table = path, reader.table
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, image: PredictedImage) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.reporting import overlays
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
 SIDE = 768
@@ -12,18 +13,19 @@ SIDE = 768
 
 
 class OverlayPictures:
-    """Draws each positive image when it comes.
+    """Draws each positive image as it is predicted, and removes the pictures of an earlier prediction at the end.
 
     Args:
-        folder: The pictures go into its folder ``overlays``, made for the first one.
+        path: The pictures' folder, made for the first one.
         reader: Gives the images' file names.
     """
 
-    def __init__(self, folder: Path, reader: ShardReader) -> None:
-        self._folder, self._table = folder / "overlays", reader.table
-        # Before the networks run: the tables are written only when all images are predicted.
-        if self._folder.exists() and not self._folder.is_dir():
-            raise UserError(f"{self._folder} is not a directory", "a directory for the pictures", "give another --out")
+    def __init__(self, path: Path, reader: ShardReader) -> None:
+        self._path, self._table = path, reader.table
+        self._drawn: set[str] = set()
+        # Known before the networks run, and not only at the first positive image.
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is not a directory", "a directory for the pictures", "give another --out")
 
     def add(self, image: PredictedImage) -> None:
         """Draw one image."""
@@ -32,7 +34,14 @@ class OverlayPictures:
         panel = overlays.Panel(
             image=image.source, predicted=image.mask, truth=None, caption=f"{image.prediction.mask_area} px"
         )
-        overlays.save(self._folder / f"{self._table.wds_key[image.row]}.png", overlays.draw(panel, SIDE))
+        name = f"{self._table.wds_key[image.row]}.png"
+        overlays.save(self._path / name, overlays.draw(panel, SIDE))
+        self._drawn.add(name)
 
     def close(self) -> None:
-        """Do nothing: the pictures are written."""
+        """Remove the pictures that this prediction did not draw: of other images or of images negative now."""
+        earlier = [path for path in self._path.glob("*.png") if path.name not in self._drawn]
+        for path in earlier:
+            path.unlink()
+        if earlier:
+            log.info("%s: removed %d pictures of an earlier prediction", self._path, len(earlier))

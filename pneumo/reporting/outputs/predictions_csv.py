@@ -14,12 +14,12 @@ class PredictionsCsv:
     """Writes the run lengths of all images, checked like a submission.
 
     Args:
-        folder: Where predictions.csv goes.
+        path: The CSV to write.
         reader: Gives the images' sizes.
     """
 
-    def __init__(self, folder: Path, reader: ShardReader) -> None:
-        self._path, self._table = folder / "predictions.csv", reader.table
+    def __init__(self, path: Path, reader: ShardReader) -> None:
+        self._path, self._table = path, reader.table
         self._masks: list[tuple[str, str]] = []
         self._rows: list[int] = []
 

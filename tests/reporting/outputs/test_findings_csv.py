@@ -21,7 +21,7 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
     row_spacing[rows[0]], column_spacing[rows[0]] = 0.5, 0.25
     row_spacing[rows[1]] = np.nan
     known = ShardReader(reader.dataset, replace(table, row_spacing_mm=row_spacing, column_spacing_mm=column_spacing))
-    output = FindingsCsv(tmp_path, known)
+    output = FindingsCsv(tmp_path / "findings.csv", known)
     images = [predicted(0, 10, 7), predicted(1, 3, 3, presence=float("nan")), predicted(2, 0, 0, presence=1 / 3)]
     for image in images:
         output.add(image)
@@ -44,7 +44,7 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
 
 
 def test_no_image_leaves_the_header(reader: ShardReader, tmp_path: Path) -> None:
-    FindingsCsv(tmp_path, reader).close()
+    FindingsCsv(tmp_path / "findings.csv", reader).close()
     text = (tmp_path / "findings.csv").read_bytes()
     expected = b"image_id,positive,presence_probability,max_pixel_probability,mask_area_px,mask_area_mm2\n"
     assert text == expected

@@ -11,7 +11,7 @@ from pneumo.runtime.errors import UserError
 
 
 def test_each_positive_image_is_drawn_at_once(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    output = OverlayPictures(tmp_path, reader)
+    output = OverlayPictures(tmp_path / "overlays", reader)
     output.add(predicted(0, 0, 0))
     assert not list(tmp_path.iterdir())
     image = predicted(1, 40, 30)
@@ -28,7 +28,7 @@ def test_each_positive_image_is_drawn_at_once(predicted, reader: ShardReader, tm
 
 
 def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    output = OverlayPictures(tmp_path, reader)
+    output = OverlayPictures(tmp_path / "overlays", reader)
     image = predicted(2, 1, 1)
     output.add(image)
     (path,) = (tmp_path / "overlays").iterdir()
@@ -41,4 +41,21 @@ def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_
 def test_a_file_in_the_folders_place_is_refused_at_the_start(reader: ShardReader, tmp_path: Path) -> None:
     (tmp_path / "overlays").touch()
     with pytest.raises(UserError, match=r"overlays is not a directory; expected a directory for the pictures; give"):
-        OverlayPictures(tmp_path, reader)
+        OverlayPictures(tmp_path / "overlays", reader)
+
+
+def test_pictures_of_an_earlier_prediction_are_removed_when_the_new_ones_are_drawn(
+    predicted, reader: ShardReader, tmp_path: Path
+) -> None:
+    first, second = predicted(0, 5, 5), predicted(1, 5, 5)
+    for images in ([first, second], [predicted(0, 0, 0), second]):
+        output = OverlayPictures(tmp_path / "overlays", reader)
+        for image in images:
+            output.add(image)
+        assert len(list((tmp_path / "overlays").glob("*.png"))) == 2
+        (tmp_path / "overlays" / "notes.txt").touch()
+        output.close()
+    assert {p.name for p in (tmp_path / "overlays").iterdir()} == {
+        f"{reader.table.wds_key[second.row]}.png",
+        "notes.txt",
+    }

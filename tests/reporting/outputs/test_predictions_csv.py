@@ -11,7 +11,7 @@ from pneumo.runtime.errors import UserError
 
 
 def test_one_row_for_each_image_in_the_order_of_prediction(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    output = PredictionsCsv(tmp_path, reader)
+    output = PredictionsCsv(tmp_path / "predictions.csv", reader)
     images = [predicted(2, 4, 5), predicted(0, 0, 0), predicted(1, 30, 1)]
     for image in images:
         output.add(image)
@@ -27,7 +27,7 @@ def test_one_row_for_each_image_in_the_order_of_prediction(predicted, reader: Sh
 
 @pytest.mark.parametrize("text", ["1 100000000", "5 1 0 1", "x"])
 def test_a_wrong_mask_is_refused_like_a_submissions(predicted, reader: ShardReader, tmp_path: Path, text: str) -> None:
-    output = PredictionsCsv(tmp_path, reader)
+    output = PredictionsCsv(tmp_path / "predictions.csv", reader)
     image = predicted(0, 2, 2)
     output.add(replace(image, prediction=replace(image.prediction, rle=text)))
     with pytest.raises(UserError, match=r"mask of image .* is wrong"):
@@ -37,7 +37,7 @@ def test_a_wrong_mask_is_refused_like_a_submissions(predicted, reader: ShardRead
 
 def test_what_a_killed_process_left_is_removed(predicted, reader: ShardReader, tmp_path: Path) -> None:
     (tmp_path / ".predictions.csv.abcdefgh").touch()
-    output = PredictionsCsv(tmp_path, reader)
+    output = PredictionsCsv(tmp_path / "predictions.csv", reader)
     output.add(predicted(0, 2, 2))
     output.close()
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]

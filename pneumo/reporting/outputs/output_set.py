@@ -1,0 +1,67 @@
+"""The outputs chosen for one prediction, in one folder."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.inference.ensembler import PredictedImage
+from pneumo.reporting.outputs.registry import OUTPUTS, Output
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError, first_line
+
+
+def check_folder(folder: Path, names: Collection[str]) -> None:
+    """Refuse a folder in which results of an earlier prediction would be left beside those of this one.
+
+    Args:
+        folder: Where the results go.
+        names: The outputs chosen; what an earlier prediction wrote of these is replaced.
+
+    Raises:
+        UserError: When there is another output's file.
+    """
+    left = [file for name, (file, _) in OUTPUTS.items() if name not in names and (folder / file).exists()]
+    if left:
+        raise UserError(
+            f"{folder} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
+            "results of one prediction in one folder",
+            "choose these outputs too, move them away, or give another --out",
+        )
+
+
+class OutputSet:
+    """The chosen outputs; one that fails does not keep the others from being written.
+
+    Args:
+        folder: Where the results go.
+        names: The outputs chosen.
+        reader: The images that are predicted.
+    """
+
+    def __init__(self, folder: Path, names: Collection[str], reader: ShardReader) -> None:
+        chosen = [OUTPUTS[name] for name in names]
+        self._outputs: dict[str, Output] = {file: make(folder / file, reader) for file, make in chosen}
+        self._errors: list[Exception] = []
+
+    def add(self, image: PredictedImage) -> None:
+        """Give one image to each output that has not failed."""
+        self._each(lambda output: output.add(image))
+
+    def close(self) -> None:
+        """Close each output that has not failed.
+
+        Raises:
+            Exception: The first error of an output, after the others are closed.
+        """
+        self._each(lambda output: output.close())
+        if self._errors:
+            raise self._errors[0]
+
+    def _each(self, work: Callable[[Output], None]) -> None:
+        for file, output in list(self._outputs.items()):
+            try:
+                work(output)
+            except Exception as error:
+                log.error("%s is incomplete (%s); the other outputs are still written", file, first_line(error))
+                self._errors.append(error)
+                del self._outputs[file]
