@@ -57,10 +57,10 @@ def rules(grids: SearchGrid) -> list[tuple[int, float, int, float]]:
     """List the values of every rule of the grid, in the order of four nested loops."""
     return [
         (top, area, bottom, presence)
-        for top in grids.top_thresholds
+        for top in grids.top_bins
         for area in grids.min_areas
         for presence in grids.presence_thresholds
-        for bottom in grids.bottom_thresholds
+        for bottom in grids.bottom_bins
         if bottom <= top
     ]
 

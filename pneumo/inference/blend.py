@@ -35,7 +35,7 @@ def blend_rules(rules: Sequence[DecisionRule], weights: Sequence[float]) -> Deci
         weights: The weight of each run; they sum to 1.
     """
     top, area, bottom, presence = np.average(
-        [[r.top_threshold, r.min_area, r.bottom_threshold, r.presence_threshold] for r in rules],
+        [[r.top_bin, r.min_area, r.bottom_bin, r.presence_threshold] for r in rules],
         axis=0,
         weights=weights,
     )

@@ -44,27 +44,27 @@ class _RuleInProbabilities:
 class DecisionRule:
     """When an image is positive, and what its mask is then."""
 
-    top_threshold: int
-    """Bin (1..255) from which a pixel counts towards the area; as a probability, ``top_threshold`` / 256."""
+    top_bin: int
+    """Bin (1..255) from which a pixel counts towards the area: the top threshold is ``top_bin`` / 256."""
     min_area: float
-    """Minimum area of the pixels that reach ``top_threshold``, in pixels of a 1024x1024 image; at least one pixel is
+    """Minimum area of the pixels that reach the top threshold, in pixels of a 1024x1024 image; at least one pixel is
     needed whatever its value."""
-    bottom_threshold: int
-    """Bin (1..``top_threshold``) from which a pixel of a positive image belongs to the mask."""
+    bottom_bin: int
+    """Bin (1..``top_bin``) from which a pixel of a positive image belongs to the mask."""
     presence_threshold: float = 0.0
     """Minimum presence probability, in [0, 1]; not applied to an image without one."""
 
     def __post_init__(self) -> None:
-        assert 1 <= self.bottom_threshold <= self.top_threshold < BINS, self
+        assert 1 <= self.bottom_bin <= self.top_bin < BINS, self
         assert self.min_area >= 0, self
         assert 0 <= self.presence_threshold <= 1, self
 
     def to_json(self) -> dict[str, float]:
-        """Return the rule with probabilities instead of bins, ready for JSON."""
+        """Return the rule with thresholds (probabilities) instead of bins, ready for JSON."""
         return {
-            "top_threshold": self.top_threshold / BINS,
+            "top_threshold": self.top_bin / BINS,
             "min_area": self.min_area,
-            "bottom_threshold": self.bottom_threshold / BINS,
+            "bottom_threshold": self.bottom_bin / BINS,
             "presence_threshold": self.presence_threshold,
         }
 
@@ -93,13 +93,12 @@ class DecisionRule:
         """Describe the rule in words."""
         if self.min_area >= NEVER:
             return "every mask is empty"
-        area = f"{self.min_area:g} px (of 1024x1024) have" if self.min_area > 0 else "one pixel has"
-        presence = (
-            f" and the presence probability is {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
-        )
+        values = self.to_json()
+        area = f"{self.min_area:g} px (of 1024x1024)" if self.min_area > 0 else "a pixel"
+        presence = f" and presence probability >= {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
         return (
-            f"an image is positive if at least {area} probability {self.top_threshold / BINS:.3f}{presence} or more; "
-            f"its mask is every pixel of {self.bottom_threshold / BINS:.3f} or more"
+            f"positive with {area} of probability >= {values['top_threshold']:.3f}{presence}; "
+            f"the mask is every pixel of probability >= {values['bottom_threshold']:.3f}"
         )
 
 
@@ -128,20 +127,20 @@ def apply_rule(
         rule: The rule.
         presence_probability: In [0, 1]; NaN without a presence head.
     """
-    count = int(np.count_nonzero(bins >= rule.top_threshold))
+    count = int(np.count_nonzero(bins >= rule.top_bin))
     # In the histograms' precision, so that both give the same decision at the threshold.
     presence = float(np.float32(presence_probability))
     large = count > 0 and equivalent_area(count, bins.size) >= rule.min_area
     positive = large and not presence < rule.presence_threshold
-    return (bins >= rule.bottom_threshold).astype(np.uint8) if positive else np.zeros(bins.shape, np.uint8)
+    return (bins >= rule.bottom_bin).astype(np.uint8) if positive else np.zeros(bins.shape, np.uint8)
 
 
 def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.bool_]:
     """Return which images (n,) the rule calls positive."""
-    large = (histograms.predicted[:, rule.top_threshold] > 0) & (area(histograms, rule.top_threshold) >= rule.min_area)
+    large = (histograms.predicted[:, rule.top_bin] > 0) & (area(histograms, rule.top_bin) >= rule.min_area)
     return large & ~(histograms.presence_probability.astype(np.float64) < rule.presence_threshold)
 
 
 def score_images(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
     """Return each image's Dice (n,) under the rule, equal to that of the masks that ``apply_rule`` makes."""
-    return np.where(predict_presence(histograms, rule), dice(histograms, rule.bottom_threshold), ~histograms.positive)
+    return np.where(predict_presence(histograms, rule), dice(histograms, rule.bottom_bin), ~histograms.positive)

@@ -27,12 +27,12 @@ DECIMALS = 9
 class SearchGrid:
     """The values that the search combines, each tuple in ascending order."""
 
-    top_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    top_bins: tuple[int, ...] = tuple(range(4, BINS, 4))
     min_areas: tuple[float, ...] = (
         *(0.0, 100.0, 200.0, 400.0, 600.0, 800.0, 1000.0, 1250.0, 1500.0, 2000.0, 2500.0, 3000.0),
         *(4000.0, 6000.0, 8000.0, 12000.0, NEVER),
     )
-    bottom_thresholds: tuple[int, ...] = tuple(range(4, BINS, 4))
+    bottom_bins: tuple[int, ...] = tuple(range(4, BINS, 4))
     presence_thresholds: tuple[float, ...] = tuple(step / 20 for step in range(20))
 
 
@@ -114,14 +114,14 @@ def _sum_dice_over_empty(
     """
     presence_thresholds = grid.presence_thresholds if _has_presence(histograms) else (0.0,)
     present = ~(histograms.presence_probability.astype(np.float64)[:, None] < np.asarray(presence_thresholds))
-    over_empty = np.stack([dice(histograms, b) for b in grid.bottom_thresholds], axis=1) - ~histograms.positive[:, None]
+    over_empty = np.stack([dice(histograms, b) for b in grid.bottom_bins], axis=1) - ~histograms.positive[:, None]
     images = [np.flatnonzero(subset == k) for k in range(subset.max() + 1)]
     lengths = (len(grid.min_areas), len(presence_thresholds))
-    sums = np.full((len(images), len(grid.top_thresholds), *lengths, len(grid.bottom_thresholds)), -np.inf)
-    for t, top in enumerate(grid.top_thresholds):
+    sums = np.full((len(images), len(grid.top_bins), *lengths, len(grid.bottom_bins)), -np.inf)
+    for t, top in enumerate(grid.top_bins):
         large = area(histograms, top)[:, None] >= np.asarray(grid.min_areas)
         large &= histograms.predicted[:, top, None] > 0
-        allowed = int(np.searchsorted(grid.bottom_thresholds, top, side="right"))
+        allowed = int(np.searchsorted(grid.bottom_bins, top, side="right"))
         for k, index in enumerate(images):
             decisions = large[index, :, None] & present[index, None, :]
             flat = decisions.reshape(len(index), -1).astype(np.float64)
@@ -149,4 +149,4 @@ def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decis
     ties = np.flatnonzero(mean == mean.max())
     t, a, p, b = np.unravel_index(ties[len(ties) // 2], mean.shape)
     presence_threshold = 0.0 if mean.shape[2] == 1 else grid.presence_thresholds[p]
-    return DecisionRule(grid.top_thresholds[t], grid.min_areas[a], grid.bottom_thresholds[b], presence_threshold)
+    return DecisionRule(grid.top_bins[t], grid.min_areas[a], grid.bottom_bins[b], presence_threshold)

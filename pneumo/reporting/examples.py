@@ -51,7 +51,7 @@ def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> list[int
 
 def _predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
     """Return each image's area (n,) at its rule's bottom threshold, in pixels of a 1024x1024 image."""
-    bottoms = np.array([rule.bottom_threshold for rule in nested.rules])[nested.rule_index]
+    bottoms = np.array([rule.bottom_bin for rule in nested.rules])[nested.rule_index]
     return equivalent_area(histograms.predicted[np.arange(len(histograms)), bottoms], histograms.pixels)
 
 

@@ -9,9 +9,9 @@ from pneumo.inference import decision_rule, threshold_search
 def test_loop_over_the_rules_finds_the_best_rule_of_the_search():
     histograms = search.draw(30, presence=True)
     grid = threshold_search.SearchGrid(
-        top_thresholds=(32, 96, 160),
+        top_bins=(32, 96, 160),
         min_areas=(0.0, 1000.0),
-        bottom_thresholds=(32, 96),
+        bottom_bins=(32, 96),
         presence_thresholds=(0.0, 0.5),
     )
     every = search.rules(grid)

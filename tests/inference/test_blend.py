@@ -4,7 +4,7 @@ from pneumo.inference.blend import blend_rules, normalize_weights
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.runtime.errors import UserError
 
-RULE = DecisionRule(top_threshold=120, min_area=1.0, bottom_threshold=100, presence_threshold=0.0)
+RULE = DecisionRule(top_bin=120, min_area=1.0, bottom_bin=100, presence_threshold=0.0)
 
 
 def test_a_single_run_keeps_its_rule() -> None:
@@ -13,13 +13,13 @@ def test_a_single_run_keeps_its_rule() -> None:
 
 def test_rules_are_blended_by_the_weights() -> None:
     mixed = blend_rules([DecisionRule(200, 1000, 80, 0.5), DecisionRule(100, 2000, 100, 0.1)], [0.75, 0.25])
-    assert (mixed.top_threshold, mixed.min_area, mixed.bottom_threshold) == (175, 1250, 85)
+    assert (mixed.top_bin, mixed.min_area, mixed.bottom_bin) == (175, 1250, 85)
     assert mixed.presence_threshold == pytest.approx(0.4)
 
 
 def test_rounding_never_puts_the_bottom_threshold_above_the_top_one() -> None:
     mixed = blend_rules([DecisionRule(3, 0, 3), DecisionRule(4, 0, 4)], [0.5, 0.5])
-    assert mixed.bottom_threshold <= mixed.top_threshold
+    assert mixed.bottom_bin <= mixed.top_bin
 
 
 def test_weights_are_scaled_to_a_sum_of_one() -> None:

@@ -69,7 +69,7 @@ def test_presence_at_the_threshold_gives_the_same_decision_from_float64_and_from
 def test_json_gives_the_rule_back(case):
     rule = RULES[case]
     values = json.loads(json.dumps(rule.to_json()))
-    assert values["top_threshold"] == rule.top_threshold / BINS
+    assert values["top_threshold"] == rule.top_bin / BINS
     assert DecisionRule.from_json(values, "rule") == rule
 
 
@@ -100,11 +100,10 @@ def test_json_without_a_threshold_is_refused():
 def test_descriptions():
     assert RULES["never"].describe() == "every mask is empty"
     assert RULES["triplet"].describe() == (
-        "an image is positive if at least 4000 px (of 1024x1024) have probability 0.750 or more; "
-        "its mask is every pixel of 0.301 or more"
+        "positive with 4000 px (of 1024x1024) of probability >= 0.750; the mask is every pixel of probability >= 0.301"
     )
-    assert "at least one pixel has probability 0.500 or more" in RULES["any pixel"].describe()
-    assert "and the presence probability is 0.50 or more; its mask" in RULES["presence"].describe()
+    assert RULES["any pixel"].describe().startswith("positive with a pixel of probability >= 0.500; the mask")
+    assert "and presence probability >= 0.50; the mask" in RULES["presence"].describe()
 
 
 def test_file_gives_the_rule_back(tmp_path):

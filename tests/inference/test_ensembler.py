@@ -31,7 +31,7 @@ from pneumo.modeling.models import ModelConfig
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.runtime.errors import UserError
 
-RULE = DecisionRule(top_threshold=120, min_area=1.0, bottom_threshold=100, presence_threshold=0.0)
+RULE = DecisionRule(top_bin=120, min_area=1.0, bottom_bin=100, presence_threshold=0.0)
 CONFIGS = tuple(
     InferenceConfig(
         model=ModelConfig(encoder="mobilenet_v2", presence_head=presence_head),

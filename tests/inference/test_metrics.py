@@ -84,7 +84,7 @@ def test_table_shows_folds_estimates_and_the_rule(metrics):
     assert lines[5].startswith("in-sample ")
     assert len({len(line) for line in lines[:6]}) == 1
     assert "every image empty" in lines[6]
-    assert "an image is positive if at least" in lines[-1]
+    assert "positive with" in lines[-1]
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 

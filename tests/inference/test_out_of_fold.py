@@ -144,8 +144,8 @@ def test_masks_are_those_of_the_rule_on_each_image_alone(
     assert found.keys() == {str(reader.table.image_id[row]) for row in rules}
     for row, rule in rules.items():
         pixels, _ = probability(reader, loader, row)
-        assert pixels.max() >= rule.top_threshold / BINS
-        expected = (pixels >= np.float32(rule.bottom_threshold / BINS)).astype(np.uint8)
+        assert pixels.max() >= rule.top_bin / BINS
+        expected = (pixels >= np.float32(rule.bottom_bin / BINS)).astype(np.uint8)
         assert found[str(reader.table.image_id[row])] == rle.encode(expected)
 
 

@@ -11,9 +11,9 @@ from pneumo.inference.threshold_search import SearchGrid, nested_estimate, searc
 from pneumo.runtime.errors import UserError
 
 SMALL = SearchGrid(
-    top_thresholds=(40, 120, 200),
+    top_bins=(40, 120, 200),
     min_areas=(0.0, 5000.0, 30000.0, NEVER),
-    bottom_thresholds=(30, 60, 150),
+    bottom_bins=(30, 60, 150),
     presence_thresholds=(0.0, 0.4, 0.6),
 )
 
@@ -23,7 +23,7 @@ def test_search_finds_what_trying_every_rule_finds(maps, maps_without_presence):
         every = [
             DecisionRule(top, area, bottom, presence)
             for top, area, presence, bottom in itertools.product(
-                SMALL.top_thresholds, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_thresholds
+                SMALL.top_bins, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_bins
             )
             if bottom <= top
         ]
@@ -39,7 +39,7 @@ def test_every_entry_of_the_search_is_its_rules_dice_over_empty(maps):
     subset = np.arange(len(histograms)) % 2
     sums = threshold_search._sum_dice_over_empty(histograms, SMALL, subset)
     for (t, top), (a, area), (p, presence), (b, bottom) in itertools.product(
-        *map(enumerate, (SMALL.top_thresholds, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_thresholds))
+        *map(enumerate, (SMALL.top_bins, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_bins))
     ):
         if bottom > top:
             assert np.isneginf(sums[:, t, a, p, b]).all()
@@ -68,7 +68,7 @@ def test_rules_that_tie_in_one_threshold_give_the_middle_one():
     sums = np.full((1, 5, 1, 1), -1.0)
     sums[0, 1:4] = 2.0
     grid = SearchGrid(
-        top_thresholds=(200,), min_areas=(0.0, 1.0, 2.0, 3.0, 4.0), bottom_thresholds=(100,), presence_thresholds=(0.0,)
+        top_bins=(200,), min_areas=(0.0, 1.0, 2.0, 3.0, 4.0), bottom_bins=(100,), presence_thresholds=(0.0,)
     )
     assert threshold_search._best(sums, 10, grid).min_area == 2.0
     sums[0, 3] += 1e-12  # a rounding error is no better rule
@@ -109,23 +109,18 @@ def test_one_image_is_too_few(maps):
 
 def test_default_grid_is_ascending_and_valid():
     grid = SearchGrid()
-    for values in (grid.top_thresholds, grid.min_areas, grid.bottom_thresholds, grid.presence_thresholds):
+    for values in (grid.top_bins, grid.min_areas, grid.bottom_bins, grid.presence_thresholds):
         assert list(values) == sorted(set(values))
     assert grid.min_areas[-1] == NEVER
-    assert grid.bottom_thresholds[0] <= grid.top_thresholds[0]
-    assert (
-        len(grid.top_thresholds) * len(grid.min_areas) * len(grid.presence_thresholds) * len(grid.bottom_thresholds)
-        > 1_000_000
-    )
+    assert grid.bottom_bins[0] <= grid.top_bins[0]
+    assert len(grid.top_bins) * len(grid.min_areas) * len(grid.presence_thresholds) * len(grid.bottom_bins) > 1_000_000
 
 
 def test_rules_that_tie_in_two_thresholds_give_the_middle_of_their_list():
     sums = np.zeros((1, 2, 1, 3))  # six ties: areas vary slower than bottom thresholds
-    grid = SearchGrid(
-        top_thresholds=(200,), min_areas=(0.0, 9.0), bottom_thresholds=(50, 60, 70), presence_thresholds=(0.0,)
-    )
+    grid = SearchGrid(top_bins=(200,), min_areas=(0.0, 9.0), bottom_bins=(50, 60, 70), presence_thresholds=(0.0,))
     found = threshold_search._best(sums, 10, grid)
-    assert (found.min_area, found.bottom_threshold) == (9.0, 50), "the fourth of six"
+    assert (found.min_area, found.bottom_bin) == (9.0, 50), "the fourth of six"
 
 
 def test_images_of_unknown_patients_are_divided_one_by_one(maps):

@@ -41,7 +41,7 @@ def test_members_are_as_the_recipes_say(runs: list[RunDirectory], reader: ShardR
     assert [member.weight for member in ensembler.members] == [0.75, 0.25]
     assert [m.weight_files for m in ensembler.members] == [(r.fold(0).model, r.fold(1).model) for r in runs]
     rule = ensembler.rule
-    assert (rule.top_threshold, rule.min_area, rule.bottom_threshold) == (175, 1250.0, 85)
+    assert (rule.top_bin, rule.min_area, rule.bottom_bin) == (175, 1250.0, 85)
     assert rule.presence_threshold == pytest.approx(0.4)
     assert ensembler.min_component == 7.0
     rows = reader.table.select("test")
