@@ -78,15 +78,15 @@ class BareStep:
 
     def __init__(self, recipe: Recipe, world: World) -> None:
         self.autocast = world.accelerator.autocast
-        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = models.build(recipe.model).to(world.device).to(memory_format=self.memory_format).train()
+        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = models.build(recipe.model).to(world.device).to(memory_format=memory_format).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
 
     def step(self, batch: Batch) -> None:
         """Run one step."""
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
-            output = self.model(batch.image.to(memory_format=self.memory_format))
+            output = self.model(batch.image)
         loss = F.binary_cross_entropy_with_logits(output.logits.float(), batch.mask)
         torch.autograd.backward(loss)
         self.optimizer.step()

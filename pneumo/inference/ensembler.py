@@ -25,21 +25,19 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom import image_codec
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.inference import pipeline
+from pneumo.inference.build import InferenceConfig, build
 from pneumo.inference.components import remove_small_components
 from pneumo.inference.decision_rule import DecisionRule, apply_rule
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.out_of_fold import plan_batches, split_batches
-from pneumo.inference.pipeline import InferenceConfig, Pipeline
-from pneumo.inference.predictor import to_source
+from pneumo.inference.prediction import Rows, plan_batches, split_batches
+from pneumo.inference.predictor import Predictor, to_source
+from pneumo.loading.contract import Loader
 from pneumo.masks import rle
 from pneumo.modeling import weights
 from pneumo.runtime.console import Progress
 
 BLOCK = 8
 """Batches that are held in memory while all networks predict them."""
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +114,7 @@ class Ensembler:
         self.members, self.rule, self.reader, self.world, self.workers = members, rule, reader, world, workers
         self.min_component = min_component
         # One network for each run, into which the weights of one fold after the other are loaded.
-        self.pipelines = [pipeline.build(m.config, reader, world.device, workers=workers) for m in members]
+        self.loaders_and_predictors = [build(m.config, reader, world.device, workers=workers) for m in members]
 
     def run(self, rows: Rows, on_image: OnImage | None = None) -> list[ImagePrediction]:
         """Predict images. Collective over all ranks.
@@ -146,8 +144,8 @@ class Ensembler:
         shapes = [(int(table.rows[r]), int(table.columns[r])) for r in rows]
         pixels = [torch.zeros(shape) for shape in shapes]
         presence = np.zeros((len(rows), 2))  # weighted sum, and sum of the weights of the runs with a presence head
-        for member, built in zip(self.members, self.pipelines, strict=True):
-            maps, probabilities = self._predict_member(member, built, batches)
+        for member, (loader, predictor) in zip(self.members, self.loaders_and_predictors, strict=True):
+            maps, probabilities = self._predict_member(member, loader, predictor, batches)
             for i, shape in enumerate(shapes):
                 pixels[i] += member.weight * to_source(maps[i], *shape).cpu()
             has_head = ~np.isnan(probabilities)
@@ -163,20 +161,20 @@ class Ensembler:
         return predictions
 
     def _predict_member(
-        self, member: EnsembleMember, built: Pipeline, batches: Sequence[Rows]
+        self, member: EnsembleMember, loader: Loader, predictor: Predictor, batches: Sequence[Rows]
     ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
         """Return one run's mean over folds and views: maps (n, S, S) on the device, presence probabilities (n,)."""
-        loaded = list(built.loader(plan_batches(batches, member.config.size)))
+        loaded = list(loader(plan_batches(batches, predictor.size)))
         sizes = [len(batch.rows) for batch in loaded]
-        maps = torch.zeros(sum(sizes), member.config.size, member.config.size, device=self.world.device)
+        maps = torch.zeros(sum(sizes), predictor.size, predictor.size, device=self.world.device)
         presence = np.zeros(len(maps))
         folds = len(member.weight_files)
         for path in member.weight_files:
-            weights.load(built.network, path)
+            weights.load(predictor.network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):
                 heartbeat.touch("predicting test images")
-                pixels, probabilities = built.predictor(batch.image)
+                pixels, probabilities = predictor(batch.image)
                 maps[start : start + size] += pixels / folds
                 presence[start : start + size] += probabilities / folds
                 start += size

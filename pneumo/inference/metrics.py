@@ -1,4 +1,4 @@
-"""The out-of-fold metrics of a run: their computation, metrics.json, and a table for the terminal.
+"""The metrics of validation and of a run's out-of-fold predictions, metrics.json, and a table for the terminal.
 
 Each metric is taken over images: none is a mean of means, and no image counts twice. What is undefined, such
 as the Dice on positive images where there are none, is None.
@@ -15,7 +15,7 @@ from pneumo.dataset.folds import number_patients
 from pneumo.inference.bootstrap import DRAWS, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
+from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
 from pneumo.runtime import documents
 from pneumo.runtime.files import publish_text
 
@@ -89,6 +89,19 @@ def auc(histograms: PredictionHistograms) -> dict[str, float | None]:
         "presence_head": _auc(histograms.positive, histograms.presence_probability),
         "max_pixel": _auc(histograms.positive, histograms.max_bin.astype(np.float32)),
     }
+
+
+def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
+    """Return the metrics that are logged during training.
+
+    ``dice_best_rule`` is the mean Dice under the best decision rule for these very images: good for comparing epochs,
+    and higher than on new images. ``auc`` is that of the presence head, or of the maximum pixel without one.
+    """
+    dice = score_images(histograms, search(histograms))
+    areas = auc(histograms)
+    area = areas["presence_head"] if areas["presence_head"] is not None else areas["max_pixel"]
+    values = {"dice_best_rule": float(dice.mean()), "dice_all_empty": float((~histograms.positive).mean())}
+    return values if area is None else {**values, "auc": area}
 
 
 def write(path: Path, metrics: Metrics) -> None:

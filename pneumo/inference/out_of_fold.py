@@ -1,63 +1,18 @@
-"""Predictions of images by a network that was not trained on them: histograms, and masks once the rules are known.
+"""Predictions of images by a network that was not trained on them: histograms, and masks once the rules are known."""
 
-Images go through the network in fixed batches, and whole batches are divided over the ranks, so that a prediction does
-not depend on the number of ranks; on a CPU it can be repeated to the last bit.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
-from pneumo.inference import metrics
-from pneumo.inference.decision_rule import DecisionRule, apply_rule, score_images
-from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
-from pneumo.inference.predictor import Predictor, to_source
-from pneumo.inference.threshold_search import search
-from pneumo.loading.contract import BatchPlan, Loader
+from pneumo.inference.decision_rule import DecisionRule, apply_rule
+from pneumo.inference.histograms import PredictionHistograms, histogram
+from pneumo.inference.prediction import Rows, predict, split_batches
+from pneumo.inference.predictor import Predictor
+from pneumo.loading.contract import Loader
 from pneumo.masks import rle
-
-BATCH_SIZE = 8
-"""Images in one forward pass."""
-
-Rows = npt.NDArray[np.int64]
-
-
-class Prediction(NamedTuple):
-    """A network's prediction for one image."""
-
-    row: int
-    """Row of the sample table."""
-    bins: npt.NDArray[np.uint8]
-    """(rows, columns) quantized probabilities at the size of the source image."""
-    presence_probability: float
-    """NaN without a presence head."""
-
-
-def split_batches(rows: Rows) -> list[Rows]:
-    """Split rows into the fixed batches."""
-    return [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
-
-
-def plan_batches(batches: Sequence[Rows], size: int) -> Iterator[BatchPlan]:
-    """Plan batches of images without augmentation."""
-    for rows in batches:
-        yield BatchPlan(rows=rows, positions=rows, epoch=0, size=size, seed=0, augmentation=None)
-
-
-def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: Sequence[Rows]) -> Iterator[Prediction]:
-    """Yield the prediction for each image of the batches, in order."""
-    table = reader.table
-    for batch in loader(plan_batches(batches, predictor.size)):
-        heartbeat.touch()
-        pixels, presence = predictor(batch.image)
-        for i, row in enumerate(batch.rows.tolist()):
-            source = to_source(pixels[i], int(table.rows[row]), int(table.columns[row]))
-            yield Prediction(row, quantize(source.cpu().numpy()), float(presence[i]))
 
 
 def predict_histograms(
@@ -100,19 +55,6 @@ def predict_histograms(
         outside=counts[:, 0],
         inside=counts[:, 1],
     )
-
-
-def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
-    """Return the metrics that are logged during training.
-
-    ``dice_best_rule`` is the mean Dice under the best decision rule for these very images: good for comparing epochs,
-    and higher than on new images. ``auc`` is that of the presence head, or of the maximum pixel without one.
-    """
-    dice = score_images(histograms, search(histograms))
-    both = metrics.auc(histograms)
-    auc = both["presence_head"] if both["presence_head"] is not None else both["max_pixel"]
-    found = {"dice_best_rule": float(dice.mean()), "dice_all_empty": float((~histograms.positive).mean())}
-    return found if auc is None else {**found, "auc": auc}
 
 
 def encode_masks(

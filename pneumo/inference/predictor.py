@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from pneumo.loading.geometry import letterbox
-from pneumo.runtime.errors import UserError
 
-VIEWS = ("hflip",)
-"""Views that can be averaged with the image itself."""
+View = Literal["hflip"]
+"""A view that can be averaged with the image itself (test-time augmentation): the horizontal flip."""
 
 
 class Predictor:
@@ -22,12 +22,8 @@ class Predictor:
     Args:
         network: A ``Segmenter`` in evaluation mode, on the device of the images.
         size: Height and width of its input in pixels.
-        tta: Views beside the image itself (test-time augmentation), from ``VIEWS``.
+        tta: Views beside the image itself.
         autocast: Makes the context manager of the precision to compute in.
-        channels_last: Whether the network gets images in channels-last memory format.
-
-    Raises:
-        UserError: When a view is unknown.
     """
 
     def __init__(
@@ -35,15 +31,10 @@ class Predictor:
         network: nn.Module,
         *,
         size: int,
-        tta: Sequence[str],
+        tta: Sequence[View],
         autocast: Callable[[], AbstractContextManager[None]],
-        channels_last: bool,
     ) -> None:
-        unknown = sorted(set(tta) - set(VIEWS))
-        if unknown:
-            raise UserError(f"unknown view {unknown[0]!r}", f"views from {', '.join(VIEWS)}", "correct --tta")
         self.network, self.size, self.tta, self.autocast = network, size, tuple(tta), autocast
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.inference_mode()
     def __call__(self, image: torch.Tensor) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
@@ -57,7 +48,7 @@ class Predictor:
             presence head.
         """
         pixels, presence = self._view(image)
-        for _ in self.tta:  # The horizontal flip is the only view; see VIEWS.
+        for _ in self.tta:  # The horizontal flip is the only view.
             flipped_pixels, flipped_presence = self._view(image.flip(-1))
             pixels, presence = pixels + flipped_pixels.flip(-1), presence + flipped_presence
         views = 1 + len(self.tta)
@@ -65,7 +56,7 @@ class Predictor:
 
     def _view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self.autocast():
-            output = self.network(image.contiguous(memory_format=self.memory_format))
+            output = self.network(image)
         pixels = torch.sigmoid(output.logits.float())[:, 0]
         if output.presence_logit is None:
             return pixels, torch.full((len(image),), torch.nan)

@@ -7,9 +7,9 @@ from typing import Literal
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference.blend import blend_rules, normalize_weights
+from pneumo.inference.build import InferenceConfig, Precision
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import EnsembleMember, Ensembler
-from pneumo.inference.pipeline import InferenceConfig, Precision
 from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
 from pneumo.training.run_directory import RunDirectory

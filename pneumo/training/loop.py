@@ -21,10 +21,11 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.inference import out_of_fold
+from pneumo.inference.build import build_predictor
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.pipeline import build_predictor
-from pneumo.inference.predictor import Predictor
+from pneumo.inference.metrics import validation_metrics
+from pneumo.inference.out_of_fold import predict_histograms
+from pneumo.inference.predictor import Predictor, View
 from pneumo.loading import sampler
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
@@ -298,21 +299,19 @@ class FoldTrainer:
 
     # -- validation and results -------------------------------------------------------------------------------------
 
-    def _predictor(self, size: int, tta: tuple[str, ...]) -> Predictor:
+    def _predictor(self, size: int, tta: tuple[View, ...]) -> Predictor:
         inference = replace(self.recipe.inference, size=size, tta=tta)
         return build_predictor(inference, self.train_state.ema.module(), self.world.device)
 
     def _predict_histograms(self, predictor: Predictor) -> PredictionHistograms | None:
         """Return the histograms of the fold's own images on the group's leader, None on the others. Collective."""
-        return out_of_fold.predict_histograms(
-            predictor, self.loader, self.data.reader, self.data.validation_rows, self.group
-        )
+        return predict_histograms(predictor, self.loader, self.data.reader, self.data.validation_rows, self.group)
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the validation images, without test-time augmentation. Collective."""
         heartbeat.touch(f"fold {self.fold}: validating")
         histograms = self._predict_histograms(self._predictor(stage.image_size, ()))
-        metrics = None if histograms is None else out_of_fold.validation_metrics(histograms)
+        metrics = None if histograms is None else validation_metrics(histograms)
         return {f"val/{name}": value for name, value in (self.group.broadcast(metrics) or {}).items()}
 
     def _publish(self) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.inference import out_of_fold, pipeline
+from pneumo.inference.build import build
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.out_of_fold import encode_masks
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import metric, rle, submission
 from pneumo.modeling import weights
@@ -39,10 +40,10 @@ def predict_masks(
         UserError: When the histograms are not those of the dataset's images.
     """
     table = reader.table
-    built = pipeline.build(run.recipe.inference, reader, world.device, workers=workers)
+    loader, predictor = build(run.recipe.inference, reader, world.device, workers=workers)
     masks: dict[str, str] = dict.fromkeys(histograms.image_id.tolist(), rle.EMPTY)
     for fold in range(run.dataset.num_folds):
-        weights.load(built.network, run.fold(fold).model)
+        weights.load(predictor.network, run.fold(fold).model)
         index = np.flatnonzero(histograms.fold == fold)
         rows = table.select("train", {fold})
         if table.image_id[rows].tolist() != histograms.image_id[index].tolist():
@@ -57,7 +58,7 @@ def predict_masks(
             for row, k, is_positive in zip(rows.tolist(), chosen, positive, strict=True)
             if is_positive
         }
-        masks |= out_of_fold.encode_masks(built.predictor, built.loader, reader, rows, rules=rules, group=world)
+        masks |= encode_masks(predictor, loader, reader, rows, rules=rules, group=world)
     return masks
 
 

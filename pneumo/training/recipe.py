@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval, MinLen, MultipleOf
 
-from pneumo.inference.pipeline import InferenceConfig
+from pneumo.inference.build import InferenceConfig
+from pneumo.inference.predictor import View
 from pneumo.loading.augmentation.table import Augmentation
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
@@ -100,7 +101,7 @@ class Recipe:
     keep: Literal["last", "best"] = "last"
     """Weights that a stage ends with: its last, or those with the best validation score. ``best`` chooses on the same
     images that score the fold, so that the out-of-fold score is slightly optimistic; the report says so."""
-    tta: tuple[Literal["hflip"], ...] = ("hflip",)
+    tta: tuple[View, ...] = ("hflip",)
     """Test-time augmentation: views that are averaged with the image itself at inference."""
 
     def __post_init__(self) -> None:

@@ -1,10 +1,19 @@
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from plain_predictions import SIZE, Bright
 
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
 from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
+from pneumo.inference.predictor import Predictor
+from pneumo.loading.build import build_loader
+from pneumo.loading.contract import Loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,3 +65,18 @@ def maps() -> Maps:
 @pytest.fixture(scope="session")
 def maps_without_presence() -> Maps:
     return draw_maps(seed=1, presence_head=False)
+
+
+@pytest.fixture(scope="session")
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+@pytest.fixture(scope="session")
+def loader(reader: ShardReader) -> Loader:
+    return build_loader("opencv", reader, reader.table, torch.device("cpu"), workers=1)
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Predictor:
+    return Predictor(Bright(), size=SIZE, tta=(), autocast=nullcontext)

@@ -12,16 +12,15 @@ import safetensors.torch
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
 from pneumo.inference import decision_rule
 from pneumo.inference import ensembler as ensembler_module
+from pneumo.inference.build import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import EnsembleMember, Ensembler, PredictedImage
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.out_of_fold import split_batches
-from pneumo.inference.pipeline import InferenceConfig
+from pneumo.inference.prediction import split_batches
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
@@ -43,11 +42,6 @@ CONFIGS = tuple(
     )
     for presence_head, size in ((True, 64), (False, 32))
 )
-
-
-@pytest.fixture(scope="module")
-def reader(dataset: Path) -> ShardReader:
-    return ShardReader(dataset, SampleTable.read(dataset))
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +82,7 @@ def by_hand(
         loader = build_loader("opencv", reader, table, world.device, workers=1)
         (batch,) = loader([plan])
         for network in folds:
-            predictor = Predictor(
-                network, size=member.config.size, tta=("hflip",), autocast=nullcontext, channels_last=False
-            )
+            predictor = Predictor(network, size=member.config.size, tta=("hflip",), autocast=nullcontext)
             pixels, probability = predictor(batch.image)
             total += member.weight / len(folds) * to_source(pixels[0], *total.shape)
             presence.append(float(probability[0]))

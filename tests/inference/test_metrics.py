@@ -1,4 +1,4 @@
-"""Tests of pneumo.inference.metrics."""
+"""Metrics against those of the masks, and metrics.json."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 
 from pneumo.inference import decision_rule, threshold_search
 from pneumo.inference.histograms import quantize
-from pneumo.inference.metrics import auc, compute_metrics, describe, read, summarize, write
+from pneumo.inference.metrics import auc, compute_metrics, describe, read, summarize, validation_metrics, write
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
@@ -65,6 +65,23 @@ def test_auc_counts_pairs_with_half_for_ties(maps, maps_without_presence):
     maximum = np.array([quantize(p).max() for p in maps.probability], float)
     assert found["max_pixel"] == pytest.approx(plain_auc(maps.histograms.positive, maximum))
     assert auc(maps_without_presence.histograms)["presence_head"] is None
+
+
+def test_validation_metrics_are_the_best_rules_dice_and_the_auc(maps, maps_without_presence):
+    found = validation_metrics(maps.histograms)
+    positive = maps.histograms.positive
+    assert found["dice_all_empty"] == (~positive).mean()
+    assert found["dice_all_empty"] <= found["dice_best_rule"] <= 1
+    assert found["auc"] == pytest.approx(plain_auc(positive, maps.presence_probability))
+    without = maps_without_presence
+    maximum = np.array([quantize(p).max() for p in without.probability], float)
+    found = validation_metrics(without.histograms)
+    assert found["auc"] == pytest.approx(plain_auc(without.histograms.positive, maximum))
+
+
+def test_auc_is_left_out_where_it_is_undefined(maps):
+    found = validation_metrics(maps.histograms.select(maps.histograms.positive))
+    assert found.keys() == {"dice_best_rule", "dice_all_empty"}
 
 
 def test_metrics_are_json_even_where_they_are_undefined(maps):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import ImagePrediction
@@ -17,11 +16,6 @@ from pneumo.inference.submit import write_submission
 from pneumo.loading import damage
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def reader(dataset: Path) -> ShardReader:
-    return ShardReader(dataset, SampleTable.read(dataset))
 
 
 class Known:

@@ -9,7 +9,8 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.inference import out_of_fold, pipeline
+from pneumo.inference.build import build
+from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
@@ -38,9 +39,9 @@ def finish_folds(path: Path, dataset: Path, world: World, recipe: Recipe | None 
     run = run_directory.create(path, recipe, identity)
     torch.manual_seed(seed)
     for fold in range(manifest.num_folds):
-        built = pipeline.build(recipe.inference, reader, world.device, workers=1)
+        loader, predictor = build(recipe.inference, reader, world.device, workers=1)
         rows = reader.table.select("train", {fold})
-        histograms = out_of_fold.predict_histograms(built.predictor, built.loader, reader, rows, world)
+        histograms = predict_histograms(predictor, loader, reader, rows, world)
         assert histograms is not None
-        run.fold(fold).publish(built.network, histograms, [])
+        run.fold(fold).publish(predictor.network, histograms, [])
     return run

@@ -10,9 +10,10 @@ from finished_runs import finish_folds
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.inference import out_of_fold, pipeline
+from pneumo.inference.build import build
 from pneumo.inference.decision_rule import DecisionRule, apply_rule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms, concatenate
+from pneumo.inference.prediction import predict, split_batches
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import rle, submission
 from pneumo.modeling import weights
@@ -61,10 +62,10 @@ def test_masks_are_those_of_each_folds_network_and_rule(
     assert list(masks) == histograms.image_id.tolist()
     positives = 0
     for fold in (0, 1):
-        built = pipeline.build(run.recipe.inference, reader, world.device, workers=1)
-        weights.load(built.network, run.fold(fold).model)
-        batches = out_of_fold.split_batches(reader.table.select("train", {fold}))
-        for p in out_of_fold.predict(built.predictor, built.loader, reader, batches):
+        loader, predictor = build(run.recipe.inference, reader, world.device, workers=1)
+        weights.load(predictor.network, run.fold(fold).model)
+        batches = split_batches(reader.table.select("train", {fold}))
+        for p in predict(predictor, loader, reader, batches):
             expected = apply_rule(p.bins, nested.rules[fold], p.presence_probability)
             assert masks[str(reader.table.image_id[p.row])] == rle.encode(expected)
             positives += bool(expected.any())

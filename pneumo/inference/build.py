@@ -1,4 +1,4 @@
-"""Network, loader and predictor of one run, for out-of-fold masks, ensembling and prediction.
+"""Loader and predictor of one run, for out-of-fold masks, ensembling and prediction.
 
 The decision rule was chosen on predictions of these settings, so every later prediction has to use them too. Validation
 uses the loader of training, which with ``auto`` on a GPU may be another one when the recipe has distortion.
@@ -15,7 +15,7 @@ from torch import nn
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.startup import accelerate_precision
-from pneumo.inference.predictor import Predictor
+from pneumo.inference.predictor import Predictor, View
 from pneumo.loading.build import LoaderKind, build_loader
 from pneumo.loading.contract import Loader
 from pneumo.modeling import models
@@ -31,24 +31,17 @@ class InferenceConfig:
     model: ModelConfig
     size: int
     """Height and width of the network's input in pixels."""
-    tta: tuple[str, ...]
+    tta: tuple[View, ...]
     """Views that are averaged with the image itself."""
     loader: LoaderKind
     precision: Precision
     channels_last: bool
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pipeline:
-    """What predicts: the loader makes batches, the predictor puts them through the network."""
-
-    network: nn.Module
-    loader: Loader
-    predictor: Predictor
-
-
-def build(config: InferenceConfig, reader: ShardReader, device: torch.device, *, workers: int) -> Pipeline:
-    """Build a network with random weights (``weights.load`` loads a fold's), its loader and its predictor.
+def build(
+    config: InferenceConfig, reader: ShardReader, device: torch.device, *, workers: int
+) -> tuple[Loader, Predictor]:
+    """Build the loader, and the predictor of a network with random weights (``weights.load`` loads a fold's).
 
     Args:
         config: The settings of the run.
@@ -57,27 +50,18 @@ def build(config: InferenceConfig, reader: ShardReader, device: torch.device, *,
         workers: Threads of the loader.
 
     Raises:
-        UserError: When the loader is not installed, or a view is unknown.
+        UserError: When the loader is not installed.
     """
     network = models.build(replace(config.model, encoder_weights="none")).to(device).eval()
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    return Pipeline(
-        network=network,
-        loader=build_loader(config.loader, reader, reader.table, device, workers=workers),
-        predictor=build_predictor(config, network, device),
-    )
+    loader = build_loader(config.loader, reader, reader.table, device, workers=workers)
+    return loader, build_predictor(config, network, device)
 
 
 def build_predictor(config: InferenceConfig, network: nn.Module, device: torch.device) -> Predictor:
     """Build the predictor of a network that exists already."""
-    return Predictor(
-        network,
-        size=config.size,
-        tta=config.tta,
-        autocast=make_autocast(config.precision, device),
-        channels_last=config.channels_last,
-    )
+    return Predictor(network, size=config.size, tta=config.tta, autocast=make_autocast(config.precision, device))
 
 
 def make_autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
