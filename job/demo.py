@@ -60,7 +60,7 @@ def main() -> int:
             images=arguments.images,
             test_images=arguments.test_images,
             size=256,
-            positive_share=0.45,
+            positive_fraction=0.45,
             seed=arguments.seed,
             workers=available_cores(),
         )

@@ -52,7 +52,7 @@ def siim() -> Path:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
     """32 labeled and 6 unlabeled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
     folder = tmp_path_factory.mktemp("synthetic") / "tree"
-    return dicom_tree.write_tree(folder, images=32, test_images=6, size=96, positive_share=0.5, seed=3)
+    return dicom_tree.write_tree(folder, images=32, test_images=6, size=96, positive_fraction=0.5, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ class Source:
             images=settings.images,
             test_images=0,
             size=settings.source_size,
-            positive_share=0.22,
+            positive_fraction=0.22,
             seed=0,
             workers=settings.workers,
         )

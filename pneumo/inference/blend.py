@@ -5,21 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.runtime.errors import UserError
 
 
 def normalize_weights(count: int, weights: Sequence[float]) -> list[float]:
-    """Scale the weights of ``count`` runs to a sum of 1; without weights, all are equal.
-
-    Raises:
-        UserError: When there are more or fewer weights than runs, or one is not above 0.
-    """
-    if not weights:
-        return [1 / count] * count
-    if len(weights) != count or min(weights) <= 0:
-        raise UserError(
-            f"--weights {' '.join(map(str, weights))}", f"{count} values above 0, one for each run", "correct --weights"
-        )
+    """Scale the weights of ``count`` runs, each above 0, to a sum of 1; without weights, all are equal."""
+    weights = weights or [1.0] * count
+    assert len(weights) == count
     return [weight / sum(weights) for weight in weights]
 
 

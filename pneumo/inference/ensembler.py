@@ -57,7 +57,7 @@ class ImagePrediction:
 
     image_id: str
     rle: str
-    """The mask's run lengths, as Kaggle wants them."""
+    """The mask's run lengths in the format of a submission."""
     presence_probability: float
     """Mean over the runs with a presence head; NaN without any."""
     mask_area: int

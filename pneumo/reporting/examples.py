@@ -43,8 +43,8 @@ def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> list[int
     positive = np.flatnonzero(histograms.positive)
     ranked = positive[np.argsort(-nested.dice[positive], kind="stable")]
     spread = np.linspace(0, len(ranked) - 1, min(POSITIVES, len(ranked))).round().astype(int)
-    false_alarms = np.flatnonzero(~histograms.positive & nested.predicted_positive)
-    largest = false_alarms[np.argsort(-_predicted_area(histograms, nested)[false_alarms], kind="stable")][:1]
+    false_positives = np.flatnonzero(~histograms.positive & nested.predicted_positive)
+    largest = false_positives[np.argsort(-_predicted_area(histograms, nested)[false_positives], kind="stable")][:1]
     true_negatives = np.flatnonzero(~histograms.positive & ~nested.predicted_positive)[: NEGATIVES - len(largest)]
     return [*ranked[spread].tolist(), *largest.tolist(), *true_negatives.tolist()]
 

@@ -36,8 +36,8 @@ def draw(panel: Panel, side: int) -> Picture:
     """Draw one panel, scaled to fit a square of ``side`` pixels with its caption above: (side + caption, side, 3)."""
     scale = side / max(panel.image.shape)
     size = (max(round(panel.image.shape[1] * scale), 1), max(round(panel.image.shape[0] * scale), 1))
-    shrunk = cv2.resize(panel.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    picture = np.repeat((shrunk * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    resized = cv2.resize(panel.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    picture = np.repeat((resized * 255).astype(np.uint8)[:, :, None], 3, axis=2)
     if panel.truth is not None:
         _outline(picture, panel.truth, TRUTH, thickness=2)
     _outline(picture, panel.predicted, PREDICTION, thickness=1)
@@ -69,6 +69,6 @@ def save(path: Path, picture: Picture) -> None:
 
 
 def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], thickness: int) -> None:
-    shrunk = cv2.resize(mask, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
-    contours, _ = cv2.findContours(shrunk, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    resized = cv2.resize(mask, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
+    contours, _ = cv2.findContours(resized, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, color, thickness, cv2.LINE_AA)

@@ -113,7 +113,7 @@ def write_tree(
     images: int,
     test_images: int,
     size: int,
-    positive_share: float,
+    positive_fraction: float,
     seed: int,
     workers: int = 1,
 ) -> SyntheticTree:
@@ -124,7 +124,7 @@ def write_tree(
         images: Number of training images.
         test_images: Number of test images, of other patients.
         size: Rows and columns of each image, at least 64.
-        positive_share: Fraction of images with a pneumothorax in each split, 0 to 1.
+        positive_fraction: Fraction of images with a pneumothorax in each split, 0 to 1.
         seed: Source of everything random, at least 0.
         workers: Number of processes.
 
@@ -136,7 +136,7 @@ def write_tree(
     plans = [
         plan
         for split, count in enumerate((images, test_images))
-        for plan in _plan(seed, split, count, size, positive_share)
+        for plan in _plan(seed, split, count, size, positive_fraction)
     ]
     assert len({plan.path for plan in plans}) == len(plans)
     with publish_directory(root) as folder:
@@ -153,12 +153,12 @@ def write_tree(
     return SyntheticTree(root)
 
 
-def _plan(seed: int, split: int, count: int, size: int, positive_share: float) -> Iterator[_ImagePlan]:
+def _plan(seed: int, split: int, count: int, size: int, positive_fraction: float) -> Iterator[_ImagePlan]:
     """Assign ``count`` images to patients, most of whom have one, and choose which are positive."""
     rng = np.random.default_rng([seed, split])
     visits = rng.choice([1, 2, 3], size=count, p=[0.7, 0.2, 0.1])
     patients = np.repeat(np.arange(count), visits)[:count]
-    positive = rng.permutation(count) < round(positive_share * count)
+    positive = rng.permutation(count) < round(positive_fraction * count)
     for index in range(count):
         yield _ImagePlan(
             seed=seed,

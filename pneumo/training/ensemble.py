@@ -33,7 +33,7 @@ def build_ensembler(
 
     Args:
         runs: Finished runs.
-        weights: Weight of each run in the mean; equal when empty.
+        weights: Weight of each run in the mean, above 0; equal when empty.
         reader: The dataset whose images are predicted.
         world: The ranks that share the images.
         workers: Threads of the loaders.
@@ -42,7 +42,7 @@ def build_ensembler(
         precision: A precision instead of that of each run's recipe.
 
     Raises:
-        UserError: When the weights do not fit the runs, or a run's decision rule cannot be read.
+        UserError: When a run's decision rule cannot be read.
     """
     normalized = normalize_weights(len(runs), weights)
     members = [

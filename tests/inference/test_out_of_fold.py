@@ -18,7 +18,7 @@ from pneumo.loading.contract import Loader
 from pneumo.masks import rle
 
 CPU = torch.device("cpu")
-ALONE = Group(rank=0, size=1, device=CPU)
+SINGLE_RANK = Group(rank=0, size=1, device=CPU)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def same(left: Any, right: Any) -> bool:
 def test_histograms_are_those_of_each_image_alone(reader: ShardReader, loader: Loader, predictor: Predictor) -> None:
     table = reader.table
     rows = table.select("train", {1})
-    found = predict_histograms(predictor, loader, reader, rows, ALONE)
+    found = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK)
     assert found is not None
     assert found.image_id.tolist() == table.image_id[rows].tolist()
     assert set(found.fold.tolist()) == {1}
@@ -62,9 +62,9 @@ def test_ranks_together_give_what_one_gives(
     reader: ShardReader, loader: Loader, predictor: Predictor, size: int
 ) -> None:
     rows = reader.table.select("train")
-    whole = predict_histograms(predictor, loader, reader, rows, ALONE)
+    whole = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK)
     rules = {int(row): DecisionRule(140, 0.0, 100) for row in rows[3::2]}
-    masks = encode_masks(predictor, loader, reader, rows, rules=rules, group=ALONE)
+    masks = encode_masks(predictor, loader, reader, rows, rules=rules, group=SINGLE_RANK)
     histograms_parts: list[Any] = []
     mask_parts: list[Any] = []
     # The leader last, when the others have sent their parts.
@@ -84,7 +84,7 @@ def test_masks_are_those_of_the_rule_on_each_image_alone(
 ) -> None:
     rows = reader.table.select("train")
     rules = {int(rows[2]): DecisionRule(140, 0.0, 100), int(rows[9]): DecisionRule(200, 0.0, 30)}
-    found = encode_masks(predictor, loader, reader, rows, rules=rules, group=ALONE)
+    found = encode_masks(predictor, loader, reader, rows, rules=rules, group=SINGLE_RANK)
     assert found.keys() == {str(reader.table.image_id[row]) for row in rules}
     for row, rule in rules.items():
         pixels, _ = predict_one(reader, loader, row)
@@ -98,4 +98,4 @@ def test_no_image_is_predicted_again_without_a_rule(reader: ShardReader, predict
         assert list(plans) == [], "loaded"
         return iter(())
 
-    assert encode_masks(predictor, loader, reader, reader.table.select("train"), rules={}, group=ALONE) == {}
+    assert encode_masks(predictor, loader, reader, reader.table.select("train"), rules={}, group=SINGLE_RANK) == {}

@@ -18,6 +18,6 @@ def test_ensembling_afterwards_gives_the_same_submission(
     code, output = run([*words, "--expected", synthetic.test_masks], launcher=LAUNCH)
     assert code == 0, output
     with synthetic.test_masks.open() as file:
-        wanted = [row["ImageId"] for row in csv.DictReader(file)]
+        expected = [row["ImageId"] for row in csv.DictReader(file)]
     with (tmp_path / "s.csv").open() as file:
-        assert [row["ImageId"] for row in csv.DictReader(file)] == list(dict.fromkeys(wanted))
+        assert [row["ImageId"] for row in csv.DictReader(file)] == list(dict.fromkeys(expected))

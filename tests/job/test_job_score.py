@@ -34,8 +34,8 @@ def files(tmp_path):
 def test_any_variant_on_either_side_from_any_directory(files):
     done = score(files, "--truth", "truth.csv", "--submission", "submission.csv", "--out", "new/per_image.csv")
     assert done.returncode == 0, done.stderr
-    figures = {line[:24].strip(): line[24:].split() for line in done.stdout.splitlines()}
-    assert figures == {
+    table = {line[:24].strip(): line[24:].split() for line in done.stdout.splitlines()}
+    assert table == {
         "": ["value", "images"],
         "Dice, all images": ["0.5000", "3"],
         "Dice, no pneumothorax": ["0.5000", "2"],

@@ -20,7 +20,7 @@ IMAGES, TEST_IMAGES = 45, 6
 
 def make(root: Path, *, seed: int = 3, workers: int = 1) -> SyntheticTree:
     return write_tree(
-        root, images=IMAGES, test_images=TEST_IMAGES, size=SIZE, positive_share=0.4, seed=seed, workers=workers
+        root, images=IMAGES, test_images=TEST_IMAGES, size=SIZE, positive_fraction=0.4, seed=seed, workers=workers
     )
 
 
@@ -89,7 +89,7 @@ def test_every_variant_shows_a_chest_of_the_same_brightness(datasets: list[pydic
         assert spine > lungs + 0.2
 
 
-def test_masks_fit_the_images_and_the_positive_share_is_exact(
+def test_masks_fit_the_images_and_the_positive_fraction_is_exact(
     tree: SyntheticTree, datasets: list[pydicom.Dataset]
 ) -> None:
     table = annotations.read_masks(tree.masks)
@@ -135,9 +135,9 @@ def test_a_patient_keeps_sex_and_age(datasets: list[pydicom.Dataset]) -> None:
     assert all(len(described) == 1 for described in persons.values())
 
 
-@pytest.mark.parametrize(("share", "positives"), [(0.0, 0), (1.0, 3)])
-def test_share_of_positives_reaches_both_ends(tmp_path: Path, share: float, positives: int) -> None:
-    tree = write_tree(tmp_path / "t", images=3, test_images=0, size=64, positive_share=share, seed=0)
+@pytest.mark.parametrize(("fraction", "positives"), [(0.0, 0), (1.0, 3)])
+def test_fraction_of_positives_reaches_both_ends(tmp_path: Path, fraction: float, positives: int) -> None:
+    tree = write_tree(tmp_path / "t", images=3, test_images=0, size=64, positive_fraction=fraction, seed=0)
     assert len({image_id for image_id, text in rows_of(tree.masks) if text != rle.EMPTY}) == positives
     assert list(tree.test_dicom.iterdir()) == []
     assert rows_of(tree.test_masks) == []
@@ -145,5 +145,5 @@ def test_share_of_positives_reaches_both_ends(tmp_path: Path, share: float, posi
 
 def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists; expected a new folder; remove it or name another"):
-        write_tree(tmp_path, images=1, test_images=0, size=64, positive_share=0.5, seed=0)
+        write_tree(tmp_path, images=1, test_images=0, size=64, positive_fraction=0.5, seed=0)
     assert list(tmp_path.iterdir()) == []

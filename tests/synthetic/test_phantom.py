@@ -38,11 +38,11 @@ def test_image_and_mask_have_the_size_asked_for(size: int, positive: bool) -> No
 
 
 def test_mask_areas_are_like_the_competition(positives: list[Phantom]) -> None:
-    share = np.array([phantom.mask.mean() for phantom in positives])
-    assert 0.008 < np.median(share) < 0.02
-    assert share.min() > 0.001
-    assert share.max() < 0.08
-    assert share.max() > 3 * np.median(share[share < np.median(share)])
+    fraction = np.array([phantom.mask.mean() for phantom in positives])
+    assert 0.008 < np.median(fraction) < 0.02
+    assert fraction.min() > 0.001
+    assert fraction.max() < 0.08
+    assert fraction.max() > 3 * np.median(fraction[fraction < np.median(fraction)])
 
 
 def test_both_sides_get_a_pneumothorax(positives: list[Phantom]) -> None:

@@ -66,8 +66,3 @@ def test_a_run_without_a_rule_is_refused(dataset: Path, reader: ShardReader, wor
     run = finish_folds(tmp_path / "run", dataset, world)
     with pytest.raises(UserError, match=r"thresholds\.json: .*expected the decision rule of a finished run"):
         build_ensembler([run], reader=reader, world=world, workers=1)
-
-
-def test_weights_that_do_not_fit_are_refused(runs: list[RunDirectory], reader: ShardReader, world: World) -> None:
-    with pytest.raises(UserError, match=r"--weights 1\.0; expected 2 values above 0"):
-        build_ensembler(runs, (1.0,), reader=reader, world=world, workers=1)
