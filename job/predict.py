@@ -28,18 +28,23 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.startup import init, shutdown
+from pneumo.distributed.world import World
 from pneumo.reporting.outputs.output_set import OutputSet, check_folder
 from pneumo.reporting.outputs.registry import OUTPUTS
-from pneumo.runtime import cli
+from pneumo.runtime import cli, locks
 from pneumo.runtime.config import config_dataclass, refuse
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_text
+from pneumo.runtime.files import publish_text, remove_temporary_files
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
 from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
+
+SHARDS = "shards"
+"""Part of the name of the hidden folder with the images that are predicted."""
 
 
 @config_dataclass
@@ -78,15 +83,24 @@ def main() -> None:
     description = (__doc__ or "").strip()
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=description)
     run = run_directory.load(arguments.run)
-    workers = arguments.workers or available_cores()
     world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
+    with locks.hold(arguments.out / ".lock", str(arguments.out)):
+        predict(arguments, run, world)
+    shutdown()
+
+
+def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
+    """Predict the images, write the results, and print how many files became predictions."""
     check_folder(arguments.out, arguments.outputs)
+    for name in (SHARDS, paths.QUARANTINE, *(file for file, _ in OUTPUTS.values())):
+        remove_temporary_files(arguments.out, name)
+    workers = arguments.workers or available_cores()
     # The images are in shards while they are predicted, where only this user can read them.
-    with tempfile.TemporaryDirectory(prefix=".shards-", dir=arguments.out, ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{SHARDS}.", dir=arguments.out, ignore_cleanup_errors=True) as scratch:
         dataset = Path(scratch) / "dataset"
         manifest = build_dataset(arguments.dicom, arguments.out, dataset, workers)
         with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
@@ -105,7 +119,6 @@ def main() -> None:
             predictions = ensembler.run(reader.table.select("test"), outputs.add)
     # The shards are deleted first: where pictures have filled the disk, the tables then have space.
     outputs.close()
-    shutdown()
     positive = sum(prediction.mask_area > 0 for prediction in predictions)
     log.info(
         "%s: %d of %d images are positive; rule: %s",

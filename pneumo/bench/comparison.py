@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -45,16 +45,14 @@ def per_item(
         theirs: The peer's seconds of each round.
         scale: 1000 / images for milliseconds an image.
     """
-    first, second = (statistics.median(times) * scale for times in (ours, theirs))
-    return _compare(part, what, peer, unit, (first, second), ours, theirs)
+    return _compare(part, what, peer, unit, ours, theirs, lambda seconds: seconds * scale)
 
 
 def per_second(
     part: str, what: str, peer: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], items: float
 ) -> Comparison:
     """Compare rates (larger is better) of ``items`` in the seconds of each round; see ``per_item``."""
-    first, second = (items / statistics.median(times) for times in (ours, theirs))
-    return _compare(part, what, peer, unit, (first, second), ours, theirs)
+    return _compare(part, what, peer, unit, ours, theirs, lambda seconds: items / seconds)
 
 
 def _compare(
@@ -62,9 +60,9 @@ def _compare(
     what: str,
     peer: str,
     unit: str,
-    medians: tuple[float, float],
     ours: Sequence[float],
     theirs: Sequence[float],
+    convert: Callable[[float], float],
 ) -> Comparison:
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     assert all(math.isfinite(ratio) and ratio > 0 for ratio in ratios)
@@ -73,8 +71,8 @@ def _compare(
         what=what,
         peer=peer,
         unit=unit,
-        ours=medians[0],
-        theirs=medians[1],
+        ours=convert(statistics.median(ours)),
+        theirs=convert(statistics.median(theirs)),
         ratio=statistics.median(ratios),
         lowest=min(ratios),
         highest=max(ratios),

@@ -17,9 +17,7 @@ import torch
 
 from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
-from pneumo.bench.timing import quiet, time_in_turns
-from pneumo.dataset.build import build
-from pneumo.dataset.options import BuildOptions
+from pneumo.bench.timing import time_in_turns
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
@@ -35,12 +33,8 @@ CPU = torch.device("cpu")
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Load every image once with each loader."""
-    dataset = source.folder / "load"
-    inputs = source.inputs
-    with quiet():
-        build(inputs, dataset, BuildOptions(workers=settings.workers))
-    table = SampleTable.read(dataset)
-    reader = ShardReader(dataset, table)
+    table = SampleTable.read(source.dataset)
+    reader = ShardReader(source.dataset, table)
     plans = plan_epoch(len(table), settings.size)
     winner = Winner(reader, source.folder / "winner", settings.size)
     kinds: list[LoaderKind] = ["opencv", "dali"] if has_dali() else ["opencv"]

@@ -24,7 +24,7 @@ DECODE_ROUNDS = 10
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Encode and decode a mask of the median and one of the 95th percentile's size."""
-    measures = []
+    comparisons = []
     for name, area in AREAS.items():
         mask = crescent(settings.source_size, area)
         text = rle.encode(mask)
@@ -33,11 +33,11 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         pixels = f"{settings.source_size}x{settings.source_size}, {int(mask.sum())} inside ({name})"
         encoders = partial(rle.encode, mask), partial(loop_encode, mask)
         decoders = partial(rle.decode, text, *mask.shape), partial(loop_decode, text, *mask.shape)
-        measures += [
+        comparisons += [
             _compare(f"encode {pixels}", settings.repeat, *encoders),
             _compare(f"decode {pixels}", settings.repeat * DECODE_ROUNDS, *decoders),
         ]
-    return measures
+    return comparisons
 
 
 def crescent(size: int, area: int) -> Mask:

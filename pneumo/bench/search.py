@@ -21,26 +21,26 @@ WITH_PRESENCE = "with presence head"
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Search for one rule, and for one rule per fold, with and without a presence head."""
-    measures = []
+    comparisons = []
     for presence in (False, True):
         histograms = draw(settings.histograms, presence=presence)
-        measures += _measure(histograms, settings, WITH_PRESENCE if presence else "no presence head")
-    return measures
+        comparisons += _measure(histograms, settings, WITH_PRESENCE if presence else "no presence head")
+    return comparisons
 
 
 def _measure(histograms: PredictionHistograms, settings: Settings, variant: str) -> list[Comparison]:
-    grids = SearchGrid()
-    every = rules(grids if variant == WITH_PRESENCE else SearchGrid(presence_thresholds=(0.0,)))
+    grid = SearchGrid()
+    every = list_rules(grid if variant == WITH_PRESENCE else SearchGrid(presence_thresholds=(0.0,)))
     indices = np.linspace(0, len(every) - 1, min(settings.rules, len(every))).round().astype(int)
     sample = [DecisionRule(*every[index]) for index in indices]
     count = len(every)
     # Hundreds of thousands of objects would slow down the garbage collection.
     del every
-    best = score_images(histograms, search(histograms, grids)).mean()
+    best = score_images(histograms, search(histograms, grid)).mean()
     assert best >= max(loop(histograms, sample)) - 1e-9, "the search missed a better rule"
     works = [
-        lambda: search(histograms, grids),
-        lambda: nested_estimate(histograms, grids),
+        lambda: search(histograms, grid),
+        lambda: nested_estimate(histograms, grid),
         lambda: loop(histograms, sample),
     ]
     whole, folds, sampled = time_in_turns(works, settings.repeat)
@@ -53,21 +53,21 @@ def _measure(histograms: PredictionHistograms, settings: Settings, variant: str)
     ]
 
 
-def rules(grids: SearchGrid) -> list[tuple[int, float, int, float]]:
+def list_rules(grid: SearchGrid) -> list[tuple[int, float, int, float]]:
     """List the values of every rule of the grid, in the order of four nested loops."""
     return [
         (top, area, bottom, presence)
-        for top in grids.top_bins
-        for area in grids.min_areas
-        for presence in grids.presence_thresholds
-        for bottom in grids.bottom_bins
+        for top in grid.top_bins
+        for area in grid.min_areas
+        for presence in grid.presence_thresholds
+        for bottom in grid.bottom_bins
         if bottom <= top
     ]
 
 
-def loop(histograms: PredictionHistograms, visited: Sequence[DecisionRule]) -> list[float]:
+def loop(histograms: PredictionHistograms, rules: Sequence[DecisionRule]) -> list[float]:
     """Return the mean Dice of each rule, one rule after another."""
-    return [float(score_images(histograms, rule).mean()) for rule in visited]
+    return [float(score_images(histograms, rule).mean()) for rule in rules]
 
 
 def draw(images: int, *, presence: bool) -> PredictionHistograms:

@@ -9,7 +9,9 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval, MultipleOf
 
-from pneumo.dataset.options import BuildInputs
+from pneumo.bench.timing import quiet
+from pneumo.dataset.build import build
+from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dicom import files
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -74,6 +76,13 @@ class Source:
         if self.settings.dicom is None or self.settings.masks is None:
             return self._draw()
         return BuildInputs(dicom=self._copy(self.settings.dicom), masks=self.settings.masks)
+
+    @cached_property
+    def dataset(self) -> Path:
+        """A dataset of all files, built for the benchmarks that read one."""
+        with quiet():
+            build(self.inputs, self.folder / "dataset", BuildOptions(workers=self.settings.workers))
+        return self.folder / "dataset"
 
     def _draw(self) -> BuildInputs:
         settings = self.settings

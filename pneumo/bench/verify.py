@@ -7,10 +7,8 @@ from pathlib import Path
 
 from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
-from pneumo.bench.timing import quiet, time_in_turns
+from pneumo.bench.timing import time_in_turns
 from pneumo.dataset import paths, verify
-from pneumo.dataset.build import build
-from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.files import sha256
 
@@ -19,10 +17,7 @@ CHUNK = 1 << 20
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Check a dataset of all images, in as many threads as the limits have."""
-    dataset = source.folder / "verify"
-    with quiet():
-        build(source.inputs, dataset, BuildOptions(workers=settings.workers))
-    table = SampleTable.read(dataset)
+    dataset, table = source.dataset, SampleTable.read(source.dataset)
     files = sorted(paths.shards(dataset).iterdir())
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     limits = [partial(each, work, files, settings.workers) for work in (read, sha256)]

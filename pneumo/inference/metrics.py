@@ -5,6 +5,7 @@ as the Dice on positive images where there are none, is None.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pneumo.inference.bootstrap import DRAWS, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
+from pneumo.masks.metric import summarize_images
 from pneumo.runtime import documents
 from pneumo.runtime.files import publish_text
 
@@ -54,32 +56,13 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
         "dice_over_empty": float(over_empty.mean()),
         "dice_over_empty_interval": list(interval(over_empty, patients)),
         "nested": {
-            **summarize(histograms.positive, nested.dice, nested.predicted_positive),
+            **_summarize(histograms.positive, nested.dice, nested.predicted_positive),
             "dice_interval": list(interval(nested.dice, patients)),
         },
         "in_sample": {**_by_rule(histograms, nested.final), "rule": nested.final.to_json()},
         "bootstrap_draws": DRAWS,
         "auc": auc(histograms),
         "folds": [_fold(histograms, nested, k) for k in range(len(nested.rules))],
-    }
-
-
-def summarize(
-    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
-) -> dict[str, float | None]:
-    """Return the mean Dice of all, of empty and of positive images, and sensitivity and specificity.
-
-    Args:
-        positive: (n,) whether the true mask has a pixel.
-        dice: (n,) each image's Dice.
-        predicted_positive: (n,) whether the predicted mask has a pixel.
-    """
-    return {
-        "dice": float(dice.mean()),
-        "dice_empty": _mean(dice[~positive]),
-        "dice_positive": _mean(dice[positive]),
-        "sensitivity": _mean(predicted_positive[positive]),
-        "specificity": _mean(~predicted_positive[~positive]),
     }
 
 
@@ -156,14 +139,24 @@ def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> M
         "images": len(selected),
         "positives": int(selected.positive.sum()),
         "dice_all_empty": float((~selected.positive).mean()),
-        **summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
+        **_summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
         "auc": auc(selected),
         "rule": nested.rules[k].to_json(),
     }
 
 
 def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, float | None]:
-    return summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
+    return _summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
+
+
+def _summarize(
+    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
+    images = zip(dice.tolist(), positive.tolist(), predicted_positive.tolist(), strict=True)
+    summary = summarize_images(list(images))
+    values = {name: getattr(summary, name) for name in COLUMNS}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:
@@ -172,10 +165,6 @@ def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> flo
     if positive.all() or not positive.any() or np.isnan(score).any():
         return None
     return float(roc_auc_score(positive, score))
-
-
-def _mean(values: npt.NDArray[Any]) -> float | None:
-    return float(values.mean()) if len(values) else None
 
 
 def _number(value: float | None) -> str:

@@ -108,16 +108,24 @@ def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> list[ImageS
 
 
 def summarize(scores: Sequence[ImageScore]) -> Summary:
-    """Return the mean score of all, empty and positive images, and the sensitivity and specificity of presence."""
-    positive = [image for image in scores if image.truth_area]
-    empty = [image for image in scores if not image.truth_area]
+    """Summarize a submission's scores; see ``summarize_images``."""
+    return summarize_images([(s.dice, s.truth_area > 0, s.predicted_area > 0) for s in scores])
+
+
+def summarize_images(images: Sequence[tuple[float, bool, bool]]) -> Summary:
+    """Return the mean score of all, empty and positive images, and the sensitivity and specificity of presence.
+
+    Args:
+        images: The Dice coefficient of each, whether its true mask has a pixel, and whether the predicted one has.
+    """
+    empty, positive = ([image for image in images if image[1] is kind] for kind in (False, True))
     return Summary(
-        dice=_mean(image.dice for image in scores),
-        dice_empty=_mean(image.dice for image in empty),
-        dice_positive=_mean(image.dice for image in positive),
-        sensitivity=_mean(float(image.predicted_area > 0) for image in positive),
-        specificity=_mean(float(image.predicted_area == 0) for image in empty),
-        images=len(scores),
+        dice=_mean(dice for dice, _, _ in images),
+        dice_empty=_mean(dice for dice, _, _ in empty),
+        dice_positive=_mean(dice for dice, _, _ in positive),
+        sensitivity=_mean(float(predicted) for _, _, predicted in positive),
+        specificity=_mean(float(not predicted) for _, _, predicted in empty),
+        images=len(images),
         positives=len(positive),
     )
 

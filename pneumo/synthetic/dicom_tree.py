@@ -24,6 +24,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydicom.uid import PYDICOM_ROOT_UID
 
 from pneumo.dicom.image_codec import Pixels
 from pneumo.masks import rle
@@ -34,8 +35,6 @@ from pneumo.synthetic.anatomy import draw_anatomy
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
 
-UID_ROOT = "1.2.826.0.1.3680043.8.498"
-"""The root of pydicom for generated UIDs."""
 SPACING_MM = 0.168
 """Pixel spacing of the 1024 x 1024 images of the competition; that of smaller images is larger."""
 SPLITS = ("train", "test")
@@ -104,7 +103,7 @@ class _ImagePlan:
         return f"dicom/{self._uid(1, self.patient)}/{self._uid(2, self.index)}/{self.image_id}.dcm"
 
     def _uid(self, level: int, number: int) -> str:
-        return f"{UID_ROOT}.{_number(self.seed, 0) % 10**12 + 1}.{level}.{number + 1}"
+        return f"{PYDICOM_ROOT_UID}{_number(self.seed, 0) % 10**12 + 1}.{level}.{number + 1}"
 
 
 def write_tree(

@@ -8,14 +8,20 @@ import numpy as np
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    PYDICOM_ROOT_UID,
+    UID,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from pneumo.dicom.image_codec import Pixels
 from pneumo.runtime.files import publish
 
 JPEG_QUALITY = 95
-IMPLEMENTATION_UID = UID("1.2.826.0.1.3680043.8.498.7")
-"""Below the root of pydicom for generated UIDs."""
+IMPLEMENTATION_UID = UID(f"{PYDICOM_ROOT_UID}7")
 
 
 def write_dicom(  # noqa: PLR0913 - a file has as many attributes

@@ -8,7 +8,7 @@ import pytest
 
 from pneumo.inference import decision_rule, threshold_search
 from pneumo.inference.histograms import quantize
-from pneumo.inference.metrics import auc, compute_metrics, describe, read, summarize, validation_metrics, write
+from pneumo.inference.metrics import auc, compute_metrics, describe, read, validation_metrics, write
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
@@ -103,12 +103,6 @@ def test_table_shows_folds_estimates_and_the_rule(metrics):
     assert "every image empty" in lines[6]
     assert "positive with" in lines[-1]
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-
-
-def test_summary_of_a_case_done_by_hand():
-    positive = np.array([True, True, False, False])
-    found = summarize(positive, np.array([0.5, 0.0, 1.0, 0.0]), np.array([True, False, False, True]))
-    assert found == {"dice": 0.375, "dice_empty": 0.5, "dice_positive": 0.25, "sensitivity": 0.5, "specificity": 0.5}
 
 
 def test_unknown_patients_count_as_one_each(maps):

@@ -8,7 +8,6 @@ import pytest
 
 from pneumo.masks import annotations, rle
 from pneumo.runtime.errors import UserError
-from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree, write_tree
 
 # The ids of the test images are not UIDs, as in the second stage of the competition.
@@ -60,7 +59,7 @@ def test_training_images_are_in_study_series_instance(tree: SyntheticTree) -> No
         for part in (*path.parts[:2], path.stem):
             uid = pydicom.uid.UID(part)
             assert uid.is_valid
-            assert part.startswith(dicom_tree.UID_ROOT + ".")
+            assert part.startswith(pydicom.uid.PYDICOM_ROOT_UID)
 
 
 def test_file_names_are_the_image_ids(tree: SyntheticTree) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.masks import submission
-from pneumo.runtime.files import remove_temporary_files
 
 
 class PredictionsCsv:
@@ -34,5 +33,4 @@ class PredictionsCsv:
         Raises:
             UserError: When the rows do not make a submission.
         """
-        remove_temporary_files(self._path.parent, self._path.name)
         submission.write(self._path, self._masks, self._table.shapes(np.array(self._rows, np.int64)))

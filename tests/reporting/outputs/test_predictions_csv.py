@@ -33,11 +33,3 @@ def test_a_wrong_mask_is_refused_like_a_submissions(predicted, reader: ShardRead
     with pytest.raises(UserError, match=r"mask of image .* is wrong"):
         output.close()
     assert not list(tmp_path.iterdir())
-
-
-def test_what_a_killed_process_left_is_removed(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    (tmp_path / ".predictions.csv.abcdefgh").touch()
-    output = PredictionsCsv(tmp_path / "predictions.csv", reader)
-    output.add(predicted(0, 2, 2))
-    output.close()
-    assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]
