@@ -1,12 +1,53 @@
-"""job/predict.py as a user runs it: every file of a folder predicted or listed."""
+"""job/predict.py as a user runs it: every file of a folder predicted or listed, every result of one prediction."""
 
 import csv
+import os
 import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
+from command_driver import call
 from job_commands import JOB, run
 
+from pneumo.inference.decision_rule import DecisionRule, write_rule
+from pneumo.masks import submission
+from pneumo.runtime import locks
 from pneumo.synthetic.dicom_tree import SyntheticTree
+
+Predict = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def predict(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
+    """Run the command in this process, on one core as the run was trained."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def predict(dicom: Path, out: Path, *flags: object, run: Path = alone) -> tuple[object, str]:
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+        try:
+            code, *outputs = call("predict", [*map(str, ("--run", run, "--dicom", dicom, "--out", out, *flags))])
+        finally:
+            os.sched_setaffinity(0, cores)
+        return code, "".join(outputs)
+
+    return predict
+
+
+@pytest.fixture
+def all_positive(alone: Path, tmp_path: Path) -> Path:
+    """A run whose rule calls every image positive."""
+    copy = shutil.copytree(alone, tmp_path / "all_positive", ignore=shutil.ignore_patterns("checkpoints"))
+    write_rule(copy / "thresholds.json", DecisionRule(1, 0.0, 1))
+    return copy
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_prediction_of_the_test_files_gives_the_submission(
@@ -14,9 +55,9 @@ def test_prediction_of_the_test_files_gives_the_submission(
 ) -> None:
     code, output = run([JOB / "predict.py", "--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"])
     assert code == 0, output
+    assert "WARNING" not in output
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
-    with (tmp_path / "out" / "findings.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read(tmp_path / "out" / "findings.csv")
     assert len(rows) == 6
     assert list(rows[0]) == [
         *("image_id", "positive", "presence_probability", "max_pixel_probability", "mask_area_px", "mask_area_mm2")
@@ -29,37 +70,85 @@ def test_prediction_of_the_test_files_gives_the_submission(
 
 
 def test_prediction_takes_what_is_an_image_and_lists_the_rest(
-    alone: Path, synthetic: SyntheticTree, tmp_path: Path
+    alone: Path, predict: Predict, synthetic: SyntheticTree, tmp_path: Path
 ) -> None:
     incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
     shutil.copy(next(incoming.rglob("*.dcm")), incoming / "copy.dcm")
     (incoming / "page.dcm").write_text("<html>")
     (incoming / "notes.txt").write_text("of no interest")
     (incoming / "gone.dcm").symlink_to("nowhere")
-    words = [JOB / "predict.py", "--run", alone, "--out", tmp_path / "out", "--dicom"]
-    code, output = run([*words, incoming])
+    out = tmp_path / "out"
+    code, output = predict(incoming, out)
     assert code == 0, output
     assert "10 files found = 6 predicted + 3 quarantined + 1 merged duplicates" in output
     assert "3 of 10 files (30.0 %) are quarantined: 2 not_dicom, 1 not_a_file" in output
-    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
-    with (tmp_path / "out" / "quarantine.csv").open() as file:
-        listed = {row["file"]: row["reason"] for row in csv.DictReader(file)}
-    assert listed == {"gone.dcm": "not_a_file", "notes.txt": "not_dicom", "page.dcm": "not_dicom"}
-    # Nothing to predict: the list is there all the same.
-    code, output = run([*words, incoming / "page.dcm"])
+    assert (out / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    assert {row["file"]: row["reason"] for row in read(out / "quarantine.csv")} == {
+        "gone.dcm": "not_a_file",
+        "notes.txt": "not_dicom",
+        "page.dcm": "not_dicom",
+    }
+    # Nothing to predict: the list is written all the same.
+    code, output = predict(incoming / "page.dcm", out)
     assert code == 2, output
-    assert f"see {tmp_path / 'out' / 'quarantine.csv'} for what they are instead" in output
-    assert ".shards-" not in output
-    with (tmp_path / "out" / "quarantine.csv").open() as file:
-        assert [row["file"] for row in csv.DictReader(file)] == ["page.dcm"]
-    assert not list((tmp_path / "out").glob(".*"))
+    assert f"see {out / 'quarantine.csv'} for what they are instead" in output
+    assert ".shards." not in output
+    assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
+    assert not list(out.glob(".*"))
 
 
-def test_outputs_are_chosen_by_name(alone: Path, synthetic: SyntheticTree, tmp_path: Path) -> None:
-    words = [JOB / "predict.py", "--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"]
-    code, output = run([*words, "--outputs", "findings"])
+def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
+    predict: Predict, all_positive: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    out, files = tmp_path / "out", sorted(synthetic.test_dicom.iterdir())
+    code, output = predict(files[0], out, "--outputs", "findings", "overlays", run=all_positive)
     assert code == 0, output
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"findings.csv", "quarantine.csv"}
-    code, output = run([*words, "--outputs", "findings", "dicom_seg"])
+    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv"}
+    assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[0].stem}.png"]
+    before = (out / "findings.csv").read_bytes()
+    code, output = predict(files[1], out, "--outputs", "findings", run=all_positive)
+    assert code == 2, output
+    assert "has overlays of an earlier prediction, and --outputs is findings; expected results of one" in output
+    assert (out / "findings.csv").read_bytes() == before
+    code, output = predict(files[1], out, run=all_positive)
+    assert code == 0, output
+    assert f"{out / 'overlays'}: removed 1 pictures of an earlier prediction" in output
+    assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[1].stem}.png"]
+    assert [row["image_id"] for row in read(out / "findings.csv")] == list(submission.read(out / "predictions.csv"))
+    code, output = predict(files[1], out, "--outputs", "findings", "dicom_seg")
     assert code == 2, output
     assert "--outputs findings dicom_seg; expected one or more of predictions, findings, overlays, each once" in output
+
+
+def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, file = tmp_path / "out", next(synthetic.test_dicom.iterdir())
+    (out / ".shards.abcdefgh" / "dataset").mkdir(parents=True)
+    (out / ".predictions.csv.abcdefgh").touch()
+    (out / ".mine.abcdefgh").touch()
+    with locks.hold(out / ".lock", "the test"), monkeypatch.context() as patch:
+        patch.setattr(locks, "hold", partial(locks.hold, wait_s=0.0))
+        code, output = predict(file, out)
+    assert code == 2, output
+    assert f"another process works on {out}" in output
+    code, output = predict(file, out, "--outputs", "predictions")
+    assert code == 0, output
+    assert {p.name for p in out.iterdir()} == {"predictions.csv", "quarantine.csv", ".mine.abcdefgh"}
+
+
+def test_the_tables_are_written_when_the_pictures_fill_the_disk(
+    predict: Predict, all_positive: Path, synthetic: SyntheticTree, small_disk: Path
+) -> None:
+    out = small_disk / "out"
+    subprocess.run(["mount", "-o", "remount,size=700k", small_disk], check=True)
+    code, output = predict(synthetic.test_dicom, out, run=all_positive)
+    assert code == 2, output
+    assert "overlays is incomplete (OSError: [Errno 28] No space left on device" in output
+    assert "No space left on device; expected free space; delete files, or use a larger disk" in output
+    assert "Traceback" not in output
+    assert 0 < len(list((out / "overlays").iterdir())) < 6
+    masks = submission.read(out / "predictions.csv")
+    assert len(masks) == 6
+    assert [row["image_id"] for row in read(out / "findings.csv")] == list(masks)
+    assert not list(out.glob(".*"))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,19 +167,6 @@ def train_fold(dataset: Path, folder: Path, fold: int) -> str:
     code, output = run(words(dataset, folder, "--folds", fold))
     assert code == 0, output
     return output
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A separate file system that a test can fill, make read-only and unmount."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", disk], capture_output=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"mounting is not permitted here: {made.stderr.decode().strip()}")
-    yield disk
-    while subprocess.run(["umount", "-l", disk], capture_output=True, check=False).returncode == 0:
-        pass
 
 
 def mount(*options: object) -> None:
