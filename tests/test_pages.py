@@ -213,7 +213,7 @@ TABLE_TESTS = (
     "tests/modeling/losses/test_loss.py",
     "tests/loading/augmentation/test_augmentation_table.py",
     "tests/dicom/test_encoding_table.py",
-    "tests/reporting/outputs/test_output_table.py",
+    "tests/reporting/outputs/test_output_registry.py",
 )
 """Tests of the tables, which must hold with an entry more, too."""
 
