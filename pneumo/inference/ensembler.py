@@ -41,14 +41,14 @@ BLOCK = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnsembleMember:
+class EnsembledRun:
     """One run in an ensemble."""
 
     config: InferenceConfig
     weight_files: tuple[Path, ...]
     """A safetensors file for each fold."""
     weight: float
-    """Weight of the run in the mean; those of all members sum to 1."""
+    """Weight of the run in the mean; those of all runs sum to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class Ensembler:
     """Averages the networks of one or more runs.
 
     Args:
-        members: The runs.
+        runs: The runs.
         rule: Makes masks of the averaged probabilities.
         reader: Gives the images.
         world: The ranks that share the images.
@@ -102,7 +102,7 @@ class Ensembler:
 
     def __init__(
         self,
-        members: Sequence[EnsembleMember],
+        runs: Sequence[EnsembledRun],
         rule: DecisionRule,
         *,
         reader: ShardReader,
@@ -110,11 +110,11 @@ class Ensembler:
         workers: int,
         min_component: float = 0.0,
     ) -> None:
-        assert abs(sum(m.weight for m in members) - 1) < 1e-6
-        self.members, self.rule, self.reader, self.world, self.workers = members, rule, reader, world, workers
+        assert abs(sum(run.weight for run in runs) - 1) < 1e-6
+        self.runs, self.rule, self.reader, self.world, self.workers = runs, rule, reader, world, workers
         self.min_component = min_component
         # One network for each run, into which the weights of one fold after the other are loaded.
-        self.loaders_and_predictors = [build(m.config, reader, world.device, workers=workers) for m in members]
+        self.loaders_and_predictors = [build(run.config, reader, world.device, workers=workers) for run in runs]
 
     def run(self, rows: Rows, on_image: OnImage | None = None) -> list[ImagePrediction]:
         """Predict images. Collective over all ranks.
@@ -144,12 +144,12 @@ class Ensembler:
         shapes = [(int(table.rows[r]), int(table.columns[r])) for r in rows]
         pixels = [torch.zeros(shape) for shape in shapes]
         presence = np.zeros((len(rows), 2))  # weighted sum, and sum of the weights of the runs with a presence head
-        for member, (loader, predictor) in zip(self.members, self.loaders_and_predictors, strict=True):
-            maps, probabilities = self._predict_member(member, loader, predictor, batches)
+        for run, (loader, predictor) in zip(self.runs, self.loaders_and_predictors, strict=True):
+            maps, probabilities = self._predict_run(run, loader, predictor, batches)
             for i, shape in enumerate(shapes):
-                pixels[i] += member.weight * to_source(maps[i], *shape).cpu()
+                pixels[i] += run.weight * to_source(maps[i], *shape).cpu()
             has_head = ~np.isnan(probabilities)
-            presence += member.weight * np.stack([np.where(has_head, probabilities, 0), has_head], axis=1)
+            presence += run.weight * np.stack([np.where(has_head, probabilities, 0), has_head], axis=1)
         with np.errstate(invalid="ignore"):
             means = presence[:, 0] / presence[:, 1]
         predictions = {}
@@ -160,16 +160,16 @@ class Ensembler:
             predictions[row] = image.prediction
         return predictions
 
-    def _predict_member(
-        self, member: EnsembleMember, loader: Loader, predictor: Predictor, batches: Sequence[Rows]
+    def _predict_run(
+        self, run: EnsembledRun, loader: Loader, predictor: Predictor, batches: Sequence[Rows]
     ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
         """Return one run's mean over folds and views: maps (n, S, S) on the device, presence probabilities (n,)."""
         loaded = list(loader(plan_batches(batches, predictor.size)))
         sizes = [len(batch.rows) for batch in loaded]
         maps = torch.zeros(sum(sizes), predictor.size, predictor.size, device=self.world.device)
         presence = np.zeros(len(maps))
-        folds = len(member.weight_files)
-        for path in member.weight_files:
+        folds = len(run.weight_files)
+        for path in run.weight_files:
             weights.load(predictor.network, path)
             start = 0
             for batch, size in zip(loaded, sizes, strict=True):

@@ -9,7 +9,7 @@ from pneumo.distributed.world import World
 from pneumo.inference.blend import blend_rules, normalize_weights
 from pneumo.inference.build import InferenceConfig, Precision
 from pneumo.inference.decision_rule import read_rule
-from pneumo.inference.ensembler import EnsembleMember, Ensembler
+from pneumo.inference.ensembler import EnsembledRun, Ensembler
 from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
 from pneumo.training.run_directory import RunDirectory
@@ -45,8 +45,8 @@ def build_ensembler(
         UserError: When a run's decision rule cannot be read.
     """
     normalized = normalize_weights(len(runs), weights)
-    members = [
-        EnsembleMember(
+    ensembled = [
+        EnsembledRun(
             config=_override(run, loader, precision),
             weight_files=tuple(run.fold(k).model for k in range(run.dataset.num_folds)),
             weight=weight,
@@ -54,7 +54,7 @@ def build_ensembler(
         for run, weight in zip(runs, normalized, strict=True)
     ]
     rule = blend_rules([read_rule(run.thresholds) for run in runs], normalized)
-    return Ensembler(members, rule, reader=reader, world=world, workers=workers, min_component=min_component)
+    return Ensembler(ensembled, rule, reader=reader, world=world, workers=workers, min_component=min_component)
 
 
 def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOverride) -> InferenceConfig:

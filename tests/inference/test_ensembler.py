@@ -1,4 +1,4 @@
-"""The ensemble against the plain mean of its members, whatever the blocks and the ranks."""
+"""The ensemble against the plain mean of its runs, whatever the blocks and the ranks."""
 
 import weakref
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pneumo.inference import decision_rule
 from pneumo.inference import ensembler as ensembler_module
 from pneumo.inference.build import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.ensembler import EnsembleMember, Ensembler, PredictedImage
+from pneumo.inference.ensembler import EnsembledRun, Ensembler, PredictedImage
 from pneumo.inference.histograms import BINS, quantize
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.predictor import Predictor, to_source
@@ -52,7 +52,7 @@ def networks() -> list[list[Segmenter]]:
 
 
 @pytest.fixture(scope="module")
-def members(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembleMember]:
+def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
     folder = tmp_path_factory.mktemp("weights")
     result = []
     for r, (config, weight) in enumerate(zip(CONFIGS, (0.75, 0.25), strict=True)):
@@ -60,43 +60,43 @@ def members(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFa
         for k, network in enumerate(networks[r]):
             paths.append(folder / f"{r}-{k}.safetensors")
             safetensors.torch.save_file(network.state_dict(), paths[-1])
-        result.append(EnsembleMember(config=config, weight_files=tuple(paths), weight=weight))
+        result.append(EnsembledRun(config=config, weight_files=tuple(paths), weight=weight))
     return result
 
 
-def make(members: Sequence[EnsembleMember], reader: ShardReader, world: World, **options: float) -> Ensembler:
-    return Ensembler(members, RULE, reader=reader, world=world, workers=1, **options)
+def make(runs: Sequence[EnsembledRun], reader: ShardReader, world: World, **options: float) -> Ensembler:
+    return Ensembler(runs, RULE, reader=reader, world=world, workers=1, **options)
 
 
 def by_hand(
-    networks: list[list[Segmenter]], members: Sequence[EnsembleMember], reader: ShardReader, world: World, row: int
+    networks: list[list[Segmenter]], runs: Sequence[EnsembledRun], reader: ShardReader, world: World, row: int
 ) -> tuple[np.ndarray, float]:
     """Average one image's maps in the plainest way."""
     table = reader.table
     total = torch.zeros(int(table.rows[row]), int(table.columns[row]))
     presence = []
-    for member, folds in zip(members, networks, strict=True):
+    for run, folds in zip(runs, networks, strict=True):
         plan = BatchPlan(
-            rows=np.array([row]), positions=np.array([0]), epoch=0, size=member.config.size, seed=0, augmentation=None
+            rows=np.array([row]), positions=np.array([0]), epoch=0, size=run.config.size, seed=0, augmentation=None
         )
         loader = build_loader("opencv", reader, table, world.device, workers=1)
         (batch,) = loader([plan])
         for network in folds:
-            predictor = Predictor(network, size=member.config.size, tta=("hflip",), autocast=nullcontext)
+            predictor = Predictor(network, size=run.config.size, tta=("hflip",), autocast=nullcontext)
             pixels, probability = predictor(batch.image)
-            total += member.weight / len(folds) * to_source(pixels[0], *total.shape)
+            total += run.weight / len(folds) * to_source(pixels[0], *total.shape)
             presence.append(float(probability[0]))
     return total.numpy(), float(np.nanmean(presence))
 
 
 def test_the_mean_is_taken_over_folds_runs_and_views(
-    networks: list[list[Segmenter]], members: list[EnsembleMember], reader: ShardReader, world: World
+    networks: list[list[Segmenter]], runs: list[EnsembledRun], reader: ShardReader, world: World
 ) -> None:
     rows = reader.table.select("test")
-    predictions = make(members, reader, world).run(rows)
+    predictions = make(runs, reader, world).run(rows)
     assert [f.image_id for f in predictions] == reader.table.image_id[rows].tolist()
     for prediction, row in zip(predictions, rows.tolist(), strict=True):
-        total, presence = by_hand(networks, members, reader, world, row)
+        total, presence = by_hand(networks, runs, reader, world, row)
         mask = decision_rule.apply_rule(quantize(total), RULE, presence)
         mine = rle.decode(prediction.rle, *mask.shape)
         # Sums in another order may move a pixel across a threshold.
@@ -108,45 +108,43 @@ def test_the_mean_is_taken_over_folds_runs_and_views(
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_blocks_and_ranks_do_not_change_a_prediction(
-    members: list[EnsembleMember], reader: ShardReader, world: World, ranks: int, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, ranks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = reader.table.select()
-    whole = make(members, reader, world).run(rows)
+    whole = make(runs, reader, world).run(rows)
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     # What each rank alone would send to the leader.
     parts = {}
     for rank in range(ranks):
-        one = make(members, reader, replace(world, rank=rank, size=ranks))
+        one = make(runs, reader, replace(world, rank=rank, size=ranks))
         batches_of_rank = split_batches(rows)[rank::ranks]
         for batch in batches_of_rank:
             parts |= one._predict_block([batch], None)
     assert [parts[row] for row in rows.tolist()] == whole
 
 
-def test_weights_of_another_network_are_refused(
-    members: list[EnsembleMember], reader: ShardReader, world: World
-) -> None:
-    wrong = replace(members[0], weight_files=members[1].weight_files, weight=1.0)
+def test_weights_of_another_network_are_refused(runs: list[EnsembledRun], reader: ShardReader, world: World) -> None:
+    wrong = replace(runs[0], weight_files=runs[1].weight_files, weight=1.0)
     with pytest.raises(UserError, match="the weights of a finished fold"):
         make([wrong], reader, world).run(reader.table.select("test"))
 
 
 def test_damaged_weights_are_refused(
-    members: list[EnsembleMember], reader: ShardReader, world: World, tmp_path: Path
+    runs: list[EnsembledRun], reader: ShardReader, world: World, tmp_path: Path
 ) -> None:
     torn = tmp_path / "model.safetensors"
-    torn.write_bytes(members[0].weight_files[0].read_bytes()[:5000])
+    torn.write_bytes(runs[0].weight_files[0].read_bytes()[:5000])
     with pytest.raises(UserError, match=r"model\.safetensors: .*; expected the weights of a finished fold"):
-        make([replace(members[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
+        make([replace(runs[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
 
 
 def test_every_image_is_given_with_its_pixels(
-    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     rows = reader.table.select()
     images: list[PredictedImage] = []
-    predictions = make(members, reader, world).run(rows, images.append)
+    predictions = make(runs, reader, world).run(rows, images.append)
     assert [image.prediction for image in images] == predictions
     assert [image.row for image in images] == rows.tolist()
     for image in images:
@@ -161,17 +159,17 @@ def test_every_image_is_given_with_its_pixels(
 
 
 def test_source_is_decoded_only_when_it_is_asked_for(
-    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images: list[PredictedImage] = []
-    make(members, reader, world).run(reader.table.select("test"), images.append)
+    make(runs, reader, world).run(reader.table.select("test"), images.append)
     monkeypatch.setattr(image_codec, "decode", lambda _: pytest.fail("decoded"))
     with pytest.raises(pytest.fail.Exception, match="decoded"):
         _ = images[0].source
 
 
 def test_pixels_are_held_for_one_block_alone(
-    members: list[EnsembleMember], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     alive: list[weakref.ref[PredictedImage]] = []
@@ -183,17 +181,17 @@ def test_pixels_are_held_for_one_block_alone(
         most = max(most, sum(reference() is not None for reference in alive))
 
     rows = reader.table.select()
-    make(members, reader, world).run(rows, count)
+    make(runs, reader, world).run(rows, count)
     assert len(alive) == len(rows) > most
     assert most <= 2, "the image itself, and the one before until its name is taken"
 
 
 def test_small_components_are_removed_from_mask_and_numbers(
-    members: list[EnsembleMember], reader: ShardReader, world: World
+    runs: list[EnsembledRun], reader: ShardReader, world: World
 ) -> None:
     images: list[PredictedImage] = []
-    predictions = make(members, reader, world, min_component=2.0**20).run(reader.table.select("test"), images.append)
-    whole = make(members, reader, world).run(reader.table.select("test"))
+    predictions = make(runs, reader, world, min_component=2.0**20).run(reader.table.select("test"), images.append)
+    whole = make(runs, reader, world).run(reader.table.select("test"))
     assert any(prediction.mask_area for prediction in whole)
     # Only a component of the whole image's size is left.
     for prediction, image in zip(predictions, images, strict=True):

@@ -35,11 +35,13 @@ def runs(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) 
     return made
 
 
-def test_members_are_as_the_recipes_say(runs: list[RunDirectory], reader: ShardReader, world: World) -> None:
+def test_runs_are_ensembled_with_their_recipes_settings(
+    runs: list[RunDirectory], reader: ShardReader, world: World
+) -> None:
     ensembler = build_ensembler(runs, (3.0, 1.0), reader=reader, world=world, workers=1, min_component=7.0)
-    assert [member.config for member in ensembler.members] == [run.recipe.inference for run in runs]
-    assert [member.weight for member in ensembler.members] == [0.75, 0.25]
-    assert [m.weight_files for m in ensembler.members] == [(r.fold(0).model, r.fold(1).model) for r in runs]
+    assert [run.config for run in ensembler.runs] == [run.recipe.inference for run in runs]
+    assert [run.weight for run in ensembler.runs] == [0.75, 0.25]
+    assert [run.weight_files for run in ensembler.runs] == [(r.fold(0).model, r.fold(1).model) for r in runs]
     rule = ensembler.rule
     assert (rule.top_bin, rule.min_area, rule.bottom_bin) == (175, 1250.0, 85)
     assert rule.presence_threshold == pytest.approx(0.4)
@@ -53,11 +55,9 @@ def test_flags_replace_the_recipes_settings_with_a_warning(
 ) -> None:
     kept = build_ensembler(runs, reader=reader, world=world, workers=1, loader="opencv")
     assert not caplog.messages
-    assert [member.config for member in kept.members] == [run.recipe.inference for run in runs]
+    assert [run.config for run in kept.runs] == [run.recipe.inference for run in runs]
     changed = build_ensembler(runs, reader=reader, world=world, workers=1, precision="bf16")
-    assert [member.config for member in changed.members] == [
-        replace(run.recipe.inference, precision="bf16") for run in runs
-    ]
+    assert [run.config for run in changed.runs] == [replace(run.recipe.inference, precision="bf16") for run in runs]
     instead = "--precision bf16, and its rule was chosen with the recipe's"
     assert caplog.messages == [f"{run.path}: {instead} {run.recipe.precision}" for run in runs]
 
