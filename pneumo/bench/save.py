@@ -19,6 +19,8 @@ from pneumo.bench.train import draw
 from pneumo.distributed.startup import init
 from pneumo.modeling.models import ModelConfig
 from pneumo.training import checkpoint
+from pneumo.training.checkpoint import Snapshot
+from pneumo.training.loop_state import LoopState
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 
@@ -37,9 +39,8 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         folder = Path(name)
 
         def ours() -> Path:
-            step = next(steps)
-            weights, optimizer = state.weights(), state.optimizer_state()
-            return checkpoint.save(folder / "ours", checkpoint.Snapshot(step, 0, weights, optimizer))
+            snapshot = Snapshot(LoopState(step=next(steps)), state.weights(), state.optimizer_state())
+            return checkpoint.save(folder / "ours", snapshot)
 
         def theirs() -> None:
             with (folder / "theirs.pt").open("wb") as file:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -90,25 +90,23 @@ class Manifest:
             UserError: When the dataset is missing, unfinished, damaged, or of another format version.
         """
         path = paths.manifest(dataset)
-        try:
-            content = documents.read(path)
-        except FileNotFoundError:
-            raise _not_finished(dataset) from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: {error}", "a readable dataset.json", "build the dataset again") from None
-        action = "build it again with job/shard.py, into another directory"
-        documents.check_version(path, content, paths.FORMAT_VERSION, action)
-        known = {field.name for field in fields(cls)}
-        missing = [name for name in (*(field.name for field in fields(cls)), _CHECK) if name not in content]
-        if missing:
-            raise UserError(f"{path}: no field {missing[0]!r}", "a complete dataset.json", "build the dataset again")
-        if content.pop(_CHECK) != _sha256(content):
+        if not path.exists():
+            raise _not_finished(dataset)
+        content = documents.read_versioned(
+            path,
+            paths.FORMAT_VERSION,
+            expected="a readable dataset.json",
+            repair="build the dataset again",
+            other_version="build it again with job/shard.py, into another directory",
+        )
+        content["format_version"] = paths.FORMAT_VERSION
+        if content.pop(_CHECK, None) != _sha256(content):
             raise UserError(
                 f"{path}: not what was written (its fields do not match its SHA-256)",
                 "an unchanged dataset.json",
                 "copy it or build the dataset again",
             )
-        manifest = config.from_json(cls, {name: value for name, value in content.items() if name in known}, str(path))
+        manifest = config.from_json(cls, content, str(path))
         if not manifest.adds_up:
             raise UserError(f"{path}: counts that do not add up", "a complete dataset.json", "build the dataset again")
         return manifest

@@ -31,8 +31,7 @@ def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeo
         UserError: When the number of ranks is not the one asked for, or the launcher's variables are incomplete.
         RankLost: When not all ranks connected in time.
     """
-    if rank_timeout_s < 1:
-        raise UserError(f"--rank-timeout {rank_timeout_s:g}", "at least 1 second", "correct --rank-timeout")
+    assert rank_timeout_s >= 1
     environment.translate_slurm_variables(os.environ)
     on_gpu = torch.cuda.is_available()
     cores = environment.cores_per_rank(os.environ)

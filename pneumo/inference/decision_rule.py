@@ -113,7 +113,13 @@ def read_rule(path: Path) -> DecisionRule:
     Raises:
         UserError: When the file is missing, damaged or of another format version.
     """
-    content = documents.read_version(path, FORMAT_VERSION, "the decision rule of a finished run")
+    content = documents.read_versioned(
+        path,
+        FORMAT_VERSION,
+        expected="the decision rule of a finished run",
+        repair="restore the file",
+        other_version="use the version of pneumo that wrote it, or train the run again",
+    )
     return DecisionRule.from_json(content.get("rule"), f"{path}: rule")
 
 

@@ -98,7 +98,13 @@ def read(path: Path) -> Metrics:
     Raises:
         UserError: When it is missing, damaged or of another format version.
     """
-    return documents.read_version(path, FORMAT_VERSION, "the metrics of a finished run")
+    return documents.read_versioned(
+        path,
+        FORMAT_VERSION,
+        expected="the metrics of a finished run",
+        repair="restore the file",
+        other_version="use the version of pneumo that wrote it, or train the run again",
+    )
 
 
 def describe(metrics: Metrics) -> str:

@@ -32,15 +32,11 @@ def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positiv
 
     Returns:
         (m,) indices into ``labels``, each at most once.
-
-    Raises:
-        ValueError: When the positive rate is out of range.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, 0, epoch, 0]))
     positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
     if positive_rate is not None and len(positives):
-        if not 0 < positive_rate <= 1:
-            raise ValueError(f"positive rate {positive_rate}; expected a number above 0 and at most 1")
+        assert 0 < positive_rate <= 1
         negative_count = round(len(positives) * (1 - positive_rate) / positive_rate)
         negatives = generator.permutation(negatives)[:negative_count]
     return generator.permutation(np.concatenate([positives, negatives])).astype(np.int64, copy=False)

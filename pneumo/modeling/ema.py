@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pneumo.runtime.errors import UserError
-
 
 class Ema:
     """A float32 copy of a model whose parameters are the moving average of the model's.
@@ -23,14 +21,10 @@ class Ema:
     Args:
         model: The model to average, not wrapped for distribution or compilation.
         decay: The largest share of the old average that an update keeps, in [0, 1).
-
-    Raises:
-        UserError: When the decay is out of its range.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"ema decay {decay}", "a number in [0, 1)", "use 0.999, or 0 to switch it off")
+        assert 0 <= decay < 1
         self.decay, self.updates = decay, 0
         self._model = copy.deepcopy(model).float().eval().requires_grad_(False)
         self._parameters: list[Tensor] = list(self._model.parameters())

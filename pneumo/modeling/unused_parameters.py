@@ -13,7 +13,7 @@ def freeze_unused_parameters(model: nn.Module) -> list[str]:
     """Stop the gradient of parameters that no output depends on, and return their names.
 
     scSE in a decoder block without a skip connection, and last layers of some encoders, are built but never
-    called. DistributedDataParallel would wait for their gradients for ever; with ``requires_grad`` off it
+    called. DistributedDataParallel would wait for their gradients forever; with ``requires_grad`` off it
     does not, and needs no search for unused parameters at each step. They are found by one backward pass of
     a copy in evaluation mode, which draws no random numbers and changes no statistics.
     """

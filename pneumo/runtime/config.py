@@ -10,12 +10,13 @@ A field's range is in its annotation, beside its docstring::
 The command line (tyro reads the same classes), JSON documents (``from_json``) and Python callers are checked alike:
 values have exactly their type (no ``"1"`` for 1, no 1 for true), numbers are finite, unknown fields are refused.
 What an annotation cannot express (one field depends on another) is checked in ``__post_init__`` by ``refuse``.
+Defaults are for the command line and Python: a document has every field, since pneumo writes every field.
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -83,7 +84,7 @@ def _make(cls: type[T], *, flag_prefix: str, frozen: bool) -> type[T]:
 
 
 def from_json(cls: type[T], values: object, where: str) -> T:
-    """Make an instance of JSON values: objects become nested dataclasses, arrays tuples. Defaults may be missing.
+    """Make an instance of JSON values: objects become nested dataclasses, arrays tuples.
 
     Args:
         cls: A ``config_dataclass``.
@@ -91,17 +92,31 @@ def from_json(cls: type[T], values: object, where: str) -> T:
         where: The document and the path within it, for messages.
 
     Raises:
-        UserError: When this is not an object, or a field is unknown, missing, of another type, or out of its range.
+        UserError: When this is not an object, or a field is unknown, missing (even one with a default), of another
+            type, or out of its range.
     """
     try:
         kind: Any = cls
         made: T = _adapter(kind).validate_json(json.dumps(values))
-        return made
     except ValidationError as error:
         raise _wrong_document(cls, error, where) from None
     except UserError as error:
         # Of a ``__post_init__``, which names flags: the command that reads a document need not have them.
         raise UserError(f"{where}: {error.found}", error.expected, _RESTORE) from None
+    for path in _missing_fields(made, values):
+        raise _missing(f"{where}.{path}")
+    return made
+
+
+def _missing_fields(made: Any, values: Any) -> Iterator[str]:
+    """Yield the paths of the fields, of an instance and of its nested ones, that its JSON values do not have."""
+    if dataclasses.is_dataclass(made):
+        for entry in dataclasses.fields(made):
+            if entry.name not in values:
+                yield entry.name
+            else:
+                inner = _missing_fields(getattr(made, entry.name), values[entry.name])
+                yield from (f"{entry.name}.{path}" for path in inner)
 
 
 def refuse(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
@@ -159,22 +174,33 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 def _wrong_flag(cls: Any, error: ValidationError, prefix: str) -> UserError:
     first = error.errors(include_url=False)[0]
-    name = flag(".".join(_field_names(cls, first["loc"])), prefix)
+    names, annotation = _locate(cls, first["loc"])
+    name = flag(".".join(names), prefix)
     if first["type"] in ("unexpected_keyword_argument", "missing"):
         # A bug of the caller: no command line leads here.
         raise TypeError(f"{cls.__name__}: {first['msg']}: {name}")
-    return UserError(f"{name} {_show(first['input'])}", _accepted(cls, first), f"correct {name}")
+    return UserError(f"{name} {_show(first['input'])}", _accepted(annotation, first["type"]), f"correct {name}")
 
 
-def _field_names(cls: Any, path: tuple[int | str, ...]) -> list[str]:
-    """Return the part of an error's location that names fields, without members of tuples and unions."""
+def _locate(cls: Any, path: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """Follow an error's location into a class.
+
+    Returns:
+        The names of the fields on the way, without the positions in tuples and the keys in dicts, and the annotation
+        that is found there, or the innermost one that is known.
+    """
     names: list[str] = []
+    annotation = cls
     for part in path:
-        if not dataclasses.is_dataclass(cls):
+        inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        if dataclasses.is_dataclass(inner):
+            names.append(str(part))
+            annotation = get_type_hints(inner, include_extras=True).get(str(part))
+        elif get_origin(inner) in (tuple, list, dict):
+            annotation = get_args(inner)[1 if get_origin(inner) is dict else 0]
+        else:
             break
-        names.append(str(part))
-        cls = get_type_hints(cls).get(str(part))
-    return names
+    return names, annotation
 
 
 def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
@@ -185,32 +211,22 @@ def _wrong_document(cls: Any, error: ValidationError, where: str) -> UserError:
     if first["type"] == "unexpected_keyword_argument":
         return UserError(f"{location} is an unknown field", "the fields of this version of pneumo", _RESTORE)
     if first["type"].startswith("missing"):
-        return UserError(f"{location} is missing", "every field", _RESTORE)
-    return UserError(f"{location} is {_show(first['input'])}", _accepted(cls, first), _RESTORE)
+        return _missing(location)
+    _, annotation = _locate(cls, first["loc"])
+    return UserError(f"{location} is {_show(first['input'])}", _accepted(annotation, first["type"]), _RESTORE)
 
 
-def _accepted(cls: Any, error: Any) -> str:
+def _missing(location: str) -> UserError:
+    return UserError(f"{location} is missing", "every field", _RESTORE)
+
+
+def _accepted(annotation: Any, error_type: str) -> str:
     """Return what was expected; the type, too, when a number has the wrong one."""
-    annotation = _annotation(cls, error["loc"])
     described = describe(annotation)
     base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    wrong_type = error["type"] in ("int_type", "int_from_float", "float_type", "finite_number")
+    wrong_type = error_type in ("int_type", "int_from_float", "float_type", "finite_number")
     named = _NAMES.get(base, "")
     return f"{named}, {described}" if wrong_type and named and named != described else described
-
-
-def _annotation(cls: Any, path: tuple[int | str, ...]) -> Any:
-    """Return the annotation at a path within a class, or the innermost one that is known."""
-    annotation = cls
-    for part in path:
-        inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-        if dataclasses.is_dataclass(inner):
-            annotation = get_type_hints(inner, include_extras=True)[str(part)]
-        elif get_origin(inner) in (tuple, list, dict):
-            annotation = get_args(inner)[1 if get_origin(inner) is dict else 0]
-        else:
-            break
-    return annotation
 
 
 def _show(value: object) -> str:

@@ -1,7 +1,6 @@
 """Read JSON documents that somebody else may have written: bounded in size and depth (``config`` checks the fields)."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,37 +33,26 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_version(path: Path, version: int, what: str) -> dict[str, Any]:
-    """Read a JSON object whose ``format_version`` is ``version``.
+def read_versioned(path: Path, version: int, *, expected: str, repair: str, other_version: str) -> dict[str, Any]:
+    """Read a JSON object with a ``format_version``, and return its other fields.
 
     Args:
         path: The file.
         version: The version that this version of pneumo writes.
-        what: What the file is, for messages.
+        expected: What the file is, for the message when it is missing or damaged.
+        repair: What to do then.
+        other_version: What to do when it has another version.
 
     Raises:
         UserError: When it is missing, damaged or of another version.
     """
     try:
         content = read(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist", expected, repair) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}", what, "restore the file") from error
-    check_version(path, content, version, "use the version of pneumo that wrote it, or train the run again")
+        raise UserError(f"{path} cannot be read ({error})", expected, repair) from error
+    found = content.pop("format_version", None)
+    if type(found) is not int or found != version:
+        raise UserError(f"{path} has format version {repr(found)[:20]}", f"format version {version}", other_version)
     return content
-
-
-def check_version(path: Path, content: Mapping[str, object], version: int, action: str) -> None:
-    """Check the ``format_version`` of a document.
-
-    Args:
-        path: Where it was read, for the message.
-        content: The document.
-        version: The version that this version of pneumo writes.
-        action: What to do about another one.
-
-    Raises:
-        UserError: When it has another version.
-    """
-    found = content.get("format_version")
-    if found != version or isinstance(found, bool):
-        raise UserError(f"{path} has format version {str(found)[:20]}", f"format version {version}", action)

@@ -1,9 +1,8 @@
 """Running statistics of batch normalization that do not depend on how many ranks share a step.
 
-In a plain loop the running statistics are updated by a step's micro-batches one after another, and on each rank by
-its own alone. Here every micro-batch of a step starts from the same statistics, and the step ends with the mean of the
-results over all micro-batches of all ranks. So one rank with four micro-batches and four ranks with one each agree
-within rounding.
+In a plain loop each rank updates the running statistics with its own micro-batches, one after another. Here every
+micro-batch of a step starts from the same statistics, and the step ends with the mean of the results over all
+micro-batches of all ranks. So one rank with four micro-batches and four ranks with one each agree within rounding.
 """
 
 import torch

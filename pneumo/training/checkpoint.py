@@ -5,7 +5,7 @@
         ema.safetensors        their moving average (when the recipe has one)
         best.safetensors       the best average so far (when the recipe keeps the best)
         optimizer.pt           moments of the optimizer and the gradient scaler's state (tensors and numbers only)
-        state.json             cursor, history, early stopping
+        state.json             the state of the loop: cursor, history, early stopping
         manifest.json          size and SHA-256 of each file above
 
 A directory gets its final name only when all of its files are on disk. One that is damaged later does not match its
@@ -18,7 +18,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ import safetensors.torch
 import torch
 
 from pneumo.modeling import weights
-from pneumo.runtime import documents
+from pneumo.runtime import config, documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
+from pneumo.training.loop_state import LoopState
 
 FORMAT_VERSION = 2
 KEEP = 2
@@ -38,6 +39,8 @@ KEEP = 2
 _FILE = re.compile(r"[a-z]+\.(?:safetensors|pt|json)")
 """Names of a checkpoint's files, without a slash: nothing outside its directory is read."""
 
+_ACTION = "remove it, and the same command resumes from the one before; or give another --run"
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -45,21 +48,16 @@ Tensors = dict[str, torch.Tensor]
 class Snapshot:
     """All that a fold needs to resume exactly where it was saved."""
 
-    step: int
-    """Optimizer steps done, over all stages."""
-    epoch: int
-    """Epochs done, over all stages; an epoch ends with its validation, not with its last step."""
+    state: LoopState
     weights: dict[str, Tensors]
     """Named sets of weights: ``model``, and ``ema`` and ``best`` where there are any."""
     optimizer: dict[str, Any]
     """State of the optimizer and of the scaler: nested containers of tensors, numbers and strings."""
-    state: dict[str, Any] = field(default_factory=dict)
-    """Cursor, history and early stopping, as JSON values."""
 
 
 def save(folder: Path, snapshot: Snapshot) -> Path:
     """Publish a checkpoint under ``folder`` and remove the older ones; return its directory."""
-    target = folder / f"step-{snapshot.step:08d}-epoch-{snapshot.epoch:04d}"
+    target = folder / f"step-{snapshot.state.step:08d}-epoch-{snapshot.state.epochs_done:04d}"
     if target.exists():
         if not verify(target):
             return target
@@ -85,7 +83,7 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
     optimizer = io.BytesIO()
     torch.save(snapshot.optimizer, optimizer)
     yield "optimizer.pt", optimizer.getbuffer()
-    state = {"format_version": FORMAT_VERSION, "step": snapshot.step, "epoch": snapshot.epoch, **snapshot.state}
+    state = {"format_version": FORMAT_VERSION, **asdict(snapshot.state)}
     yield "state.json", json.dumps(state, indent=1).encode()
 
 
@@ -106,21 +104,23 @@ def load(path: Path) -> Snapshot:
         UserError: When it is of another format version, or a file is not what ``save`` writes although it matches the
             manifest.
     """
+    content = documents.read_versioned(
+        path / "state.json",
+        FORMAT_VERSION,
+        expected="a checkpoint of this run",
+        repair=_ACTION,
+        other_version="resume with the version of pneumo that wrote it, or give another --run",
+    )
     try:
-        state = documents.read(path / "state.json")
-        action = "resume with the version of pneumo that wrote it, or give another --run"
-        documents.check_version(path, state, FORMAT_VERSION, action)
         optimizer = weights.read_pickled(path / "optimizer.pt")
-        if not isinstance(optimizer, dict) or not {type(state.get(name)) for name in ("step", "epoch")} == {int}:
-            raise ValueError("a field of optimizer.pt or state.json is missing")
+        if not isinstance(optimizer, dict):
+            raise ValueError("optimizer.pt has no dict")
         return Snapshot(
-            step=state["step"],
-            epoch=state["epoch"],
+            state=config.from_json(LoopState, content, "state.json"),
             weights={p.stem: weights.read_safetensors(p) for p in sorted(path.glob("*.safetensors"))},
             optimizer=optimizer,
-            state=state,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UserError) as error:
         raise incompatible(path, error) from error
 
 
@@ -129,7 +129,7 @@ def incompatible(path: Path, error: Exception) -> UserError:
     return UserError(
         f"cannot resume from {path}: {error.found if isinstance(error, UserError) else first_line(error)}",
         "a checkpoint of this run",
-        "remove it, and the same command resumes from the one before; or give another --run",
+        _ACTION,
     )
 
 

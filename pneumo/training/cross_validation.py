@@ -51,20 +51,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         RankLost: When a rank that this one depends on is lost.
     """
     with Watchdog(world) as watchdog:
-        manifest = Manifest.read(inputs.dataset)
-        table = SampleTable.read(inputs.dataset)
-        _check_expected(inputs.expected, table)
-        excluded = damaged.resolve_excluded(
-            inputs.run,
-            ShardReader(inputs.dataset, table),
-            world,
-            skip=inputs.skip_damaged,
-            workers=inputs.options.workers,
-        )
-        table = table.exclude(excluded)
-        reader = ShardReader(inputs.dataset, table)
-        folds = _check_folds(inputs.folds, manifest, table)
-        run = _open_run(inputs, manifest, excluded, world)
+        run, reader, folds = _open_run(inputs, world)
         group, own_folds = join_fold_group(world, folds)
         log_world(world, folds)
         unfinished = [fold for fold in own_folds if not run.fold(fold).is_finished]
@@ -74,16 +61,10 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
             for fold in unfinished:
                 if group.is_leader:
                     run.fold(fold).remove_temporary_files()
-                data = FoldData(
-                    table=table,
-                    reader=reader,
-                    train_rows=table.select("train", set(range(manifest.num_folds)) - {fold}),
-                    validation_rows=table.select("train", {fold}),
-                )
                 trainer = FoldTrainer(
                     inputs.recipe,
                     fold,
-                    data,
+                    FoldData.of(reader, fold, run.dataset.num_folds),
                     world=world,
                     group=group,
                     directory=run.fold(fold),
@@ -102,6 +83,22 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
             # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
             stop.restore_default_handlers()
             _finish(run, world, reader, inputs)
+
+
+def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
+    """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
+    manifest = Manifest.read(inputs.dataset)
+    reader = ShardReader(inputs.dataset, SampleTable.read(inputs.dataset))
+    _check_expected(inputs.expected, reader.table)
+    workers = inputs.options.workers
+    excluded = damaged.resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
+    reader = reader.exclude(excluded)
+    folds = _check_folds(inputs.folds, manifest, reader.table)
+    identity = DatasetIdentity.of(manifest, excluded)
+    # The leader creates it; the others wait and load it.
+    run = run_directory.create(inputs.run, inputs.recipe, identity) if world.is_leader else None
+    world.barrier()
+    return run or run_directory.create(inputs.run, inputs.recipe, identity), reader, folds
 
 
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
@@ -134,21 +131,6 @@ def _check_expected(expected: Path | None, table: SampleTable) -> None:
     if expected is not None:
         ids = dict.fromkeys(table.image_id[table.select("test")].tolist(), rle.EMPTY)
         submission.order_rows(ids, annotations.read_ids(expected), log.debug)
-
-
-def _open_run(inputs: TrainingInputs, manifest: Manifest, excluded: dict[str, str], world: World) -> RunDirectory:
-    identity = DatasetIdentity(
-        digest=manifest.digest,
-        folds_digest=manifest.folds_digest,
-        num_folds=manifest.num_folds,
-        grouped_by=manifest.grouped_by,
-        patients=manifest.patients,
-        excluded=excluded,
-    )
-    # The leader creates it; the others wait and load it.
-    run = run_directory.create(inputs.run, inputs.recipe, identity) if world.is_leader else None
-    world.barrier()
-    return run or run_directory.create(inputs.run, inputs.recipe, identity)
 
 
 def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:

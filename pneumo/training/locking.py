@@ -1,4 +1,4 @@
-"""Exclusive use of a run or a fold: locks that all ranks acquire together, or none."""
+"""Exclusive use of a run or a fold: locks that all ranks hold, or none."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -10,18 +10,15 @@ def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimizer over the model's trainable parameters, with learning rate 0 until it is set.
 
     Parameters of one dimension (biases, normalization weights) get no weight decay: it shifts their layer's outputs
-    without regularising anything (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.3).
+    without regularizing anything (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.3).
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0)
-    if recipe.optimizer == "radam":
-        return torch.optim.RAdam(groups, lr=0.0)
-    return torch.optim.Adam(groups, lr=0.0)
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+    return kinds[recipe.optimizer](groups, lr=0.0)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

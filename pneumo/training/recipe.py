@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval, MinLen, MultipleOf
 
-from pneumo.inference.build import InferenceConfig
+from pneumo.inference.build import InferenceConfig, Precision
 from pneumo.inference.predictor import View
 from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.build import LoaderKind
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.config import config_dataclass, flag, refuse
@@ -85,13 +86,13 @@ class Recipe:
     ema_decay: FractionBelowOne = 0.999
     """Decay of the exponential moving average of the weights, which validation and inference use; 0 = none."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp32."""
     channels_last: bool = True
     """Convolve in channels-last memory format (faster on GPUs)."""
     compile: bool = False
     """Compile the network with torch.compile."""
-    loader: Literal["auto", "dali", "opencv"] = "auto"
+    loader: LoaderKind = "auto"
     """Loader that decodes and augments; ``auto`` = DALI on a GPU, OpenCV elsewhere."""
 
     validate_every: Annotated[int, Interval(ge=1, le=100_000)] = 1

@@ -1,10 +1,11 @@
-"""Recipes as JSON values: writing, reading, and listing the differences of two."""
+"""Recipes as JSON values: writing them, reading those of older versions, and listing the differences of two."""
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from pneumo.runtime import config
+from pneumo.modeling.losses.loss import TERMS
 from pneumo.training.recipe import Recipe
 
 
@@ -13,17 +14,31 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def from_json(values: object, where: str = "recipe") -> Recipe:
-    """Make a recipe of the values that ``to_json`` returned.
+def add_newer_entries(values: Any) -> Any:
+    """Return a recipe's JSON values with the loss terms and augmentations that are newer than it, turned off.
 
-    Args:
-        values: The JSON object.
-        where: Names the document, for messages.
-
-    Raises:
-        UserError: On unknown fields, and values of another type or out of range.
+    Runs are resumed and used by versions of pneumo that have more loss terms and augmentations than the one that
+    started them. So an entry of these two tables that is off by default (a term of weight 0 with its options, an
+    augmentation of probability 0) may be missing and is off then. Every other field has to be there, as
+    ``config.from_json`` checks: a default need not be what the run was started with.
     """
-    return config.from_json(Recipe, values, where)
+    filled = dict(values) if isinstance(values, dict) else values
+    for table, name, fields in _entries_off_by_default():
+        recorded = filled.get(table) if isinstance(filled, dict) else None
+        if isinstance(recorded, dict) and name not in recorded:
+            filled[table] = fields | recorded
+    return filled
+
+
+def _entries_off_by_default() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the table and the name of each entry that is off by default, and its fields with their defaults."""
+    default = to_json(Recipe())
+    for name, term in TERMS.items():
+        if default["loss"][name] == 0:
+            yield "loss", name, {field: default["loss"][field] for field in (name, *term.options)}
+    for name, value in default["augmentation"].items():
+        if isinstance(value, dict) and value["probability"] == 0:
+            yield "augmentation", name, {name: value}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

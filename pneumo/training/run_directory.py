@@ -21,15 +21,17 @@ A run belongs to one recipe and one dataset with one assignment of folds, and ca
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import safetensors.torch
 from annotated_types import Interval
 from torch import nn
 
 from pneumo import __version__
+from pneumo.dataset.manifest import Manifest
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
@@ -38,7 +40,7 @@ from pneumo.runtime.files import publish, publish_text, remove_temporary_files
 from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import differences, from_json, to_json
+from pneumo.training.recipe_json import add_newer_entries, differences, to_json
 
 FORMAT_VERSION = 2
 RECIPE_FILE = "recipe.json"
@@ -82,7 +84,7 @@ class FoldDirectory:
         return self.path / ".lock"
 
     def require_run_directory(self) -> None:
-        """Refuse to write where the run is not any more: when its file system was unmounted, another one has its path.
+        """Refuse to write when the run is not at its path any more, such as after its file system was unmounted.
 
         Raises:
             UserError: When the run's recipe.json is missing.
@@ -126,6 +128,28 @@ class DatasetIdentity:
     """Number of patients; without patients, the number of images."""
     excluded: dict[str, str] = field(default_factory=dict)
     """Damaged training images that the run leaves out, each with what was found. Fixed when the run is started."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, excluded: Mapping[str, str]) -> Self:
+        """Return the identity of a dataset without its excluded images."""
+        return cls(
+            digest=manifest.digest,
+            folds_digest=manifest.folds_digest,
+            num_folds=manifest.num_folds,
+            grouped_by=manifest.grouped_by,
+            patients=manifest.patients,
+            excluded=dict(excluded),
+        )
+
+
+@config_dataclass
+class _Record:
+    """Content of recipe.json."""
+
+    pneumo: str
+    """Version of pneumo that started the run."""
+    recipe: Recipe
+    dataset: DatasetIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,20 +255,17 @@ def load(path: Path) -> RunDirectory:
     Raises:
         UserError: When it is not a run, is of another format version, or has links that lead out of it.
     """
-    recipe_file = path / RECIPE_FILE
-    try:
-        content = documents.read(recipe_file)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} has no recipe.json", "a run directory", "check the path") from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{recipe_file} cannot be read ({error})", "the JSON that job/train.py wrote", "restore it"
-        ) from error
-    action = "use the version of pneumo that wrote it, or start a new --run"
-    documents.check_version(recipe_file, content, FORMAT_VERSION, action)
+    content = documents.read_versioned(
+        path / RECIPE_FILE,
+        FORMAT_VERSION,
+        expected="the recipe.json that job/train.py wrote",
+        repair="restore it, or check the path of the run",
+        other_version="use the version of pneumo that wrote it, or start a new --run",
+    )
     _check_links(path)
-    dataset = config.from_json(DatasetIdentity, content.get("dataset"), f"{recipe_file}: dataset")
-    return RunDirectory(path=path, recipe=from_json(content.get("recipe"), f"{recipe_file}: recipe"), dataset=dataset)
+    content |= {"recipe": add_newer_entries(content.get("recipe"))}
+    record = config.from_json(_Record, content, str(path / RECIPE_FILE))
+    return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset)
 
 
 def _check_links(path: Path) -> None:

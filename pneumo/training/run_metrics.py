@@ -83,6 +83,6 @@ def _publish(
             )
         overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
     metrics.write(run.metrics, results)
-    log.info("%s\n%s", run.metrics, metrics.describe(results))
+    log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
     for caveat in results["caveats"]:
         log.warning("%s", caveat)

@@ -134,7 +134,7 @@ def test_a_missing_and_an_unfinished_dataset_have_different_errors(tmp_path: Pat
         (paths.MANIFEST, "{", "dataset.json"),
         (paths.MANIFEST, "[]", "a JSON list, not an object"),
         (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 3"),
-        (paths.MANIFEST, '{"format_version": 3}', "no field 'found'"),
+        (paths.MANIFEST, '{"format_version": 3}', "not what was written"),
         (paths.SAMPLES, "PAR1 torn", "cannot be read.*the table of 7 rows"),
         (paths.SAMPLES, None, "cannot be read.*the table of 7 rows"),
     ],

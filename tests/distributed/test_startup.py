@@ -32,8 +32,3 @@ def test_incomplete_variables_of_a_launcher_are_refused(monkeypatch: pytest.Monk
         init()
     # Else the next command of this process, the suite, would end it at once.
     assert not cli._skip_teardown
-
-
-def test_a_rank_timeout_below_a_second_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--rank-timeout 0\.5; expected at least 1 second"):
-        init(rank_timeout_s=0.5)

@@ -118,7 +118,7 @@ def test_file_of_another_version_is_refused_in_one_line(version, tmp_path):
     with pytest.raises(UserError) as raised:
         read_rule(path)
     message = str(raised.value)
-    assert f"thresholds.json has format version {version}; expected format version 2; use the version of" in message
+    assert f"thresholds.json has format version {version!r}; expected format version 2; use the version of" in message
     assert "\n" not in message
 
 

@@ -115,7 +115,7 @@ def test_unknown_patients_count_as_one_each(maps):
 
 def test_file_gives_the_metrics_back(metrics, tmp_path):
     write(tmp_path / "metrics.json", metrics)
-    assert read(tmp_path / "metrics.json") == {"format_version": 2, **metrics}
+    assert read(tmp_path / "metrics.json") == metrics
 
 
 def test_file_of_version_1_is_refused_in_one_line(tmp_path):

@@ -189,7 +189,7 @@ def paths() -> list[tuple[str, list[str], str]]:
         (*line("train", "--dataset", "file", without="dataset"), "dataset.json"),
         (*line("train", "--dataset", "folder", without="dataset"), "no dataset.json"),
         (*line("ensemble", "--runs", "file", without="runs"), "recipe.json"),
-        (*line("predict", "--run", "folder", without="run"), "no recipe.json"),
+        (*line("predict", "--run", "folder", without="run"), "recipe.json does not exist"),
         ("launch", ["missing.py"], "no script missing.py"),
         ("launch", [], "no script to start"),
         ("launch", ["--nodes", "2", "job.py"], "--master"),
@@ -302,7 +302,7 @@ REAL = [
     ("demo", ["--out", "folder", "--fresh"], "holds no earlier demo"),
     ("train", ["--dataset", "d", "--run", "r", "--loss.bce", "nan"], "--loss.bce nan; expected a finite number"),
     ("ensemble", ["--runs", "folder", "--dataset", "d", "--out", "folder"], "folder is a directory"),
-    ("predict", ["--run", "folder", "--dicom", "folder", "--out", "o"], "folder has no recipe.json"),
+    ("predict", ["--run", "folder", "--dicom", "folder", "--out", "o"], "recipe.json does not exist"),
 ]
 
 

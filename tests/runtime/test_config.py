@@ -1,9 +1,10 @@
 """Configuration is checked alike from Python, the command line and JSON, and the message names the field."""
 
 import dataclasses
+import json
 import math
 import pickle
-from dataclasses import field, replace
+from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -47,7 +48,7 @@ RIGHT: list[dict[str, Any]] = [
 @pytest.mark.parametrize("right", RIGHT)
 def test_right_values_pass_from_python_and_json(right: dict[str, Any]) -> None:
     made = replace(Config(), **right)
-    assert made == from_json(Config, {k: list(v) if isinstance(v, tuple) else v for k, v in right.items()}, "file")
+    assert made == from_json(Config, json.loads(json.dumps(asdict(made))), "file")
     assert pickle.loads(pickle.dumps(made)) == made
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.count = 3  # type: ignore[misc]
@@ -124,15 +125,23 @@ def test_wrong_documents_are_named_by_their_path(values: object, text: str) -> N
     assert str(raised.value).startswith(text)
 
 
-def test_a_missing_field_is_named() -> None:
+def test_a_document_without_a_field_is_refused_whether_the_field_has_a_default_or_not() -> None:
     @config_dataclass
     class Required:
         count: int
 
-    with pytest.raises(UserError, match=r"^file\.count is missing; expected every field"):
+    with pytest.raises(UserError, match=r"^file\.count is missing; expected every field; restore the file"):
         from_json(Required, {}, "file")
     with pytest.raises(TypeError, match="--count"):
         Required()  # type: ignore[call-arg]
+    complete = asdict(Config())
+    without_name = {"share": 0.5}
+    for incomplete, missing in [
+        ({name: value for name, value in complete.items() if name != "rate"}, "rate"),
+        (complete | {"inner": without_name}, "inner.name"),
+    ]:
+        with pytest.raises(UserError, match=rf"^file\.{missing} is missing; expected every field; restore the file"):
+            from_json(Config, incomplete, "file")
 
 
 def test_a_contradiction_in_a_document_names_the_document_and_no_flag_to_correct() -> None:

@@ -1,5 +1,6 @@
 """Checkpoints that were changed on purpose: manifests, states and optimizer files."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -11,11 +12,13 @@ import torch
 from hostile import PICKLES, refused, sign_checkpoint
 
 from pneumo.training import checkpoint
+from pneumo.training.checkpoint import Snapshot
+from pneumo.training.loop_state import LoopState
 
 
 @pytest.fixture
 def saved_checkpoint(tmp_path: Path) -> Path:
-    snapshot = checkpoint.Snapshot(step=3, epoch=1, weights={"model": {"w": torch.zeros(2)}}, optimizer={}, state={})
+    snapshot = Snapshot(LoopState(step=3), weights={"model": {"w": torch.zeros(2)}}, optimizer={})
     return checkpoint.save(tmp_path / "checkpoints", snapshot)
 
 
@@ -59,15 +62,43 @@ def test_deep_and_damaged_json_is_a_damaged_checkpoint(saved_checkpoint: Path, t
     assert "manifest.json" in checkpoint.verify(saved_checkpoint)
 
 
-STATES = ["[]", "{}", '{"step": "3", "epoch": 1}', '{"step": 3}', "[" * 100_000, '{"step": 1e400, "epoch": 1}', "x"]
+def refused_with_a_manifest_that_fits(path: Path, state: str) -> str:
+    (path / "state.json").write_text(state)
+    sign_checkpoint(path)
+    assert checkpoint.verify(path) == ""
+    return refused(lambda: checkpoint.load(path))
 
 
-@pytest.mark.parametrize("text", STATES, ids=range(len(STATES)))
-def test_a_hostile_state_with_a_manifest_that_fits_is_refused(saved_checkpoint: Path, text: str) -> None:
-    (saved_checkpoint / "state.json").write_text(text)
-    sign_checkpoint(saved_checkpoint)
-    assert checkpoint.verify(saved_checkpoint) == ""
-    assert str(saved_checkpoint) in refused(lambda: checkpoint.load(saved_checkpoint))
+@pytest.mark.parametrize("text", ["[]", "{}", "[" * 100_000, "x", '{"format_version": 99}'])
+def test_a_state_that_is_none_is_refused(saved_checkpoint: Path, text: str) -> None:
+    assert str(saved_checkpoint / "state.json") in refused_with_a_manifest_that_fits(saved_checkpoint, text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step", "3"),
+        ("step", -1),
+        ("step", 10**400),
+        ("cursor", None),
+        ("cursor", {"stage": 0}),
+        ("history", [{"epoch": "1"}]),
+        ("loss_sums", [1.0]),
+        ("more", 1),
+    ],
+)
+def test_a_state_with_a_hostile_field_is_refused(saved_checkpoint: Path, field: str, value: object) -> None:
+    state = json.loads((saved_checkpoint / "state.json").read_text())
+    text = refused_with_a_manifest_that_fits(saved_checkpoint, json.dumps(state | {field: value}))
+    assert f"cannot resume from {saved_checkpoint}: state.json.{field}" in text
+
+
+@pytest.mark.parametrize("field", [entry.name for entry in dataclasses.fields(LoopState)])
+def test_a_state_without_a_field_is_refused(saved_checkpoint: Path, field: str) -> None:
+    state = json.loads((saved_checkpoint / "state.json").read_text())
+    del state[field]
+    text = refused_with_a_manifest_that_fits(saved_checkpoint, json.dumps(state))
+    assert f"cannot resume from {saved_checkpoint}: state.json.{field} is missing" in text
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

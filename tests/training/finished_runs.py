@@ -29,14 +29,7 @@ def finish_folds(path: Path, dataset: Path, world: World, recipe: Recipe | None 
     recipe = recipe or tiny_recipe()
     reader = ShardReader(dataset, SampleTable.read(dataset))
     manifest = Manifest.read(dataset)
-    identity = DatasetIdentity(
-        digest=manifest.digest,
-        folds_digest=manifest.folds_digest,
-        num_folds=manifest.num_folds,
-        grouped_by=manifest.grouped_by,
-        patients=manifest.patients,
-    )
-    run = run_directory.create(path, recipe, identity)
+    run = run_directory.create(path, recipe, DatasetIdentity.of(manifest, {}))
     torch.manual_seed(seed)
     for fold in range(manifest.num_folds):
         loader, predictor = build(recipe.inference, reader, world.device, workers=1)

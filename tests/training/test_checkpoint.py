@@ -9,16 +9,15 @@ import torch
 from pneumo.runtime.errors import UserError
 from pneumo.training import checkpoint
 from pneumo.training.checkpoint import Snapshot
+from pneumo.training.loop_state import LoopState
 
 
 def snapshot(step: int, epoch: int = 0) -> Snapshot:
     weights = {"conv.weight": torch.full((2, 3), float(step)), "norm.num_batches_tracked": torch.tensor(step)}
     return Snapshot(
-        step=step,
-        epoch=epoch,
+        state=LoopState(step=step, history=[{"epoch": n} for n in range(epoch)]),
         weights={"model": weights, "ema": {name: tensor.clone() for name, tensor in weights.items()}},
         optimizer={"optimizer": {"state": {0: {"exp_avg": torch.ones(2) * step}}, "param_groups": [{"lr": 0.1}]}},
-        state={"cursor": {"stage": 0, "epoch": epoch, "step": step}},
     )
 
 
@@ -27,11 +26,10 @@ def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path) -> None:
     path = checkpoint.latest(tmp_path)
     assert path is not None
     loaded = checkpoint.load(path)
-    assert (loaded.step, loaded.epoch) == (7, 2)
+    assert loaded.state == snapshot(7, epoch=2).state
     assert torch.equal(loaded.weights["model"]["conv.weight"], torch.full((2, 3), 7.0))
     assert loaded.weights.keys() == {"model", "ema"}
     assert torch.equal(loaded.optimizer["optimizer"]["state"][0]["exp_avg"], torch.tensor([7.0, 7.0]))
-    assert loaded.state["cursor"] == {"stage": 0, "epoch": 2, "step": 7}
 
 
 def test_the_newest_is_used_and_older_ones_are_removed(tmp_path: Path) -> None:
@@ -80,7 +78,7 @@ def test_the_one_before_a_damaged_checkpoint_is_used(tmp_path: Path, harm) -> No
     assert checkpoint.verify(newest)
     path = checkpoint.latest(tmp_path)
     assert path is not None
-    assert checkpoint.load(path).step == 1
+    assert checkpoint.load(path).state.step == 1
 
 
 def test_saving_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
@@ -160,8 +158,8 @@ def test_a_checkpoint_of_another_format_version_is_refused_in_one_line(tmp_path:
     with pytest.raises(UserError) as caught:
         checkpoint.load(path)
     assert str(caught.value) == (
-        f"{path} has format version 1; expected format version 2; resume with the version of pneumo that wrote "
-        "it, or give another --run"
+        f"{path}/state.json has format version 1; expected format version 2; resume with the version of pneumo that "
+        "wrote it, or give another --run"
     )
 
 

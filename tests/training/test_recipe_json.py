@@ -1,13 +1,18 @@
-"""Recipes as JSON, and the differences of two."""
+"""Recipes as JSON, what may be missing there, and the differences of two."""
 
+import functools
 import json
+import operator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from pneumo.modeling.models import ModelConfig
+from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import differences, from_json, to_json
+from pneumo.training.recipe_json import add_newer_entries, differences, to_json
 from pneumo.training.recipes import RECIPES
 
 
@@ -15,7 +20,7 @@ from pneumo.training.recipes import RECIPES
 def test_a_named_recipe_survives_the_record(name: str) -> None:
     recipe = RECIPES[name]()
     assert recipe.name == name
-    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    assert config.from_json(Recipe, json.loads(json.dumps(to_json(recipe))), "recipe") == recipe
 
 
 def test_differences_name_nested_fields() -> None:
@@ -26,4 +31,47 @@ def test_differences_name_nested_fields() -> None:
 
 def test_a_record_with_unknown_fields_is_refused() -> None:
     with pytest.raises(UserError, match=r"recipe\.dropout is an unknown field"):
-        from_json({**to_json(Recipe()), "dropout": 0.5})
+        config.from_json(Recipe, {**to_json(Recipe()), "dropout": 0.5}, "recipe")
+
+
+def without(path: str) -> dict[str, Any]:
+    """Return the values of the default recipe without one field."""
+    values = to_json(Recipe())
+    *groups, name = path.split(".")
+    del functools.reduce(operator.getitem, groups, values)[name]
+    return values
+
+
+def paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from paths(value, f"{prefix}{name}.")
+
+
+NEWER = {"loss.focal", "loss.presence", "augmentation.distortion"}
+"""Entries of the two registries that are off by default."""
+
+
+@pytest.mark.parametrize("path", sorted(NEWER))
+def test_an_entry_of_a_registry_that_is_off_by_default_may_be_missing(path: str) -> None:
+    values = without(path)
+    assert config.from_json(Recipe, add_newer_entries(values), "recipe") == Recipe()
+    assert values == without(path), "the values that were read stay as they are"
+
+
+def test_a_term_that_is_missing_brings_its_options() -> None:
+    values = without("loss.focal")
+    del values["loss"]["focal_gamma"]
+    assert add_newer_entries(values) == to_json(Recipe())
+
+
+@pytest.mark.parametrize("path", sorted(set(paths(to_json(Recipe()))) - NEWER))
+def test_every_other_field_must_be_there(path: str) -> None:
+    with pytest.raises(UserError, match=rf"^recipe\.{path} (is missing|is None)"):
+        config.from_json(Recipe, add_newer_entries(without(path)), "recipe")
+
+
+@pytest.mark.parametrize("values", [None, [], "x", {"loss": None}, {"augmentation": [1]}])
+def test_what_is_no_recipe_stays_as_it_is(values: object) -> None:
+    assert add_newer_entries(values) == values

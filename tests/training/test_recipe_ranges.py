@@ -15,9 +15,10 @@ import pytest
 
 from pneumo.modeling.losses.loss import TERMS
 from pneumo.runtime import cli
+from pneumo.runtime.config import from_json
 from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import from_json, to_json
+from pneumo.training.recipe_json import to_json
 from pneumo.training.recipes import RECIPES
 
 NAN, INF = math.nan, math.inf
@@ -125,7 +126,7 @@ CASES = [(field, value) for field, values in WRONG.items() for value in values]
 @pytest.mark.parametrize(("field", "value"), CASES, ids=[f"{f}={v!r}"[:60] for f, v in CASES])
 def test_a_record_out_of_range_is_refused(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
-        from_json(record(**{field: value}))
+        from_json(Recipe, record(**{field: value}), "recipe")
     said = str(caught.value)
     # Two fields that fit one another name either, and stages are counted over all fields that have them.
     flags = (flag(field), "--micro-batch-size", "--batch-size", "--epochs")
@@ -138,19 +139,19 @@ def test_a_record_out_of_range_is_refused(field: str, value: Any) -> None:
 @pytest.mark.parametrize(("changed", "said"), TOGETHER.values(), ids=TOGETHER)
 def test_values_that_contradict_each_other_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        from_json(record(**changed))
+        from_json(Recipe, record(**changed), "recipe")
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, [], "recipe", 1, {"model": []}, {"model": None}, {"loss": "x"}])
 def test_a_record_of_another_shape_is_refused(content: Any) -> None:
     with pytest.raises(UserError, match="an object with the fields of this version"):
-        from_json(content)
+        from_json(Recipe, content, "recipe")
 
 
 def test_a_record_of_all_recipes_passes() -> None:
     for recipe in RECIPES.values():
-        assert from_json(json.loads(json.dumps(to_json(recipe())))) == recipe()
+        assert from_json(Recipe, json.loads(json.dumps(to_json(recipe()))), "recipe") == recipe()
 
 
 def words() -> Iterator[tuple[str, list[str]]]:

@@ -65,11 +65,37 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no recipe\.json"):
+    with pytest.raises(UserError, match=r"recipe\.json does not exist; expected .*; restore it, or check the path"):
         run_directory.load(tmp_path)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         run_directory.load(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["pneumo", "recipe", "dataset", "recipe.seed", "recipe.model", "dataset.excluded"])
+def test_a_record_without_a_field_is_refused(tmp_path: Path, path: str) -> None:
+    run_directory.create(tmp_path / "run", debug(), DATASET)
+    record = tmp_path / "run" / "recipe.json"
+    content = json.loads(record.read_text())
+    *group, name = path.split(".")
+    del (content[group[0]] if group else content)[name]
+    record.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"recipe\.json\.{path} (is missing|is None)"):
+        run_directory.load(tmp_path / "run")
+
+
+def test_a_run_from_before_a_loss_term_and_an_augmentation_is_resumed(tmp_path: Path) -> None:
+    recipe = debug()
+    assert (recipe.loss.focal, recipe.augmentation.distortion.probability) == (0.0, 0.0)
+    run_directory.create(tmp_path / "run", recipe, DATASET)
+    record = tmp_path / "run" / "recipe.json"
+    content = json.loads(record.read_text())
+    del content["recipe"]["loss"]["focal"], content["recipe"]["loss"]["focal_gamma"]
+    del content["recipe"]["augmentation"]["distortion"]
+    record.write_text(json.dumps(content))
+    assert run_directory.create(tmp_path / "run", recipe, DATASET).recipe == recipe
+    with pytest.raises(UserError, match=r"another recipe \(loss\.focal: 0\.0 -> 1\.0\)"):
+        run_directory.create(tmp_path / "run", replace(recipe, loss=replace(recipe.loss, focal=1.0)), DATASET)
 
 
 VERSION_1 = """{

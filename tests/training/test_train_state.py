@@ -17,6 +17,7 @@ from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.checkpoint import Snapshot
+from pneumo.training.loop_state import LoopState
 from pneumo.training.train_state import TrainState, seed_step
 
 RECIPE = shrunk("debug")
@@ -85,7 +86,7 @@ def test_the_next_stage_starts_from_the_best_or_the_last_average(state: TrainSta
 
 
 def snapshot(state: TrainState) -> Snapshot:
-    return copy.deepcopy(Snapshot(step=1, epoch=0, weights=state.weights(), optimizer=state.optimizer_state()))
+    return copy.deepcopy(Snapshot(LoopState(), state.weights(), state.optimizer_state()))
 
 
 def test_a_restored_state_does_the_same_next_step(state: TrainState, world: World) -> None:

@@ -28,7 +28,8 @@ class AfterSteps(Never):
 
     def __bool__(self) -> bool:
         self.steps -= 1
-        return self.steps <= 0
+        self.signal_name = "SIGTERM" if self.steps <= 0 else ""
+        return bool(self.signal_name)
 
 
 def shrunk(name: str) -> Recipe:

@@ -1,0 +1,94 @@
+"""What an epoch of a fold consists of: the order of its samples, their micro-batches, and the learning rates.
+
+All of it is a pure function of the recipe, the fold's seed and the epoch's number, so that a resumed run does the same
+steps as one that was never interrupted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dataset.table import SampleTable
+from pneumo.loading import sampler
+from pneumo.loading.contract import BatchPlan
+from pneumo.training.recipe import Recipe, Stage
+from pneumo.training.schedule import learning_rate
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Epoch:
+    """One epoch of a stage."""
+
+    recipe: Recipe
+    stage: Stage
+    index: int
+    """Which epoch of its stage, from 0."""
+    seed: int
+    """Seed of the fold."""
+    table: SampleTable
+    rows: Rows
+    """Rows of the table to train on."""
+
+    @property
+    def number(self) -> int:
+        """The epoch's number from 0 over all stages, as if none had ended early, which needs no history."""
+        return sum(stage.epochs for stage in self.recipe.stages[: self.stage.index]) + self.index
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the stage has no epoch after this one."""
+        return self.index + 1 == self.stage.epochs
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the recipe asks for a validation at the end."""
+        return self.is_last or (self.index + 1) % self.recipe.validate_every == 0
+
+    @cached_property
+    def order(self) -> Rows:
+        """The samples in their order, as indices into ``rows``."""
+        return sampler.epoch_order(
+            self.table.positive[self.rows],
+            seed=self.seed,
+            epoch=self.number,
+            positive_rate=self.stage.rate_at(self.index),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps."""
+        return sampler.steps(len(self.order), self.recipe.batch_size)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step of the epoch, from 0."""
+        return learning_rate(
+            self.index + (step + 0.5) / self.steps,
+            self.stage.epochs,
+            peak=self.stage.learning_rate,
+            warmup_epochs=self.recipe.warmup_epochs,
+            final_factor=self.recipe.final_lr_factor,
+        )
+
+    def plans(self, first_step: int, micro_batches: range) -> Iterator[BatchPlan]:
+        """Yield the plans of some of each step's micro-batches.
+
+        Args:
+            first_step: The step to begin with.
+            micro_batches: Which micro-batches of a step: those of this rank.
+        """
+        for step in range(first_step, self.steps):
+            slices = sampler.step_slice(self.order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
+            for positions in (slices[index] for index in micro_batches):
+                yield BatchPlan(
+                    rows=self.rows[self.order[positions % len(self.order)]],
+                    epoch=self.number,
+                    positions=positions,
+                    size=self.stage.image_size,
+                    augmentation=self.recipe.augmentation,
+                    seed=self.seed,
+                )

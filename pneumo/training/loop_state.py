@@ -1,0 +1,72 @@
+"""The state of the loop over a fold: the next step, and the results so far. A checkpoint has it as state.json."""
+
+from dataclasses import field
+from typing import Annotated
+
+from annotated_types import Interval
+
+from pneumo.modeling.losses.loss import SUMS, LossConfig
+from pneumo.runtime.config import config_dataclass
+
+Count = Annotated[int, Interval(ge=0, le=2**53)]
+
+
+@config_dataclass(frozen=False)
+class Cursor:
+    """The next step; ``stage`` equals the number of stages when training is over."""
+
+    stage: Count = 0
+    epoch: Count = 0
+    """Epoch of the stage, from 0."""
+    step: Count = 0
+    """Step of the epoch, from 0; the number of its steps when only its validation is left."""
+
+
+@config_dataclass(frozen=False)
+class LoopState:
+    """The state of the loop, from which training resumes."""
+
+    step: Count = 0
+    """Optimizer steps done, over all stages."""
+    cursor: Cursor = field(default_factory=Cursor)
+    history: list[dict[str, int | float]] = field(default_factory=list)
+    """One entry for each epoch, as in fold.json: losses, images per second, validation metrics."""
+    best_score: float = -1.0
+    """Best validation score of the current stage; -1 before the first."""
+    validations_without_improvement: Count = 0
+    """Validations since the best one."""
+    loss_sums: dict[str, float] = field(default_factory=dict)
+    """Sums of the total loss and of its terms over the images of the epoch so far, by name."""
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs done, over all stages; an epoch ends with its validation, not with its last step."""
+        return len(self.history)
+
+    def add_score(self, score: float) -> bool:
+        """Count a validation; return True when its score is the best of the stage."""
+        improved = score > self.best_score
+        self.best_score = score if improved else self.best_score
+        self.validations_without_improvement = 0 if improved else self.validations_without_improvement + 1
+        return improved
+
+    def start_stage(self, stage: int) -> None:
+        """Move to the first step of a stage, which has no score yet."""
+        self.cursor = Cursor(stage=stage)
+        self.best_score, self.validations_without_improvement = -1.0, 0
+
+    def ordered_loss_sums(self, loss: LossConfig) -> list[float]:
+        """Return the sums of the losses in the order of ``SUMS``.
+
+        A term without a sum is newer than the checkpoint: its weight is 0, and so is its sum.
+
+        Raises:
+            ValueError: When there is a sum of an unknown term, or none of the total or of a term with a weight.
+        """
+        unknown = self.loss_sums.keys() - set(SUMS)
+        if unknown:
+            raise ValueError(f"this version of pneumo has no loss term {min(unknown)!r}")
+        for name in SUMS:
+            if name not in self.loss_sums and (name == "total" or getattr(loss, name) > 0):
+                raise ValueError(f"loss_sums.{name} is missing")
+        return [self.loss_sums.get(name, 0.0) for name in SUMS]

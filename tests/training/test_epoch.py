@@ -1,0 +1,66 @@
+"""An epoch's number, order, micro-batches and learning rates."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo.dataset.table import SampleTable
+from pneumo.training.epoch import Epoch
+from pneumo.training.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=(2, 3),
+    image_size=(32, 64),
+    positive_rate=(0.5,),
+    learning_rate=(1e-3, 1e-4),
+    batch_size=4,
+    micro_batch_size=2,
+    warmup_epochs=0.0,
+    validate_every=2,
+)
+
+
+def epoch(dataset: Path, stage: int, index: int) -> Epoch:
+    table = SampleTable.read(dataset)
+    rows = table.select("train", {1})
+    return Epoch(recipe=RECIPE, stage=RECIPE.stages[stage], index=index, seed=5, table=table, rows=rows)
+
+
+def test_epochs_are_numbered_over_all_stages(dataset: Path) -> None:
+    epochs = [epoch(dataset, *place) for place in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]]
+    assert [e.number for e in epochs] == [0, 1, 2, 3, 4]
+    assert [e.is_last for e in epochs] == [False, True, False, False, True]
+    assert [e.is_validated for e in epochs] == [False, True, False, True, True]
+
+
+def test_epochs_have_different_orders_of_the_same_rate(dataset: Path) -> None:
+    first, second = epoch(dataset, 0, 0), epoch(dataset, 0, 1)
+    assert not np.array_equal(first.order, second.order)
+    for one in (first, second):
+        assert one.table.positive[one.rows[one.order]].mean() == pytest.approx(0.5)
+        assert one.steps == len(one.order) // 4
+
+
+def test_the_ranks_plans_are_the_order_divided_into_micro_batches(dataset: Path) -> None:
+    whole = epoch(dataset, 1, 1)
+    ranks = [list(whole.plans(0, range(rank, 2, 2))) for rank in (0, 1)]
+    in_turn = [plan for step in zip(*ranks, strict=True) for plan in step]
+    assert np.array_equal(np.concatenate([plan.rows for plan in in_turn]), whole.rows[whole.order[: 4 * whole.steps]])
+    assert np.array_equal(np.concatenate([plan.positions for plan in in_turn]), np.arange(4 * whole.steps))
+    assert {(plan.epoch, plan.size, plan.seed) for plan in in_turn} == {(3, 64, 5)}
+
+
+def test_plans_from_a_later_step_are_the_rest(dataset: Path) -> None:
+    whole = epoch(dataset, 0, 1)
+    plans, rest = (list(whole.plans(first, range(2))) for first in (0, 1))
+    assert [p.positions.tolist() for p in rest] == [p.positions.tolist() for p in plans[2:]]
+    assert [p.rows.tolist() for p in rest] == [p.rows.tolist() for p in plans[2:]]
+    assert list(whole.plans(whole.steps, range(2))) == []
+
+
+def test_the_learning_rate_falls_over_the_steps_of_a_stage(dataset: Path) -> None:
+    rates = [e.learning_rate(step) for e in (epoch(dataset, 1, k) for k in range(3)) for step in range(e.steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert 1e-4 > rates[0] > 0.9e-4
+    assert rates[-1] < 0.1e-4
