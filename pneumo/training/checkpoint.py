@@ -25,7 +25,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from pneumo.modeling import weights
+from pneumo.modeling import weight_files
 from pneumo.runtime import config, documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
@@ -112,12 +112,12 @@ def load(path: Path) -> Snapshot:
         other_version="resume with the version of pneumo that wrote it, or give another --run",
     )
     try:
-        optimizer = weights.read_pickled(path / "optimizer.pt")
+        optimizer = weight_files.read_pickled(path / "optimizer.pt")
         if not isinstance(optimizer, dict):
             raise ValueError("optimizer.pt has no dict")
         return Snapshot(
             state=config.from_json(LoopState, content, "state.json"),
-            weights={p.stem: weights.read_safetensors(p) for p in sorted(path.glob("*.safetensors"))},
+            weights={p.stem: weight_files.read_safetensors(p) for p in sorted(path.glob("*.safetensors"))},
             optimizer=optimizer,
         )
     except (OSError, ValueError, UserError) as error:

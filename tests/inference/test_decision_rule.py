@@ -130,5 +130,5 @@ def test_file_of_version_1_is_refused(tmp_path):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"thresholds\.json: .*expected the decision rule of a finished run"):
+    with pytest.raises(UserError, match=r"thresholds\.json .*expected the decision rule of a finished run"):
         read_rule(tmp_path / "thresholds.json")

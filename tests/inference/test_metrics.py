@@ -132,5 +132,5 @@ def test_file_that_is_no_metrics_is_refused(text, tmp_path):
     path = tmp_path / "metrics.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UserError, match=r"metrics\.json: .*expected the metrics of a finished run"):
+    with pytest.raises(UserError, match=r"metrics\.json .*expected the metrics of a finished run"):
         read(path)

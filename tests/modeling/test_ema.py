@@ -53,7 +53,7 @@ def test_average_of_a_bf16_model_is_float32():
     assert {parameter.dtype for parameter in ema.module().parameters()} == {torch.float32}
 
 
-def test_resumed_average_goes_on_bit_for_bit(tmp_path):
+def test_a_resumed_average_continues_bit_for_bit(tmp_path):
     model = network()
     ema = Ema(model, 0.999)
     for n in range(3):

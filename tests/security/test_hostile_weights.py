@@ -12,7 +12,7 @@ import pytest
 from hostile import PICKLES, raw_pickle, refused
 from torch import nn
 
-from pneumo.modeling import weights
+from pneumo.modeling import weight_files, weights
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -86,4 +86,4 @@ def test_a_file_of_terabytes_that_takes_no_room_is_not_read(tmp_path: Path) -> N
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert "not a regular file" in refused(lambda: weights.load(nn.Linear(2, 2), tmp_path / name))
-    refused(lambda: weights.read_state(tmp_path / name))
+    refused(lambda: weight_files.read_state(tmp_path / name))

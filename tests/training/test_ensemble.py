@@ -64,5 +64,5 @@ def test_flags_replace_the_recipes_settings_with_a_warning(
 
 def test_a_run_without_a_rule_is_refused(dataset: Path, reader: ShardReader, world: World, tmp_path: Path) -> None:
     run = finish_folds(tmp_path / "run", dataset, world)
-    with pytest.raises(UserError, match=r"thresholds\.json: .*expected the decision rule of a finished run"):
+    with pytest.raises(UserError, match=r"thresholds\.json .*expected the decision rule of a finished run"):
         build_ensembler([run], reader=reader, world=world, workers=1)

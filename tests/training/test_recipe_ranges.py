@@ -127,20 +127,20 @@ CASES = [(field, value) for field, values in WRONG.items() for value in values]
 def test_a_record_out_of_range_is_refused(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         from_json(Recipe, record(**{field: value}), "recipe")
-    said = str(caught.value)
+    message = str(caught.value)
     # Two fields that fit one another name either, and stages are counted over all fields that have them.
     flags = (flag(field), "--micro-batch-size", "--batch-size", "--epochs")
-    assert said.startswith((f"recipe.{field}", *(f"recipe: {name}" for name in flags)))
-    assert "; expected " in said
-    assert said.isprintable()
-    assert len(said) < 5000
+    assert message.startswith((f"recipe.{field}", *(f"recipe: {name}" for name in flags)))
+    assert "; expected " in message
+    assert message.isprintable()
+    assert len(message) < 5000
 
 
-@pytest.mark.parametrize(("changed", "said"), TOGETHER.values(), ids=TOGETHER)
-def test_values_that_contradict_each_other_are_refused(changed: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("changed", "message"), TOGETHER.values(), ids=TOGETHER)
+def test_values_that_contradict_each_other_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         from_json(Recipe, record(**changed), "recipe")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, [], "recipe", 1, {"model": []}, {"model": None}, {"loss": "x"}])
@@ -179,10 +179,10 @@ def test_a_flag_out_of_range_is_refused_by_name(
         cli.run(lambda: parse(argv))
     assert ended.value.code == 2
     # The range of a number is ours to name, in one line; a word that is no number at all is tyro's.
-    said = capsys.readouterr().err
-    assert flag(field) in said or argv[-1] in said
-    if " ERROR " in said:
-        (only,) = said.splitlines()
+    message = capsys.readouterr().err
+    assert flag(field) in message or argv[-1] in message
+    if " ERROR " in message:
+        (only,) = message.splitlines()
         assert "; expected " in only
 
 

@@ -208,11 +208,11 @@ def test_the_report_names_what_makes_metrics_optimistic(
     assert all(text in caveat for text, caveat in zip(texts, found, strict=True))
 
 
-def test_what_was_left_out_is_said_and_does_not_pass_for_patients(tmp_path: Path) -> None:
+def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -> None:
     excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
     run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
-    (said,) = caveats(run, images=6)
-    assert "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in said
+    (message,) = caveats(run, images=6)
+    assert "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in message
     assert run_directory.load(tmp_path / "run") == run
 
 

@@ -11,7 +11,7 @@ from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
 
-def test_a_high_logit_says_that_there_is_a_pneumothorax() -> None:
+def test_a_high_logit_means_that_there_is_a_pneumothorax() -> None:
     half = inputs()
     assert half.presence_logit is not None
     sign = torch.where(half.mask.flatten(1).any(dim=1), -1.0, 1.0)

@@ -1,0 +1,89 @@
+"""Files of weights from any source: read within bounds and without running code."""
+
+import warnings
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pneumo.runtime.errors import UserError, first_line
+
+MAX_FILE_BYTES = 16 << 30
+"""16 GiB; the weights of the largest encoders take 4."""
+MAX_HEADER_BYTES = 16 << 20
+"""16 MiB, of a safetensors file; a thousand tensors need 0.1."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a ``.safetensors`` file, or from ``.pth``/``.pt`` without running code in it.
+
+    A dict that holds the tensors under ``state_dict``, as many training scripts save it, is unwrapped.
+
+    Raises:
+        UserError: When the file is missing, is not a state dict, or loading it would run code.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no weights file {path}",
+            "a .pth, .pt or .safetensors file",
+            "correct --model.encoder-weights, or give none or imagenet",
+        )
+    try:
+        content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: {first_line(error)}",
+            "a state dict saved by torch.save or safetensors",
+            "save the model's state_dict() again, without other objects",
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
+    return dict(state)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file onto the CPU.
+
+    Raises:
+        OSError: When the file is missing or cannot be read.
+        ValueError: When it or its header is too large, or it is inconsistent.
+    """
+    _check_size(path)
+    with path.open("rb") as file:
+        # The library reads headers of up to 100 MB of JSON, which take a hundred times that in memory.
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes")
+    try:
+        # Read, not memory-mapped: a page that cannot be read would kill the process without a message.
+        return safetensors.torch.load(path.read_bytes())
+    except (safetensors.SafetensorError, KeyError, RuntimeError, MemoryError) as error:
+        raise ValueError(first_line(error)) from error
+
+
+def read_pickled(path: Path) -> object:
+    """Read what ``torch.save`` wrote onto the CPU: containers of tensors, numbers and strings, and nothing else.
+
+    Raises:
+        OSError: When the file is missing or cannot be read.
+        ValueError: When it is too large, damaged, or loading it would run code.
+    """
+    _check_size(path)
+    try:
+        with warnings.catch_warnings():
+            # A warning about TorchScript archives, which are refused.
+            warnings.simplefilter("ignore")
+            # weights_only: a pickle from an unknown source must not run code here.
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on damaged bytes the unpickler raises errors of every kind
+        raise ValueError(first_line(error)) from error
+
+
+def _check_size(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes")
