@@ -1,9 +1,17 @@
 """Optimizers by name, with weight decay on the convolution and linear weights alone."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from pneumo.training.recipe import Recipe
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "radam": torch.optim.RAdam,
+}
 
 
 def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -17,8 +25,7 @@ def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "radam": torch.optim.RAdam}
-    return kinds[recipe.optimizer](groups, lr=0.0)
+    return OPTIMIZERS[recipe.optimizer](groups, lr=0.0)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

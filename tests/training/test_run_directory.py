@@ -211,8 +211,10 @@ def test_the_report_names_what_makes_metrics_optimistic(
 def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -> None:
     excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
     run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
-    (message,) = caveats(run, images=6)
-    assert "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in message
+    (caveat,) = caveats(run, images=6)
+    assert (
+        "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in caveat
+    )
     assert run_directory.load(tmp_path / "run") == run
 
 
