@@ -117,7 +117,7 @@ def run_command(*words: object) -> None:
 def check_learned(run: Path, images: int) -> int:
     """Print the results, and compare the out-of-fold Dice with that of predicting all masks empty."""
     found = metrics.read(run / "metrics.json")
-    dice, empty = found["nested"]["dice"], found["dice_all_empty"]
+    dice, empty = found.nested.dice, found.dice_all_empty
     log.info("out-of-fold Dice %.4f, predicting all masks empty gives %.4f", dice, empty)
     log.info("submission: %s", run / "submission.csv")
     log.info("picture:    %s", run / "overlay.png")

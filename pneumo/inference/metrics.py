@@ -6,6 +6,7 @@ as the Dice on positive images where there are none, is None.
 
 import json
 import math
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +19,130 @@ from pneumo.inference.decision_rule import DecisionRule, predict_presence, score
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
 from pneumo.masks.metric import summarize_images
-from pneumo.runtime import documents
+from pneumo.runtime import config, documents
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.files import publish_text
 
 FORMAT_VERSION = 2
 """Of metrics.json. Version 1 had other names for the same values."""
-Metrics = dict[str, Any]
 COLUMNS = ("dice", "dice_empty", "dice_positive", "sensitivity", "specificity")
+Interval95 = tuple[float, float]
+"""95 % bootstrap interval over patients."""
+
+
+@config_dataclass
+class Scores:
+    """Means over images under a decision rule; None without an image to take the mean of."""
+
+    dice: float
+    dice_empty: float | None
+    """Over images without pneumothorax."""
+    dice_positive: float | None
+    sensitivity: float | None
+    """Of whether there is a pneumothorax, as the specificity."""
+    specificity: float | None
+
+
+@config_dataclass
+class NestedScores(Scores):
+    """Scores in which no image was scored by a rule that it helped to choose."""
+
+    dice_interval: Interval95
+
+
+@config_dataclass
+class RuleScores(Scores):
+    """Scores of one rule."""
+
+    rule: dict[str, float]
+    """``DecisionRule.to_json``."""
+
+
+@config_dataclass
+class Auc:
+    """Areas under the ROC curve of "has a pneumothorax"; None where undefined."""
+
+    presence_head: float | None
+    max_pixel: float | None
+    """By the maximum pixel probability."""
+
+
+@config_dataclass
+class _FoldCounts:
+    fold: int
+    images: int
+    positives: int
+    dice_all_empty: float
+
+
+@config_dataclass
+class FoldScores(Scores, _FoldCounts):
+    """Scores of a fold's images by the rule that was chosen on the other folds."""
+
+    auc: Auc
+    rule: dict[str, float]
+
+
+@config_dataclass
+class Metrics:
+    """The content of metrics.json."""
+
+    images: int
+    positives: int
+    patients: int
+    dice_all_empty: float
+    """Dice of calling every image empty."""
+    dice_over_empty: float
+    """Nested Dice minus ``dice_all_empty``."""
+    dice_over_empty_interval: Interval95
+    nested: NestedScores
+    in_sample: RuleScores
+    """Of the final rule, on the images that it was chosen on."""
+    bootstrap_draws: int
+    auc: Auc
+    folds: list[FoldScores]
+    excluded: int = 0
+    """Damaged training images that the run leaves out."""
+    caveats: list[str] = field(default_factory=list)
+    """What makes the metrics better than on new images."""
+    oof_csv_dice: float | None = None
+    """Mean Dice computed from oof.csv; None without that file."""
 
 
 def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
-    """Return the metrics, ready for JSON.
+    """Return the metrics that follow from predictions.
 
     Args:
         histograms: Predictions for all labeled images, each by a network that was not trained on it.
         nested: ``nested_estimate(histograms)``, if it was computed already.
-
-    Returns:
-        ``images``, ``positives``, ``patients``: counts.
-        ``dice_all_empty``: Dice of calling every image empty.
-        ``dice_over_empty``: nested Dice minus ``dice_all_empty``.
-        ``nested``: metrics in which no image was scored by a rule that it helped to choose: dice, dice_empty (images
-        without pneumothorax), dice_positive, sensitivity and specificity of whether there is a pneumothorax.
-        ``in_sample``: the same of the final rule, on the images that it was chosen on.
-        ``..._interval``: 95 % bootstrap interval over patients.
-        ``auc``: area under the ROC curve of the presence head and of the maximum pixel probability.
-        ``folds``: the same for each fold, with the rule that was chosen on the other folds.
     """
     nested = nested or nested_estimate(histograms)
     patients = number_patients(histograms.patient)
     over_empty = nested.dice - ~histograms.positive
-    return {
-        "images": len(histograms),
-        "positives": int(histograms.positive.sum()),
-        "patients": int(patients.max()) + 1,
-        "dice_all_empty": float((~histograms.positive).mean()),
-        "dice_over_empty": float(over_empty.mean()),
-        "dice_over_empty_interval": list(interval(over_empty, patients)),
-        "nested": {
+    return Metrics(
+        images=len(histograms),
+        positives=int(histograms.positive.sum()),
+        patients=int(patients.max()) + 1,
+        dice_all_empty=float((~histograms.positive).mean()),
+        dice_over_empty=float(over_empty.mean()),
+        dice_over_empty_interval=interval(over_empty, patients),
+        nested=NestedScores(
             **_summarize(histograms.positive, nested.dice, nested.predicted_positive),
-            "dice_interval": list(interval(nested.dice, patients)),
-        },
-        "in_sample": {**_by_rule(histograms, nested.final), "rule": nested.final.to_json()},
-        "bootstrap_draws": DRAWS,
-        "auc": auc(histograms),
-        "folds": [_fold(histograms, nested, k) for k in range(len(nested.rules))],
-    }
+            dice_interval=interval(nested.dice, patients),
+        ),
+        in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.to_json()),
+        bootstrap_draws=DRAWS,
+        auc=auc(histograms),
+        folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
+    )
 
 
-def auc(histograms: PredictionHistograms) -> dict[str, float | None]:
-    """Return the area under the ROC curve of "has a pneumothorax", by the presence head and by the maximum pixel."""
-    return {
-        "presence_head": _auc(histograms.positive, histograms.presence_probability),
-        "max_pixel": _auc(histograms.positive, histograms.max_bin.astype(np.float32)),
-    }
+def auc(histograms: PredictionHistograms) -> Auc:
+    """Return the area under the ROC curve by the presence head and by the maximum pixel."""
+    return Auc(
+        presence_head=_auc(histograms.positive, histograms.presence_probability),
+        max_pixel=_auc(histograms.positive, histograms.max_bin.astype(np.float32)),
+    )
 
 
 def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
@@ -82,82 +153,79 @@ def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
     """
     dice = score_images(histograms, search(histograms))
     areas = auc(histograms)
-    area = areas["presence_head"] if areas["presence_head"] is not None else areas["max_pixel"]
+    area = areas.presence_head if areas.presence_head is not None else areas.max_pixel
     values = {"dice_best_rule": float(dice.mean()), "dice_all_empty": float((~histograms.positive).mean())}
     return values if area is None else {**values, "auc": area}
 
 
 def write(path: Path, metrics: Metrics) -> None:
     """Publish metrics.json."""
-    publish_text(path, json.dumps({"format_version": FORMAT_VERSION, **metrics}, indent=2) + "\n")
+    publish_text(path, json.dumps({"format_version": FORMAT_VERSION, **asdict(metrics)}, indent=2) + "\n")
 
 
 def read(path: Path) -> Metrics:
     """Read metrics.json.
 
     Raises:
-        UserError: When it is missing, damaged or of another format version.
+        UserError: When it is missing, damaged, incomplete or of another format version.
     """
-    return documents.read_versioned(
+    content = documents.read_versioned(
         path,
         FORMAT_VERSION,
         expected="the metrics of a finished run",
         repair="restore the file",
         other_version="use the version of pneumo that wrote it, or train the run again",
     )
+    return config.from_json(Metrics, content, str(path))
 
 
 def describe(metrics: Metrics) -> str:
     """Format the metrics as a table for the terminal."""
-    low, high = metrics["nested"]["dice_interval"]
-    over_low, over_high = metrics["dice_over_empty_interval"]
+    low, high = metrics.nested.dice_interval
+    over_low, over_high = metrics.dice_over_empty_interval
+    counted: list[tuple[str, FoldScores | Metrics, Scores]] = [(f"fold {f.fold}", f, f) for f in metrics.folds]
+    counted += [("nested", metrics, metrics.nested), ("in-sample", metrics, metrics.in_sample)]
     rows = [
-        (f"fold {fold['fold']}", fold["images"], fold["positives"], *(fold[name] for name in COLUMNS))
-        for fold in metrics["folds"]
-    ]
-    counts = metrics["images"], metrics["positives"]
-    rows += [
-        (name.replace("_", "-"), *counts, *(metrics[name][column] for column in COLUMNS))
-        for name in ("nested", "in_sample")
+        (name, counts.images, counts.positives, *(getattr(scores, column) for column in COLUMNS))
+        for name, counts, scores in counted
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = DecisionRule.from_json(metrics["in_sample"]["rule"], "in_sample.rule")
+    rule = DecisionRule.from_json(metrics.in_sample.rule, "in_sample.rule")
     return "\n".join(
         [
             *lines,
-            f"nested Dice {_number(metrics['nested']['dice'])} (95 % interval over {metrics['patients']} patients "
-            f"{low:.4f} to {high:.4f}), every image empty {metrics['dice_all_empty']:.4f}, "
-            f"difference {metrics['dice_over_empty']:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
-            f"AUC of pneumothorax or not: presence head {_number(metrics['auc']['presence_head'])}, "
-            f"maximum pixel {_number(metrics['auc']['max_pixel'])}",
+            f"nested Dice {_number(metrics.nested.dice)} (95 % interval over {metrics.patients} patients "
+            f"{low:.4f} to {high:.4f}), every image empty {metrics.dice_all_empty:.4f}, "
+            f"difference {metrics.dice_over_empty:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
+            f"AUC of pneumothorax or not: presence head {_number(metrics.auc.presence_head)}, "
+            f"maximum pixel {_number(metrics.auc.max_pixel)}",
             f"rule for new images: {rule.describe()}",
         ]
     )
 
 
-def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> Metrics:
-    """Return the metrics of one subset under the rule that was chosen on the others."""
+def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> FoldScores:
     index = np.flatnonzero(nested.rule_index == k)
     selected = histograms.select(index)
-    return {
-        "fold": int(selected.fold[0]),
-        "images": len(selected),
-        "positives": int(selected.positive.sum()),
-        "dice_all_empty": float((~selected.positive).mean()),
+    return FoldScores(
+        fold=int(selected.fold[0]),
+        images=len(selected),
+        positives=int(selected.positive.sum()),
+        dice_all_empty=float((~selected.positive).mean()),
         **_summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
-        "auc": auc(selected),
-        "rule": nested.rules[k].to_json(),
-    }
+        auc=auc(selected),
+        rule=nested.rules[k].to_json(),
+    )
 
 
-def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, float | None]:
+def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, Any]:
     return _summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
 
 
 def _summarize(
     positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
     images = zip(dice.tolist(), positive.tolist(), predicted_positive.tolist(), strict=True)
     summary = summarize_images(list(images))

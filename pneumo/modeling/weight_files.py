@@ -1,6 +1,7 @@
-"""Files of weights from any source: read within bounds and without running code."""
+"""Reading files of weights from any source, within bounds and without running code; writing safetensors files."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -61,6 +62,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load(path.read_bytes())
     except (safetensors.SafetensorError, KeyError, RuntimeError, MemoryError) as error:
         raise ValueError(first_line(error)) from error
+
+
+def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def read_pickled(path: Path) -> object:

@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from pneumo.modeling import weight_files
@@ -78,8 +77,7 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
 def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
     """Yield the name and the content of each file but the manifest."""
     for name, tensors in snapshot.weights.items():
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        yield f"{name}.safetensors", safetensors.torch.save(contiguous)
+        yield f"{name}.safetensors", weight_files.to_safetensors(tensors)
     optimizer = io.BytesIO()
     torch.save(snapshot.optimizer, optimizer)
     yield "optimizer.pt", optimizer.getbuffer()

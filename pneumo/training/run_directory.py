@@ -22,17 +22,17 @@ A run belongs to one recipe and one dataset with one assignment of folds, and ca
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
-import safetensors.torch
 from annotated_types import Interval
 from torch import nn
 
 from pneumo import __version__
 from pneumo.dataset.manifest import Manifest
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.modeling import weight_files
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -105,9 +105,8 @@ class FoldDirectory:
     def publish(self, model: nn.Module, histograms: PredictionHistograms, history: list[dict[str, float]]) -> None:
         """Write the files of a finished fold; last fold.json, which marks it as finished."""
         self.require_run_directory()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         with publish(self.model) as file:
-            file.write(safetensors.torch.save(weights))
+            file.write(weight_files.to_safetensors(model.state_dict()))
         histograms.write(self.histograms)
         publish_text(self.summary, json.dumps({"format_version": FORMAT_VERSION, "history": history}, indent=1) + "\n")
 
@@ -239,13 +238,8 @@ def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
             f"{path} exists and has no recipe.json", "a new or empty directory, or a run", "give another --run"
         )
     remove_temporary_files(path, RECIPE_FILE)
-    content = {
-        "format_version": FORMAT_VERSION,
-        "pneumo": __version__,
-        "recipe": to_json(recipe),
-        "dataset": vars(dataset),
-    }
-    publish_text(recipe_file, json.dumps(content, indent=2) + "\n")
+    content = asdict(_Record(pneumo=__version__, recipe=recipe, dataset=dataset))
+    publish_text(recipe_file, json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2) + "\n")
     return RunDirectory(path=path, recipe=recipe, dataset=dataset)
 
 

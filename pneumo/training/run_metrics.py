@@ -1,5 +1,7 @@
 """The results of a run whose folds are all trained: decision rule, out-of-fold masks and metrics."""
 
+from dataclasses import replace
+
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
@@ -67,14 +69,16 @@ def _publish(
     masks: dict[str, str] | None,
 ) -> None:
     """Write the results, metrics.json last: where it exists, the others do."""
-    results = metrics.compute_metrics(histograms, nested)
-    results["excluded"] = len(run.dataset.excluded)
-    results["caveats"] = caveats(run, len(histograms))
     histograms.write(run.histograms)
     write_rule(run.thresholds, nested.final)
-    if masks is not None:
-        results["oof_csv_dice"] = out_of_fold_masks.write_masks(run, reader, histograms, masks)
-        difference = abs(results["oof_csv_dice"] - float(nested.dice.mean()))
+    results = replace(
+        metrics.compute_metrics(histograms, nested),
+        excluded=len(run.dataset.excluded),
+        caveats=caveats(run, len(histograms)),
+        oof_csv_dice=None if masks is None else out_of_fold_masks.write_masks(run, reader, histograms, masks),
+    )
+    if masks is not None and results.oof_csv_dice is not None:
+        difference = abs(results.oof_csv_dice - float(nested.dice.mean()))
         if difference > 1e-9:
             log.warning(
                 "the Dice of %s differs by %.2g from that of the histograms: the second prediction differs",
@@ -84,5 +88,5 @@ def _publish(
         overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
     metrics.write(run.metrics, results)
     log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
-    for caveat in results["caveats"]:
+    for caveat in results.caveats:
         log.warning("%s", caveat)

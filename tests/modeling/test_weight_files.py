@@ -48,3 +48,14 @@ def test_a_file_beyond_a_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(weight_files, limit, 10)
     with pytest.raises(UserError, match=r"cannot be read: ValueError: .*\d+ bytes"):
         read_state(path)
+
+
+def test_written_tensors_are_read_again_whatever_their_memory_format(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "b": torch.rand(3, requires_grad=True),
+    }
+    (tmp_path / "w.safetensors").write_bytes(weight_files.to_safetensors(tensors))
+    read = weight_files.read_safetensors(tmp_path / "w.safetensors")
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert read["a"].is_contiguous()

@@ -52,12 +52,12 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert written(run) == FILES
     found = metrics.read(run.metrics)
     histograms = PredictionHistograms.read(run.histograms)
-    assert found["images"] == len(histograms) == 32
+    assert found.images == len(histograms) == 32
     assert read_rule(run.thresholds) == search(histograms)
-    assert found["in_sample"]["rule"] == read_rule(run.thresholds).to_json()
+    assert found.in_sample.rule == read_rule(run.thresholds).to_json()
     assert list(submission.read(run.masks)) == histograms.image_id.tolist()
-    assert found["oof_csv_dice"] == pytest.approx(found["nested"]["dice"], abs=1e-12)
-    assert (found["excluded"], found["caveats"]) == (0, [])
+    assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
+    assert (found.excluded, found.caveats) == (0, [])
     assert cv2.imread(str(run.overlay)) is not None
 
 
@@ -84,10 +84,10 @@ def test_another_dataset_leaves_the_masks_for_later(
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     finish_run(run, world, other, workers=1)
     assert written(run) == FILES - {"oof.csv", "overlay.png"}
-    assert "oof_csv_dice" not in metrics.read(run.metrics)
+    assert metrics.read(run.metrics).oof_csv_dice is None
     finish_run(run, world, reader, workers=1)
     assert written(run) == FILES
-    assert "oof_csv_dice" in metrics.read(run.metrics)
+    assert metrics.read(run.metrics).oof_csv_dice is not None
 
 
 def test_missing_folds_are_named(run: RunDirectory, reader: ShardReader, world: World) -> None:
@@ -130,7 +130,7 @@ def test_a_second_prediction_that_differs_is_a_warning(
     second.write_bytes(kept)
     finish_run(run, world, reader, workers=1)
     found = metrics.read(run.metrics)
-    difference = abs(found["oof_csv_dice"] - found["nested"]["dice"])
+    difference = abs(found.oof_csv_dice - found.nested.dice)
     warnings = [m for m in caplog.messages if "the second prediction differs" in m]
     assert difference > 1e-9, "otherwise the test shows nothing"
     assert len(warnings) == 1
