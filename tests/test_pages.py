@@ -209,17 +209,18 @@ def apply(diff: str, root: Path) -> str:
     return header.removeprefix("--- ")
 
 
-TABLE_TESTS = (
+REGISTRY_TESTS = (
     "tests/modeling/losses/test_loss.py",
-    "tests/loading/augmentation/test_augmentation_table.py",
-    "tests/dicom/test_encoding_table.py",
+    "tests/loading/augmentation/test_augmentation_registry.py",
+    "tests/loading/augmentation/test_augmentation_parameters.py",
+    "tests/dicom/encodings/test_encoding_registry.py",
     "tests/reporting/outputs/test_output_registry.py",
 )
-"""Tests of the tables, which must hold with an entry more, too."""
+"""Tests of the registries, which must hold with an entry more, too."""
 
 
 def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
-    """All five at once, in a copy of the package: the files are written, the tables changed, the tests run."""
+    """All five at once, in a copy of the package: the files are written, the registries changed, the tests run."""
     page = ROOT / "CONTRIBUTING.md"
     for folder in ("pneumo", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -234,7 +235,7 @@ def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
     changed = [apply(diff, tmp_path) for _, diff in blocks(page, "diff")]
     assert len(tests) == page.read_text().partition("## Adding something")[2].count("\n### ") == 5
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, *TABLE_TESTS],
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, *REGISTRY_TESTS],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True, text=True, timeout=300, check=False,

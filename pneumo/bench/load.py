@@ -22,7 +22,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
 from pneumo.loading.augmentation.distortion import check_albumentations, import_albumentations
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import LoaderKind, build_loader, has_dali
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.masks import rle

@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from pneumo.dicom import attributes, image_codec, sop_instance
 from pneumo.dicom.attributes import Attributes
-from pneumo.dicom.encodings import table
+from pneumo.dicom.encodings import registry
 from pneumo.dicom.opening import open_file
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
@@ -142,7 +142,7 @@ def _parse_ids(file: BinaryIO) -> Dataset:
 
 
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
-    table.find(dataset).check(dataset)
+    registry.find(dataset).check(dataset)
     frame = passthrough_frame(dataset)
     if frame is not None:
         return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=())

@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_color_lut
 from scipy.special import expit
 
 from pneumo.dicom.attributes import PHOTOMETRICS
-from pneumo.dicom.encodings import table
+from pneumo.dicom.encodings import registry
 from pneumo.dicom.encodings.encoding import StoredValues
 from pneumo.dicom.pixel_data import number_of_frames
 from pneumo.dicom.rejection import DicomRejectedError, Reason
@@ -60,7 +60,7 @@ def render(dataset: Dataset) -> Rendered:
     photometric = _check_color(dataset)
     count = number_of_frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
-    stored = table.find(dataset).decode(dataset)
+    stored = registry.find(dataset).decode(dataset)
     if photometric not in GRAY:
         notes.append(f"{photometric} rendered to gray")
         return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))

@@ -7,7 +7,7 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.contract import Loader
 from pneumo.runtime.errors import UserError
 

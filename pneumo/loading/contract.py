@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation.table import Augmentation, AugmentationParameters, draw, identity
+from pneumo.loading.augmentation.parameters import AugmentationParameters, draw, identity
+from pneumo.loading.augmentation.registry import Augmentation
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,7 +14,7 @@ from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation.table import AugmentationParameters
+from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch, BatchPlan
 from pneumo.loading.dali_pipeline import (
     Inputs,

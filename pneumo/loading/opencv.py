@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 import torch
 
-from pneumo.loading.augmentation.table import AugmentationParameters
+from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch, BatchPlan
 from pneumo.loading.geometry import downsample_factor, scale_matrix
 from pneumo.loading.images import read_image

@@ -11,7 +11,7 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.loading.augmentation.table import AugmentationParameters
+from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch, BatchPlan
 from pneumo.loading.masks import draw_mask
 from pneumo.loading.prefetch import prefetch, threads

@@ -1,4 +1,4 @@
-"""Which encoders there are: those of segmentation-models-pytorch, those of timm, and a table of our own."""
+"""Which encoders there are: those of segmentation-models-pytorch, those of timm, and a registry of our own."""
 
 import difflib
 
@@ -17,16 +17,16 @@ the size of the one before. ``out_channels`` lists their channels. A weights fil
 
 
 def register() -> None:
-    """Enter ``ENCODERS`` in the table of segmentation-models-pytorch, whose networks find their encoder by name.
+    """Enter ``ENCODERS`` in the registry of segmentation-models-pytorch, whose networks find their encoder by name.
 
     Raises:
         ValueError: When one of them has a name that the library uses.
     """
-    table = smp.encoders.encoders
+    registry = smp.encoders.encoders
     for name, encoder in ENCODERS.items():
-        if name.startswith(("tu-", "timm-")) or (name in table and table[name]["encoder"] is not encoder):
+        if name.startswith(("tu-", "timm-")) or (name in registry and registry[name]["encoder"] is not encoder):
             raise ValueError(f"{name} is the name of an encoder of segmentation-models-pytorch")
-        table[name] = {"encoder": encoder, "pretrained_settings": {}, "params": {}}
+        registry[name] = {"encoder": encoder, "pretrained_settings": {}, "params": {}}
 
 
 def validate(name: str) -> None:

@@ -28,7 +28,7 @@ class ModelConfig:
     """The decoder."""
     encoder: str = "resnet34"
     """Name of an encoder: one of segmentation-models-pytorch (resnet34, se_resnext50_32x4d, mobilenet_v2, ...), one
-    of timm with tu- before its name (tu-convnext_tiny), or one of the table in pneumo/modeling/encoders.py."""
+    of timm with tu- before its name (tu-convnext_tiny), or one of the registry in pneumo/modeling/encoders.py."""
     encoder_weights: str = "none"
     """Where the encoder's weights come from: none (random), imagenet (downloaded), or the path of a local file."""
     attention: Literal["none", "scse"] = "none"

@@ -12,7 +12,7 @@ from annotated_types import Interval, MinLen, MultipleOf
 
 from pneumo.inference.build import InferenceConfig, Precision
 from pneumo.inference.predictor import View
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import LoaderKind
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig

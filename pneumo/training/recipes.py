@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
 from pneumo.training.recipe import Recipe

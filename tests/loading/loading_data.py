@@ -17,7 +17,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dataset.tar import TarWriter
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.intensity import Intensity
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.contract import Batch, BatchPlan, Loader
 from pneumo.loading.opencv import OpenCvLoader
 

@@ -7,7 +7,8 @@ import pytest
 from loading_data import ROW, plan
 
 from pneumo.loading.augmentation.affine import Affine
-from pneumo.loading.augmentation.table import Augmentation, draw
+from pneumo.loading.augmentation.parameters import draw
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.geometry import letterbox
 
 

@@ -6,7 +6,7 @@ import torch
 from pneumo.loading import build
 from pneumo.loading.augmentation import distortion
 from pneumo.loading.augmentation.distortion import Distortion
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import build_loader
 from pneumo.loading.dali import DaliLoader
 from pneumo.loading.opencv import OpenCvLoader

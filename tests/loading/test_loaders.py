@@ -13,7 +13,7 @@ from scipy import ndimage
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.flip import Flip
 from pneumo.loading.augmentation.intensity import Intensity
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.contract import Batch
 from pneumo.loading.geometry import letterbox
 from pneumo.masks import rle

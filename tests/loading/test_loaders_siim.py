@@ -11,7 +11,7 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.loading.augmentation.intensity import Intensity
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import LoaderKind, build_loader
 from pneumo.loading.contract import BatchPlan
 from pneumo.masks import rle

@@ -14,7 +14,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
-from pneumo.loading.augmentation.table import Augmentation
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.masks.submission import read
 from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError

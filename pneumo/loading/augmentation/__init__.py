@@ -1,1 +1,1 @@
-"""Random changes to training images: one module for each augmentation, and the table of them."""
+"""Random changes to training images: one module for each augmentation, and the registry of them."""

@@ -1,4 +1,4 @@
-"""The loss of each image: a weighted sum of the terms in one table, right on empty masks.
+"""The loss of each image: a weighted sum of the terms in one registry, right on empty masks.
 
 Each term is one number per image, a function of that image alone. So the loss of a global batch is the sum
 over its images divided by its size, however the images are divided among micro-batches and ranks. Batch-wise
@@ -26,7 +26,7 @@ from pneumo.runtime.errors import UserError
 
 @config_dataclass(flag_prefix="loss.")
 class LossConfig:
-    """The table of terms: a field with a ``Term`` is the weight of that term, the other fields are their options.
+    """The registry of terms: a field with a ``Term`` is the weight of that term, the other fields are their options.
 
     The total is the weighted sum of the terms, not their mean.
     """

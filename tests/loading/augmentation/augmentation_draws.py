@@ -4,15 +4,16 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from pneumo.loading.augmentation.table import Augmentation, AugmentationParameters, draw
+from pneumo.loading.augmentation.parameters import AugmentationParameters, draw
+from pneumo.loading.augmentation.registry import Augmentation
 
 NAMES = [entry.name for entry in fields(Augmentation) if entry.name != "draws"]
 ALL_OFF = {name: replace(getattr(Augmentation(), name), probability=0.0) for name in NAMES}
 
 
-def only(*, table=Augmentation, **entries) -> Augmentation:
+def only(*, registry=Augmentation, **entries) -> Augmentation:
     """Return an augmentation with the named entries; all others are off."""
-    return table(**(ALL_OFF | entries))
+    return registry(**(ALL_OFF | entries))
 
 
 def with_probability(augmentation: Augmentation, name: str, probability: float) -> Augmentation:

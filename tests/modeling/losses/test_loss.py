@@ -1,4 +1,4 @@
-"""The table of terms, their weighted sum, and the same numbers as before there was a table."""
+"""The registry of terms, their weighted sum, and the same numbers as before there was a registry."""
 
 import hashlib
 import math

@@ -1,55 +1,21 @@
-"""The table of augmentations, and one sample's parameters: a pure function of (seed, epoch, position).
+"""One sample's augmentation: a pure function of (seed, epoch, position).
 
 A loader only applies the parameters. So a resumed run, or one on another number of ranks, sees the same pictures, and
-two loaders can be compared pixel by pixel. The set is that of the competition's 1st place (sneddy, 2019).
+two loaders can be compared pixel by pixel.
 """
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
 
 import numpy as np
-import tyro
-from annotated_types import Interval
 
-from pneumo.loading.augmentation.affine import Affine
-from pneumo.loading.augmentation.distortion import Distortion
-from pneumo.loading.augmentation.flip import Flip
-from pneumo.loading.augmentation.intensity import Intensity
-from pneumo.loading.augmentation.transforms import PixelTransform, RandomTransform
+from pneumo.loading.augmentation.registry import DRAWS, Augmentation
+from pneumo.loading.augmentation.transforms import PixelTransform
 from pneumo.loading.geometry import Matrix, homogeneous, letterbox
-from pneumo.runtime.config import config_dataclass
 
 STREAM = 2
 """Second half of the generator's key, which keeps these draws apart from the sampler's of the same seed."""
-
-
-DRAWS = 2
-"""Scheme by which this version draws; raise it whenever an existing augmentation draws otherwise."""
-
-
-@config_dataclass(flag_prefix="augmentation.")
-class Augmentation:
-    """The augmentations, in the order in which they are applied; each is drawn independently of the others."""
-
-    flip: Flip = field(default_factory=Flip)
-    affine: Affine = field(default_factory=Affine)
-    intensity: Intensity = field(default_factory=Intensity)
-    distortion: Distortion = field(default_factory=Distortion)
-
-    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=DRAWS)]] = DRAWS
-    """Scheme of the random draws, recorded with a run: 1 = all augmentations drew from one generator in turn, 2 = each
-    has its own. A run of another scheme than this version's is not resumed."""
-
-    def active(self) -> Iterator[tuple[str, RandomTransform]]:
-        """Yield the name and configuration of each augmentation whose probability is above 0."""
-        for entry in dataclasses.fields(self):
-            augmentation = getattr(self, entry.name)
-            if isinstance(augmentation, RandomTransform) and augmentation.probability > 0:
-                yield entry.name, augmentation
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

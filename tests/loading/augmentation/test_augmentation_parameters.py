@@ -1,4 +1,4 @@
-"""The table: purity, independence of the entries, ranges, and what is drawn when nothing is asked for."""
+"""Draws: purity, independence of the augmentations, probabilities, and what is drawn when nothing is asked for."""
 
 from dataclasses import field, replace
 
@@ -7,10 +7,9 @@ import pytest
 from augmentation_draws import NAMES, only, parameters, same, with_probability
 
 from pneumo.loading.augmentation.affine import Affine
-from pneumo.loading.augmentation.table import Augmentation, identity
-from pneumo.loading.augmentation.transforms import PixelTransform
+from pneumo.loading.augmentation.parameters import identity
+from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.errors import UserError
 
 
 def all_on(**probabilities: float) -> Augmentation:
@@ -18,10 +17,6 @@ def all_on(**probabilities: float) -> Augmentation:
     for name in NAMES:
         augmentation = with_probability(augmentation, name, probabilities.get(name, 1.0))
     return augmentation
-
-
-def pixel_transforms(augmentation: Augmentation, position: int) -> dict[type[PixelTransform], PixelTransform]:
-    return {type(drawn): drawn for drawn in parameters(augmentation, position).pixel_transforms}
 
 
 def test_parameters_are_a_pure_function_of_seed_epoch_and_position():
@@ -48,7 +43,7 @@ def test_one_probability_does_not_change_the_other_draws(name):
 
 
 def test_an_added_augmentation_does_not_change_the_draws_of_the_others():
-    """A table with one entry more draws the same, and what the new entry draws on its own."""
+    """A registry with one entry more draws the same, and what the new entry draws on its own."""
 
     @config_dataclass(flag_prefix="augmentation.")
     class Extended(Augmentation):
@@ -56,10 +51,10 @@ def test_an_added_augmentation_does_not_change_the_draws_of_the_others():
 
     full = all_on()
     extended = Extended(**{name: getattr(full, name) for name in NAMES})
-    alone = only(zoom=Affine(probability=1.0), table=Extended)
+    alone = only(zoom=Affine(probability=1.0), registry=Extended)
     plain = identity(256, 256, 256).matrix
     for position in range(50):
-        before, after = (parameters(table, position, rows=256, columns=256) for table in (full, extended))
+        before, after = (parameters(entries, position, rows=256, columns=256) for entries in (full, extended))
         assert before.pixel_transforms == after.pixel_transforms
         added = parameters(alone, position, rows=256, columns=256).matrix
         assert not np.array_equal(added, plain)
@@ -74,7 +69,7 @@ def test_entries_draw_from_different_numbers():
         zoom: Affine = field(default_factory=lambda: Affine(probability=0.0))
 
     affine = Affine(probability=1.0)
-    first, second = only(affine=affine, table=Extended), only(zoom=affine, table=Extended)
+    first, second = only(affine=affine, registry=Extended), only(zoom=affine, registry=Extended)
     assert not any(np.array_equal(parameters(first, p).matrix, parameters(second, p).matrix) for p in range(50))
 
 
@@ -101,10 +96,3 @@ def test_nothing_asked_for_is_exactly_the_letterbox():
 
 def test_identity_at_the_source_size_is_the_exact_unit_matrix():
     assert np.array_equal(identity(256, 256, 256).matrix, [[1, 0, 0], [0, 1, 0]])
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [1.5, -0.1])
-def test_probability_out_of_range_names_its_flag(name, value):
-    with pytest.raises(UserError, match=f"--augmentation.{name}.probability {value}; expected 0 to 1"):
-        replace(getattr(Augmentation(), name), probability=value)

@@ -1,7 +1,7 @@
-"""The table of encodings.
+"""The registry of encodings.
 
 To add one: write a module beside this one that defines an ``ENCODING``, enter it below, and test it in
-``tests/dicom/test_encoding_<name>.py``.
+``tests/dicom/encodings/test_encoding_<name>.py``.
 """
 
 from pydicom.dataset import Dataset

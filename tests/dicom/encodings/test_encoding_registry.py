@@ -1,4 +1,4 @@
-"""The table of encodings: complete, without overlaps, and a module and a test file for each entry."""
+"""The registry of encodings: complete, without overlaps, and a module and a test file for each entry."""
 
 import pkgutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, AllTransferSyntaxes, JPEG2000MCLossless
 
 from pneumo.dicom import encodings
-from pneumo.dicom.encodings import encoding, table
+from pneumo.dicom.encodings import encoding, registry
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 
@@ -23,24 +23,24 @@ def has_decoder(uid: UID) -> bool:
 
 
 def test_every_module_is_an_entry_with_a_test_file() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(encodings.__path__)} - {"encoding", "table"}
-    assert set(table.ENCODINGS) == modules
+    modules = {module.name for module in pkgutil.iter_modules(encodings.__path__)} - {"encoding", "registry"}
+    assert set(registry.ENCODINGS) == modules
     for name in modules:
         assert (Path(__file__).parent / f"test_encoding_{name}.py").is_file()
 
 
-def test_the_table_has_what_pydicom_decodes_and_each_transfer_syntax_once() -> None:
-    listed = [uid for entry in table.ENCODINGS.values() for uid in entry.transfer_syntaxes]
+def test_the_registry_has_what_pydicom_decodes_and_each_transfer_syntax_once() -> None:
+    listed = [uid for entry in registry.ENCODINGS.values() for uid in entry.transfer_syntaxes]
     assert len(set(listed)) == len(listed)
     assert {uid for uid in AllTransferSyntaxes if has_decoder(uid)} <= set(listed)
 
 
-@pytest.mark.parametrize("name", table.ENCODINGS)
+@pytest.mark.parametrize("name", registry.ENCODINGS)
 def test_an_encoding_is_found_by_its_transfer_syntaxes(name: str) -> None:
-    for uid in table.ENCODINGS[name].transfer_syntaxes:
+    for uid in registry.ENCODINGS[name].transfer_syntaxes:
         dataset = reference.build(reference.gradient("u1", 8))
         dataset.file_meta.TransferSyntaxUID = uid
-        assert table.find(dataset) is table.ENCODINGS[name]
+        assert registry.find(dataset) is registry.ENCODINGS[name]
 
 
 UNSUPPORTED = {
@@ -54,7 +54,7 @@ def test_another_transfer_syntax_is_unsupported(uid: str, found: str) -> None:
     dataset = reference.build(reference.gradient("u1", 8))
     dataset.file_meta.TransferSyntaxUID = UID(uid)
     with pytest.raises(DicomRejectedError) as caught:
-        table.find(dataset)
+        registry.find(dataset)
     assert (caught.value.reason, caught.value.phase) == (Reason.UNSUPPORTED, "frame")
     assert found in caught.value.found
 

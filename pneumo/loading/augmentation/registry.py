@@ -1,0 +1,44 @@
+"""The registry of augmentations. The set is that of the competition's 1st place (sneddy, 2019).
+
+To add one: write a module beside this one that defines a ``RandomTransform``, and enter it as a field of
+``Augmentation``.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated
+
+import tyro
+from annotated_types import Interval
+
+from pneumo.loading.augmentation.affine import Affine
+from pneumo.loading.augmentation.distortion import Distortion
+from pneumo.loading.augmentation.flip import Flip
+from pneumo.loading.augmentation.intensity import Intensity
+from pneumo.loading.augmentation.transforms import RandomTransform
+from pneumo.runtime.config import config_dataclass
+
+DRAWS = 2
+"""Scheme by which this version draws; raise it whenever an existing augmentation draws otherwise."""
+
+
+@config_dataclass(flag_prefix="augmentation.")
+class Augmentation:
+    """The augmentations, in the order in which they are applied; each is drawn independently of the others."""
+
+    flip: Flip = field(default_factory=Flip)
+    affine: Affine = field(default_factory=Affine)
+    intensity: Intensity = field(default_factory=Intensity)
+    distortion: Distortion = field(default_factory=Distortion)
+
+    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=DRAWS)]] = DRAWS
+    """Scheme of the random draws, recorded with a run: 1 = all augmentations drew from one generator in turn, 2 = each
+    has its own. A run of another scheme than this version's is not resumed."""
+
+    def active(self) -> Iterator[tuple[str, RandomTransform]]:
+        """Yield the name and configuration of each augmentation whose probability is above 0."""
+        for entry in dataclasses.fields(self):
+            augmentation = getattr(self, entry.name)
+            if isinstance(augmentation, RandomTransform) and augmentation.probability > 0:
+                yield entry.name, augmentation
