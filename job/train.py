@@ -59,7 +59,7 @@ class Arguments:
     expect_world: ExpectedWorld = 0
     """Expected number of processes; any other number is refused. 0 = do not check."""
     skip_damaged: bool = False
-    """Read every image once when the run is started, and leave out the damaged training images: recipe.json lists
+    """Read every image once when the run is started, and exclude the damaged training images: recipe.json lists
     them, the report counts them, and the list never changes. Damaged test images get an empty mask. Without the flag
     the first damaged image ends the run."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S

@@ -38,7 +38,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     plans = plan_epoch(len(table), settings.size)
     winner = Winner(reader, source.folder / "winner", settings.size)
     kinds: list[LoaderKind] = ["opencv", "dali"] if has_dali() else ["opencv"]
-    loaders = [partial(drain, build_loader(kind, reader, table, CPU, 1), plans) for kind in kinds]
+    loaders = [partial(drain, build_loader(kind, reader, CPU, 1), plans) for kind in kinds]
     with one_core():
         *ours, theirs = time_in_turns([*loaders, winner.load_all], settings.repeat)
     names = {"opencv": "OpenCV loader", "dali": "DALI loader on the CPU"}
@@ -62,7 +62,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
 def _on_gpu(
     reader: ShardReader, plans: list[BatchPlan], settings: Settings, winner: Callable[[], object]
 ) -> tuple[str, list[float], list[float]]:
-    loader = build_loader("dali", reader, reader.table, torch.device("cuda"), settings.workers)
+    loader = build_loader("dali", reader, torch.device("cuda"), settings.workers)
 
     def ours() -> None:
         drain(loader, plans)

@@ -1,7 +1,4 @@
-"""Folds: patients stay together, and every fold gets its share of empty, small and large pneumothoraces.
-
-Also the numbering of patients that both the folds and the bootstrap over patients use.
-"""
+"""Folds: patients stay together, and empty, small and large pneumothoraces are divided evenly among the folds."""
 
 import hashlib
 import warnings
@@ -10,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pneumo.dataset.patients import number_patients
 from pneumo.runtime.console import log
 from pneumo.runtime.ranges import MAX_FOLDS
 
@@ -69,15 +67,6 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     # The splitter refuses when no class reaches every fold.
     joined = positive.astype(np.int64)
     return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)
-
-
-def number_patients(patient: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Number the patients (n,) from 0 without gaps; each image of an unknown patient (-1) is a patient by itself."""
-    unknown = patient < 0
-    separate = patient.astype(np.int64)
-    separate[unknown] = patient.max(initial=0) + 1 + np.arange(np.count_nonzero(unknown))
-    numbered: npt.NDArray[np.int64] = np.unique(separate, return_inverse=True)[1].astype(np.int64)
-    return numbered
 
 
 def digest(image_ids: Sequence[str] | npt.NDArray[np.str_], fold: npt.NDArray[np.int8]) -> str:

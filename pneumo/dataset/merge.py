@@ -10,6 +10,7 @@ import numpy as np
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine, shard_writer
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.patients import number_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import locks
@@ -83,7 +84,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         missing=len(plan.missing),
         renamed=plan.renamed,
         shards=len(np.unique(table.shard)),
-        patients=len(np.unique(fold_assignment.number_patients(table.patient[train]))),
+        patients=len(np.unique(number_patients(table.patient[train]))),
         num_folds=0,
         fold_seed=0,
         grouped_by=plan.grouped_by,

@@ -234,10 +234,13 @@ class SampleTable:
             chosen &= self.positive == positive
         return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
+    def shape(self, row: int) -> tuple[int, int]:
+        """Return (rows, columns) of an image in pixels."""
+        return int(self.rows[row]), int(self.columns[row])
+
     def shapes(self, rows: npt.NDArray[np.int64]) -> dict[str, tuple[int, int]]:
-        """Return height and width in pixels by image id, for rows of one split."""
-        sizes = zip(self.rows[rows].tolist(), self.columns[rows].tolist(), strict=True)
-        return dict(zip(self.image_id[rows].tolist(), sizes, strict=True))
+        """Return (rows, columns) in pixels by image id, for images of one split."""
+        return {str(self.image_id[row]): self.shape(row) for row in rows.tolist()}
 
 
 def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:

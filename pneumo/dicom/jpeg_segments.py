@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pneumo.dicom.image_codec import is_complete
+from pneumo.dicom.file_ends import is_complete
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.rejection import DicomRejectedError
 

@@ -55,7 +55,7 @@ def build(
     network = models.build(replace(config.model, encoder_weights="none")).to(device).eval()
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    loader = build_loader(config.loader, reader, reader.table, device, workers=workers)
+    loader = build_loader(config.loader, reader, device, workers=workers)
     return loader, build_predictor(config, network, device)
 
 

@@ -22,7 +22,6 @@ import numpy.typing as npt
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dicom import image_codec
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
 from pneumo.inference.build import InferenceConfig, build
@@ -32,6 +31,7 @@ from pneumo.inference.histograms import BINS, quantize
 from pneumo.inference.prediction import Rows, plan_batches, split_batches
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.contract import Loader
+from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.modeling import weights
 from pneumo.runtime.console import Progress
@@ -82,7 +82,7 @@ class PredictedImage:
     @cached_property
     def source(self) -> npt.NDArray[np.float32]:
         """(rows, columns) in [0, 1]: the source image, decoded when it is asked for."""
-        return image_codec.to_float(image_codec.decode(self.reader.image(self.row)))
+        return read_image(self.reader, self.row)
 
 
 OnImage = Callable[[PredictedImage], None]
@@ -140,8 +140,7 @@ class Ensembler:
     def _predict_block(self, batches: Sequence[Rows], on_image: OnImage | None) -> dict[int, ImagePrediction]:
         """Predict some batches of images with every network."""
         rows = np.concatenate(batches).tolist()
-        table = self.reader.table
-        shapes = [(int(table.rows[r]), int(table.columns[r])) for r in rows]
+        shapes = [self.reader.table.shape(row) for row in rows]
         pixels = [torch.zeros(shape) for shape in shapes]
         presence = np.zeros((len(rows), 2))  # weighted sum, and sum of the weights of the runs with a presence head
         for run, (loader, predictor) in zip(self.runs, self.loaders_and_predictors, strict=True):

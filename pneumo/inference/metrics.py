@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.dataset.folds import number_patients
+from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import DRAWS, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference.ensembler import Ensembler
-from pneumo.loading import damage
+from pneumo.loading.damaged import find_damaged
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
@@ -38,7 +38,7 @@ def write_submission(
             f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
         )
     expected_ids = None if expected is None else annotations.read_ids(expected)
-    damaged = _find_damaged(reader, rows, world, ensembler.workers) if skip_damaged else []
+    damaged = _find_test_images(reader, rows, world, ensembler.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
     if world.is_leader:
         masks = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {p.image_id: p.rle for p in predictions}
@@ -53,9 +53,9 @@ def write_submission(
     world.barrier()
 
 
-def _find_damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:
-    """Return the rows of the damaged test images, and log a warning for each. Collective over all ranks."""
-    found = damage.find_damaged(reader, rows, world, workers=workers)
+def _find_test_images(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:
+    """Return the rows of damaged test images, and log a warning for each. Collective over all ranks."""
+    found = find_damaged(reader, rows, world, workers=workers)
     if len(found) == len(rows):
         raise UserError(
             f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}",

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from pneumo.dataset.folds import number_patients
+from pneumo.dataset.patients import number_patients
 from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms, area, dice
 from pneumo.runtime.errors import UserError

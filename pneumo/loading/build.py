@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.contract import Loader
 from pneumo.runtime.errors import UserError
@@ -17,7 +16,6 @@ LoaderKind = Literal["auto", "dali", "opencv"]
 def build_loader(
     kind: LoaderKind,
     reader: ShardReader,
-    table: SampleTable,
     device: torch.device,
     workers: int,
     *,
@@ -28,8 +26,7 @@ def build_loader(
     Args:
         kind: ``dali``, ``opencv``, or ``auto`` for DALI on a CUDA device where it is installed and can do the
             augmentation, and OpenCV otherwise: on a CPU it is several times faster.
-        reader: Reads the samples' files.
-        table: The sample table that plans refer to.
+        reader: Reads the samples' files; plans refer to its table.
         device: Where batches go.
         workers: Threads that decode and warp.
         augmentation: The augmentation of the plans, as far as the choice depends on it.
@@ -53,13 +50,13 @@ def build_loader(
     if kind == "auto":
         kind = "dali" if device.type == "cuda" and has_dali() and not opencv_only else "opencv"
     if kind == "dali":
-        return _build_dali(reader, table, device, workers)
+        return _build_dali(reader, device, workers)
     from pneumo.loading.opencv import OpenCvLoader
 
-    return OpenCvLoader(reader, table, device, workers)
+    return OpenCvLoader(reader, device, workers)
 
 
-def _build_dali(reader: ShardReader, table: SampleTable, device: torch.device, workers: int) -> Loader:
+def _build_dali(reader: ShardReader, device: torch.device, workers: int) -> Loader:
     if not has_dali():
         raise UserError(
             "loader dali, and DALI is not installed",
@@ -68,7 +65,7 @@ def _build_dali(reader: ShardReader, table: SampleTable, device: torch.device, w
         )
     from pneumo.loading.dali import DaliLoader
 
-    return DaliLoader(reader, table, device, workers)
+    return DaliLoader(reader, device, workers)
 
 
 def has_dali() -> bool:

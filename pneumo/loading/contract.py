@@ -36,8 +36,7 @@ class BatchPlan:
 
     def parameters(self, index: int, table: SampleTable) -> AugmentationParameters:
         """Return what is to be done to sample ``index`` of the batch."""
-        row = self.rows[index]
-        rows, columns = int(table.rows[row]), int(table.columns[row])
+        rows, columns = table.shape(int(self.rows[index]))
         if self.augmentation is None:
             return identity(rows, columns, self.size)
         return draw(

@@ -13,9 +13,8 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.loading.augmentation.parameters import AugmentationParameters
-from pneumo.loading.contract import Batch, BatchPlan
+from pneumo.loading.contract import Batch
 from pneumo.loading.dali_pipeline import (
     Inputs,
     PipelineShape,
@@ -26,49 +25,41 @@ from pneumo.loading.dali_pipeline import (
 )
 from pneumo.loading.geometry import downsample_factor
 from pneumo.loading.images import damaged_sample, read_encoded
+from pneumo.loading.masks import draw_mask
 from pneumo.loading.threaded import InFlight, ThreadedLoader
 
 
-class _ReducedInFlight(InFlight):
-    """A batch whose masks and parameters are being made, and the factor by which each source is shrunk."""
-
-    def __init__(self, plan: BatchPlan, device: torch.device, factors: list[int]) -> None:
-        super().__init__(plan, device)
-        self.factors = factors
-
-
-class DaliLoader(ThreadedLoader[_ReducedInFlight]):
+class DaliLoader(ThreadedLoader):
     """Makes images in a DALI pipeline, which has as many threads of its own as this loader."""
 
-    def __init__(self, reader: ShardReader, table: SampleTable, device: torch.device, workers: int) -> None:
+    images_in_threads = False
+
+    def __init__(self, reader: ShardReader, device: torch.device, workers: int) -> None:
         # A tensor knows which device "cuda" means.
-        super().__init__(reader, table, torch.empty(0, device=device).device, workers)
+        super().__init__(reader, torch.empty(0, device=device).device, workers)
         self.device_id = self.device.index if self.device.type == "cuda" else None
         self._largest_batch = 1
         self._idle: dict[PipelineShape, _Run] = {}
 
-    def allocate(self, plan: BatchPlan) -> _ReducedInFlight:
-        """Allocate the masks."""
-        factors = [downsample_factor(*self.source_shape(row), plan.size) for row in plan.rows]
-        return _ReducedInFlight(plan, self.device, factors)
-
-    def prepare_sample(self, batch: _ReducedInFlight, index: int) -> AugmentationParameters:
+    def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
         """Draw a sample's parameters and its mask."""
-        parameters = batch.plan.parameters(index, self.table)
-        self.draw_mask(batch, index, parameters)
+        parameters = batch.plan.parameters(index, self.reader.table)
+        draw_mask(self.reader, int(batch.plan.rows[index]), parameters.matrix, batch.mask[index, 0].numpy())
         return parameters
 
-    def finish(self, batches: Iterator[_ReducedInFlight]) -> Iterator[Batch]:
+    def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:
         """Run the batches through pipelines; batches in a row that need the same one share it."""
         for shape, group in groupby(batches, self._pipeline_shape):
             yield from self._run(shape, group)
 
-    def _pipeline_shape(self, batch: _ReducedInFlight) -> PipelineShape:
+    def _pipeline_shape(self, batch: InFlight) -> PipelineShape:
         """Return the shape of the pipeline for a batch; one for the largest batch so far serves smaller ones too."""
         self._largest_batch = max(self._largest_batch, len(batch.samples))
-        return PipelineShape(samples=self._largest_batch, downsample_steps=max(batch.factors).bit_length() - 1)
+        table, plan = self.reader.table, batch.plan
+        factor = max(downsample_factor(*table.shape(row), plan.size) for row in plan.rows.tolist())
+        return PipelineShape(self._largest_batch, downsample_steps=factor.bit_length() - 1)
 
-    def _run(self, shape: PipelineShape, batches: Iterator[_ReducedInFlight]) -> Iterator[Batch]:
+    def _run(self, shape: PipelineShape, batches: Iterator[InFlight]) -> Iterator[Batch]:
         """Run batches of one shape through a pipeline, which is kept for the next call unless it failed."""
         # Popped, so that two iterators of one loader never share a pipeline; only one is kept, to bound the memory.
         run = self._idle.pop(shape, None) or _Run(self, shape)
@@ -85,27 +76,26 @@ class DaliLoader(ThreadedLoader[_ReducedInFlight]):
             run.wait_for_copies()
         self._idle = {shape: run}
 
-    def inputs(self, batch: _ReducedInFlight, shape: PipelineShape) -> Inputs:
+    def inputs(self, batch: InFlight, shape: PipelineShape) -> Inputs:
         """Return the pipeline's inputs for a batch."""
         samples = [
             sample_inputs(
-                read_encoded(self.reader, int(row)),
-                self.source_shape(row),
-                factor,
+                read_encoded(self.reader, row),
+                self.reader.table.shape(row),
                 parameters.matrix,
                 size=batch.plan.size,
                 steps=shape.downsample_steps,
             )
-            for row, factor, parameters in zip(batch.plan.rows, batch.factors, batch.parameters(), strict=True)
+            for row, parameters in zip(batch.plan.rows.tolist(), batch.parameters(), strict=True)
         ]
         return batch_inputs(samples, shape)
 
-    def find_damaged(self, batch: _ReducedInFlight, error: RuntimeError) -> Exception:
+    def decoding_error(self, batch: InFlight, error: RuntimeError) -> Exception:
         """Return the error that names the sample which DALI cannot decode, or DALI's own error when there is none."""
-        for row in batch.plan.rows:
-            if not can_decode(read_encoded(self.reader, int(row)), self.device_id):
-                found = f"the {self.table.encoding[row]} file cannot be decoded"
-                return damaged_sample(self.reader, int(row), found, "a gray image")
+        for row in batch.plan.rows.tolist():
+            if not can_decode(read_encoded(self.reader, row), self.device_id):
+                found = f"the {self.reader.table.encoding[row]} file cannot be decoded"
+                return damaged_sample(self.reader, row, found, "a gray image")
         return error
 
 
@@ -114,8 +104,8 @@ class _Run:
 
     def __init__(self, loader: DaliLoader, shape: PipelineShape) -> None:
         self.loader, self.shape = loader, shape
-        self.batches: Iterator[_ReducedInFlight] = iter(())
-        self.in_pipeline: deque[_ReducedInFlight] = deque()
+        self.batches: Iterator[InFlight] = iter(())
+        self.in_pipeline: deque[InFlight] = deque()
         self._being_copied: deque[tuple[torch.Tensor, Any]] = deque()
         self.pipeline = build_pipeline(self._next_inputs, shape, loader.device_id, loader.workers)
 
@@ -140,7 +130,7 @@ class _Run:
         except RuntimeError as error:
             if not self.in_pipeline:
                 raise
-            raise self.loader.find_damaged(self.in_pipeline[0], error) from error
+            raise self.loader.decoding_error(self.in_pipeline[0], error) from error
         images: torch.Tensor = from_dlpack(output.as_tensor())
         samples, height, width, _ = images.shape
         return self._copy(images).view(samples, 1, height, width)

@@ -1,4 +1,4 @@
-"""The DALI pipeline: decode, halve until the size is below twice the network's, warp. It holds nothing random.
+"""The DALI pipeline: decode, downsample until the size is below twice the network's, warp. Nothing in it is random.
 
 On a GPU it decodes with nvJPEG; on a CPU DALI's CPU operators run, which keeps the pipeline testable there.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.loading.geometry import Matrix, downsampled_shape, scale_matrix, to_corner_coordinates
+from pneumo.loading.geometry import Matrix, downsample_factor, downsampled_shape, scale_matrix, to_corner_coordinates
 
 # Not an import statement: DALI exists for Linux only, and its type stubs lack some of its constants.
 dali = import_module("nvidia.dali")
@@ -25,7 +25,7 @@ class PipelineShape(NamedTuple):
     samples: int
     """Largest batch."""
     downsample_steps: int
-    """How often the most reduced sample is halved before the warp."""
+    """Steps of a factor of 2 before the warp, as many as the largest source needs."""
 
 
 class SampleInputs(NamedTuple):
@@ -34,34 +34,34 @@ class SampleInputs(NamedTuple):
     file: npt.NDArray[np.uint8]
     """(bytes,) JPEG or PNG file."""
     matrix: npt.NDArray[np.float32]
-    """(2, 3) network to halved source coordinates, from the first pixel's corner."""
+    """(2, 3) network to downsampled source coordinates, from the first pixel's corner."""
     size: npt.NDArray[np.float32]
     """(2,) height and width of the network's input in pixels."""
-    halved: npt.NDArray[np.float32]
-    """(steps, 2) heights and widths after each halving."""
+    downsampled: npt.NDArray[np.float32]
+    """(steps, 2) heights and widths after each step."""
     extents: npt.NDArray[np.float32]
-    """(steps, 2) extents of each halving's input, beyond its far edges where a side is odd."""
+    """(steps, 2) extents of each step's input, beyond its far edges where a side is odd."""
 
 
 def sample_inputs(
-    file: npt.NDArray[np.uint8], shape: tuple[int, int], factor: int, matrix: Matrix, *, size: int, steps: int
+    file: npt.NDArray[np.uint8], shape: tuple[int, int], matrix: Matrix, *, size: int, steps: int
 ) -> SampleInputs:
     """Return a sample's inputs.
 
     Args:
         file: (bytes,) JPEG or PNG file.
         shape: (rows, columns) of the source.
-        factor: 1, 2, 4 or 8, by which the source is shrunk before the warp.
         matrix: (2, 3) network to source pixel centers.
         size: Height and width of the network's input in pixels.
-        steps: Halvings of the pipeline.
+        steps: Downsampling steps of the pipeline.
     """
-    halved, extents = halvings(*shape, factor, steps)
+    factor = downsample_factor(*shape, size)
+    downsampled, extents = downsample_sizes(*shape, factor, steps)
     return SampleInputs(
         file=file,
         matrix=to_corner_coordinates(scale_matrix(matrix, factor)).astype(np.float32),
         size=np.full(2, size, np.float32),
-        halved=halved,
+        downsampled=downsampled,
         extents=extents,
     )
 
@@ -73,23 +73,23 @@ def batch_inputs(samples: list[SampleInputs], shape: PipelineShape) -> Inputs:
     return columns if shape.downsample_steps else columns[:3]
 
 
-def halvings(
-    rows: int, columns: int, factor: int, count: int
+def downsample_sizes(
+    rows: int, columns: int, factor: int, steps: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the steps by which a sample is reduced.
+    """Return the steps by which a sample is downsampled.
 
     Args:
         rows: Height of the source in pixels.
         columns: Width of the source in pixels.
         factor: 1, 2, 4 or 8.
-        count: Number of steps in the pipeline, at least as many as the factor needs.
+        steps: Steps of the pipeline, at least as many as the factor needs.
 
     Returns:
-        (count, 2) heights and widths after each step, and (count, 2) the extents of each step's input that they
+        (steps, 2) heights and widths after each step, and (steps, 2) the extents of each step's input that they
         cover, beyond its far edges where a side is odd. Steps that the sample does not need change nothing.
     """
-    sizes, extents = np.empty((count, 2), np.float32), np.empty((count, 2), np.float32)
-    for step in range(count):
+    sizes, extents = np.empty((steps, 2), np.float32), np.empty((steps, 2), np.float32)
+    for step in range(steps):
         by = 2 if 2 << step <= factor else 1
         rows, columns = downsampled_shape(rows, columns, by)
         sizes[step], extents[step] = (rows, columns), (rows * by, columns * by)
@@ -101,7 +101,7 @@ def build_pipeline(source: Callable[[], Inputs], shape: PipelineShape, device_id
     pipeline = dali.Pipeline(batch_size=shape.samples, num_threads=threads, device_id=device_id, prefetch_queue_depth=2)
     with pipeline:
         dimensions = [1, 2, 1, 2, 2] if shape.downsample_steps else [1, 2, 1]
-        files, matrix, size, *halved = fn.external_source(
+        files, matrix, size, *downsampling = fn.external_source(
             source=source,
             num_outputs=len(dimensions),
             dtype=[types.UINT8] + [types.FLOAT] * (len(dimensions) - 1),
@@ -109,7 +109,7 @@ def build_pipeline(source: Callable[[], Inputs], shape: PipelineShape, device_id
         )
         image = _decode(files, device_id)
         for step in range(shape.downsample_steps):
-            sizes, extents = halved
+            sizes, extents = downsampling
             # Two pixels to one by linear interpolation without further smoothing is their exact average.
             image = fn.resize(
                 image,

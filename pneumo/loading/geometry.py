@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 
-REDUCTIONS = (8, 4, 2)
-"""Factors by which libjpeg can shrink an image while decoding it."""
+DOWNSAMPLE_FACTORS = (8, 4, 2)
+"""Factors by which libjpeg can downsample an image while decoding it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +61,22 @@ def homogeneous(matrix: Matrix) -> Matrix:
 
 
 def downsample_factor(rows: int, columns: int, size: int) -> int:
-    """Return the factor 1, 2, 4 or 8 by which a source can be shrunk first and still be no smaller than ``size``.
+    """Return the largest factor of 1, 2, 4 and 8 that leaves a source no smaller than ``size``.
 
-    The warp interpolates between 2x2 pixels; shrinking by averages first keeps it from skipping any, and is cheap
+    The warp interpolates between 2x2 pixels; downsampling by averages first keeps it from skipping any, and is cheap
     where the JPEG decoder does it.
     """
     longest = max(rows, columns)
-    return next((factor for factor in REDUCTIONS if longest >= factor * size), 1)
+    return next((factor for factor in DOWNSAMPLE_FACTORS if longest >= factor * size), 1)
 
 
 def downsampled_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
-    """Return (rows, columns) of an image shrunk by ``factor``; an incomplete block at the far edge becomes a pixel."""
+    """Return (rows, columns) of a downsampled image, in which an incomplete block at the far edge becomes a pixel."""
     return -(-rows // factor), -(-columns // factor)
 
 
 def scale_matrix(matrix: Matrix, factor: int) -> Matrix:
-    """Return the matrix that maps to an image shrunk by ``factor`` instead of the image itself."""
+    """Return the matrix that maps to an image downsampled by ``factor`` instead of the image itself."""
     shift = 0.5 / factor - 0.5
     return np.array(matrix / factor + [[0, 0, shift], [0, 0, shift]])
 

@@ -5,16 +5,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import REPAIR_HINT, ShardReader
-from pneumo.dicom.image_codec import Pixels, is_complete, to_float
+from pneumo.dicom.file_ends import is_complete
+from pneumo.dicom.image_codec import Pixels, to_float
 from pneumo.loading.geometry import downsampled_shape
 from pneumo.runtime.errors import UserError
 
-JPEG_REDUCED = {
+_JPEG_FLAGS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-"""libjpeg shrinks by leaving out high frequencies of each 8x8 block, faster than decoding them."""
+"""OpenCV's flags by factor: libjpeg downsamples by dropping high frequencies of each 8x8 block, faster than decoding
+them."""
 
 
 def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
@@ -30,7 +32,7 @@ def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
 
 
 def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np.float32]:
-    """Decode a row's image, shrunk by a factor.
+    """Decode a row's image, downsampled by a factor.
 
     Args:
         reader: Reads the file.
@@ -44,10 +46,10 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
         UserError: When the file cannot be decoded or has another size than the table has for it.
     """
     table = reader.table
-    shape = int(table.rows[row]), int(table.columns[row])
+    shape = table.shape(row)
     by_decoder = factor > 1 and table.encoding[row] == "jpg"
     # Without the second flag an orientation tag in the file would turn the image away from its mask.
-    flags = JPEG_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
+    flags = _JPEG_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
     expected = downsampled_shape(*shape, factor) if by_decoder else shape
     pixels = _decode(read_encoded(reader, row), flags)
     if pixels is None or pixels.shape != expected:
@@ -56,7 +58,7 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
             reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}"
         )
     image = to_float(pixels)
-    return image if by_decoder or factor == 1 else shrink(image, factor)
+    return image if by_decoder or factor == 1 else downsample(image, factor)
 
 
 def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
@@ -67,7 +69,7 @@ def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
         return None
 
 
-def shrink(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+def downsample(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
     """Return the averages of blocks of factor x factor pixels; the far edges are repeated to fill their blocks."""
     rows, columns = image.shape
     small_rows, small_columns = downsampled_shape(rows, columns, factor)

@@ -34,9 +34,8 @@ def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: When the run lengths are damaged.
     """
-    table = reader.table
     try:
-        return rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
+        return rle.decode(reader.rle(row), *reader.table.shape(row))
     except rle.RleError as error:
         raise damaged_sample(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dicom import image_codec
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
 from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet
 
@@ -65,7 +65,7 @@ def _panel(
 ) -> Panel:
     image_id = str(histograms.image_id[i])
     row = rows[image_id]
-    image = image_codec.to_float(image_codec.decode(reader.image(row)))
+    image = read_image(reader, row)
     truth = "pneumothorax" if histograms.positive[i] else "healthy"
     outlined = histograms.positive[i] or nested.predicted_positive[i]
     return Panel(

@@ -17,8 +17,9 @@ from pneumo.masks import annotations, rle, submission
 from pneumo.masks.image_ids import list_some
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError
-from pneumo.training import damaged, run_directory
+from pneumo.training import run_directory
 from pneumo.training.ensemble import build_ensembler
+from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
 from pneumo.training.recipe import Recipe
@@ -39,7 +40,7 @@ class TrainingInputs:
     """CSV with the ids that the submission must have, and their order."""
     options: LoopOptions
     skip_damaged: bool = False
-    """Leave out the damaged training images when the run is started."""
+    """Exclude the damaged training images when the run is started."""
 
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
@@ -91,7 +92,7 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     reader = ShardReader(inputs.dataset, SampleTable.read(inputs.dataset))
     _check_expected(inputs.expected, reader.table)
     workers = inputs.options.workers
-    excluded = damaged.resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
+    excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
     reader = reader.exclude(excluded)
     folds = _check_folds(inputs.folds, manifest, reader.table)
     identity = DatasetIdentity.of(manifest, excluded)
@@ -112,7 +113,7 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
     if empty:
         raise UserError(
             f"folds of the dataset without images: {list_some(map(str, empty))} ({manifest.patients} patients,"
-            f" {manifest.train - len(table.select('train'))} damaged images left out)",
+            f" {manifest.train - len(table.select('train'))} damaged images excluded)",
             "at least one patient in each fold",
             "divide the dataset into fewer folds with job/shard.py --num-folds",
         )
@@ -149,5 +150,5 @@ def _log_remaining_folds(run: RunDirectory, world: World) -> None:
             f"fold(s) {remaining} are still to be trained" if remaining else "all folds are trained",
             run.path,
         )
-        for caveat in damaged.caveats(run.dataset.excluded):
+        for caveat in exclusion_caveats(run.dataset.excluded):
             log.warning("%s", caveat)

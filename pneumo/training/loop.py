@@ -95,7 +95,6 @@ class FoldTrainer:
         self.loader = build_loader(
             recipe.loader,
             data.reader,
-            data.reader.table,
             world.device,
             workers=options.workers,
             augmentation=recipe.augmentation,

@@ -1,7 +1,7 @@
 """The run directory: its files, and which run of which recipe and dataset it belongs to.
 
     RUN/
-        recipe.json            recipe, dataset, left-out images, version; written first, never changed
+        recipe.json            recipe, dataset, excluded images, version; written first, never changed
         metrics.json           out-of-fold metrics                            (when all folds are done)
         thresholds.json        the decision rule chosen on all folds          (when all folds are done)
         oof.parquet            histograms of every out-of-fold image          (when all folds are done)
@@ -126,7 +126,7 @@ class DatasetIdentity:
     patients: int
     """Number of patients; without patients, the number of images."""
     excluded: dict[str, str] = field(default_factory=dict)
-    """Damaged training images that the run leaves out, each with what was found. Fixed when the run is started."""
+    """Damaged training images that the run excludes, each with what was found. Fixed when the run is started."""
 
     @classmethod
     def of(cls, manifest: Manifest, excluded: Mapping[str, str]) -> Self:

@@ -13,7 +13,8 @@ from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
-from pneumo.training import damaged, out_of_fold_masks
+from pneumo.training import out_of_fold_masks
+from pneumo.training.excluded import exclusion_caveats
 from pneumo.training.run_directory import RunDirectory
 
 
@@ -52,8 +53,8 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
 
 
 def caveats(run: RunDirectory, images: int) -> list[str]:
-    """Describe what the out-of-fold metrics leave out, and what makes them better than on new images."""
-    found = damaged.caveats(run.dataset.excluded)
+    """Describe what the out-of-fold metrics exclude, and what makes them better than on new images."""
+    found = exclusion_caveats(run.dataset.excluded)
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the metrics may be too high")
     if run.recipe.keep == "best" or run.recipe.patience > 0:

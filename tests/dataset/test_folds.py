@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from pneumo.dataset.folds import assign, digest, number_patients, strata
+from pneumo.dataset.folds import assign, digest, strata
 
 
 def random_areas(images: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,11 +30,6 @@ def test_same_seed_same_folds_other_seed_other_folds() -> None:
 
 
 def test_unknown_patients_are_groups_of_their_own() -> None:
-    groups = np.array([3, -1, 3, -1, 0], np.int32)
-    numbered = number_patients(groups)
-    assert sorted(set(numbered.tolist())) == [0, 1, 2, 3]
-    assert numbered[0] == numbered[2]
-    assert number_patients(np.full(3, -1, np.int32)).tolist() == [0, 1, 2]
     fold = assign(np.zeros(40, np.int64), np.full(40, -1, np.int32), 4, 0)
     assert np.bincount(fold).tolist() == [10, 10, 10, 10]
 

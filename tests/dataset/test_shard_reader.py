@@ -36,7 +36,7 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
         assert hashlib.sha256(data).hexdigest() == table.sha256[row]
         assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
     for row in table.select("train"):
-        mask = rle.decode(reader.rle(row), int(table.rows[row]), int(table.columns[row]))
+        mask = rle.decode(reader.rle(row), *table.shape(row))
         np.testing.assert_array_equal(mask, tree.masks[table.image_id[row]])
 
 

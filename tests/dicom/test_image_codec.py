@@ -39,16 +39,6 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("data", [JPEG, PNG], ids=["JPEG", "PNG"])
-def test_a_file_is_complete_with_its_end_and_some_padding(data: bytes) -> None:
-    for padding in (b"", b"\0", b"\xff", b"\0" * 8):
-        assert image_codec.is_complete(data + padding)
-    for cut in (data[:-1], data[: len(data) // 2], data[4:], data[: len(data) // 2].ljust(len(data), b"\0"), b""):
-        assert not image_codec.is_complete(cut)
-    for trailing in (b"x", b"\0" * 16):
-        assert not image_codec.is_complete(data + trailing)
-
-
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damage_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"image|no complete JPEG or PNG"):

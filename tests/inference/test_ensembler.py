@@ -73,13 +73,13 @@ def by_hand(
 ) -> tuple[np.ndarray, float]:
     """Average one image's maps in the plainest way."""
     table = reader.table
-    total = torch.zeros(int(table.rows[row]), int(table.columns[row]))
+    total = torch.zeros(table.shape(row))
     presence = []
     for run, folds in zip(runs, networks, strict=True):
         plan = BatchPlan(
             rows=np.array([row]), positions=np.array([0]), epoch=0, size=run.config.size, seed=0, augmentation=None
         )
-        loader = build_loader("opencv", reader, table, world.device, workers=1)
+        loader = build_loader("opencv", reader, world.device, workers=1)
         (batch,) = loader([plan])
         for network in folds:
             predictor = Predictor(network, size=run.config.size, tta=("hflip",), autocast=nullcontext)
@@ -148,7 +148,7 @@ def test_every_image_is_given_with_its_pixels(
     assert [image.prediction for image in images] == predictions
     assert [image.row for image in images] == rows.tolist()
     for image in images:
-        shape = (int(reader.table.rows[image.row]), int(reader.table.columns[image.row]))
+        shape = reader.table.shape(image.row)
         assert image.probability.shape == image.mask.shape == image.source.shape == shape
         assert image.prediction.max_pixel_probability == int(image.probability.max() * BINS) / BINS
         assert rle.encode(image.mask) == image.prediction.rle
@@ -163,7 +163,7 @@ def test_source_is_decoded_only_when_it_is_asked_for(
 ) -> None:
     images: list[PredictedImage] = []
     make(runs, reader, world).run(reader.table.select("test"), images.append)
-    monkeypatch.setattr(image_codec, "decode", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(ensembler_module, "read_image", lambda *_: pytest.fail("decoded"))
     with pytest.raises(pytest.fail.Exception, match="decoded"):
         _ = images[0].source
 

@@ -10,10 +10,10 @@ import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
+from pneumo.inference import submit
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import ImagePrediction
 from pneumo.inference.submit import write_submission
-from pneumo.loading import damage
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
 
@@ -75,7 +75,7 @@ def test_damaged_images_get_an_empty_mask_and_are_not_predicted(
 ) -> None:
     rows = ensembler.reader.table.select("test")
     found = {int(rows[0]): "image x is torn"}
-    monkeypatch.setattr(damage, "find_damaged", lambda *_, **__: found)
+    monkeypatch.setattr(submit, "find_damaged", lambda *_, **__: found)
     with caplog.at_level(logging.WARNING):
         write_submission(ensembler, tmp_path / "s.csv", skip_damaged=True)
     assert ensembler.asked == rows[1:].tolist()
@@ -89,7 +89,7 @@ def test_a_dataset_of_damaged_images_alone_is_refused(
     ensembler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {int(row): "torn" for row in ensembler.reader.table.select("test")}
-    monkeypatch.setattr(damage, "find_damaged", lambda *_, **__: found)
+    monkeypatch.setattr(submit, "find_damaged", lambda *_, **__: found)
     with pytest.raises(UserError, match="none of 6 test images can be used, first: torn"):
         write_submission(ensembler, tmp_path / "s.csv", skip_damaged=True)
     assert not (tmp_path / "s.csv").exists()

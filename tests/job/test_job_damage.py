@@ -114,17 +114,17 @@ def test_damage_is_named_at_the_first_read(
 
 def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
     folder, output = without
-    assert "2 damaged training image(s) (1 positive) are left out" in output
+    assert "2 damaged training image(s) (1 positive) are excluded" in output
     assert "1 test image(s) are damaged" in output
     # At the end, too, after the metrics.
-    assert "2 damaged training image(s) were left out, neither trained on nor scored" in output.split("nested Dice")[1]
+    assert "2 damaged training image(s) were excluded, neither trained on nor scored" in output.split("nested Dice")[1]
     recorded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
     assert list(recorded) == bad.ids
     assert all("member is damaged" in reason for reason in recorded.values())
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["images"], metrics["excluded"]) == (30, 2)
     assert sum(fold["images"] for fold in metrics["folds"]) == 30
-    assert any("2 damaged training image(s) were left out" in caveat for caveat in metrics["caveats"])
+    assert any("2 damaged training image(s) were excluded" in caveat for caveat in metrics["caveats"])
 
 
 def test_what_was_left_out_is_in_no_metric(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
@@ -173,7 +173,7 @@ def test_two_processes_leave_out_the_same_to_the_same_bytes(
 def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     bad: Bad, without: tuple[Path, str], dataset: Path, tmp_path: Path
 ) -> None:
-    """Interrupted, then more damage, then all repaired: the images left out stay the same, and so do the bytes."""
+    """Interrupted, then more damage, then all repaired: the excluded images stay the same, and so do the bytes."""
     folder, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
     words = [JOB / "train.py", "--dataset", copy, "--run", folder, *RECIPE, "--skip-damaged"]
     process = start(words)
@@ -191,14 +191,14 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     code, output = run(words)
     assert code == 2, output
     assert f"{later} is damaged" in output
-    assert "leaves out the same images as then, and no others" in output
+    assert "it excludes the same images as then, and no others" in output
 
     shutil.rmtree(copy)
     shutil.copytree(dataset, copy)
     # Without the flag: it only decides on what a run is started with.
     code, output = run(words[:-1])
     assert code == 0, output
-    assert "2 damaged training image(s) (1 positive) are left out" in output
+    assert "2 damaged training image(s) (1 positive) are excluded" in output
     assert json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"] == excluded
     for fold in (0, 1):
         assert weights(folder, fold) == weights(ours, fold)
@@ -215,5 +215,5 @@ def test_nothing_left_to_train_on_is_refused(dataset: Path, tmp_path: Path) -> N
     code, output = run(words)
     assert code == 2, output
     assert "folds of the dataset without images: 2 (0, 1)" in output
-    assert "32 damaged images left out" in output
+    assert "32 damaged images excluded" in output
     assert not (tmp_path / "run").exists()

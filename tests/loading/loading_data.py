@@ -67,13 +67,13 @@ class Data:
         return decoded / (65535 if CASES[row].encoding == "png" else 255)
 
     def opencv(self, workers: int = 2) -> Loader:
-        return OpenCvLoader(self.reader, self.table, torch.device("cpu"), workers)
+        return OpenCvLoader(self.reader, torch.device("cpu"), workers)
 
     def dali(self, workers: int = 2, device: str = "cpu") -> Loader:
         pytest.importorskip("nvidia.dali")
         from pneumo.loading.dali import DaliLoader
 
-        return DaliLoader(self.reader, self.table, torch.device(device), workers)
+        return DaliLoader(self.reader, torch.device(device), workers)
 
 
 def picture(rows: int, columns: int, seed: int) -> np.ndarray:
@@ -131,7 +131,7 @@ def plan(rows: list[int], size: int, augmentation=None, *, first: int = 0, epoch
 def load_with(make_loader, reader: ShardReader, asked) -> list[Batch]:
     """Load another dataset's batch, after one that precedes it."""
     loader = make_loader()
-    loader.reader, loader.table = reader, reader.table
+    loader.reader = reader
     return list(loader([plan([1], 64), asked]))[1:]
 
 

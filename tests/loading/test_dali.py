@@ -21,7 +21,7 @@ def test_pipeline_is_kept_for_the_next_call_and_not_after_an_error(data):
     assert loader._idle == {}
 
 
-def test_pipeline_halves_as_often_as_the_largest_image_needs(data):
+def test_pipeline_downsamples_as_often_as_the_largest_image_needs(data):
     loader = data.dali()
     for size, steps in ((256, 2), (1024, 0), (96, 3)):
         list(loader([plan([ROW["square"], ROW["large"]], size)]))

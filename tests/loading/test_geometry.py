@@ -1,4 +1,4 @@
-"""The letterbox, shrinking, and DALI's coordinates."""
+"""The letterbox, downsampling, and DALI's coordinates."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,13 @@ def test_letterbox_centers_the_whole_image(rows, columns, size, box):
     ("rows", "columns", "size", "factor"),
     [(1024, 1024, 512, 2), (1024, 1024, 513, 1), (1024, 700, 256, 4), (4096, 4096, 256, 8), (200, 200, 512, 1)],
 )
-def test_image_is_never_shrunk_below_the_network_size(rows, columns, size, factor):
+def test_image_is_never_downsampled_below_the_network_size(rows, columns, size, factor):
     assert downsample_factor(rows, columns, size) == factor
 
 
-def test_pixel_of_a_shrunk_image_is_the_center_of_its_block():
+def test_pixel_of_a_downsampled_image_is_the_center_of_its_block():
     unit = np.array([[1.0, 0, 0], [0, 1, 0]])
-    # Source pixels 0..3 average to pixel 0 of the shrunk image: their center 1.5 is its center 0.
+    # Source pixels 0..3 average to pixel 0 of the downsampled image: their center 1.5 is its center 0.
     assert map_point(scale_matrix(unit, 4), 1.5, 5.5) == (0.0, 1.0)
     assert downsampled_shape(1023, 1024, 4) == (256, 256)
 

@@ -1,14 +1,14 @@
-"""Decoding and shrinking of a sample's image."""
+"""Decoding and downsampling of a sample's image."""
 
 import numpy as np
 from loading_data import CASES, ROW
 
-from pneumo.loading.images import read_encoded, read_image, shrink
+from pneumo.loading.images import downsample, read_encoded, read_image
 
 
-def test_shrink_averages_blocks_and_repeats_the_far_edge():
+def test_downsampling_averages_blocks_and_repeats_the_far_edge():
     image = np.arange(15, dtype=np.float32).reshape(3, 5)
-    small = shrink(image, 2)
+    small = downsample(image, 2)
     assert small.tolist() == [[3, 5, 6.5], [10.5, 12.5, 14]]
 
 
@@ -17,18 +17,18 @@ def test_encoded_file_is_the_one_in_the_shard(data):
         assert read_encoded(data.reader, row).tobytes() == data.files[row]
 
 
-def test_image_is_read_at_every_reduction(data):
+def test_image_is_read_at_every_factor(data):
     row = ROW["large"]
     for factor in (1, 2, 4, 8):
         means = data.pixels(row).reshape(1024 // factor, factor, 1024 // factor, factor).mean(axis=(1, 3))
         assert np.abs(read_image(data.reader, row, factor) - means).max() < 3.5 / 255
 
 
-def test_odd_image_is_reduced_alike_by_decoder_and_by_averages(data):
+def test_odd_image_is_downsampled_alike_by_decoder_and_by_averages(data):
     row = ROW["odd"]
     for factor in (2, 4, 8):
         by_decoder = read_image(data.reader, row, factor)
-        means = shrink(data.pixels(row).astype(np.float32), factor)
+        means = downsample(data.pixels(row).astype(np.float32), factor)
         assert by_decoder.shape == means.shape == (-(-301 // factor), -(-203 // factor))
         # The decoder continues the image differently beyond the far edges.
         assert np.abs(by_decoder - means)[:-1, :-1].max() < 3.5 / 255

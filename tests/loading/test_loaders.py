@@ -71,7 +71,7 @@ def test_image_that_is_not_square_is_centered_on_black(make_loader, data):
 
 @pytest.mark.parametrize("name", ["square", "odd", "deep and wide"])
 def test_warp_agrees_with_an_independent_one(make_loader, data, name):
-    """At a size that needs no reduction, up to the fixed-point coordinates of older OpenCV (1/32 of a pixel)."""
+    """At a size that needs no downsampling, up to the fixed-point coordinates of older OpenCV (1/32 of a pixel)."""
     row, size = ROW[name], 224 if name != "odd" else 192
     asked = plan([row], size, GEOMETRY)
     (batch,) = make_loader()([asked])
@@ -89,14 +89,14 @@ def test_large_image_is_averaged_not_sampled(make_loader, data):
     row = ROW["large"]
     (batch,) = make_loader()([plan([row], 128)])
     means = data.pixels(row).reshape(128, 8, 128, 8).mean(axis=(1, 3))
-    # libjpeg's shrinking decoder and the mean of decoded pixels differ by their roundings to 1/255.
+    # libjpeg's downsampling decoder and the mean of decoded pixels differ by their roundings to 1/255.
     assert np.abs(batch.image[0, 0].numpy() - means).max() < 3 / 255
     sampled = data.pixels(row)[4::8, 4::8]
     assert np.abs(sampled - means).max() > 8 / 255
 
 
-def test_reduction_keeps_odd_images_in_place(make_loader, data):
-    row, size = ROW["odd"], 96  # 301 x 203 is halved to 151 x 102 on the way
+def test_downsampling_keeps_odd_images_in_place(make_loader, data):
+    row, size = ROW["odd"], 96  # 301 x 203 is downsampled to 151 x 102 on the way
     (batch,) = make_loader()([plan([row], size)])
     box = letterbox(301, 203, size)
     smooth = ndimage.uniform_filter(data.pixels(row), 2, origin=-1)
@@ -112,7 +112,7 @@ def test_reduction_keeps_odd_images_in_place(make_loader, data):
 
 @pytest.mark.parametrize("size", [64, 96, 256])
 def test_loaders_agree_on_the_same_parameters(data, size):
-    """Masks to the bit, images to a gray level or so: only the shrinking decoder rounds differently."""
+    """Masks to the bit, images to a gray level or so: only the downsampling decoder rounds differently."""
     plans = [plan(ALL, size, EVERYTHING, first=10 * i) for i in range(3)]
     for ours, theirs in zip(data.opencv()(plans), data.dali()(plans), strict=True):
         assert torch.equal(ours.mask, theirs.mask)

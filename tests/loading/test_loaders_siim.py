@@ -31,7 +31,7 @@ def reader(siim: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardReader:
 
 def load(reader: ShardReader, kind: LoaderKind, size: int, augmentation: Augmentation | None):
     rows = np.arange(len(reader.table))
-    loader = build_loader(kind, reader, reader.table, torch.device("cpu"), 2)
+    loader = build_loader(kind, reader, torch.device("cpu"), 2)
     plan = BatchPlan(rows=rows, positions=rows, epoch=1, size=size, seed=1, augmentation=augmentation)
     return next(loader([plan]))
 

@@ -1,13 +1,18 @@
 """Masks at the network's size, and in full."""
 
+import cv2
 import numpy as np
 import pytest
-from loading_data import CASES, ROW, plan, write_dataset
+from loading_data import CASES, ROW, write_dataset
 
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.masks import draw_mask, read_mask
+from pneumo.loading.masks import draw_mask, read_mask, warp
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
+
+UNIT = letterbox(256, 256, 256).matrix
+FLIPPED = UNIT @ np.array([[-1.0, 0, 255], [0, 1, 0], [0, 0, 1]])
 
 
 def test_mask_is_read_in_full(data):
@@ -16,16 +21,29 @@ def test_mask_is_read_in_full(data):
             assert np.array_equal(read_mask(data.reader, row), data.masks[row])
 
 
-def test_mask_of_the_network_size_is_drawn_to_the_pixel(data):
+@pytest.mark.parametrize(("matrix", "turn"), [(UNIT, 1), (FLIPPED, -1)], ids=["unit", "flip"])
+def test_mask_of_the_network_size_is_drawn_to_the_pixel(data, matrix, turn):
     out = np.zeros((256, 256), np.uint8)
-    draw_mask(data.reader, ROW["square"], letterbox(256, 256, 256).matrix, out)
-    assert np.array_equal(out, data.masks[ROW["square"]])
+    draw_mask(data.reader, ROW["square"], matrix, out)
+    assert np.array_equal(out, data.masks[ROW["square"]][:, ::turn])
 
 
-def test_unlabeled_images_have_an_empty_mask(data):
-    (batch,) = data.opencv()([plan([ROW["unlabeled"]], 64)])
-    assert not batch.mask.any()
-    assert batch.image.any()
+def test_mask_of_another_shape_is_letterboxed_and_stays_binary(data):
+    row = ROW["upright"]
+    out = np.zeros((100, 100), np.uint8)
+    draw_mask(data.reader, row, letterbox(200, 120, 100).matrix, out)
+    assert set(np.unique(out)) == {0, 1}
+    assert not out[:, :20].any()
+    assert not out[:, 80:].any()
+    assert out.sum() == pytest.approx(data.masks[row].sum() / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["empty", "unlabeled"])
+def test_empty_masks_are_not_read(data, monkeypatch, name):
+    monkeypatch.setattr(ShardReader, "rle", lambda *_: pytest.fail("run lengths were read"))
+    out = np.zeros((64, 64), np.uint8)
+    draw_mask(data.reader, ROW[name], letterbox(256, 256, 64).matrix, out)
+    assert not out.any()
 
 
 def test_damaged_run_lengths_are_named(data, tmp_path):
@@ -34,3 +52,15 @@ def test_damaged_run_lengths_are_named(data, tmp_path):
     reader = write_dataset(tmp_path / "d", data.files, texts)
     with pytest.raises(UserError, match=r"image id-square in .*: the mask has .*expected run lengths that fit"):
         read_mask(reader, ROW["square"])
+
+
+def test_warp_interpolates_and_is_black_outside_of_the_source():
+    source = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
+    out = np.full((2, 4), 9, np.float32)
+    warp(source, np.array([[0.5, 0, 0], [0, 1, 0]]), out, cv2.INTER_LINEAR)
+    assert out.tolist() == [[0, 0.5, 1, 0.5], [0, 0.5, 1, 0.5]]
+
+
+def test_warp_keeps_the_type():
+    with pytest.raises(AssertionError):
+        warp(np.zeros((2, 2), np.uint8), np.eye(2, 3), np.zeros((2, 2), np.float32), cv2.INTER_NEAREST)

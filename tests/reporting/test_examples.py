@@ -94,7 +94,7 @@ def test_a_panel_for_each_choice_with_both_outlines(dataset: Path) -> None:
     reader = ShardReader(dataset, SampleTable.read(dataset))
     table = reader.table
     rows = table.select("train", positive=True)[:2]
-    shapes = [(int(table.rows[r]), int(table.columns[r])) for r in rows]
+    shapes = [table.shape(r) for r in rows]
     square = np.zeros(shapes[0], np.uint8)
     square[10:40, 10:40] = 1
     ids = table.image_id[rows].tolist()

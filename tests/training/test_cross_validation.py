@@ -89,10 +89,10 @@ def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path, world: World) -
         train(training(debug(), copy, tmp_path / "run"), world, Never())
 
 
-def test_a_damaged_image_is_left_out_of_training_alone_when_it_is_a_test_image_too(
+def test_a_damaged_image_is_excluded_from_training_alone_when_it_is_a_test_image_too(
     synthetic: object, tmp_path: Path, world: World
 ) -> None:
-    """The same ids in both splits: only training images are drawn, scored and left out."""
+    """The same ids in both splits: only training images are drawn, scored and excluded."""
     from pneumo.dataset.build import build
     from pneumo.dataset.options import BuildInputs, BuildOptions
 

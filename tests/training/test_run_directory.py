@@ -213,7 +213,7 @@ def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -
     run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
     (caveat,) = caveats(run, images=6)
     assert (
-        "4 damaged training image(s) were left out, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in caveat
+        "4 damaged training image(s) were excluded, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in caveat
     )
     assert run_directory.load(tmp_path / "run") == run
 

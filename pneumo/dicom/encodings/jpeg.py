@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from pneumo.dicom.encodings.encoding import Encoding, StoredValues, decode_compressed
-from pneumo.dicom.image_codec import PADDING_BYTES
+from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, read_header
 from pneumo.dicom.pixel_data import bad_frame, check_size, first_frame
 from pneumo.dicom.rejection import DicomRejectedError, Reason, describe

@@ -25,7 +25,7 @@ def predicted(reader: ShardReader) -> Make:
 
     def make(index: int, height: int, width: int, presence: float = 0.25) -> PredictedImage:
         row = int(reader.table.select("test")[index])
-        mask = np.zeros((int(reader.table.rows[row]), int(reader.table.columns[row])), np.uint8)
+        mask = np.zeros(reader.table.shape(row), np.uint8)
         mask[20 : 20 + height, 30 : 30 + width] = 1
         prediction = ImagePrediction(
             image_id=str(reader.table.image_id[row]),

@@ -1,13 +1,13 @@
-"""Damaged training images that a run leaves out, decided once, when it is started with --skip-damaged.
+"""Damaged training images that a run excludes, decided once, when it is started with --skip-damaged.
 
 The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests and
-does not change: whoever resumes the run, with other ranks or for another fold, leaves out the same images without
+does not change: whoever resumes the run, with other ranks or for another fold, excludes the same images without
 reading them again. Everything after that works as if the dataset had never had them: they are in no epoch, no
-histograms and no metric, and metrics.json says how many are missing.
+histograms and no metric, and metrics.json has their number.
 
 An image that is damaged later ends the run at its next reading, with exit code 2 and its name: without it the result
-would be that of another run. Restore the image and resume, or start a new run. A left-out image that is repaired stays
-left out.
+would be that of another run. Restore the image and resume, or start a new run. An excluded image that is repaired stays
+excluded.
 
 Test images are not in the list, since nothing is learned from them: ``inference.submit`` reads them itself.
 """
@@ -19,19 +19,19 @@ import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.loading import damage
+from pneumo.loading.damaged import find_damaged
 from pneumo.runtime.console import log
 from pneumo.training import run_directory
 
 
 def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
-    """Return the training images that a run leaves out, each with what was found. Collective over the world.
+    """Return the training images that a run excludes, each with what was found. Collective over the world.
 
     Args:
         run: The run's directory; a run that was started already has its list.
         reader: The whole dataset.
         world: All ranks, which share the reading.
-        skip: Whether a run that is not started yet may leave out damaged images.
+        skip: Whether a run that is not started yet may exclude damaged images.
         workers: Threads of this rank.
 
     Raises:
@@ -40,34 +40,34 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     started = run_directory.load_if_exists(run) if world.is_leader else None
     excluded = world.broadcast(None if started is None else started.dataset.excluded)
     if excluded is None:
-        excluded = _find_damaged(reader, world, workers) if skip else {}
+        excluded = _find_training_images(reader, world, workers) if skip else {}
     elif skip and world.is_leader:
-        log.info("%s was started before: it leaves out the same images as then, and no others", run)
+        log.info("%s was started before: it excludes the same images as then, and no others", run)
     if excluded and world.is_leader:
-        left_out = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
+        is_excluded = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
         log.warning(
-            "%d damaged training image(s) (%d positive) are left out, first: %s",
-            len(excluded), int(reader.table.positive[left_out].sum()), next(iter(excluded.values())),
+            "%d damaged training image(s) (%d positive) are excluded, first: %s",
+            len(excluded), int(reader.table.positive[is_excluded].sum()), next(iter(excluded.values())),
         )  # fmt: skip
     return excluded
 
 
-def _find_damaged(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
+def _find_training_images(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
     """Read every sample and return the damaged training images."""
     table = reader.table
-    found = damage.find_damaged(reader, np.arange(len(table)), world, workers=workers)
+    found = find_damaged(reader, np.arange(len(table)), world, workers=workers)
     train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == "train"}
     if world.is_leader and len(train) < len(found):
         log.warning("%d test image(s) are damaged: unless repaired, they get empty masks", len(found) - len(train))
     return train
 
 
-def caveats(excluded: Mapping[str, str]) -> list[str]:
-    """Return what a report must say about the images that were left out."""
+def exclusion_caveats(excluded: Mapping[str, str]) -> list[str]:
+    """Return what a report must say about the images that were excluded."""
     if not excluded:
         return []
     names = ", ".join(list(excluded)[:3])
     return [
-        f"{len(excluded)} damaged training image(s) were left out, neither trained on nor scored ({names}"
+        f"{len(excluded)} damaged training image(s) were excluded, neither trained on nor scored ({names}"
         f"{' ...' * (len(excluded) > 3)}); recipe.json names each and what was found"
     ]

@@ -11,7 +11,8 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
-from pneumo.training import damaged, run_directory
+from pneumo.training import run_directory
+from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity
 
@@ -39,7 +40,7 @@ def reader(dataset: Path) -> ShardReader:
 
 
 def resolve(run: Path, dataset: Path, world: World, *, skip: bool) -> dict[str, str]:
-    return damaged.resolve_excluded(run, reader(dataset), world, skip=skip, workers=1)
+    return resolve_excluded(run, reader(dataset), world, skip=skip, workers=1)
 
 
 def test_damaged_training_images_are_found_and_test_images_are_not_listed(
@@ -56,7 +57,7 @@ def test_damaged_training_images_are_found_and_test_images_are_not_listed(
     assert any(line.startswith("2 damaged training image(s)") for line in caplog.messages)
 
 
-def test_without_the_flag_nothing_is_read_and_nothing_left_out(
+def test_without_the_flag_nothing_is_read_and_nothing_excluded(
     copy: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(copy, "train", 3)
@@ -73,8 +74,8 @@ def test_a_run_that_was_started_keeps_its_list(copy: Path, tmp_path: Path, world
 
 
 def test_the_report_names_three_of_the_images() -> None:
-    assert damaged.caveats({}) == []
-    (one,) = damaged.caveats({"1.2": "cut short"})
-    assert "1 damaged training image(s) were left out, neither trained on nor scored (1.2);" in one
-    (many,) = damaged.caveats({f"1.{n}": "cut short" for n in range(5)})
-    assert "5 damaged training image(s) were left out, neither trained on nor scored (1.0, 1.1, 1.2 ...);" in many
+    assert exclusion_caveats({}) == []
+    (one,) = exclusion_caveats({"1.2": "cut short"})
+    assert "1 damaged training image(s) were excluded, neither trained on nor scored (1.2);" in one
+    (many,) = exclusion_caveats({f"1.{n}": "cut short" for n in range(5)})
+    assert "5 damaged training image(s) were excluded, neither trained on nor scored (1.0, 1.1, 1.2 ...);" in many

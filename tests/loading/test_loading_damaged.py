@@ -1,4 +1,4 @@
-"""Samples that cannot be used are found by reading them, whatever the reason."""
+"""Damaged samples are found by reading them, whatever the damage."""
 
 import hashlib
 import shutil
@@ -10,14 +10,14 @@ from loading_data import CASES, ROW, Data, write_dataset
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.loading import damage
+from pneumo.loading.damaged import find_damaged
 from pneumo.masks import rle
 
 ALL = np.arange(len(CASES))
 
 
 def test_an_intact_dataset_has_none(data: Data, world: World) -> None:
-    assert damage.find_damaged(data.reader, ALL, world, workers=2) == {}
+    assert find_damaged(data.reader, ALL, world, workers=2) == {}
 
 
 def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, world: World, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_every_kind_of_damage_is_found_and_named_in_the_rows_order(data: Data, w
     shapes = reader.table.rows.copy()
     shapes[ROW["large"]] += 1
     reader = ShardReader(tmp_path / "d", replace(reader.table, rows=shapes))
-    found = damage.find_damaged(reader, ALL, world, workers=3)
+    found = find_damaged(reader, ALL, world, workers=3)
     assert list(found) == [
         ROW[name] for name in ("square", "upright", "odd", "deep", "deep and wide", "large", "unlabeled")
     ]
@@ -62,8 +62,8 @@ def test_only_the_rows_asked_for_are_read(data: Data, world: World, tmp_path: Pa
     shutil.copytree(data.reader.dataset, tmp_path / "d")
     (tmp_path / "d" / "shards" / "train-000000.tar").unlink()
     reader = ShardReader(tmp_path / "d", data.table)
-    assert damage.find_damaged(reader, ALL[:0], world, workers=1) == {}
-    assert list(damage.find_damaged(reader, ALL[2:4], world, workers=1)) == [2, 3]
+    assert find_damaged(reader, ALL[:0], world, workers=1) == {}
+    assert list(find_damaged(reader, ALL[2:4], world, workers=1)) == [2, 3]
 
 
 def test_the_hash_is_of_the_member_and_of_nothing_else(data: Data) -> None:

@@ -1,7 +1,7 @@
-"""Find the samples that cannot be used, by reading each once as the loaders do.
+"""Find damaged samples, by reading each once as the loaders do.
 
 Reading compares each file with its SHA-256 (see ``ShardReader``); decoding finds what was not an image when the
-shard was written. Training and prediction end at the first such sample, unless it was found here before and left out.
+shard was written. Training and prediction end at the first damaged sample, unless it was found here before.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from pneumo.runtime.errors import UserError
 
 
 def find_damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, *, workers: int) -> dict[int, str]:
-    """Return the rows that cannot be used, each with the reason. Collective: the ranks divide the rows among them.
+    """Return the damaged rows, each with what was found. Collective: the ranks divide the rows among them.
 
     Args:
         reader: Reads the samples' files.
@@ -34,7 +34,7 @@ def find_damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World,
     mine = rows[world.rank :: world.size].tolist()
     found = {}
     with threads(workers) as pool, Progress("read", len(mine), unit="images", enabled=world.is_leader) as progress:
-        for row, reason in zip(mine, pool.map(partial(_damage, reader), mine), strict=True):
+        for row, reason in zip(mine, pool.map(partial(_find_damage, reader), mine), strict=True):
             if reason:
                 found[row] = reason
             heartbeat.touch("looking for damaged samples")
@@ -43,13 +43,13 @@ def find_damaged(reader: ShardReader, rows: npt.NDArray[np.int64], world: World,
     return world.broadcast({row: merged[row] for row in rows.tolist() if row in merged})
 
 
-def _damage(reader: ShardReader, row: int) -> str:
-    """Return why a sample cannot be used, an empty string when it can."""
+def _find_damage(reader: ShardReader, row: int) -> str:
+    """Return what is damaged in a sample, an empty string when nothing is."""
     try:
         read_image(reader, row)
         if reader.table.split[row] == "train":
             read_mask(reader, row)
     except UserError as error:
-        # The reason is recorded in the run, and must be the same wherever the dataset is mounted.
+        # It is recorded in the run, and must be the same wherever the dataset is mounted.
         return error.found.replace(f" of {reader.dataset}", "", 1)
     return ""

@@ -33,12 +33,12 @@ def distorting(probability: float) -> Augmentation:
 def test_loader_is_chosen(data, monkeypatch, kind, device, installed, probability, expected):
     monkeypatch.setattr(build, "has_dali", lambda: installed)
     monkeypatch.setattr(build, "_build_dali", lambda *_: "dali")
-    loader = build_loader(kind, data.reader, data.table, torch.device(device), 1, augmentation=distorting(probability))
+    loader = build_loader(kind, data.reader, torch.device(device), 1, augmentation=distorting(probability))
     assert (loader if loader == "dali" else type(loader)) == expected
 
 
 def test_dali_is_built_when_asked_for(data):
-    assert type(build_loader("dali", data.reader, data.table, CPU, 1)) is DaliLoader
+    assert type(build_loader("dali", data.reader, CPU, 1)) is DaliLoader
 
 
 def test_dali_refuses_distortion(data):
@@ -47,13 +47,13 @@ def test_dali_refuses_distortion(data):
         match=r"loader dali with augmentation distortion; expected probability 0 of distortion, or the loader opencv.*"
         r"set --loader opencv or --augmentation\.distortion\.probability 0",
     ):
-        build_loader("dali", data.reader, data.table, CPU, 1, augmentation=distorting(0.3))
+        build_loader("dali", data.reader, CPU, 1, augmentation=distorting(0.3))
 
 
 def test_missing_dali_is_named_with_the_extra_to_install(data, monkeypatch):
     monkeypatch.setattr(build, "has_dali", lambda: False)
     with pytest.raises(UserError, match=r"DALI is not installed.*set --loader opencv"):
-        build_loader("dali", data.reader, data.table, CPU, 1)
+        build_loader("dali", data.reader, CPU, 1)
 
 
 def test_albumentationsx_is_refused_where_distortion_needs_the_original(data, monkeypatch):
@@ -62,5 +62,5 @@ def test_albumentationsx_is_refused_where_distortion_needs_the_original(data, mo
 
     monkeypatch.setattr(distortion, "distribution", lambda name: Installed())
     with pytest.raises(UserError, match=r"albumentationsx 2\.5\.1 is installed"):
-        build_loader("auto", data.reader, data.table, CPU, 1, augmentation=distorting(1))
-    assert type(build_loader("auto", data.reader, data.table, CPU, 1, augmentation=Augmentation())) is OpenCvLoader
+        build_loader("auto", data.reader, CPU, 1, augmentation=distorting(1))
+    assert type(build_loader("auto", data.reader, CPU, 1, augmentation=Augmentation())) is OpenCvLoader
