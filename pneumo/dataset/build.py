@@ -12,6 +12,7 @@ from pneumo.dataset import limits, merge, messages, paths, quarantine, scan, sha
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
@@ -27,7 +28,7 @@ R = TypeVar("R")
 SCAN_CHUNK = 64
 """Headers read per message to a worker; one takes about as long as the message itself."""
 MAX_ATTEMPTS = 3
-"""How often a shard is begun when its process dies although none of its files alone ends one: memory may run out."""
+"""Attempts to write a shard whose process dies although each of its files can be read alone, as without memory."""
 
 
 def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | None:
@@ -39,8 +40,8 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
         What the dataset holds, or None while shards of other tasks are still missing.
 
     Raises:
-        UserError: On wrong input, when too many files are quarantined or nothing is left, or when ``out`` holds a
-            dataset of other input.
+        UserError: On wrong input, when too many files are quarantined or nothing is left, when there are fewer
+            patients than folds, or when ``out`` holds a dataset of other input.
     """
     plan = make_plan(inputs, out, options)
     try:
@@ -68,21 +69,22 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
 
 
 def _build(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+    fold_assignment.check_number(options.num_folds, count_patients(plan.training_patients))
     _record_input(out, plan)
     if not plan.shards:
         quarantine.write(out, plan, plan.quarantined)
         shutil.rmtree(paths.build(out))
         raise messages.nothing_to_build(out, plan)
-    _write_shards(out, plan.shards[options.task :: options.tasks], options)
+    _write_shards(out, plan.shards[options.shards], options)
     missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
         log.info(
-            "task %d/%d is done; %d of %d shards are still missing (%s first): the task that writes the last one "
-            "finishes the dataset",
-            options.task, options.tasks, len(missing), len(plan.shards), missing[0],
+            "task %s is done; %d of %d shards are still missing (%s first): the task that writes the last one finishes "
+            "the dataset",
+            options.task, len(missing), len(plan.shards), missing[0],
         )  # fmt: skip
         return None
-    return merge.merge(out, plan, options.num_folds, options.seed, options.max_quarantined)
+    return merge.merge(out, plan, options)
 
 
 def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
@@ -90,7 +92,7 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     manifest = Manifest.read(out)
     if manifest.digest != plan.digest:
         raise messages.other_input(out, "a dataset")
-    quarantine.check_share(out, manifest.quarantined, manifest.found, options.max_quarantined)
+    quarantine.check_percent(out, manifest.quarantined, manifest.found, options.max_quarantined)
     # A process may have been killed when only this was left to do.
     shutil.rmtree(paths.build(out), ignore_errors=True)
     # The table is compared too: a process may have been killed between writing it and dataset.json.

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.dataset.patients import number_patients
+from pneumo.dataset.patients import count_patients, number_patients
 from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
 from pneumo.runtime.ranges import MAX_FOLDS
 
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -17,8 +18,7 @@ _QUARTILES = (0.25, 0.5, 0.75)
 def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int8]:
     """Return the fold of each image.
 
-    Folds are stratified by mask area (see ``strata``). With fewer patients than folds, each patient is a fold and the
-    last folds stay empty, with a warning.
+    Folds are stratified by mask area (see ``strata``).
 
     Args:
         area: (n,) pixels of each mask, 0 or more.
@@ -28,17 +28,15 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
 
     Returns:
         (n,) numbers from 0 to folds - 1; images of one group have the same.
+
+    Raises:
+        UserError: When there are fewer patients than folds.
     """
     assert 2 <= folds <= MAX_FOLDS
     assert len(area) == len(groups)
-    numbered = number_patients(groups)
-    count = int(numbered.max(initial=-1)) + 1
-    if count == 0:  # a dataset of test images only
+    check_number(folds, count_patients(groups))
+    if not len(groups):  # a dataset of test images only
         return np.zeros(0, np.int8)
-    if count < folds:
-        log.warning("%d patients for %d folds: folds %d and up stay empty", count, folds, count)
-        order = np.random.Generator(np.random.Philox(seed)).permutation(count)
-        return order[numbered].astype(np.int8)
     # It takes a second to import, and worker processes and finished datasets do not need it.
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -47,10 +45,28 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     with warnings.catch_warnings():
         # A class with fewer images than there are folds: strata() has logged it.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, validation) in enumerate(splitter.split(area, strata(area, folds), numbered)):
+        for fold, (_, validation) in enumerate(splitter.split(area, strata(area, folds), number_patients(groups))):
             found[validation] = fold
     assert (found >= 0).all()
     return found
+
+
+def check_number(folds: int, patients: int) -> None:
+    """Check that every fold can have images.
+
+    Args:
+        folds: Number of folds.
+        patients: Number of patients among the training images; 0 in a dataset of test images only.
+
+    Raises:
+        UserError: When there are fewer patients than folds.
+    """
+    if 0 < patients < folds:
+        raise UserError(
+            f"--num-folds {folds}, and the training images are of {patients} patient(s)",
+            "a patient or more for each fold",
+            "lower --num-folds, or add images of other patients",
+        )
 
 
 def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:

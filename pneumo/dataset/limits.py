@@ -23,23 +23,18 @@ from pneumo.runtime.config import config_dataclass
 
 R = TypeVar("R")
 
-TimeLimit = Annotated[float, Interval(ge=0.1, le=86_400)]
-"""Seconds that one file may take."""
-MemoryLimit = Annotated[float, Interval(ge=0.01, le=1024)]
-"""GiB that one file may take."""
-
-_SURVIVED = "a file that the decoders survive"
-_REPORT = "leave it out, or report it with the versions of pydicom and its decoders"
+_DECODABLE = "a file that the decoders read, or refuse with an error"
+_REPORT = "leave it out, or report a bug, with the versions of pydicom and its decoders"
 
 
 @config_dataclass
 class Limits:
     """What reading one file may cost; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
-    time_limit: TimeLimit = 60.0
-    """Seconds."""
-    memory_limit: MemoryLimit = 4.0
-    """GiB."""
+    time_limit: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    """Seconds that one file may take to read; then it is quarantined."""
+    memory_limit: Annotated[float, Interval(ge=0.01, le=1024)] = 4.0
+    """GiB of memory that one file may take to read."""
 
 
 _timeout = 0.0
@@ -73,7 +68,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
     except Exception as error:
         # Its message may repeat the file's content.
         raise DicomRejectedError(
-            Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _SURVIVED, _REPORT
+            Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _DECODABLE, _REPORT
         ) from error
     finally:
         if _timeout:
@@ -81,7 +76,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
 
 
 def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
-    """Return the rejection of a file that ended the process that read it, by that process's exit code."""
+    """Return the rejection of a file whose reader process died, by the exit code of that process."""
     if exit_code == -signal.SIGALRM:
         return DicomRejectedError(
             Reason.TOOK_TOO_LONG,
@@ -94,18 +89,12 @@ def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
         return DicomRejectedError(
             Reason.TOO_MUCH_MEMORY,
             "read",
-            "the process that read it was killed, as systems do that run out of memory",
-            "an image that fits the memory there is",
+            "the process that read it was killed, probably because the machine ran out of memory",
+            "an image that fits into the free memory",
             "leave it out, or try fewer workers when it is a good image",
         )
     ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
-    return DicomRejectedError(
-        Reason.CRASHED,
-        "read",
-        f"the process that read it ended {ended}",
-        _SURVIVED,
-        _REPORT,
-    )
+    return DicomRejectedError(Reason.CRASHED, "read", f"the process that read it ended {ended}", _DECODABLE, _REPORT)
 
 
 def _set_limit(kind: int, limit: int) -> None:

@@ -12,7 +12,7 @@ from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
-from pneumo.runtime.ranges import MAX_FOLDS
+from pneumo.runtime.ranges import Count, NumFolds, Seed
 
 GroupedBy = Literal["patients csv", "dicom", "none"]
 
@@ -24,33 +24,33 @@ _CHECK = "sha256"
 class Manifest:
     """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
 
-    found: int
+    found: Count
     """Files found; always samples + quarantined + unlabeled + merged_duplicates."""
-    samples: int
+    samples: Count
     """Images in the table."""
-    train: int
+    train: Count
     """Labeled images, those that have a fold."""
-    test: int
+    test: Count
     """Images without a label."""
-    positive: int
+    positive: Count
     """Training images with a pneumothorax."""
-    quarantined: int
+    quarantined: Count
     """Files listed in quarantine.csv."""
-    unlabeled: int
+    unlabeled: Count
     """Readable training files without a row in the masks CSV; left out, since unlabeled is not healthy."""
-    merged_duplicates: int
+    merged_duplicates: Count
     """Second and further byte-identical copies of a file."""
-    missing: int
+    missing: Count
     """Ids of the masks CSV without a file."""
-    renamed: int
+    renamed: Count
     """Samples whose file name differs from their image id."""
-    shards: int
+    shards: Count
     """Tar files written."""
-    patients: int
+    patients: Count
     """Patient groups among the training images; an image of an unknown patient is a group by itself."""
-    num_folds: int
+    num_folds: NumFolds
     """Number of folds asked for."""
-    fold_seed: int
+    fold_seed: Seed
     """Seed of the fold assignment."""
     grouped_by: GroupedBy
     """Where the patient groups come from."""
@@ -63,24 +63,10 @@ class Manifest:
     format_version: int = paths.FORMAT_VERSION
     pneumo_version: str = __version__
 
-    @property
-    def adds_up(self) -> bool:
-        """Whether the counts are consistent: every file is accounted for, and the folds are in their range."""
-        counts = (
-            self.samples,
-            self.quarantined,
-            self.unlabeled,
-            self.merged_duplicates,
-            self.train,
-            self.test,
-            self.positive,
-        )
-        return (
-            self.found == self.samples + self.quarantined + self.unlabeled + self.merged_duplicates
-            and self.samples == self.train + self.test
-            and min(counts) >= 0
-            and 0 <= self.num_folds <= MAX_FOLDS
-        )
+    def __post_init__(self) -> None:
+        accounted_for = self.samples + self.quarantined + self.unlabeled + self.merged_duplicates
+        if self.found != accounted_for or self.samples != self.train + self.test or self.positive > self.train:
+            raise UserError("counts that do not add up", "those that job/shard.py wrote", "build the dataset again")
 
     @classmethod
     def read(cls, dataset: Path) -> Self:
@@ -106,14 +92,10 @@ class Manifest:
                 "an unchanged dataset.json",
                 "copy it or build the dataset again",
             )
-        manifest = config.from_json(cls, content, str(path))
-        if not manifest.adds_up:
-            raise UserError(f"{path}: counts that do not add up", "a complete dataset.json", "build the dataset again")
-        return manifest
+        return config.from_json(cls, content, str(path))
 
     def write(self, dataset: Path) -> None:
         """Publish dataset.json."""
-        assert self.adds_up, self
         content = asdict(self)
         content[_CHECK] = _sha256(content)
         publish_text(paths.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")

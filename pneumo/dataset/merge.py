@@ -10,7 +10,8 @@ import numpy as np
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine, shard_writer
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.patients import number_patients
+from pneumo.dataset.options import BuildOptions
+from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import locks
@@ -18,29 +19,27 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 
 
-def merge(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
+def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     """Finish a dataset whose shards are all written, unless another process has just done so.
 
-    Args:
-        dataset: The dataset's directory.
-        plan: The plan it was built by.
-        folds: Number of folds.
-        seed: Seed of the fold assignment.
-        max_quarantined: Percent of the files found that may be quarantined.
-
     Raises:
-        UserError: When no file became a sample, or too many did not; the shards are kept, and quarantine.csv says why.
+        UserError: When no file became a sample, too many did not, or there are fewer patients than folds; the shards
+            are kept, and quarantine.csv has the reason for each file.
     """
     # Tasks of one build wait for each other here: all but the first find the dataset finished.
     with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         done = paths.manifest(dataset).is_file()
-        manifest = Manifest.read(dataset) if done else _finish(dataset, plan, folds, seed, max_quarantined)
+        manifest = Manifest.read(dataset) if done else _finish(dataset, plan, options)
         shutil.rmtree(paths.build(dataset), ignore_errors=True)
     return manifest
 
 
 def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: int, seed: int) -> Manifest:
-    """Give every training image a fold and publish the table and dataset.json; the shards stay as they are."""
+    """Give every training image a fold and publish the table and dataset.json; the shards stay as they are.
+
+    Raises:
+        UserError: When there are fewer patients than folds.
+    """
     fold = np.full(len(table), -1, np.int8)
     train = table.select("train")
     fold[train] = fold_assignment.assign(table.mask_area[train], table.patient[train], folds, seed)
@@ -52,7 +51,7 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
     return manifest
 
 
-def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantined: float) -> Manifest:
+def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     # Every shard is written by now, and the lock keeps other merges out.
     for folder in (dataset, paths.shards(dataset)):
         remove_temporary_files(folder)
@@ -66,11 +65,12 @@ def _finish(dataset: Path, plan: BuildPlan, folds: int, seed: int, max_quarantin
             "at least one readable image with a row in the masks CSV, or a test image",
             f"see {dataset / paths.QUARANTINE} and {dataset / paths.UNMATCHED}",
         )
-    quarantine.check_share(dataset, len(quarantined), plan.found, max_quarantined)
-    return assign_folds(dataset, table, _manifest(plan, table, len(quarantined)), folds, seed)
+    quarantine.check_percent(dataset, len(quarantined), plan.found, options.max_quarantined)
+    manifest = _manifest(plan, table, len(quarantined), options)
+    return assign_folds(dataset, table, manifest, options.num_folds, options.seed)
 
 
-def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest:
+def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int, options: BuildOptions) -> Manifest:
     train = table.select("train")
     return Manifest(
         found=plan.found,
@@ -84,9 +84,9 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int) -> Manifest
         missing=len(plan.missing),
         renamed=plan.renamed,
         shards=len(np.unique(table.shard)),
-        patients=len(np.unique(number_patients(table.patient[train]))),
-        num_folds=0,
-        fold_seed=0,
+        patients=count_patients(table.patient[train]),
+        num_folds=options.num_folds,
+        fold_seed=options.seed,
         grouped_by=plan.grouped_by,
         digest=plan.digest,
         folds_digest="",

@@ -1,11 +1,12 @@
-"""What a build tells the user: warnings about the input before the work, errors that end it, and the sum at the end."""
+"""Messages of a build: warnings about the input before the work, errors that end it, and the summary at the end."""
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from pneumo.dataset import paths, quarantine
-from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.manifest import GroupedBy, Manifest
+from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dicom import opening
 from pneumo.runtime.console import log
@@ -47,29 +48,43 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
 
 def _log_patients(plan: BuildPlan) -> None:
     """Warn when patients may be divided between folds."""
-    patients = [sample.patient for shard in plan.shards for sample in shard.samples if sample.mask is not None]
-    unknown = patients.count(-1)
+    patients = plan.training_patients
     if plan.grouped_by == "patients csv":
-        if unknown:
+        if unknown := int((patients < 0).sum()):
             log.warning("%d training images have no row in the patients CSV; each counts as a patient", unknown)
-    elif patients and len(set(patients) - {-1}) + unknown == len(patients):
+    elif len(patients) and count_patients(patients) == len(patients):
         log.warning(
             "no patients CSV, and no two training images share a PatientID: folds may leak, that is, have images of "
             "one patient in training and validation"
         )
-    elif patients:
+    elif len(patients):
         log.warning("no patients CSV: patients are told apart by PatientID; folds leak where that is not reliable")
+
+
+_GROUPED_BY: dict[GroupedBy, str] = {
+    "patients csv": "by the patients CSV",
+    "dicom": "by PatientID",
+    "none": "each image counts as one",
+}
 
 
 def summary(out: Path, manifest: Manifest) -> str:
     """Return the closing lines of a build: where every file went, and what the dataset holds."""
+    held = []
+    if manifest.train:
+        held.append(
+            f"{manifest.train} training images: {manifest.positive} positive, {manifest.patients} patients"
+            f" ({_GROUPED_BY[manifest.grouped_by]}), {manifest.num_folds} folds"
+        )
+    if manifest.test:
+        held.append(f"{manifest.test} test images")
+    held.append(f"{manifest.shards} shards")
+    if manifest.missing:
+        held.append(f"{manifest.missing} ids of the masks CSV without a file")
     return (
         f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
         f" + {manifest.unlabeled} unlabeled + {manifest.merged_duplicates} merged duplicates\n"
-        f"{manifest.train} training images ({manifest.positive} positive, {manifest.patients} patients by"
-        f" {manifest.grouped_by}, {manifest.num_folds} folds), {manifest.test} test images,"
-        f" {manifest.shards} shards; {manifest.missing} ids without a file\n"
-        f"dataset: {out}\n"
+        f"{'; '.join(held)}\ndataset: {out}\n"
     )
 
 
@@ -78,27 +93,28 @@ def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
     reasons = _count_reasons(plan)
     if plan.unlabeled:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
+    counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
     return UserError(
-        f"nothing to build from {plan.found} files ({quarantine.format_counts(reasons) or 'no file at all'})",
+        f"nothing to build from {plan.found} files{counts}",
         "DICOM images with a row in the masks CSV",
         f"check --dicom and --masks, and see {out / paths.QUARANTINE} and {out / paths.UNMATCHED}",
     )
 
 
 def other_input(out: Path, what: str) -> UserError:
-    """Return the error of a directory that has ``what``, built from other files than those given now."""
+    """Return the error of a directory that holds ``what``, built from another input than this."""
     return UserError(
         f"{out}: {what} of other files, masks or patients",
-        "the input, and the version of pneumo, that it was begun with",
+        "the input and the version of pneumo that it was started with",
         "choose another --out, or remove this directory",
     )
 
 
 def writer_died(shard: str, attempts: int) -> UserError:
-    """Return the error of a shard whose process dies although each of its files alone can be read."""
+    """Return the error of a shard whose process dies although each of its files can be read alone."""
     return UserError(
-        f"the process that wrote {shard} died {attempts} times, and no file of it alone ends a process",
-        "memory for every worker",
+        f"the process that wrote {shard} died {attempts} times, although each of its files can be read alone",
+        "enough memory for all workers",
         "try fewer workers; the same command resumes from the shards that are finished",
     )
 

@@ -1,15 +1,20 @@
 """What a build is given: its input files, and how to build."""
 
+import re
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
+import tyro
 from annotated_types import Interval
 
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.plan import SHARD_SIZE
 from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
+
+_TASK = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
 @config_dataclass
@@ -34,18 +39,26 @@ class BuildOptions:
     """
 
     num_folds: NumFolds = 5
+    """Number of folds (2 to 127). Another number on a finished dataset rewrites its table, not its shards."""
     seed: Seed = 0
-    workers: Workers = 1
-    task: Annotated[int, Interval(ge=0, lt=1_000_000)] = 0
-    """Index of this process among ``tasks``, from 0."""
-    tasks: Annotated[int, Interval(ge=1, le=1_000_000)] = 1
-    shard_size: Annotated[int, Interval(ge=1, le=1_000_000)] = SHARD_SIZE
-    """Images in a shard."""
+    """Seed of the fold assignment."""
+    workers: Workers = field(default_factory=available_cores)
+    """Worker processes."""
+    task: str = "0/1"
+    """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
     max_quarantined: Percent = 5.0
-    """Percent of the files found that may be quarantined; with more, the dataset is not published."""
-    limits: Limits = field(default_factory=Limits)
-    """Time and memory that reading one file may take."""
+    """Percent of the files that may be quarantined; with more, exit code 2, and the dataset is not published."""
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
+    shard_size: Annotated[int, Interval(ge=1, le=1_000_000), tyro.conf.Fixed, tyro.conf.Suppress] = SHARD_SIZE
+    """Images in a shard; no flag."""
 
     def __post_init__(self) -> None:
-        if self.task >= self.tasks:
-            raise refuse("task", self.task, f"0 to {self.tasks - 1}")
+        found = _TASK.fullmatch(self.task)
+        if found is None or int(found[1]) >= int(found[2]):
+            raise refuse("task", self.task, "I/N with I from 0 to N - 1, such as 0/4")
+
+    @property
+    def shards(self) -> slice:
+        """Which of a plan's shards this task writes."""
+        first, tasks = map(int, self.task.split("/"))
+        return slice(first, None, tasks)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
@@ -61,6 +64,12 @@ class BuildPlan:
     grouped_by: GroupedBy
     digest: str
     """SHA-256 of all of the above and of the masks."""
+
+    @property
+    def training_patients(self) -> npt.NDArray[np.int32]:
+        """(n,) patient of each training image; -1 when unknown."""
+        samples = [sample for shard in self.shards for sample in shard.samples]
+        return np.array([sample.patient for sample in samples if sample.mask is not None], np.int32)
 
 
 def make(

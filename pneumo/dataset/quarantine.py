@@ -1,4 +1,4 @@
-"""The files that did not become samples: quarantine.csv, unmatched.csv, and the bound on the quarantine's share."""
+"""The files that did not become samples: quarantine.csv, unmatched.csv, and how many a dataset may have."""
 
 import csv
 from collections import Counter
@@ -45,7 +45,7 @@ def exceeds(quarantined: int, found: int, limit: float) -> bool:
     return 100 * quarantined > limit * found
 
 
-def check_share(dataset: Path, quarantined: int, found: int, limit: float) -> None:
+def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> None:
     """Log how many files are quarantined and why.
 
     Args:
@@ -59,8 +59,9 @@ def check_share(dataset: Path, quarantined: int, found: int, limit: float) -> No
     """
     if not quarantined:
         return
-    share = f"{quarantined} of {found} files ({100 * quarantined / found:.1f} %) are quarantined"
-    summary = f"{share}: {format_counts(count_reasons(dataset))}"
+    percent = 100 * quarantined / found
+    reasons = format_counts(count_reasons(dataset))
+    summary = f"{quarantined} of {found} files ({percent:.1f} %) are quarantined: {reasons}"
     if exceeds(quarantined, found, limit):
         raise UserError(
             summary,

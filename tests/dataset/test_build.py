@@ -66,7 +66,7 @@ def test_any_number_of_workers_gives_the_same_bytes(built: Path, tree, tmp_path:
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_tasks_give_the_same_bytes_and_the_last_one_finishes(built: Path, tree, tmp_path: Path, order: tuple) -> None:
-    results = [build(tree.inputs, tmp_path / "out", replace(OPTIONS, task=task, tasks=3)) for task in order]
+    results = [build(tree.inputs, tmp_path / "out", replace(OPTIONS, task=f"{task}/3")) for task in order]
     assert results[:2] == [None, None]
     assert results[2] == Manifest.read(built)
     assert contents(tmp_path / "out") == contents(built)
@@ -75,7 +75,7 @@ def test_tasks_give_the_same_bytes_and_the_last_one_finishes(built: Path, tree, 
 def test_more_tasks_than_shards(built: Path, tree, tmp_path: Path) -> None:
     options = replace(OPTIONS, workers=1)
     for task in range(10):
-        build(tree.inputs, tmp_path / "out", replace(options, task=task, tasks=10))
+        build(tree.inputs, tmp_path / "out", replace(options, task=f"{task}/10"))
     assert contents(tmp_path / "out") == contents(built)
 
 
@@ -108,7 +108,7 @@ def test_other_input_into_a_finished_or_begun_dataset_is_refused(
     write_one(copied_inputs.dicom / "more.dcm", "1.9.9")
     with pytest.raises(UserError, match=r"a dataset of other files, masks or patients.*choose another --out"):
         build(copied_inputs, shutil.copytree(built, tmp_path / "finished"), OPTIONS)
-    build(copied_inputs, tmp_path / "begun", replace(OPTIONS, task=0, tasks=2))
+    build(copied_inputs, tmp_path / "begun", replace(OPTIONS, task="0/2"))
     (copied_inputs.dicom / "more.dcm").unlink()
     with pytest.raises(UserError, match="an unfinished dataset of other files"):
         build(copied_inputs, tmp_path / "begun", OPTIONS)

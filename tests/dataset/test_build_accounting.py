@@ -66,7 +66,7 @@ def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copied_inputs: Bu
 def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) -> None:
     (tmp_path / "in").mkdir()
     inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
-    with pytest.raises(UserError, match=r"nothing to build from 0 files \(no file at all\)"):
+    with pytest.raises(UserError, match="nothing to build from 0 files; expected DICOM images"):
         build(inputs, tmp_path / "out", OPTIONS)
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     write_one(tmp_path / "in" / "x.dcm", "1.9.9")
@@ -79,12 +79,12 @@ def damage(copied_inputs: BuildInputs, files: int) -> None:
         path.write_bytes(path.read_bytes()[:-400])
 
 
-def test_only_the_merging_task_knows_the_share_and_finished_shards_stay(
+def test_only_the_merging_task_knows_the_percentage_and_finished_shards_stay(
     copied_inputs: BuildInputs, tmp_path: Path
 ) -> None:
     damage(copied_inputs, 4)
     out, whole = tmp_path / "out", tmp_path / "whole"
-    tasks = [replace(OPTIONS, task=task, tasks=3) for task in range(3)]
+    tasks = [replace(OPTIONS, task=f"{task}/3") for task in range(3)]
     assert build(copied_inputs, out, tasks[2]) is None
     assert build(copied_inputs, out, tasks[0]) is None
     for options in (tasks[1], tasks[1], OPTIONS):

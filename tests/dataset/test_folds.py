@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset.folds import assign, digest, strata
+from pneumo.runtime.errors import UserError
 
 
 def random_areas(images: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +57,14 @@ def test_coarser_strata_where_images_are_few(area: list[int], classes: set[int])
     assert set(assign(np.array(area, np.int64), np.full(len(area), -1, np.int32), 5, 0).tolist()) == set(range(5))
 
 
-def test_fewer_patients_than_folds_warns_and_keeps_them_apart(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("pneumo").propagate = True
-    fold = assign(np.zeros(6, np.int64), np.array([0, 0, 1, 1, 2, 2], np.int32), 5, 0)
-    assert fold[::2].tolist() == fold[1::2].tolist()
-    assert set(fold.tolist()) == {0, 1, 2}
-    assert "3 patients for 5 folds" in caplog.text
+def test_fewer_patients_than_folds_are_refused() -> None:
+    groups = np.array([0, 0, 1, -1], np.int32)
+    assert sorted(set(assign(np.zeros(4, np.int64), groups, 3, 0).tolist())) == [0, 1, 2]
+    with pytest.raises(
+        UserError,
+        match=r"--num-folds 4, and the training images are of 3 patient\(s\); expected a patient or more for each fold",
+    ):
+        assign(np.zeros(4, np.int64), groups, 4, 0)
 
 
 def test_no_training_image_gives_no_fold_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.dataset import paths
+from pneumo.dataset import manifest, paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
@@ -43,17 +43,21 @@ def test_a_dataset_of_an_older_version_is_one_clear_line(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"found": 8}, {"samples": 6}, {"train": 3}, {"quarantined": -2, "found": 5}, {"num_folds": 128}],
+    ("change", "message"),
+    [
+        ({"found": 8}, "counts that do not add up"),
+        ({"samples": 6}, "counts that do not add up"),
+        ({"train": 3}, "counts that do not add up"),
+        ({"positive": 5}, "counts that do not add up"),
+        ({"quarantined": -2, "found": 5}, "quarantined -2; expected 0 to"),
+        ({"num_folds": 128}, "num-folds 128; expected 2 to 127"),
+        *(({name: -1}, "-1; expected 0 to") for name in ("patients", "missing", "renamed", "shards", "fold_seed")),
+    ],
     ids=str,
 )
-def test_counts_must_add_up(tmp_path: Path, change: dict[str, int]) -> None:
-    wrong = replace(MANIFEST, **change)
-    assert MANIFEST.adds_up
-    assert not wrong.adds_up
-    with pytest.raises(AssertionError):
-        wrong.write(tmp_path)
-    assert not paths.manifest(tmp_path).exists()
+def test_counts_are_in_their_ranges_and_add_up(change: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(MANIFEST, **change)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +70,35 @@ def test_counts_must_add_up(tmp_path: Path, change: dict[str, int]) -> None:
     ],
 )
 def test_a_changed_field_is_found(tmp_path: Path, field: str, value: object, message: str) -> None:
-    MANIFEST.write(tmp_path)
-    content = json.loads(paths.manifest(tmp_path).read_text())
-    if value is None:
-        del content[field]
-    else:
-        content[field] = value
-    paths.manifest(tmp_path).write_text(json.dumps(content))
+    change(tmp_path, field, value)
     with pytest.raises(UserError, match=message):
         Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("samples", None, "samples is missing"),
+        ("patients", -1, "patients is -1; expected 0 to"),
+        ("train", 3, "counts that do not add up"),
+        ("weight", 1, "weight is an unknown field"),
+    ],
+)
+def test_a_document_of_another_writer_is_checked_too(tmp_path: Path, field: str, value: object, message: str) -> None:
+    """One whose SHA-256 fits."""
+    content = change(tmp_path, field, value)
+    del content["sha256"]
+    paths.manifest(tmp_path).write_text(json.dumps({**content, "sha256": manifest._sha256(content)}))
+    with pytest.raises(UserError, match=rf"dataset\.json.*{message}"):
+        Manifest.read(tmp_path)
+
+
+def change(dataset: Path, field: str, value: object) -> dict[str, object]:
+    """Write a dataset.json with a field changed, or removed by None; return its content."""
+    MANIFEST.write(dataset)
+    content: dict[str, object] = json.loads(paths.manifest(dataset).read_text())
+    content[field] = value
+    if value is None:
+        del content[field]
+    paths.manifest(dataset).write_text(json.dumps(content))
+    return content

@@ -43,7 +43,7 @@ def copy(written: Path, tmp_path: Path) -> Path:
 
 
 def finish(dataset: Path, plan: BuildPlan) -> Manifest:
-    return merge.merge(dataset, plan, OPTIONS.num_folds, OPTIONS.seed, OPTIONS.max_quarantined)
+    return merge.merge(dataset, plan, OPTIONS)
 
 
 def test_merging_gives_the_dataset_of_a_build(copy: Path, plan: BuildPlan, built: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumo.dataset.patients import number_patients
+from pneumo.dataset.patients import count_patients, number_patients
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,4 @@ def test_patients_are_numbered_from_0_without_gaps(patients: list[int], numbers:
     numbered = number_patients(np.array(patients, np.int32))
     assert numbered.dtype == np.int64
     assert numbered.tolist() == numbers
+    assert count_patients(np.array(patients, np.int32)) == len(set(numbers))

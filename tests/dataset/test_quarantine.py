@@ -57,13 +57,13 @@ def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
         (1, 1, 0, True),
     ],
 )
-def test_share_that_is_too_many(quarantined: int, found: int, limit: float, many: bool) -> None:
+def test_percentage_that_is_too_high(quarantined: int, found: int, limit: float, many: bool) -> None:
     assert quarantine.exceeds(quarantined, found, limit) == many
 
 
 def test_too_many_are_an_error_with_number_reasons_list_and_action(dataset: Path) -> None:
     with pytest.raises(UserError) as caught:
-        quarantine.check_share(dataset, 4, 40, 5)
+        quarantine.check_percent(dataset, 4, 40, 5)
     assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 not_dicom, 1 empty_file"
     assert caught.value.expected == "at most 5 %"
     assert str(dataset / paths.QUARANTINE) in caught.value.action
@@ -74,15 +74,15 @@ def test_few_are_logged_and_none_are_not(
     dataset: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
-    quarantine.check_share(dataset, 0, 40, 0)
+    quarantine.check_percent(dataset, 0, 40, 0)
     assert caplog.text == ""
-    quarantine.check_share(dataset, 4, 80, 5)
+    quarantine.check_percent(dataset, 4, 80, 5)
     assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; see" in caplog.text
 
 
-def test_a_missing_list_does_not_hide_the_share(tmp_path: Path) -> None:
+def test_a_missing_list_does_not_hide_the_number(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"4 of 40 files \(10.0 %\)"):
-        quarantine.check_share(tmp_path, 4, 40, 5)
+        quarantine.check_percent(tmp_path, 4, 40, 5)
 
 
 def test_page_explains_each_reason_and_column_once() -> None:

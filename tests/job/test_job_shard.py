@@ -52,7 +52,7 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
     assert "9 files found = 8 samples + 1 quarantined + 0 unlabeled + 0 merged duplicates" in first.stdout
-    assert "8 training images (4 positive, 4 patients by dicom, 2 folds)" in first.stdout
+    assert "8 training images: 4 positive, 4 patients (by PatientID), 2 folds; 1 shards\n" in first.stdout
     again = shard(*arguments, cwd=tree)
     assert again.returncode == 0
     assert again.stdout == first.stdout
@@ -61,7 +61,7 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
 
 def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
     arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
-    arguments += ["--max-quarantined", 20]
+    arguments += ["--max-quarantined", 20, "--num-folds", 2]
     other = shard(*arguments, "--task", "1/2")
     assert other.returncode == 0, other.stderr
     assert "1 of 1 shards are still missing" in other.stderr
@@ -86,6 +86,19 @@ def test_wrong_input_is_one_line_and_code_2(tree: Path, tmp_path: Path, argument
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_more_folds_than_patients_are_refused_before_a_shard_is_written(tree: Path, tmp_path: Path) -> None:
+    arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
+    ended = shard(*arguments, "--num-folds", 5)
+    assert ended.returncode == 2
+    assert "--num-folds 5, and the training images are of 4 patient(s)" in ended.stderr
+    assert not (tmp_path / "out").exists()
+    arguments += ["--max-quarantined", 20]
+    assert shard(*arguments, "--num-folds", 4).returncode == 0
+    before = (tmp_path / "out" / MANIFEST).read_bytes()
+    assert shard(*arguments, "--num-folds", 5).returncode == 2
+    assert (tmp_path / "out" / MANIFEST).read_bytes() == before
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])

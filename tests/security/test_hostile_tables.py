@@ -129,10 +129,10 @@ def test_a_table_of_too_many_rows_is_not_unpacked(own_dataset: Path, monkeypatch
 
 MANIFEST_FIELDS: dict[str, tuple[str, object, str]] = {
     "samples as a string": ("samples", "38", "samples"),
-    "negative": ("quarantined", -1, "counts that do not add up"),
+    "negative": ("quarantined", -1, "quarantined is -1; expected 0 to 1000000000000"),
     "does not add up": ("found", 10**12, "counts that do not add up"),
     "huge": ("samples", 10**400, "dataset.json"),
-    "folds": ("num_folds", 10**9, "counts that do not add up"),
+    "folds": ("num_folds", 10**9, "num_folds is 1000000000; expected 2 to 127"),
     "grouped by": ("grouped_by", "name", "grouped_by"),
     "digest": ("digest", ["a"], "digest"),
 }
