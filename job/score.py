@@ -38,8 +38,8 @@ def main(arguments: Arguments) -> None:
     """Score, print the summary, and write each image's score if there is an ``out``."""
     if arguments.out is not None:
         check_target(arguments.out)
-    truth = read_masks(arguments.truth).masks
-    predicted = read_masks(arguments.submission).masks
+    truth = read_masks(arguments.truth)
+    predicted = read_masks(arguments.submission)
     aligned = align(truth, predicted, arguments.missing)
     _log_differences(truth.keys() - predicted.keys(), predicted.keys() - truth.keys(), arguments.missing)
     scores = score(*aligned)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -58,13 +58,12 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
 
 def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPlan:
     """Read the CSVs and every file's header, and plan the dataset."""
-    table = annotations.read_masks(inputs.masks) if inputs.masks else None
+    masks = annotations.read_masks(inputs.masks) if inputs.masks else None
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
-    sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=table is not None, exclude=exclude)
-    masks: Mapping[str, str] = table.masks if table else {}
-    plan = build_plan.make(_scan(sources, options), masks, patients, shard_size=options.shard_size)
-    messages.log_plan(plan, masks, options.max_quarantined)
+    sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=masks is not None, exclude=exclude)
+    plan = build_plan.make(_scan(sources, options), masks or {}, patients, shard_size=options.shard_size)
+    messages.log_plan(plan, masks or {}, options.max_quarantined)
     return plan
 
 

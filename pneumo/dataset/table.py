@@ -221,17 +221,11 @@ class SampleTable:
         with publish(paths.samples(dataset)) as file:
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
 
-    def select(
-        self, split: Split | None = None, folds: Collection[int] | None = None, positive: bool | None = None
-    ) -> npt.NDArray[np.int64]:
-        """Return the ascending indices of the rows that fulfil all conditions."""
-        chosen = np.ones(len(self), bool)
-        if split is not None:
-            chosen &= self.split == split
+    def select(self, split: Split, folds: Collection[int] | None = None) -> npt.NDArray[np.int64]:
+        """Return the ascending indices of the rows of a split, and of some folds if given."""
+        chosen = self.split == split
         if folds is not None:
             chosen &= np.isin(self.fold, list(folds))
-        if positive is not None:
-            chosen &= self.positive == positive
         return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
     def shape(self, row: int) -> tuple[int, int]:

@@ -29,8 +29,6 @@ from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
 
-__all__ = ["DicomRejectedError", "Header", "Image", "Reason", "read", "scan"]
-
 HEADER_ELEMENTS = tags(("SOPClassUID", "SOPInstanceUID", "PatientID"))
 SAMPLE_ELEMENTS = (
     "SamplesPerPixel",

@@ -13,7 +13,6 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,18 +28,6 @@ _MAX_CELL_LENGTH = 2**31 - 1
 """Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
 
 
-@dataclass(frozen=True)
-class MaskTable:
-    """The masks of one CSV file, one per image."""
-
-    masks: dict[str, str]
-    """Image id -> run lengths of the union of its rows, as written when there is one; ``"-1"`` when it is empty."""
-    rows: int
-    """Number of rows read, the header not counted."""
-    order: tuple[str, ...]
-    """Image ids in the order in which the file first names them."""
-
-
 class Row(NamedTuple):
     """One row of a CSV file."""
 
@@ -52,8 +39,12 @@ class Row(NamedTuple):
     """The cell of the other column, white space around it removed."""
 
 
-def read_masks(path: Path) -> MaskTable:
+def read_masks(path: Path) -> dict[str, str]:
     """Read the masks of a CSV file and unite the rows of each image.
+
+    Returns:
+        Run lengths by image id, in the order in which the file first names the images: as written for an image of one
+        row, else of the union of its rows; ``"-1"`` for an empty mask.
 
     Raises:
         UserError: When the file cannot be read, a row is not an id with run lengths, or one image has both ``-1`` and
@@ -61,8 +52,7 @@ def read_masks(path: Path) -> MaskTable:
     """
     masks: dict[str, str] = {}
     further: dict[str, list[str]] = {}
-    count = 0
-    for count, row in enumerate(read_rows(path), start=1):  # noqa: B007
+    for row in read_rows(path):
         check_mask(path, row)
         image_id = strip_suffix(row.image_id)
         # One object for all empty masks: of a million rows most are.
@@ -78,7 +68,7 @@ def read_masks(path: Path) -> MaskTable:
         if known is not mask:
             further.setdefault(image_id, [known]).append(mask)
     masks.update((image_id, rle.union(rows)) for image_id, rows in further.items())
-    return MaskTable(masks=masks, rows=count, order=tuple(masks))
+    return masks
 
 
 def read_ids(path: Path) -> list[str]:

@@ -153,15 +153,6 @@ def unite(parts: Sequence[Runs]) -> Runs:
     return np.stack([starts, closes - starts], axis=1)
 
 
-def area(text: str) -> int:
-    """Return the number of pixels inside the mask.
-
-    Raises:
-        RleError: When the string is malformed.
-    """
-    return int(parse(text)[:, 1].sum())
-
-
 def intersection(first: Runs, second: Runs) -> int:
     """Return the number of pixels that two masks of one image share, without decoding either."""
     if not len(first) or not len(second):

@@ -3,13 +3,11 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from tqdm import tqdm
 
-T = TypeVar("T")
 log = logging.getLogger("pneumo")
 
 LINE_INTERVAL_S = 10.0
@@ -77,13 +75,3 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def track(
-    items: Iterable[T], what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True
-) -> Iterator[T]:
-    """Yield ``items`` and show how many of ``total`` were yielded."""
-    with Progress(what, total, done=done, unit=unit, enabled=enabled) as progress:
-        for item in items:
-            yield item
-            progress.step()

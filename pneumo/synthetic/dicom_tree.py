@@ -28,7 +28,7 @@ from pydicom.uid import PYDICOM_ROOT_UID
 
 from pneumo.dicom.image_codec import Pixels
 from pneumo.masks import rle
-from pneumo.runtime.console import track
+from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_csv, publish_directory
 from pneumo.synthetic.anatomy import draw_anatomy
@@ -143,8 +143,11 @@ def write_tree(
         tree.test_dicom.mkdir()
         tree.dicom.mkdir()
         written = _map(partial(_write_image, folder), plans, workers)
-        encoded = list(track(written, "synthesize", len(plans), unit="images"))
-        masks = [(plan.image_id, mask) for plan, parts in zip(plans, encoded, strict=True) for mask in parts]
+        masks: list[tuple[str, str]] = []
+        with Progress("synthesize", len(plans), unit="images") as progress:
+            for plan, parts in zip(plans, written, strict=True):
+                masks += [(plan.image_id, mask) for mask in parts]
+                progress.step()
         train = {plan.image_id: plan.patient_id for plan in plans if not plan.split}
         publish_csv(tree.masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] in train])
         publish_csv(tree.test_masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] not in train])

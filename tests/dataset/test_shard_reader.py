@@ -110,7 +110,7 @@ def test_a_shard_renamed_to_another_is_found(reader: ShardReader, tmp_path: Path
 def test_any_flipped_bit_of_a_member_is_found(reader: ShardReader, tmp_path: Path, member: str, bit: int) -> None:
     """Also where the content stays good to read: a mask of the same area elsewhere, a picture with other pixels."""
     paths.shards(tmp_path).mkdir()
-    table, row = reader.table, int(reader.table.select("train", positive=True)[1])
+    table, row = reader.table, int(np.flatnonzero(reader.table.positive)[1])
     name = str(table.shard[row])
     offset, size = (
         (table.offset[row], table.bytes[row]) if member == "image" else (table.rle_offset[row], table.rle_bytes[row])
@@ -126,5 +126,5 @@ def test_any_flipped_bit_of_a_member_is_found(reader: ShardReader, tmp_path: Pat
 
 
 def test_an_empty_mask_is_not_read(reader: ShardReader, tmp_path: Path) -> None:
-    row = int(reader.table.select("train", positive=False)[0])
+    row = int(np.flatnonzero((reader.table.split == "train") & ~reader.table.positive)[0])
     assert ShardReader(tmp_path / "nowhere", reader.table).rle(row) == "-1"

@@ -75,12 +75,12 @@ def test_other_programs_can_read_it(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ({}, [0, 1, 2, 3, 4, 5, 6]),
         ({"split": "train"}, [0, 1, 2, 3, 4, 5]),
         ({"split": "test"}, [6]),
-        ({"folds": [1]}, [1, 4]),
-        ({"folds": {0, 2}, "positive": True}, [0, 2]),
-        ({"folds": []}, []),
+        ({"split": "train", "folds": [1]}, [1, 4]),
+        ({"split": "train", "folds": {0, 2}}, [0, 2, 3, 5]),
+        ({"split": "train", "folds": []}, []),
+        ({"split": "test", "folds": [0]}, []),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ import reference_files as reference
 from pydicom.datadict import tag_for_keyword
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.reader import DicomRejectedError
+from pneumo.dicom.rejection import DicomRejectedError
 
 VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)

@@ -11,7 +11,7 @@ import pytest
 import reference_files as reference
 
 from pneumo.dicom import reader
-from pneumo.dicom.reader import DicomRejectedError, Reason
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 

@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
 from pneumo.dicom import reader
-from pneumo.dicom.reader import DicomRejectedError, Reason
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)

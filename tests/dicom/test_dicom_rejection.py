@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.dicom.reader import DicomRejectedError, Reason
-from pneumo.dicom.rejection import describe
+from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 
 
 def test_a_rejection_can_be_pickled() -> None:

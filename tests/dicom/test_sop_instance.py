@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from pneumo.dicom import reader, sop_instance
-from pneumo.dicom.reader import DicomRejectedError, Reason
+from pneumo.dicom.rejection import DicomRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
 
@@ -45,14 +46,18 @@ def flip_mask(dataset: Path, table: SampleTable, row: int) -> str:
 
 
 def positive_row(table: SampleTable) -> int:
-    return int(table.select("train", positive=True)[2])
+    return int(np.flatnonzero(table.positive)[2])
 
 
 @pytest.fixture(scope="module")
 def bad(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bad:
     copy = shutil.copytree(dataset, tmp_path_factory.mktemp("bad") / "dataset")
     table = SampleTable.read(copy)
-    image, mask, test = int(table.select("train", positive=False)[1]), positive_row(table), int(table.select("test")[1])
+    image, mask, test = (
+        int(np.flatnonzero((table.split == "train") & ~table.positive)[1]),
+        positive_row(table),
+        int(table.select("test")[1]),
+    )
     flip_image(copy, table, image)
     flip_mask(copy, table, mask)
     flip_image(copy, table, test)
@@ -187,7 +192,7 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     excluded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
 
     table = SampleTable.read(copy)
-    later = flip_image(copy, table, int(table.select("train", positive=True)[5]))
+    later = flip_image(copy, table, int(np.flatnonzero(table.positive)[5]))
     code, output = run(words)
     assert code == 2, output
     assert f"{later} is damaged" in output

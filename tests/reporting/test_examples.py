@@ -93,7 +93,7 @@ def test_area_is_taken_at_the_rule_of_each_image() -> None:
 def test_a_panel_for_each_choice_with_both_outlines(dataset: Path) -> None:
     reader = ShardReader(dataset, SampleTable.read(dataset))
     table = reader.table
-    rows = table.select("train", positive=True)[:2]
+    rows = np.flatnonzero(table.positive)[:2]
     shapes = [table.shape(r) for r in rows]
     square = np.zeros(shapes[0], np.uint8)
     square[10:40, 10:40] = 1

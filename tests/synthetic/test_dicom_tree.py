@@ -91,9 +91,9 @@ def test_every_variant_shows_a_chest_of_the_same_brightness(datasets: list[pydic
 def test_masks_fit_the_images_and_the_positive_fraction_is_exact(
     tree: SyntheticTree, datasets: list[pydicom.Dataset]
 ) -> None:
-    table = annotations.read_masks(tree.masks)
-    assert set(table.masks) == {d.SOPInstanceUID for d in datasets}
-    areas = [int(rle.decode(text, SIZE, SIZE).sum()) for text in table.masks.values()]
+    masks = annotations.read_masks(tree.masks)
+    assert set(masks) == {d.SOPInstanceUID for d in datasets}
+    areas = [int(rle.decode(text, SIZE, SIZE).sum()) for text in masks.values()]
     assert sum(area > 0 for area in areas) == round(0.4 * IMAGES)
     test_masks = rows_of(tree.test_masks)
     assert {image_id for image_id, _ in test_masks} == {path.stem for path in tree.test_dicom.iterdir()}
