@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from pneumo.masks.annotations import read_masks
-from pneumo.masks.metric import Missing, align, format_summary, score, summarize, write_scores
+from pneumo.masks.metric import Missing, align, format_summary, score, write_scores
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -43,7 +43,7 @@ def main(arguments: Arguments) -> None:
     aligned = align(truth, predicted, arguments.missing)
     _log_differences(truth.keys() - predicted.keys(), predicted.keys() - truth.keys(), arguments.missing)
     scores = score(*aligned)
-    sys.stdout.write(format_summary(summarize(scores)))
+    sys.stdout.write(format_summary(scores.summarize()))
     if arguments.out is not None:
         write_scores(arguments.out, scores)
 

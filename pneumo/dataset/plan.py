@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
+from pneumo.dicom import opening
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.runtime.files import sha256
 
@@ -143,7 +144,7 @@ def _resolve_duplicates(
             try:
                 digests[item] = file_digest(item.source.path)
             except OSError as error:
-                quarantined.append(scan.quarantine_row(item.source, item.image_id, scan.unreadable(error)))
+                quarantined.append(scan.quarantine_row(item.source, item.image_id, opening.unreadable(error)))
         if len(set(digests.values())) == 1:
             kept.append(next(iter(digests)))
         else:

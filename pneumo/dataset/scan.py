@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pneumo.dataset import limits
 from pneumo.dataset.table import Split
-from pneumo.dicom import files, reader
+from pneumo.dicom import files, opening, reader
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
@@ -100,7 +100,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
     except DicomRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
-        return quarantine_row(source, "", unreadable(error))
+        return quarantine_row(source, "", opening.unreadable(error))
     return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, size)
 
 
@@ -113,15 +113,4 @@ def quarantine_row(source: Source, image_id: str, error: DicomRejectedError) -> 
     """Return the quarantine's row of a file that the reader rejected."""
     return QuarantineRow(
         source.split, source.file, image_id, error.reason, error.phase, error.found, error.expected, error.action
-    )
-
-
-def unreadable(error: OSError) -> DicomRejectedError:
-    """Return the rejection of a file that the operating system cannot read."""
-    return DicomRejectedError(
-        Reason.UNREADABLE,
-        "open",
-        error.strerror or str(error),
-        "a readable file",
-        "check the file's permissions",
     )

@@ -38,7 +38,10 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
             found, action = "a dangling link", "fetch the file that it links to, or remove it"
             raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
-        found = error.strerror or type(error).__name__
-        raise DicomRejectedError(
-            Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk"
-        ) from None
+        raise unreadable(error) from None
+
+
+def unreadable(error: OSError) -> DicomRejectedError:
+    """Return the rejection of a file that the operating system does not read."""
+    found = error.strerror or type(error).__name__
+    return DicomRejectedError(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk")

@@ -1,4 +1,17 @@
-"""The reasons for which a file does not become a sample."""
+"""The reasons for which a file does not become a sample, and the exception that carries one.
+
+The checks, in the order in which a file meets them::
+
+    dicom/opening.py          not_a_file, empty_file, unreadable
+    dicom/parsing.py          not_dicom; bad_frame, too_much_memory: a file that ends early or inflates without end
+    dicom/sop_instance.py     not_an_image, no_id
+    dataset/plan.py           duplicate
+    dicom/reader.py           no_pixels; bad_frame, unsupported: rows, columns, bits; whatever a decoder raises
+    dicom/encodings/          bad_frame, unsupported: the check of each encoding, before its decoder gets the frame
+    dicom/rendering.py        bad_frame, unsupported: color spaces, lookup tables
+    dataset/shard_writer.py   bad_mask
+    dataset/limits.py         took_too_long, too_much_memory, crashed: the process that reads the file
+"""
 
 import re
 from enum import StrEnum

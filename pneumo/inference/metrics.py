@@ -18,7 +18,7 @@ from pneumo.inference.bootstrap import DRAWS, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
-from pneumo.masks.metric import summarize_images
+from pneumo.masks import metric
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.files import publish_text
@@ -227,10 +227,8 @@ def _summarize(
     positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
-    images = zip(dice.tolist(), positive.tolist(), predicted_positive.tolist(), strict=True)
-    summary = summarize_images(list(images))
-    values = {name: getattr(summary, name) for name in COLUMNS}
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+    summary = metric.summarize(positive, dice, predicted_positive)
+    return {name: getattr(summary, name) for name in COLUMNS}
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:

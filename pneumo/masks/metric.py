@@ -3,11 +3,13 @@
 An image's Dice coefficient is 1 where truth and prediction are both empty.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from pneumo.masks import rle
 from pneumo.masks.annotations import ID
@@ -19,41 +21,45 @@ Missing = Literal["error", "empty", "ignore"]
 """What to do with images that are in only one of two files."""
 
 
-@dataclass(frozen=True)
-class ImageScore:
-    """The Dice coefficient of one image."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """The Dice coefficients of n images."""
 
-    image_id: str
-    dice: float
-    """0 to 1; 1 when both masks are empty."""
-    truth_area: int
-    """Pixels."""
-    predicted_area: int
-    """Pixels."""
+    image_id: tuple[str, ...]
+    dice: npt.NDArray[np.float64]
+    """(n,) 0 to 1; 1 when both masks are empty."""
+    truth_area: npt.NDArray[np.int64]
+    """(n,) pixels."""
+    predicted_area: npt.NDArray[np.int64]
+    """(n,) pixels."""
+
+    def summarize(self) -> "Summary":
+        """Return the means of all images and of the empty and the positive ones."""
+        return summarize(self.truth_area > 0, self.dice, self.predicted_area > 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The score of a submission and of its subsets; nan where a subset has no images."""
+    """The score of a submission and of its subsets; None where a subset has no images."""
 
-    dice: float
+    dice: float | None
     """Mean over all images: the competition's score."""
-    dice_empty: float
+    dice_empty: float | None
     """Mean over the images whose truth is empty, which is the specificity: any pixel there makes an image's Dice 0."""
-    dice_positive: float
+    dice_positive: float | None
     """Mean over the images with a pneumothorax."""
-    sensitivity: float
-    """Share of the images with a pneumothorax whose prediction is not empty."""
-    specificity: float
-    """Share of the images without one whose prediction is empty."""
+    sensitivity: float | None
+    """Fraction of the images with a pneumothorax whose prediction is not empty."""
+    specificity: float | None
+    """Fraction of the images without one whose prediction is empty."""
     images: int
     positives: int
     """Images with a pneumothorax."""
 
     @property
-    def dice_all_empty(self) -> float:
+    def dice_all_empty(self) -> float | None:
         """The score of a submission of empty masks."""
-        return 1 - self.positives / self.images if self.images else math.nan
+        return 1 - self.positives / self.images if self.images else None
 
 
 def align(
@@ -93,7 +99,7 @@ def align(
     )
 
 
-def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> list[ImageScore]:
+def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> Scores:
     """Return each image's Dice coefficient, from the run lengths, in the truth's order.
 
     Args:
@@ -104,29 +110,34 @@ def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> list[ImageS
         RleError: When run lengths are malformed.
     """
     assert truth.keys() == predicted.keys()
-    return [_score_image(image_id, mask, predicted[image_id]) for image_id, mask in truth.items()]
+    images = [_score_image(mask, predicted[image_id]) for image_id, mask in truth.items()]
+    dice, truth_area, predicted_area = zip(*images, strict=True) if images else ((), (), ())
+    return Scores(
+        image_id=tuple(truth),
+        dice=np.array(dice, np.float64),
+        truth_area=np.array(truth_area, np.int64),
+        predicted_area=np.array(predicted_area, np.int64),
+    )
 
 
-def summarize(scores: Sequence[ImageScore]) -> Summary:
-    """Summarize a submission's scores; see ``summarize_images``."""
-    return summarize_images([(s.dice, s.truth_area > 0, s.predicted_area > 0) for s in scores])
-
-
-def summarize_images(images: Sequence[tuple[float, bool, bool]]) -> Summary:
-    """Return the mean score of all, empty and positive images, and the sensitivity and specificity of presence.
+def summarize(
+    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
+) -> Summary:
+    """Return the mean Dice of all, of empty and of positive images, and sensitivity and specificity.
 
     Args:
-        images: The Dice coefficient of each, whether its true mask has a pixel, and whether the predicted one has.
+        positive: (n,) whether the true mask has a pixel.
+        dice: (n,) each image's Dice.
+        predicted_positive: (n,) whether the predicted mask has a pixel.
     """
-    empty, positive = ([image for image in images if image[1] is kind] for kind in (False, True))
     return Summary(
-        dice=_mean(dice for dice, _, _ in images),
-        dice_empty=_mean(dice for dice, _, _ in empty),
-        dice_positive=_mean(dice for dice, _, _ in positive),
-        sensitivity=_mean(float(predicted) for _, _, predicted in positive),
-        specificity=_mean(float(not predicted) for _, _, predicted in empty),
-        images=len(images),
-        positives=len(positive),
+        dice=_mean(dice),
+        dice_empty=_mean(dice[~positive]),
+        dice_positive=_mean(dice[positive]),
+        sensitivity=_mean(predicted_positive[positive]),
+        specificity=_mean(~predicted_positive[~positive]),
+        images=len(positive),
+        positives=int(positive.sum()),
     )
 
 
@@ -143,29 +154,28 @@ def format_summary(summary: Summary) -> str:
     )
     lines = [f"{'':24}{'value':>8}{'images':>8}"]
     for name, value, images in metrics:
-        shown = "-" if math.isnan(value) else f"{value:.4f}"
+        shown = "-" if value is None else f"{value:.4f}"
         lines.append(f"{name:24}{shown:>8}{images:>8}")
     return "\n".join(lines) + "\n"
 
 
-def write_scores(path: Path, scores: Sequence[ImageScore]) -> None:
+def write_scores(path: Path, scores: Scores) -> None:
     """Publish a CSV of each image's Dice coefficient and areas."""
-    rows = [(image.image_id, f"{image.dice:.6f}", image.truth_area, image.predicted_area) for image in scores]
+    dice = [f"{value:.6f}" for value in scores.dice]
+    rows = zip(scores.image_id, dice, scores.truth_area, scores.predicted_area, strict=True)
     publish_csv(path, (ID, "dice", "truth_area", "predicted_area"), rows)
 
 
-def _score_image(image_id: str, truth: str, predicted: str) -> ImageScore:
-    """Return 2 |P and G| / (|P| + |G|), or 1 when both are empty."""
+def _score_image(truth: str, predicted: str) -> tuple[float, int, int]:
+    """Return 2 |P and G| / (|P| + |G|), or 1 when both are empty, and the areas |G| and |P|."""
     if truth == predicted == rle.EMPTY:
-        return ImageScore(image_id, 1.0, 0, 0)
+        return 1.0, 0, 0
     truth_runs, predicted_runs = rle.parse(truth), rle.parse(predicted)
     truth_area, predicted_area = int(truth_runs[:, 1].sum()), int(predicted_runs[:, 1].sum())
     total = truth_area + predicted_area
     dice = 2 * rle.intersection(truth_runs, predicted_runs) / total if total else 1.0
-    return ImageScore(image_id, dice, truth_area, predicted_area)
+    return dice, truth_area, predicted_area
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean, summed exactly so that the order of images does not matter; nan when there are none."""
-    collected = list(values)
-    return math.fsum(collected) / len(collected) if collected else math.nan
+def _mean(values: npt.NDArray[Any]) -> float | None:
+    return float(values.mean()) if len(values) else None

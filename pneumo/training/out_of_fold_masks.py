@@ -70,4 +70,4 @@ def write_masks(
     ordered = [(image_id, masks[image_id]) for image_id in histograms.image_id.tolist()]
     submission.write(run.masks, ordered, reader.table.shapes(rows))
     truth = {str(reader.table.image_id[row]): reader.rle(row) for row in rows.tolist()}
-    return metric.summarize(metric.score(truth, submission.read(run.masks))).dice
+    return float(metric.score(truth, submission.read(run.masks)).dice.mean())

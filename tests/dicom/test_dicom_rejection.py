@@ -1,10 +1,12 @@
 """The rejection itself, and how much of another library's message it repeats."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
+from pneumo.dicom import rejection
 from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
 
 
@@ -40,6 +42,18 @@ def test_quotations_are_left_out_unless_they_name_dicom_elements(message: str) -
 
 
 def test_every_reason_is_documented() -> None:
-    source = Path(__import__("pneumo.dicom.rejection", fromlist=["Reason"]).__file__).read_text()
+    source = Path(rejection.__file__).read_text()
     for reason in Reason:
         assert f'{reason.name} = "{reason.value}"\n    """' in source
+
+
+def test_the_docstring_leads_to_the_checks_of_every_reason() -> None:
+    listed: set[Reason] = set()
+    for name, text in re.findall(r"^    (\w+/\S+) +(.+)$", rejection.__doc__, re.MULTILINE):
+        path = Path(rejection.__file__).parents[1] / name
+        source = "".join(file.read_text() for file in ([path] if path.is_file() else path.glob("*.py")))
+        reasons = [reason for reason in Reason if re.search(rf"\b{reason}\b", text)]
+        for reason in reasons:
+            assert f"Reason.{reason.name}" in source or f"{reason}(" in source, (name, reason)
+        listed.update(reasons)
+    assert listed == set(Reason)

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,30 +19,36 @@ DICE = {
 }
 
 
+def area(text: str) -> int:
+    return int(rle.decode(text, 5, 6).sum())
+
+
 @pytest.mark.parametrize(("truth", "predicted", "dice"), DICE.values(), ids=DICE)
 def test_dice_of_one_image(truth, predicted, dice):
-    (image,) = metric.score({"a": truth}, {"a": predicted})
-    assert image == metric.ImageScore("a", pytest.approx(dice), rle.area(truth), rle.area(predicted))
-    (mirrored,) = metric.score({"a": predicted}, {"a": truth})
-    assert mirrored.dice == image.dice
+    scores = metric.score({"a": truth}, {"a": predicted})
+    assert scores.image_id == ("a",)
+    assert scores.dice.tolist() == pytest.approx([dice])
+    assert (scores.truth_area.tolist(), scores.predicted_area.tolist()) == ([area(truth)], [area(predicted)])
+    mirrored = metric.score({"a": predicted}, {"a": truth})
+    assert mirrored.dice.tolist() == scores.dice.tolist()
 
 
 @given(st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1), st.floats(0, 1))
-def test_dice_agrees_with_the_pixels(seed, rows, columns, truth_share, predicted_share):
+def test_dice_agrees_with_the_pixels(seed, rows, columns, truth_fraction, predicted_fraction):
     random = np.random.default_rng(seed)
-    truth = random.random((rows, columns)) < truth_share
-    predicted = random.random((rows, columns)) < predicted_share
+    truth = random.random((rows, columns)) < truth_fraction
+    predicted = random.random((rows, columns)) < predicted_fraction
     total = truth.sum() + predicted.sum()
     expected = 2 * (truth & predicted).sum() / total if total else 1.0
-    (image,) = metric.score({"a": rle.encode(truth)}, {"a": rle.encode(predicted)})
-    assert image.dice == pytest.approx(expected, abs=1e-15)
-    assert (image.truth_area, image.predicted_area) == (truth.sum(), predicted.sum())
+    scores = metric.score({"a": rle.encode(truth)}, {"a": rle.encode(predicted)})
+    assert scores.dice.tolist() == pytest.approx([expected], abs=1e-15)
+    assert (scores.truth_area.tolist(), scores.predicted_area.tolist()) == ([truth.sum()], [predicted.sum()])
 
 
 def test_summary():
     truth = {"a": "-1", "b": "-1", "c": "-1", "d": "-1", "e": "0 4", "f": "0 4", "g": "0 4"}
     predicted = {"a": "-1", "b": "-1", "c": "-1", "d": "0 1", "e": "0 4", "f": "2 4", "g": "-1"}
-    summary = metric.summarize(metric.score(truth, predicted))
+    summary = metric.score(truth, predicted).summarize()
     assert summary.dice == pytest.approx((3 + 1 + 0.5) / 7)
     assert summary.dice_empty == pytest.approx(3 / 4)
     assert summary.dice_positive == pytest.approx(1.5 / 3)
@@ -54,14 +58,22 @@ def test_summary():
     assert summary.dice_all_empty == pytest.approx(4 / 7)
 
 
+def test_summary_of_a_case_done_by_hand():
+    positive = np.array([True, True, False, False])
+    found = metric.summarize(positive, np.array([0.5, 0.0, 1.0, 0.0]), np.array([True, False, False, True]))
+    assert found == metric.Summary(
+        dice=0.375, dice_empty=0.5, dice_positive=0.25, sensitivity=0.5, specificity=0.5, images=4, positives=2
+    )
+
+
 def test_a_part_without_images_has_no_score():
-    healthy = metric.summarize(metric.score({"a": "-1"}, {"a": "-1"}))
+    healthy = metric.score({"a": "-1"}, {"a": "-1"}).summarize()
     assert (healthy.dice, healthy.dice_empty, healthy.dice_all_empty) == (1, 1, 1)
-    assert math.isnan(healthy.dice_positive)
-    assert math.isnan(healthy.sensitivity)
-    nothing = metric.summarize([])
-    assert math.isnan(nothing.dice)
-    assert math.isnan(nothing.dice_all_empty)
+    assert healthy.dice_positive is None
+    assert healthy.sensitivity is None
+    nothing = metric.score({}, {}).summarize()
+    assert nothing.dice is None
+    assert nothing.dice_all_empty is None
 
 
 TRUTH = {"a": "0 1", "b": "-1", "c": "0 2"}
