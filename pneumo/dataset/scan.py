@@ -64,14 +64,11 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
     Raises:
         UserError: When a directory does not exist, or both are the same.
     """
-    expected = "a DICOM file or a directory of them"
     for root in (dicom, test_dicom):
-        try:
-            missing = root is not None and not root.exists()
-        except OSError as error:
-            raise UserError(f"{root}: {error.strerror}", expected, "check the path") from None
-        if missing:
-            raise UserError(f"{root}: no such file or directory", expected, "check the path")
+        if root is not None and not root.exists():
+            raise UserError(
+                f"{root}: no such file or directory", "a DICOM file or a directory of them", "check the path"
+            )
     split: Split = "train" if labeled else "test"
     if test_dicom is None:
         return _list_files(split, dicom, exclude)
@@ -83,13 +80,10 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
 
 
 def _list_files(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
-    try:
-        found = files.find(root, exclude)
-    except OSError as error:
-        raise UserError(
-            f"{root}: {error.strerror}", "a directory that can be listed", "check its permissions"
-        ) from None
-    return [Source(split, path, path.name if path == root else path.relative_to(root).as_posix()) for path in found]
+    return [
+        Source(split, path, path.name if path == root else path.relative_to(root).as_posix())
+        for path in files.find(root, exclude)
+    ]
 
 
 def scan_file(source: Source) -> ScannedFile | QuarantineRow:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Collection
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from pneumo.dataset import paths
 from pneumo.dataset.table import SampleTable
@@ -31,8 +30,7 @@ class ShardReader:
     """Reads image and mask members of a dataset by row number.
 
     A tar is opened when its first member is read and stays open, so that a run whose dataset is replaced keeps reading
-    the one it began with. One reader may be shared by threads, and may be sent to another process, which opens the tars
-    again.
+    the one it began with. Threads may share a reader.
 
     Args:
         dataset: The dataset's directory.
@@ -123,9 +121,3 @@ class ShardReader:
             "every shard that the table names",
             REPAIR_HINT,
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"dataset": self.dataset, "table": self.table}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]

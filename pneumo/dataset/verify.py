@@ -214,7 +214,7 @@ def _check_index(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIs
     if text == expected:
         return
     owners = [WHOLE_SHARD, *samples]
-    for number, (line, right) in enumerate(zip_longest(text.splitlines(), expected.splitlines(), fillvalue="nothing")):
+    for number, (line, right) in enumerate(zip_longest(text.splitlines(), expected.splitlines(), fillvalue="no line")):
         if line != right:
             row = owners[number] if number < len(owners) else WHOLE_SHARD
             yield row, f"line {number + 1} of the index is {line[:120]!r}, expected {right[:120]!r}"

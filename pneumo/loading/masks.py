@@ -1,5 +1,7 @@
 """Masks at the network's size, directly from their run lengths; both loaders make them here, so that they agree."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +10,6 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.geometry import Matrix
 from pneumo.loading.images import damaged_sample
 from pneumo.masks import rle
-
-Pixels = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
 
 def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
@@ -40,11 +40,11 @@ def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
         raise damaged_sample(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
 
 
-def warp(source: Pixels, matrix: Matrix, out: Pixels, interpolation: int) -> None:
+def warp(source: npt.NDArray[Any], matrix: Matrix, out: npt.NDArray[Any], interpolation: int) -> None:
     """Fill the network's image from a source image, with 0 outside of it.
 
     Args:
-        source: (rows, columns).
+        source: (rows, columns) float32 or uint8.
         matrix: (2, 3) network to source pixel centers.
         out: (size, size) of the source's type, C-contiguous.
         interpolation: OpenCV's flag.

@@ -6,7 +6,6 @@ refused, since an escaped id would name no image; other cells are escaped (OWASP
 """
 
 import re
-from collections.abc import Iterable
 
 from pneumo.runtime.errors import escape_control_characters
 
@@ -37,12 +36,3 @@ def validate(text: str) -> str:
 def escape_formula(cell: str) -> str:
     """Return a cell that a spreadsheet shows as text: an apostrophe before formulas, control characters escaped."""
     return _FORMULA.sub("'", escape_control_characters(cell))
-
-
-def list_some(names: Iterable[str], most: int = 3) -> str:
-    """Return the number of ids and the first few of them, for messages."""
-    listed = list(names)
-    if not listed:
-        return "none"
-    more = ", ..." if len(listed) > most else ""
-    return f"{len(listed)} ({', '.join(listed[:most])}{more})"

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from pneumo.masks import rle
 from pneumo.masks.annotations import ID
-from pneumo.masks.image_ids import list_some
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import publish_csv
 
 Missing = Literal["error", "empty", "ignore"]

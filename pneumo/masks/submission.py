@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pneumo.masks import image_ids, rle
 from pneumo.masks.annotations import ID, MASK, check_mask, read_rows
-from pneumo.masks.image_ids import list_some
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import publish_csv
 
 

@@ -1,6 +1,7 @@
 """Errors that the user can fix, and the exit codes that launchers act on."""
 
 import errno
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -113,3 +114,12 @@ def as_user_error(error: BaseException) -> UserError | None:
     expected, action = RECOVERABLE_ERRNOS[error.errno]
     named = f"{error.filename}: " if error.filename else ""
     return UserError(f"{named}{error.strerror}", expected, f"{action}, and start the same command again")
+
+
+def list_some(names: Iterable[str], most: int = 3) -> str:
+    """Return the number of names and the first few of them, for messages."""
+    listed = list(names)
+    if not listed:
+        return "none"
+    more = ", ..." if len(listed) > most else ""
+    return f"{len(listed)} ({', '.join(listed[:most])}{more})"

@@ -14,9 +14,8 @@ from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_world
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
-from pneumo.masks.image_ids import list_some
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import StopRequested, UserError
+from pneumo.runtime.errors import StopRequested, UserError, list_some
 from pneumo.training import run_directory
 from pneumo.training.ensemble import build_ensembler
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded

@@ -8,6 +8,7 @@ from build_data import write_one
 
 from pneumo.dataset import scan
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
+from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
 from pneumo.runtime.errors import UserError
 
@@ -70,9 +71,9 @@ def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
 
 
 def test_row_of_a_file_that_cannot_be_read_has_what_the_system_says() -> None:
-    rejected = scan.unreadable(PermissionError(13, "Permission denied"))
+    rejected = opening.unreadable(PermissionError(13, "Permission denied"))
     row = scan.quarantine_row(Source("test", Path("/in/a"), "a"), "1.2", rejected)
     assert row == QuarantineRow(
         "test", "a", "1.2", Reason.UNREADABLE, "open", "Permission denied", "a readable file",
-        "check the file's permissions",
+        "check its permissions and disk",
     )  # fmt: skip

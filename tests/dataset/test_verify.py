@@ -170,7 +170,7 @@ def index_counts_wrongly(dataset: Path, table: SampleTable) -> list[str]:
     path.write_text(path.read_text().replace("v1.2 4", "v1.2 5") + "jpg 0 1 more.jpg\n")
     return [
         "shards/train-000001.idx: line 1 of the index is 'v1.2 5', expected 'v1.2 4'",
-        "shards/train-000001.idx: line 6 of the index is 'j', expected 'nothing'",
+        "shards/train-000001.idx: line 6 of the index is 'j', expected 'no line'",
     ]
 
 

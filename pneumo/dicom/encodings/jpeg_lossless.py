@@ -39,12 +39,12 @@ def decode(dataset: Dataset) -> StoredValues:
         DicomRejectedError: When the scan is cut off, or High Bit contradicts Bits Stored.
     """
     stored = decode_compressed(dataset, _PLUGIN)
-    if not _is_complete(dataset, stored):
+    if not _has_all_values(dataset, stored):
         raise bad_frame("a JPEG scan that ends before the image does", "a whole JPEG bitstream")
     return stored
 
 
-def _is_complete(dataset: Dataset, stored: StoredValues) -> bool:
+def _has_all_values(dataset: Dataset, stored: StoredValues) -> bool:
     """Return whether the scan has all the values: gdcm fills in values where a scan is cut off.
 
     With more entropy-coded data behind the scan, it fills in other values, or fails. Behind a complete scan it ignores
