@@ -1,6 +1,5 @@
 import hashlib
 import os
-import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,11 +42,6 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
 def test_test_image_has_no_mask(reader: ShardReader) -> None:
     with pytest.raises(ValueError, match="is a test image and has no mask"):
         reader.rle(int(reader.table.select("test")[0]))
-
-
-def test_reader_can_be_pickled(reader: ShardReader) -> None:
-    before = reader.image(3)
-    assert pickle.loads(pickle.dumps(reader)).image(3) == before
 
 
 def test_threads_share_a_reader_and_its_files(reader: ShardReader) -> None:
