@@ -1,11 +1,11 @@
-"""What reading one file may cost, in seconds and memory: the kernel ends or refuses what goes beyond.
+"""Limits of time and memory for reading one file, which the kernel enforces.
 
-Time: a timer whose signal ends the process (``SIGALRM`` at its default action). A watching thread would not do: a
-decoder that never returns holds the interpreter's lock. Nor would a watching parent: it does not know when a worker
-begins its next file.
+Time: a timer whose signal ends the process (``SIGALRM`` at its default action). A thread that measures the time would
+not run, because a decoder that never returns holds the interpreter's lock, and the parent does not know when a worker
+opens its next file.
 
 Memory: ``RLIMIT_DATA``, on top of what a worker holds when it starts. An allocation beyond it fails at once, which
-numpy, OpenCV and Python report as an error; a watch on the resident size would notice too late and could only kill.
+numpy, OpenCV and Python report as an error; polling the resident size would notice too late and could only kill.
 ``RLIMIT_AS`` would count what costs nothing: mapped libraries and the address space that thread arenas reserve.
 """
 
@@ -29,7 +29,7 @@ _REPORT = "leave it out, or report a bug, with the versions of pydicom and its d
 
 @config_dataclass
 class Limits:
-    """What reading one file may cost; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
+    """Limits for reading one file; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
     time_limit: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
     """Seconds that one file may take to read; then it is quarantined."""

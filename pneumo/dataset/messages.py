@@ -22,7 +22,7 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
         max_quarantined: Percent of the files found that may be quarantined.
     """
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
-        log.warning("%d directories cannot be listed: each counts as one file, whatever it holds", unlisted)
+        log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
     if plan.unlabeled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabeled is not healthy", len(plan.unlabeled)
@@ -58,7 +58,7 @@ def _log_patients(plan: BuildPlan) -> None:
             "one patient in training and validation"
         )
     elif len(patients):
-        log.warning("no patients CSV: patients are told apart by PatientID; folds leak where that is not reliable")
+        log.warning("no patients CSV: patients are distinguished by PatientID; folds leak where that is not reliable")
 
 
 _GROUPED_BY: dict[GroupedBy, str] = {

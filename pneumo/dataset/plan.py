@@ -59,7 +59,7 @@ class BuildPlan:
     found: int
     """Files found."""
     merged_duplicates: int
-    """Byte-identical copies left out."""
+    """Byte-identical copies that are not used."""
     renamed: int
     """Samples whose file name differs from their image id."""
     grouped_by: GroupedBy
@@ -167,7 +167,7 @@ def _duplicate(item: ScannedFile, files: Sequence[ScannedFile]) -> QuarantineRow
 def _patient_groups(used: Sequence[ScannedFile], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
     """Number the patients in the order of their first image id, which is in the table too.
 
-    So the numbers tell which images belong together, and nothing about the patients' ids or the paths.
+    So the numbers reveal which images belong together, and nothing about the patients' ids or the paths.
     """
     names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
     numbers: dict[str, int] = {}
@@ -195,7 +195,7 @@ def _shard_plans(samples: Iterable[PlannedSample], shard_size: int) -> Iterator[
 
 
 def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) -> str:
-    """Digest the plan. File contents count by their size alone: reading them all would cost as much as building."""
+    """Digest the plan. Of a file's content only the size counts: reading all files would cost as much as building."""
     digest = hashlib.sha256()
 
     def add(*words: object) -> None:

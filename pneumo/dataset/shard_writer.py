@@ -74,7 +74,7 @@ def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
 
 
 def probe(source: Source) -> None:
-    """Read a file only to see whether the process survives it."""
+    """Read a file to find out whether that ends the process."""
     with contextlib.suppress(DicomRejectedError):
         limits.timed(reader.read, source.path)
 

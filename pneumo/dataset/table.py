@@ -158,7 +158,7 @@ class SampleTable:
 
         Args:
             dataset: The dataset's directory.
-            other_folds: Accept a table whose folds differ from those of dataset.json, as a process leaves it that is
+            other_folds: Accept a table whose folds differ from those of dataset.json, as after a process was
                 killed between writing the two.
 
         Raises:

@@ -1,9 +1,9 @@
 """A pool of processes, each under limits, so that a file that crashes or hangs a decoder ends only its reader.
 
 A pool of the standard library ends as a whole when one of its processes dies, and reports neither the item nor the
-exit code. pebble's ``ProcessPool`` (5.2) reports both, but takes a worker that dies before its "begun" message is read
-for one that cannot start: of 31 pools whose items killed their process at once, while other threads of the parent were
-busy, 7 ended with "All workers expired". Here the parent itself keeps which item each process has.
+exit code. pebble's ``ProcessPool`` (5.2) reports both, but treats a worker that dies before its "started" message is
+read as one that cannot start: of 31 pools whose items killed their process at once, while other threads of the parent
+were busy, 7 ended with "All workers expired". Here the parent itself records which item each process has.
 """
 
 import multiprocessing
@@ -43,10 +43,10 @@ def run(
 
     Args:
         function: Applied to each item; its exceptions are raised here.
-        items: The items, begun in this order.
+        items: The items, started in this order.
         workers: Number of processes.
         limits: Time and memory that reading one file may take.
-        max_attempts: How often an item is begun when its process dies; one that exceeds the time limit is not repeated.
+        max_attempts: Attempts at an item whose process dies; one that exceeds the time limit is not repeated.
 
     Raises:
         UserError: When processes die before they are sent an item.

@@ -62,7 +62,7 @@ class Attributes:
     sex: str
     """``M``, ``F``, ``O`` or empty."""
     age_years: int | None
-    """Completed years; 90 stands for all ages over 89."""
+    """Completed years; 90 for all ages over 89."""
     transfer_syntax: str
     """UID."""
     photometric: str

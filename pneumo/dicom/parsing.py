@@ -137,9 +137,9 @@ def _too_large(found: str) -> DicomRejectedError:
     return DicomRejectedError(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
 
 
-def _collect(file: BinaryIO, wanted: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:
+def _collect(file: BinaryIO, tags: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:
     elements: Elements = {}
-    specific: list[BaseTag | int] | None = None if wanted is None else list(wanted)
+    specific: list[BaseTag | int] | None = None if tags is None else list(tags)
     try:
         for element in data_element_generator(file, False, True, stop_when=stop_when, specific_tags=specific):
             elements[element.tag] = element

@@ -202,7 +202,7 @@ def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, i
 
 
 def _entries(item: Dataset) -> int:
-    """Return the number of entries of a LUT: an unsigned number of 16 bits, of which 0 stands for 65536."""
+    """Return the number of entries of a LUT: an unsigned number of 16 bits, in which 0 means 65536."""
     return int(item.LUTDescriptor[0]) % (1 << 16) or 1 << 16
 
 

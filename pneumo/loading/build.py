@@ -42,7 +42,7 @@ def build_loader(
         names = ", ".join(opencv_only)
         raise UserError(
             f"loader dali with augmentation {names}",
-            f"probability 0 of {names}, or the loader opencv, which alone has it",
+            f"probability 0 of {names}, or the loader opencv, the only one that has it",
             f"set --loader opencv or --augmentation.{opencv_only[0]}.probability 0",
         )
     for _, entry in active:

@@ -138,7 +138,7 @@ class _Run:
     def _copy(self, images: torch.Tensor) -> torch.Tensor:
         """Copy images on a GPU from DALI's memory into torch's.
 
-        A step's kernels may still have to read a batch when its last reference is gone. torch reuses memory only
+        A step's kernels may still have to read a batch after its last reference is dropped. torch reuses memory only
         after them; DALI would write its next batch there at once. The copy stays on the device.
         """
         if not images.is_cuda:

@@ -1,6 +1,6 @@
 """The loader for CPUs: OpenCV decodes, downsamples and warps one sample per thread; it has all augmentations.
 
-The batches depend on the plans alone, not on the number of threads or their timing.
+The batches depend only on the plans, not on the number of threads or their timing.
 """
 
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @contextmanager
 def threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Open a pool of threads for OpenCV's work; leaving it early cancels what has not begun."""
+    """Open a pool of threads for OpenCV's work; on exit, work that has not started is cancelled."""
     # One sample per thread is the parallelism; OpenCV's own threads would be added to it.
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(count, thread_name_prefix="loader")

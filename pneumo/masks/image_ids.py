@@ -1,6 +1,6 @@
 """Check image ids, and escape cells that a spreadsheet would run as a formula.
 
-Spreadsheets take a cell that begins with one of a few characters for a formula, and a formula can start programs and
+Spreadsheets run a cell that begins with one of a few characters as a formula, and a formula can start programs and
 fetch URLs. Whoever names an image or a file could thus attack everybody who opens a CSV with that name. Such ids are
 refused, since an escaped id would name no image; other cells are escaped (OWASP, CSV Injection).
 """

@@ -10,9 +10,13 @@ from pneumo.dataset.build import build
 
 @pytest.mark.parametrize(
     ("patients", "message", "grouped_by"),
-    [("csv", None, "patients csv"), ("shared", "told apart by PatientID", "dicom"), ("own", "folds may leak", "dicom")],
+    [
+        ("csv", None, "patients csv"),
+        ("shared", "distinguished by PatientID", "dicom"),
+        ("own", "folds may leak", "dicom"),
+    ],
 )
-def test_how_patients_are_told_apart_is_logged(
+def test_how_patients_are_distinguished_is_logged(
     make_tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
     patients: str, message: str | None, grouped_by: str,
 ) -> None:  # fmt: skip

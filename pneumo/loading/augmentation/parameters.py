@@ -29,7 +29,7 @@ class AugmentationParameters:
 
 
 def identity(rows: int, columns: int, size: int) -> AugmentationParameters:
-    """Return the parameters of validation: the letterbox alone."""
+    """Return the parameters of validation: the letterbox only."""
     return AugmentationParameters(matrix=letterbox(rows, columns, size).matrix)
 
 
