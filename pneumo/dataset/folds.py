@@ -37,7 +37,7 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     check_number(folds, count_patients(groups))
     if not len(groups):  # a dataset of test images only
         return np.zeros(0, np.int8)
-    # It takes a second to import, and worker processes and finished datasets do not need it.
+    # Importing it takes a second, and worker processes and finished datasets do not need it.
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)

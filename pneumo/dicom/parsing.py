@@ -77,7 +77,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
         # A header is small; reading allocates as many bytes as an element declares.
         raise _not_dicom("an element longer than the memory", "a DICOM header") from None
     except Exception as error:
-        # pydicom raises OSError for damaged data too; only one of the operating system has a number.
+        # pydicom raises OSError for damaged data too; only those of the operating system have a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise _not_dicom(describe(error), "a DICOM header") from None

@@ -146,6 +146,6 @@ def _decode(files: Any, device_id: int | None) -> Any:
         device="cpu" if device_id is None else "mixed",
         output_type=types.GRAY,
         dtype=types.FLOAT,
-        # An orientation tag in the file would turn the image away from its mask.
+        # An orientation tag in the file would rotate the image but not its mask.
         adjust_orientation=False,
     )

@@ -48,7 +48,7 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     table = reader.table
     shape = table.shape(row)
     by_decoder = factor > 1 and table.encoding[row] == "jpg"
-    # Without the second flag an orientation tag in the file would turn the image away from its mask.
+    # Without the second flag, an orientation tag in the file would rotate the image but not its mask.
     flags = _JPEG_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
     expected = downsampled_shape(*shape, factor) if by_decoder else shape
     pixels = _decode(read_encoded(reader, row), flags)
