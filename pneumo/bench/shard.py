@@ -51,7 +51,7 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
     """Time everything that job/shard.py does: headers, plan, shards, folds, table."""
     paths, dataset = paths_of(plan), out / "whole"
     works = [
-        lambda: build(inputs, dataset, BuildOptions(workers=settings.workers)),
+        lambda: build(inputs, dataset, BuildOptions(num_folds=2, workers=settings.workers)),
         lambda: convert_in_parallel(paths, out / "png", settings.workers),
     ]
     ours, converter = time_in_turns(works, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))

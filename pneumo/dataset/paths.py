@@ -7,7 +7,7 @@
       samples.parquet           one row per image, see pneumo.dataset.table
       quarantine.csv            every file that could not become a sample, with the reason (job/QUARANTINE.md)
       unmatched.csv             training files without a row in the masks CSV, and rows without a file
-                                both lists exist without dataset.json when the first has too many files
+                                both are written even when too many files are quarantined for a dataset
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...

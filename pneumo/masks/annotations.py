@@ -116,7 +116,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Yield the image id and the unparsed mask of every row of a CSV file with or without a header.
 
     Raises:
-        UserError: When the file cannot be read, is not such a table, or has no rows.
+        UserError: When the file cannot be read, does not have these columns, or has no rows.
     """
     return _with_or_without_header(path, (ID, MASK))
 
