@@ -81,7 +81,7 @@ class Source:
     def dataset(self) -> Path:
         """A dataset of all files, built for the benchmarks that read one."""
         with quiet():
-            build(self.inputs, self.folder / "dataset", BuildOptions(workers=self.settings.workers))
+            build(self.inputs, self.folder / "dataset", BuildOptions(num_folds=2, workers=self.settings.workers))
         return self.folder / "dataset"
 
     def _draw(self) -> BuildInputs:

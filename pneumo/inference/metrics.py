@@ -5,7 +5,6 @@ as the Dice on positive images where there are none, is None.
 """
 
 import json
-import math
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any

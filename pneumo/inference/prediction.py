@@ -47,10 +47,9 @@ def plan_batches(batches: Sequence[Rows], size: int) -> Iterator[BatchPlan]:
 
 def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: Sequence[Rows]) -> Iterator[Prediction]:
     """Yield the prediction for each image of the batches, in order."""
-    table = reader.table
     for batch in loader(plan_batches(batches, predictor.size)):
         heartbeat.touch()
         pixels, presence = predictor(batch.image)
         for i, row in enumerate(batch.rows.tolist()):
-            source = to_source(pixels[i], int(table.rows[row]), int(table.columns[row]))
+            source = to_source(pixels[i], *reader.table.shape(row))
             yield Prediction(row, quantize(source.cpu().numpy()), float(presence[i]))

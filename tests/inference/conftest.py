@@ -74,7 +74,7 @@ def reader(dataset: Path) -> ShardReader:
 
 @pytest.fixture(scope="session")
 def loader(reader: ShardReader) -> Loader:
-    return build_loader("opencv", reader, reader.table, torch.device("cpu"), workers=1)
+    return build_loader("opencv", reader, torch.device("cpu"), workers=1)
 
 
 @pytest.fixture(scope="session")

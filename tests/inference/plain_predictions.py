@@ -25,5 +25,5 @@ def predict_one(reader: ShardReader, loader: Loader, row: int) -> tuple[np.ndarr
     (batch,) = loader([plan])
     output = Bright()(batch.image)
     pixels = torch.sigmoid(output.logits)[0, 0]
-    source = to_source(pixels, int(reader.table.rows[row]), int(reader.table.columns[row]))
+    source = to_source(pixels, *reader.table.shape(row))
     return source.numpy(), float(torch.sigmoid(output.presence_logit)[0])
