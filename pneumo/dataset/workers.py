@@ -9,6 +9,7 @@ were busy, 7 ended with "All workers expired". Here the parent itself records wh
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter, deque
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pneumo.dataset import limits as limits_of
@@ -90,7 +92,12 @@ class _Worker(Generic[T, R]):
         self.pipe, child_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(child_end, function, limits), daemon=True)
         self.position: int | None = None
-        self.process.start()
+        # Without its file, __main__ is not imported again by the process: job/predict.py's takes seconds, for torch.
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            self.process.start()
+        finally:
+            sys.modules["__main__"] = main
         # Now only the process has the other end, which closes when it dies.
         child_end.close()
 
@@ -138,7 +145,7 @@ def _cannot_start() -> UserError:
     """Return the error of a machine on which workers cannot start, for which no file is to blame."""
     return UserError(
         "worker processes die as soon as they start",
-        "a machine with memory for them, and a script that guards its main part by __name__",
+        "a machine with memory for them",
         "see the messages above, or try fewer workers",
     )
 
