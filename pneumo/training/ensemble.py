@@ -68,5 +68,5 @@ def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOve
     for name in ("loader", "precision"):
         if getattr(config, name) != getattr(recipe, name):
             values = name, getattr(config, name), getattr(recipe, name)
-            log.warning("%s: --%s %s, and its rule was chosen with the recipe's %s", run.path, *values)
+            log.warning("%s predicts with --%s %s, but its rule was chosen with the recipe's %s", run.path, *values)
     return config

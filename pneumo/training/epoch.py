@@ -56,7 +56,7 @@ class Epoch:
             self.table.positive[self.rows],
             seed=self.seed,
             epoch=self.number,
-            positive_rate=self.stage.rate_at(self.index),
+            positive_rate=self.stage.positive_rate_at(self.index),
         )
 
     @property

@@ -33,6 +33,6 @@ def exclusive_locks(paths: Sequence[tuple[Path, str]], world: World) -> Iterator
         all_refused = world.broadcast([message for part in world.gather(refused) for message in part])
         if all_refused:
             raise UserError(
-                "; ".join(all_refused), "one job at a time", "wait for it or stop it, or give another --run"
+                "; ".join(all_refused), "one process at a time", "wait for it or stop it, or give another --run"
             )
         yield

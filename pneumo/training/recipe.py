@@ -34,7 +34,7 @@ class Stage:
     """Share of positives in the stage's first and last epoch, or None for each sample once per epoch."""
     learning_rate: float
 
-    def rate_at(self, epoch: int) -> float | None:
+    def positive_rate_at(self, epoch: int) -> float | None:
         """Return the positive rate of an epoch of the stage (from 0), which changes linearly over the stage."""
         if self.positive_rate is None:
             return None

@@ -58,8 +58,8 @@ def test_flags_replace_the_recipes_settings_with_a_warning(
     assert [run.config for run in kept.runs] == [run.recipe.inference for run in runs]
     changed = build_ensembler(runs, reader=reader, world=world, workers=1, precision="bf16")
     assert [run.config for run in changed.runs] == [replace(run.recipe.inference, precision="bf16") for run in runs]
-    instead = "--precision bf16, and its rule was chosen with the recipe's"
-    assert caplog.messages == [f"{run.path}: {instead} {run.recipe.precision}" for run in runs]
+    text = "predicts with --precision bf16, but its rule was chosen with the recipe's"
+    assert caplog.messages == [f"{run.path} {text} {run.recipe.precision}" for run in runs]
 
 
 def test_a_run_without_a_rule_is_refused(dataset: Path, reader: ShardReader, world: World, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def test_when_one_lock_is_held_elsewhere_none_is_kept(tmp_path: Path, world: Wor
     free, held = (tmp_path / "a", "fold 0 of run"), (tmp_path / "b", "fold 1 of run")
     with locks.hold(held[0], held[1]):
         with (
-            pytest.raises(UserError, match=r"another process works on fold 1 of run .*; expected one job at a time"),
+            pytest.raises(
+                UserError, match=r"another process works on fold 1 of run .*; expected one process at a time"
+            ),
             exclusive_locks([free, held], world),
         ):
             raise AssertionError("the block ran")
@@ -56,7 +58,7 @@ class WithRefusedPeer(World):
 def test_a_rank_fails_when_another_one_is_refused(tmp_path: Path, world: World) -> None:
     beside = WithRefusedPeer(**vars(world))
     with (
-        pytest.raises(UserError, match=r"^another job works on fold 3; expected one job at a time"),
+        pytest.raises(UserError, match=r"^another job works on fold 3; expected one process at a time"),
         exclusive_locks([(tmp_path / "a", "fold 0")], beside),
     ):
         raise AssertionError("the block ran")

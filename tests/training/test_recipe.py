@@ -14,9 +14,9 @@ def test_single_values_hold_for_every_stage() -> None:
 
 def test_the_positive_rate_changes_linearly_over_a_stage() -> None:
     (stage,) = Recipe(epochs=(5,), positive_rate=(0.8,), final_positive_rate=(0.4,)).stages
-    rates = [stage.rate_at(epoch) for epoch in range(5)]
+    rates = [stage.positive_rate_at(epoch) for epoch in range(5)]
     assert rates == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4])
-    assert Recipe().stages[0].rate_at(0) is None
+    assert Recipe().stages[0].positive_rate_at(0) is None
 
 
 @pytest.mark.parametrize(
