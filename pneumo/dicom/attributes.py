@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.uid import AllTransferSyntaxes
 
-from pneumo.dicom.values import integer, numbers, text
+from pneumo.dicom.encodings.registry import BY_TRANSFER_SYNTAX
+from pneumo.dicom.values import integer, numbers, text, transfer_syntax
 
 VIEWS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO"})
 """Defined terms of View Position, PS3.3 C.8.1.1 and C.8.11.5."""
@@ -29,7 +29,6 @@ PHOTOMETRICS = frozenset(
     }
 )
 """Defined terms of Photometric Interpretation, PS3.3 C.7.6.3.1.2."""
-TRANSFER_SYNTAXES = frozenset(map(str, AllTransferSyntaxes))
 AGE_CAP = 90
 """The HIPAA safe harbour puts all ages over 89 into one group, which is too small to be anonymous otherwise."""
 AGE_LIMIT = 120
@@ -64,7 +63,7 @@ class Attributes:
     age_years: int | None
     """Completed years; 90 for all ages over 89."""
     transfer_syntax: str
-    """UID."""
+    """UID, one of the encodings that can be read."""
     photometric: str
     """Photometric Interpretation of the file, which a rendered image no longer has."""
     bits_stored: int
@@ -73,6 +72,7 @@ class Attributes:
 def read(dataset: Dataset) -> Attributes:
     """Read the allow-listed attributes of a dataset whose elements are not converted yet; never raises."""
     row_spacing, column_spacing = _spacing(dataset)
+    syntax = transfer_syntax(dataset)
     return Attributes(
         rows=integer(dataset, "Rows"),
         columns=integer(dataset, "Columns"),
@@ -81,17 +81,10 @@ def read(dataset: Dataset) -> Attributes:
         view=_term(dataset, "ViewPosition", VIEWS),
         sex=_term(dataset, "PatientSex", SEXES),
         age_years=parse_age(text(dataset, "PatientAge")),
-        transfer_syntax=transfer_syntax(dataset),
+        transfer_syntax=syntax if syntax in BY_TRANSFER_SYNTAX else "",
         photometric=_term(dataset, "PhotometricInterpretation", PHOTOMETRICS),
         bits_stored=integer(dataset, "BitsStored"),
     )
-
-
-def transfer_syntax(dataset: Dataset) -> str:
-    """Return the UID of the transfer syntax, empty when it is not one that DICOM defines."""
-    meta = getattr(dataset, "file_meta", None)
-    uid = "" if meta is None else text(meta, "TransferSyntaxUID")
-    return uid if uid in TRANSFER_SYNTAXES else ""
 
 
 def parse_age(age: str) -> int | None:

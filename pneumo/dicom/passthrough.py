@@ -3,11 +3,10 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
-from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.jpeg_metadata import strip
 from pneumo.dicom.jpeg_segments import BASELINE, read_header
 from pneumo.dicom.pixel_data import first_frame, number_of_frames
-from pneumo.dicom.values import integer, numbers, tags, text
+from pneumo.dicom.values import integer, numbers, tags, text, transfer_syntax
 
 DISPLAY_ELEMENTS = tags(
     (

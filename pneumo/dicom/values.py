@@ -28,6 +28,12 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
+def transfer_syntax(dataset: Dataset) -> str:
+    """Return the UID of the transfer syntax as it is in the file, which may be any string; empty when it is missing."""
+    meta = getattr(dataset, "file_meta", None)
+    return "" if meta is None else text(meta, "TransferSyntaxUID")
+
+
 def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
     """Return an unsigned binary element (VR US), or ``default`` when it is missing or of another length."""
     value = _value(dataset, keyword)

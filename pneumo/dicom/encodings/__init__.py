@@ -1,1 +1,1 @@
-"""The encodings of pixel data: one module for each family, entered into ``table.ENCODINGS``."""
+"""The encodings of pixel data: one module for each family, entered into ``registry.ENCODINGS``."""

@@ -16,12 +16,16 @@ StoredValues = npt.NDArray[np.integer]
 """(rows, columns), or (rows, columns, 3) of RGB for a color image."""
 
 
+def no_check(dataset: Dataset) -> None:
+    """Check nothing, for a decoder that refuses all that is damaged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
     """One family of transfer syntaxes with the same bitstream format."""
 
     transfer_syntaxes: tuple[UID, ...]
-    check: Callable[[Dataset], None]
+    check: Callable[[Dataset], None] = no_check
     """Checks the first frame's bitstream before a decoder gets it.
 
     Raises ``DicomRejectedError`` when it is damaged or contradicts the DICOM header, and whatever pydicom raises on

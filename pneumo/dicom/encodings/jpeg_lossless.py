@@ -7,11 +7,10 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 
-from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.encodings.encoding import Encoding, StoredValues, decode_compressed
 from pneumo.dicom.jpeg_segments import END_OF_IMAGE, read_header
 from pneumo.dicom.pixel_data import bad_frame, check_size, first_frame
-from pneumo.dicom.values import integer
+from pneumo.dicom.values import integer, transfer_syntax
 
 _PLUGIN = "gdcm"
 """The only decoder of lossless JPEG among the project's dependencies."""

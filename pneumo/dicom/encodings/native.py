@@ -15,12 +15,11 @@ from pneumo.dicom.encodings.encoding import Encoding, StoredValues, high_bit_rej
 from pneumo.dicom.values import integer
 
 
-def check(dataset: Dataset) -> None:
-    """Check nothing: there is no bitstream, and pydicom refuses pixel data that is too short."""
-
-
 def decode(dataset: Dataset) -> StoredValues:
-    """Decode the first frame; High Bit may be above Bits Stored - 1, as DICOM once allowed."""
+    """Decode the first frame; High Bit may be above Bits Stored - 1, as DICOM once allowed.
+
+    pydicom refuses pixel data that is too short.
+    """
     below, bits = unused_low_bits(dataset), integer(dataset, "BitsStored")
     if below and not 0 < below <= integer(dataset, "BitsAllocated") - bits:
         raise high_bit_rejection(dataset)
@@ -36,6 +35,5 @@ ENCODING = Encoding(
         ExplicitVRBigEndian,
         DeflatedExplicitVRLittleEndian,
     ),
-    check=check,
     decode=decode,
 )

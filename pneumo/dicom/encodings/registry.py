@@ -5,12 +5,12 @@ To add one: write a module beside this one that defines an ``ENCODING``, enter i
 """
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, AllTransferSyntaxes
 
-from pneumo.dicom.attributes import transfer_syntax
 from pneumo.dicom.encodings import jpeg, jpeg2000, jpeg_lossless, jpeg_ls, native, rle
 from pneumo.dicom.encodings.encoding import Encoding
 from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.values import transfer_syntax
 
 ENCODINGS: dict[str, Encoding] = {
     "native": native.ENCODING,
@@ -22,7 +22,7 @@ ENCODINGS: dict[str, Encoding] = {
 }
 """Every encoding that can be read, by the name of its module."""
 
-_BY_TRANSFER_SYNTAX = {str(uid): encoding for encoding in ENCODINGS.values() for uid in encoding.transfer_syntaxes}
+BY_TRANSFER_SYNTAX = {str(uid): encoding for encoding in ENCODINGS.values() for uid in encoding.transfer_syntaxes}
 
 
 def find(dataset: Dataset) -> Encoding:
@@ -32,10 +32,10 @@ def find(dataset: Dataset) -> Encoding:
         DicomRejectedError: When the transfer syntax is not one that DICOM defines, or has no decoder here.
     """
     syntax = transfer_syntax(dataset)
-    encoding = _BY_TRANSFER_SYNTAX.get(syntax)
+    encoding = BY_TRANSFER_SYNTAX.get(syntax)
     if encoding is None:
         found, expected = "an unknown transfer syntax", "one that DICOM defines"
-        if syntax:
+        if syntax in AllTransferSyntaxes:
             found, expected = UID(syntax).name, f"an encoding with a decoder: {', '.join(ENCODINGS)}"
         action = "convert the file, for example with dcmconv or gdcmconv"
         raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)

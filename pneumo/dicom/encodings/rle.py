@@ -6,13 +6,9 @@ from pydicom.uid import RLELossless
 from pneumo.dicom.encodings.encoding import Encoding, StoredValues, decode_compressed
 
 
-def check(dataset: Dataset) -> None:
-    """Check nothing: pydicom's decoder refuses segments that do not decode to the size in the DICOM header."""
-
-
 def decode(dataset: Dataset) -> StoredValues:
-    """Decode the first frame with pydicom's own decoder."""
+    """Decode the first frame with pydicom's decoder, which refuses segments that do not decode to its size."""
     return decode_compressed(dataset, "pydicom")
 
 
-ENCODING = Encoding(transfer_syntaxes=(RLELossless,), check=check, decode=decode)
+ENCODING = Encoding(transfer_syntaxes=(RLELossless,), decode=decode)
