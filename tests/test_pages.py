@@ -1,5 +1,6 @@
 """The pages: links and paths that exist, flags that commands have, commands and code blocks that run."""
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -36,9 +37,9 @@ SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none"
 """Added to a page's training commands, which would take days: what comes last on a command line counts."""
 
 
-def blocks(path: Path, language: str) -> list[tuple[int, str]]:
-    """Return the code blocks of a language, each with the number of its first line."""
-    text = path.read_text()
+def blocks(page: Path | str, language: str) -> list[tuple[int, str]]:
+    """Return the code blocks of a page's language, or of a part of it, each with the number of its first line."""
+    text = page if isinstance(page, str) else page.read_text()
     found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text[: match.start(1)].count("\n") + 1, match[1]) for match in found]
 
@@ -219,21 +220,38 @@ REGISTRY_TESTS = (
 """Tests of the registries, which must hold with an entry more, too."""
 
 
+def code_lines(module: str) -> set[int]:
+    """Return the numbers of a module's lines without imports, docstrings, comments and blank lines."""
+    tree, lines = ast.parse(module), set()
+    for node in ast.walk(tree):
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.stmt) and not is_docstring and not isinstance(node, ast.Import | ast.ImportFrom):
+            end = node.body[0].lineno - 1 if hasattr(node, "body") else node.end_lineno
+            first = min((decorator.lineno for decorator in getattr(node, "decorator_list", ())), default=node.lineno)
+            lines |= set(range(first, max(first, end) + 1))
+    return {number for number in lines if module.splitlines()[number - 1].strip()}
+
+
 def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
-    """All five at once, in a copy of the package: the files are written, the registries changed, the tests run."""
+    """All five at once, in a copy of the package: modules written, registries changed, tests copied and run."""
     page = ROOT / "CONTRIBUTING.md"
+    sections = page.read_text().partition("## Adding something")[2].split("\n### ")[1:]
+    assert len(sections) == 5
     for folder in ("pneumo", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    written = []
-    for _, code in blocks(page, "python"):
-        path = tmp_path / code.partition("\n")[0].removeprefix("# ")
-        assert not (ROOT / path.relative_to(tmp_path)).exists(), "an example is an addition"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code)
-        written.append(path.relative_to(tmp_path).as_posix())
-    tests = [name for name in written if name.startswith("tests/")]
-    changed = [apply(diff, tmp_path) for _, diff in blocks(page, "diff")]
-    assert len(tests) == page.read_text().partition("## Adding something")[2].count("\n### ") == 5
+    changed, tests = [], []
+    for section in sections:
+        name = section.partition("\n")[0]
+        ((_, module),), ((_, diff),), ((_, command),) = (blocks(section, kind) for kind in ("python", "diff", "bash"))
+        path = module.partition("\n")[0].removeprefix("# ")
+        assert not (ROOT / path).exists(), "an example is an addition"
+        (tmp_path / path).write_text(module)
+        changed += [path, apply(diff, tmp_path)]
+        assert len(code_lines(module)) + len(re.findall(r"^\+", diff, re.MULTILINE)) <= 10, f"{name} is long"
+        copy, run = command.strip().split(" && ")
+        subprocess.run(["bash", "-euc", copy], cwd=tmp_path, check=True)
+        tests.append(run.removeprefix("./launch.sh test "))
+        assert (ROOT / "tests/extensions" / Path(tests[-1]).relative_to("tests")).is_file()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, *REGISTRY_TESTS],
         cwd=tmp_path,
@@ -242,10 +260,10 @@ def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for name in tests:
-        assert re.search(rf"^{re.escape(name)}::test_\w+ PASSED", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^{re.escape(name)}::test_\w+(\[.*\])? PASSED", done.stdout, re.MULTILINE), done.stdout
     ruff = shutil.which("ruff", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if ruff is not None:
-        words = [ruff, "check", "--config", ROOT / "pyproject.toml", *changed, *written]
+        words = [ruff, "check", "--config", ROOT / "pyproject.toml", *changed]
         linted = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert linted.returncode == 0, linted.stdout
 
@@ -260,6 +278,14 @@ def test_the_map_names_every_package_and_only_what_exists() -> None:
     assert len(chains) > 20
     for name in chains:
         assert resolve(f"pneumo.{name}") is not None, name
+
+
+def test_what_the_readme_leads_to_is_there() -> None:
+    text = (ROOT / "README.md").read_text().partition("## Find your way")[2].partition("\n## ")[0]
+    places = re.findall(r"`(\w+)` in `([\w/]+)\.py`", text)
+    assert len(places) > 4
+    for name, path in places:
+        assert resolve(f"{path.replace('/', '.')}.{name}") is not None, name
 
 
 def resolve(name: str) -> object:
@@ -299,7 +325,11 @@ def test_the_workflow_runs_all_parts_of_ci_that_need_no_root() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     job = workflow["jobs"]["ci"]
     (parts,) = re.findall(r"^all=\((.+)\)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert job["strategy"]["matrix"]["part"] == [part for part in parts.split() if part not in ("slurm", "k8s")]
+    matrix = job["strategy"]["matrix"]
+    assert matrix["part"] == [part for part in parts.split() if part not in ("slurm", "k8s")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f">={matrix['python'][0]}" == project["requires-python"]
+    assert {entry["part"] for entry in matrix["include"]} <= set(matrix["part"])
     actions = [step["uses"] for step in job["steps"] if "uses" in step]
     assert len(actions) == 2
     assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) for action in actions)
