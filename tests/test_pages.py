@@ -1,10 +1,8 @@
-"""The pages: links and paths that exist, flags that commands have, commands and code blocks that run."""
+"""The pages: links, paths and names that exist, and the extensions of CONTRIBUTING.md, which run."""
 
 import ast
 import contextlib
 import importlib
-import importlib.util
-import io
 import os
 import pkgutil
 import re
@@ -12,53 +10,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
+from pages import CHANGELOG, PAGES, ROOT, blocks
 
 import pneumo
-from pneumo.dataset.table import SampleTable
-from pneumo.runtime import cli
-from pneumo.synthetic.dicom_tree import SyntheticTree
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path
-    for pattern in ("*.md", "job/*.md", "docker/*.md", "slurm/*.md", "k8s/*.md", "pneumo/**/*.md")
-    for path in ROOT.glob(pattern)
-)
-CHANGELOG = ROOT / "CHANGELOG.md"
-"""Names what is gone, too."""
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none"
-"""Added to a page's training commands, which would take days: what comes last on a command line counts."""
-
-
-def blocks(page: Path | str, language: str) -> list[tuple[int, str]]:
-    """Return the code blocks of a page's language, or of a part of it, each with the number of its first line."""
-    text = page if isinstance(page, str) else page.read_text()
-    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(text[: match.start(1)].count("\n") + 1, match[1]) for match in found]
-
-
-def commands(path: Path) -> list[str]:
-    """Return the command lines of a page, without comments, one line each."""
-    text = "\n".join(block for _, block in blocks(path, "bash")).replace("\\\n", " ")
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    return [" ".join(line.split()) for line in lines if line]
-
-
-def all_commands() -> list[tuple[str, str]]:
-    inline = r"`([^`\n]*(?:job/\w+\.py|launch\.sh)[^`\n]*)`"
-    return [
-        (str(path.relative_to(ROOT)), line)
-        for path in PAGES
-        if path != CHANGELOG
-        for line in (*commands(path), *re.findall(inline, path.read_text()))
-    ]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
@@ -76,114 +36,6 @@ def test_files_that_are_named_exist(path: Path) -> None:
         assert (ROOT / name).exists() or name == "docker/.env", name
     for name in re.findall(r"tests/[\w/]+\.py", text):
         assert (ROOT / name).exists(), name
-
-
-# -- commands ---------------------------------------------------------------------------------------------------------
-
-
-def command_module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"page_{name}", ROOT / "job" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def flags_of(name: str) -> set[str]:
-    """Return the flags of a command in job/, from its help."""
-    module, text = command_module(name), io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        if name == "train":
-            module.parse(["--help"])
-        else:
-            arguments = module.LaunchPlan if name == "launch" else module.Arguments
-            cli.parse(arguments, ["--help"], prog=name, description="")
-    return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
-
-
-@pytest.fixture(scope="module")
-def flags(monkeypatch_module: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    monkeypatch_module.setenv("COLUMNS", "240")
-    return {path.stem: flags_of(path.stem) for path in sorted((ROOT / "job").glob("*.py"))}
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-def test_every_flag_on_a_page_is_one_of_its_command(flags: dict[str, set[str]]) -> None:
-    checked = 0
-    for page, line in all_commands():
-        # The words after a script belong to it, until the next script or the end of the command.
-        for name, words in re.findall(r"(?<![\w/])job/(\w+)\.py((?:(?!\bjob/\w+\.py|[|;>]|&&).)*)", line):
-            assert name in flags, f"{page}: {line}"
-            for flag in re.findall(r"(?<=\s)--[a-z][\w.-]*", words):
-                assert flag in flags[name] | {"--help", "--version"}, f"{page}: {line}: {flag}"
-                checked += 1
-    assert checked > 80
-    renamed = re.findall(
-        r"^  \| `job/(\w+)\.py --\S+.*` \| `(?:job/(\w+)\.py )?(--\S+).*` \|$", CHANGELOG.read_text(), re.MULTILINE
-    )
-    assert len(renamed) > 4
-    for old, new, flag in renamed:
-        assert flag in flags[new or old], flag
-
-
-def test_launch_sh_has_the_commands_and_markers_of_the_pages() -> None:
-    launch = (ROOT / "launch.sh").read_text()
-    markers = {
-        line.partition(":")[0]
-        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
-    }
-    used = [(page, *re.findall(r"launch\.sh (\w+)(?: -m (\w+))?", line)) for page, line in all_commands()]
-    used = [(page, *pair) for page, *pairs in used for pair in pairs]
-    assert len(used) > 5
-    for page, command, marker in used:
-        assert f"\n    {command})\n" in launch, f"{page}: ./launch.sh {command}"
-        assert marker in {"", *markers}, f"{page}: -m {marker}"
-
-
-def test_the_commands_of_the_readme_run(synthetic: SyntheticTree, dataset: Path, tmp_path: Path) -> None:
-    """On synthetic files under the names that the page gives to a user's, from shards to blended runs."""
-    for name in ("job", "pneumo"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "dicom-images-train").symlink_to(synthetic.dicom)
-    (data / "dicom-images-test").symlink_to(synthetic.test_dicom)
-    (data / "incoming").symlink_to(synthetic.test_dicom)
-    (data / "train-rle.csv").symlink_to(synthetic.masks)
-    (data / "patients.csv").symlink_to(synthetic.patients)
-    table = SampleTable.read(dataset)
-    ids = table.image_id[table.select("test")].tolist()
-    (data / "sample_submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *(f"{i},-1" for i in ids)]))
-    ran = []
-    for line in commands(ROOT / "README.md"):
-        if "job/" not in line:
-            continue
-        if "runs/a" in line:
-            for name in ("a", "b"):
-                shutil.copytree(tmp_path / "runs" / "best", tmp_path / "runs" / name)
-        words = line.replace("accelerate launch", "accelerate launch --num_processes 1 --num_machines 1")
-        if "job/train.py" in line:
-            words += f" {SMALL}" + (" --folds 0" if ran.count("train") else "")
-        done = subprocess.run(
-            ["bash", "-euc", words],
-            cwd=tmp_path,
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        ran += re.findall(r"job/(\w+)\.py", line)
-    assert ran == ["shard", "verify", "train", "score", "predict", "ensemble", "train"]
-    for name in ("runs/best/submission.csv", "runs/blend.csv"):
-        lines = (tmp_path / name).read_text().splitlines()[1:]
-        assert [line.partition(",")[0] for line in lines] == ids
-    assert (tmp_path / "runs" / "predictions" / "predictions.csv").is_file()
 
 
 # -- code -------------------------------------------------------------------------------------------------------------
