@@ -1,7 +1,6 @@
 """An exponential moving average of the weights, which validation and inference use."""
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +25,10 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float) -> None:
         assert 0 <= decay < 1
         self.decay, self.updates = decay, 0
-        self._model = copy.deepcopy(model).float().eval().requires_grad_(False)
-        self._parameters: list[Tensor] = list(self._model.parameters())
-        self._buffers = list(self._model.buffers())
+        # The averaged model, in evaluation mode.
+        self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
+        self._parameters: list[Tensor] = list(self.model.parameters())
+        self._buffers = list(self.model.buffers())
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -40,16 +40,7 @@ class Ema:
             mine.copy_(theirs)
         self.updates += 1
 
-    def module(self) -> nn.Module:
-        """Return the averaged model, in evaluation mode."""
-        return self._model
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the average and the number of updates; the tensors are those of the average itself, not copies."""
-        return {"updates": self.updates, "model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state that ``state_dict`` returned."""
-        model: dict[str, Tensor] = state["model"]
-        self._model.load_state_dict(model)
-        self.updates = int(state["updates"])
+    def restore(self, weights: dict[str, Tensor], updates: int) -> None:
+        """Restore a saved average: the state dict of ``model``, and the number of updates."""
+        self.model.load_state_dict(weights)
+        self.updates = int(updates)

@@ -231,7 +231,7 @@ class FoldTrainer:
             Their histograms on the group's leader, None on the others.
         """
         inference = replace(self.recipe.inference, size=size, tta=tta)
-        predictor = build_predictor(inference, self.train_state.ema.module(), self.world.device)
+        predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
         return predict_histograms(predictor, self.loader, self.data.reader, self.data.validation_rows, self.group)
 
     def _validate(self, stage: Stage) -> dict[str, float]:
@@ -246,7 +246,7 @@ class FoldTrainer:
         heartbeat.touch(f"fold {self.fold}: predicting its images")
         histograms = self._predict_histograms(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
-            self.directory.publish(self.train_state.ema.module(), histograms, self.state.history)
+            self.directory.publish(self.train_state.ema.model, histograms, self.state.history)
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()
 

@@ -45,6 +45,17 @@ from pneumo.training.recipe_json import add_newer_entries, differences, to_json
 FORMAT_VERSION = 2
 RECIPE_FILE = "recipe.json"
 """The file that makes a directory a run."""
+LOCK_FILE = ".lock"
+
+
+class _File:
+    """A file of a directory: as an attribute of the directory it is the file's path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, directory: "FoldDirectory | RunDirectory", owner: type) -> Path:
+        return directory.path / self.name
 
 
 @dataclass(frozen=True)
@@ -52,36 +63,21 @@ class FoldDirectory:
     """Paths of one fold's files."""
 
     path: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the fold's checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Weights that inference uses."""
-        return self.path / "model.safetensors"
-
-    @property
-    def histograms(self) -> Path:
-        """Histograms of the fold's own images."""
-        return self.path / "oof.parquet"
-
-    @property
-    def summary(self) -> Path:
-        """History; only a finished fold has it."""
-        return self.path / "fold.json"
+    checkpoints = _File("checkpoints")
+    """Folder of the fold's checkpoints."""
+    model = _File("model.safetensors")
+    """Weights that inference uses."""
+    histograms = _File("oof.parquet")
+    """Histograms of the fold's own images."""
+    summary = _File("fold.json")
+    """History; only a finished fold has it."""
+    lock = _File(LOCK_FILE)
+    """Held by the process that trains the fold."""
 
     @property
     def is_finished(self) -> bool:
         """True when the fold was trained to its end and its histograms are written."""
         return self.summary.is_file()
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that trains the fold."""
-        return self.path / ".lock"
 
     def require_run_directory(self) -> None:
         """Refuse to write when the run is not at its path any more, such as after its file system was unmounted.
@@ -158,41 +154,20 @@ class RunDirectory:
     path: Path
     recipe: Recipe
     dataset: DatasetIdentity
-
-    @property
-    def metrics(self) -> Path:
-        """Out-of-fold metrics."""
-        return self.path / "metrics.json"
-
-    @property
-    def thresholds(self) -> Path:
-        """The decision rule chosen on all folds."""
-        return self.path / "thresholds.json"
-
-    @property
-    def histograms(self) -> Path:
-        """Histograms of every out-of-fold image."""
-        return self.path / "oof.parquet"
-
-    @property
-    def masks(self) -> Path:
-        """Out-of-fold masks under the nested rules."""
-        return self.path / "oof.csv"
-
-    @property
-    def overlay(self) -> Path:
-        """Out-of-fold examples with the outlines of truth and prediction."""
-        return self.path / "overlay.png"
-
-    @property
-    def submission(self) -> Path:
-        """The test images' masks."""
-        return self.path / "submission.csv"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that starts or finishes the run."""
-        return _lock(self.path)
+    metrics = _File("metrics.json")
+    """Out-of-fold metrics."""
+    thresholds = _File("thresholds.json")
+    """The decision rule chosen on all folds."""
+    histograms = _File("oof.parquet")
+    """Histograms of every out-of-fold image."""
+    masks = _File("oof.csv")
+    """Out-of-fold masks under the nested rules."""
+    overlay = _File("overlay.png")
+    """Out-of-fold examples with the outlines of truth and prediction."""
+    submission = _File("submission.csv")
+    """The test images' masks."""
+    lock = _File(LOCK_FILE)
+    """Held by the process that starts or finishes the run."""
 
     def fold(self, fold: int) -> FoldDirectory:
         """Return the paths of one fold."""
@@ -214,7 +189,7 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
     """
     recipe_file = path / RECIPE_FILE
     if not recipe_file.exists():
-        with locks.hold(_lock(path), str(path)):
+        with locks.hold(path / LOCK_FILE, str(path)):
             if not recipe_file.exists():
                 return _start(path, recipe, dataset)
     run = load(path)
@@ -225,10 +200,6 @@ def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory
 def load_if_exists(path: Path) -> RunDirectory | None:
     """Return the run in a directory, None when none was started there."""
     return load(path) if (path / RECIPE_FILE).exists() else None
-
-
-def _lock(path: Path) -> Path:
-    return path / ".lock"
 
 
 def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:

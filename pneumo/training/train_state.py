@@ -138,17 +138,17 @@ class TrainState:
 
     def snapshot_best(self) -> None:
         """Keep a copy of the averaged weights as the stage's best."""
-        self.best = copy.deepcopy(self.ema.module().state_dict())
+        self.best = copy.deepcopy(self.ema.model.state_dict())
 
     def start_next_stage(self) -> None:
         """Continue with the stage's best or last averaged weights, a new optimizer and a new average."""
-        weights = self.best if self.best is not None else self.ema.module().state_dict()
+        weights = self.best if self.best is not None else self.ema.model.state_dict()
         self.model.load_state_dict(copy.deepcopy(weights))
         self._reset_optimizer_and_ema()
 
     def weights(self) -> dict[str, Tensors]:
         """Return the sets of weights for a checkpoint."""
-        sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.state_dict()["model"]}
+        sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.model.state_dict()}
         return sets if self.best is None else {**sets, "best": self.best}
 
     def optimizer_state(self) -> dict[str, object]:
@@ -166,7 +166,7 @@ class TrainState:
             Exception: Of many kinds, when it is not a checkpoint of this recipe.
         """
         self.model.load_state_dict(snapshot.weights["model"])
-        self.ema.load_state_dict({"model": snapshot.weights["ema"], "updates": snapshot.optimizer["ema_updates"]})
+        self.ema.restore(snapshot.weights["ema"], snapshot.optimizer["ema_updates"])
         self.best = snapshot.weights.get("best")
         self._check_moments(snapshot.optimizer["optimizer"])
         self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])

@@ -73,9 +73,9 @@ def test_steps_of_equal_states_are_equal(world: World) -> None:
 def test_the_next_stage_starts_from_the_best_or_the_last_average(state: TrainState) -> None:
     state.step(BATCHES, 0, RATE)
     state.snapshot_best()
-    best = copy.deepcopy(state.ema.module().state_dict())
+    best = copy.deepcopy(state.ema.model.state_dict())
     state.step(BATCHES, 1, RATE)
-    last = copy.deepcopy(state.ema.module().state_dict())
+    last = copy.deepcopy(state.ema.model.state_dict())
     without_best = copy.copy(state)
     without_best.model, without_best.best = copy.deepcopy(state.model), None
     for current, expected in ((state, best), (without_best, last)):
