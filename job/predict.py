@@ -121,7 +121,7 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     outputs.close()
     positive = sum(prediction.mask_area > 0 for prediction in predictions)
     log.info(
-        "%s: %d of %d images are positive; rule: %s",
+        "%s: %d of %d images are positive; the rule: %s",
         arguments.out,
         positive,
         len(predictions),

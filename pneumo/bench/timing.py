@@ -27,15 +27,20 @@ def time_in_turns(works: Sequence[Work], repeat: int, *, prepare: Work | None = 
     """
     assert repeat >= 1
     seconds: list[list[float]] = [[] for _ in works]
-    with quiet():
-        for round_ in range(-1, repeat):
-            for turn in range(len(works)):
-                index = (turn + max(round_, 0)) % len(works)
-                if prepare is not None:
-                    prepare()
-                elapsed = _time(works[index])
-                if round_ >= 0:
-                    seconds[index].append(elapsed)
+    # What exists already, the libraries above all, is not searched for garbage before every run.
+    gc.freeze()
+    try:
+        with quiet():
+            for round_ in range(-1, repeat):
+                for turn in range(len(works)):
+                    index = (turn + max(round_, 0)) % len(works)
+                    if prepare is not None:
+                        prepare()
+                    elapsed = _time(works[index])
+                    if round_ >= 0:
+                        seconds[index].append(elapsed)
+    finally:
+        gc.unfreeze()
     return seconds
 
 

@@ -95,7 +95,7 @@ def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
     return UserError(
-        f"nothing to build from {plan.found} files{counts}",
+        f"no usable image in {plan.found} files{counts}",
         "DICOM images with a row in the masks CSV",
         f"check --dicom and --masks, and see {out / paths.QUARANTINE} and {out / paths.UNMATCHED}",
     )

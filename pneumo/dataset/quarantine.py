@@ -69,7 +69,7 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
             f"see what to do about each in {dataset / paths.QUARANTINE}; accept them with a higher --max-quarantined, "
             "which resumes from the shards that are finished, or repair the files and give another --out",
         )
-    log.warning("%s; see %s", summary, dataset / paths.QUARANTINE)
+    log.warning("%s; %s names each", summary, paths.QUARANTINE)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,10 +1,12 @@
 """A run that several tests compare with, and a small file system."""
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from command_driver import call
 from job_commands import train
 
 
@@ -14,6 +16,23 @@ def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "alone"
     train(dataset, folder)
     return folder
+
+
+@pytest.fixture
+def call_on_one_core(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[object, str]]:
+    """Run a command in this process, which has torch imported already; on one core, for the sums of ``alone``."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call_on_one_core(command: str, *words: object) -> tuple[object, str]:
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+        try:
+            code, *output = call(command, [*map(str, words)])
+        finally:
+            os.sched_setaffinity(0, cores)
+        return code, "".join(output)
+
+    return call_on_one_core
 
 
 @pytest.fixture

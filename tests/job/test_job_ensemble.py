@@ -1,6 +1,7 @@
 """job/ensemble.py as a user runs it, on a finished run."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from job_commands import JOB, LAUNCH, run
@@ -9,13 +10,17 @@ from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
 def test_ensembling_afterwards_gives_the_same_submission(
-    alone: Path, dataset: Path, synthetic: SyntheticTree, tmp_path: Path
+    alone: Path,
+    dataset: Path,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    call_on_one_core: Callable[..., tuple[object, str]],
 ) -> None:
-    words = [JOB / "ensemble.py", "--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
-    code, output = run(words)
+    words = ["--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    code, output = call_on_one_core("ensemble", *words)
     assert code == 0, output
     assert (tmp_path / "s.csv").read_bytes() == (alone / "submission.csv").read_bytes()
-    code, output = run([*words, "--expected", synthetic.test_masks], launcher=LAUNCH)
+    code, output = run([JOB / "ensemble.py", *words, "--expected", synthetic.test_masks], launcher=LAUNCH)
     assert code == 0, output
     with synthetic.test_masks.open() as file:
         expected = [row["ImageId"] for row in csv.DictReader(file)]

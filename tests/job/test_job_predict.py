@@ -1,7 +1,6 @@
 """job/predict.py as a user runs it: every file of a folder predicted or listed, every result of one prediction."""
 
 import csv
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from command_driver import call
 from job_commands import JOB, run
 
 from pneumo.inference.decision_rule import DecisionRule, write_rule
@@ -21,18 +19,11 @@ Predict = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
-def predict(alone: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
-    """Run the command in this process, on one core as the run was trained."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def predict(alone: Path, call_on_one_core: Callable[..., tuple[object, str]]) -> Predict:
+    """Run the command in this process."""
 
     def predict(dicom: Path, out: Path, *flags: object, run: Path = alone) -> tuple[object, str]:
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(cores)})
-        try:
-            code, *outputs = call("predict", [*map(str, ("--run", run, "--dicom", dicom, "--out", out, *flags))])
-        finally:
-            os.sched_setaffinity(0, cores)
-        return code, "".join(outputs)
+        return call_on_one_core("predict", "--run", run, "--dicom", dicom, "--out", out, *flags)
 
     return predict
 
