@@ -18,7 +18,7 @@ venv=$root/.venv
 quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds)"
 
 fail() {
-    echo "launch.sh: $1" >&2
+    echo "launch.sh: $*" >&2
     exit 2
 }
 
@@ -31,13 +31,14 @@ find_python() {
             return
         fi
     done
-    fail "found no Python 3.11 or newer; install one, or set PNEUMO_PYTHON"
+    fail "found no Python 3.11 or newer; expected one on PATH; install it, or set PNEUMO_PYTHON"
 }
 
 setup() {
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
         "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
-            fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; run: $PNEUMO_PYTHON -m pip install -e '${root}[cuda13]'"
+            fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; expected a Python that has the project; run:" \
+                "$PNEUMO_PYTHON -m pip install -e '${root}[cuda13]'"
         python=$PNEUMO_PYTHON
         return
     fi
@@ -67,18 +68,19 @@ lint() {
     "$python" docker/audit.py
 }
 
-case ${1:-} in
+command=${1:-nothing}
+(($# == 0)) || shift
+case $command in
+    setup | lint) (($# == 0)) || fail "found $command $*; expected no arguments; remove them" ;;&
     setup)
         setup
         ;;
     demo)
         setup
-        shift
         exec "$python" "$root/job/demo.py" "$@"
         ;;
     test)
         setup
-        shift
         cd "$root"
         exec "$python" -m pytest -m "$quick" "$@"
         ;;
@@ -89,13 +91,11 @@ case ${1:-} in
         ;;
     check)
         setup
-        shift
         cd "$root"
         lint
         exec "$python" -m pytest -m "$quick" "$@"
         ;;
     wheelhouse)
-        shift
         # Needs pip and uv, not the gigabytes of setup.
         python=${PNEUMO_PYTHON:-$venv/bin/python}
         if [[ -z ${PNEUMO_PYTHON:-} ]]; then
@@ -104,9 +104,10 @@ case ${1:-} in
         fi
         PNEUMO_PYTHON=$python exec "$root/docker/wheelhouse.sh" "$@"
         ;;
-    *)
+    -h | --help)
         sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-        [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
-        exit 2
+        ;;
+    *)
+        fail "found $command; expected setup, demo, test, lint, check or wheelhouse; ./launch.sh --help explains them"
         ;;
 esac

@@ -59,4 +59,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(lambda: main(cli.parse(Arguments, sys.argv[1:], prog="job/bench.py", description=(__doc__ or "").strip())))
+    cli.run(lambda: main(cli.parse(Arguments, sys.argv[1:], prog="job/bench.py", description=__doc__)))

@@ -37,7 +37,7 @@ class Arguments:
     out: Path = ROOT / "runs" / "demo"
     """Run directory; the synthetic DICOMs and the dataset are in data/demo, beside the folder runs."""
     images: Annotated[int, Interval(ge=20, le=100_000)] = 240
-    """Synthetic training images (20 to 100000); fewer than 240 are too few to learn from."""
+    """Synthetic training images; fewer than 240 are too few to learn from."""
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
     """Synthetic test images."""
     fresh: bool = False
@@ -48,7 +48,7 @@ class Arguments:
 
 def main() -> int:
     """Run the demo."""
-    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=(__doc__ or "").strip())
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=__doc__)
     data = arguments.out.parent.parent / "data" / arguments.out.name
     if arguments.fresh:
         remove_earlier_demo(arguments.out, known={"recipe.json"})

@@ -82,8 +82,7 @@ class Arguments:
 
 def main() -> None:
     """Ensemble."""
-    description = (__doc__ or "").strip()
-    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=description)
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__)
     check_target(arguments.out)
     if arguments.expected is not None:
         annotations.read_ids(arguments.expected)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.distributed.launcher import Launcher, LaunchPlan
+from pneumo.distributed.launcher import Arguments, Launcher
 from pneumo.runtime import cli
 from pneumo.runtime.errors import UserError
 
@@ -21,11 +21,11 @@ from pneumo.runtime.errors import UserError
 def main() -> int:
     """Launch."""
     flags, command = split_command(sys.argv[1:])
-    plan = cli.parse(LaunchPlan, flags, prog="job/launch.py", description=(__doc__ or "").strip())
+    arguments = cli.parse(Arguments, flags, prog="job/launch.py", description=__doc__)
     if not command or not Path(command[0]).is_file():
         found = f"no script {command[0]}" if command else "no script to start"
         raise UserError(found, "job/train.py or another of the commands", "give its path after the flags")
-    return Launcher(plan, command).run()
+    return Launcher(arguments, command).run()
 
 
 def split_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:

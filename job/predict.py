@@ -80,8 +80,7 @@ class Arguments:
 
 def main() -> None:
     """Predict."""
-    description = (__doc__ or "").strip()
-    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=description)
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
     run = run_directory.load(arguments.run)
     world = init(expect_world=1)
     try:

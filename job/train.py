@@ -81,7 +81,7 @@ def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     ) -> tuple[Arguments, Recipe]:
         return arguments, recipe
 
-    return cli.parse(both, argv, prog="job/train.py", description=(__doc__ or "").strip())
+    return cli.parse(both, argv, prog="job/train.py", description=__doc__)
 
 
 def main() -> None:

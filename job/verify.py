@@ -29,7 +29,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Verify."""
-    arguments = parse(Arguments, argv, prog="job/verify.py", description=(__doc__ or "").strip())
+    arguments = parse(Arguments, argv, prog="job/verify.py", description=__doc__)
     return verify(arguments.dataset, arguments.workers)
 
 

@@ -15,6 +15,8 @@ fail() {
     exit 2
 }
 
+[[ -n ${SLURM_JOB_ID:-} ]] || fail "found no Slurm job; expected one; submit this script with sbatch"
+
 # Set `launch` to the command line before a command of job/.
 #
 # srun starts the ranks itself, one per GPU: signals reach each rank, exit codes 2 and 3 survive, and Slurm names a rank
@@ -28,7 +30,8 @@ choose_launch() {
     launch+=("${options[@]}")
     if [[ -z $PNEUMO_IMAGE ]]; then
         [[ -x $PNEUMO_VENV/bin/python ]] ||
-            fail "found no $PNEUMO_VENV/bin/python; run ./launch.sh setup, or set PNEUMO_VENV or PNEUMO_IMAGE"
+            fail "found no $PNEUMO_VENV/bin/python; expected a virtual environment; run ./launch.sh setup, or set" \
+                "PNEUMO_VENV or PNEUMO_IMAGE"
         launch+=("$PNEUMO_VENV/bin/python" job/)
         return
     fi
@@ -48,7 +51,8 @@ choose_launch() {
     elif command -v apptainer >/dev/null; then
         launch+=(apptainer exec --nv --bind "$mounts" --pwd "$root" "$PNEUMO_IMAGE" python "$commands")
     else
-        fail "PNEUMO_IMAGE=$PNEUMO_IMAGE needs Apptainer or Pyxis, and this node has neither; set PNEUMO_VENV instead"
+        fail "found neither Apptainer nor Pyxis on this node; expected one, for PNEUMO_IMAGE=$PNEUMO_IMAGE; set" \
+            "PNEUMO_VENV instead"
     fi
 }
 
@@ -56,8 +60,8 @@ choose_launch() {
 check_gpus() {
     local gpus=${SLURM_GPUS_ON_NODE:-0} tasks=${SLURM_NTASKS_PER_NODE:-1}
     ((gpus == 0 || gpus == tasks)) ||
-        fail "$gpus GPU(s) and $tasks task(s) on each node; expected one task per GPU: sbatch" \
-            "--gpus-per-node=$gpus --ntasks-per-node=$gpus, or --gpus of slurm/submit.sh"
+        fail "found $gpus GPU(s) and $tasks task(s) on each node; expected one task per GPU; give sbatch" \
+            "--gpus-per-node=$gpus --ntasks-per-node=$gpus, or slurm/submit.sh --gpus $gpus"
 }
 
 # Requeue this job, and no other element of its array: the array's id alone would requeue every element.

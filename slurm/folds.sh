@@ -24,9 +24,9 @@ set -euo pipefail
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {
-    echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
+    echo "found no slurm/common.sh in $root; expected the directory of pneumo; run sbatch there, or set PNEUMO_ROOT" >&2
     exit 2
 }
 
-[[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || fail "this job is no array; expected one element per fold: sbatch --array=0-4"
+[[ -n ${SLURM_ARRAY_TASK_ID:-} ]] || fail "found no array; expected one element per fold; give sbatch --array=0-4"
 run_ranks train.py --run "$PNEUMO_RUN" --recipe "$PNEUMO_RECIPE" --folds "$SLURM_ARRAY_TASK_ID" "$@"

@@ -20,11 +20,11 @@ set -euo pipefail
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {
-    echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
+    echo "found no slurm/common.sh in $root; expected the directory of pneumo; run sbatch there, or set PNEUMO_ROOT" >&2
     exit 2
 }
 
-[[ -n $PNEUMO_DICOM ]] || fail "PNEUMO_DICOM is empty; expected the directory of the DICOMs (slurm/settings.sh)"
+[[ -n $PNEUMO_DICOM ]] || fail "PNEUMO_DICOM is empty; expected the directory of the DICOMs; set it (slurm/settings.sh)"
 inputs=(--dicom "$PNEUMO_DICOM")
 [[ -z $PNEUMO_TEST_DICOM ]] || inputs+=(--test-dicom "$PNEUMO_TEST_DICOM")
 [[ -z $PNEUMO_MASKS ]] || inputs+=(--masks "$PNEUMO_MASKS")

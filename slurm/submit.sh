@@ -12,7 +12,7 @@ set -euo pipefail
 root=${PNEUMO_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
 
 fail() {
-    echo "submit.sh: $1" >&2
+    echo "submit.sh: $*" >&2
     exit 2
 }
 
@@ -39,11 +39,11 @@ while (($#)); do
             name=PNEUMO_$(tr 'a-z-' 'A-Z_' <<<"${1#--}")
             grep -q "^: \"\${$name:=" "$root/slurm/settings.sh" ||
                 fail "$1 is not a setting; expected one that slurm/submit.sh --help lists; arguments of train.py go after --"
-            (($# > 1)) || fail "$1 has no value; expected $1 VALUE"
+            (($# > 1)) || fail "$1 has no value; expected $1 VALUE; give one"
             export "$name=$2"
             shift
             ;;
-        *) fail "$1; expected flags; arguments of train.py go after --" ;;
+        *) fail "found $1; expected flags; arguments of train.py go after --" ;;
     esac
     shift
 done
@@ -56,13 +56,17 @@ set +a
 export PNEUMO_ROOT=$root
 cd "$root"
 
-for name in PNEUMO_NUM_FOLDS PNEUMO_SHARD_TASKS PNEUMO_GPUS PNEUMO_NODES PNEUMO_CPUS PNEUMO_RETRIES PNEUMO_SAVE_SECONDS; do
-    [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name is ${!name}; expected a non-negative integer"
+for name in PNEUMO_{NUM_FOLDS,SHARD_TASKS,SHARD_CPUS,NODES,CPUS}; do
+    [[ ${!name} =~ ^[1-9][0-9]*$ ]] || fail "$name is ${!name}; expected a positive integer; correct it"
+done
+for name in PNEUMO_{GPUS,RETRIES,SAVE_SECONDS}; do
+    [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name is ${!name}; expected a non-negative integer; correct it"
 done
 if [[ -z $dry_run ]]; then
-    command -v sbatch >/dev/null || fail "found no sbatch; run this on a login node of a Slurm cluster"
+    command -v sbatch >/dev/null || fail "found no sbatch; expected it on PATH; run this on a login node of Slurm"
     [[ -n $PNEUMO_IMAGE || -x $PNEUMO_VENV/bin/python ]] ||
-        fail "found no $PNEUMO_VENV/bin/python; run ./launch.sh setup, or give --venv or --image"
+        fail "found no $PNEUMO_VENV/bin/python; expected a virtual environment; run ./launch.sh setup, or give --venv" \
+            "or --image"
     mkdir -p "$PNEUMO_LOGS"
 fi
 
@@ -94,7 +98,8 @@ submit() {
     fi
     if ! id=$("${command[@]}"); then
         ((${#submitted[@]} == 0)) || scancel "${submitted[@]}"
-        fail "sbatch refused slurm/$script.sh, see above; nothing is left in the queue"
+        fail "sbatch refused slurm/$script.sh, see above; expected a job id; correct the settings: nothing is left in" \
+            "the queue"
     fi
     submitted+=("${id%%;*}")
     echo "$script ${submitted[-1]}"
@@ -102,7 +107,8 @@ submit() {
 
 if [[ ! -f $PNEUMO_DATASET/dataset.json ]]; then
     [[ -n $PNEUMO_DICOM ]] ||
-        fail "found no dataset at $PNEUMO_DATASET and no DICOMs to build it from; give --dataset, or --dicom and --masks"
+        fail "found no dataset at $PNEUMO_DATASET; expected one, or DICOMs to build it from; give --dataset, or" \
+            "--dicom and --masks"
     submit shard "$per_element" "--array=0-$((PNEUMO_SHARD_TASKS - 1))" "--cpus-per-task=$PNEUMO_SHARD_CPUS" \
         "$signal"
 fi

@@ -24,7 +24,7 @@ set -euo pipefail
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {
-    echo "$root is not the directory of pneumo; run sbatch there, or set PNEUMO_ROOT to it" >&2
+    echo "found no slurm/common.sh in $root; expected the directory of pneumo; run sbatch there, or set PNEUMO_ROOT" >&2
     exit 2
 }
 

@@ -1,14 +1,14 @@
-"""Ranks, launchers, signals and failures: the only package that knows where the job runs.
+"""Ranks, launchers, signals and failures: the only package that knows how processes were started.
 
-- environment: this process's rank, as a launcher or Slurm describes it; its cores
+- environment: this process's rank and cores, from the variables of a launcher or of Slurm
 - rendezvous: connects all ranks of one start, and none of another
 - startup: start and end of the process groups
-- world: all ranks of the job, and this process's place among them
+- world: all ranks that were started together, and this process's place among them
 - partition: which ranks train which folds
 - collectives: groups of ranks, and the collectives between them
 - stopping: the flag that SIGTERM, SIGUSR1 and Ctrl-C set
 - heartbeat: when this process last made progress, and whether it is waiting for others
 - peers: heartbeats and exit statuses of the other ranks
 - watchdog: ends a rank whose peer is lost, and names the peer and its error
-- launcher: starts the ranks of one machine and passes their exit code on (job/launch.py)
+- launcher: starts the ranks of one machine and exits with their exit code (job/launch.py)
 """

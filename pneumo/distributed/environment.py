@@ -53,7 +53,7 @@ def has_agent(environ: Mapping[str, str]) -> bool:
 
 
 def batch_job(environ: Mapping[str, str]) -> str:
-    """Return the name of the batch system's job that this process belongs to, "" outside of one."""
+    """Return the name of the batch job that this process belongs to, "" outside of one."""
     job = environ.get("SLURM_JOB_ID")
     return f"Slurm job {job}" if job else ""
 
@@ -81,7 +81,7 @@ def tasks_per_node(text: str) -> list[int]:
 
 
 def _choose_port(environ: Mapping[str, str]) -> int:
-    """Choose a port that differs from those of other jobs on the node, and from that of the job's earlier starts."""
+    """Choose a port that no other Slurm job on the node has, nor this one before it was requeued."""
     job, step = int(environ["SLURM_JOB_ID"]), int(environ.get("SLURM_STEP_ID", "0"))
     return BASE_PORT + (job + 101 * step + 1009 * int(environ.get("SLURM_RESTART_COUNT", "0"))) % NUM_PORTS
 

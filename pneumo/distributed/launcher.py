@@ -31,7 +31,7 @@ POLL_INTERVAL_S = 0.1
 
 
 @config_dataclass
-class LaunchPlan:
+class Arguments:
     """Flags of job/launch.py; they come before the script to start."""
 
     processes: Literal["auto"] | Annotated[int, Interval(ge=1, le=MAX_PROCESSES)] = "auto"
@@ -59,30 +59,30 @@ class Launcher:
     """Runs a Python script in all ranks of this machine until they have ended.
 
     Args:
-        plan: How many ranks, and where the others are.
+        arguments: How many ranks, and where the others are.
         command: The script and its arguments.
     """
 
-    def __init__(self, plan: LaunchPlan, command: Sequence[str]) -> None:
-        self.plan, self.command = plan, command
-        self.local_size = max(1, _count_gpus()) if plan.processes == "auto" else plan.processes
+    def __init__(self, arguments: Arguments, command: Sequence[str]) -> None:
+        self.arguments, self.command = arguments, command
+        self.local_size = max(1, _count_gpus()) if arguments.processes == "auto" else arguments.processes
         self.ranks: list[subprocess.Popen[bytes]] = []
         self.stop_requested = False
 
     def run(self) -> int:
-        """Start the ranks, restart them after a crash as often as the plan allows, and return the exit code."""
+        """Start the ranks, restart them after a crash as often as --restarts allows, and return the exit code."""
         for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
-        for attempt in range(self.plan.restarts + 1):
+        for attempt in range(self.arguments.restarts + 1):
             code = self._run_ranks_once()
             if code in (ExitCode.DONE, ExitCode.USER, ExitCode.REQUEUE) or self.stop_requested:
                 break
-            if attempt < self.plan.restarts:
-                log.warning("restarting the ranks (%d of %d)", attempt + 1, self.plan.restarts)
+            if attempt < self.arguments.restarts:
+                log.warning("restarting the ranks (%d of %d)", attempt + 1, self.arguments.restarts)
         return code
 
     def _run_ranks_once(self) -> int:
-        master = self.plan.master or f"127.0.0.1:{_free_port()}"
+        master = self.arguments.master or f"127.0.0.1:{_free_port()}"
         for local_rank in range(self.local_size):
             environment = os.environ | self._rank_environment(local_rank, master)
             # A session of its own: a Ctrl-C in the terminal would otherwise reach the rank twice, and end it.
@@ -95,7 +95,7 @@ class Launcher:
                 code = process.poll()
                 if code is not None and local_rank not in codes:
                     if code != 0 and not any(codes.values()):
-                        rank = self.plan.node_rank * self.local_size + local_rank
+                        rank = self.arguments.node_rank * self.local_size + local_rank
                         log.warning("rank %d was the first to fail: %s", rank, describe_exit_code(code))
                     codes[local_rank] = code
             time.sleep(POLL_INTERVAL_S)
@@ -106,8 +106,8 @@ class Launcher:
         """Return the variables from which torch.distributed reads a rank."""
         host, _, port = master.rpartition(":")
         return {
-            "RANK": str(self.plan.node_rank * self.local_size + local_rank),
-            "WORLD_SIZE": str(self.plan.nodes * self.local_size),
+            "RANK": str(self.arguments.node_rank * self.local_size + local_rank),
+            "WORLD_SIZE": str(self.arguments.nodes * self.local_size),
             "LOCAL_RANK": str(local_rank),
             "LOCAL_WORLD_SIZE": str(self.local_size),
             "MASTER_ADDR": host,

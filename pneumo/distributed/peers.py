@@ -1,4 +1,4 @@
-"""What the ranks of one job know of each other: heartbeats and exit statuses, exchanged through a store on rank 0."""
+"""What the ranks of a world know of each other: heartbeats and exit statuses, exchanged through a store on rank 0."""
 
 import contextlib
 import json

@@ -8,7 +8,7 @@ The agents of torchrun and accelerate run a store of their own at that address, 
 rank of the second start would find the port there on which rank 0 of the first one listened. With an agent, its store
 only holds the port of rank 0's store, and the ranks join that one.
 
-What the libraries do not give: torch.distributed's ``env://`` connects to whatever listens at the address and cannot
+What the libraries do not offer: torch.distributed's ``env://`` connects to whatever listens at the address and cannot
 tell two starts apart. torchelastic's c10d rendezvous can, but when a machine joins again it restarts the ranks of all
 others, whatever fold they train.
 """

@@ -8,10 +8,10 @@ once a second, and its exit status when it fails (``peers``), and decides from t
     a peer's heartbeat stopped                                         it was killed, is frozen, or its machine is gone
     all peers have been waiting for twice the rank timeout             ends with the activity of each
 
-Peers are the ranks of the same fold group, until the group waits for all others at the end of the job: other fold
-groups train on, also without the store when rank 0 itself is gone.
+Peers are the ranks of the same fold group, until the group has trained its folds and waits for all others: those
+train on, also without the store when rank 0 itself is gone.
 
-What the libraries do not give: torchelastic's agent stops all ranks of its machine when one of them fails, where here
+What the libraries do not offer: torchelastic's agent stops all ranks of its machine when one of them fails, where here
 the other fold groups finish their folds first. The timeouts of NCCL and gloo act only inside a collective, name the
 operation that timed out and not the error of the rank that failed, and would have to be days long for the fold groups
 that rightly wait for the slowest one.
@@ -97,7 +97,7 @@ class Watchdog:
             if paused > MAX_PAUSE_S:
                 self._reset_timers()
             lost = self._self_timeout() or self._find_lost_peer(self._heartbeat_timeout_s) or self._deadlock()
-            # Twice in a row: at the end of a job ranks exit one after another, and none of them is lost.
+            # Twice in a row: at the end ranks exit one after another, and none of them is lost.
             if lost is None or not suspected:
                 suspected = lost is not None
             elif not self._leaving:
@@ -108,7 +108,7 @@ class Watchdog:
                 return
 
     def _reset_timers(self) -> None:
-        """Start all timers anew: the process itself was paused (Ctrl-Z, a suspended job), and no rank is at fault."""
+        """Start all timers anew: the whole process was paused, as by Ctrl-Z, and no rank is at fault."""
         HEARTBEAT.last_progress = time.monotonic()
         self._exchange.reset_timers()
 
@@ -185,7 +185,7 @@ def _no_heartbeat(rank: int, peer: Peer) -> RankLost:
 
 
 def _is_communication_error(error: BaseException) -> bool:
-    """Tell a failed collective from an error of this rank's own."""
+    """Return whether an error is that of a failed collective, not one of this rank's own."""
     if isinstance(error, dist.DistError):
         return True
     words = ("gloo", "nccl", "connection", "socket")

@@ -1,4 +1,4 @@
-"""All ranks of the job, and what this process needs to know beside its rank."""
+"""All ranks that were started together, and what this process needs to know beside its rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ RANK_TIMEOUT_S = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class World(Group):
-    """All ranks of the job."""
+    """All ranks that were started together."""
 
     accelerator: Accelerator
     """Applies the precision and chooses the device."""

@@ -1,9 +1,12 @@
 """Parse a command line into a typed dataclass, and run a command to its exit code: what every file of job/ does."""
 
 import io
+import itertools
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
@@ -12,9 +15,31 @@ import tyro
 
 from pneumo import __version__
 from pneumo.runtime.console import log, set_up_logging
-from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_error
+from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, UserError, as_user_error
 
 A = TypeVar("A")
+
+RENAMED_FLAGS = {
+    "job/bench.py": {"--evidences": "--histograms"},
+    "job/ensemble.py": {"--shares": "--weights"},
+    "job/shard.py": {"--folds": "--num-folds", "--verify": "job/verify.py --dataset"},
+    "job/train.py": {
+        "--model.empty-head": "--model.presence-head",
+        "--model.no-empty-head": "--model.no-presence-head",
+        "--loss.empty": "--loss.presence",
+        "--augmentation.hflip": "--augmentation.flip.probability",
+        "--augmentation.affine": "--augmentation.affine.probability",
+        "--augmentation.shift": "--augmentation.affine.translate",
+        "--augmentation.scale": "--augmentation.affine.scale",
+        "--augmentation.rotate-deg": "--augmentation.affine.rotate-deg",
+        "--augmentation.tone": "--augmentation.intensity.probability",
+        "--augmentation.contrast": "--augmentation.intensity.contrast",
+        "--augmentation.gamma": "--augmentation.intensity.gamma",
+        "--augmentation.brightness": "--augmentation.intensity.brightness",
+        "--augmentation.distort": "--augmentation.distortion.probability",
+    },
+}
+"""Flags of version 0.1 of each command, and what replaced them; CHANGELOG.md has the same table."""
 
 _skip_teardown = False
 
@@ -29,7 +54,7 @@ def skip_teardown() -> None:
     _skip_teardown = True
 
 
-def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str) -> A:
+def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str | None) -> A:
     """Parse a command line into ``arguments``; print the help or the version and exit when asked to.
 
     Args:
@@ -37,19 +62,35 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
             its help.
         argv: The arguments after the program's name.
         prog: The program's name in the help.
-        description: The help's first paragraph.
+        description: What the help begins with, such as the module's docstring.
 
     Raises:
         SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
-        UserError: When a value is out of its range.
+        UserError: When a value is out of its range, or a flag was renamed.
     """
     if "--version" in argv:
         sys.stdout.write(f"{prog} {__version__}\n")
         raise SystemExit(int(ExitCode.DONE))
-    parsed: A = tyro.cli(
-        arguments, args=list(argv), prog=prog, description=description, config=(tyro.conf.AvoidSubcommands,)
-    )
+    for word in argv:
+        flag = word.partition("=")[0].replace("_", "-")
+        if replacement := RENAMED_FLAGS.get(prog, {}).get(flag):
+            expected = f"{replacement}, which replaced it in version 0.2.0"
+            raise UserError(f"{flag} is no longer a flag of {prog}", expected, "correct the command")
+    if {"-h", "--help"} & set(argv):
+        # tyro would neither wrap it nor keep its empty lines.
+        sys.stdout.write(f"{_wrap(description or '')}\n\n")
+    parsed: A = tyro.cli(arguments, args=list(argv), prog=prog, description="", config=(tyro.conf.AvoidSubcommands,))
     return parsed
+
+
+def _wrap(text: str) -> str:
+    """Wrap the paragraphs of a text to the terminal's width; indented lines, such as commands, stay as they are."""
+    paragraph = textwrap.TextWrapper(shutil.get_terminal_size().columns, break_on_hyphens=False)
+    lines: list[str] = []
+    for indented, group in itertools.groupby(text.strip().splitlines(), key=lambda line: line[:1] in ("", " ")):
+        block = list(group)
+        lines += block if indented else paragraph.wrap(" ".join(block))
+    return "\n".join(lines)
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:

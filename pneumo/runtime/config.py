@@ -39,7 +39,7 @@ from pneumo.runtime.errors import UserError
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 MAX_SHOWN_LENGTH = 60
 """Characters of a wrong value in a message."""
 _RESTORE = "restore the file, or read it with the version of pneumo that wrote it"
@@ -70,6 +70,10 @@ def config_dataclass(
 
 def _make(cls: type[T], *, flag_prefix: str, frozen: bool) -> type[T]:
     made: Any = pydantic.dataclasses.dataclass(cls, frozen=frozen, kw_only=True, config=STRICT)
+    for name, field in made.__pydantic_fields__.items():
+        if name in cls.__annotations__ and field.description:
+            # tyro's own reading of the docstrings would keep their line ends.
+            made.__dataclass_fields__[name].metadata = {"help": _help(cls.__annotations__[name], field.description)}
     validate = made.__init__
 
     @functools.wraps(validate)
@@ -81,6 +85,16 @@ def _make(cls: type[T], *, flag_prefix: str, frozen: bool) -> type[T]:
 
     made.__init__ = init
     return made  # type: ignore[no-any-return]
+
+
+def _help(annotation: Any, docstring: str) -> str:
+    """Return the help of a field's flag: the docstring below the field, and the range of its numbers."""
+    text = " ".join(docstring.replace("``", "").split())
+    return f"{text} Accepts {describe(annotation)}." if _is_bounded(annotation) else text
+
+
+def _is_bounded(annotation: Any) -> bool:
+    return isinstance(annotation, Interval) or any(map(_is_bounded, get_args(annotation)))
 
 
 def from_json(cls: type[T], values: object, where: str) -> T:
@@ -155,16 +169,19 @@ def _describe_annotated(base: Any, metadata: list[Any]) -> str:
     bounds = next((item for item in metadata if isinstance(item, Interval)), None)
     multiple = next((item for item in metadata if isinstance(item, MultipleOf)), None)
     if bounds is not None:
-        if bounds.gt is not None:
-            joined = f"above {bounds.gt} and " + (
-                f"below {bounds.lt}" if bounds.lt is not None else f"at most {bounds.le}"
-            )
+        if bounds.gt is None and bounds.lt is None:
+            joined = f"{_number(bounds.ge)} to {_number(bounds.le)}"
         else:
-            joined = f"{bounds.ge} to " + (f"below {bounds.lt}" if bounds.lt is not None else f"{bounds.le}")
+            low = f"above {bounds.gt}" if bounds.gt is not None else f"at least {bounds.ge}"
+            joined = f"{low} and " + (f"below {bounds.lt}" if bounds.lt is not None else f"at most {bounds.le}")
         return joined if multiple is None else f"a multiple of {multiple.multiple_of}, {joined}"
     if any(isinstance(item, MinLen) for item in metadata):
         return f"at least one value, each {describe(get_args(base)[0])}"
     return describe(base)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @functools.cache

@@ -55,12 +55,14 @@ class UserError(Exception):
     """
 
     def __init__(self, found: str, expected: str, action: str) -> None:
-        self.found = found
-        self.expected = expected
-        self.action = action
-        super().__init__(
-            escape_control_characters(f"{_shorten(found)}; expected {_shorten(expected)}; {_shorten(action)}")
-        )
+        # All three go to the base class: that is what an exception is pickled with, in a worker process for example.
+        super().__init__(found, expected, action)
+        self.found, self.expected, self.action = found, expected, action
+
+    def __str__(self) -> str:
+        """Return the message, one line."""
+        found, expected, action = map(_shorten, (self.found, self.expected, self.action))
+        return escape_control_characters(f"{found}; expected {expected}; {action}")
 
 
 class StopRequested(Exception):

@@ -1,7 +1,7 @@
 """Locks between processes: a second process on the same directory waits, or gets an error that names the first.
 
 The lock is the kernel's (``flock``), so that it is released when its owner ends in any way, also between machines on
-NFS and on parallel file systems that are mounted with locks. The content of the file is only for people.
+NFS and on parallel file systems that are mounted with locks. The file's content is for messages only.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
 WAIT_S = 10.0
-"""Seconds to wait for a lock: the processes of a job that was just killed may take seconds to end."""
+"""Seconds to wait for a lock: processes that were just killed may take seconds to end."""
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -31,7 +31,7 @@ def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Ite
     Args:
         path: The lock's file; its directory is made when it is missing.
         what: What the lock protects, for messages.
-        job: Name of the batch system's job that this process belongs to, for the message that other processes get.
+        job: Name of the batch job that this process belongs to, for the message that other processes get.
         wait_s: Seconds to wait for another holder; infinity waits until it ends.
 
     Raises:

@@ -48,7 +48,7 @@ def test_a_slurm_task_gets_its_rank() -> None:
         {"WORLD_SIZE": "2", "RANK": "0"},  # torchrun inside the step
     ],
 )
-def test_a_single_task_and_a_launcher_inside_the_step_are_left_alone(change: dict[str, str]) -> None:
+def test_variables_of_a_single_task_and_of_a_launcher_inside_the_step_are_not_changed(change: dict[str, str]) -> None:
     environ = STEP | change
     before = dict(environ)
     translate_slurm_variables(environ)

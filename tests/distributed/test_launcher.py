@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.distributed.launcher import LaunchPlan, combine_exit_codes
+from pneumo.distributed.launcher import Arguments, combine_exit_codes
 from pneumo.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,9 +135,9 @@ def test_exit_codes_of_several_ranks_become_one(codes: list[int], stop_requested
         ({"master": "host:99999"}, "--master host:99999"),
     ],
 )
-def test_a_plan_that_cannot_work_is_refused(fields: dict[str, object], text: str) -> None:
+def test_flags_that_contradict_each_other_are_refused(fields: dict[str, object], text: str) -> None:
     with pytest.raises(UserError, match=text):
-        LaunchPlan(**fields)  # type: ignore[arg-type]
+        Arguments(**fields)  # type: ignore[arg-type]
 
 
 def test_wrong_arguments_give_an_error_without_traceback() -> None:

@@ -19,7 +19,7 @@ def test_a_process_is_identified_by_host_number_and_start() -> None:
     assert not identify(2**22 + 1).start_time
 
 
-def test_a_peer_is_killed_only_when_it_is_this_very_process_of_this_machine() -> None:
+def test_a_peer_is_killed_only_when_its_host_and_start_time_match() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
     try:
         identity = identify(process.pid)

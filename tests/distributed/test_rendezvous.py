@@ -104,7 +104,7 @@ def test_an_agents_store_that_outlasts_a_start_does_not_mix_two_starts() -> None
 
 @pytest.mark.parametrize(("rank", "text"), [(0, "rank 1, rank 2 did not join"), (1, "did not find all others at")])
 def test_missing_ranks_are_named(port: int, rank: int, text: str) -> None:
-    alone = Rank(port, rank, 3, timeout_s=2)
-    alone.join(40)
-    assert text in alone.lost
-    assert "within 2 s" in alone.lost
+    found = Rank(port, rank, 3, timeout_s=2)
+    found.join(40)
+    assert text in found.lost
+    assert "within 2 s" in found.lost

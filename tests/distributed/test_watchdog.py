@@ -34,9 +34,9 @@ def work(rank, what):
     if what == "hang":
         stuck_here()
     if what == "bug":
-        raise ZeroDivisionError("a bug of this rank alone")
+        raise ZeroDivisionError("a bug of this rank")
     if what == "wrong input":
-        raise UserError("shard 3 is cut", "a whole one", "copy it again")
+        raise UserError("shard 3 is truncated", "a complete one", "copy it again")
     time.sleep(2)  # long enough to publish its activity
     if what == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -79,12 +79,12 @@ def ranks(tmp_path: Path, what: str, bad_rank: int, *, processes: int, folds: in
     [
         ("hang", 1, 1, ["[rank 1] ERROR rank 1 made no progress for", "in stuck_here", "rank 1 failed, and this"]),
         ("bug", 1, 1, ["[rank 0] ERROR rank 1 failed, and this rank", "in work", "ZeroDivisionError: a bug of this"]),
-        ("bug", 0, 1, ["[rank 1] ERROR rank 0 failed, and this rank", "ZeroDivisionError: a bug of this rank alone"]),
+        ("bug", 0, 1, ["[rank 1] ERROR rank 0 failed, and this rank", "ZeroDivisionError: a bug of this rank"]),
         (
             "wrong input",
             1,
             2,
-            ["[rank 0] ERROR rank 1 failed", "shard 3 is cut; expected a whole one; copy it again"],
+            ["[rank 0] ERROR rank 1 failed", "shard 3 is truncated; expected a complete one; copy it again"],
         ),
         (
             "killed",
@@ -118,7 +118,7 @@ def test_other_groups_finish_their_work_first(tmp_path: Path, bad_rank: int) -> 
 
 
 def test_a_process_that_was_paused_and_resumes_blames_no_rank(tmp_path: Path) -> None:
-    script = tmp_path / "alone.py"
+    script = tmp_path / "single.py"
     script.write_text(
         """
 import os, subprocess, time

@@ -44,7 +44,7 @@ def report(*dependencies: dict[str, object]) -> str:
     return json.dumps({"dependencies": dependencies, "fixes": []})
 
 
-def test_all_clean(tmp_path: Path) -> None:
+def test_a_report_without_vulnerabilities_passes(tmp_path: Path) -> None:
     assert audit(tmp_path, report(CLEAN, CLEAN)) == (0, "audit: 2 packages without a known vulnerability\n")
 
 

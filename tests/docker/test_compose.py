@@ -35,7 +35,7 @@ def service(compose: Any, request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.cpu.yaml"])
-def test_the_schema_takes_it(name: str) -> None:
+def test_it_matches_the_compose_schema(name: str) -> None:
     vendored = pytest.importorskip("check_jsonschema", reason="check-jsonschema carries the compose specification")
     schema = Path(vendored.__file__).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
     jsonschema.validate(load(name), json.loads(schema.read_text()))

@@ -113,7 +113,7 @@ def test_the_packages_are_those_of_the_lock(box: Box) -> None:
 
 
 @pytest.mark.parametrize("user", ["10001:10001", "1234:1234"])
-def test_the_job_starts_under_any_user(box: Box, user: str) -> None:
+def test_training_starts_under_any_user(box: Box, user: str) -> None:
     assert "Exit codes" in box.output("python", "job/train.py", "--help", flags=[f"--user={user}"])
 
 

@@ -52,13 +52,13 @@ def variant(name: str) -> list[Object]:
     """Return the objects of a variant as ``kubectl apply`` would.
 
     Args:
-        name: A folder for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "loader" for these and
+        name: A folder for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "copy" for these and
             the pod for copying files.
     """
     if name in VARIANTS:
         return objects_of(kustomized(K8S / name))
     plain = [item for path in plain_files() for item in read(path)]
-    return [*plain, *read(K8S / "loader" / "loader.yaml")] if name == "loader" else plain
+    return [*plain, *read(K8S / "copy" / "copy.yaml")] if name == "copy" else plain
 
 
 def name_of(item: Object) -> str:

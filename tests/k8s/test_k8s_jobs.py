@@ -218,10 +218,11 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
     assert "restarting the ranks (1 of 10)" in first
     assert "resumes from step-" in first
 
-    alone = tmp_path / "alone"
-    launch = ["--processes", "2", ROOT / "job" / "train.py", "--dataset", dataset, "--run", alone, "--folds", "0"]
+    reference_run = tmp_path / "reference_run"
+    launch = ["--processes", "2", ROOT / "job" / "train.py", "--dataset", dataset, "--run", reference_run]
+    launch += ["--folds", "0"]
     run_locally("launch.py", *launch, "--recipe", "debug", *RECIPE, cores=2)
-    assert_same(run, alone, "fold-0/model.safetensors", "fold-0/oof.parquet")
+    assert_same(run, reference_run, "fold-0/model.safetensors", "fold-0/oof.parquet")
 
 
 def claim(cluster: Cluster, name: str) -> None:

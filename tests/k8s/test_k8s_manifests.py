@@ -27,7 +27,7 @@ from manifests import tool as program
 
 from pneumo.training.recipes import RECIPES
 
-EVERY = ["plain", "loader", *VARIANTS]
+EVERY = ["plain", "copy", *VARIANTS]
 SETTING = re.compile(r"(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 SHELL_SETTING = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
 BY_KUBERNETES = {"JOB_COMPLETION_INDEX"}
@@ -94,7 +94,7 @@ def test_the_command_of_the_readme_names_the_image_everywhere(tmp_path: Path) ->
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True)
     changed = [path for path in (tmp_path / "k8s").iterdir() if path.suffix == ".yaml"]
     assert all(path.is_symlink() for path in changed)
-    objects = [item for path in (*changed, tmp_path / "k8s/loader/loader.yaml") for item in read(path)]
+    objects = [item for path in (*changed, tmp_path / "k8s/copy/copy.yaml") for item in read(path)]
     objects += objects_of(kustomized(tmp_path / "k8s/cpu"))
     images = {container["image"] for pod in pods(objects) for container in pod.containers}
     assert images == {"registry.example.org/me/pneumo:0.2.0"}
@@ -288,7 +288,7 @@ def test_jobs_that_depend_on_each_other_do_not_run_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_network_policies_let_only_workers_reach_workers(name: str) -> None:
+def test_network_policies_allow_connections_between_workers_only(name: str) -> None:
     objects = variant(name)
     policies = [item["spec"] for item in objects if item["kind"] == "NetworkPolicy"]
     assert all(policy["policyTypes"] == ["Ingress"] for policy in policies)

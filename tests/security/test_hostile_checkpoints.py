@@ -49,7 +49,7 @@ def test_a_hostile_manifest_is_a_damaged_checkpoint(saved_checkpoint: Path, chan
     assert checkpoint.latest(saved_checkpoint.parent) is None
 
 
-def test_a_manifest_reads_nothing_outside(saved_checkpoint: Path) -> None:
+def test_a_manifest_names_no_file_outside_its_checkpoint(saved_checkpoint: Path) -> None:
     """A named pipe outside would be waited for if it were opened."""
     os.mkfifo(saved_checkpoint.parent / "outside")
     rewrite_manifest(saved_checkpoint, lambda m: m.update({"../outside": [0, "a"]}))

@@ -52,7 +52,7 @@ def test_ensemble_refuses_a_dataset_that_names_other_files(commands: Commands, c
     assert "a shard named '../../../../etc/passwd'" in last_line(commands.run("hostile", *words, expect=2))
 
 
-def test_training_refuses_to_go_on_from_a_checkpoint_with_code(
+def test_training_does_not_resume_from_a_checkpoint_with_code(
     commands: Commands, chain: Chain, foreign_run: Path, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"

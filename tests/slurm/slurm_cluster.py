@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("cluster.sh")
 RECIPE = ["--epochs", "5", "--image-size", "32", "--checkpoint-every", "2"]
 """Flags for job/train.py: 20 steps a fold, with checkpoints in the middle of epochs."""
 PRODUCTS = ["submission.csv", "oof.csv", "oof.parquet", "thresholds.json"]
-HANG_S = 240.0
+HANG_S = 480.0
 """Timeout of every wait; nothing here takes as long."""
 
 

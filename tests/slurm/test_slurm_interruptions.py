@@ -3,6 +3,8 @@
 A rank is frozen (SIGSTOP) until the interruption has happened, so that nothing depends on its speed.
 """
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +17,14 @@ pytestmark = pytest.mark.slurm
 def test_the_time_limit_and_scontrol_requeue(
     cluster: Cluster, submission: Callable[[], Submission], reference_run: Path
 ) -> None:
-    one = submission().submit("--time", 1, "--save-seconds", 20)
+    one = submission().submit("--time", 20, "--save-seconds", 600)
     one.freeze(0, 1)
-    cluster.run("scontrol", "requeue", one.fold(1))
     # Slurm sends SIGCONT with each of its signals, which resumes the ranks.
+    cluster.run("scontrol", "requeue", one.fold(1))
+    # The limit comes near only now, however long fold 0 took to its first checkpoint, and is far again for the restart.
+    cluster.run("scontrol", "update", f"JobId={one.fold(0)}", "TimeLimit=10")
+    wait_for("requeue of fold 0", lambda: int(cluster.job(one.fold(0))["Restarts"]), lambda: one.log(0))
+    cluster.run("scontrol", "update", f"JobId={one.fold(0)}", "TimeLimit=20")
     assert one.ended() == ["COMPLETED 0:0"] * 3
     for fold in (0, 1):
         assert int(cluster.job(one.fold(fold))["Restarts"]) >= 1
@@ -57,6 +63,8 @@ def test_a_signal_before_the_rank_can_handle_it(
     """SIGUSR1 while Python is still starting kills the rank; the job is requeued as if it had saved."""
     one = submission().submit()
     wait_for("rank of fold 0", lambda: one.ranks(0))
+    for pid in one.ranks(0):
+        os.kill(pid, signal.SIGSTOP)
     cluster.run("scancel", "--signal=USR1", one.fold(0))
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["1", "0"]

@@ -57,4 +57,4 @@ def test_a_gpu_without_a_rank_and_a_job_elsewhere_are_refused(cluster: Cluster, 
     assert cluster.ended(f"{idle}_0") == "FAILED 2:0"
     assert "--gpus-per-node=2 --ntasks-per-node=2" in (tmp_path / f"{idle}.log").read_text()
     assert cluster.ended(f"{elsewhere}_0") == "FAILED 2:0"
-    assert "is not the directory of pneumo" in (tmp_path / f"{elsewhere}.log").read_text()
+    assert "expected the directory of pneumo" in (tmp_path / f"{elsewhere}.log").read_text()

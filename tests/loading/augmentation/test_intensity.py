@@ -58,5 +58,5 @@ def test_contrast_and_brightness_are_equal_to_the_bit_in_both_versions():
 
 @pytest.mark.parametrize(("field", "value"), [("contrast", 1.0), ("gamma", -0.2), ("brightness", 1.5)])
 def test_value_out_of_range_names_its_flag(field, value):
-    with pytest.raises(UserError, match=f"--augmentation.intensity.{field} {value}; expected 0 to below 1"):
+    with pytest.raises(UserError, match=f"--augmentation.intensity.{field} {value}; expected at least 0 and below 1"):
         Intensity(**{field: value})
