@@ -14,7 +14,7 @@ LINE_INTERVAL_S = 10.0
 """Seconds between two progress lines when the output is not a terminal."""
 
 
-class _Lines(logging.Handler):
+class _StderrHandler(logging.Handler):
     """Writes to standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -23,7 +23,7 @@ class _Lines(logging.Handler):
 
 def set_up_logging(label: str = "") -> None:
     """Send the package's log to standard error, each line with the time and an optional label such as a rank."""
-    handler = _Lines()
+    handler = _StderrHandler()
     prefix = f"[{label}] " if label else ""
     handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]

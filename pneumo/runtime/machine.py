@@ -10,10 +10,10 @@ def available_cores() -> int:
     A container, a Slurm job or ``taskset`` limits them.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(max(1, min(affinity, quota(Path("/sys/fs/cgroup")))))
+    return int(max(1, min(affinity, cpu_quota(Path("/sys/fs/cgroup")))))
 
 
-def quota(cgroup: Path) -> float:
+def cpu_quota(cgroup: Path) -> float:
     """Return the CPU time that a container may use, in cores, by cgroup version 2 or 1; infinity without a limit.
 
     A container with a limit (``docker run --cpus``, ``limits.cpu``) sees all of the machine's cores, but that many

@@ -17,14 +17,15 @@ JOB = Path(__file__).resolve().parents[2] / "job"
 def call(command: str, words: list[str]) -> tuple[object, str, str]:
     """Run the command's file as Python does when it is started by its name."""
     sys.argv = [f"job/{command}.py", *words]
-    out, errors = io.StringIO(), io.StringIO()
+    # With an encoding, as a file has it: the parser draws its boxes according to it.
+    out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code: object = None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             runpy.run_path(str(JOB / f"{command}.py"), run_name="__main__")
         except SystemExit as ended:
             code = ended.code
-    return code, out.getvalue(), errors.getvalue()
+    return code, *(stream.buffer.getvalue().decode() for stream in (out, errors))
 
 
 if __name__ == "__main__":

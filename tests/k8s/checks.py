@@ -112,7 +112,7 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _walk(child)
 
 
-NINE: tuple[Callable[[Objects], Iterator[str]], ...] = (
+CHECKS: tuple[Callable[[Objects], Iterator[str]], ...] = (
     restart_policy,
     indexed,
     extended_resources,
@@ -128,4 +128,4 @@ NINE: tuple[Callable[[Objects], Iterator[str]], ...] = (
 def faults(objects: Objects) -> list[str]:
     """Return every fault of the nine kinds."""
     kept = list(objects)
-    return [f"{check.__name__}: {line}" for check in NINE for line in check(kept)]
+    return [f"{check.__name__}: {line}" for check in CHECKS for line in check(kept)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from checks import NINE, faults
+from checks import CHECKS, faults
 from manifests import VARIANTS, Object, find, variant
 
 
@@ -72,7 +72,7 @@ PLANTED: list[tuple[Callable[[list[Object]], None], str]] = [
 
 
 def test_each_of_the_nine_checks_has_a_planted_fault() -> None:
-    assert [line.partition(":")[0] for _, line in PLANTED] == [check.__name__ for check in NINE]
+    assert [line.partition(":")[0] for _, line in PLANTED] == [check.__name__ for check in CHECKS]
 
 
 @pytest.mark.parametrize(("plant", "line"), PLANTED, ids=lambda value: getattr(value, "__name__", ""))

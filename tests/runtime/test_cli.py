@@ -1,16 +1,22 @@
 """Exit codes and messages of the frame around every command."""
 
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Interval
 
 from pneumo import __version__
 from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import StopRequested, UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -55,25 +61,63 @@ def test_a_rank_of_several_ends_without_teardown_and_with_its_exit_code() -> Non
         assert (ended.returncode, ended.stdout) == (3, stdout), ended.stderr
 
 
-@dataclass(frozen=True, kw_only=True)
+@config_dataclass
 class Arguments:
     """Flags."""
 
     size: int
     """Side in pixels."""
-    rate: float = 0.5
-    """Share."""
+    rate: Annotated[float, Interval(gt=0, le=1)] = 0.5
+    """Share of the images
+    (of those with a mask) that ``rate`` is the
+    share of."""
 
 
-def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+DESCRIPTION = f"""{"What it does, at some length. " * 4}
+
+    python job/p.py --size 3        # indented lines are not wrapped, however long they are as commands need
+    python job/p.py --size 4
+
+Exit codes: 0.
+"""
+
+
+def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.parse(Arguments, ["--size", "3"], prog="p", description="d") == Arguments(size=3)
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
-        cli.parse(Arguments, ["--help"], prog="p", description="What it does.")
+        cli.parse(Arguments, ["--help"], prog="p", description=DESCRIPTION)
     assert ended.value.code == 0
-    text = capsys.readouterr().out
-    assert "What it does." in text
-    assert "Side in pixels." in text
-    assert "0.5" in text
+    paragraph, code, codes, usage, *options = capsys.readouterr().out.split("\n\n")
+    assert paragraph.split() == DESCRIPTION.partition("\n")[0].split()
+    assert max(map(len, paragraph.splitlines())) in range(70, 81)
+    assert (code, codes, usage) == (DESCRIPTION.split("\n\n")[1], "Exit codes: 0.", "usage: p [-h] --size INT [--rate FLOAT]")
+    text = " ".join("".join(options).replace("│", " ").split())
+    assert "--size INT Side in pixels. (required)" in text
+    help_of_rate = "Share of the images (of those with a mask) that rate is the share of."
+    assert f"--rate FLOAT {help_of_rate} Accepts above 0 and at most 1. (default: 0.5)" in text
+
+
+@pytest.mark.parametrize("word", ["--verify", "--verify=data", "--folds"])
+def test_a_renamed_flag_is_refused_with_its_new_name(word: str) -> None:
+    expected = "job/verify.py --dataset" if "verify" in word else "--num-folds"
+    with pytest.raises(UserError) as caught:
+        cli.parse(Arguments, ["--size", "3", word], prog="job/shard.py", description="")
+    flag = word.partition("=")[0]
+    assert str(caught.value) == (
+        f"{flag} is no longer a flag of job/shard.py; expected {expected}, which replaced it in version 0.2.0;"
+        " correct the command"
+    )
+
+
+def test_every_renamed_flag_of_the_changelog_has_its_new_name() -> None:
+    rows = re.findall(
+        r"^  \| `(job/\w+\.py) (--\S+)[^|]*` \| `(.+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    listed = {(command, old): new.replace(" N", "").replace(" DATASET", "") for command, old, new in rows}
+    known = {(command, old): new for command, flags in cli.RENAMED_FLAGS.items() for old, new in flags.items()}
+    known.pop(("job/train.py", "--model.no-empty-head"))  # the same flag, negated
+    assert known == listed
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, as_user_error, first_line
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, ExitCode, RankLost, UserError, as_user_error, first_line
 
 
 def test_an_error_is_one_line_whatever_it_names() -> None:
@@ -32,6 +35,23 @@ def test_an_error_of_the_system_has_its_path_and_what_to_do(number: int) -> None
     assert error.found == f"/data/x: {os.strerror(number)}"
     assert (error.expected, error.action.split(", and start")[0]) == RECOVERABLE_ERRNOS[number]
     assert error.action.endswith("start the same command again")
+
+
+PARTS = ("masks.csv, line 3:\n4 columns", "2 columns \x1b", "x" * 5000)
+
+
+def refuse_in_a_worker() -> None:
+    raise UserError(*PARTS)
+
+
+def test_an_error_keeps_its_parts_on_the_way_from_another_process() -> None:
+    with ProcessPoolExecutor(1, get_context("forkserver")) as pool, pytest.raises(UserError) as caught:
+        pool.submit(refuse_in_a_worker).result()
+    for error in (caught.value, pickle.loads(pickle.dumps(UserError(*PARTS)))):
+        assert (error.found, error.expected, error.action) == PARTS
+        assert str(error) == str(UserError(*PARTS))
+    lost = pickle.loads(pickle.dumps(RankLost("rank 1 failed", ExitCode.USER)))
+    assert (str(lost), lost.code) == ("rank 1 failed", ExitCode.USER)
 
 
 def test_other_errors_are_bugs() -> None:

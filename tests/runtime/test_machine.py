@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.runtime.machine import available_cores, quota
+from pneumo.runtime.machine import available_cores, cpu_quota
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_limit_is_read_from_either_version(tmp_path: Path, files: dict[str, st
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert quota(tmp_path) == cores
+    assert cpu_quota(tmp_path) == cores
 
 
 def test_at_least_one_core_is_available() -> None:
