@@ -91,7 +91,11 @@ def test_flags_are_typed_and_explained(capsys: pytest.CaptureFixture[str], monke
     paragraph, code, codes, usage, *options = capsys.readouterr().out.split("\n\n")
     assert paragraph.split() == DESCRIPTION.partition("\n")[0].split()
     assert max(map(len, paragraph.splitlines())) in range(70, 81)
-    assert (code, codes, usage) == (DESCRIPTION.split("\n\n")[1], "Exit codes: 0.", "usage: p [-h] --size INT [--rate FLOAT]")
+    assert (code, codes, usage) == (
+        DESCRIPTION.split("\n\n")[1],
+        "Exit codes: 0.",
+        "usage: p [-h] --size INT [--rate FLOAT]",
+    )
     text = " ".join("".join(options).replace("│", " ").split())
     assert "--size INT Side in pixels. (required)" in text
     help_of_rate = "Share of the images (of those with a mask) that rate is the share of."
