@@ -30,7 +30,7 @@ class Arguments(BuildOptions, BuildInputs):
 def main(arguments: Arguments) -> None:
     """Build, and print how many files became samples."""
     if arguments.masks is None:
-        log.warning("no --masks: the images of %s have no label and become test images", arguments.dicom)
+        log.warning("no --masks: the images of --dicom have no label and become test images")
     manifest = build(arguments, arguments.out, arguments)
     if manifest is not None:
         sys.stdout.write(messages.summary(arguments.out, manifest))

@@ -8,6 +8,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from pneumo.runtime.errors import escape_control_characters
+
 log = logging.getLogger("pneumo")
 
 LINE_INTERVAL_S = 10.0
@@ -15,10 +17,11 @@ LINE_INTERVAL_S = 10.0
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to standard error, above a progress bar if there is one."""
+    """Writes to standard error, above a progress bar if there is one; control characters of file names are escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        lines = self.format(record).split("\n")
+        tqdm.write("\n".join(map(escape_control_characters, lines)), file=sys.stderr)
 
 
 def set_up_logging(label: str = "") -> None:

@@ -35,3 +35,10 @@ def test_a_disabled_rank_logs_nothing(lines: pytest.LogCaptureFixture, monkeypat
     with Progress("train", 10, enabled=False) as progress:
         progress.step()
     assert lines.text == ""
+
+
+def test_control_characters_of_a_message_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_up_logging("rank 1")
+    console.log.warning("skipped %s\nand %s", "\x1b[2Jgone", "caf\udce9")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("WARNING ")[2] or line for line in lines] == [r"skipped \x1b[2Jgone", r"and caf\xe9"]
