@@ -93,7 +93,7 @@ def flags_of(name: str) -> set[str]:
         if name == "train":
             module.parse(["--help"])
         else:
-            arguments = module.LaunchPlan if name == "launch" else module.Arguments
+            arguments = module.Arguments
             cli.parse(arguments, ["--help"], prog=name, description="")
     return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
 
