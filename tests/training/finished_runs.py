@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from training_runs import TINY
+
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -20,7 +22,7 @@ from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 def tiny_recipe() -> Recipe:
     recipe = debug()
     return replace(
-        recipe, model=replace(recipe.model, encoder="resnet18", encoder_weights="none"), epochs=(1,), image_size=(32,)
+        recipe, model=replace(recipe.model, encoder=TINY, encoder_weights="none"), epochs=(1,), image_size=(32,)
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training_runs import AfterSteps, Never, shrunk, training
+from training_runs import TINY, AfterSteps, Never, shrunk, training
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -30,7 +30,7 @@ from pneumo.training.recipes import RECIPES, debug
     [
         *(pytest.param(shrunk(name), id=name) for name in RECIPES if name != "debug"),  # job/train.py's tests run it
         pytest.param(
-            replace(shrunk("debug"), model=ModelConfig(architecture="unetplusplus", encoder="resnet18")), id="unet++"
+            replace(shrunk("debug"), model=ModelConfig(architecture="unetplusplus", encoder=TINY)), id="unet++"
         ),
         pytest.param(replace(shrunk("debug"), loader="dali"), id="dali"),
         pytest.param(replace(shrunk("debug"), channels_last=False), id="channels-first"),
