@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-
 from training_runs import TINY
 
 from pneumo.dataset.manifest import Manifest

@@ -28,32 +28,41 @@ IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, 
 STEPS = 4
 """Steps in an epoch of the recipe ``debug`` on the tests' dataset."""
 
+TWO_EPOCHS = replace(shrunk("debug"), epochs=(2,))
+
 Train = Callable[..., FoldDirectory]
+
+
+def train_fold(
+    run: Path, dataset: Path, world: World, recipe: Recipe, stop: StopFlag | None = None, *, checkpoint_every: int = 0
+) -> FoldDirectory:
+    """Train fold 0 in a run; return its directory."""
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    directory = run_directory.create(run, recipe, IDENTITY).fold(0)
+    trainer = FoldTrainer(
+        recipe,
+        0,
+        FoldData.of(reader, 0, num_folds=2),
+        world=world,
+        group=world,
+        directory=directory,
+        stop=Never() if stop is None else stop,
+        options=replace(OPTIONS, checkpoint_every=checkpoint_every),
+    )
+    trainer.run()
+    return directory
 
 
 @pytest.fixture
 def train(dataset: Path, tmp_path: Path, world: World) -> Train:
-    """Train fold 0 in a named run; return its directory."""
+    """Train fold 0 in a named run of this test; return its directory."""
+    return lambda name, *arguments, **options: train_fold(tmp_path / name, dataset, world, *arguments, **options)
 
-    def train_fold(
-        name: str, recipe: Recipe, stop: StopFlag | None = None, *, checkpoint_every: int = 0
-    ) -> FoldDirectory:
-        reader = ShardReader(dataset, SampleTable.read(dataset))
-        directory = run_directory.create(tmp_path / name, recipe, IDENTITY).fold(0)
-        trainer = FoldTrainer(
-            recipe,
-            0,
-            FoldData.of(reader, 0, num_folds=2),
-            world=world,
-            group=world,
-            directory=directory,
-            stop=Never() if stop is None else stop,
-            options=replace(OPTIONS, checkpoint_every=checkpoint_every),
-        )
-        trainer.run()
-        return directory
 
-    return train_fold
+@pytest.fixture(scope="module")
+def whole(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> FoldDirectory:
+    """Two epochs that were never stopped."""
+    return train_fold(tmp_path_factory.mktemp("runs") / "whole", dataset, world, TWO_EPOCHS)
 
 
 def newest(directory: FoldDirectory) -> Path:
@@ -70,25 +79,22 @@ def history(directory: FoldDirectory) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("steps", [STEPS - 1, STEPS, STEPS + 1])
 def test_a_run_stopped_around_an_epoch_s_end_resumes_to_the_same_weights(
-    train: Train, tmp_path: Path, steps: int
+    train: Train, whole: FoldDirectory, tmp_path: Path, steps: int
 ) -> None:
-    recipe = replace(shrunk("debug"), epochs=(2,))
-    whole = train("whole", recipe)
     with pytest.raises(StopRequested, match=f"^fold 0 at step {steps}; rank 0 received SIGTERM$"):
-        train("pieces", recipe, AfterSteps(steps))
+        train("pieces", TWO_EPOCHS, AfterSteps(steps))
     path = newest(run_directory.load(tmp_path / "pieces").fold(0))
     assert path.name == f"step-{steps:08d}-epoch-{int(steps > STEPS):04d}"
     cursor = checkpoint.load(path).state.cursor
     assert cursor == Cursor(epoch=steps // (STEPS + 1), step=(steps - 1) % STEPS + 1)
-    pieces = train("pieces", recipe)
+    pieces = train("pieces", TWO_EPOCHS)
     assert pieces.model.read_bytes() == whole.model.read_bytes()
     assert repr(history(pieces)) == repr(history(whole))
 
 
 def test_checkpoints_within_an_epoch_come_at_their_interval(train: Train, tmp_path: Path) -> None:
-    recipe = replace(shrunk("debug"), epochs=(2,))
     with pytest.raises(StopRequested):
-        train("run", recipe, AfterSteps(7), checkpoint_every=3)
+        train("run", TWO_EPOCHS, AfterSteps(7), checkpoint_every=3)
     folder = run_directory.load(tmp_path / "run").fold(0).checkpoints
     # The newest two are kept: of the interval, and of the stop.
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-epoch-0001", "step-00000007-epoch-0001"]
@@ -111,12 +117,11 @@ def stopped(train: Train, name: str, recipe: Recipe, tmp_path: Path) -> Path:
     return newest(run_directory.load(tmp_path / name).fold(0))
 
 
-def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, tmp_path: Path) -> None:
-    recipe = shrunk("debug")
-    path = stopped(train, "pieces", recipe, tmp_path)
+def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, whole: FoldDirectory, tmp_path: Path) -> None:
+    path = stopped(train, "pieces", TWO_EPOCHS, tmp_path)
     assert list(checkpoint.load(path).state.loss_sums) == ["total", "bce", "dice", "focal", "presence"]
     edit_sums(path, lambda sums: sums.pop("focal"))
-    assert history(train("pieces", recipe)) == history(train("whole", recipe))
+    assert history(train("pieces", TWO_EPOCHS)) == history(whole)
 
 
 def test_a_checkpoint_without_the_sum_of_the_total_loss_is_refused(train: Train, tmp_path: Path) -> None:
@@ -161,15 +166,14 @@ def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: 
     """fp16 itself needs a GPU; its scaler does not."""
     scaler = partial(torch.amp.GradScaler, init_scale=4.0, growth_interval=3)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=True))
-    recipe = replace(shrunk("debug"), epochs=(2,))
-    whole = train("whole", recipe)
+    whole = train("whole", TWO_EPOCHS)
     with pytest.raises(StopRequested):
-        train("pieces", recipe, AfterSteps(5))
+        train("pieces", TWO_EPOCHS, AfterSteps(5))
     pieces = run_directory.load(tmp_path / "pieces").fold(0)
     stopped, finished = (checkpoint.load(newest(d)).optimizer["scaler"] for d in (pieces, whole))
     # In eight steps it grows twice; the stop, after five, is between the two.
     assert (stopped["scale"], stopped["_growth_tracker"]) == (8.0, 2)
     assert (finished["scale"], finished["_growth_tracker"]) == (16.0, 2)
-    train("pieces", recipe)
+    train("pieces", TWO_EPOCHS)
     assert checkpoint.load(newest(pieces)).optimizer["scaler"] == finished
     assert pieces.model.read_bytes() == whole.model.read_bytes()
