@@ -68,6 +68,14 @@ lint() {
     "$python" docker/audit.py
 }
 
+# pytest on all cores; tests that a marker selects use all cores themselves, or a cluster, and come one after another.
+# With --pdb, and with -n0 as a last argument, nothing is parallel.
+run_tests() {
+    local parallel=(-n auto --dist worksteal)
+    [[ " $* " == *" -m"* ]] && parallel=(-n 0)
+    exec "$python" -m pytest -m "$quick" "${parallel[@]}" "$@"
+}
+
 command=${1:-nothing}
 (($# == 0)) || shift
 case $command in
@@ -82,7 +90,7 @@ case $command in
     test)
         setup
         cd "$root"
-        exec "$python" -m pytest -m "$quick" "$@"
+        run_tests "$@"
         ;;
     lint)
         setup
@@ -93,7 +101,7 @@ case $command in
         setup
         cd "$root"
         lint
-        exec "$python" -m pytest -m "$quick" "$@"
+        run_tests "$@"
         ;;
     wheelhouse)
         # Needs pip and uv, not the gigabytes of setup.

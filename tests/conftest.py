@@ -1,4 +1,8 @@
-"""Fixtures that several parts share: real images when they are at hand, a small synthetic dataset, one thread."""
+"""Fixtures that several parts share: real images when they are at hand, a small synthetic dataset, one thread.
+
+Under pytest-xdist every worker has a core of its own, and so have the commands that its tests start: each then takes
+one thread as it does without xdist, and no test waits for the threads of another.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +10,9 @@ from pathlib import Path
 
 # The package sets this too, but here torch comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
 import pytest
 import torch
@@ -15,12 +22,19 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
+from pneumo.runtime.machine import available_cores
 from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers of ``-n auto``; each takes up to 3 GB."""
+    return min(available_cores(), 8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
