@@ -1,5 +1,6 @@
 """How tests start the commands: as a user does, in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ JOB = ROOT / "job"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
-
+RECIPE += ["--model.encoder", "tu-test_efficientnet"]
+"""The smallest encoder of timm, which its own tests use."""
 
 # Two processes share the cores, a thread each. One process gets one core, for the same number of threads: sums then
 # have one order, and results are equal to the last bit.
@@ -32,6 +34,21 @@ def run(words: Sequence[object], *, launcher: Sequence[str] = ALONE) -> tuple[in
     process = start(words, launcher=launcher)
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
+
+
+def run_together(commands: Sequence[tuple[str, Sequence[object]]]) -> list[tuple[object, str]]:
+    """Run command lines of job/ one after another in one process, which imports torch once.
+
+    Returns:
+        The exit code and the output of each.
+    """
+    done = subprocess.run(
+        [*ALONE, Path(__file__).with_name("command_driver.py")],
+        input=json.dumps([(name, list(map(str, words))) for name, words in commands]),
+        capture_output=True, text=True, cwd="/", timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [(code, output + errors) for code, output, errors in json.loads(done.stdout)]
 
 
 def train(dataset: Path, folder: Path, *more: object, launcher: Sequence[str] = ALONE) -> str:

@@ -5,13 +5,12 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
+from job_commands import JOB, LAUNCH, RECIPE, run, run_together, start, train, weights
 
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.histograms import PredictionHistograms
@@ -87,34 +86,74 @@ def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
     assert "3 issues in 2 files, 2 training images and 1 test images have one" in output
 
 
-def test_without_an_undamaged_table_nothing_is_verified_or_trained(dataset: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(dataset, tmp_path / "copy")
-    table = SampleTable.read(copy)
-    replace(table, positive=~table.positive).write(copy)
-    for words, text in [
-        ([JOB / "verify.py", "--dataset", tmp_path], "no dataset.json"),
-        ([JOB / "verify.py", "--dataset", copy], "samples.parquet: not what was written"),
-        ([JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE], "samples.parquet: not what was"),
-    ]:
-        code, output = run(words)
-        assert code == 2, output
-        assert text in output
-        assert "Traceback" not in output
-    assert not (tmp_path / "run").exists()
+@dataclass(frozen=True)
+class Refused:
+    """Commands on datasets that cannot be used."""
+
+    folder: Path
+    """Has a run for each."""
+    answers: dict[str, tuple[object, str]]
+    """Exit code and output of each."""
+    mask: str
+    """What names the damaged mask."""
 
 
-@pytest.mark.parametrize("damage", [flip_image, flip_mask])
-def test_damage_is_named_at_the_first_read(
-    dataset: Path, tmp_path: Path, damage: Callable[[Path, SampleTable, int], str]
-) -> None:
+@pytest.fixture(scope="module")
+def refused(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Refused:
+    folder = tmp_path_factory.mktemp("refused")
+    mask, edited, empty = (Path(shutil.copytree(dataset, folder / name)) for name in ("mask", "edited", "empty"))
+    table = SampleTable.read(dataset)
+    text = flip_mask(mask, table, positive_row(table))
+    replace(table, positive=~table.positive).write(edited)
+    (empty / "shards" / "train-000000.tar").unlink()
+
+    def training(copy: Path, *more: object) -> tuple[str, list[object]]:
+        return "train", ["--dataset", copy, "--run", folder / f"run of {copy.name}", *RECIPE, *more]
+
+    commands = {
+        "verify no dataset": ("verify", ["--dataset", folder]),
+        "verify an edited table": ("verify", ["--dataset", edited]),
+        "train on an edited table": training(edited),
+        "train on a damaged mask": training(mask),
+        "train on nothing": training(empty, "--skip-damaged"),
+    }
+    return Refused(folder, dict(zip(commands, run_together(list(commands.values())), strict=True)), text)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("verify no dataset", "no dataset.json"),
+        ("verify an edited table", "samples.parquet: not what was written"),
+        ("train on an edited table", "samples.parquet: not what was written"),
+    ],
+)
+def test_without_an_undamaged_table_nothing_is_verified_or_trained(refused: Refused, command: str, text: str) -> None:
+    code, output = refused.answers[command]
+    assert code == 2, output
+    assert text in output
+    assert "Traceback" not in output
+    assert not (refused.folder / "run of edited").exists()
+
+
+def test_a_damaged_image_is_named_at_the_first_read(dataset: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
     table = SampleTable.read(copy)
-    text = damage(copy, table, positive_row(table))
+    text = flip_image(copy, table, positive_row(table))
     code, output = run([JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE])
     assert code == 2, output
     assert text in output
     assert "Traceback" not in output
     assert not (tmp_path / "run" / "fold-0" / "fold.json").exists()
+
+
+def test_a_damaged_mask_is_named_at_the_first_read(refused: Refused) -> None:
+    code, output = refused.answers["train on a damaged mask"]
+    assert code == 2, output
+    assert refused.mask in output
+    assert "Traceback" not in output
+    assert (refused.folder / "run of mask" / "fold-0").is_dir()
+    assert not (refused.folder / "run of mask" / "fold-0" / "fold.json").exists()
 
 
 def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
@@ -213,12 +252,9 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     assert submitted(folder).keys() == submitted(ours).keys()
 
 
-def test_nothing_left_to_train_on_is_refused(dataset: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(dataset, tmp_path / "copy")
-    (copy / "shards" / "train-000000.tar").unlink()
-    words = [JOB / "train.py", "--dataset", copy, "--run", tmp_path / "run", *RECIPE, "--skip-damaged"]
-    code, output = run(words)
+def test_nothing_left_to_train_on_is_refused(refused: Refused) -> None:
+    code, output = refused.answers["train on nothing"]
     assert code == 2, output
     assert "folds of the dataset without images: 2 (0, 1)" in output
     assert "32 damaged images excluded" in output
-    assert not (tmp_path / "run").exists()
+    assert not (refused.folder / "run of empty").exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from job_commands import ALONE, JOB, LAUNCH, RECIPE, run, start, weights
+from job_commands import ALONE, JOB, LAUNCH, run, start, weights
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.merge import assign_folds
@@ -23,8 +23,8 @@ from pneumo.dataset.table import SampleTable
 pytestmark = pytest.mark.slow
 
 OWN_LAUNCH = [sys.executable, str(JOB / "launch.py"), "--processes", "2"]
-SLOW = [word if word != "2" else "8" for word in RECIPE]
-"""The same with eight epochs and eight steps between checkpoints, so that there is time for the failure."""
+SLOW = ["--recipe", "debug", "--epochs", "8", "--image-size", "32", "--checkpoint-every", "8"]
+"""Eight epochs and eight steps between checkpoints, so that there is time for the failure."""
 
 
 def same(folder: Path, other: Path) -> bool:

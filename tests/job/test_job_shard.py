@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from command_driver import call
 from pydicom.encaps import get_frame
 
 from pneumo.dataset.paths import MANIFEST
@@ -82,10 +83,10 @@ def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
 )
 def test_wrong_input_is_one_line_and_code_2(tree: Path, tmp_path: Path, arguments: list, message: str) -> None:
     given = ["--dicom", tree / "train", "--out", tmp_path / "out", *arguments]
-    ended = shard(*given)
-    assert ended.returncode == 2
-    assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
+    code, _, errors = call("shard", list(map(str, given)))
+    assert code == 2
+    assert message in errors
+    assert "Traceback" not in errors
 
 
 def test_more_folds_than_patients_are_refused_before_a_shard_is_written(tree: Path, tmp_path: Path) -> None:
@@ -103,9 +104,9 @@ def test_more_folds_than_patients_are_refused_before_a_shard_is_written(tree: Pa
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_and_version(flag: str) -> None:
-    ended = shard(flag)
-    assert ended.returncode == 0
-    assert ("--test-dicom" if flag == "--help" else "0.") in ended.stdout
+    code, output, _ = call("shard", [flag])
+    assert code == 0
+    assert ("--test-dicom" if flag == "--help" else "0.") in output
 
 
 @pytest.mark.siim

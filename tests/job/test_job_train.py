@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from job_commands import JOB, LAUNCH, RECIPE, run, start, train, weights
+from job_commands import JOB, LAUNCH, RECIPE, run, run_together, start, train, weights
 
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.synthetic.dicom_tree import SyntheticTree
@@ -70,53 +70,79 @@ def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dat
     assert "fold(s) 1" in output
 
 
-def interrupt(dataset: Path, folder: Path, number: int) -> int:
-    """Start training, send a signal once a checkpoint from within an epoch is there, and return the exit code."""
+def interrupt(dataset: Path, folder: Path, fold: int, number: int) -> tuple[int, str]:
+    """Start training, send a signal once a checkpoint of a fold is there from within its first epoch.
+
+    Returns:
+        The exit code and the output.
+    """
     process = start([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE])
     deadline = time.monotonic() + 200
-    while not list(folder.glob("fold-0/checkpoints/step-*-epoch-0000")):
+    while not list(folder.glob(f"fold-{fold}/checkpoints/step-*-epoch-0000")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    process.communicate(timeout=100)
-    assert not (folder / "fold-0" / "fold.json").exists(), "it was too fast to be interrupted"
-    return process.returncode
+    output, _ = process.communicate(timeout=100)
+    assert not (folder / f"fold-{fold}" / "fold.json").exists(), "it was too fast to be interrupted"
+    return process.returncode, output
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 3)])
-def test_an_interrupted_run_ends_with_the_same_bytes(
-    alone: Path, dataset: Path, tmp_path: Path, number: signal.Signals, code: int
+def test_a_run_that_is_killed_and_then_stopped_ends_with_the_same_bytes(
+    alone: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    assert interrupt(dataset, tmp_path / "run", number) == code
-    output = train(dataset, tmp_path / "run")
-    assert "resumes from step-" in output
+    folder = tmp_path / "run"
+    code, output = interrupt(dataset, folder, 0, signal.SIGKILL)
+    assert code == -signal.SIGKILL, output
+    code, output = interrupt(dataset, folder, 1, signal.SIGTERM)
+    assert code == 3, output
+    assert "fold 0 resumes from step-" in output
+    assert "fold 1 resumes from step-" in train(dataset, folder)
     for fold in (0, 1):
-        assert weights(tmp_path / "run", fold) == weights(alone, fold)
-    assert (tmp_path / "run" / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+        assert weights(folder, fold) == weights(alone, fold)
+    assert (folder / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
 
 
-def test_a_finished_run_is_not_trained_again(alone: Path, dataset: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in alone.rglob("*.safetensors")}
-    output = train(dataset, alone)
-    assert {p: p.stat().st_mtime_ns for p in alone.rglob("*.safetensors")} == before
+MISMATCHES: list[tuple[list[object], str]] = [
+    (["--seed", 5], "another recipe (seed: 0 -> 5)"),
+    (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
+    (["--expect-world", 4], "1 rank(s)"),
+    (["--expected", "/nowhere/sample.csv"], "/nowhere/sample.csv"),
+    (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
+]
+
+
+def weight_times(run: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def again(alone: Path, dataset: Path) -> tuple[dict[Path, int], list[tuple[object, str]]]:
+    """The command of a finished run once more, and then with each of ``MISMATCHES``.
+
+    Returns:
+        When its weights had been written before, and the exit code and output of each command.
+    """
+    before = weight_times(alone)
+    words = ["--dataset", dataset, "--run", alone, *RECIPE]
+    return before, run_together([("train", [*words, *more]) for more in ([], *(more for more, _ in MISMATCHES))])
+
+
+def test_a_finished_run_is_not_trained_again(
+    alone: Path, again: tuple[dict[Path, int], list[tuple[object, str]]]
+) -> None:
+    before, ((code, output), *_) = again
+    assert code == 0, output
+    assert weight_times(alone) == before
     assert "epoch" not in output
 
 
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (["--seed", 5], "another recipe (seed: 0 -> 5)"),
-        (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
-        (["--expect-world", 4], "1 rank(s)"),
-        (["--expected", "/nowhere/sample.csv"], "/nowhere/sample.csv"),
-        (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
-    ],
-)
+@pytest.mark.parametrize("number", range(len(MISMATCHES)), ids=[text for _, text in MISMATCHES])
 def test_arguments_that_do_not_match_the_run_are_refused_in_one_line(
-    alone: Path, dataset: Path, words: list[object], text: str
+    again: tuple[dict[Path, int], list[tuple[object, str]]], number: int
 ) -> None:
-    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", alone, *RECIPE, *words])
+    _, (_, *refused) = again
+    code, output = refused[number]
     assert code == 2, output
-    assert text in output
+    assert MISMATCHES[number][1] in output
     assert "Traceback" not in output
