@@ -4,9 +4,13 @@ Under pytest-xdist every worker has a core of its own, and so have the commands 
 one thread as it does without xdist, and no test waits for the threads of another.
 """
 
+import importlib.util
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 # The package sets this too, but here torch comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,3 +90,20 @@ def world() -> World:
     single = init()
     torch.set_num_threads(1)
     return single
+
+
+@pytest.fixture(scope="session")
+def load_command() -> Callable[[str], ModuleType]:
+    """Load a command of job/ as a module, by its name."""
+
+    @cache
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"job_{name}", ROOT / "job" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load

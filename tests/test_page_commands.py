@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -13,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +25,7 @@ from pneumo.runtime import cli
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 PLACES = tomllib.loads((ROOT / "tests" / "page_commands.toml").read_text())
-SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none"
+SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none --model.encoder tu-test_efficientnet"
 """Added to a page's training commands, which would take days: what comes last on a command line counts."""
 
 
@@ -76,19 +75,9 @@ def scripts(command: str) -> list[str]:
 # -- flags ------------------------------------------------------------------------------------------------------------
 
 
-def command_module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"page_{name}", ROOT / "job" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def flags_of(name: str) -> set[str]:
+def flags_of(name: str, module: ModuleType) -> set[str]:
     """Return the flags of a command in job/, from its help."""
-    module, text = command_module(name), io.StringIO()
+    text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         if name == "train":
             module.parse(["--help"])
@@ -99,9 +88,10 @@ def flags_of(name: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def flags(monkeypatch_module: pytest.MonkeyPatch) -> dict[str, set[str]]:
+def flags(monkeypatch_module: pytest.MonkeyPatch, load_command: Callable[[str], ModuleType]) -> dict[str, set[str]]:
     monkeypatch_module.setenv("COLUMNS", "240")
-    return {path.stem: flags_of(path.stem) for path in sorted((ROOT / "job").glob("*.py"))}
+    names = sorted(path.stem for path in (ROOT / "job").glob("*.py"))
+    return {name: flags_of(name, load_command(name)) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -180,21 +170,37 @@ def shell(command: str, tree: Path, **environment: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
+def run_together(lines: list[str], tree: Path) -> None:
+    """Run commands of job/ one after another in one process, which imports torch once, without their launchers."""
+    calls = []
+    for line in lines:
+        _, script, words = re.fullmatch(r"(python|accelerate launch) job/(\w+)\.py(.*)", line).groups()  # type: ignore[union-attr]
+        calls.append((script, shlex.split(words + (f" {SMALL}" if script == "train" else ""))))
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "job" / "command_driver.py"],
+        input=json.dumps(calls),
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for line, (code, out, errors) in zip(lines, json.loads(done.stdout), strict=True):
+        assert code in (0, None), f"{line}\n{out}{errors}"
+
+
 @pytest.fixture(scope="module")
 def finished(tree: Path) -> Path:
     """The tree after the README's commands, from shards to blended runs."""
-    ran: list[str] = []
-    for line in commands_of("test_the_commands_of_the_readme_run"):
-        if "runs/a" in line:
-            for name in ("a", "b"):
-                shutil.copytree(tree / "runs" / "best", tree / "runs" / name)
-        words = line.replace("accelerate launch", "accelerate launch --num_processes 1 --num_machines 1")
-        if "job/train.py" in line:
-            words += f" {SMALL}" + (" --folds 0" if ran.count("train") else "")
-        done = shell(words, tree)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        ran += re.findall(r"job/(\w+)\.py", line)
-    assert ran == ["shard", "verify", "train", "score", "predict", "ensemble", "train"]
+    lines = commands_of("test_the_commands_of_the_readme_run")
+    assert [name for line in lines for name in re.findall(r"job/(\w+)\.py", line)] == [
+        *("shard", "verify", "train", "score", "predict", "ensemble", "train")
+    ]
+    *before, ensemble, train = lines
+    run_together(before, tree)
+    # The page blends two runs that it does not train.
+    for name in ("a", "b"):
+        shutil.copytree(tree / "runs" / "best", tree / "runs" / name)
+    run_together([ensemble, f"{train} --folds 0"], tree)
     return tree
 
 
@@ -217,25 +223,12 @@ def as_in_docstrings(tree: Path) -> None:
 def test_the_commands_of_job_run(finished: Path, dataset: Path) -> None:
     """One after another in one process, which imports torch once."""
     as_in_docstrings(finished)
-    calls = []
-    for line in commands_of("test_the_commands_of_job_run"):
-        _, script, *words = shlex.split(line)
-        if script == "job/train.py":
-            words += shlex.split(SMALL)
-        calls.append((Path(script).stem, words))
     # The masks to score have the place where the ensembler then writes those of the test images.
-    calls.sort(key=lambda call: call[0] == "ensemble")
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "job" / "command_driver.py"],
-        input=json.dumps(calls),
-        cwd=finished,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for (command, words), (code, out, errors) in zip(calls, json.loads(done.stdout), strict=True):
-        assert code in (0, None), f"{command} {words}\n{out}{errors}"
-    assert {command for command, _ in calls} == {"shard", "verify", "train", "score", "predict", "ensemble"}
+    lines = sorted(commands_of("test_the_commands_of_job_run"), key=lambda line: "job/ensemble.py" in line)
+    run_together(lines, finished)
+    assert {Path(line.split()[1]).stem for line in lines} == {
+        *("shard", "verify", "train", "score", "predict", "ensemble")
+    }
     assert (finished / "runs" / "rest" / "submission.csv").is_file()
     lines = (finished / "submission.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in lines] == submission_ids(dataset)

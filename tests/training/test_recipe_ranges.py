@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-import importlib.util
 import json
 import math
 import operator
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -191,21 +190,10 @@ def parse(argv: list[str]) -> None:
     raise AssertionError(f"{argv} passed")
 
 
-def test_the_last_recipe_named_counts(tmp_path: Path) -> None:
+def test_the_last_recipe_named_counts(tmp_path: Path, load_command: Callable[[str], ModuleType]) -> None:
     """The values of one recipe must not be recorded under the name of another."""
-    train = load_train()
+    train = load_command("train")
     for argv in (["--recipe", "best", "--recipe", "debug"], ["--recipe=best", "--recipe=debug"]):
         arguments, recipe = train.parse(["--dataset", str(tmp_path), "--run", str(tmp_path), *argv])
         assert arguments.recipe == "debug"
         assert recipe == RECIPES["debug"]()
-
-
-def load_train() -> Any:
-    path = Path(__file__).resolve().parents[2] / "job" / "train.py"
-    spec = importlib.util.spec_from_file_location("job_train", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
