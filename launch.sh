@@ -71,7 +71,7 @@ lint() {
 # pytest on all cores; tests that a marker selects use all cores themselves, or a cluster, and come one after another.
 # With --pdb, and with -n0 as a last argument, nothing is parallel.
 run_tests() {
-    local parallel=(-n auto --dist worksteal)
+    local parallel=(-n auto --dist loadfile)
     [[ " $* " == *" -m"* ]] && parallel=(-n 0)
     exec "$python" -m pytest -m "$quick" "${parallel[@]}" "$@"
 }
