@@ -1,0 +1,196 @@
+"""What the ranks of the tests do, and the worlds that run it: one Python that has imported torch forks all of them.
+
+Started as a script, it prints the exit codes and the output of every world in ``WORLDS`` as JSON.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import torch
+
+from pneumo.distributed import heartbeat, watchdog
+from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
+from pneumo.distributed.startup import init, join_fold_group, shutdown
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.runtime import cli
+from pneumo.runtime.errors import UserError
+
+MAX_RANKS = 8
+"""Ranks that run at the same time; most of them sleep."""
+
+
+class Ended(NamedTuple):
+    """How a world ended."""
+
+    codes: list[int]
+    """Exit code of each rank; negative = killed by that signal."""
+    output: str
+    """What all of its ranks printed."""
+
+
+def collectives() -> None:
+    """Use every collective in two fold groups, and print what each rank got."""
+    world = init()
+    group, folds = join_fold_group(world, (3, 4))
+    value = group.all_reduce_sum_(torch.tensor([world.rank + 1.0])).item()
+    # Only rank 2 was asked to stop.
+    stop = group.any_rank(world.rank == 2)
+    gathered = group.gather(f"r{world.rank}")
+    row = (world.rank, group.rank, group.size, folds, value, stop, gathered, group.broadcast(world.rank))
+    for one in world.gather(row):
+        sys.stdout.write("|".join(map(str, one)) + "\n")
+    shutdown()
+
+
+def exchange() -> None:
+    """Read the other rank's activity and exit status on rank 0, and print them."""
+    world = init()
+    peers = HeartbeatExchange(world)
+    peers.start()
+    if world.rank == 0:
+        peer = peers.peers[1]
+        _wait_until(lambda: peer.activity == "counting" and peer.waiting)
+        sys.stdout.write(f"{peer.process is not None} {peer.exit_status}\n")
+        world.barrier()
+        _wait_until(lambda: peer.exit_status is not None)
+        sys.stdout.write(f"{peer.exit_status}\n")
+    else:
+        heartbeat.touch("counting")
+        world.barrier()
+        peers.publish_exit(ExitStatus(2, "a wrong input"))
+    world.barrier()
+    peers.close()
+    shutdown()
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
+    """Train fold groups with a barrier at each step, of which one rank is lost."""
+    world = init(rank_timeout_s=5)
+    with Watchdog(world) as watch:
+        group, _ = join_fold_group(world, range(folds))
+        watch.depend_on(group.ranks)
+        group.barrier()
+        if world.rank == bad_rank:
+            heartbeat.touch("counting")
+            time.sleep(2 if how in ("killed", "frozen") else 0)  # long enough to publish its activity
+            FAILURES[how]()
+        for _ in range(8):
+            time.sleep(0.5)
+            group.barrier()
+        sys.stdout.write(f"rank {world.rank} finished its work\n")
+        watch.depend_on(range(world.size))
+        world.barrier()
+    shutdown()
+
+
+def stuck_here() -> None:
+    time.sleep(1000)
+
+
+def _bug() -> None:
+    raise ZeroDivisionError("a bug of this rank")
+
+
+def _wrong_input() -> None:
+    raise UserError("shard 3 is truncated", "a complete one", "copy it again")
+
+
+FAILURES: dict[str, Callable[[], object]] = {
+    "hang": stuck_here,
+    "bug": _bug,
+    "wrong input": _wrong_input,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "frozen": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
+
+
+def pause() -> None:
+    """Be paused for longer than the rank timeout, as by Ctrl-Z, and be busy before the next progress."""
+    watchdog.MAX_PAUSE_S = 1.0
+    with Watchdog(init(rank_timeout_s=4)):
+        time.sleep(1)
+        subprocess.Popen(["sh", "-c", f"sleep 6; kill -CONT {os.getpid()}"])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(2)
+    sys.stdout.write("resumed\n")
+
+
+LOST = [
+    ("hang", 1),
+    ("bug", 1),
+    ("bug", 0),
+    ("wrong input", 1),
+    ("killed", 1),
+    ("killed", 0),
+    ("frozen", 1),
+]
+WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
+    "killed 2 of 4": (4, partial(lose_a_rank, "killed", 2, 2)),
+    "killed 0 of 4": (4, partial(lose_a_rank, "killed", 0, 2)),
+    **{f"{how} {rank}": (2, partial(lose_a_rank, how, rank, 1)) for how, rank in LOST},
+    "collectives": (4, collectives),
+    "exchange": (2, exchange),
+    "pause": (1, pause),
+    "one of two": (1, partial(init, expect_world=2)),
+}
+"""Number of ranks, and what each of them runs."""
+
+
+def run_rank(program: Callable[[], object], rank: int, size: int, port: int, output: Path) -> NoReturn:
+    """Run a rank in this process, and end it."""
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    if size > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    cli.skip_teardown()
+    cli.run(lambda: program() and None)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def main() -> None:
+    """Run the worlds, as many at the same time as ``MAX_RANKS`` permits, and print how they ended."""
+    waiting, running = list(WORLDS.items()), {}
+    codes: dict[str, dict[int, int]] = {name: {} for name in WORLDS}
+    with tempfile.TemporaryDirectory() as folder:
+        while waiting or running:
+            while waiting and len(running) + waiting[0][1][0] <= MAX_RANKS:
+                name, (size, program) = waiting.pop(0)
+                port = free_port()
+                for rank in range(size):
+                    child = os.fork()
+                    if child == 0:
+                        run_rank(program, rank, size, port, Path(folder) / name)
+                    running[child] = name, rank
+            child, status = os.wait()
+            name, rank = running.pop(child)
+            codes[name][rank] = os.waitstatus_to_exitcode(status)
+        ended = {n: Ended([c[r] for r in sorted(c)], (Path(folder) / n).read_text()) for n, c in codes.items()}
+    sys.stdout.write(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main()
