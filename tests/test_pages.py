@@ -167,7 +167,7 @@ def resolve(name: str) -> object:
         ("CITATION.cff", "vendor.citation-file-format"),
     ],
 )
-def test_it_matches_the_compose_schema(path: str, schema: str) -> None:
+def test_it_matches_its_schema(path: str, schema: str) -> None:
     pytest.importorskip("check_jsonschema", reason="needs check-jsonschema, of the extra check")
     words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
