@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
 from pneumo.inference import decision_rule
 from pneumo.inference import ensembler as ensembler_module
+from pneumo.inference import prediction as prediction_module
 from pneumo.inference.build import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import EnsembledRun, Ensembler, PredictedImage
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.prediction import split_batches
+from pneumo.inference.prediction import Rows
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
@@ -62,6 +64,13 @@ def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFacto
             safetensors.torch.save_file(network.state_dict(), paths[-1])
         result.append(EnsembledRun(config=config, weight_files=tuple(paths), weight=weight))
     return result
+
+
+@pytest.fixture
+def rows(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Rows of both splits, in five batches."""
+    monkeypatch.setattr(prediction_module, "BATCH_SIZE", 2)
+    return np.arange(0, len(reader.table), 4)
 
 
 def make(runs: Sequence[EnsembledRun], reader: ShardReader, world: World, **options: float) -> Ensembler:
@@ -106,21 +115,22 @@ def test_the_mean_is_taken_over_folds_runs_and_views(
     assert any(f.mask_area for f in predictions), "the rule finds something, so that the comparison means something"
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
 def test_blocks_and_ranks_do_not_change_a_prediction(
-    runs: list[EnsembledRun], reader: ShardReader, world: World, ranks: int, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = np.arange(len(reader.table))
-    whole = make(runs, reader, world).run(rows)
+    ensembler = make(runs, reader, world)
+    whole = ensembler.run(rows)
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
-    # What each rank alone would send to the leader.
-    parts = {}
-    for rank in range(ranks):
-        one = make(runs, reader, replace(world, rank=rank, size=ranks))
-        batches_of_rank = split_batches(rows)[rank::ranks]
-        for batch in batches_of_rank:
-            parts |= one._predict_block([batch], None)
-    assert [parts[row] for row in rows.tolist()] == whole
+    for ranks in (2, 3):
+        parts: list[Any] = []
+        monkeypatch.setattr(World, "gather", lambda _, part, parts=parts: parts.append(part) or parts)
+        # The leader last, when the others have sent their parts.
+        for rank in reversed(range(ranks)):
+            ensembler.world = replace(world, rank=rank, size=ranks)
+            predictions = ensembler.run(rows)
+        assert predictions == whole
+        assert min(map(len, parts)) > 0
+        assert sum(map(len, parts)) == len(rows)
 
 
 def test_weights_of_another_network_are_refused(runs: list[EnsembledRun], reader: ShardReader, world: World) -> None:
@@ -139,10 +149,9 @@ def test_damaged_weights_are_refused(
 
 
 def test_every_image_is_given_with_its_pixels(
-    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
-    rows = np.arange(len(reader.table))
     images: list[PredictedImage] = []
     predictions = make(runs, reader, world).run(rows, images.append)
     assert [image.prediction for image in images] == predictions
@@ -168,8 +177,8 @@ def test_source_is_decoded_only_when_it_is_asked_for(
         _ = images[0].source
 
 
-def test_pixels_are_held_for_one_block_alone(
-    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+def test_pixels_are_held_for_one_block_only(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     alive: list[weakref.ref[PredictedImage]] = []
@@ -180,7 +189,6 @@ def test_pixels_are_held_for_one_block_alone(
         alive.append(weakref.ref(image))
         most = max(most, sum(reference() is not None for reference in alive))
 
-    rows = np.arange(len(reader.table))
     make(runs, reader, world).run(rows, count)
     assert len(alive) == len(rows) > most
     assert most <= 2, "the image itself, and the one before until its name is taken"
