@@ -11,27 +11,24 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     folder = tmp_path_factory.mktemp("chain")
     source = planted.write(folder / planted.PATH)
     commands, out = Commands(folder), folder / "out"
-    commands.run(
-        "shard",
-        *(JOB / "shard.py", "--dicom", source.train, "--test-dicom", source.test, "--masks", source.masks),
-        *("--max-quarantined", 50),
-        *("--patients", source.patients, "--out", out / "dataset", "--num-folds", 2, "--workers", 2),
-    )
-    commands.run(
-        "train",
-        *(JOB / "train.py", "--dataset", out / "dataset", "--run", out / "run", "--recipe", "debug"),
-        *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2),
-    )
-    commands.run(
-        "ensemble",
-        *(JOB / "ensemble.py", "--runs", out / "run", "--dataset", out / "dataset", "--out", out / "ensemble.csv"),
-    )
-    commands.run(
-        "predict", JOB / "predict.py", "--run", out / "run", "--dicom", source.root, "--out", out / "predictions"
-    )
-    commands.run(
-        "score",
-        *(JOB / "score.py", "--truth", source.masks, "--submission", out / "run" / "oof.csv", "--missing", "ignore"),
-        *("--out", out / "scores.csv"),
+    dataset, run = ("--dataset", out / "dataset"), out / "run"
+    commands.run_sequence(
+        {
+            "shard": (
+                *(JOB / "shard.py", "--dicom", source.train, "--test-dicom", source.test, "--masks", source.masks),
+                *("--max-quarantined", 50, "--patients", source.patients, "--out", out / "dataset"),
+                *("--num-folds", 2, "--workers", 2),
+            ),
+            "train": (
+                *(JOB / "train.py", *dataset, "--run", run, "--recipe", "debug"),
+                *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2),
+            ),
+            "ensemble": (JOB / "ensemble.py", "--runs", run, *dataset, "--out", out / "ensemble.csv"),
+            "predict": (JOB / "predict.py", "--run", run, "--dicom", source.root, "--out", out / "predictions"),
+            "score": (
+                *(JOB / "score.py", "--truth", source.masks, "--submission", run / "oof.csv", "--missing", "ignore"),
+                *("--out", out / "scores.csv"),
+            ),
+        }
     )
     return Chain(source, commands, out)

@@ -1,8 +1,10 @@
 """How the tests of this folder run commands: in processes that reach nothing but this machine."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,16 +30,33 @@ class Commands:
         return self.folder / "attempts.txt"
 
     def run(self, name: str, *words: object, expect: int = 0) -> str:
+        """Run Python with these arguments, and return its output."""
+        ended = self._run(words)
+        self.output[name] = ended.stdout
+        assert ended.returncode == expect, ended.stdout
+        return ended.stdout
+
+    def run_sequence(self, commands: Mapping[str, Sequence[object]], *, expect: int = 0) -> None:
+        """Run commands of job/ one after another in one process."""
+        lines = [list(map(str, words)) for words in commands.values()]
+        ended = self._run([Path(__file__).with_name("command_sequence.py")], json.dumps(lines))
+        assert ended.returncode == 0, ended.stdout
+        for name, (code, output) in zip(commands, json.loads(ended.stdout), strict=True):
+            self.output[name] = output
+            assert code == expect, f"{name}: {output}"
+
+    def _run(self, words: Sequence[object], stdin: str = "") -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(GUARD), str(ROOT)]),
             "PNEUMO_TEST_ATTEMPTS": str(self.attempts),
             "TMPDIR": str(self.temporary),
             "HOME": str(self._folder("home")),
         }
-        ended = subprocess.run(
+        return subprocess.run(
             [*without_network(), sys.executable, *map(str, words)],
             env=environment,
             cwd=self.folder,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -45,9 +64,6 @@ class Commands:
             check=False,
             umask=0o022,
         )
-        self.output[name] = ended.stdout
-        assert ended.returncode == expect, ended.stdout
-        return ended.stdout
 
     @property
     def temporary(self) -> Path:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hostile import change_record, change_table, saved, sign_checkpoint
@@ -16,53 +17,59 @@ def last_line(output: str) -> str:
     return output.splitlines()[-1]
 
 
-@pytest.fixture
-def commands(tmp_path: Path) -> Commands:
-    """Commands whose output the tests of the chain do not read."""
-    folder = tmp_path / "commands"
-    folder.mkdir()
-    return Commands(folder)
+class Refused(NamedTuple):
+    """What a command printed last, and where it worked."""
+
+    line: str
+    folder: Path
 
 
-@pytest.fixture
-def foreign_run(chain: Chain, tmp_path: Path) -> Path:
-    """A copy of a finished run, to be changed as an attacker would."""
-    return shutil.copytree(chain.out / "run", tmp_path / "run")
+@pytest.fixture(scope="module")
+def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refused]:
+    """The commands, given copies of the chain's results that were changed as an attacker would."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("predict", "ensemble", "train")}
+    folder = folders["predict"]
+    run = shutil.copytree(chain.out / "run", folder / "run")
+    change_record(run, ("recipe", "model", "encoder_weights"), str(folder / "evil.pth"))
+    os.mkfifo(folder / "evil.pth")  # what a run names is not opened, or this would never end
+    (run / "fold-1" / "model.safetensors").write_bytes(saved(folder / "mark"))
+    predict = (JOB / "predict.py", "--run", run, "--dicom", chain.planted.test, "--out", folder / "out")
+
+    folder = folders["ensemble"]
+    dataset = shutil.copytree(chain.out / "dataset", folder / "dataset")
+    change_table(dataset, "shard", "../../../../etc/passwd")
+    ensemble = (JOB / "ensemble.py", "--runs", chain.out / "run", "--dataset", dataset, "--out", folder / "s.csv")
+
+    folder = folders["train"]
+    run = shutil.copytree(chain.out / "run", folder / "run")
+    (run / "fold-0" / "fold.json").unlink()
+    newest = checkpoint.latest(run / "fold-0" / "checkpoints")
+    assert newest is not None
+    (newest / "optimizer.pt").write_bytes(saved(folder / "mark"))
+    sign_checkpoint(newest)
+    train = (
+        *(JOB / "train.py", "--dataset", chain.out / "dataset", "--run", run, "--recipe", "debug"),
+        *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2),
+    )
+
+    commands = Commands(tmp_path_factory.mktemp("commands"))
+    commands.run_sequence({"predict": predict, "ensemble": ensemble, "train": train}, expect=2)
+    return {name: Refused(last_line(commands.output[name]), folder) for name, folder in folders.items()}
 
 
-def test_predict_refuses_a_run_whose_weights_are_code(
-    commands: Commands, chain: Chain, foreign_run: Path, tmp_path: Path
-) -> None:
-    mark = tmp_path / "mark"
-    change_record(foreign_run, ("recipe", "model", "encoder_weights"), str(tmp_path / "evil.pth"))
-    os.mkfifo(tmp_path / "evil.pth")  # what a run names is not opened, or this would never end
-    (foreign_run / "fold-1" / "model.safetensors").write_bytes(saved(mark))
-    words = (JOB / "predict.py", "--run", foreign_run, "--dicom", chain.planted.test, "--out", tmp_path / "out")
-    line = last_line(commands.run("hostile predict", *words, expect=2))
-    assert str(foreign_run / "fold-1" / "model.safetensors") in line
-    assert not mark.exists()
-    left = [path.name for path in (tmp_path / "out").iterdir()]
+def test_predict_refuses_a_run_whose_weights_are_code(refused: dict[str, Refused]) -> None:
+    line, folder = refused["predict"]
+    assert str(folder / "run" / "fold-1" / "model.safetensors") in line
+    assert not (folder / "mark").exists()
+    left = [path.name for path in (folder / "out").iterdir()]
     assert left == ["quarantine.csv"], "no shards of patients stay behind"
 
 
-def test_ensemble_refuses_a_dataset_that_names_other_files(commands: Commands, chain: Chain, tmp_path: Path) -> None:
-    own = shutil.copytree(chain.out / "dataset", tmp_path / "dataset")
-    change_table(own, "shard", "../../../../etc/passwd")
-    words = (JOB / "ensemble.py", "--runs", chain.out / "run", "--dataset", own, "--out", tmp_path / "s.csv")
-    assert "a shard named '../../../../etc/passwd'" in last_line(commands.run("hostile", *words, expect=2))
+def test_ensemble_refuses_a_dataset_that_names_other_files(refused: dict[str, Refused]) -> None:
+    assert "a shard named '../../../../etc/passwd'" in refused["ensemble"].line
 
 
-def test_training_does_not_resume_from_a_checkpoint_with_code(
-    commands: Commands, chain: Chain, foreign_run: Path, tmp_path: Path
-) -> None:
-    mark = tmp_path / "mark"
-    (foreign_run / "fold-0" / "fold.json").unlink()
-    newest = checkpoint.latest(foreign_run / "fold-0" / "checkpoints")
-    assert newest is not None
-    (newest / "optimizer.pt").write_bytes(saved(mark))
-    sign_checkpoint(newest)
-    words = [JOB / "train.py", "--dataset", chain.out / "dataset", "--run", foreign_run, "--recipe", "debug"]
-    words += ["--epochs", 1, "--image-size", 32, "--checkpoint-every", 2]
-    line = last_line(commands.run("hostile train", *words, expect=2))
-    assert f"cannot resume from {newest}" in line
-    assert not mark.exists()
+def test_training_does_not_resume_from_a_checkpoint_with_code(refused: dict[str, Refused]) -> None:
+    line, folder = refused["train"]
+    assert f"cannot resume from {folder / 'run' / 'fold-0' / 'checkpoints'}" in line
+    assert not (folder / "mark").exists()
