@@ -38,17 +38,13 @@ def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeo
     if not on_gpu:
         # accelerate would otherwise choose a number itself, and log it on every rank.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    # Before any rank connects: a rank that ends here would break the connections that the others are making.
+    _check_size(launched, expect_world or launched)
     accelerator = _init_process_group(precision, rank_timeout_s, on_gpu)
     rank, size = accelerator.process_index, accelerator.num_processes
     # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
-    expected = expect_world or int(os.environ.get("WORLD_SIZE", "1"))
-    if size != expected:
-        raise UserError(
-            f"a world of {size} rank(s)",
-            f"{expected}",
-            "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs), torchrun,"
-            " srun or job/launch.py, or correct --expect-world",
-        )
+    _check_size(size, launched)
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores)
     if size > 1:
@@ -64,6 +60,16 @@ def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeo
         cores=cores,
         rank_timeout_s=rank_timeout_s,
     )
+
+
+def _check_size(found: int, expected: int) -> None:
+    if found != expected:
+        raise UserError(
+            f"a world of {found} rank(s)",
+            f"{expected}",
+            "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs), torchrun,"
+            " srun or job/launch.py, or correct --expect-world",
+        )
 
 
 def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
