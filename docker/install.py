@@ -126,7 +126,7 @@ def run(*command: str | Path) -> None:
 
 
 def log(line: str) -> None:
-    """Tell the user what is being done."""
+    """Log what is being done."""
     sys.stderr.write(f"install.py: {line}\n")
 
 

@@ -70,7 +70,7 @@ if [[ -e $out ]]; then
     other=$(grep -vxF "$manifest" "$out/manifest.txt" | sed 's/^source .*/another state of this checkout/' | paste -sd,) || true
     [[ -z $other ]] ||
         fail "found a wheelhouse of $other in $out; expected one for these flags; choose another --out or delete it"
-    echo "wheelhouse: $out is there already" >&2
+    echo "wheelhouse: $out exists already" >&2
     exit
 fi
 

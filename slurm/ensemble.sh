@@ -17,7 +17,7 @@
 # No --signal: an ensembler that does not fit into its time limit has nothing to save, and would be requeued forever.
 set -euo pipefail
 
-# sbatch runs a copy of this file: only the submit directory tells where the project is.
+# sbatch runs a copy of this file elsewhere: the project is where sbatch was called.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {

@@ -20,7 +20,7 @@
 # --signal without B: the signal goes to the ranks, which save and exit with 3, and not to this shell.
 set -euo pipefail
 
-# sbatch runs a copy of this file: only the submit directory tells where the project is.
+# sbatch runs a copy of this file elsewhere: the project is where sbatch was called.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {

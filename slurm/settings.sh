@@ -22,7 +22,7 @@
 : "${PNEUMO_PARTITION:=}"       # partition
 : "${PNEUMO_QOS:=}"             # quality of service
 : "${PNEUMO_TIME:=24:00:00}"    # time limit of a job; a fold that needs longer is saved, requeued and resumed
-: "${PNEUMO_SAVE_SECONDS:=300}" # seconds before the time limit at which the ranks are told to save
+: "${PNEUMO_SAVE_SECONDS:=300}" # seconds before the time limit at which the ranks get the signal to save
 : "${PNEUMO_GPUS:=1}"           # GPUs per node, with one rank each; 0 = one rank without a GPU
 : "${PNEUMO_NODES:=1}"          # nodes per fold; with --world: nodes of the whole job
 : "${PNEUMO_CPUS:=8}"           # cores per rank

@@ -16,7 +16,7 @@
 #     sbatch slurm/shard.sh            settings: slurm/settings.sh; arguments are passed to job/shard.py
 set -euo pipefail
 
-# sbatch runs a copy of this file: only the submit directory tells where the project is.
+# sbatch runs a copy of this file elsewhere: the project is where sbatch was called.
 root=${PNEUMO_ROOT:-${SLURM_SUBMIT_DIR:-$PWD}}
 # shellcheck source=slurm/common.sh
 . "$root/slurm/common.sh" || {

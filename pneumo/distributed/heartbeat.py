@@ -1,6 +1,6 @@
 """The heartbeat of this process: when it last made progress, and whether it is waiting for other ranks.
 
-The training thread writes it, the watchdog's threads read it. Waiting and working are told apart because a rank that
+The training thread writes it, the watchdog's threads read it. Waiting and working are distinguished because a rank that
 waits is not at fault: when a fold group makes no progress, the rank that is *not* waiting is the one that hangs.
 """
 

@@ -9,7 +9,7 @@ rank of the second start would find the port there on which rank 0 of the first 
 only holds the port of rank 0's store, and the ranks join that one.
 
 What the libraries do not offer: torch.distributed's ``env://`` connects to whatever listens at the address and cannot
-tell two starts apart. torchelastic's c10d rendezvous can, but when a machine joins again it restarts the ranks of all
+distinguish two starts. torchelastic's c10d rendezvous can, but when a machine joins again it restarts the ranks of all
 others, whatever fold they train.
 """
 

@@ -116,7 +116,7 @@ def test_the_wheels_are_those_of_the_lock(wheelhouse: Path) -> None:
 def test_the_same_command_again_keeps_it_and_another_is_refused(wheelhouse: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in wheelhouse.iterdir()}
     again = make_wheelhouse("--out", wheelhouse, *ASKED)
-    assert (again.returncode, "is there already" in again.stderr) == (0, True), again.stderr
+    assert (again.returncode, "exists already" in again.stderr) == (0, True), again.stderr
     other = make_wheelhouse("--out", wheelhouse, "--python", "3.12", *ASKED)
     assert other.returncode == 2
     assert "found a wheelhouse of python" in other.stderr
