@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm_cluster import Cluster, Submission, wait_for
+from slurm_cluster import Cluster, Submission, thaw, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -63,9 +63,11 @@ def test_a_signal_before_the_rank_can_handle_it(
     """SIGUSR1 while Python is still starting kills the rank; the job is requeued as if it had saved."""
     one = submission().submit()
     wait_for("rank of fold 0", lambda: one.ranks(0))
-    for pid in one.ranks(0):
+    frozen = one.ranks(0)
+    for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     cluster.run("scancel", "--signal=USR1", one.fold(0))
+    thaw(frozen)
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["1", "0"]
     assert "train.py was told to stop before it could save" in one.log(0)
