@@ -68,11 +68,13 @@ lint() {
     "$python" docker/audit.py
 }
 
-# pytest on all cores; tests that a marker selects use all cores themselves, or a cluster, and come one after another.
-# With --pdb, and with -n0 as a last argument, nothing is parallel.
+# The default suite takes all cores, a worker of pytest-xdist on each. What a path or a marker selects runs in one
+# process: a few tests start sooner there, and those of a marker use all cores themselves.
 run_tests() {
     local parallel=(-n auto --dist loadfile)
-    [[ " $* " == *" -m"* ]] && parallel=(-n 0)
+    if [[ " $* " == *" -m"* || " $* " == *tests/* ]]; then
+        parallel=()
+    fi
     exec "$python" -m pytest -m "$quick" "${parallel[@]}" "$@"
 }
 
