@@ -185,7 +185,8 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                command = (entry / "cmdline").read_text().split("\0")
+                # Another process's arguments need not be UTF-8.
+                command = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
             yield int(entry.name), command
