@@ -77,7 +77,7 @@ def test_few_are_logged_and_none_are_not(
     quarantine.check_percent(dataset, 0, 40, 0)
     assert caplog.text == ""
     quarantine.check_percent(dataset, 4, 80, 5)
-    assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; see" in caplog.text
+    assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; quarantine.csv names" in caplog.text
 
 
 def test_a_missing_list_does_not_hide_the_number(tmp_path: Path) -> None:
