@@ -80,8 +80,10 @@ run_tests() {
 
 command=${1:-nothing}
 (($# == 0)) || shift
+if [[ $command == setup || $command == lint ]] && (($#)); then
+    fail "found $command $*; expected no arguments; remove them"
+fi
 case $command in
-    setup | lint) (($# == 0)) || fail "found $command $*; expected no arguments; remove them" ;;&
     setup)
         setup
         ;;
