@@ -70,7 +70,7 @@ def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) 
         build(inputs, tmp_path / "out", OPTIONS)
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     write_one(tmp_path / "in" / "x.dcm", "1.9.9")
-    with pytest.raises(UserError, match=r"from 2 files \(1 not_dicom, 1 no row in the masks CSV\)"):
+    with pytest.raises(UserError, match=r"no usable image in 2 files \(1 not_dicom, 1 no row in the masks CSV\)"):
         build(inputs, tmp_path / "out", OPTIONS)
 
 
