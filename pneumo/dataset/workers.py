@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections import Counter, deque
@@ -96,6 +97,10 @@ class _Worker(Generic[T, R]):
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
             self.process.start()
+        except OSError as error:
+            if "AF_UNIX path too long" not in str(error):
+                raise
+            raise _long_temporary_path() from error
         finally:
             sys.modules["__main__"] = main
         # Now only the process has the other end, which closes when it dies.
@@ -139,6 +144,16 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pneumo.dataset.shard_writer"])
     return context
+
+
+def _long_temporary_path() -> UserError:
+    """Return the error of a folder for temporary files in which the processes' socket cannot be."""
+    folder = tempfile.gettempdir()
+    return UserError(
+        f"the folder for temporary files has a path of {len(os.fsencode(folder))} bytes: {folder}",
+        "a shorter one, since the path of a socket in it has at most 107 bytes",
+        "set TMPDIR, for example to /tmp",
+    )
 
 
 def _cannot_start() -> UserError:

@@ -60,6 +60,23 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     assert "already built" in again.stderr
 
 
+def test_a_temporary_folder_with_too_long_a_path_is_named(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("temporary-" * 12)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    done = shard("--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("; set TMPDIR, for example to /tmp")
+    assert f"a path of {len(str(folder))} bytes: " in done.stderr
+    assert "Traceback" not in done.stderr
+    monkeypatch.delenv("TMPDIR")
+    again = shard("--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out",
+                  "--max-quarantined", 20, "--num-folds", 2)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+
+
 def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
     arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
     arguments += ["--max-quarantined", 20, "--num-folds", 2]
