@@ -181,7 +181,7 @@ def _describe_annotated(base: Any, metadata: list[Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 @functools.cache

@@ -76,7 +76,7 @@ def test_json_gives_the_rule_back(case):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"top_threshold": 1.0}, r"rule\.top_threshold is 1\.0; expected 0\.00390625 to 0\.996094"),
+        ({"top_threshold": 1.0}, r"rule\.top_threshold is 1\.0; expected 0\.00390625 to 0\.99609375"),
         ({"top_threshold": "0.5"}, r"rule\.top_threshold is 0\.5; expected a finite number"),
         ({"top_threshold": None}, r"rule\.top_threshold is None"),
         ({"bottom_threshold": 0.9}, r"bottom_threshold 0\.9; expected at most top_threshold"),
