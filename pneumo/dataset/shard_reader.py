@@ -50,7 +50,7 @@ class ShardReader:
         """
         table = self.table
         extent = int(table.offset[row]), int(table.bytes[row])
-        return self._member(row, str(table.encoding[row]), *extent, str(table.sha256[row]))
+        return self._member(row, str(table.image_format[row]), *extent, str(table.sha256[row]))
 
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.

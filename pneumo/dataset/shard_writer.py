@@ -94,7 +94,7 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
     }
     described = json.dumps(description, sort_keys=True).encode("ascii")
     mask = None if sample.mask is None else sample.mask.encode("ascii")
-    members = [(image.encoding, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
+    members = [(image.image_format, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
     offsets = writer.add(sample.wds_key, members)
     return {
         "image_id": sample.image_id,
@@ -114,7 +114,7 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
         "positive": area > 0,
         "mask_area": area,
         "shard": f"{shard}.tar",
-        "encoding": image.encoding,
+        "image_format": image.image_format,
         "offset": offsets[0],
         "bytes": len(image.data),
         "rle_offset": -1 if mask is None else offsets[1],

@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
             ("positive", pa.bool_()),
             ("mask_area", pa.int64()),
             ("shard", pa.string()),
-            ("encoding", pa.string()),
+            ("image_format", pa.string()),
             ("offset", pa.int64()),
             ("bytes", pa.int64()),
             ("rle_offset", pa.int64()),
@@ -114,7 +114,7 @@ class SampleTable:
     """Pixels of the mask; -1 in the test split."""
     shard: Strings
     """File name of the tar in the shards directory."""
-    encoding: Strings
+    image_format: Strings
     """``jpg`` (8-bit, the source's own bitstream) or ``png`` (16-bit)."""
     offset: npt.NDArray[np.int64]
     """First byte of the image member's data in the tar."""

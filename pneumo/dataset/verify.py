@@ -135,7 +135,7 @@ def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[in
 def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
     """Return a sample's members in their order, when the sample begins at ``position``."""
     described = [
-        (str(table.encoding[row]), int(table.bytes[row]), str(table.sha256[row])),
+        (str(table.image_format[row]), int(table.bytes[row]), str(table.sha256[row])),
         ("rle", int(table.rle_bytes[row]), str(table.rle_sha256[row])),
         ("json", int(table.json_bytes[row]), str(table.json_sha256[row])),
     ]

@@ -80,7 +80,7 @@ class Image:
 
     image_id: str
     attributes: Attributes
-    encoding: Literal["jpg", "png"]
+    image_format: Literal["jpg", "png"]
     """``jpg``: the frame of the DICOM file, byte for byte except for metadata. ``png``: rendered to 16 bits."""
     data: bytes
     was_monochrome1: bool

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-DRAWS = 2000
+RESAMPLES = 2000
 BLOCK = 100
-"""Draws that are held in memory at once."""
+"""Resamples that are held in memory at once."""
 
 
 def interval(
@@ -20,12 +20,12 @@ def interval(
         values: (n,) one value per image.
         patients: (n,) patient of each image, numbered from 0 without gaps.
         seed: Seed of the draws.
-        level: Fraction of the draws between the two ends.
+        level: Fraction of the means of the resamples between the two ends.
     """
     sums, counts = np.bincount(patients, values), np.bincount(patients)
     rng = np.random.default_rng(seed)
     means = []
-    for _ in range(0, DRAWS, BLOCK):
+    for _ in range(0, RESAMPLES, BLOCK):
         drawn = rng.integers(len(counts), size=(BLOCK, len(counts)))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.patients import number_patients
-from pneumo.inference.bootstrap import DRAWS, interval
+from pneumo.inference.bootstrap import RESAMPLES, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
@@ -97,7 +97,7 @@ class Metrics:
     nested: NestedScores
     in_sample: RuleScores
     """Of the final rule, on the images that it was chosen on."""
-    bootstrap_draws: int
+    bootstrap_resamples: int
     auc: Auc
     folds: list[FoldScores]
     excluded: int = 0
@@ -130,7 +130,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
             dice_interval=interval(nested.dice, patients),
         ),
         in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.to_json()),
-        bootstrap_draws=DRAWS,
+        bootstrap_resamples=RESAMPLES,
         auc=auc(histograms),
         folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
     )

@@ -94,7 +94,7 @@ class DaliLoader(ThreadedLoader):
         """Return the error that names the sample which DALI cannot decode, or DALI's own error when there is none."""
         for row in batch.plan.rows.tolist():
             if not can_decode(read_encoded(self.reader, row), self.device_id):
-                found = f"the {self.reader.table.encoding[row]} file cannot be decoded"
+                found = f"the {self.reader.table.image_format[row]} file cannot be decoded"
                 return damaged_sample(self.reader, row, found, "a gray image")
         return error
 

@@ -27,7 +27,9 @@ def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     """
     image = reader.image(row)
     if not is_complete(image):
-        raise damaged_sample(reader, row, f"the {reader.table.encoding[row]} file is incomplete", "a whole JPEG or PNG")
+        raise damaged_sample(
+            reader, row, f"the {reader.table.image_format[row]} file is incomplete", "a whole JPEG or PNG"
+        )
     return np.frombuffer(image, np.uint8)
 
 
@@ -47,7 +49,7 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     """
     table = reader.table
     shape = table.shape(row)
-    by_decoder = factor > 1 and table.encoding[row] == "jpg"
+    by_decoder = factor > 1 and table.image_format[row] == "jpg"
     # Without the second flag, an orientation tag in the file would rotate the image but not its mask.
     flags = _JPEG_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
     expected = downsampled_shape(*shape, factor) if by_decoder else shape
@@ -55,7 +57,7 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
     if pixels is None or pixels.shape != expected:
         found = "cannot be decoded" if pixels is None else f"has the shape {pixels.shape}"
         raise damaged_sample(
-            reader, row, f"the {table.encoding[row]} file {found}", f"a gray image of shape {expected}"
+            reader, row, f"the {table.image_format[row]} file {found}", f"a gray image of shape {expected}"
         )
     image = to_float(pixels)
     return image if by_decoder or factor == 1 else downsample(image, factor)

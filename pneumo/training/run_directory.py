@@ -247,15 +247,15 @@ def _check_links(path: Path) -> None:
 
 
 def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
-    draws = run.recipe.augmentation.draws
-    if draws != recipe.augmentation.draws and run.unfinished_folds:
+    rng_scheme = run.recipe.augmentation.rng_scheme
+    if rng_scheme != recipe.augmentation.rng_scheme and run.unfinished_folds:
         raise UserError(
-            f"{run.path} is unfinished and draws its augmentation by scheme {draws}",
-            f"scheme {recipe.augmentation.draws}, which this version of pneumo has",
+            f"{run.path} is unfinished and draws its augmentation by scheme {rng_scheme}",
+            f"scheme {recipe.augmentation.rng_scheme}, which this version of pneumo has",
             "finish it with the version of pneumo that started it, or give another --run to start a new one",
         )
     # A finished run draws nothing more.
-    recipe = replace(recipe, augmentation=replace(recipe.augmentation, draws=draws))
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, rng_scheme=rng_scheme))
     changed = differences(to_json(run.recipe), to_json(recipe))
     if changed:
         raise UserError(

@@ -38,9 +38,9 @@ def test_webdataset_reads_every_sample(dataset: Path, tree, split: str) -> None:
         assert description["image_id"] == table.image_id[row]
         assert (description["rows"], description["columns"]) == (table.rows[row], table.columns[row])
         assert not {"patient", "patient_id"} & set(description)
-        pixels = cv2.imdecode(np.frombuffer(sample[table.encoding[row]], np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(sample[table.image_format[row]], np.uint8), cv2.IMREAD_UNCHANGED)
         assert pixels.shape == (table.rows[row], table.columns[row])
-        assert pixels.dtype == (np.uint8 if table.encoding[row] == "jpg" else np.uint16)
+        assert pixels.dtype == (np.uint8 if table.image_format[row] == "jpg" else np.uint16)
         if split == "train":
             mask = rle.decode(sample["rle"].decode(), *pixels.shape)
             np.testing.assert_array_equal(mask, tree.masks[description["image_id"]])

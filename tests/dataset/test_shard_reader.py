@@ -33,7 +33,7 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
     for row in range(len(table)):
         data = reader.image(row)
         assert hashlib.sha256(data).hexdigest() == table.sha256[row]
-        assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.encoding[row]]
+        assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.image_format[row]]
     for row in table.select("train"):
         mask = rle.decode(reader.rle(row), *table.shape(row))
         np.testing.assert_array_equal(mask, tree.masks[table.image_id[row]])
@@ -113,7 +113,7 @@ def test_any_flipped_bit_of_a_member_is_found(reader: ShardReader, tmp_path: Pat
     content[offset + size * bit // 8] ^= 1 << bit
     (paths.shards(tmp_path) / name).write_bytes(content)
     damaged = ShardReader(tmp_path, table)
-    what = table.encoding[row] if member == "image" else "rle"
+    what = table.image_format[row] if member == "image" else "rle"
     with pytest.raises(UserError, match=f"image {table.image_id[row]} in shards/{name} .*the {what} member is damaged"):
         getattr(damaged, member)(row)
     assert damaged.image(row + 1) == reader.image(row + 1), "the next sample is well"

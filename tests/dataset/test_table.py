@@ -20,8 +20,9 @@ def row(number: int, **changes: object) -> dict:
         "rows": 1024, "columns": 900, "row_spacing_mm": 0.143, "column_spacing_mm": math.nan, "view": "PA", "sex": "",
         "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "was_monochrome1": False,
         "positive": number % 2 == 0,
-        "mask_area": 5, "shard": "train-000000.tar", "encoding": "jpg", "offset": 512, "bytes": 100, "rle_offset": 1536,
-        "rle_bytes": 2, "json_bytes": 7, "sha256": "ab", "rle_sha256": "cd", "json_sha256": "ef", "render_notes": "",
+        "mask_area": 5, "shard": "train-000000.tar", "image_format": "jpg", "offset": 512, "bytes": 100,
+        "rle_offset": 1536, "rle_bytes": 2, "json_bytes": 7, "sha256": "ab", "rle_sha256": "cd",
+        "json_sha256": "ef", "render_notes": "",
         **changes,
     }  # fmt: skip
 

@@ -91,7 +91,7 @@ def test_a_flipped_bit_is_found_with_its_shard_and_sample(
     copy: Path, capsys: pytest.CaptureFixture[str], place: Callable[[SampleTable], int], found: str, bit: int
 ) -> None:
     table = SampleTable.read(copy)
-    assert table.encoding[ROW] == "jpg"
+    assert table.image_format[ROW] == "jpg"
     flip(tar_of(copy, table), int(place(table)), bit)
     assert issues(copy, capsys) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
 

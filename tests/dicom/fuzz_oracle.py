@@ -170,15 +170,15 @@ class Oracle:
         dataset = by_pydicom(data)
         assert image.image_id == image_id(dataset)
         if dependencies(dataset) == depends:
-            assert (image.encoding, image.was_monochrome1, image.render_notes) == (
-                original.encoding,
+            assert (image.image_format, image.was_monochrome1, image.render_notes) == (
+                original.image_format,
                 original.was_monochrome1,
                 original.render_notes,
             )
             assert image.data == original.data, "another image although nothing that it depends on was changed"
             return "untouched"
         _apply_notes(dataset, image.render_notes)
-        if image.encoding == "jpg":
+        if image.image_format == "jpg":
             # If missing, they are those of the bitstream, which is never signed.
             dataset.setdefault("PixelRepresentation", 0)
             dataset.setdefault("SamplesPerPixel", 1)
@@ -188,7 +188,7 @@ class Oracle:
         except RuntimeError:
             # Pillow refuses some JPEG 2000 codestreams that OpenJPEG accepts.
             expected = independent_rendering.render(dataset, "pylibjpeg")
-        kind = "color" if dataset.get("SamplesPerPixel", 1) == 3 else image.encoding
+        kind = "color" if dataset.get("SamplesPerPixel", 1) == 3 else image.image_format
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             kind = "color"
         shown = pixels.astype(np.float64) * (65535 / np.iinfo(pixels.dtype).max)

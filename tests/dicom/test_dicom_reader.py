@@ -30,7 +30,7 @@ def unvalidated_uid(text: str) -> UID:
 def test_a_jpeg_passes_through(tmp_path: Path) -> None:
     frame = reference.encode_jpeg(NOISE)
     image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
-    assert (image.image_id, image.encoding, image.was_monochrome1, image.render_notes) == (
+    assert (image.image_id, image.image_format, image.was_monochrome1, image.render_notes) == (
         reference.IMAGE_ID,
         "jpg",
         False,
@@ -42,7 +42,7 @@ def test_a_jpeg_passes_through(tmp_path: Path) -> None:
 
 def test_everything_else_becomes_a_16_bit_png(tmp_path: Path) -> None:
     image = reader.read(whole(tmp_path, photometric="MONOCHROME1"))
-    assert (image.encoding, image.was_monochrome1) == ("png", True)
+    assert (image.image_format, image.was_monochrome1) == ("png", True)
     assert np.array_equal(image_codec.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
@@ -109,7 +109,7 @@ def test_every_real_frame_passes_through_byte_for_byte(siim: Path) -> None:
     assert paths
     for path in paths:
         image, header, dataset = reader.read(path), reader.scan(path), dcmread(path)
-        assert image.encoding == "jpg"
+        assert image.image_format == "jpg"
         assert image.data == get_frame(dataset.PixelData, 0, number_of_frames=1)
         assert header.image_id == image.image_id == dataset.SOPInstanceUID
         assert asdict(image.attributes)["view"] in ("PA", "AP")

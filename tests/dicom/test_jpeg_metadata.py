@@ -68,12 +68,12 @@ def test_the_reader_returns_the_frame_without_them(tmp_path, frame: bytes) -> No
     dataset = reference.build_jpeg(NOISE)
     dataset.PixelData = encapsulate([frame])
     image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
-    assert image.encoding == "jpg"
+    assert image.image_format == "jpg"
     assert image.data.rstrip(b"\0") == JPEG
 
 
 def test_a_frame_with_exif_is_rendered(tmp_path) -> None:
     frame = after_start(segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08" + SECRET))
     image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
-    assert image.encoding == "png"
+    assert image.image_format == "png"
     assert SECRET not in image.data

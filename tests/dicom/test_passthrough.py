@@ -120,7 +120,7 @@ def test_a_jpeg_of_every_shape_passes_through(tmp_path: Path, shape: tuple[int, 
     values = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     path = reference.save(reference.build_jpeg(values), tmp_path / "x.dcm")
     image = reader.read(path)
-    assert image.encoding == "jpg"
+    assert image.image_format == "jpg"
     frame = reference.encode_jpeg(values)
     assert image.data == frame + b"\0" * (len(frame) % 2)
     # The inverse transforms of gdcm and OpenCV may round differently.

@@ -36,7 +36,9 @@ def flip(dataset: Path, shard: str, place: int) -> None:
 
 def flip_image(dataset: Path, table: SampleTable, row: int) -> str:
     flip(dataset, str(table.shard[row]), int(table.offset[row] + table.bytes[row] // 2))
-    return f"image {table.image_id[row]} in shards/{table.shard[row]} of {dataset}: the {table.encoding[row]} member"
+    return (
+        f"image {table.image_id[row]} in shards/{table.shard[row]} of {dataset}: the {table.image_format[row]} member"
+    )
 
 
 def flip_mask(dataset: Path, table: SampleTable, row: int) -> str:

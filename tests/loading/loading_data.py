@@ -29,7 +29,7 @@ class Case:
     name: str
     rows: int
     columns: int
-    encoding: str = "jpg"
+    image_format: str = "jpg"
     positive: bool = True
     split: str = "train"
 
@@ -64,7 +64,7 @@ class Data:
     def pixels(self, row: int) -> np.ndarray:
         """Decode an image independently of the loaders, (rows, columns) float64 in [0, 1]."""
         decoded = np.asarray(Image.open(io.BytesIO(self.files[row])))
-        return decoded / (65535 if CASES[row].encoding == "png" else 255)
+        return decoded / (65535 if CASES[row].image_format == "png" else 255)
 
     def opencv(self, workers: int = 2) -> Loader:
         return OpenCvLoader(self.reader, torch.device("cpu"), workers)
@@ -85,7 +85,7 @@ def picture(rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 def encode(case: Case, image: np.ndarray) -> bytes:
-    if case.encoding == "png":
+    if case.image_format == "png":
         return cv2.imencode(".png", np.round(image * 65535).astype(np.uint16))[1].tobytes()
     return cv2.imencode(".jpg", np.round(image * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
@@ -98,14 +98,21 @@ def write_dataset(root: Path, files: list[bytes], texts: list[str]) -> ShardRead
         writer = TarWriter(file)
         for case, data, text in zip(CASES, files, texts, strict=True):
             key = case.name.replace(" ", "-")
-            offset, rle_offset, _ = writer.add(key, [(case.encoding, data), ("rle", text.encode()), ("json", b"{}")])
+            offset, rle_offset, _ = writer.add(
+                key, [(case.image_format, data), ("rle", text.encode()), ("json", b"{}")]
+            )
             labeled = case.split == "train"
             rows.append(
                 dict.fromkeys(["view", "sex", "transfer_syntax", "render_notes"], "")
                 | dict.fromkeys(["row_spacing_mm", "column_spacing_mm"], float("nan"))
                 | dict.fromkeys(["patient", "age_years"], -1)
                 | {"image_id": f"id-{key}", "wds_key": key, "split": case.split, "fold": 0 if labeled else -1}
-                | {"rows": case.rows, "columns": case.columns, "encoding": case.encoding, "was_monochrome1": False}
+                | {
+                    "rows": case.rows,
+                    "columns": case.columns,
+                    "image_format": case.image_format,
+                    "was_monochrome1": False,
+                }
                 | {"positive": case.positive, "mask_area": int(case.positive), "shard": "train-000000.tar"}
                 | {"offset": offset, "bytes": len(data)}
                 | {"rle_offset": rle_offset if labeled else -1, "rle_bytes": len(text) if labeled else 0}

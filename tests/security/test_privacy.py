@@ -48,7 +48,7 @@ def test_the_secrets_are_in_the_input(chain: Chain) -> None:
 
 def test_every_kind_of_file_became_a_sample_and_others_were_refused(chain: Chain) -> None:
     table = SampleTable.read(chain.out / "dataset")
-    assert set(table.encoding.tolist()) == {"jpg", "png"}
+    assert set(table.image_format.tolist()) == {"jpg", "png"}
     assert {f"{planted.ROOT}.{n + 1}" for n in range(20)} <= set(table.image_id.tolist())
     assert (table.age_years[[i for i, name in enumerate(table.image_id) if name.endswith(".5")]] == 90).all()
     manifest = Manifest.read(chain.out / "dataset")

@@ -27,10 +27,10 @@ def test_uncompressed_pixels_are_read_back_exactly(tmp_path: Path, photometric: 
     assert np.array_equal(image_codec.decode(image.data), pixels.astype(int) * (257 if depth == 8 else 1))
 
 
-@pytest.mark.parametrize(("photometric", "encoding"), [("MONOCHROME1", "png"), ("MONOCHROME2", "jpg")])
-def test_jpeg_pixels_are_read_back_approximately(tmp_path: Path, photometric: str, encoding: str) -> None:
+@pytest.mark.parametrize(("photometric", "image_format"), [("MONOCHROME1", "png"), ("MONOCHROME2", "jpg")])
+def test_jpeg_pixels_are_read_back_approximately(tmp_path: Path, photometric: str, image_format: str) -> None:
     image = reader.read(written(tmp_path / "x.dcm", SMOOTH, photometric=photometric))
-    assert image.encoding == encoding
+    assert image.image_format == image_format
     assert np.abs(image_codec.to_float(image_codec.decode(image.data)) * 255 - SMOOTH).max() <= 4
 
 

@@ -44,15 +44,15 @@ def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, te
 def test_an_unfinished_run_of_other_draws_is_refused_and_a_finished_one_is_not(tmp_path: Path) -> None:
     run = run_directory.create(tmp_path / "run", debug(), DATASET)
     record = json.loads((run.path / "recipe.json").read_text())
-    assert record["recipe"]["augmentation"]["draws"] == 2
-    record["recipe"]["augmentation"]["draws"] = 1
+    assert record["recipe"]["augmentation"]["rng_scheme"] == 2
+    record["recipe"]["augmentation"]["rng_scheme"] = 1
     (run.path / "recipe.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"is unfinished and draws its augmentation by scheme 1; expected scheme 2"):
         run_directory.create(run.path, debug(), DATASET)
     for fold in run.unfinished_folds:
         run.fold(fold).path.mkdir()
         run.fold(fold).summary.write_text("{}")
-    assert run_directory.create(run.path, debug(), DATASET).recipe.augmentation.draws == 1
+    assert run_directory.create(run.path, debug(), DATASET).recipe.augmentation.rng_scheme == 1
     with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
         run_directory.create(run.path, replace(debug(), seed=1), DATASET)
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from pneumo.loading.augmentation.registry import DRAWS, Augmentation
+from pneumo.loading.augmentation.registry import RNG_SCHEME, Augmentation
 from pneumo.loading.augmentation.transforms import PixelTransform
 from pneumo.loading.geometry import Matrix, homogeneous, letterbox
 
@@ -47,7 +47,7 @@ def draw(
         columns: Width of the source in pixels.
         size: Height and width of the network's input in pixels.
     """
-    assert augmentation.draws == DRAWS, "a run of another scheme is not resumed"
+    assert augmentation.rng_scheme == RNG_SCHEME, "a run of another scheme is not resumed"
     matrix, pixel_transforms = homogeneous(letterbox(rows, columns, size).matrix), []
     for name, active in augmentation.active():
         generator = _generator(name, seed, epoch, position)

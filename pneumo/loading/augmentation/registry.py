@@ -19,8 +19,8 @@ from pneumo.loading.augmentation.intensity import Intensity
 from pneumo.loading.augmentation.transforms import RandomTransform
 from pneumo.runtime.config import config_dataclass
 
-DRAWS = 2
-"""Scheme by which this version draws; raise it whenever an existing augmentation draws otherwise."""
+RNG_SCHEME = 2
+"""How this version draws its random numbers; raise it whenever an existing augmentation draws otherwise."""
 
 
 @config_dataclass(flag_prefix="augmentation.")
@@ -32,9 +32,9 @@ class Augmentation:
     intensity: Intensity = field(default_factory=Intensity)
     distortion: Distortion = field(default_factory=Distortion)
 
-    draws: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=DRAWS)]] = DRAWS
-    """Scheme of the random draws, recorded with a run: 1 = all augmentations drew from one generator in turn, 2 = each
-    has its own. A run of another scheme than this version's is not resumed."""
+    rng_scheme: tyro.conf.Suppress[Annotated[int, Interval(ge=1, le=RNG_SCHEME)]] = RNG_SCHEME
+    """How random numbers are drawn, recorded with a run: 1 = all augmentations drew from one generator in turn, 2 =
+    each has its own. A run of another scheme than this version's is not resumed."""
 
     def active(self) -> Iterator[tuple[str, RandomTransform]]:
         """Yield the name and configuration of each augmentation whose probability is above 0."""

@@ -121,7 +121,7 @@ def test_jpegs_with_every_encoder_option(tmp_path: Path, quality: int, option: s
     frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_QUALITY, quality, *more])[1].tobytes()
     path = reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm")
     # A progressive bitstream does not belong under JPEG Baseline, but it can be rendered.
-    assert reader.read(path).encoding == ("png" if option == "progressive" else "jpg")
+    assert reader.read(path).image_format == ("png" if option == "progressive" else "jpg")
     assert np.abs(shown(path) - dcmread(path).pixel_array.astype(int) * 257).max() <= 2 * 257
 
 
@@ -129,7 +129,7 @@ def test_extended_jpeg_of_8_bits_is_rendered(tmp_path: Path) -> None:
     dataset = reference.build_jpeg(NOISE)
     dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
     path = reference.save(dataset, tmp_path / "x.dcm")
-    assert reader.read(path).encoding == "png"
+    assert reader.read(path).image_format == "png"
     assert np.abs(shown(path) - dcmread(path).pixel_array.astype(int) * 257).max() <= 2 * 257
 
 

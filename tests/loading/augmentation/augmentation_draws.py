@@ -7,7 +7,7 @@ import numpy as np
 from pneumo.loading.augmentation.parameters import AugmentationParameters, draw
 from pneumo.loading.augmentation.registry import Augmentation
 
-NAMES = [entry.name for entry in fields(Augmentation) if entry.name != "draws"]
+NAMES = [entry.name for entry in fields(Augmentation) if entry.name != "rng_scheme"]
 ALL_OFF = {name: replace(getattr(Augmentation(), name), probability=0.0) for name in NAMES}
 
 

@@ -75,7 +75,7 @@ def test_entries_draw_from_different_numbers():
 
 def test_draws_of_another_scheme_are_not_made():
     with pytest.raises(AssertionError, match="another scheme"):
-        parameters(replace(Augmentation(), draws=1))
+        parameters(replace(Augmentation(), rng_scheme=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
