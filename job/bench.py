@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measure pneumo beside its peers and limits.
+"""Measure pneumo beside its baselines and limits.
 
 All parts, on synthetic X-rays:
     python job/bench.py
 Two parts, on real ones:
     python job/bench.py shard load --dicom train/ --masks train-rle.csv --images 967
 
-Each time or rate is printed beside a peer's or a limit's, measured in turns with it. pneumo/bench/README.md describes
-the peers and has results.
+Each time or rate is printed beside a baseline's or a limit's, measured in turns with it. pneumo/bench/README.md
+describes the baselines and has results.
 """
 
 import sys

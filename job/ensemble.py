@@ -26,7 +26,7 @@ from pneumo.distributed.world import RANK_TIMEOUT_S
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations
 from pneumo.runtime import cli
-from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import StopRequested
 from pneumo.runtime.files import check_target
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
@@ -75,9 +75,9 @@ class Arguments:
             UserError: Naming the flag, the value found and the values accepted.
         """
         if len({os.path.realpath(path) for path in self.runs}) < len(self.runs):
-            raise refuse("runs", self.runs, "different runs; --weights weighs them")
+            raise invalid_value("runs", self.runs, "different runs; --weights weighs them")
         if self.weights and len(self.weights) != len(self.runs):
-            raise refuse("weights", self.weights, f"{len(self.runs)} values, one for each run")
+            raise invalid_value("weights", self.weights, f"{len(self.runs)} values, one for each run")
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.world import World
-from pneumo.reporting.outputs.output_set import OutputSet, check_folder
+from pneumo.reporting.outputs.output_set import OutputSet, check_directory
 from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import cli, locks
-from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text, remove_temporary_files
@@ -75,7 +75,7 @@ class Arguments:
             UserError: Naming the flag, the value found and the values accepted.
         """
         if not self.outputs or len(set(self.outputs)) < len(self.outputs) or not OUTPUTS.keys() >= set(self.outputs):
-            raise refuse("outputs", self.outputs, f"one or more of {', '.join(OUTPUTS)}, each once")
+            raise invalid_value("outputs", self.outputs, f"one or more of {', '.join(OUTPUTS)}, each once")
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
 
 def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     """Predict the images, write the results, and print how many files became predictions."""
-    check_folder(arguments.out, arguments.outputs)
+    check_directory(arguments.out, arguments.outputs)
     for name in (SHARDS, paths.QUARANTINE, *(file for file, _ in OUTPUTS.values())):
         remove_temporary_files(arguments.out, name)
     workers = arguments.workers or available_cores()

@@ -135,8 +135,8 @@ def test_the_map_names_every_package_and_only_what_exists() -> None:
 
 def test_what_the_readme_leads_to_is_there() -> None:
     text = (ROOT / "README.md").read_text().partition("## Find your way")[2].partition("\n## ")[0]
-    places = re.findall(r"`(\w+)` in `([\w/]+)\.py`", text)
-    assert len(places) > 4
+    places = re.findall(r"`(\w+)` in \[([\w/]+)\.py\]\(\2\.py\)", text)
+    assert len(places) == 7
     for name, path in places:
         assert resolve(f"{path.replace('/', '.')}.{name}") is not None, name
 

@@ -1,1 +1,1 @@
-"""Benchmarks: each time or rate is compared with a peer's or a limit's, measured in the same run (see README.md)."""
+"""Benchmarks: each time or rate beside a baseline's or a limit's, measured in the same run (see README.md)."""

@@ -1,4 +1,4 @@
-"""A result of ours beside a peer's or a limit's."""
+"""A result of ours beside a baseline's or a limit's."""
 
 import math
 import statistics
@@ -14,17 +14,17 @@ class Comparison:
     """Which benchmark it belongs to."""
     what: str
     """What was measured."""
-    peer: str
-    """The peer (another way to the same result) or the limit (the part of the work that cannot be left out)."""
+    baseline: str
+    """The baseline (another way to the same result) or the limit (the part of the work that cannot be left out)."""
     unit: str
     """Unit of ``ours`` and ``theirs``."""
     ours: float
     """Median over the rounds."""
     theirs: float
-    """The peer's or the limit's median over the rounds."""
+    """The baseline's or the limit's median over the rounds."""
     ratio: float
-    """How many times faster than the peer: the median of the rounds' own ratios, which varies less on a busy machine
-    than the ratio of the medians. For a limit it stays below about 1 and is the fraction of the limit reached."""
+    """How many times faster than the baseline: the median of the rounds' own ratios, which varies less on a busy
+    machine than the ratio of the medians. For a limit it stays below about 1 and is the fraction of it reached."""
     lowest: float
     """The smallest ratio of a round."""
     highest: float
@@ -32,33 +32,33 @@ class Comparison:
 
 
 def per_item(
-    part: str, what: str, peer: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], scale: float
+    part: str, what: str, baseline: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], scale: float
 ) -> Comparison:
     """Compare times per item (smaller is better).
 
     Args:
         part: Name of the benchmark.
         what: What was measured.
-        peer: What it is compared with.
+        baseline: What it is compared with.
         unit: Unit of a time multiplied by ``scale``, such as ms an image.
         ours: Seconds of each round.
-        theirs: The peer's seconds of each round.
+        theirs: The baseline's seconds of each round.
         scale: 1000 / images for milliseconds an image.
     """
-    return _compare(part, what, peer, unit, ours, theirs, lambda seconds: seconds * scale)
+    return _compare(part, what, baseline, unit, ours, theirs, lambda seconds: seconds * scale)
 
 
 def per_second(
-    part: str, what: str, peer: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], items: float
+    part: str, what: str, baseline: str, unit: str, *, ours: Sequence[float], theirs: Sequence[float], items: float
 ) -> Comparison:
     """Compare rates (larger is better) of ``items`` in the seconds of each round; see ``per_item``."""
-    return _compare(part, what, peer, unit, ours, theirs, lambda seconds: items / seconds)
+    return _compare(part, what, baseline, unit, ours, theirs, lambda seconds: items / seconds)
 
 
 def _compare(
     part: str,
     what: str,
-    peer: str,
+    baseline: str,
     unit: str,
     ours: Sequence[float],
     theirs: Sequence[float],
@@ -69,7 +69,7 @@ def _compare(
     return Comparison(
         part=part,
         what=what,
-        peer=peer,
+        baseline=baseline,
         unit=unit,
         ours=convert(statistics.median(ours)),
         theirs=convert(statistics.median(theirs)),

@@ -52,10 +52,10 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
             "winner's loader, 1 core",
             "img/s",
             ours=seconds,
-            theirs=peer,
+            theirs=baseline,
             items=len(table),
         )
-        for what, seconds, peer in timed
+        for what, seconds, baseline in timed
     ]
 
 

@@ -46,9 +46,9 @@ def _measure(histograms: PredictionHistograms, settings: Settings, variant: str)
     whole, folds, sampled = time_in_turns(works, settings.repeat)
     extrapolated = [seconds * count / len(sample) for seconds in sampled]
     images = f"{len(histograms):,} images, {variant}"
-    peer = f"loop, extrapolated from {len(sample):,} of {count:,} rules"
+    baseline = f"loop, extrapolated from {len(sample):,} of {count:,} rules"
     return [
-        per_item("search", f"{what}, {images}", peer, "s", ours=ours, theirs=extrapolated, scale=1)
+        per_item("search", f"{what}, {images}", baseline, "s", ours=ours, theirs=extrapolated, scale=1)
         for what, ours in (("search", whole), ("nested", folds))
     ]
 

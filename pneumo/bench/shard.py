@@ -56,8 +56,8 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
     ]
     ours, converter = time_in_turns(works, settings.repeat, prepare=partial(shutil.rmtree, dataset, ignore_errors=True))
     what = f"whole build, {settings.workers} processes, {len(paths)} images"
-    peer = f"pydicom + PNG, {settings.workers} processes"
-    return [per_item("shard", what, peer, "ms/image", ours=ours, theirs=converter, scale=1000 / len(paths))]
+    baseline = f"pydicom + PNG, {settings.workers} processes"
+    return [per_item("shard", what, baseline, "ms/image", ours=ours, theirs=converter, scale=1000 / len(paths))]
 
 
 def paths_of(plan: BuildPlan) -> list[Path]:

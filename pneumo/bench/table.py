@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pneumo.bench.comparison import Comparison
 
-HEADINGS = ("part", "what", "ours", "peer or limit", "theirs", "unit", "ratio", "lowest-highest")
+HEADINGS = ("part", "what", "ours", "baseline or limit", "theirs", "unit", "ratio", "lowest-highest")
 ON_THE_RIGHT = frozenset(("ours", "theirs", "ratio", "lowest-highest"))
 
 
@@ -16,7 +16,7 @@ def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(map(_cell, HEADINGS, row, widths)).rstrip() for row in rows]
     about = ", ".join(f"{name} {value}" for name, value in machine.items())
-    meaning = "ratio: times as fast as the peer, or the fraction of the limit; the median of the rounds"
+    meaning = "ratio: times as fast as the baseline, or the fraction of the limit; the median of the rounds"
     return "\n".join([about, "", *lines, "", meaning]) + "\n"
 
 
@@ -28,7 +28,7 @@ def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> st
 
 def _row(row: Comparison) -> tuple[str, ...]:
     return (
-        *(row.part, row.what, number(row.ours), row.peer, number(row.theirs), row.unit),
+        *(row.part, row.what, number(row.ours), row.baseline, number(row.theirs), row.unit),
         *(f"{number(row.ratio)}x", f"{number(row.lowest)}-{number(row.highest)}"),
     )
 

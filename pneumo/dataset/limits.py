@@ -32,7 +32,7 @@ class Limits:
     """Limits for reading one file; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
     time_limit: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
-    """Seconds that one file may take to read; then it is quarantined."""
+    """Seconds that one file may take to read; then it is rejected."""
     memory_limit: Annotated[float, Interval(ge=0.01, le=1024)] = 4.0
     """GiB of memory that one file may take to read."""
 

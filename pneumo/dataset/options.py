@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.plan import SHARD_SIZE
-from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
 
@@ -55,7 +55,7 @@ class BuildOptions:
     def __post_init__(self) -> None:
         found = _TASK.fullmatch(self.task)
         if found is None or int(found[1]) >= int(found[2]):
-            raise refuse("task", self.task, "I/N with I from 0 to N - 1, such as 0/4")
+            raise invalid_value("task", self.task, "I/N with I from 0 to N - 1, such as 0/4")
 
     @property
     def shards(self) -> slice:

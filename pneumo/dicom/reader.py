@@ -38,7 +38,7 @@ SAMPLE_ELEMENTS = (
     "HighBit",
     "PixelRepresentation",
 )
-"""How a sample is stored, a number each; a malformed one is refused, since a default would be a guess."""
+"""How a sample is stored, a number each; a malformed one rejects the file, since a default would be a guess."""
 IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
     (
         *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),

@@ -50,7 +50,7 @@ def image_id(dataset: Dataset) -> str:
         name = "an object that is not an image" if name == sop_class else name
         raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     uid = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    if image_ids.validate(uid) or "\\" in uid:
+    if image_ids.find_problem(uid) or "\\" in uid:
         found = "a SOP Instance UID that is not an identifier" if uid else "no SOP Instance UID"
         raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", FETCH_AGAIN)
     return uid

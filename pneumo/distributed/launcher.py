@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from pneumo.runtime.config import config_dataclass, refuse
+from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
 
@@ -47,7 +47,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if self.node_rank >= self.nodes:
-            raise refuse("node_rank", self.node_rank, f"0 to {self.nodes - 1}")
+            raise invalid_value("node_rank", self.node_rank, f"0 to {self.nodes - 1}")
         host, _, port = self.master.rpartition(":")
         if self.nodes > 1 and not self.master:
             raise UserError(f"--nodes {self.nodes} without --master", "HOST:PORT of the first one", "give --master")

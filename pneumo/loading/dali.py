@@ -1,7 +1,7 @@
 """The loader for GPUs: DALI decodes (nvJPEG) and warps on the device, ahead of the training step.
 
-Threads on the host draw the parameters and the masks, DALI applies the matrices, and changes of pixel values are
-applied to its output on the device. OpenCV's loader is the faster one on a CPU.
+Threads on the host draw the parameters and rasterize the masks, DALI applies the matrices, and changes of pixel values
+are applied to its output on the device. OpenCV's loader is the faster one on a CPU.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ from pneumo.loading.dali_pipeline import (
 )
 from pneumo.loading.geometry import downsample_factor
 from pneumo.loading.images import damaged_sample, read_encoded
-from pneumo.loading.masks import draw_mask
+from pneumo.loading.masks import rasterize_mask
 from pneumo.loading.threaded import InFlight, ThreadedLoader
 
 
@@ -42,9 +42,9 @@ class DaliLoader(ThreadedLoader):
         self._idle: dict[PipelineShape, _Run] = {}
 
     def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
-        """Draw a sample's parameters and its mask."""
+        """Draw a sample's parameters, and rasterize its mask."""
         parameters = batch.plan.parameters(index, self.reader.table)
-        draw_mask(self.reader, int(batch.plan.rows[index]), parameters.matrix, batch.mask[index, 0].numpy())
+        rasterize_mask(self.reader, int(batch.plan.rows[index]), parameters.matrix, batch.mask[index, 0].numpy())
         return parameters
 
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:

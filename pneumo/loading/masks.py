@@ -12,8 +12,8 @@ from pneumo.loading.images import damaged_sample
 from pneumo.masks import rle
 
 
-def draw_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
-    """Draw a row's mask at the network's size; an empty one, or a test image's, is not read at all.
+def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
+    """Rasterize a row's mask at the network's size; an empty one, or a test image's, is not read at all.
 
     Args:
         reader: Reads the run lengths.

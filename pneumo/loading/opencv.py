@@ -11,7 +11,7 @@ from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch
 from pneumo.loading.geometry import downsample_factor, scale_matrix
 from pneumo.loading.images import read_image
-from pneumo.loading.masks import draw_mask, warp
+from pneumo.loading.masks import rasterize_mask, warp
 from pneumo.loading.threaded import InFlight, ThreadedLoader
 
 
@@ -27,7 +27,7 @@ class OpenCvLoader(ThreadedLoader):
         parameters = batch.plan.parameters(index, table)
         factor = downsample_factor(*table.shape(row), batch.plan.size)
         warp(read_image(self.reader, row, factor), scale_matrix(parameters.matrix, factor), image, cv2.INTER_LINEAR)
-        draw_mask(self.reader, row, parameters.matrix, mask)
+        rasterize_mask(self.reader, row, parameters.matrix, mask)
         for transform in parameters.pixel_transforms:
             transform.apply_to_arrays(image, mask)
         return parameters

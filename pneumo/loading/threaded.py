@@ -76,7 +76,7 @@ class ThreadedLoader(ABC):
 
     @abstractmethod
     def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
-        """Draw a sample's parameters and its mask into the batch; this runs in a thread."""
+        """Draw a sample's parameters, and rasterize its mask into the batch; this runs in a thread."""
 
     @abstractmethod
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:

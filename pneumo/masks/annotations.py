@@ -245,7 +245,7 @@ def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: i
         image_id = cells[first]
         if not image_id:
             raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
-        if problem := image_ids.validate(image_id):
+        if problem := image_ids.find_problem(image_id):
             raise UserError(
                 f"{path} line {line}: the image id {image_id[:60]!r} {problem}",
                 f"an {ID} of 1 to {image_ids.MAX_LENGTH} printable characters that is not a formula",

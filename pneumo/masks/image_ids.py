@@ -19,7 +19,7 @@ separator. The last four characters are full-width forms, which East Asian sprea
 skip a tab or a line end at the start."""
 
 
-def validate(text: str) -> str:
+def find_problem(text: str) -> str:
     """Return why a string is not a valid image id; empty when it is one."""
     if not text:
         return "is blank"

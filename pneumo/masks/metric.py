@@ -21,7 +21,7 @@ Missing = Literal["error", "empty", "ignore"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Scores:
+class ImageScores:
     """The Dice coefficients of n images."""
 
     image_id: tuple[str, ...]
@@ -98,7 +98,7 @@ def align(
     )
 
 
-def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> Scores:
+def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> ImageScores:
     """Return each image's Dice coefficient, from the run lengths, in the truth's order.
 
     Args:
@@ -111,7 +111,7 @@ def score(truth: Mapping[str, str], predicted: Mapping[str, str]) -> Scores:
     assert truth.keys() == predicted.keys()
     images = [_score_image(mask, predicted[image_id]) for image_id, mask in truth.items()]
     dice, truth_area, predicted_area = zip(*images, strict=True) if images else ((), (), ())
-    return Scores(
+    return ImageScores(
         image_id=tuple(truth),
         dice=np.array(dice, np.float64),
         truth_area=np.array(truth_area, np.int64),
@@ -158,7 +158,7 @@ def format_summary(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_scores(path: Path, scores: Scores) -> None:
+def write_scores(path: Path, scores: ImageScores) -> None:
     """Publish a CSV of each image's Dice coefficient and areas."""
     dice = [f"{value:.6f}" for value in scores.dice]
     rows = zip(scores.image_id, dice, scores.truth_area, scores.predicted_area, strict=True)

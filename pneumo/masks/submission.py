@@ -54,7 +54,7 @@ def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: M
     _raise_if_any("missing", [image_id for image_id in dict.fromkeys(expected) if image_id not in counts])
     _raise_if_any("not expected", [image_id for image_id in counts if image_id not in expected_ids])
     for image_id, text in rows:
-        if problem := image_ids.validate(image_id):
+        if problem := image_ids.find_problem(image_id):
             raise UserError(
                 f"the submission's image id {image_id[:60]!r} {problem}",
                 "printable ids that are not formulas",

@@ -19,7 +19,7 @@ class Ema:
 
     Args:
         model: The model to average, not wrapped for distribution or compilation.
-        decay: The largest share of the old average that an update keeps, in [0, 1).
+        decay: The largest fraction of the old average that an update keeps, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""A run's out-of-fold examples in one picture: large and small lesions, a false positive and healthy images."""
+"""A run's out-of-fold examples in one picture: large and small lesions, a false positive, and true negatives."""
 
 from collections.abc import Mapping
 
@@ -66,7 +66,7 @@ def _panel(
     image_id = str(histograms.image_id[i])
     row = rows[image_id]
     image = read_image(reader, row)
-    truth = "pneumothorax" if histograms.positive[i] else "healthy"
+    truth = "pneumothorax" if histograms.positive[i] else "no pneumothorax"
     outlined = histograms.positive[i] or nested.predicted_positive[i]
     return Panel(
         image=image,

@@ -133,7 +133,7 @@ def _missing_fields(made: Any, values: Any) -> Iterator[str]:
                 yield from (f"{entry.name}.{path}" for path in inner)
 
 
-def refuse(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
+def invalid_value(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
     """Return the error of a field whose value contradicts the other fields."""
     named = flag(name, flag_prefix)
     shown = " ".join(map(str, value)) if isinstance(value, tuple) else value

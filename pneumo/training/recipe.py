@@ -16,7 +16,7 @@ from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import LoaderKind
 from pneumo.modeling.losses.loss import LossConfig
 from pneumo.modeling.models import ModelConfig
-from pneumo.runtime.config import config_dataclass, flag, refuse
+from pneumo.runtime.config import config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
@@ -31,7 +31,7 @@ class Stage:
     epochs: int
     image_size: int
     positive_rate: tuple[float, float] | None
-    """Share of positives in the stage's first and last epoch, or None for each sample once per epoch."""
+    """Fraction of positives in the stage's first and last epoch, or None for each sample once per epoch."""
     learning_rate: float
 
     def positive_rate_at(self, epoch: int) -> float | None:
@@ -62,9 +62,9 @@ class Recipe:
     image_size: Annotated[tuple[ImageSize, ...], MinLen(1)] = (512,)
     """Height and width of the network's input in pixels, a multiple of 32 (per stage)."""
     positive_rate: tuple[PositiveFraction, ...] = ()
-    """Share of positive images in an epoch; empty = each image once per epoch (per stage)."""
+    """Fraction of positive images in an epoch; empty = each image once per epoch (per stage)."""
     final_positive_rate: tuple[PositiveFraction, ...] = ()
-    """Share of positive images in a stage's last epoch, reached linearly; empty = as in its first (per stage)."""
+    """Fraction of positive images in a stage's last epoch, reached linearly; empty = as in its first (per stage)."""
     learning_rate: Annotated[tuple[Annotated[float, Interval(gt=0, lt=10)], ...], MinLen(1)] = (3e-4,)
     """Peak learning rate (per stage)."""
 
@@ -93,7 +93,8 @@ class Recipe:
     compile: bool = False
     """Compile the network with torch.compile."""
     loader: LoaderKind = "auto"
-    """Loader that decodes and augments; ``auto`` = DALI on a GPU, OpenCV elsewhere."""
+    """Loader that decodes and augments; ``auto`` = DALI on a GPU, and OpenCV on a CPU, without DALI, or with
+    distortion, which DALI does not have."""
 
     validate_every: Annotated[int, Interval(ge=1, le=100_000)] = 1
     """Epochs between two validations; the last epoch of a stage is always validated."""
@@ -115,18 +116,18 @@ class Recipe:
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{flag(name)} {count}" for name, count in counts.items())
             name = next(iter(counts))
-            raise refuse(name, getattr(self, name), f"one value, or one for each stage (values given: {listed})")
+            raise invalid_value(name, getattr(self, name), f"one value, or one for each stage (values given: {listed})")
         if self.final_positive_rate and not self.positive_rate:
-            raise refuse("final_positive_rate", self.final_positive_rate, "--positive-rate to be set too")
+            raise invalid_value("final_positive_rate", self.final_positive_rate, "--positive-rate to be set too")
         if self.micro_batch_size > self.batch_size:
-            raise refuse("micro_batch_size", self.micro_batch_size, f"1 to --batch-size {self.batch_size}")
+            raise invalid_value("micro_batch_size", self.micro_batch_size, f"1 to --batch-size {self.batch_size}")
         if self.batch_size % self.micro_batch_size:
             multiple = f"a multiple of --micro-batch-size {self.micro_batch_size}"
-            raise refuse("batch_size", self.batch_size, multiple)
+            raise invalid_value("batch_size", self.batch_size, multiple)
         if self.loss.presence and not self.model.presence_head:
-            raise refuse("loss.presence", self.loss.presence, "0, or --model.presence-head")
+            raise invalid_value("loss.presence", self.loss.presence, "0, or --model.presence-head")
         if len(set(self.tta)) < len(self.tta):
-            raise refuse("tta", self.tta, "each view once")
+            raise invalid_value("tta", self.tta, "each view once")
 
     @property
     def stages(self) -> tuple[Stage, ...]:

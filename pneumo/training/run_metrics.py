@@ -69,7 +69,7 @@ def _publish(
     nested: NestedEstimate,
     masks: dict[str, str] | None,
 ) -> None:
-    """Write the results, metrics.json last: where it exists, the others do."""
+    """Write the results, metrics.json last, so that it never describes results that are not written yet."""
     histograms.write(run.histograms)
     write_rule(run.thresholds, nested.final)
     results = replace(

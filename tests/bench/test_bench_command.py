@@ -37,7 +37,7 @@ def check(content, parts):
     comparisons = content["comparisons"]
     for comparison in comparisons:
         assert comparison["what"]
-        assert comparison["peer"]
+        assert comparison["baseline"]
         assert comparison["unit"]
         values = [comparison[name] for name in ("ours", "theirs", "ratio", "lowest", "highest")]
         assert all(math.isfinite(value) and value > 0 for value in values), comparison

@@ -7,7 +7,7 @@ from loading_data import CASES, ROW, write_dataset
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.masks import draw_mask, read_mask, warp
+from pneumo.loading.masks import rasterize_mask, read_mask, warp
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
@@ -24,14 +24,14 @@ def test_mask_is_read_in_full(data):
 @pytest.mark.parametrize(("matrix", "turn"), [(UNIT, 1), (FLIPPED, -1)], ids=["unit", "flip"])
 def test_mask_of_the_network_size_is_drawn_to_the_pixel(data, matrix, turn):
     out = np.zeros((256, 256), np.uint8)
-    draw_mask(data.reader, ROW["square"], matrix, out)
+    rasterize_mask(data.reader, ROW["square"], matrix, out)
     assert np.array_equal(out, data.masks[ROW["square"]][:, ::turn])
 
 
 def test_mask_of_another_shape_is_letterboxed_and_stays_binary(data):
     row = ROW["upright"]
     out = np.zeros((100, 100), np.uint8)
-    draw_mask(data.reader, row, letterbox(200, 120, 100).matrix, out)
+    rasterize_mask(data.reader, row, letterbox(200, 120, 100).matrix, out)
     assert set(np.unique(out)) == {0, 1}
     assert not out[:, :20].any()
     assert not out[:, 80:].any()
@@ -42,7 +42,7 @@ def test_mask_of_another_shape_is_letterboxed_and_stays_binary(data):
 def test_empty_masks_are_not_read(data, monkeypatch, name):
     monkeypatch.setattr(ShardReader, "rle", lambda *_: pytest.fail("run lengths were read"))
     out = np.zeros((64, 64), np.uint8)
-    draw_mask(data.reader, ROW[name], letterbox(256, 256, 64).matrix, out)
+    rasterize_mask(data.reader, ROW[name], letterbox(256, 256, 64).matrix, out)
     assert not out.any()
 
 

@@ -38,13 +38,13 @@ BAD = {
 
 @pytest.mark.parametrize("image_id", GOOD.values(), ids=GOOD)
 def test_valid_ids(image_id: str) -> None:
-    assert image_ids.validate(image_id) == ""
+    assert image_ids.find_problem(image_id) == ""
     assert image_ids.escape_formula(image_id) == image_id
 
 
 @pytest.mark.parametrize(("image_id", "message"), BAD.values(), ids=BAD)
 def test_invalid_ids(image_id: str, message: str) -> None:
-    assert message in image_ids.validate(image_id)
+    assert message in image_ids.find_problem(image_id)
 
 
 CELLS = {

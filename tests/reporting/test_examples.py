@@ -47,7 +47,7 @@ def nested_of(dice: list[float], predicted: list[int]) -> NestedEstimate:
     )
 
 
-def test_positives_from_best_to_worst_the_largest_false_alarm_and_true_negatives() -> None:
+def test_positives_from_best_to_worst_the_largest_false_positive_and_true_negatives() -> None:
     # Seven positives, four false positives (the third is largest as a part of its image), three true negatives.
     truth = [50] * 7 + [0] * 7
     predicted = [10] * 7 + [300, 40, 200, 200] + [0] * 3

@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Interval, MinLen, MultipleOf
 
 from pneumo.runtime import cli, config
-from pneumo.runtime.config import config_dataclass, from_json, refuse
+from pneumo.runtime.config import config_dataclass, from_json, invalid_value
 from pneumo.runtime.errors import UserError
 
 
@@ -37,7 +37,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.kind == "y" and self.on:
-            raise refuse("kind", self.kind, "x with --on")
+            raise invalid_value("kind", self.kind, "x with --on")
 
 
 RIGHT: list[dict[str, Any]] = [

@@ -8,14 +8,14 @@ from torch import Tensor
 from pneumo.modeling.losses.term import LossInputs
 
 SMOOTHING = 2.0**-13
-"""Dice's smoothing as a share of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""
+"""Dice's smoothing as a fraction of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""
 
 
 def dice_loss(inputs: LossInputs, *, dice_on: Literal["all", "positive"]) -> Tensor:
     """Return 1 - (2 |p g| + s) / (|p| + |g| + s) per image, (N,), |.| being a sum over the image's pixels.
 
     On an empty mask this is |p| / (|p| + s): 0 for an empty prediction as in the competition, near 1 once
-    much more than s is predicted, with a gradient everywhere. The smoothing s is a share of the image
+    much more than s is predicted, with a gradient everywhere. The smoothing s is a fraction of the image
     (``SMOOTHING``): with a constant of 1 the loss of an empty image would jump from 0 to 1 at half a false pixel
     in a million, and would differ between image sizes. A missed lesion of s pixels still costs 0.5, the median
     one 0.985.

@@ -10,7 +10,7 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
 
 
-def check_folder(folder: Path, names: Collection[str]) -> None:
+def check_directory(folder: Path, names: Collection[str]) -> None:
     """Refuse a folder in which results of an earlier prediction would be left beside those of this one.
 
     Args:
