@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Install from a wheelhouse, without a connection: python3 install.py TARGET.
 
-It is in the folder of the parts. Verifies every part before anything is written, unpacks the project into TARGET unless
-a checkout is there, and makes TARGET/.venv. Needs only Python: no pip, no ensurepip, no tar. After an interruption
-start the same command again.
+It is in the directory of the parts. Verifies every part before anything is written, unpacks the project into TARGET
+unless a checkout is there, and makes TARGET/.venv. Needs only Python: no pip, no ensurepip, no tar. After an
+interruption start the same command again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Parts:
 def main() -> int:
     """Install."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("target", type=Path, help="folder of the project: made, or an existing checkout")
+    flags.add_argument("target", type=Path, help="directory of the project: made, or an existing checkout")
     target: Path = flags.parse_args().target.absolute()
     try:
         verify()
@@ -100,20 +100,20 @@ def install(target: Path, manifest: dict[str, str]) -> None:
     log(f"done; next: cd {target} && PNEUMO_PYTHON=$PWD/.venv/bin/python ./launch.sh demo")
 
 
-def unpack(folder: Path) -> None:
+def unpack(directory: Path) -> None:
     """Unpack the parts."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     log("unpacking")
     with tarfile.open(fileobj=Parts(sorted(HERE.glob("part-*"))), mode="r|", bufsize=1 << 20) as tar:
         # The parts were verified; Python 3.11.3 and older have no extraction filter.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
-        tar.extractall(folder)  # noqa: S202
+        tar.extractall(directory)  # noqa: S202
 
 
-def only(folder: Path, pattern: str) -> Path:
+def only(directory: Path, pattern: str) -> Path:
     """Return the one file of a name."""
-    (path,) = folder.glob(pattern)
+    (path,) = directory.glob(pattern)
     return path
 
 

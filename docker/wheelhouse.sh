@@ -50,7 +50,7 @@ while (($#)); do
         *) fail "found $flag; expected --out, --python, --extras or --part-size; --help explains them" ;;
     esac
 done
-[[ -n $out ]] || fail "found no --out; expected the folder to make; add --out DIR"
+[[ -n $out ]] || fail "found no --out; expected the directory to make; add --out DIR"
 [[ $version =~ ^3\.[0-9]+$ ]] || fail "found --python $version; expected a version like 3.12; correct --python"
 [[ $part_size =~ ^[1-9][0-9]{0,11}[KMG]?$ ]] ||
     fail "found --part-size $part_size; expected bytes, such as 60M or 2G; correct --part-size"
@@ -66,10 +66,10 @@ extras $(IFS=, && echo "${extras[*]}")
 part-size $bytes
 source $(pack --directory="$root" "${project[@]}" | sha256sum | cut -c -64)"
 if [[ -e $out ]]; then
-    [[ -f $out/manifest.txt ]] || fail "found $out, which is no wheelhouse; expected a new folder; choose another --out"
+    [[ -f $out/manifest.txt ]] || fail "found $out, which is no wheelhouse; expected a new directory; give another --out"
     other=$(grep -vxF "$manifest" "$out/manifest.txt" | sed 's/^source .*/another state of this checkout/' | paste -sd,) || true
     [[ -z $other ]] ||
-        fail "found a wheelhouse of $other in $out; expected one for these flags; choose another --out or delete it"
+        fail "found a wheelhouse of $other in $out; expected one for these flags; give another --out or delete it"
     echo "wheelhouse: $out exists already" >&2
     exit
 fi
@@ -115,7 +115,7 @@ cat >"$packed/README" <<END
 pneumo, everything to install it on Linux x86_64 with CPython $version, without a connection.
 Extras: ${extras[*]:-none}. $(find "$wheels" -name '*.whl' | wc -l) wheels.
 
-Copy this folder to the machine, then:
+Copy this directory to the machine, then:
 
     python$version install.py TARGET
 

@@ -48,8 +48,8 @@ def main(arguments: Arguments) -> None:
         check_target(arguments.out)
     described = machine.describe()
     comparisons: list[Comparison] = []
-    with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder:
-        source = Source(arguments, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
+        source = Source(arguments, Path(directory))
         for part in arguments.parts or get_args(Part):
             log.info("measuring %s", part)
             comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)

@@ -35,7 +35,7 @@ class Arguments:
     """Flags of job/demo.py."""
 
     out: Path = ROOT / "runs" / "demo"
-    """Run directory; the synthetic DICOMs and the dataset are in data/demo, beside the folder runs."""
+    """Run directory; the synthetic DICOMs and the dataset are in data/demo, beside the directory runs."""
     images: Annotated[int, Interval(ge=20, le=100_000)] = 240
     """Synthetic training images; fewer than 240 are too few to learn from."""
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
@@ -75,23 +75,23 @@ def main() -> int:
     return check_learned(arguments.out, arguments.images)
 
 
-def remove_earlier_demo(folder: Path, known: Collection[str]) -> None:
-    """Delete a folder of an earlier demo.
+def remove_earlier_demo(directory: Path, known: Collection[str]) -> None:
+    """Delete a directory of an earlier demo.
 
     Args:
-        folder: What to delete; it may be missing.
-        known: Names of files and folders, at least one of which is in a demo's folder unless it is empty.
+        directory: What to delete; it may be missing.
+        known: Names of files and directories, at least one of which is in a demo's directory unless it is empty.
 
     Raises:
-        UserError: When none of them is in the folder.
+        UserError: When none of them is in the directory.
     """
-    if not folder.exists():
+    if not directory.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not any((folder / name).exists() for name in known)):
+    if not directory.is_dir() or (any(directory.iterdir()) and not any((directory / name).exists() for name in known)):
         raise UserError(
-            f"--fresh: {folder} holds no earlier demo", "one to delete", "give another --out, or omit --fresh"
+            f"--fresh: {directory} holds no earlier demo", "one to delete", "give another --out, or omit --fresh"
         )
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 def train_folds(dataset: Path, run: Path) -> None:

@@ -44,7 +44,7 @@ from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
 
 SHARDS = "shards"
-"""Part of the name of the hidden folder with the images that are predicted."""
+"""Part of the name of the hidden directory with the images that are predicted."""
 
 
 @config_dataclass
@@ -140,7 +140,7 @@ def build_dataset(dicom: Path, out: Path, dataset: Path, workers: int) -> Manife
     """
     quarantine = dataset / paths.QUARANTINE
     try:
-        # The folder may hold files of any kind; every image among them must be predicted.
+        # The directory may hold files of any kind; every image among them must be predicted.
         manifest = build(BuildInputs(dicom=dicom), dataset, BuildOptions(workers=workers, max_quarantined=100))
     except UserError as error:
         if not quarantine.is_file():

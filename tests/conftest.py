@@ -62,15 +62,15 @@ def quiet_log() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def siim() -> Path:
-    """Folder of real SIIM images; only tests marked ``siim`` may ask for it."""
+    """Directory of real SIIM images; only tests marked ``siim`` may ask for it."""
     return Path(os.environ["PNEUMO_SIIM_DIR"])
 
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTree:
     """32 labeled and 6 unlabeled synthetic DICOMs of 96 pixels, half of them with a pneumothorax."""
-    folder = tmp_path_factory.mktemp("synthetic") / "tree"
-    return dicom_tree.write_tree(folder, images=32, test_images=6, size=96, positive_fraction=0.5, seed=3)
+    directory = tmp_path_factory.mktemp("synthetic") / "tree"
+    return dicom_tree.write_tree(directory, images=32, test_images=6, size=96, positive_fraction=0.5, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -42,11 +42,11 @@ LOOSE = {"__init__.py", "README.md", "py.typed"}
 
 
 def sources(root: Path) -> list[Path]:
-    return sorted(path for folder in ("pneumo", "job") for path in (root / folder).rglob("*.py"))
+    return sorted(path for directory in ("pneumo", "job") for path in (root / directory).rglob("*.py"))
 
 
 def name_of(path: Path, root: Path) -> str:
-    """Return the dotted name of a module, which of a package is the folder's."""
+    """Return the dotted name of a module, which of a package is the directory's."""
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -146,8 +146,8 @@ def test_distributed_alone_knows_the_variables_of_launchers() -> None:
 
 def test_nothing_is_loose_under_the_package() -> None:
     assert loose(ROOT) == set()
-    folders = {path.name for path in (ROOT / "pneumo").iterdir() if any(path.glob("*.py"))}
-    assert folders == set(LAYERS)
+    directories = {path.name for path in (ROOT / "pneumo").iterdir() if any(path.glob("*.py"))}
+    assert directories == set(LAYERS)
 
 
 def test_every_module_is_read() -> None:

@@ -1,6 +1,6 @@
 """The rule of where tests are: those of ``pneumo/PACKAGE/MODULE.py`` are in ``tests/PACKAGE/test_MODULE.py``.
 
-pytest wants different names for all test files, so the folder may come before the module's name:
+pytest wants different names for all test files, so the directory may come before the module's name:
 ``tests/dicom/encodings/test_encoding_rle.py``.
 """
 
@@ -27,8 +27,8 @@ def untested(root: Path) -> Iterator[str]:
     """Yield the modules of pneumo/ without a test file at the mirrored place."""
     for path in sorted((root / "pneumo").rglob("*.py")):
         module = path.relative_to(root / "pneumo")
-        folder = module.parent.name
-        names = (module.stem, f"{folder}_{module.stem}", f"{folder.removesuffix('s')}_{module.stem}")
+        directory = module.parent.name
+        names = (module.stem, f"{directory}_{module.stem}", f"{directory.removesuffix('s')}_{module.stem}")
         tests = (root / "tests" / module.parent / f"test_{name}.py" for name in names)
         if module.name != "__init__.py" and not any(test.is_file() for test in tests):
             yield module.as_posix()

@@ -51,11 +51,11 @@ def test_every_command_is_run_somewhere_or_has_a_reason(page: str) -> None:
     for command, where in places.items():
         path, _, test = where.partition("::")
         if test and path != f"tests/{Path(__file__).name}":
-            folder = (ROOT / path).parent
+            directory = (ROOT / path).parent
             sources = [(ROOT / path).read_text()]
             assert test in {getattr(node, "name", "") for node in ast.parse(sources[0]).body}, where
-            # What is run is named by the test's module or its folder's helpers.
-            sources += [file.read_text() for file in folder.glob("*.py") if not file.name.startswith("test_")]
+            # What is run is named by the test's module or its directory's helpers.
+            sources += [file.read_text() for file in directory.glob("*.py") if not file.name.startswith("test_")]
             for script in scripts(command):
                 assert any(script in source for source in sources), f"{where} does not run {script}"
         elif path.startswith(".ci/run "):
@@ -143,13 +143,13 @@ def tree(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.TempP
         (root / name).symlink_to(ROOT / name)
     data = root / "data"
     data.mkdir()
-    for folder in (root, data):
+    for directory in (root, data):
         for name in ("dicom-images-train", "train"):
-            (folder / name).symlink_to(synthetic.dicom)
+            (directory / name).symlink_to(synthetic.dicom)
         for name in ("dicom-images-test", "test", "incoming", "FILE_OR_DIR"):
-            (folder / name).symlink_to(synthetic.test_dicom)
-        (folder / "train-rle.csv").symlink_to(synthetic.masks)
-        (folder / "patients.csv").symlink_to(synthetic.patients)
+            (directory / name).symlink_to(synthetic.test_dicom)
+        (directory / "train-rle.csv").symlink_to(synthetic.masks)
+        (directory / "patients.csv").symlink_to(synthetic.patients)
     ids = submission_ids(dataset)
     (data / "sample_submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *(f"{i},-1" for i in ids)]))
     return root

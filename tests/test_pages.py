@@ -90,8 +90,8 @@ def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
     page = ROOT / "CONTRIBUTING.md"
     sections = page.read_text().partition("## Adding something")[2].split("\n### ")[1:]
     assert len(sections) == 5
-    for folder in ("pneumo", "tests"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for directory in ("pneumo", "tests"):
+        shutil.copytree(ROOT / directory, tmp_path / directory, ignore=shutil.ignore_patterns("__pycache__"))
     changed, tests = [], []
     for section in sections:
         name = section.partition("\n")[0]

@@ -36,7 +36,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     table = SampleTable.read(source.dataset)
     reader = ShardReader(source.dataset, table)
     plans = plan_epoch(len(table), settings.size)
-    winner = Winner(reader, source.folder / "winner", settings.size)
+    winner = Winner(reader, source.directory / "winner", settings.size)
     kinds: list[LoaderKind] = ["opencv", "dali"] if has_dali() else ["opencv"]
     loaders = [partial(drain, build_loader(kind, reader, CPU, 1), plans) for kind in kinds]
     with one_core():
@@ -102,21 +102,21 @@ class Winner:
 
     Args:
         reader: Reads the images and masks that the PNGs are made of.
-        folder: Where the PNGs are written.
+        directory: Where the PNGs are written.
         size: Height and width of the result in pixels.
     """
 
-    def __init__(self, reader: ShardReader, folder: Path, size: int) -> None:
-        self.folder, self.samples = folder, len(reader.table)
+    def __init__(self, reader: ShardReader, directory: Path, size: int) -> None:
+        self.directory, self.samples = directory, len(reader.table)
         self.augment = winners_augmentation(size)
-        folder.mkdir(parents=True)
+        directory.mkdir(parents=True)
         for row in range(self.samples):
             image = image_codec.decode(reader.image(row))
             mask = rle.decode(reader.rle(row), *image.shape)
             # Its PNGs have 8 bits.
             narrow = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-            cv2.imwrite(str(folder / f"{row}.png"), narrow)
-            cv2.imwrite(str(folder / f"{row}-mask.png"), mask * 255)
+            cv2.imwrite(str(directory / f"{row}.png"), narrow)
+            cv2.imwrite(str(directory / f"{row}-mask.png"), mask * 255)
 
     def load_all(self) -> None:
         """Load every batch."""
@@ -127,8 +127,8 @@ class Winner:
             assert len(images) == len(masks)
 
     def _load(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = cv2.imread(str(self.folder / f"{row}.png"), cv2.IMREAD_GRAYSCALE)
-        mask = cv2.imread(str(self.folder / f"{row}-mask.png"), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imread(str(self.directory / f"{row}.png"), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imread(str(self.directory / f"{row}-mask.png"), cv2.IMREAD_GRAYSCALE)
         done = self.augment(image=image, mask=mask)
         return (
             torch.from_numpy(done["image"].astype(np.float32) / 255)[None],

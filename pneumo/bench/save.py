@@ -35,21 +35,21 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     # One step, so that the optimizer has its moments.
     state.step([draw(2, 32, world.device)], 0, 1e-4)
     steps = itertools.count(1)
-    with tempfile.TemporaryDirectory(prefix="pneumo-save-", dir=source.folder) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="pneumo-save-", dir=source.directory) as name:
+        directory = Path(name)
 
         def ours() -> Path:
             snapshot = Snapshot(LoopState(step=next(steps)), state.weights(), state.optimizer_state())
-            return checkpoint.save(folder / "ours", snapshot)
+            return checkpoint.save(directory / "ours", snapshot)
 
         def theirs() -> None:
-            with (folder / "theirs.pt").open("wb") as file:
+            with (directory / "theirs.pt").open("wb") as file:
                 torch.save([state.weights(), state.optimizer_state()], file)
                 file.flush()
                 os.fsync(file.fileno())
 
         size = sum(path.stat().st_size for path in ours().iterdir())
         seconds = time_in_turns([ours, theirs], settings.repeat)
-        shutil.rmtree(folder / "ours")
+        shutil.rmtree(directory / "ours")
     what = f"checkpoint of unet-{settings.save_encoder}, {size / 1e6:.0f} MB"
     return [per_item("save", what, "torch.save + fsync", "s", ours=seconds[0], theirs=seconds[1], scale=1)]

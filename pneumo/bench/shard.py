@@ -25,7 +25,7 @@ from pneumo.runtime.files import publish
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Time one image in one process, and the whole build in several."""
-    out = source.folder / "shard"
+    out = source.directory / "shard"
     inputs = source.inputs
     with quiet():
         plan = make_plan(inputs, out, BuildOptions())
@@ -71,27 +71,27 @@ def write_shards(plan: BuildPlan, dataset: Path) -> None:
         shard_writer.write(dataset, {}, shard)
 
 
-def convert_all(paths: list[Path], folder: Path) -> None:
+def convert_all(paths: list[Path], directory: Path) -> None:
     """Write a PNG of every DICOM."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for path in paths:
-        convert(folder, path)
+        convert(directory, path)
 
 
-def convert_in_parallel(paths: list[Path], folder: Path, workers: int) -> None:
+def convert_in_parallel(paths: list[Path], directory: Path, workers: int) -> None:
     """Write a PNG of every DICOM in several processes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     # Started like the build's own workers, so that starting them takes equally long.
     context = get_context("forkserver")
     with ProcessPoolExecutor(workers, context) as pool:
-        for _ in pool.map(partial(convert, folder), paths, chunksize=8):
+        for _ in pool.map(partial(convert, directory), paths, chunksize=8):
             pass
 
 
-def convert(folder: Path, path: Path) -> None:
+def convert(directory: Path, path: Path) -> None:
     """Write a DICOM's pixels as a PNG of the same name."""
     pixels = pydicom.dcmread(path).pixel_array
-    written = cv2.imwrite(str(folder / f"{path.stem}.png"), pixels)
+    written = cv2.imwrite(str(directory / f"{path.stem}.png"), pixels)
     assert written, path
 
 

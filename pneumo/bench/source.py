@@ -1,4 +1,4 @@
-"""The benchmarks' settings, and their DICOM files, real or synthetic, in one folder."""
+"""The benchmarks' settings, and their DICOM files, real or synthetic, in one directory."""
 
 import shutil
 from dataclasses import field
@@ -62,17 +62,17 @@ class Source:
 
     Args:
         settings: Where they are from, and how many.
-        folder: An empty folder for them and for what the benchmarks write.
+        directory: An empty directory for them and for what the benchmarks write.
     """
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, directory: Path) -> None:
         if settings.dicom is not None and not settings.dicom.is_dir():
             raise UserError(f"--dicom {settings.dicom}", "a directory of DICOM files", "correct --dicom")
-        self.settings, self.folder = settings, folder
+        self.settings, self.directory = settings, directory
 
     @cached_property
     def inputs(self) -> BuildInputs:
-        """The DICOM folder and its masks."""
+        """The DICOM directory and its masks."""
         if self.settings.dicom is None or self.settings.masks is None:
             return self._draw()
         return BuildInputs(dicom=self._copy(self.settings.dicom), masks=self.settings.masks)
@@ -81,13 +81,13 @@ class Source:
     def dataset(self) -> Path:
         """A dataset of all files, built for the benchmarks that read one."""
         with quiet():
-            build(self.inputs, self.folder / "dataset", BuildOptions(num_folds=2, workers=self.settings.workers))
-        return self.folder / "dataset"
+            build(self.inputs, self.directory / "dataset", BuildOptions(num_folds=2, workers=self.settings.workers))
+        return self.directory / "dataset"
 
     def _draw(self) -> BuildInputs:
         settings = self.settings
         tree = write_tree(
-            self.folder / "tree",
+            self.directory / "tree",
             images=settings.images,
             test_images=0,
             size=settings.source_size,
@@ -104,7 +104,7 @@ class Source:
             raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")
         indices = np.linspace(0, len(found) - 1, min(self.settings.images, len(found))).round().astype(int)
         for index in np.unique(indices).tolist():
-            target = self.folder / "dicom" / found[index].relative_to(root)
+            target = self.directory / "dicom" / found[index].relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(found[index], target)
-        return self.folder / "dicom"
+        return self.directory / "dicom"

@@ -53,8 +53,8 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 
 def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     # Every shard is written by now, and the lock keeps other merges out.
-    for folder in (dataset, paths.shards(dataset)):
-        remove_temporary_files(folder)
+    for directory in (dataset, paths.shards(dataset)):
+        remove_temporary_files(directory)
     records = [shard_writer.read_record(dataset, shard) for shard in plan.shards]
     quarantined = [*plan.quarantined, *(row for record in records for row in record.quarantined)]
     quarantine.write(dataset, plan, quarantined)

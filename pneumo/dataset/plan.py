@@ -94,7 +94,7 @@ def make(
     quarantined = [item for item in scanned if isinstance(item, QuarantineRow)]
     kept, duplicates = _resolve_duplicates(headers, file_digest)
     used, unlabeled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
-    # Not by path: folders are named after people, and the order of the rows would reveal the order of their names.
+    # Not by path: directories are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
     groups, grouped_by = _patient_groups(used, patients)

@@ -147,10 +147,10 @@ def _context() -> ForkServerContext:
 
 
 def _long_temporary_path() -> UserError:
-    """Return the error of a folder for temporary files in which the processes' socket cannot be."""
-    folder = tempfile.gettempdir()
+    """Return the error of a directory for temporary files in which the processes' socket cannot be."""
+    directory = tempfile.gettempdir()
     return UserError(
-        f"the folder for temporary files has a path of {len(os.fsencode(folder))} bytes: {folder}",
+        f"the directory for temporary files has a path of {len(os.fsencode(directory))} bytes: {directory}",
         "a shorter one, since the path of a socket in it has at most 107 bytes",
         "set TMPDIR, for example to /tmp",
     )

@@ -24,19 +24,19 @@ class FoldCurves:
     Training does not depend on its curves: when they cannot be written, one warning is logged and training continues.
 
     Args:
-        folder: The fold's directory, where the event files go.
+        directory: The fold's directory, where the event files go.
         step: Optimizer steps already done; points after it, from before a resume, are hidden.
         enabled: False on ranks that do not write.
     """
 
-    def __init__(self, folder: Path, step: int, *, enabled: bool) -> None:
-        self._folder, self._records = folder, None
+    def __init__(self, directory: Path, step: int, *, enabled: bool) -> None:
+        self._directory, self._records = directory, None
         if enabled:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                directory.mkdir(parents=True, exist_ok=True)
                 name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{step}"
                 # Unbuffered: a point is in the file, or its error is raised here.
-                self._records = RecordWriter((folder / name).open("ab", buffering=0))
+                self._records = RecordWriter((directory / name).open("ab", buffering=0))
             except OSError as error:
                 self._disable(error)
         self._write(Event(file_version="brain.Event:2"))
@@ -59,7 +59,7 @@ class FoldCurves:
 
     def _disable(self, error: OSError) -> None:
         self._records = None
-        log.warning("TensorBoard curves in %s are disabled: %s", self._folder, error.strerror)
+        log.warning("TensorBoard curves in %s are disabled: %s", self._directory, error.strerror)
 
     def __enter__(self) -> Self:
         return self

@@ -40,11 +40,11 @@ def check_target(target: Path) -> None:
         if target.is_symlink():
             # Publishing would replace the link and not its target; /dev/stdout is a link too.
             raise UserError(f"{target} is a link", "the name of a file to write", "give the path of its target")
-        folder = target.absolute().parent
-        while not folder.exists():
-            folder = folder.parent
+        directory = target.absolute().parent
+        while not directory.exists():
+            directory = directory.parent
         # Writing is a surer test than reading permissions, which a mount may not grant. The file has no name.
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
         raise UserError(f"{target}: {error.strerror}", "a file that can be written", "give another path") from None
@@ -108,13 +108,13 @@ def publish_directory(target: Path) -> Iterator[Path]:
     sync_directory(target.parent)
 
 
-def remove_temporary_files(folder: Path, target: str = "") -> None:
+def remove_temporary_files(directory: Path, target: str = "") -> None:
     """Remove the temporary files of killed processes in a directory, all of them or those of one target.
 
     No other process may be writing there.
     """
-    if folder.is_dir():
-        for path in folder.iterdir():
+    if directory.is_dir():
+        for path in directory.iterdir():
             # A dot, the target's name, a dot, and eight letters of tempfile's.
             if re.fullmatch(rf"\.{re.escape(target) or '.+'}\.[a-z0-9_]{{8}}", path.name):
                 log.info("removing %s, left by a killed process", path)

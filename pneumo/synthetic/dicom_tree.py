@@ -48,12 +48,12 @@ class SyntheticTree:
 
     @property
     def dicom(self) -> Path:
-        """Folder of the training images."""
+        """Directory of the training images."""
         return self.root / "dicom"
 
     @property
     def test_dicom(self) -> Path:
-        """Folder of the test images."""
+        """Directory of the test images."""
         return self.root / "test"
 
     @property
@@ -119,7 +119,7 @@ def write_tree(
     """Write a synthetic dataset; equal arguments give equal bytes, whatever the number of workers.
 
     Args:
-        root: Folder to create; it is renamed into place when it is complete.
+        root: Directory to create; it is renamed into place when it is complete.
         images: Number of training images.
         test_images: Number of test images, of other patients.
         size: Rows and columns of each image, at least 64.
@@ -131,18 +131,18 @@ def write_tree(
         UserError: When ``root`` exists.
     """
     if root.exists():
-        raise UserError(f"{root} exists", "a new folder", "remove it or name another")
+        raise UserError(f"{root} exists", "a new directory", "remove it or name another")
     plans = [
         plan
         for split, count in enumerate((images, test_images))
         for plan in _plan(seed, split, count, size, positive_fraction)
     ]
     assert len({plan.path for plan in plans}) == len(plans)
-    with publish_directory(root) as folder:
-        tree = SyntheticTree(folder)
+    with publish_directory(root) as directory:
+        tree = SyntheticTree(directory)
         tree.test_dicom.mkdir()
         tree.dicom.mkdir()
-        written = _map(partial(_write_image, folder), plans, workers)
+        written = _map(partial(_write_image, directory), plans, workers)
         masks: list[tuple[str, str]] = []
         with Progress("synthesize", len(plans), unit="images") as progress:
             for plan, parts in zip(plans, written, strict=True):

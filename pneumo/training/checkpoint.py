@@ -54,9 +54,9 @@ class Snapshot:
     """State of the optimizer and of the scaler: nested containers of tensors, numbers and strings."""
 
 
-def save(folder: Path, snapshot: Snapshot) -> Path:
-    """Publish a checkpoint under ``folder`` and remove the older ones; return its directory."""
-    target = folder / f"step-{snapshot.state.step:08d}-epoch-{snapshot.state.epochs_done:04d}"
+def save(directory: Path, snapshot: Snapshot) -> Path:
+    """Publish a checkpoint under ``directory`` and remove the older ones; return its directory."""
+    target = directory / f"step-{snapshot.state.step:08d}-epoch-{snapshot.state.epochs_done:04d}"
     if target.exists():
         if not verify(target):
             return target
@@ -70,7 +70,7 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
                 file.write(content)
             manifest[name] = (len(content), hashlib.sha256(content).hexdigest())
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    prune(folder)
+    prune(directory)
     return target
 
 
@@ -85,9 +85,9 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
     yield "state.json", json.dumps(state, indent=1).encode()
 
 
-def latest(folder: Path) -> Path | None:
+def latest(directory: Path) -> Path | None:
     """Return the newest checkpoint that matches its manifest, or None; log the damaged ones."""
-    for path in reversed(_all(folder)):
+    for path in reversed(_all(directory)):
         damage = verify(path)
         if not damage:
             return path
@@ -156,16 +156,16 @@ def verify(path: Path) -> str:
     return ""
 
 
-def _all(folder: Path) -> list[Path]:
+def _all(directory: Path) -> list[Path]:
     """Return the published checkpoints, oldest first."""
-    if not folder.is_dir():
+    if not directory.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
+    return sorted(p for p in directory.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
 
 
-def prune(folder: Path) -> None:
+def prune(directory: Path) -> None:
     """Remove all but the newest checkpoints, and the temporary files of an interrupted save."""
-    for path in _all(folder)[:-KEEP]:
+    for path in _all(directory)[:-KEEP]:
         # A failed deletion wastes disk space, but must not end training.
         shutil.rmtree(path, ignore_errors=True)
-    remove_temporary_files(folder)
+    remove_temporary_files(directory)

@@ -64,7 +64,7 @@ class FoldDirectory:
 
     path: Path
     checkpoints = _File("checkpoints")
-    """Folder of the fold's checkpoints."""
+    """Directory of the fold's checkpoints."""
     model = _File("model.safetensors")
     """Weights that inference uses."""
     histograms = _File("oof.parquet")
@@ -236,8 +236,8 @@ def load(path: Path) -> RunDirectory:
 def _check_links(path: Path) -> None:
     """Refuse symbolic links that lead out of a run: training writes and deletes there, and a run may be untrusted."""
     root = path.resolve()
-    for folder, folders, files in os.walk(root):
-        for entry in (Path(folder, name) for name in (*folders, *files)):
+    for directory, directories, files in os.walk(root):
+        for entry in (Path(directory, name) for name in (*directories, *files)):
             if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
                 raise UserError(
                     f"{entry} is a symbolic link that leads out of the run",

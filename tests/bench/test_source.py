@@ -27,7 +27,7 @@ def test_as_many_workers_as_this_process_may_use_cores():
     assert source.Settings().workers == available_cores()
 
 
-def test_real_files_are_spread_over_the_folder_and_keep_their_paths(tmp_path):
+def test_real_files_are_spread_over_the_directory_and_keep_their_paths(tmp_path):
     root = tmp_path / "real"
     for number in range(9):
         path = root / f"study-{number}" / "image"

@@ -48,9 +48,9 @@ class Killer:
     command: Command
     durations: Durations
     reference: Path
-    """Folder of the uninterrupted run."""
-    folder: Path
-    """Folder of the run that is killed."""
+    """Directory of the uninterrupted run."""
+    directory: Path
+    """Directory of the run that is killed."""
     scratch: Path
     """For temporary files of the commands."""
     rng: np.random.Generator
@@ -81,9 +81,9 @@ class Killer:
 
     def _round(self, instants: list[str]) -> None:
         """Run the command from nothing to its end, killing it as long as there are kills left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        self.command.prepare(self.folder)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        self.command.prepare(self.directory)
         is_done = False
         while not is_done:
             assert self.starts < 4 * len(instants) + 10, f"{self.command.name} is mostly too fast to be killed"
@@ -95,8 +95,8 @@ class Killer:
     def _start(self, instant: str, window: float) -> bool:
         """Start the command, kill it unless ``instant`` is empty, and return whether it finished."""
         variant = self.command.variants[int(self.rng.integers(len(self.command.variants)))]
-        before, began = tree(self.folder), time.monotonic()
-        started = RunningCommands(variant(self.folder), self.folder.with_suffix(".log"), self.scratch)
+        before, began = tree(self.directory), time.monotonic()
+        started = RunningCommands(variant(self.directory), self.directory.with_suffix(".log"), self.scratch)
         try:
             self._wait_for(instant, window, started, before)
             if instant and not started.is_over:
@@ -106,7 +106,7 @@ class Killer:
         is_done = set(started.codes) == {0}
         message = self.command.resume_message
         self.resumed += bool(message) and message in started.output
-        faults = differences(self.folder, self.reference, finished=is_done)
+        faults = differences(self.directory, self.reference, finished=is_done)
         details = "\n".join([*faults, *map(str, self.kills[-3:]), started.output])
         assert is_done or instant, f"{self.command.name} ended with {started.codes} by itself:\n{details}"
         assert not faults, f"{self.command.name} left other results than an uninterrupted run:\n{details}"
@@ -121,14 +121,14 @@ class Killer:
             started.wait(lambda: started.is_over, self.command.name)
             return
         if instant != "start":
-            started.wait(lambda: tree(self.folder) != before or started.is_over, self.command.name)
+            started.wait(lambda: tree(self.directory) != before or started.is_over, self.command.name)
         changed = time.monotonic()
         deadline = changed + delay
         while time.monotonic() < deadline and not started.is_over:
             time.sleep(0.001)
         if instant == "writing":
-            old = temporaries(self.folder)
-            started.wait(lambda: bool(temporaries(self.folder) - old) or started.is_over, self.command.name)
+            old = temporaries(self.directory)
+            started.wait(lambda: bool(temporaries(self.directory) - old) or started.is_over, self.command.name)
         if started.is_over and instant != "start" and not self.command.keeps_work:
             # The machine is faster now than it was for the uninterrupted run.
             self.work = min(self.work, time.monotonic() - changed)
@@ -137,9 +137,9 @@ class Killer:
 
     def _kill(self, instant: str, started: RunningCommands, before: dict[str, tuple[int, int]], began: float) -> None:
         method = list(KILL_METHODS)[int(self.rng.choice(len(KILL_METHODS), p=list(KILL_METHODS.values())))]
-        seconds, at_work = time.monotonic() - began, tree(self.folder) != before
+        seconds, at_work = time.monotonic() - began, tree(self.directory) != before
         text = method(started, self.rng)
-        after = temporaries(self.folder)
+        after = temporaries(self.directory)
         self.kills.append(
             Kill(
                 command=self.command.name,
@@ -148,6 +148,6 @@ class Killer:
                 method=text,
                 at_work=at_work,
                 torn=len(after - before.keys()),
-                published=sum(path.is_file() and not path.name.startswith(".") for path in self.folder.rglob("*")),
+                published=sum(path.is_file() and not path.name.startswith(".") for path in self.directory.rglob("*")),
             )
         )

@@ -22,13 +22,13 @@ CommandLines = list[list[object]]
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One command of the pipeline and the folder that it writes to."""
+    """One command of the pipeline and the directory that it writes to."""
 
     name: str
     variants: Sequence[Callable[[Path], CommandLines]]
-    """Ways to start it, each a function of the folder; a build or a run may be resumed by another variant."""
+    """Ways to start it, each a function of the directory; a build or a run may be resumed by another variant."""
     prepare: Callable[[Path], None]
-    """Copies the results of the commands before into a new folder."""
+    """Copies the results of the commands before into a new directory."""
     resume_message: str
     """Logged when the command resumes the work of one that was killed; empty = nothing is logged."""
     keeps_work: bool
@@ -50,51 +50,61 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Command]:
 
     Args:
         tree: The DICOMs.
-        made: The folder of each finished command, by its name; read when a later command prepares.
+        made: The directory of each finished command, by its name; read when a later command prepares.
     """
     inputs = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks]
     inputs += ["--patients", tree.patients, "--num-folds", 2]
 
-    def shard(folder: Path, task: str, workers: int) -> list[object]:
-        own = ["--out", folder / "dataset", "--task", task, "--workers", workers]
+    def shard(directory: Path, task: str, workers: int) -> list[object]:
+        own = ["--out", directory / "dataset", "--task", task, "--workers", workers]
         return [*TWO, JOB / "shard.py", *inputs, *own]
 
-    def train(folder: Path, folds: Sequence[int]) -> list[object]:
-        own = ["--dataset", made["shard"] / "dataset", "--run", folder / "run", "--folds", *folds]
+    def train(directory: Path, folds: Sequence[int]) -> list[object]:
+        own = ["--dataset", made["shard"] / "dataset", "--run", directory / "run", "--folds", *folds]
         return [JOB / "train.py", *own, *RECIPE]
 
-    def ensemble(folder: Path) -> list[object]:
-        own = ["--dataset", made["shard"] / "dataset", "--runs", folder / "run", "--out", folder / "submission.csv"]
+    def ensemble(directory: Path) -> list[object]:
+        own = [
+            "--dataset",
+            made["shard"] / "dataset",
+            "--runs",
+            directory / "run",
+            "--out",
+            directory / "submission.csv",
+        ]
         return [JOB / "ensemble.py", *own]
 
-    def bring_run(folder: Path) -> None:
-        shutil.copytree(made["train"] / "run", folder / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    def bring_run(directory: Path) -> None:
+        shutil.copytree(made["train"] / "run", directory / "run", ignore=shutil.ignore_patterns("checkpoints"))
 
     return [
         Command(
             name="shard",
             variants=[
-                lambda folder: [shard(folder, "0/1", 2)],
-                lambda folder: [shard(folder, "0/2", 1), shard(folder, "1/2", 1)],
+                lambda directory: [shard(directory, "0/1", 2)],
+                lambda directory: [shard(directory, "0/2", 1), shard(directory, "1/2", 1)],
             ],
-            prepare=lambda folder: None,
+            prepare=lambda directory: None,
             resume_message="images are already in shards",
             keeps_work=False,
         ),
         Command(
             name="train",
             variants=[
-                lambda folder: [[*ONE, *train(folder, [0, 1])]],
-                lambda folder: [[*LAUNCH, *train(folder, [0, 1])]],
-                lambda folder: [[*core, *train(folder, [fold])] for fold, core in enumerate((ONE, OTHER))],
+                lambda directory: [[*ONE, *train(directory, [0, 1])]],
+                lambda directory: [[*LAUNCH, *train(directory, [0, 1])]],
+                lambda directory: [[*core, *train(directory, [fold])] for fold, core in enumerate((ONE, OTHER))],
             ],
-            prepare=lambda folder: None,
+            prepare=lambda directory: None,
             resume_message=" resumes from step-",
             keeps_work=True,
         ),
         Command(
             name="ensemble",
-            variants=[lambda folder: [[*ONE, *ensemble(folder)]], lambda folder: [[*LAUNCH, *ensemble(folder)]]],
+            variants=[
+                lambda directory: [[*ONE, *ensemble(directory)]],
+                lambda directory: [[*LAUNCH, *ensemble(directory)]],
+            ],
             prepare=bring_run,
             resume_message="",
             keeps_work=False,
@@ -102,14 +112,14 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Command]:
     ]
 
 
-def run_uninterrupted(command: Command, folder: Path, scratch: Path) -> Durations:
+def run_uninterrupted(command: Command, directory: Path, scratch: Path) -> Durations:
     """Run a command once in its first variant, and return how long it takes."""
-    folder.mkdir(parents=True)
-    command.prepare(folder)
-    before = chaos_products.tree(folder)
+    directory.mkdir(parents=True)
+    command.prepare(directory)
+    before = chaos_products.tree(directory)
     began = time.monotonic()
-    started = RunningCommands(command.variants[0](folder), folder.parent / f"{command.name}.log", scratch)
-    started.wait(lambda: chaos_products.tree(folder) != before or started.is_over, command.name)
+    started = RunningCommands(command.variants[0](directory), directory.parent / f"{command.name}.log", scratch)
+    started.wait(lambda: chaos_products.tree(directory) != before or started.is_over, command.name)
     changed = time.monotonic()
     started.wait(lambda: started.is_over, command.name)
     assert started.codes == [0], started.output

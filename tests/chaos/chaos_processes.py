@@ -26,7 +26,7 @@ class RunningCommands:
     Args:
         commands: The arguments of each.
         log: File for their output.
-        scratch: Folder for temporary files, so that nothing is left on the machine.
+        scratch: Directory for temporary files, so that nothing is left on the machine.
     """
 
     def __init__(self, commands: Sequence[Sequence[object]], log: Path, scratch: Path) -> None:

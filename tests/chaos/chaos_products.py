@@ -12,10 +12,10 @@ TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 """Names that pneumo.runtime.files gives to what it writes before the rename."""
 
 
-def tree(folder: Path) -> dict[str, tuple[int, int]]:
+def tree(directory: Path) -> dict[str, tuple[int, int]]:
     """Return modification time and size of each file and directory; files may appear and vanish meanwhile."""
     found: dict[str, tuple[int, int]] = {}
-    waiting = [str(folder)]
+    waiting = [str(directory)]
     while waiting:
         try:
             for entry in os.scandir(waiting.pop()):
@@ -28,21 +28,21 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def temporaries(folder: Path) -> set[str]:
+def temporaries(directory: Path) -> set[str]:
     """Return the files and directories that are being written."""
-    return {path for path in tree(folder) if TEMPORARY.fullmatch(os.path.basename(path))}  # noqa: PTH119
+    return {path for path in tree(directory) if TEMPORARY.fullmatch(os.path.basename(path))}  # noqa: PTH119
 
 
 def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
     """Return the differences between an interrupted and an uninterrupted run of a command, byte for byte.
 
     Args:
-        found: Folder of the interrupted run.
-        reference: Folder of the uninterrupted one.
+        found: Directory of the interrupted run.
+        reference: Directory of the uninterrupted one.
         finished: Whether the command is done; else only published files are compared, since these are published
             whole or not at all.
     """
-    here, there = (dict(_files(folder)) for folder in (found, reference))
+    here, there = (dict(_files(directory)) for directory in (found, reference))
     if finished:
         faults = [f"{name} is left behind" for name in sorted(here.keys() - there.keys())]
         faults += [f"{name} is missing" for name in sorted(there.keys() - here.keys())]
@@ -50,15 +50,15 @@ def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
         faults = []
         here = {name: path for name, path in here.items() if not any(part.startswith(".") for part in path.parts)}
     faults += [f"{name} differs" for name in sorted(here.keys() & there.keys()) if not _same(here[name], there[name])]
-    for folder in sorted(found.glob("run/fold-*/checkpoints")):
-        faults += _checkpoints(folder, reference / folder.relative_to(found), finished=finished)
+    for directory in sorted(found.glob("run/fold-*/checkpoints")):
+        faults += _checkpoints(directory, reference / directory.relative_to(found), finished=finished)
     return faults
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def _files(directory: Path) -> Iterator[tuple[str, Path]]:
     """Yield all files but TensorBoard's, which are named by time and process, and those of checkpoints."""
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
+    for path in directory.rglob("*"):
+        name = path.relative_to(directory)
         if "checkpoints" not in name.parts[:-1] and not path.name.startswith("events.out."):
             yield str(name), path
 
@@ -76,19 +76,19 @@ def _without_speed(path: Path) -> object:
     return {**content, "history": [{k: v for k, v in e.items() if k != "images_per_s"} for e in content["history"]]}
 
 
-def _checkpoints(folder: Path, reference: Path, *, finished: bool) -> Iterator[str]:
+def _checkpoints(directory: Path, reference: Path, *, finished: bool) -> Iterator[str]:
     """Yield what is wrong: the newest must be whole at any time, and equal to the reference's at the end."""
-    published = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    published = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     if published and (fault := checkpoint.verify(published[-1])):
         yield f"{published[-1]}: {fault}"
     if not finished:
         return
     if len(published) > checkpoint.KEEP:
-        yield f"{folder}: {len(published)} checkpoints are left, {checkpoint.KEEP} are kept"
-    yield from (f"{path} is left behind" for path in folder.iterdir() if path not in published)
+        yield f"{directory}: {len(published)} checkpoints are left, {checkpoint.KEEP} are kept"
+    yield from (f"{path} is left behind" for path in directory.iterdir() if path not in published)
     last = max(reference.iterdir())
     for path in last.iterdir():
-        other = folder / last.name / path.name
+        other = directory / last.name / path.name
         # These two hold the speed, or a digest of it.
         if path.name not in ("state.json", "manifest.json") and not (other.is_file() and _same(other, path)):
             yield f"{other} differs"

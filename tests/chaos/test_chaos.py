@@ -56,9 +56,9 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
     made: dict[str, Path] = {}
     durations = {}
     for command in pipeline(dicoms, made):
-        folder = tmp_path / "uninterrupted" / command.name
-        durations[command.name] = run_uninterrupted(command, folder, scratch)
-        made[command.name] = folder
+        directory = tmp_path / "uninterrupted" / command.name
+        durations[command.name] = run_uninterrupted(command, directory, scratch)
+        made[command.name] = directory
         write_line(f"uninterrupted {command.name}: {durations[command.name]}")
     references = dict(made)
     with (references["ensemble"] / "submission.csv").open() as file:
@@ -73,7 +73,7 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
             command=command,
             durations=durations[command.name],
             reference=references[command.name],
-            folder=tmp_path / "killed" / command.name,
+            directory=tmp_path / "killed" / command.name,
             scratch=scratch,
             rng=rng,
         )
@@ -83,7 +83,7 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
         finally:
             for kill in killer.kills:
                 write_line(kill)
-        made[command.name] = killer.folder
+        made[command.name] = killer.directory
     report(killers, capsys, time.monotonic() - began)
     check_coverage(killers, kills)
     # A gigabyte of checkpoints, which are needed only after a failure.

@@ -75,9 +75,9 @@ from pneumo.dataset import shard_writer
 write = shard_writer.write
 
 def killed(dataset, crashing_files, shard):
-    marks = len(list(Path("FOLDER").glob("death-*")))
+    marks = len(list(Path("DIRECTORY").glob("death-*")))
     if shard.name == "train-000001" and marks < DEATHS:
-        (Path("FOLDER") / f"death-{marks}").touch()
+        (Path("DIRECTORY") / f"death-{marks}").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return write(dataset, crashing_files, shard)
 
@@ -197,14 +197,14 @@ def test_full_disk_is_an_error_of_the_user(tmp_path: Path, tree, monkeypatch: py
 def test_shard_whose_process_dies_of_no_file_is_begun_again_and_then_an_error(tree, tmp_path: Path) -> None:
     script = KILLED_AFTER.replace("Manifest.write = die", "pass")
     for deaths in (2, 99):
-        folder = tmp_path / str(deaths)
-        folder.mkdir()
-        site = SITE_OF_MEMORY.replace("FOLDER", str(folder)).replace("DEATHS", str(deaths))
-        (folder / "sitecustomize.py").write_text(site)
-        ended = run_script(script, tree.inputs.dicom.parent, "live", folder / "out", path=folder)
+        directory = tmp_path / str(deaths)
+        directory.mkdir()
+        site = SITE_OF_MEMORY.replace("DIRECTORY", str(directory)).replace("DEATHS", str(deaths))
+        (directory / "sitecustomize.py").write_text(site)
+        ended = run_script(script, tree.inputs.dicom.parent, "live", directory / "out", path=directory)
         if deaths == 2:
             assert ended.code == 0, ended.output
-            assert Manifest.read(folder / "out").quarantined == 0
+            assert Manifest.read(directory / "out").quarantined == 0
         else:
             assert ended.code == 1
             assert (

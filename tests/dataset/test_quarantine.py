@@ -97,7 +97,7 @@ def test_page_explains_each_reason_and_column_once() -> None:
 
 def test_page_names_every_phase() -> None:
     source = "".join(
-        path.read_text() for folder in ("dicom", "dataset") for path in (ROOT / "pneumo" / folder).rglob("*.py")
+        path.read_text() for directory in ("dicom", "dataset") for path in (ROOT / "pneumo" / directory).rglob("*.py")
     )
     phases = set(re.findall(r'Reason\.[A-Z_]+,\s*"(\w+)"', source))
     listed = next(line for line in PAGE.read_text().splitlines() if line.startswith("| `phase`"))

@@ -1,1 +1,1 @@
-"""Nothing but its place: pytest imports from a folder with a conftest, so that encodings/ finds reference_files."""
+"""Nothing but its place: pytest imports from a directory with a conftest, so that encodings/ finds reference_files."""

@@ -29,12 +29,12 @@ class Outcome(NamedTuple):
     """Peak memory of the process until then, in bytes."""
 
 
-def run(corpus: dict[str, bytes], seed: int, numbers: list[int], folder: Path, workers: int = 2) -> list[Outcome]:
+def run(corpus: dict[str, bytes], seed: int, numbers: list[int], directory: Path, workers: int = 2) -> list[Outcome]:
     """Check the mutations of these numbers, divided among the workers."""
     outcomes = list[Outcome]()
     running = dict[Connection, _Worker]()
     for index in range(workers):
-        worker = _Worker(corpus, seed, numbers[index::workers], folder / f"{index}.dcm")
+        worker = _Worker(corpus, seed, numbers[index::workers], directory / f"{index}.dcm")
         running[worker.start()] = worker
     while running:
         ready = wait(list(running), timeout=1)

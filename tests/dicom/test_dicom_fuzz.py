@@ -43,7 +43,7 @@ X_RAY = (np.add.outer(np.arange(40) ** 2, np.arange(67) * 9) % 2048 + 1000).asty
 BYTES = (X_RAY >> 4).astype(np.uint8)
 
 
-def write_corpus(folder: Path) -> dict[str, bytes]:
+def write_corpus(directory: Path) -> dict[str, bytes]:
     """Write one small file of each kind."""
     window = {"WindowCenter": "1800", "WindowWidth": "2200"}
     curve = reference.lut_item(0, 12, [round(4095 * (index / 4095) ** 0.5) for index in range(4096)])
@@ -67,9 +67,9 @@ def write_corpus(folder: Path) -> dict[str, bytes]:
     }
     corpus = {}
     for name, dataset in datasets.items():
-        corpus[name] = reference.save(dataset, folder / "x.dcm").read_bytes()
+        corpus[name] = reference.save(dataset, directory / "x.dcm").read_bytes()
     for name in ("RLE", "JPEG 2000", "JPEG Lossless SV1", "JPEG-LS"):
-        corpus[name] = encodings.save(reference.build(X_RAY, 12), name, folder / "x.dcm").read_bytes()
+        corpus[name] = encodings.save(reference.build(X_RAY, 12), name, directory / "x.dcm").read_bytes()
     if "PNEUMO_SIIM_DIR" in os.environ:
         paths = sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))
         corpus |= {f"real {number}": path.read_bytes() for number, path in enumerate(paths[:REAL_FILES])}

@@ -64,8 +64,10 @@ def test_any_storage_and_display_is_right(
     values = np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
     more = elements if padding is None else elements | {"PixelPaddingValue": padding}
     syntax = encoding if encoding in reference.NATIVE else "explicit"
-    with tempfile.TemporaryDirectory() as folder, lenient_pydicom():
-        path = encodings.save(reference.build(values, bits, syntax, photometric, **more), encoding, Path(folder) / "x")
+    with tempfile.TemporaryDirectory() as directory, lenient_pydicom():
+        path = encodings.save(
+            reference.build(values, bits, syntax, photometric, **more), encoding, Path(directory) / "x"
+        )
         pixels = image_codec.decode(reader.read(path).data)
         expected = independent_rendering.render(dcmread(path))
     # One level for rounding, and one for pydicom's sums in single precision.
@@ -77,8 +79,8 @@ def test_any_storage_and_display_is_right(
 @example(b"", bytes(128) + b"DICM")
 def test_any_bytes_are_rejected(data: bytes, beginning: bytes) -> None:
     assume(b"\xe0\x7f" not in data)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.dcm"
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "x.dcm"
         path.write_bytes(beginning + data)
         for use in (reader.scan, reader.read):
             with contextlib.suppress(DicomRejectedError):

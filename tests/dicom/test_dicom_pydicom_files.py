@@ -15,10 +15,10 @@ from pydicom import dcmread
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 
-FOLDER = Path(pydicom.data.__file__).parent / "test_files"
+DIRECTORY = Path(pydicom.data.__file__).parent / "test_files"
 FILES = [
-    path.relative_to(FOLDER).as_posix()
-    for path in sorted(FOLDER.rglob("*"))
+    path.relative_to(DIRECTORY).as_posix()
+    for path in sorted(DIRECTORY.rglob("*"))
     if path.is_file() and path.suffix not in (".py", ".pyc")
 ]
 REJECTED: dict[str, tuple[Reason, str]] = {
@@ -67,15 +67,15 @@ def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str
     why = listed(name)
     if why is not None:
         with pytest.raises(DicomRejectedError) as caught:
-            reader.read(FOLDER / name)
+            reader.read(DIRECTORY / name)
         assert caught.value.reason == why[0]
         assert why[1] in caught.value.found
         return
-    image = reader.read(FOLDER / name)
-    assert reader.scan(FOLDER / name).image_id == image.image_id
+    image = reader.read(DIRECTORY / name)
+    assert reader.scan(DIRECTORY / name).image_id == image.image_id
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = independent_rendering.render(dcmread(FOLDER / name))
+        expected = independent_rendering.render(dcmread(DIRECTORY / name))
     tolerance = LOSSY_COLOR if image.attributes.photometric.startswith(("YBR", "RGB", "PALETTE")) else 1
     shown = image_codec.decode(image.data).astype(np.float64) * (
         65535 / np.iinfo(image_codec.decode(image.data).dtype).max

@@ -175,7 +175,7 @@ def main() -> None:
     """Run the worlds, as many at the same time as ``MAX_RANKS`` permits, and print how they ended."""
     waiting, running = list(WORLDS.items()), {}
     codes: dict[str, dict[int, int]] = {name: {} for name in WORLDS}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         while waiting or running:
             while waiting and len(running) + waiting[0][1][0] <= MAX_RANKS:
                 name, (size, program) = waiting.pop(0)
@@ -183,12 +183,12 @@ def main() -> None:
                 for rank in range(size):
                     child = os.fork()
                     if child == 0:
-                        run_rank(program, rank, size, port, Path(folder) / name)
+                        run_rank(program, rank, size, port, Path(directory) / name)
                     running[child] = name, rank
             child, status = os.wait()
             name, rank = running.pop(child)
             codes[name][rank] = os.waitstatus_to_exitcode(status)
-        ended = {n: Ended([c[r] for r in sorted(c)], (Path(folder) / n).read_text()) for n, c in codes.items()}
+        ended = {n: Ended([c[r] for r in sorted(c)], (Path(directory) / n).read_text()) for n, c in codes.items()}
     sys.stdout.write(json.dumps(ended))
 
 

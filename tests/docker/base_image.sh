@@ -3,7 +3,7 @@
 # Debian's minimal system plus this machine's CPython, under the name that the Dockerfile's FROM asks for.
 # What it cannot show: that the official image has the same libraries.
 #
-#   base_image.sh NAME [WORK]     WORK: folder for the root file system, deleted afterwards
+#   base_image.sh NAME [WORK]     WORK: directory for the root file system, deleted afterwards
 #
 # Needs podman and debootstrap, and root. Podman's storage is the one that the environment names.
 set -euo pipefail

@@ -17,11 +17,11 @@ IMAGE = "pneumo:0.2.0"
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Docker or podman. PNEUMO_KEEP_IMAGE=FOLDER keeps the image, podman's in FOLDER."""
+    """Docker or podman. PNEUMO_KEEP_IMAGE=DIRECTORY keeps the image, podman's in DIRECTORY."""
     kept = os.environ.get("PNEUMO_KEEP_IMAGE")
-    folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("engine")
-    folder.mkdir(exist_ok=True)
-    found = engines.docker() or engines.podman(folder)
+    directory = Path(kept).resolve() if kept else tmp_path_factory.mktemp("engine")
+    directory.mkdir(exist_ok=True)
+    found = engines.docker() or engines.podman(directory)
     if found is None:
         pytest.skip("needs a Docker daemon, or podman and root")
     yield found
@@ -31,7 +31,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if found.command == "podman":
         found("rm", "--all", "--force")
         found("rmi", "--all", "--force")
-        shutil.rmtree(folder)
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ events_logger = "file"
 
 @dataclass(frozen=True)
 class Engine:
-    """Runs the engine's command with its own storage, which goes away with its folder."""
+    """Runs the engine's command with its own storage, which goes away with its directory."""
 
     command: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,33 +55,33 @@ def docker() -> Engine | None:
     return Engine("docker", run_flags=("--pull=never",)) if asked.returncode == 0 else None
 
 
-def podman(folder: Path) -> Engine | None:
-    """Podman with all it writes inside ``folder``: images, build caches, temporary files."""
+def podman(directory: Path) -> Engine | None:
+    """Podman with all it writes inside ``directory``: images, build caches, temporary files."""
     if not shutil.which("podman") or os.geteuid() != 0:
         return None
-    settings = folder / "containers.conf"
+    settings = directory / "containers.conf"
     settings.write_text(CONTAINERS)
-    storage = folder / "storage.conf"
+    storage = directory / "storage.conf"
     storage.write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = {json.dumps(str(folder / "storage"))}\n'
-        f"runroot = {json.dumps(str(folder / 'run'))}\n"
+        f'[storage]\ndriver = "overlay"\ngraphroot = {json.dumps(str(directory / "storage"))}\n'
+        f"runroot = {json.dumps(str(directory / 'run'))}\n"
     )
-    temporary = folder / "tmp"
+    temporary = directory / "tmp"
     temporary.mkdir(exist_ok=True)
     volumes = [f"--volume={path}:{path}:ro" for path in download_settings()]
     return Engine(
         "podman",
         {"CONTAINERS_CONF": str(settings), "CONTAINERS_STORAGE_CONF": str(storage), "TMPDIR": str(temporary)},
         ("--isolation=chroot", "--network=host", "--format=docker", "--pull=never", *volumes),
-        # Docker makes no other folders writable under --read-only; nor shall podman here.
+        # Docker makes no other directories writable under --read-only; nor shall podman here.
         ("--pull=never", "--read-only-tmpfs=false"),
     )
 
 
 def download_settings() -> list[Path]:
-    """Whatever pip on this machine is told to use: settings, certificates, local folders of wheels."""
+    """Whatever pip on this machine is told to use: settings, certificates, local directories of wheels."""
     settings = [path for path in (Path("/etc/pip.conf"), Path("~/.config/pip/pip.conf").expanduser()) if path.exists()]
     words = " ".join(path.read_text() for path in settings).replace("file://", "").split()
     named = settings + [Path(word) for word in [*words, "/etc/ssl/certs"] if word.startswith("/")]
-    # An index page links to the folder beside it, so mount what holds both: /opt/index for /opt/index/simple.
+    # An index page links to the directory beside it, so mount what holds both: /opt/index for /opt/index/simple.
     return sorted({Path(*path.parts[:3]) for path in named if path.exists()})

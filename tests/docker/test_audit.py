@@ -18,19 +18,19 @@ NOTHING_AUDITED = "No known vulnerabilities found\n"
 
 def audit(tmp_path: Path, stdout: str, stderr: str = "", code: int = 0, *, tool: bool = True) -> tuple[int, str]:
     """Run docker/audit.py with a pip-audit that prints this; return the exit code and the output."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
+    directory = tmp_path / "bin"
+    directory.mkdir()
     if tool:
         script = f"#!{sys.executable}\nimport sys\nsys.stdout.write({stdout!r})\nsys.stderr.write({stderr!r})\n"
         # The versions that are audited are the locked ones.
         locks = [str(ROOT / "docker" / name) for name in ("constraints.txt", "weights.txt")]
         script += f"assert [word for word in sys.argv if word.endswith('.txt')] == {locks!r}\nsys.exit({code})\n"
-        (folder / "pip-audit").write_text(script)
-        (folder / "pip-audit").chmod(0o755)
-    (folder / "python").symlink_to(sys.executable)
+        (directory / "pip-audit").write_text(script)
+        (directory / "pip-audit").chmod(0o755)
+    (directory / "python").symlink_to(sys.executable)
     done = subprocess.run(
-        [folder / "python", "-I", ROOT / "docker" / "audit.py"],
-        env={**os.environ, "PATH": str(folder)},
+        [directory / "python", "-I", ROOT / "docker" / "audit.py"],
+        env={**os.environ, "PATH": str(directory)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -22,13 +22,13 @@ TRAIN += ["--checkpoint-every", "2"]
 
 
 class Box:
-    """Containers of the image with the dataset's and the runs' folders."""
+    """Containers of the image with the dataset's and the runs' directories."""
 
-    def __init__(self, engine: Engine, image: str, folder: Path) -> None:
+    def __init__(self, engine: Engine, image: str, directory: Path) -> None:
         self.engine = engine
         self.image = image
-        self.data = folder / "data"
-        self.runs = folder / "runs"
+        self.data = directory / "data"
+        self.runs = directory / "runs"
         self.count = 0
         for path in (self.data, self.runs):
             path.mkdir()

@@ -33,12 +33,12 @@ def make_wheelhouse(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
 
 
-def install(folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
+def install(directory: Path, target: Path) -> subprocess.CompletedProcess[str]:
     """Install as on a bare machine: only Python, nothing on PATH, no network."""
     python = os.path.realpath(sys.executable)
     command = [*map(str, filter(None, map(shutil.which, without_network()[:1]))), *without_network()[1:], python]
     return subprocess.run(
-        [*command, str(folder / "install.py"), str(target)],
+        [*command, str(directory / "install.py"), str(target)],
         env={"PATH": "/nonexistent", "HOME": "/nonexistent", "PIP_NO_INDEX": "1"},
         capture_output=True,
         text=True,
@@ -53,9 +53,9 @@ def pin(wheel: str) -> str:
     return f"{name.lower().replace('_', '-').replace('.', '-')}=={version}"
 
 
-def wheels_of(folder: Path) -> set[str]:
+def wheels_of(directory: Path) -> set[str]:
     """Return the names of the wheels in the parts, read with the system's own tools."""
-    command = f"cat {shlex.quote(str(folder))}/part-* | tar --list --file -"
+    command = f"cat {shlex.quote(str(directory))}/part-* | tar --list --file -"
     listed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.splitlines()
     return {name.removeprefix("wheels/") for name in listed if name.startswith("wheels/") and name != "wheels/"}
 
@@ -166,12 +166,12 @@ def test_a_bare_machine_installs_and_runs(wheelhouse: Path, tmp_path: Path) -> N
 
 @pytest.mark.wheelhouse
 def test_another_python_is_refused_before_anything_is_unpacked(wheelhouse: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "house"
-    shutil.copytree(wheelhouse, folder, ignore=shutil.ignore_patterns("part-*", "SHA256SUMS"))
-    manifest = (folder / "manifest.txt").read_text()
-    (folder / "manifest.txt").write_text(re.sub(r"^python .*", "python 3.99", manifest))
-    (folder / "SHA256SUMS").write_text("")
-    done = install(folder, tmp_path / "target")
+    directory = tmp_path / "house"
+    shutil.copytree(wheelhouse, directory, ignore=shutil.ignore_patterns("part-*", "SHA256SUMS"))
+    manifest = (directory / "manifest.txt").read_text()
+    (directory / "manifest.txt").write_text(re.sub(r"^python .*", "python 3.99", manifest))
+    (directory / "SHA256SUMS").write_text("")
+    done = install(directory, tmp_path / "target")
     assert done.returncode == 2
     assert "expected 3.99" in done.stderr
     assert not (tmp_path / "target").exists()

@@ -55,12 +55,12 @@ def networks() -> list[list[Segmenter]]:
 
 @pytest.fixture(scope="module")
 def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
-    folder = tmp_path_factory.mktemp("weights")
+    directory = tmp_path_factory.mktemp("weights")
     result = []
     for r, (config, weight) in enumerate(zip(CONFIGS, (0.75, 0.25), strict=True)):
         paths = []
         for k, network in enumerate(networks[r]):
-            paths.append(folder / f"{r}-{k}.safetensors")
+            paths.append(directory / f"{r}-{k}.safetensors")
             safetensors.torch.save_file(network.state_dict(), paths[-1])
         result.append(EnsembledRun(config=config, weight_files=tuple(paths), weight=weight))
     return result

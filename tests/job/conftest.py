@@ -13,9 +13,9 @@ from job_commands import train
 @pytest.fixture(scope="session")
 def alone(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run by one process, its folds in turn, never disturbed."""
-    folder = tmp_path_factory.mktemp("runs") / "alone"
-    train(dataset, folder)
-    return folder
+    directory = tmp_path_factory.mktemp("runs") / "alone"
+    train(dataset, directory)
+    return directory
 
 
 @pytest.fixture

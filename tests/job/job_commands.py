@@ -51,11 +51,11 @@ def run_together(commands: Sequence[tuple[str, Sequence[object]]]) -> list[tuple
     return [(code, output + errors) for code, output, errors in json.loads(done.stdout)]
 
 
-def train(dataset: Path, folder: Path, *more: object, launcher: Sequence[str] = ALONE) -> str:
-    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE, *more], launcher=launcher)
+def train(dataset: Path, directory: Path, *more: object, launcher: Sequence[str] = ALONE) -> str:
+    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", directory, *RECIPE, *more], launcher=launcher)
     assert code == 0, output
     return output
 
 
-def weights(folder: Path, fold: int = 0) -> bytes:
-    return (folder / f"fold-{fold}" / "model.safetensors").read_bytes()
+def weights(directory: Path, fold: int = 0) -> bytes:
+    return (directory / f"fold-{fold}" / "model.safetensors").read_bytes()

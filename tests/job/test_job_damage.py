@@ -68,12 +68,12 @@ def bad(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Bad:
 @pytest.fixture(scope="module")
 def without(bad: Bad, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that left the damage out, never interrupted, and its output."""
-    folder = tmp_path_factory.mktemp("runs") / "without"
-    return folder, train(bad.path, folder, "--skip-damaged")
+    directory = tmp_path_factory.mktemp("runs") / "without"
+    return directory, train(bad.path, directory, "--skip-damaged")
 
 
-def submitted(folder: Path) -> dict[str, str]:
-    with (folder / "submission.csv").open() as file:
+def submitted(directory: Path) -> dict[str, str]:
+    with (directory / "submission.csv").open() as file:
         return {row["ImageId"]: row["EncodedPixels"] for row in csv.DictReader(file)}
 
 
@@ -92,7 +92,7 @@ def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
 class Refused:
     """Commands on datasets that cannot be used."""
 
-    folder: Path
+    directory: Path
     """Has a run for each."""
     answers: dict[str, tuple[object, str]]
     """Exit code and output of each."""
@@ -102,24 +102,24 @@ class Refused:
 
 @pytest.fixture(scope="module")
 def refused(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Refused:
-    folder = tmp_path_factory.mktemp("refused")
-    mask, edited, empty = (Path(shutil.copytree(dataset, folder / name)) for name in ("mask", "edited", "empty"))
+    directory = tmp_path_factory.mktemp("refused")
+    mask, edited, empty = (Path(shutil.copytree(dataset, directory / name)) for name in ("mask", "edited", "empty"))
     table = SampleTable.read(dataset)
     text = flip_mask(mask, table, positive_row(table))
     replace(table, positive=~table.positive).write(edited)
     (empty / "shards" / "train-000000.tar").unlink()
 
     def training(copy: Path, *more: object) -> tuple[str, list[object]]:
-        return "train", ["--dataset", copy, "--run", folder / f"run of {copy.name}", *RECIPE, *more]
+        return "train", ["--dataset", copy, "--run", directory / f"run of {copy.name}", *RECIPE, *more]
 
     commands = {
-        "verify no dataset": ("verify", ["--dataset", folder]),
+        "verify no dataset": ("verify", ["--dataset", directory]),
         "verify an edited table": ("verify", ["--dataset", edited]),
         "train on an edited table": training(edited),
         "train on a damaged mask": training(mask),
         "train on nothing": training(empty, "--skip-damaged"),
     }
-    return Refused(folder, dict(zip(commands, run_together(list(commands.values())), strict=True)), text)
+    return Refused(directory, dict(zip(commands, run_together(list(commands.values())), strict=True)), text)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_without_an_undamaged_table_nothing_is_verified_or_trained(refused: Refu
     assert code == 2, output
     assert text in output
     assert "Traceback" not in output
-    assert not (refused.folder / "run of edited").exists()
+    assert not (refused.directory / "run of edited").exists()
 
 
 def test_a_damaged_image_is_named_at_the_first_read(dataset: Path, tmp_path: Path) -> None:
@@ -154,65 +154,65 @@ def test_a_damaged_mask_is_named_at_the_first_read(refused: Refused) -> None:
     assert code == 2, output
     assert refused.mask in output
     assert "Traceback" not in output
-    assert (refused.folder / "run of mask" / "fold-0").is_dir()
-    assert not (refused.folder / "run of mask" / "fold-0" / "fold.json").exists()
+    assert (refused.directory / "run of mask" / "fold-0").is_dir()
+    assert not (refused.directory / "run of mask" / "fold-0" / "fold.json").exists()
 
 
 def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
-    folder, output = without
+    directory, output = without
     assert "2 damaged training image(s) (1 positive) are excluded" in output
     assert "1 test image(s) are damaged" in output
     # At the end, too, after the metrics.
     assert "2 damaged training image(s) were excluded, neither trained on nor scored" in output.split("nested Dice")[1]
-    recorded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
+    recorded = json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"]
     assert list(recorded) == bad.ids
     assert all("member is damaged" in reason for reason in recorded.values())
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((directory / "metrics.json").read_text())
     assert (metrics["images"], metrics["excluded"]) == (30, 2)
     assert sum(fold["images"] for fold in metrics["folds"]) == 30
     assert any("2 damaged training image(s) were excluded" in caveat for caveat in metrics["caveats"])
 
 
 def test_what_was_left_out_is_in_no_metric(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
-    folder, _ = without
+    directory, _ = without
     labeled = SampleTable.read(dataset)
     kept = set(labeled.image_id[labeled.select("train")].tolist()) - set(bad.ids)
-    assert set(PredictionHistograms.read(folder / "oof.parquet").image_id.tolist()) == kept
-    with (folder / "oof.csv").open() as file:
+    assert set(PredictionHistograms.read(directory / "oof.parquet").image_id.tolist()) == kept
+    with (directory / "oof.csv").open() as file:
         assert {row["ImageId"] for row in csv.DictReader(file)} == kept
 
 
 def test_a_damaged_test_image_has_an_empty_row_and_is_named(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
-    folder, output = without
+    directory, output = without
     assert f"damaged test image, NOT predicted, gets an empty mask: image {bad.test_id} in shards/test-" in output
     table = SampleTable.read(dataset)
-    assert list(submitted(folder)) == table.image_id[table.select("test")].tolist()
-    assert submitted(folder)[bad.test_id] == rle.EMPTY
+    assert list(submitted(directory)) == table.image_id[table.select("test")].tolist()
+    assert submitted(directory)[bad.test_id] == rle.EMPTY
 
 
 @pytest.mark.slow
 def test_ensembling_needs_the_flag_too(bad: Bad, without: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = without
-    words = [JOB / "ensemble.py", "--runs", folder, "--dataset", bad.path, "--out", tmp_path / "s.csv"]
+    directory, _ = without
+    words = [JOB / "ensemble.py", "--runs", directory, "--dataset", bad.path, "--out", tmp_path / "s.csv"]
     code, output = run(words)
     assert code == 2, output
     assert f"image {bad.test_id} in shards/test-" in output
     assert not (tmp_path / "s.csv").exists()
     code, output = run([*words, "--skip-damaged"])
     assert code == 0, output
-    assert (tmp_path / "s.csv").read_bytes() == (folder / "submission.csv").read_bytes()
+    assert (tmp_path / "s.csv").read_bytes() == (directory / "submission.csv").read_bytes()
 
 
 @pytest.mark.slow
 def test_two_processes_leave_out_the_same_to_the_same_bytes(
     bad: Bad, without: tuple[Path, str], tmp_path: Path
 ) -> None:
-    folder, _ = without
+    directory, _ = without
     train(bad.path, tmp_path / "run", "--skip-damaged", "--expect-world", 2, launcher=LAUNCH)
     for name in ("recipe.json", "oof.parquet", "oof.csv", "thresholds.json", "submission.csv"):
-        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (directory / name).read_bytes(), name
     for fold in (0, 1):
-        assert weights(tmp_path / "run", fold) == weights(folder, fold)
+        assert weights(tmp_path / "run", fold) == weights(directory, fold)
 
 
 @pytest.mark.slow
@@ -220,17 +220,17 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     bad: Bad, without: tuple[Path, str], dataset: Path, tmp_path: Path
 ) -> None:
     """Interrupted, then more damage, then all repaired: the excluded images stay the same, and so do the bytes."""
-    folder, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
-    words = [JOB / "train.py", "--dataset", copy, "--run", folder, *RECIPE, "--skip-damaged"]
+    directory, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
+    words = [JOB / "train.py", "--dataset", copy, "--run", directory, *RECIPE, "--skip-damaged"]
     process = start(words)
     deadline = time.monotonic() + 200
-    while not list(folder.glob("fold-0/checkpoints/step-*-epoch-0000")):
+    while not list(directory.glob("fold-0/checkpoints/step-*-epoch-0000")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(100) == 3, process.communicate()[0]
-    excluded = json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"]
+    excluded = json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"]
 
     table = SampleTable.read(copy)
     later = flip_image(copy, table, int(np.flatnonzero(table.positive)[5]))
@@ -245,13 +245,13 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     code, output = run(words[:-1])
     assert code == 0, output
     assert "2 damaged training image(s) (1 positive) are excluded" in output
-    assert json.loads((folder / "recipe.json").read_text())["dataset"]["excluded"] == excluded
+    assert json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"] == excluded
     for fold in (0, 1):
-        assert weights(folder, fold) == weights(ours, fold)
+        assert weights(directory, fold) == weights(ours, fold)
     for name in ("oof.parquet", "oof.csv", "thresholds.json"):
-        assert (folder / name).read_bytes() == (ours / name).read_bytes(), name
+        assert (directory / name).read_bytes() == (ours / name).read_bytes(), name
     # The test image is repaired, and nothing was trained on it.
-    assert submitted(folder).keys() == submitted(ours).keys()
+    assert submitted(directory).keys() == submitted(ours).keys()
 
 
 def test_nothing_left_to_train_on_is_refused(refused: Refused) -> None:
@@ -259,4 +259,4 @@ def test_nothing_left_to_train_on_is_refused(refused: Refused) -> None:
     assert code == 2, output
     assert "folds of the dataset without images: 2 (0, 1)" in output
     assert "32 damaged images excluded" in output
-    assert not (refused.folder / "run of empty").exists()
+    assert not (refused.directory / "run of empty").exists()

@@ -94,21 +94,21 @@ class Place:
             return list(csv.DictReader(file))
 
     def shards(self, out: str = "out") -> dict[str, tuple[int, bytes]]:
-        folder = paths.shards(self.root / out)
-        return {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.iterdir()}
+        directory = paths.shards(self.root / out)
+        return {path.name: (path.stat().st_ino, path.read_bytes()) for path in directory.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("hospital")
-    for folder in ("in", "good", "site"):
-        (root / folder).mkdir()
+    for directory in ("in", "good", "site"):
+        (root / directory).mkdir()
     (root / "site" / "sitecustomize.py").write_text(DECODERS)
     masks = ["ImageId, EncodedPixels", *(f"{ROOT}.{n}, {'-1' if n % 2 else '0 40'}" for n in range(GOOD))]
     for number in range(GOOD):
         # One is in a directory that is named like a file.
-        for folder in (root / "in", root / "good"):
-            path = folder / ("study.dcm" if number == 3 else "") / f"{number}.dcm"
+        for directory in (root / "in", root / "good"):
+            path = directory / ("study.dcm" if number == 3 else "") / f"{number}.dcm"
             path.parent.mkdir(exist_ok=True)
             good(number)(path)
     for number, name in enumerate([*BAD, *FAULTY, *OTHERS]):

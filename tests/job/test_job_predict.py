@@ -1,4 +1,4 @@
-"""job/predict.py as a user runs it: every file of a folder predicted or listed, every result of one prediction."""
+"""job/predict.py as a user runs it: every file of a directory predicted or listed, every result of one prediction."""
 
 import csv
 import shutil

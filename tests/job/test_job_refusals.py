@@ -228,7 +228,7 @@ MAX_BOX_LINES = 16
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one of each kind."""
     root = tmp_path_factory.mktemp("refusals")
     (root / "file").write_text("no header\n")
@@ -242,12 +242,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(folder: Path) -> list[tuple[Any, str, str]]:
+def answers(directory: Path) -> list[tuple[Any, str, str]]:
     """Exit code, standard output and standard error of each of ``CASES``, then of each of ``HELP``."""
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("command_driver.py")],
         input=json.dumps([case[:2] for case in (*CASES, *HELP)]),
-        cwd=folder,
+        cwd=directory,
         env=os.environ | {"COLUMNS": str(COLUMNS)},
         capture_output=True,
         text=True,
@@ -315,9 +315,9 @@ def test_the_version_is_printed(command: str, answer: int, answers: list[tuple[A
     assert answers[len(CASES) + answer] == [0, f"job/{command}.py {__version__}\n", ""]
 
 
-def test_nothing_was_written_or_deleted(answers: list[tuple[Any, str, str]], folder: Path) -> None:
+def test_nothing_was_written_or_deleted(answers: list[tuple[Any, str, str]], directory: Path) -> None:
     assert answers
-    left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    left = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
     assert left == ["file", "folder", "folder/note", "job.py", "loop", "masks.csv", "pipe"]
 
 
@@ -350,8 +350,8 @@ def test_recipe_fields_and_flags_of_train_have_different_names() -> None:
         ("launch", ["--processes", "many", "job.py"], "Error parsing --processes"),
     ],
 )
-def test_it_is_refused_in_a_process_of_its_own(command: str, words: list[str], message: str, folder: Path) -> None:
-    done = run(command, *words, cwd=folder)
+def test_it_is_refused_in_a_process_of_its_own(command: str, words: list[str], message: str, directory: Path) -> None:
+    done = run(command, *words, cwd=directory)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in refusal(done.stderr)
 

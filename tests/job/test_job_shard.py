@@ -60,16 +60,16 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     assert "already built" in again.stderr
 
 
-def test_a_temporary_folder_with_too_long_a_path_is_named(
+def test_a_temporary_directory_with_too_long_a_path_is_named(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / ("temporary-" * 12)
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
+    directory = tmp_path / ("temporary-" * 12)
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
     done = shard("--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out")
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].endswith("; set TMPDIR, for example to /tmp")
-    assert f"a path of {len(str(folder))} bytes: " in done.stderr
+    assert f"a path of {len(str(directory))} bytes: " in done.stderr
     assert "Traceback" not in done.stderr
     monkeypatch.delenv("TMPDIR")
     again = shard("--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out",

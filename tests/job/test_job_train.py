@@ -70,37 +70,37 @@ def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dat
     assert "fold(s) 1" in output
 
 
-def interrupt(dataset: Path, folder: Path, fold: int, number: int) -> tuple[int, str]:
+def interrupt(dataset: Path, directory: Path, fold: int, number: int) -> tuple[int, str]:
     """Start training, send a signal once a checkpoint of a fold is there from within its first epoch.
 
     Returns:
         The exit code and the output.
     """
-    process = start([JOB / "train.py", "--dataset", dataset, "--run", folder, *RECIPE])
+    process = start([JOB / "train.py", "--dataset", dataset, "--run", directory, *RECIPE])
     deadline = time.monotonic() + 200
-    while not list(folder.glob(f"fold-{fold}/checkpoints/step-*-epoch-0000")):
+    while not list(directory.glob(f"fold-{fold}/checkpoints/step-*-epoch-0000")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
     output, _ = process.communicate(timeout=100)
-    assert not (folder / f"fold-{fold}" / "fold.json").exists(), "it was too fast to be interrupted"
+    assert not (directory / f"fold-{fold}" / "fold.json").exists(), "it was too fast to be interrupted"
     return process.returncode, output
 
 
 def test_a_run_that_is_killed_and_then_stopped_ends_with_the_same_bytes(
     alone: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    code, output = interrupt(dataset, folder, 0, signal.SIGKILL)
+    directory = tmp_path / "run"
+    code, output = interrupt(dataset, directory, 0, signal.SIGKILL)
     assert code == -signal.SIGKILL, output
-    code, output = interrupt(dataset, folder, 1, signal.SIGTERM)
+    code, output = interrupt(dataset, directory, 1, signal.SIGTERM)
     assert code == 3, output
     assert "fold 0 resumes from step-" in output
-    assert "fold 1 resumes from step-" in train(dataset, folder)
+    assert "fold 1 resumes from step-" in train(dataset, directory)
     for fold in (0, 1):
-        assert weights(folder, fold) == weights(alone, fold)
-    assert (folder / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+        assert weights(directory, fold) == weights(alone, fold)
+    assert (directory / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
 
 
 MISMATCHES: list[tuple[list[object], str]] = [

@@ -25,9 +25,9 @@ INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 class Cluster:
     """One node with as many cores as this process may use; ``apply`` objects, then ``run``."""
 
-    def __init__(self, objects: Iterable[Object], folder: Path, *, seed: int = 0, delay: float = 0.2) -> None:
+    def __init__(self, objects: Iterable[Object], directory: Path, *, seed: int = 0, delay: float = 0.2) -> None:
         self.objects = list(objects)
-        self.folder = folder
+        self.directory = directory
         self.delay = delay
         self.random = random.Random(seed)
         self.jobs: dict[str, Job] = {}
@@ -85,7 +85,7 @@ class Cluster:
     def _make(self, job: Job, index: int) -> Pod:
         job.attempts[index] = job.attempts.get(index, 0) + 1
         self.made += 1
-        scratch = self.folder / "pods" / f"{self.made:03d}-{job.name}-{index}"
+        scratch = self.directory / "pods" / f"{self.made:03d}-{job.name}-{index}"
         used = {pod.current.core for pod in self.running if pod.current is not None}
         core = next((core for core in self.cores if core not in used), self.cores[index % len(self.cores)])
         pod = Pod(job, index, scratch / "log")
@@ -149,8 +149,8 @@ class Cluster:
         return Mount(mount["mountPath"], source, read_only=mount.get("readOnly", False))
 
     def volume(self, claim: str) -> Path:
-        """Return the folder that serves as a claim's volume."""
-        return self.folder / "volumes" / claim
+        """Return the directory that serves as a claim's volume."""
+        return self.directory / "volumes" / claim
 
     def _hosts(self, job: Job, own: str) -> dict[str, str]:
         """Return the DNS names of the Job's pods; all have this machine's address."""

@@ -1,8 +1,8 @@
 """Runs one container of a pod as a process, without a container engine: with its own root, mounts, user and PIDs.
 
-The image consists of this machine's system folders and Python, the checkout as /opt/pneumo and the running environment
-as /opt/venv, all read-only. Real are: command, arguments and environment with $(VAR) expanded, volumes at their
-mountPath (read-only where the manifest says so), the memory-backed /dev/shm with its size, user and group, no
+The image consists of this machine's system directories and Python, the checkout as /opt/pneumo and the running
+environment as /opt/venv, all read-only. Real are: command, arguments and environment with $(VAR) expanded, volumes at
+their mountPath (read-only where the manifest says so), the memory-backed /dev/shm with its size, user and group, no
 capabilities, no_new_privs, the process as PID 1 with its treatment of signals, the memory limit (where this machine
 permits a cgroup), the host name. Missing are: seccomp, the CPU quota (the container is bound to one core instead), a
 network namespace for each pod, and a memory-backed volume shared by two containers of a pod.
@@ -61,7 +61,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder of this machine, or memory, mounted at a path of the container."""
+    """A directory of this machine, or memory, mounted at a path of the container."""
 
     path: str
     source: Path | None
@@ -170,7 +170,7 @@ class Container:
 
 
 def bind(source: str, place: str, *, read_only: bool) -> list[str]:
-    """Return the commands that bind-mount a folder at another path."""
+    """Return the commands that bind-mount a directory at another path."""
     lines = [f"mkdir -p {place}", f"mount --bind {source} {place}"]
     return [*lines, f"mount -o remount,bind,ro {place}"] if read_only else lines
 

@@ -41,9 +41,9 @@ def read(path: Path) -> list[Object]:
 
 
 @cache
-def kustomized(folder: Path) -> str:
-    """Return what ``kubectl kustomize FOLDER`` prints."""
-    done = subprocess.run([tool("kubectl"), "kustomize", folder], capture_output=True, text=True, check=False)
+def kustomized(directory: Path) -> str:
+    """Return what ``kubectl kustomize DIRECTORY`` prints."""
+    done = subprocess.run([tool("kubectl"), "kustomize", directory], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,7 +52,7 @@ def variant(name: str) -> list[Object]:
     """Return the objects of a variant as ``kubectl apply`` would.
 
     Args:
-        name: A folder for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "copy" for these and
+        name: A directory for ``kubectl apply -k``, "plain" for ``kubectl apply -f k8s/``, or "copy" for these and
             the pod for copying files.
     """
     if name in VARIANTS:

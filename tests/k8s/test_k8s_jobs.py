@@ -134,8 +134,8 @@ def test_a_fold_that_fails_for_good_stops_no_other_and_resumes_when_fixed(
     run = cluster.volume("runs") / "debug"
     claim(cluster, "runs")
     (run / "fold-1").mkdir(parents=True)
-    for folder in (run, run / "fold-1"):
-        os.chown(folder, USER, USER)
+    for directory in (run, run / "fold-1"):
+        os.chown(directory, USER, USER)
     cluster.apply("folds", "ensemble")
     folds, ensemble = cluster.jobs["folds"], cluster.jobs["ensemble"]
     with (run / "fold-1" / ".lock").open("w") as lock:
@@ -227,13 +227,13 @@ def test_a_fold_over_two_pods_survives_the_loss_of_one(dataset: Path, tmp_path: 
 
 def claim(cluster: Cluster, name: str) -> None:
     """Create a claim's volume, as its storage class does."""
-    folder = cluster.volume(name)
-    folder.mkdir(parents=True)
-    os.chown(folder, 0, USER)
-    folder.chmod(0o2775)
+    directory = cluster.volume(name)
+    directory.mkdir(parents=True)
+    os.chown(directory, 0, USER)
+    directory.chmod(0o2775)
 
 
 def put(cluster: Cluster, name: str, source: Path, place: str) -> None:
-    """Copy a folder into a claim's volume."""
+    """Copy a directory into a claim's volume."""
     claim(cluster, name)
     shutil.copytree(source, cluster.volume(name) / place)

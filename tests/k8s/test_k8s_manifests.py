@@ -48,7 +48,7 @@ def test_every_plain_file_holds_objects_that_a_server_knows() -> None:
             kubernetes_validate.validate(item, "1.37", strict=True)
 
 
-def test_kubectl_reads_the_folder_in_this_order() -> None:
+def test_kubectl_reads_the_directory_in_this_order() -> None:
     """Links and all; `label --local` reads the files as `apply` does, and asks no server."""
     command = [program("kubectl"), "label", "--local", "-f", K8S, "some=label", "-o", "name"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -246,7 +246,7 @@ def test_a_pod_beyond_the_profile_is_found() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_memory_backed_shm_and_a_scratch_folder(name: str) -> None:
+def test_memory_backed_shm_and_a_scratch_directory(name: str) -> None:
     for pod in pods(variant(name)):
         volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
         mounts = {m["mountPath"]: volumes[m["name"]] for m in pod.spec["containers"][0]["volumeMounts"]}

@@ -1,4 +1,4 @@
-"""Downloads from the hub, with a hub that is a folder, or none."""
+"""Downloads from the hub, with a hub that is a directory, or none."""
 
 import pytest
 import segmentation_models_pytorch as smp

@@ -21,7 +21,7 @@ def test_unused_parameters_are_frozen_and_nothing_else():
     assert all((p.grad is None) == (not p.requires_grad) for p in model.parameters())
 
 
-def _ddp_step(rank: int, port: int, folder: str) -> None:
+def _ddp_step(rank: int, port: int, directory: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     config = ModelConfig(encoder=TINY, attention="scse", architecture="unet", presence_head=True)
@@ -35,7 +35,7 @@ def _ddp_step(rank: int, port: int, folder: str) -> None:
         optimizer.zero_grad()
         parts.total.mean().backward()
         optimizer.step()
-    torch.save(dict(model.module.named_parameters()), Path(folder) / f"{rank}.pt")
+    torch.save(dict(model.module.named_parameters()), Path(directory) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

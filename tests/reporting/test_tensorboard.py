@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pneumo.reporting.tensorboard import FoldCurves
 
 
-def read(folder: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(folder))
+def read(directory: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(directory))
     accumulator.Reload()
     return accumulator
 

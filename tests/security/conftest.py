@@ -1,4 +1,4 @@
-"""One chain of all commands over files full of secrets, without a network, for the tests of this folder."""
+"""One chain of all commands over files full of secrets, without a network, for the tests of this directory."""
 
 import planted
 import pytest
@@ -8,9 +8,9 @@ from security_chain import JOB, Chain, Commands
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Shards, a run of the debug recipe, an ensemble, predictions and a score, of files full of secrets."""
-    folder = tmp_path_factory.mktemp("chain")
-    source = planted.write(folder / planted.PATH)
-    commands, out = Commands(folder), folder / "out"
+    directory = tmp_path_factory.mktemp("chain")
+    source = planted.write(directory / planted.PATH)
+    commands, out = Commands(directory), directory / "out"
     dataset, run = ("--dataset", out / "dataset"), out / "run"
     commands.run_sequence(
         {

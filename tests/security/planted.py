@@ -33,7 +33,7 @@ DATE = "19140728"
 """In every date and date-time."""
 TIME = "134207.918273"
 PATH = "FNQ5XW"
-"""In every file and folder name, which the lists for the user may repeat and nothing else may."""
+"""In every file and directory name, which the lists for the user may repeat and nothing else may."""
 ROOT = "1.2.826.0.1.3680043.8.498.5"
 SIZE = 64
 
@@ -167,7 +167,7 @@ class Planted:
     elements: int
     """Elements with a secret in each of the first files."""
     files: int
-    """Files below the train folder."""
+    """Files below the train directory."""
 
     @property
     def train(self) -> Path:
@@ -219,16 +219,16 @@ def write(root: Path) -> Planted:
     return Planted(root, elements, sum(path.is_file() for path in (root / "train").rglob("*")))
 
 
-def _write_damaged(folder: Path) -> None:
+def _write_damaged(directory: Path) -> None:
     """Write files that will be rejected."""
-    folder.mkdir(parents=True)
+    directory.mkdir(parents=True)
     pixels, _ = image(0)
     whole = dicom(500, "explicit")
     with config.disable_value_validation():
         plant(whole)
-    save(whole, folder / "whole")
-    data = (folder / "whole").read_bytes()
-    (folder / "whole").unlink()
+    save(whole, directory / "whole")
+    data = (directory / "whole").read_bytes()
+    (directory / "whole").unlink()
     another = data.replace(f"{ROOT}.501".encode(), f"{ROOT}.502".encode())
     for name, content in {
         "notes.txt": secret().encode() * 50,
@@ -241,7 +241,7 @@ def _write_damaged(folder: Path) -> None:
         "no-prefix.dcm": data[132:600],
         "shouting.dcm": data[:132] + secret().encode() * 100,
     }.items():
-        (folder / f"{PATH}-{name}").write_bytes(content)
+        (directory / f"{PATH}-{name}").write_bytes(content)
     for number, (keyword, value) in enumerate(
         {
             "TransferSyntaxUID": f"1.2.840.10008.1.2.4.{DIGITS}",
@@ -252,7 +252,7 @@ def _write_damaged(folder: Path) -> None:
         dataset = dicom(600 + number, "explicit")
         with config.disable_value_validation():
             setattr(dataset.file_meta if keyword == "TransferSyntaxUID" else dataset, keyword, value)
-            save_as_written(dataset, folder / f"{PATH}-{number}.dcm")
+            save_as_written(dataset, directory / f"{PATH}-{number}.dcm")
 
 
 def save_as_written(dataset: Dataset, path: Path) -> None:
@@ -326,10 +326,10 @@ def _inflated(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 @dataclass(frozen=True)
 class Output:
-    """A folder's files, unpacked once for any number of searches."""
+    """A directory's files, unpacked once for any number of searches."""
 
     names: tuple[str, ...]
-    """Paths of files and folders."""
+    """Paths of files and directories."""
     parts: tuple[tuple[str, str, bytes], ...]
     """(path of the file, name of the part, its bytes)."""
 

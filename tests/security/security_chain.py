@@ -1,4 +1,4 @@
-"""How the tests of this folder run commands: in processes that reach nothing but this machine."""
+"""How the tests of this directory run commands: in processes that reach nothing but this machine."""
 
 import json
 import os
@@ -13,21 +13,21 @@ from planted import Planted
 ROOT = Path(__file__).resolve().parents[2]
 JOB = ROOT / "job"
 GUARD = Path(__file__).resolve().parent / "guard"
-"""Folder of the ``sitecustomize`` that records and refuses what leaves the machine."""
+"""Directory of the ``sitecustomize`` that records and refuses what leaves the machine."""
 
 
 @dataclass
 class Commands:
     """Runs commands without a network and keeps their output."""
 
-    folder: Path
+    directory: Path
     output: dict[str, str] = field(default_factory=dict)
     """Standard output and error by the command's name."""
 
     @property
     def attempts(self) -> Path:
         """Where the guard writes down each attempt to reach another machine."""
-        return self.folder / "attempts.txt"
+        return self.directory / "attempts.txt"
 
     def run(self, name: str, *words: object, expect: int = 0) -> str:
         """Run Python with these arguments, and return its output."""
@@ -50,12 +50,12 @@ class Commands:
             "PYTHONPATH": os.pathsep.join([str(GUARD), str(ROOT)]),
             "PNEUMO_TEST_ATTEMPTS": str(self.attempts),
             "TMPDIR": str(self.temporary),
-            "HOME": str(self._folder("home")),
+            "HOME": str(self._directory("home")),
         }
         return subprocess.run(
             [*without_network(), sys.executable, *map(str, words)],
             env=environment,
-            cwd=self.folder,
+            cwd=self.directory,
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -67,11 +67,11 @@ class Commands:
 
     @property
     def temporary(self) -> Path:
-        """The folder for temporary files of these commands."""
-        return self._folder("tmp")
+        """The directory for temporary files of these commands."""
+        return self._directory("tmp")
 
-    def _folder(self, name: str) -> Path:
-        path = self.folder / name
+    def _directory(self, name: str) -> Path:
+        path = self.directory / name
         path.mkdir(exist_ok=True)
         return path
 
@@ -93,4 +93,4 @@ class Chain:
     planted: Planted
     commands: Commands
     out: Path
-    """Folder of everything that the commands wrote."""
+    """Directory of everything that the commands wrote."""

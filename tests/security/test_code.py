@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(path for folder in ("pneumo", "job", "docker") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(path for directory in ("pneumo", "job", "docker") for path in (ROOT / directory).rglob("*.py"))
 FORBIDDEN = {
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput", "pty.spawn"),
     *("eval", "exec", "__import__", "compile"),
@@ -66,6 +66,6 @@ def test_each_violation_is_found(source: str) -> None:
 
 
 def test_all_of_the_code_is_checked() -> None:
-    count: Callable[[str], int] = lambda folder: sum(path.is_relative_to(ROOT / folder) for path in SOURCES)  # noqa: E731
+    count: Callable[[str], int] = lambda directory: sum(path.is_relative_to(ROOT / directory) for path in SOURCES)  # noqa: E731
     assert count("pneumo") > 90
     assert count("job") >= 7

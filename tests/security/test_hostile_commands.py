@@ -21,31 +21,31 @@ class Refused(NamedTuple):
     """What a command printed last, and where it worked."""
 
     line: str
-    folder: Path
+    directory: Path
 
 
 @pytest.fixture(scope="module")
 def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refused]:
     """The commands, given copies of the chain's results that were changed as an attacker would."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("predict", "ensemble", "train")}
-    folder = folders["predict"]
-    run = shutil.copytree(chain.out / "run", folder / "run")
-    change_record(run, ("recipe", "model", "encoder_weights"), str(folder / "evil.pth"))
-    os.mkfifo(folder / "evil.pth")  # what a run names is not opened, or this would never end
-    (run / "fold-1" / "model.safetensors").write_bytes(saved(folder / "mark"))
-    predict = (JOB / "predict.py", "--run", run, "--dicom", chain.planted.test, "--out", folder / "out")
+    directories = {name: tmp_path_factory.mktemp(name) for name in ("predict", "ensemble", "train")}
+    directory = directories["predict"]
+    run = shutil.copytree(chain.out / "run", directory / "run")
+    change_record(run, ("recipe", "model", "encoder_weights"), str(directory / "evil.pth"))
+    os.mkfifo(directory / "evil.pth")  # what a run names is not opened, or this would never end
+    (run / "fold-1" / "model.safetensors").write_bytes(saved(directory / "mark"))
+    predict = (JOB / "predict.py", "--run", run, "--dicom", chain.planted.test, "--out", directory / "out")
 
-    folder = folders["ensemble"]
-    dataset = shutil.copytree(chain.out / "dataset", folder / "dataset")
+    directory = directories["ensemble"]
+    dataset = shutil.copytree(chain.out / "dataset", directory / "dataset")
     change_table(dataset, "shard", "../../../../etc/passwd")
-    ensemble = (JOB / "ensemble.py", "--runs", chain.out / "run", "--dataset", dataset, "--out", folder / "s.csv")
+    ensemble = (JOB / "ensemble.py", "--runs", chain.out / "run", "--dataset", dataset, "--out", directory / "s.csv")
 
-    folder = folders["train"]
-    run = shutil.copytree(chain.out / "run", folder / "run")
+    directory = directories["train"]
+    run = shutil.copytree(chain.out / "run", directory / "run")
     (run / "fold-0" / "fold.json").unlink()
     newest = checkpoint.latest(run / "fold-0" / "checkpoints")
     assert newest is not None
-    (newest / "optimizer.pt").write_bytes(saved(folder / "mark"))
+    (newest / "optimizer.pt").write_bytes(saved(directory / "mark"))
     sign_checkpoint(newest)
     train = (
         *(JOB / "train.py", "--dataset", chain.out / "dataset", "--run", run, "--recipe", "debug"),
@@ -54,14 +54,14 @@ def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
     commands = Commands(tmp_path_factory.mktemp("commands"))
     commands.run_sequence({"predict": predict, "ensemble": ensemble, "train": train}, expect=2)
-    return {name: Refused(last_line(commands.output[name]), folder) for name, folder in folders.items()}
+    return {name: Refused(last_line(commands.output[name]), directory) for name, directory in directories.items()}
 
 
 def test_predict_refuses_a_run_whose_weights_are_code(refused: dict[str, Refused]) -> None:
-    line, folder = refused["predict"]
-    assert str(folder / "run" / "fold-1" / "model.safetensors") in line
-    assert not (folder / "mark").exists()
-    left = [path.name for path in (folder / "out").iterdir()]
+    line, directory = refused["predict"]
+    assert str(directory / "run" / "fold-1" / "model.safetensors") in line
+    assert not (directory / "mark").exists()
+    left = [path.name for path in (directory / "out").iterdir()]
     assert left == ["quarantine.csv"], "no shards of patients stay behind"
 
 
@@ -70,6 +70,6 @@ def test_ensemble_refuses_a_dataset_that_names_other_files(refused: dict[str, Re
 
 
 def test_training_does_not_resume_from_a_checkpoint_with_code(refused: dict[str, Refused]) -> None:
-    line, folder = refused["train"]
-    assert f"cannot resume from {folder / 'run' / 'fold-0' / 'checkpoints'}" in line
-    assert not (folder / "mark").exists()
+    line, directory = refused["train"]
+    assert f"cannot resume from {directory / 'run' / 'fold-0' / 'checkpoints'}" in line
+    assert not (directory / "mark").exists()

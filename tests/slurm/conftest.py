@@ -25,12 +25,12 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def reference_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run by one process on one core, never interrupted."""
-    folder = tmp_path_factory.mktemp("runs") / "reference_run"
-    train = [sys.executable, ROOT / "job" / "train.py", "--dataset", dataset, "--run", folder]
+    directory = tmp_path_factory.mktemp("runs") / "reference_run"
+    train = [sys.executable, ROOT / "job" / "train.py", "--dataset", dataset, "--run", directory]
     command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *map(str, train), "--recipe", "debug", *RECIPE]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return directory
 
 
 @pytest.fixture

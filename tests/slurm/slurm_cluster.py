@@ -148,16 +148,16 @@ class Submission:
                 for pid in pids:
                     os.kill(pid, signal.SIGSTOP)
                 assert pids
-                assert not (self._folder(fold) / "fold.json").exists(), "it ended before it could be interrupted"
+                assert not (self._directory(fold) / "fold.json").exists(), "it ended before it could be interrupted"
                 frozen += pids
                 left.remove(fold)
         return frozen
 
-    def _folder(self, fold: int | None) -> Path:
+    def _directory(self, fold: int | None) -> Path:
         return self.run / f"fold-{fold or 0}"
 
     def _has_begun(self, fold: int | None) -> bool:
-        return any(self._folder(fold).glob("checkpoints/step-*"))
+        return any(self._directory(fold).glob("checkpoints/step-*"))
 
     def assert_same(self, other: Path) -> None:
         """Compare with an uninterrupted run byte by byte, and check that no file, process or job is left."""
@@ -166,7 +166,7 @@ class Submission:
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:
-        hidden = [p for folder in (self.run, self.dataset) for p in folder.rglob(".*")]
+        hidden = [p for directory in (self.run, self.dataset) for p in directory.rglob(".*")]
         assert hidden == []
         left = [command for _, command in _processes() if str(self.run) in command]
         assert left == []

@@ -144,14 +144,14 @@ def test_a_job_outside_the_project_is_refused(job: str, tmp_path: Path) -> None:
     assert f"found no slurm/common.sh in {tmp_path}; expected the directory of pneumo" in done.stderr
 
 
-def programs(folder: Path, srun_help: str) -> str:
+def programs(directory: Path, srun_help: str) -> str:
     """Return a PATH whose srun prints its arguments and whose apptainer exists: no container runtime runs here."""
-    folder.mkdir()
-    (folder / "srun").write_text(f'#!/bin/sh\n[ "$1" = --help ] && echo "{srun_help}" || printf "%s\\n" "$@"\n')
-    (folder / "apptainer").write_text("#!/bin/sh\n")
+    directory.mkdir()
+    (directory / "srun").write_text(f'#!/bin/sh\n[ "$1" = --help ] && echo "{srun_help}" || printf "%s\\n" "$@"\n')
+    (directory / "apptainer").write_text("#!/bin/sh\n")
     for name in ("srun", "apptainer"):
-        (folder / name).chmod(0o755)
-    return f"{folder}:/usr/bin:/bin"
+        (directory / name).chmod(0o755)
+    return f"{directory}:/usr/bin:/bin"
 
 
 def test_an_image_is_run_by_pyxis_where_srun_knows_it(tmp_path: Path) -> None:

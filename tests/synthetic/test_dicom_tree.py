@@ -142,7 +142,7 @@ def test_fraction_of_positives_reaches_both_ends(tmp_path: Path, fraction: float
     assert rows_of(tree.test_masks) == []
 
 
-def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="exists; expected a new folder; remove it or name another"):
+def test_an_existing_directory_is_not_changed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists; expected a new directory; remove it or name another"):
         write_tree(tmp_path, images=1, test_images=0, size=64, positive_fraction=0.5, seed=0)
     assert list(tmp_path.iterdir()) == []

@@ -45,28 +45,28 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path / "nothing") is None
 
 
-def flip_a_bit(folder: Path) -> None:
-    file = folder / "model.safetensors"
+def flip_a_bit(directory: Path) -> None:
+    file = directory / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
 
 
-def cut_short(folder: Path) -> None:
-    file = folder / "optimizer.pt"
+def cut_short(directory: Path) -> None:
+    file = directory / "optimizer.pt"
     file.write_bytes(file.read_bytes()[:-10])
 
 
-def lose_a_file(folder: Path) -> None:
-    (folder / "ema.safetensors").unlink()
+def lose_a_file(directory: Path) -> None:
+    (directory / "ema.safetensors").unlink()
 
 
-def lose_the_manifest(folder: Path) -> None:
-    (folder / "manifest.json").unlink()
+def lose_the_manifest(directory: Path) -> None:
+    (directory / "manifest.json").unlink()
 
 
-def tear_the_manifest(folder: Path) -> None:
-    file = folder / "manifest.json"
+def tear_the_manifest(directory: Path) -> None:
+    file = directory / "manifest.json"
     file.write_text(file.read_text()[:20])
 
 

@@ -71,15 +71,15 @@ def test_a_stop_at_any_step_and_a_resume_change_nothing(dataset: Path, tmp_path:
     # Two stages of one epoch of four steps, for each of two folds: 16 steps.
     recipe = replace(shrunk("debug"), epochs=(1, 1), image_size=(32, 64), keep="best", patience=5)
     train(training(recipe, dataset, tmp_path / "whole"), world, Never())
-    folder = tmp_path / "pieces"
+    directory = tmp_path / "pieces"
     for steps in (1, 3, 4, 5):  # within an epoch, at its last step, into the next stage, into the next fold
         with pytest.raises(StopRequested):
-            train(training(recipe, dataset, folder), world, AfterSteps(steps))
-    train(training(recipe, dataset, folder), world, Never())
+            train(training(recipe, dataset, directory), world, AfterSteps(steps))
+    train(training(recipe, dataset, directory), world, Never())
     for fold in (0, 1):
         name = f"fold-{fold}/model.safetensors"
-        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert (folder / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
+        assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (directory / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
 
 
 def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path, world: World) -> None:
@@ -98,10 +98,12 @@ def test_a_damaged_image_is_excluded_from_training_alone_when_it_is_a_test_image
     from pneumo.dataset.build import build
     from pneumo.dataset.options import BuildInputs, BuildOptions
 
-    folder, masks = synthetic.dicom, synthetic.masks  # type: ignore[attr-defined]
-    again = shutil.copytree(folder, tmp_path / "again")
+    directory, masks = synthetic.dicom, synthetic.masks  # type: ignore[attr-defined]
+    again = shutil.copytree(directory, tmp_path / "again")
     build(
-        BuildInputs(dicom=folder, test_dicom=again, masks=masks), tmp_path / "d", BuildOptions(num_folds=2, workers=1)
+        BuildInputs(dicom=directory, test_dicom=again, masks=masks),
+        tmp_path / "d",
+        BuildOptions(num_folds=2, workers=1),
     )
     table = SampleTable.read(tmp_path / "d")
     row = int(table.select("train")[4])

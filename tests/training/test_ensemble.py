@@ -28,8 +28,8 @@ def runs(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) 
         replace(tiny_recipe(), loader="opencv"),
         replace(tiny_recipe(), image_size=(64,), tta=(), channels_last=False, precision="fp32", loader="opencv"),
     )
-    folder = tmp_path_factory.mktemp("runs")
-    made = [finish_folds(folder / str(i), dataset, world, recipe, seed=i) for i, recipe in enumerate(recipes)]
+    directory = tmp_path_factory.mktemp("runs")
+    made = [finish_folds(directory / str(i), dataset, world, recipe, seed=i) for i, recipe in enumerate(recipes)]
     for run, rule in zip(made, RULES, strict=True):
         write_rule(run.thresholds, rule)
     return made

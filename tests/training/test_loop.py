@@ -95,9 +95,9 @@ def test_a_run_stopped_around_an_epoch_s_end_resumes_to_the_same_weights(
 def test_checkpoints_within_an_epoch_come_at_their_interval(train: Train, tmp_path: Path) -> None:
     with pytest.raises(StopRequested):
         train("run", TWO_EPOCHS, AfterSteps(7), checkpoint_every=3)
-    folder = run_directory.load(tmp_path / "run").fold(0).checkpoints
+    directory = run_directory.load(tmp_path / "run").fold(0).checkpoints
     # The newest two are kept: of the interval, and of the stop.
-    assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-epoch-0001", "step-00000007-epoch-0001"]
+    assert sorted(p.name for p in directory.iterdir()) == ["step-00000006-epoch-0001", "step-00000007-epoch-0001"]
 
 
 def edit_sums(path: Path, change: Callable[[dict[str, float]], Any]) -> None:

@@ -1,4 +1,4 @@
-"""The outputs chosen for one prediction, in one folder."""
+"""The outputs chosen for one prediction, in one directory."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -10,21 +10,21 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
 
 
-def check_directory(folder: Path, names: Collection[str]) -> None:
-    """Refuse a folder in which results of an earlier prediction would be left beside those of this one.
+def check_directory(directory: Path, names: Collection[str]) -> None:
+    """Refuse a directory in which results of an earlier prediction would be left beside those of this one.
 
     Args:
-        folder: Where the results go.
+        directory: Where the results go.
         names: The outputs chosen; what an earlier prediction wrote of these is replaced.
 
     Raises:
         UserError: When there is another output's file.
     """
-    left = [file for name, (file, _) in OUTPUTS.items() if name not in names and (folder / file).exists()]
+    left = [file for name, (file, _) in OUTPUTS.items() if name not in names and (directory / file).exists()]
     if left:
         raise UserError(
-            f"{folder} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
-            "results of one prediction in one folder",
+            f"{directory} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
+            "results of one prediction in one directory",
             "choose these outputs too, move them away, or give another --out",
         )
 
@@ -33,14 +33,14 @@ class OutputSet:
     """The chosen outputs; one that fails does not keep the others from being written.
 
     Args:
-        folder: Where the results go.
+        directory: Where the results go.
         names: The outputs chosen.
         reader: The images that are predicted.
     """
 
-    def __init__(self, folder: Path, names: Collection[str], reader: ShardReader) -> None:
+    def __init__(self, directory: Path, names: Collection[str], reader: ShardReader) -> None:
         chosen = [OUTPUTS[name] for name in names]
-        self._outputs: dict[str, Output] = {file: make(folder / file, reader) for file, make in chosen}
+        self._outputs: dict[str, Output] = {file: make(directory / file, reader) for file, make in chosen}
         self._errors: list[Exception] = []
 
     def add(self, image: PredictedImage) -> None:

@@ -16,7 +16,7 @@ class OverlayPictures:
     """Draws each positive image as it is predicted, and removes the pictures of an earlier prediction at the end.
 
     Args:
-        path: The pictures' folder, made for the first one.
+        path: The pictures' directory, made for the first one.
         reader: Gives the images' file names.
     """
 

@@ -38,4 +38,4 @@ OUTPUTS: Mapping[str, tuple[str, Callable[[Path, ShardReader], Output]]] = {
     "findings": ("findings.csv", FindingsCsv),
     "overlays": ("overlays", OverlayPictures),
 }
-"""The name of each output's file or folder, and its class, made with its path and the reader of the images."""
+"""The name of each output's file or directory, and its class, made with its path and the reader of the images."""

@@ -38,7 +38,7 @@ def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_
     assert np.mean(np.abs(drawn - expected) > 2) < 0.01
 
 
-def test_a_file_in_the_folders_place_is_refused_at_the_start(reader: ShardReader, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_refused_at_the_start(reader: ShardReader, tmp_path: Path) -> None:
     (tmp_path / "overlays").touch()
     with pytest.raises(UserError, match=r"overlays is not a directory; expected a directory for the pictures; give"):
         OverlayPictures(tmp_path / "overlays", reader)

@@ -1,7 +1,8 @@
 """Python imports this when it starts: attempts to reach another machine, and files of predictable names, are recorded.
 
-Connections to other machines are refused, too. In a shared folder for temporary files a file must have an unpredictable
-name (``O_EXCL`` with a random name, as tempfile makes it), and a folder must not be readable by others.
+Connections to other machines are refused, too. In a shared directory for temporary files a file must have an
+unpredictable name (``O_EXCL`` with a random name, as tempfile makes it), and a directory must not be
+readable by others.
 """
 
 import os
@@ -33,7 +34,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
     elif event == "os.mkdir" and isinstance(arguments[0], str):
         path, mode, _ = arguments
         if os.path.dirname(path) in SHARED and mode & 0o077:  # noqa: PTH120
-            report(f"open folder {path}")
+            report(f"open directory {path}")
 
 
 def check_host(event: str, host: object) -> None:
