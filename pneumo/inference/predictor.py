@@ -1,6 +1,6 @@
 """Probabilities of a batch of images: the mean over one network's views, and its resizing to the source image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -14,6 +14,16 @@ from pneumo.loading.geometry import letterbox
 
 View = Literal["hflip"]
 """A view that can be averaged with the image itself (test-time augmentation): the horizontal flip."""
+
+_Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _flip_horizontally(maps: torch.Tensor) -> torch.Tensor:
+    return maps.flip(-1)
+
+
+VIEWS: Mapping[View, tuple[_Transform, _Transform]] = {"hflip": (_flip_horizontally, _flip_horizontally)}
+"""What makes each view of images (..., H, W), and what transforms its maps back. Every ``View`` has an entry."""
 
 
 class Predictor:
@@ -47,14 +57,15 @@ class Predictor:
             Pixel probabilities (N, H, W) float32 on the device, and presence probabilities (N,), NaN without a
             presence head.
         """
-        pixels, presence = self._view(image)
-        for _ in self.tta:  # The horizontal flip is the only view.
-            flipped_pixels, flipped_presence = self._view(image.flip(-1))
-            pixels, presence = pixels + flipped_pixels.flip(-1), presence + flipped_presence
+        pixels, presence = self._predict_view(image)
+        for name in self.tta:
+            apply, invert = VIEWS[name]
+            view_pixels, view_presence = self._predict_view(apply(image))
+            pixels, presence = pixels + invert(view_pixels), presence + view_presence
         views = 1 + len(self.tta)
         return pixels / views, (presence / views).cpu().numpy()
 
-    def _view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predict_view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self.autocast():
             output = self.network(image)
         pixels = torch.sigmoid(output.logits.float())[:, 0]

@@ -1,13 +1,15 @@
 """Resizing to the source image, and the mean over views."""
 
 from contextlib import nullcontext
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pneumo.inference.predictor import Predictor, View, to_source
+from pneumo.inference import predictor as predictor_module
+from pneumo.inference.predictor import VIEWS, Predictor, View, to_source
 from pneumo.loading.geometry import letterbox
 from pneumo.modeling.segmenter import SegmenterOutput
 
@@ -64,6 +66,24 @@ def test_views_are_averaged_after_undoing_the_flip() -> None:
     torch.testing.assert_close(both, (plain + other.flip(-1)) / 2)
     np.testing.assert_allclose(both_presence, (presence + other_presence) / 2, rtol=1e-6)
     assert presence[1] != pytest.approx(both_presence[1])
+
+
+def test_every_view_has_its_transforms() -> None:
+    assert VIEWS.keys() == set(get_args(View))
+    image = torch.rand(2, 1, 3, 5)
+    for apply, invert in VIEWS.values():
+        assert not torch.equal(apply(image), image)
+        assert torch.equal(invert(apply(image)), image)
+
+
+def test_a_view_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = (lambda image: image.rot90(1, (-2, -1)), lambda maps: maps.rot90(-1, (-2, -1)))
+    monkeypatch.setattr(predictor_module, "VIEWS", VIEWS | {"turned": turned})
+    image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain, _ = predictor(LeftHalf(), ())(image)
+    other, _ = predictor(LeftHalf(), ())(turned[0](image))
+    both, _ = predictor(LeftHalf(), ("turned",))(image)
+    torch.testing.assert_close(both, (plain + turned[1](other)) / 2)
 
 
 def test_without_a_presence_head_the_probability_is_nan() -> None:
