@@ -12,7 +12,7 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.inference.build import build_predictor
+from pneumo.inference.build import build_inference_loader, build_predictor
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import validation_metrics
 from pneumo.inference.out_of_fold import predict_histograms
@@ -99,6 +99,9 @@ class FoldTrainer:
             workers=options.workers,
             augmentation=recipe.augmentation,
         )
+        # Where both are of one kind they are one, so that a GPU's memory has one pipeline of DALI.
+        other = build_inference_loader(recipe.inference, data.reader, world.device, workers=options.workers)
+        self.inference_loader = self.loader if type(other) is type(self.loader) else other
         self.train_state = TrainState(recipe, self.seed, world, group)
         self.state = LoopState()
         # Of this rank's images of the epoch so far, in the order of SUMS.
@@ -232,7 +235,9 @@ class FoldTrainer:
         """
         inference = replace(self.recipe.inference, size=size, tta=tta)
         predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
-        return predict_histograms(predictor, self.loader, self.data.reader, self.data.validation_rows, self.group)
+        return predict_histograms(
+            predictor, self.inference_loader, self.data.reader, self.data.validation_rows, self.group
+        )
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         """Score the averaged weights on the validation images, without test-time augmentation. Collective."""

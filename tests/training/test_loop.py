@@ -1,7 +1,7 @@
 """The loop over one fold: resuming, early stopping, and losses that are not finite."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,11 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
+from pneumo.loading.contract import Batch, BatchPlan, Loader
+from pneumo.loading.opencv import OpenCvLoader
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
-from pneumo.training import checkpoint, run_directory
+from pneumo.training import checkpoint, loop, run_directory
 from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.loop_state import Cursor
 from pneumo.training.recipe import Recipe
@@ -33,13 +35,13 @@ TWO_EPOCHS = replace(shrunk("debug"), epochs=(2,))
 Train = Callable[..., FoldDirectory]
 
 
-def train_fold(
+def make_trainer(
     run: Path, dataset: Path, world: World, recipe: Recipe, stop: StopFlag | None = None, *, checkpoint_every: int = 0
-) -> FoldDirectory:
-    """Train fold 0 in a run; return its directory."""
+) -> FoldTrainer:
+    """Make the trainer of fold 0 in a run."""
     reader = ShardReader(dataset, SampleTable.read(dataset))
     directory = run_directory.create(run, recipe, IDENTITY).fold(0)
-    trainer = FoldTrainer(
+    return FoldTrainer(
         recipe,
         0,
         FoldData.of(reader, 0, num_folds=2),
@@ -49,8 +51,15 @@ def train_fold(
         stop=Never() if stop is None else stop,
         options=replace(OPTIONS, checkpoint_every=checkpoint_every),
     )
+
+
+def train_fold(
+    run: Path, dataset: Path, world: World, recipe: Recipe, *arguments: Any, **options: Any
+) -> FoldDirectory:
+    """Train fold 0 in a run; return its directory."""
+    trainer = make_trainer(run, dataset, world, recipe, *arguments, **options)
     trainer.run()
-    return directory
+    return trainer.directory
 
 
 @pytest.fixture
@@ -138,6 +147,36 @@ def test_a_checkpoint_with_a_loss_term_that_is_unknown_is_refused(train: Train, 
         UserError, match=r"cannot resume from .*: ValueError: this version .* has no loss term 'boundary'"
     ):
         train("pieces", recipe)
+
+
+class TrainingLoader(OpenCvLoader):
+    """Refuses the batches of predictions."""
+
+    def __call__(self, plans: Iterable[BatchPlan]) -> Iterator[Batch]:
+        return super().__call__(self._check(plan) for plan in plans)
+
+    def _check(self, plan: BatchPlan) -> BatchPlan:
+        assert plan.augmentation is not None, "a prediction by the loader of training"
+        return plan
+
+
+def test_predictions_use_the_loader_that_is_chosen_without_augmentation(
+    train: Train, whole: FoldDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_training_loader(*arguments: Any, augmentation: object, **options: Any) -> Loader:
+        assert augmentation == TWO_EPOCHS.augmentation
+        return TrainingLoader(*arguments[1:], **options)
+
+    monkeypatch.setattr(loop, "build_loader", build_training_loader)
+    directory = train("run", TWO_EPOCHS)
+    assert history(directory) == history(whole)
+    assert directory.histograms.read_bytes() == whole.histograms.read_bytes()
+
+
+def test_one_loader_is_enough_when_both_are_of_one_kind(dataset: Path, world: World, tmp_path: Path) -> None:
+    recipe = shrunk("debug")
+    trainer = make_trainer(tmp_path / "run", dataset, world, recipe)
+    assert trainer.inference_loader is trainer.loader
 
 
 def test_early_stopping_ends_a_stage_and_the_next_one_follows(train: Train) -> None:
