@@ -15,6 +15,8 @@ SIDE = 768
 class OverlayPictures:
     """Draws each positive image as it is predicted, and removes the pictures of an earlier prediction at the end.
 
+    A picture's title is its name, which distinguishes it from files that a user put beside it: those stay.
+
     Args:
         path: The pictures' directory, made for the first one.
         reader: Gives the images' file names.
@@ -35,12 +37,16 @@ class OverlayPictures:
             image=image.source, predicted=image.mask, truth=None, caption=f"{image.prediction.mask_area} px"
         )
         name = f"{self._table.wds_key[image.row]}.png"
-        overlays.save(self._path / name, overlays.draw(panel, SIDE))
+        overlays.save(self._path / name, overlays.draw(panel, SIDE), title=name)
         self._drawn.add(name)
 
     def close(self) -> None:
         """Remove the pictures that this prediction did not draw: of other images or of images negative now."""
-        earlier = [path for path in self._path.glob("*.png") if path.name not in self._drawn]
+        earlier = [
+            path
+            for path in self._path.glob("*.png")
+            if path.name not in self._drawn and overlays.has_title(path, path.name)
+        ]
         for path in earlier:
             path.unlink()
         if earlier:
