@@ -7,7 +7,6 @@ do. The limit reads each file and appends its bytes to one file that is flushed 
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -20,6 +19,7 @@ from pneumo.dataset import shard_writer
 from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.workers import worker_context
 from pneumo.runtime.files import publish
 
 
@@ -82,8 +82,7 @@ def convert_in_parallel(paths: list[Path], directory: Path, workers: int) -> Non
     """Write a PNG of every DICOM in several processes."""
     directory.mkdir(parents=True, exist_ok=True)
     # Started like the build's own workers, so that starting them takes equally long.
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(workers, context) as pool:
+    with worker_context() as context, ProcessPoolExecutor(workers, context) as pool:
         for _ in pool.map(partial(convert, directory), paths, chunksize=8):
             pass
 

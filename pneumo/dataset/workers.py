@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
@@ -89,20 +90,16 @@ class _Worker(Generic[T, R]):
     """A process and the position of its current item; it sends None when it is ready for the first."""
 
     def __init__(self, function: Callable[[T], R], limits: Limits) -> None:
-        context = _context()
-        self.pipe, child_end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child_end, function, limits), daemon=True)
         self.position: int | None = None
-        # Without its file, __main__ is not imported again by the process: job/predict.py's takes seconds, for torch.
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
-            self.process.start()
-        except OSError as error:
-            if "AF_UNIX path too long" not in str(error):
-                raise
-            raise _long_temporary_path() from error
-        finally:
-            sys.modules["__main__"] = main
+        with worker_context() as context:
+            self.pipe, child_end = context.Pipe()
+            self.process = context.Process(target=_serve, args=(child_end, function, limits), daemon=True)
+            try:
+                self.process.start()
+            except OSError as error:
+                if "AF_UNIX path too long" not in str(error):
+                    raise
+                raise _long_temporary_path() from error
         # Now only the process has the other end, which closes when it dies.
         child_end.close()
 
@@ -139,11 +136,18 @@ _EXIT_TIMEOUT_S = 5.0
 """Seconds in which a process that has closed its pipe may exit; killed at once, its exit code would be the kill's."""
 
 
-def _context() -> ForkServerContext:
+@contextmanager
+def worker_context() -> Iterator[ForkServerContext]:
+    """Yield the context to start processes with; those that are started in the block do not import ``__main__``."""
     # Not fork: the parent may have threads (a progress bar's, a test's), and a forked copy of a locked lock hangs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pneumo.dataset.shard_writer"])
-    return context
+    # Without its file, __main__ is not imported again by the processes: job/predict.py's takes seconds, for torch.
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield context
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _long_temporary_path() -> UserError:
