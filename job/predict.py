@@ -40,6 +40,7 @@ from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
 from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
 
@@ -58,7 +59,7 @@ class Arguments:
     out: Path
     """Directory for the results."""
     outputs: tuple[str, ...] = tuple(OUTPUTS)
-    """What to write beside quarantine.csv: predictions, findings, overlays."""
+    """What to write beside quarantine.csv; all by default."""
     min_component: ReferenceArea = 0.0
     """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     loader: LoaderOverride = "recipe"
@@ -104,7 +105,8 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
         manifest = build_dataset(arguments.dicom, arguments.out, dataset, workers)
         with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
             if not run.thresholds.is_file():
-                finish_run(run, world, reader, workers=workers)
+                with exclusive_locks([(run.lock, str(run.path))], world):
+                    finish_run(run, world, reader, workers=workers)
             ensembler = build_ensembler(
                 [run],
                 reader=reader,

@@ -128,6 +128,28 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
     assert {p.name for p in out.iterdir()} == {"predictions.csv", "quarantine.csv", ".mine.abcdefgh"}
 
 
+def test_results_of_a_run_are_written_under_its_lock_only(
+    alone: Path, predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = shutil.copytree(alone, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    for name in ("metrics.json", "thresholds.json"):
+        (trained / name).unlink()
+    temporary = trained / ".thresholds.json.abcdefgh"
+    temporary.touch()
+    file = next(synthetic.test_dicom.iterdir())
+    with locks.hold(trained / ".lock", "the test"), monkeypatch.context() as patch:
+        patch.setattr(locks, "hold", partial(locks.hold, wait_s=0.0))
+        code, output = predict(file, tmp_path / "out", run=trained)
+    assert code == 2, output
+    assert f"another process works on {trained}" in output
+    assert temporary.exists()
+    assert not (trained / "thresholds.json").exists()
+    code, output = predict(file, tmp_path / "out", run=trained)
+    assert code == 0, output
+    assert (trained / "thresholds.json").read_bytes() == (alone / "thresholds.json").read_bytes()
+    assert not temporary.exists()
+
+
 def test_the_tables_are_written_when_the_pictures_fill_the_disk(
     predict: Predict, all_positive: Path, synthetic: SyntheticTree, small_disk: Path
 ) -> None:
