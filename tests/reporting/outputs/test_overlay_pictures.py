@@ -63,17 +63,17 @@ def test_pictures_of_an_earlier_prediction_are_removed_when_the_new_ones_are_dra
 
 
 def test_only_pictures_that_a_prediction_drew_are_removed(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    folder, image = tmp_path / "overlays", predicted(0, 5, 5)
-    drawn = folder / f"{reader.table.wds_key[image.row]}.png"
-    output = OverlayPictures(folder, reader)
+    directory, image = tmp_path / "overlays", predicted(0, 5, 5)
+    drawn = directory / f"{reader.table.wds_key[image.row]}.png"
+    output = OverlayPictures(directory, reader)
     output.add(image)
     output.close()
-    (folder / "x.png").mkdir()
-    cv2.imwrite(str(folder / "figure-for-paper.png"), cv2.imread(str(drawn)))
-    shutil.copy(drawn, folder / "copy.png")
-    (folder / "link.png").symlink_to(drawn)
-    (folder / "empty.png").touch()
+    (directory / "x.png").mkdir()
+    cv2.imwrite(str(directory / "figure-for-paper.png"), cv2.imread(str(drawn)))
+    shutil.copy(drawn, directory / "copy.png")
+    (directory / "link.png").symlink_to(drawn)
+    (directory / "empty.png").touch()
     mine = {"x.png", "figure-for-paper.png", "copy.png", "link.png", "empty.png"}
-    assert {p.name for p in folder.iterdir()} == {drawn.name} | mine
-    OverlayPictures(folder, reader).close()
-    assert {p.name for p in folder.iterdir()} == mine
+    assert {p.name for p in directory.iterdir()} == {drawn.name} | mine
+    OverlayPictures(directory, reader).close()
+    assert {p.name for p in directory.iterdir()} == mine
