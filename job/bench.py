@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measure pneumo beside its baselines and limits.
 
 All parts, on synthetic X-rays:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run everything in minutes: synthetic chest X-rays, shards, two folds in parallel, a submission, a picture.
 
     ./launch.sh demo          or        python job/demo.py --out runs/demo

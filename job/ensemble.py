@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Average the folds of one or more runs over the test images of a dataset, and write a submission.
 
     python job/ensemble.py --runs runs/A --dataset DATASET --out submission.csv

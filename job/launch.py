@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Start the ranks of this machine, one per GPU, and exit with their exit code.
 
     python job/launch.py --processes 4 job/train.py --dataset DATASET --run runs/NAME

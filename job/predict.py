@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Predict new DICOMs with a finished run: masks, a table of numbers, and pictures.
 
     python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train the folds of a recipe, in parallel where there are several processes, and write the submission.
 
 One process trains the folds one after another:
@@ -46,8 +45,9 @@ class Arguments:
     """Dataset written by job/shard.py."""
     run: Path
     """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
-    recipe: str = "best"
-    """Named recipe whose values are the defaults of the recipe's flags: debug, demo, seed, winner or best."""
+    recipe: Annotated[
+        str, tyro.conf.arg(help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}.")
+    ] = "best"
     folds: tuple[FoldIndex, ...] = ()
     """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
     expected: Path | None = None

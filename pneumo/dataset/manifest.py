@@ -37,7 +37,7 @@ class Manifest:
     quarantined: Count
     """Files listed in quarantine.csv."""
     unlabeled: Count
-    """Readable training files without a row in the masks CSV; left out, since unlabeled is not healthy."""
+    """Readable training files without a row in the masks CSV; left out, since unlabeled is not negative."""
     merged_duplicates: Count
     """Second and further byte-identical copies of a file."""
     missing: Count

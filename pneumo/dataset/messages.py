@@ -25,7 +25,7 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
         log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
     if plan.unlabeled:
         log.warning(
-            "%d files have no row in the masks CSV and are left out: unlabeled is not healthy", len(plan.unlabeled)
+            "%d files have no row in the masks CSV and are left out: unlabeled is not negative", len(plan.unlabeled)
         )
         if any(item.stem in masks for item in plan.unlabeled):
             log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")

@@ -202,7 +202,7 @@ def test_no_content_of_a_file_is_repeated(place: Place, refused: Ended, accepted
         assert b"ERIKA" not in content
 
 
-def test_the_shards_are_those_of_the_healthy_files_alone(place: Place, accepted: Ended) -> None:
+def test_the_shards_are_those_of_the_good_files_only(place: Place, accepted: Ended) -> None:
     alone = place.shard(dicom="good", out="out-good")
     assert alone.code == 0, alone.stderr
     for name, (_, content) in place.shards("out-good").items():

@@ -8,7 +8,7 @@ from pneumo.runtime.errors import UserError
 
 DICE = {
     "both empty": ("-1", "-1", 1.0),
-    "pixels on a healthy image": ("-1", "5 1", 0.0),
+    "pixels on a negative image": ("-1", "5 1", 0.0),
     "nothing on a positive one": ("5 1", "-1", 0.0),
     "equal": ("5 3 2 1", "5 3 2 1", 1.0),
     "apart": ("0 3", "3 3", 0.0),
@@ -67,10 +67,10 @@ def test_summary_of_a_case_done_by_hand():
 
 
 def test_a_part_without_images_has_no_score():
-    healthy = metric.score({"a": "-1"}, {"a": "-1"}).summarize()
-    assert (healthy.dice, healthy.dice_empty, healthy.dice_all_empty) == (1, 1, 1)
-    assert healthy.dice_positive is None
-    assert healthy.sensitivity is None
+    negative = metric.score({"a": "-1"}, {"a": "-1"}).summarize()
+    assert (negative.dice, negative.dice_empty, negative.dice_all_empty) == (1, 1, 1)
+    assert negative.dice_positive is None
+    assert negative.sensitivity is None
     nothing = metric.score({}, {}).summarize()
     assert nothing.dice is None
     assert nothing.dice_all_empty is None
