@@ -23,8 +23,8 @@ FORMAT_VERSION = 3
 """Raised when a reader of the old format would misread the new one, or the new reader misses something in the old.
 
 2: SHA-256 of every member, of the table, and of dataset.json itself.
-3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area; num_folds, unlabeled,
-merged_duplicates; ``phase`` in quarantine.csv).
+3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area, image_format; num_folds,
+unlabeled, merged_duplicates; ``phase`` in quarantine.csv).
 """
 
 MANIFEST = "dataset.json"
