@@ -23,6 +23,9 @@ from pneumo.runtime.ranges import MAX_FOLDS
 Split = Literal["train", "test"]
 Strings = npt.NDArray[np.str_]
 
+Rows = npt.NDArray[np.int64]
+"""Row numbers of a ``SampleTable``."""
+
 SCHEMA = pa.schema(
     [
         pa.field(name, kind, nullable=False)
@@ -221,7 +224,7 @@ class SampleTable:
         with publish(paths.samples(dataset)) as file:
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
 
-    def select(self, split: Split, folds: Collection[int] | None = None) -> npt.NDArray[np.int64]:
+    def select(self, split: Split, folds: Collection[int] | None = None) -> Rows:
         """Return the ascending indices of the rows of a split, and of some folds if given."""
         chosen = self.split == split
         if folds is not None:
@@ -232,7 +235,7 @@ class SampleTable:
         """Return (rows, columns) of an image in pixels."""
         return int(self.rows[row]), int(self.columns[row])
 
-    def shapes(self, rows: npt.NDArray[np.int64]) -> dict[str, tuple[int, int]]:
+    def shapes(self, rows: Rows) -> dict[str, tuple[int, int]]:
         """Return (rows, columns) in pixels by image id, for images of one split."""
         return {str(self.image_id[row]): self.shape(row) for row in rows.tolist()}
 

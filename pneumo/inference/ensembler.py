@@ -22,13 +22,14 @@ import numpy.typing as npt
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
 from pneumo.inference.build import InferenceConfig, build
 from pneumo.inference.components import remove_small_components
 from pneumo.inference.decision_rule import DecisionRule, apply_rule
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.prediction import Rows, plan_batches, split_batches
+from pneumo.inference.prediction import plan_batches, split_batches
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.contract import Loader
 from pneumo.loading.images import read_image

@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
 from pneumo.distributed.collectives import Group
 from pneumo.inference.decision_rule import DecisionRule, apply_rule
 from pneumo.inference.histograms import PredictionHistograms, histogram
-from pneumo.inference.prediction import Rows, predict, split_batches
+from pneumo.inference.prediction import predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
 from pneumo.masks import rle

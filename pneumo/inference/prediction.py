@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.inference.histograms import quantize
 from pneumo.inference.predictor import Predictor, to_source
@@ -18,8 +19,6 @@ from pneumo.loading.contract import BatchPlan, Loader
 
 BATCH_SIZE = 8
 """Images in one forward pass."""
-
-Rows = npt.NDArray[np.int64]
 """(n,) row numbers of the sample table."""
 
 

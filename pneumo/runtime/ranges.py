@@ -8,7 +8,7 @@ MAX_FOLDS = 127
 """Folds are stored in eight bits in the sample table."""
 
 Count = Annotated[int, Interval(ge=0, le=10**12)]
-"""A number of files, images or patients."""
+"""A number of files, images, patients or steps."""
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Workers = Annotated[int, Interval(ge=1, le=4096)]
 """Threads or processes on one machine; a larger number is a typing error that would exhaust it."""

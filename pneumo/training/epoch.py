@@ -8,16 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
-from pneumo.dataset.table import SampleTable
+from pneumo.dataset.table import Rows, SampleTable
 from pneumo.loading import sampler
 from pneumo.loading.contract import BatchPlan
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.schedule import learning_rate
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
@@ -23,7 +24,7 @@ from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import checkpoint
-from pneumo.training.epoch import Epoch, Rows
+from pneumo.training.epoch import Epoch
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory

@@ -1,14 +1,10 @@
 """The state of the loop over a fold: the next step, and the results so far. A checkpoint has it as state.json."""
 
 from dataclasses import field
-from typing import Annotated
-
-from annotated_types import Interval
 
 from pneumo.modeling.losses.loss import SUMS, LossConfig
 from pneumo.runtime.config import config_dataclass
-
-Count = Annotated[int, Interval(ge=0, le=2**53)]
+from pneumo.runtime.ranges import Count
 
 
 @config_dataclass(frozen=False)

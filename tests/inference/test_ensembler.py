@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
 from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
 from pneumo.inference import decision_rule
@@ -22,7 +23,6 @@ from pneumo.inference.build import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import EnsembledRun, Ensembler, PredictedImage
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.prediction import Rows
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
