@@ -24,15 +24,15 @@ def translate_slurm_variables(environ: MutableMapping[str, str]) -> None:
     Raises:
         UserError: When one of Slurm's variables is missing or malformed.
     """
-    tasks = int(environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks < 2 or "WORLD_SIZE" in environ:
+    tasks = environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if tasks == "1" or "WORLD_SIZE" in environ:
         return
     try:
         port = _choose_port(environ)
         node = int(environ["SLURM_NODEID"])
         found = {
             "RANK": environ["SLURM_PROCID"],
-            "WORLD_SIZE": str(tasks),
+            "WORLD_SIZE": str(int(tasks)),
             "LOCAL_RANK": environ["SLURM_LOCALID"],
             "LOCAL_WORLD_SIZE": str(tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])[node]),
             "MASTER_ADDR": environ.get("MASTER_ADDR") or first_host(environ["SLURM_STEP_NODELIST"]),

@@ -73,6 +73,12 @@ def test_a_missing_variable_is_refused(missing: str) -> None:
         translate_slurm_variables({k: v for k, v in STEP.items() if k != missing})
 
 
+@pytest.mark.parametrize("tasks", ["", "many", "2(x2)"])
+def test_a_malformed_number_of_tasks_is_refused(tasks: str) -> None:
+    with pytest.raises(UserError, match=r"the rank of this one \(ValueError.*; expected the variables that srun"):
+        translate_slurm_variables(STEP | {"SLURM_STEP_NUM_TASKS": tasks})
+
+
 @pytest.mark.parametrize(
     ("hosts", "first"),
     [
