@@ -7,6 +7,9 @@ import pyarrow.parquet as pq
 
 from pneumo.runtime.errors import UserError, first_line
 
+MAX_BYTES = 8 << 30
+"""Above the histograms of two million images, 2 kB each, and the table of ten million samples."""
+
 
 def read_table(
     path: Path, schema: pa.Schema, *, max_rows: int, min_rows: int = 0, expected: str, action: str
@@ -22,9 +25,14 @@ def read_table(
         action: What to do when it is not, for messages.
 
     Raises:
-        UserError: When it cannot be read, has another schema or number of rows, or null values.
+        UserError: When it cannot be read, is not a regular file, has more than ``MAX_BYTES``, has another schema or
+            number of rows, or null values.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file", expected, action)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} has more than {MAX_BYTES} bytes", expected, action)
         with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
             rows, found = file.metadata.num_rows, file.schema_arrow
             fits = found.equals(schema, check_metadata=True) and min_rows <= rows <= max_rows

@@ -55,6 +55,14 @@ def test_what_cannot_be_read_is_an_error_of_the_user(tmp_path: Path, content: by
         read(tmp_path / "t")
 
 
+def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "t").open("wb") as file:
+        file.truncate(parquet.MAX_BYTES + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
+    with pytest.raises(UserError, match=r"t has more than 8589934592 bytes; expected a list; write it again"):
+        read(tmp_path / "t")
+
+
 def test_columns_of_an_unexpected_table_are_not_read(tmp_path: Path) -> None:
     """A small file may declare, and unpack to, any number of rows."""
     pq.write_table(pa.table({"name": ["x"] * 5_000_000}), tmp_path / "t", compression="zstd")

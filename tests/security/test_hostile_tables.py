@@ -1,8 +1,10 @@
 """Datasets of others: Parquet tables of samples and of histograms, and dataset.json."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,33 @@ def test_a_table_of_too_many_rows_is_not_unpacked(own_dataset: Path, monkeypatch
     bomb(paths.samples(own_dataset), SCHEMA, 1 << 17)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("unpacked"))
     assert "131072 rows" in refused(lambda: SampleTable.read(own_dataset))
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Fail a test that waits for a pipe's writer."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waits"))
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("in_time")
+def test_a_pipe_instead_of_a_table_is_refused(own_dataset: Path, tmp_path: Path) -> None:
+    paths.samples(own_dataset).unlink()
+    os.mkfifo(paths.samples(own_dataset))
+    assert "samples.parquet is not a regular file" in refused(lambda: SampleTable.read(own_dataset))
+    os.mkfifo(tmp_path / "oof.parquet")
+    assert "oof.parquet is not a regular file" in refused(lambda: PredictionHistograms.read(tmp_path / "oof.parquet"))
+
+
+def test_tables_of_terabytes_are_refused(own_dataset: Path, tmp_path: Path) -> None:
+    for path in (paths.samples(own_dataset), tmp_path / "oof.parquet"):
+        path.touch()
+        os.truncate(path, 1 << 40)
+    assert "more than 8589934592 bytes" in refused(lambda: SampleTable.read(own_dataset))
+    assert "more than 8589934592 bytes" in refused(lambda: PredictionHistograms.read(tmp_path / "oof.parquet"))
 
 
 MANIFEST_FIELDS: dict[str, tuple[str, object, str]] = {
