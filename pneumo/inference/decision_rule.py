@@ -6,7 +6,7 @@ threshold are the triplet rule of the SIIM-ACR winner; entries that trained a pr
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -31,13 +31,28 @@ Threshold = Annotated[float, Interval(ge=1 / BINS, le=(BINS - 1) / BINS)]
 
 
 @config_dataclass
-class _RuleInProbabilities:
-    """A rule as thresholds.json has it."""
+class RuleInProbabilities:
+    """A rule as thresholds.json and metrics.json have it: with thresholds (probabilities) instead of bins."""
 
     top_threshold: Threshold
-    bottom_threshold: Threshold
     min_area: Annotated[float, Interval(ge=0, le=NEVER)]
+    bottom_threshold: Threshold
     presence_threshold: Fraction
+
+    def __post_init__(self) -> None:
+        if self.bottom_threshold > self.top_threshold:
+            raise UserError(
+                f"bottom_threshold {self.bottom_threshold}",
+                f"at most top_threshold {self.top_threshold}",
+                "lower bottom_threshold",
+            )
+
+
+@config_dataclass
+class _RuleFile:
+    """The content of thresholds.json."""
+
+    rule: RuleInProbabilities
 
 
 @dataclass(frozen=True)
@@ -59,33 +74,18 @@ class DecisionRule:
         assert self.min_area >= 0, self
         assert 0 <= self.presence_threshold <= 1, self
 
-    def to_json(self) -> dict[str, float]:
-        """Return the rule with thresholds (probabilities) instead of bins, ready for JSON."""
-        return {
-            "top_threshold": self.top_bin / BINS,
-            "min_area": self.min_area,
-            "bottom_threshold": self.bottom_bin / BINS,
-            "presence_threshold": self.presence_threshold,
-        }
+    def in_probabilities(self) -> RuleInProbabilities:
+        """Return the rule as the JSON documents have it."""
+        return RuleInProbabilities(
+            top_threshold=self.top_bin / BINS,
+            min_area=self.min_area,
+            bottom_threshold=self.bottom_bin / BINS,
+            presence_threshold=self.presence_threshold,
+        )
 
     @classmethod
-    def from_json(cls, values: object, where: str) -> Self:
-        """Make a rule of what ``to_json`` returned.
-
-        Args:
-            values: The JSON object.
-            where: Names the document, for messages.
-
-        Raises:
-            UserError: When a field is missing, unknown or out of range.
-        """
-        rule = config.from_json(_RuleInProbabilities, values, where)
-        if rule.bottom_threshold > rule.top_threshold:
-            raise UserError(
-                f"{where}: bottom_threshold {rule.bottom_threshold}",
-                f"at most top_threshold {rule.top_threshold}",
-                "restore the thresholds.json that training wrote",
-            )
+    def from_probabilities(cls, rule: RuleInProbabilities) -> Self:
+        """Make a rule of what ``in_probabilities`` returned."""
         top, bottom = round(rule.top_threshold * BINS), round(rule.bottom_threshold * BINS)
         return cls(top, rule.min_area, bottom, rule.presence_threshold)
 
@@ -93,25 +93,27 @@ class DecisionRule:
         """Describe the rule in words."""
         if self.min_area >= NEVER:
             return "every mask is empty"
-        values = self.to_json()
+        values = self.in_probabilities()
         area = f"{self.min_area:g} px (of 1024x1024)" if self.min_area > 0 else "a pixel"
         presence = f" and presence probability >= {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
         return (
-            f"positive with {area} of probability >= {values['top_threshold']:.3f}{presence}; "
-            f"the mask is every pixel of probability >= {values['bottom_threshold']:.3f}"
+            f"positive with {area} of probability >= {values.top_threshold:.3f}{presence}; "
+            f"the mask is every pixel of probability >= {values.bottom_threshold:.3f}"
         )
 
 
 def write_rule(path: Path, rule: DecisionRule) -> None:
     """Publish a rule as thresholds.json."""
-    publish_text(path, json.dumps({"format_version": FORMAT_VERSION, "rule": rule.to_json()}, indent=2) + "\n")
+    content = asdict(_RuleFile(rule=rule.in_probabilities()))
+    publish_text(path, json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2) + "\n")
 
 
 def read_rule(path: Path) -> DecisionRule:
     """Read what ``write_rule`` published.
 
     Raises:
-        UserError: When the file is missing, damaged or of another format version.
+        UserError: When the file is missing, damaged or of another format version, or a field is missing, unknown or out
+            of range.
     """
     content = documents.read_versioned(
         path,
@@ -120,7 +122,7 @@ def read_rule(path: Path) -> DecisionRule:
         repair="restore the file",
         other_version="use the version of pneumo that wrote it, or train the run again",
     )
-    return DecisionRule.from_json(content.get("rule"), f"{path}: rule")
+    return DecisionRule.from_probabilities(config.from_json(_RuleFile, content, str(path)).rule)
 
 
 def apply_rule(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import RESAMPLES, interval
-from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
+from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
 from pneumo.masks import metric
@@ -53,8 +53,7 @@ class NestedScores(Scores):
 class RuleScores(Scores):
     """Scores of one rule."""
 
-    rule: dict[str, float]
-    """``DecisionRule.to_json``."""
+    rule: RuleInProbabilities
 
 
 @config_dataclass
@@ -79,7 +78,7 @@ class FoldScores(Scores, _FoldCounts):
     """Scores of a fold's images by the rule that was chosen on the other folds."""
 
     auc: Auc
-    rule: dict[str, float]
+    rule: RuleInProbabilities
 
 
 @config_dataclass
@@ -129,7 +128,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
             **_summarize(histograms.positive, nested.dice, nested.predicted_positive),
             dice_interval=interval(nested.dice, patients),
         ),
-        in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.to_json()),
+        in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.in_probabilities()),
         bootstrap_resamples=RESAMPLES,
         auc=auc(histograms),
         folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
@@ -190,7 +189,7 @@ def describe(metrics: Metrics) -> str:
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = DecisionRule.from_json(metrics.in_sample.rule, "in_sample.rule")
+    rule = DecisionRule.from_probabilities(metrics.in_sample.rule)
     return "\n".join(
         [
             *lines,
@@ -214,7 +213,7 @@ def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> F
         dice_all_empty=float((~selected.positive).mean()),
         **_summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
         auc=auc(selected),
-        rule=nested.rules[k].to_json(),
+        rule=nested.rules[k].in_probabilities(),
     )
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from pneumo.inference.decision_rule import (
     NEVER,
     DecisionRule,
+    RuleInProbabilities,
     apply_rule,
     predict_presence,
     read_rule,
@@ -14,6 +16,7 @@ from pneumo.inference.decision_rule import (
 )
 from pneumo.inference.histograms import BINS, quantize
 from pneumo.masks import rle
+from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
 
 RULES = {
@@ -68,9 +71,9 @@ def test_presence_at_the_threshold_gives_the_same_decision_from_float64_and_from
 @pytest.mark.parametrize("case", RULES)
 def test_json_gives_the_rule_back(case):
     rule = RULES[case]
-    values = json.loads(json.dumps(rule.to_json()))
+    values = json.loads(json.dumps(asdict(rule.in_probabilities())))
     assert values["top_threshold"] == rule.top_bin / BINS
-    assert DecisionRule.from_json(values, "rule") == rule
+    assert DecisionRule.from_probabilities(config.from_json(RuleInProbabilities, values, "rule")) == rule
 
 
 @pytest.mark.parametrize(
@@ -89,12 +92,12 @@ def test_json_gives_the_rule_back(case):
 )
 def test_wrong_json_is_refused(change, text):
     with pytest.raises(UserError, match=text):
-        DecisionRule.from_json({**RULES["presence"].to_json(), **change}, "rule")
+        config.from_json(RuleInProbabilities, {**asdict(RULES["presence"].in_probabilities()), **change}, "rule")
 
 
 def test_json_without_a_threshold_is_refused():
     with pytest.raises(UserError, match=r"rule\.top_threshold is missing"):
-        DecisionRule.from_json({}, "rule")
+        config.from_json(RuleInProbabilities, {}, "rule")
 
 
 def test_descriptions():
@@ -114,12 +117,20 @@ def test_file_gives_the_rule_back(tmp_path):
 @pytest.mark.parametrize("version", [1, 3, None, "2"])
 def test_file_of_another_version_is_refused_in_one_line(version, tmp_path):
     path = tmp_path / "thresholds.json"
-    path.write_text(json.dumps({"format_version": version, "rule": RULES["triplet"].to_json()}))
+    path.write_text(json.dumps({"format_version": version, "rule": asdict(RULES["triplet"].in_probabilities())}))
     with pytest.raises(UserError) as raised:
         read_rule(path)
     message = str(raised.value)
     assert f"thresholds.json has format version {version!r}; expected format version 2; use the version of" in message
     assert "\n" not in message
+
+
+def test_file_with_an_unknown_field_is_refused(tmp_path):
+    path = tmp_path / "thresholds.json"
+    write_rule(path, RULES["triplet"])
+    path.write_text(json.dumps({**json.loads(path.read_text()), "calibration": 0.5}))
+    with pytest.raises(UserError, match=r"thresholds\.json\.calibration is an unknown field"):
+        read_rule(path)
 
 
 def test_file_of_version_1_is_refused(tmp_path):

@@ -54,7 +54,7 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     histograms = PredictionHistograms.read(run.histograms)
     assert found.images == len(histograms) == 32
     assert read_rule(run.thresholds) == search(histograms)
-    assert found.in_sample.rule == read_rule(run.thresholds).to_json()
+    assert found.in_sample.rule == read_rule(run.thresholds).in_probabilities()
     assert list(submission.read(run.masks)) == histograms.image_id.tolist()
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
     assert (found.excluded, found.caveats) == (0, [])
@@ -88,6 +88,21 @@ def test_another_dataset_leaves_the_masks_for_later(
     finish_run(run, world, reader, workers=1)
     assert written(run) == FILES
     assert metrics.read(run.metrics).oof_csv_dice is not None
+
+
+def test_excluded_images_are_neither_predicted_nor_scored(
+    dataset: Path, reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    """As after training one fold at a time with --skip-damaged: the reader of the ensemble has every image."""
+    train = reader.table.select("train")
+    excluded = {str(reader.table.image_id[row]): "its CRC differs" for row in train[[1, 20]].tolist()}
+    run = finish_folds(tmp_path / "run", dataset, world, excluded=excluded)
+    finish_run(run, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    assert (found.images, found.excluded) == (len(train) - 2, 2)
+    assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
+    assert not excluded.keys() & set(submission.read(run.masks))
+    assert len(submission.read(run.masks)) == len(train) - 2
 
 
 def test_missing_folds_are_named(run: RunDirectory, reader: ShardReader, world: World) -> None:
