@@ -1,5 +1,6 @@
 """Runs whose folds are finished without training: random weights, and the histograms that these predict."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +26,19 @@ def tiny_recipe() -> Recipe:
     )
 
 
-def finish_folds(path: Path, dataset: Path, world: World, recipe: Recipe | None = None, seed: int = 0) -> RunDirectory:
-    """Make a run on a dataset, with every fold's files in place."""
-    recipe = recipe or tiny_recipe()
-    reader = ShardReader(dataset, SampleTable.read(dataset))
+def finish_folds(
+    path: Path,
+    dataset: Path,
+    world: World,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    excluded: Mapping[str, str] | None = None,
+) -> RunDirectory:
+    """Make a run on a dataset without the excluded images, with every fold's files in place."""
+    recipe, excluded = recipe or tiny_recipe(), dict(excluded or {})
+    reader = ShardReader(dataset, SampleTable.read(dataset)).exclude(excluded)
     manifest = Manifest.read(dataset)
-    run = run_directory.create(path, recipe, DatasetIdentity.of(manifest, {}))
+    run = run_directory.create(path, recipe, DatasetIdentity.of(manifest, excluded))
     torch.manual_seed(seed)
     for fold in range(manifest.num_folds):
         loader, predictor = build(recipe.inference, reader, world.device, workers=1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from training_runs import OPTIONS, AfterSteps, Never, shrunk
 
@@ -25,6 +24,7 @@ from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.loop_state import Cursor
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
+from pneumo.training.train_state import TrainState
 
 IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
 STEPS = 4
@@ -197,8 +197,26 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(train: Train
     recipe = replace(recipe, loss=replace(recipe.loss, bce=1e38))
     with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step .*; expected a finite loss"):
         train("run", recipe)
-    for weights in (tmp_path / "run").rglob("*.safetensors"):
-        assert all(torch.isfinite(t).all() for t in safetensors.torch.load_file(weights).values())
+    assert checkpoint.latest(run_directory.load(tmp_path / "run").fold(0).checkpoints) is None
+
+
+@pytest.mark.parametrize(("stop", "every"), [(AfterSteps, 0), (lambda _: Never(), 1)], ids=["stop", "interval"])
+def test_a_loss_that_is_not_finite_does_not_replace_a_checkpoint(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: Callable[[int], StopFlag],
+    every: int,
+) -> None:
+    good = stopped(train, "run", TWO_EPOCHS, tmp_path)
+    before = {path.name: path.read_bytes() for path in good.iterdir()}
+    real: Callable[..., torch.Tensor] = TrainState.step
+    monkeypatch.setattr(TrainState, "step", lambda *arguments: real(*arguments) * torch.nan)
+    with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step 3; .*no checkpoint has this loss"):
+        train("run", TWO_EPOCHS, stop(1), checkpoint_every=every)
+    assert list(good.parent.iterdir()) == [good]
+    assert {path.name: path.read_bytes() for path in good.iterdir()} == before
+    assert newest(run_directory.load(tmp_path / "run").fold(0)) == good
 
 
 def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
