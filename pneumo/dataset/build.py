@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import WorkerDied
 from pneumo.dicom.rejection import DicomRejectedError
 from pneumo.masks import annotations
+from pneumo.runtime import config, documents
+from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError
 from pneumo.runtime.files import publish_text
@@ -31,6 +34,14 @@ MAX_ATTEMPTS = 3
 """Attempts to write a shard whose process dies although each of its files can be read alone, as without memory."""
 
 
+@config_dataclass
+class _RecordedInput:
+    """The content of .build/plan.json."""
+
+    digest: str
+    """That of the plan."""
+
+
 def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | None:
     """Build the dataset ``out``, or this task's part of it, or resume a build that was interrupted.
 
@@ -41,11 +52,19 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
 
     Raises:
         UserError: On wrong input, when too many files are quarantined or nothing is left, when there are fewer
-            patients than folds, or when ``out`` holds a dataset of other input.
+            patients than folds, when ``out`` holds a dataset of other input or its unfinished build is damaged, or when
+            another process removes this one's files.
     """
     plan = make_plan(inputs, out, options)
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(out, plan, options)
+    except FileNotFoundError as error:
+        # A second process of the same task has merged the shards and removed what this one was writing.
+        raise UserError(
+            f"{error.filename} was removed during the build",
+            f"no other process that builds {out} with the same --task",
+            "start the same command again when the other process has ended",
+        ) from error
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:
             raise
@@ -112,12 +131,20 @@ def _record_input(out: Path, plan: BuildPlan) -> None:
     path = paths.plan(out)
     try:
         if not path.is_file():
-            publish_text(path, json.dumps({"digest": plan.digest}) + "\n")
+            publish_text(path, json.dumps(asdict(_RecordedInput(digest=plan.digest))) + "\n")
     except OSError as error:
         raise UserError(
             f"{out}: {error.strerror}", "a directory that can be written to", "choose another --out"
         ) from None
-    if json.loads(path.read_text(encoding="utf-8"))["digest"] != plan.digest:
+    try:
+        recorded = config.from_json(_RecordedInput, documents.read(path), str(path))
+    except (ValueError, UserError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error.found if isinstance(error, UserError) else error})",
+            "the record of the input that an unfinished dataset is built from",
+            f"remove {out} and start the same command again, or choose another --out",
+        ) from None
+    if recorded.digest != plan.digest:
         raise messages.other_input(out, "an unfinished dataset")
 
 

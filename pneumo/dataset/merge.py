@@ -52,7 +52,8 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
 
 
 def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
-    # Every shard is written by now, and the lock keeps other merges out.
+    # The lock keeps other merges out, and every shard has its record. A second process of the same task, started by
+    # mistake, may still be writing one again: it ends with an error when its temporary file is gone.
     for directory in (dataset, paths.shards(dataset)):
         remove_temporary_files(directory)
     records = [shard_writer.read_record(dataset, shard) for shard in plan.shards]

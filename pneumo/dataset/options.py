@@ -49,8 +49,8 @@ class BuildOptions:
     max_quarantined: Percent = 5.0
     """Percent of the files that may be quarantined; with more, exit code 2, and the dataset is not published."""
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
-    shard_size: Annotated[int, Interval(ge=1, le=1_000_000), tyro.conf.Fixed, tyro.conf.Suppress] = SHARD_SIZE
-    """Images in a shard; no flag."""
+    shard_size: Annotated[int, Interval(ge=1, le=50_000), tyro.conf.Fixed, tyro.conf.Suppress] = SHARD_SIZE
+    """Images in a shard, whose record has less than ``documents.MAX_BYTES``; no flag."""
 
     def __post_init__(self) -> None:
         found = _TASK.fullmatch(self.task)

@@ -5,21 +5,27 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pneumo.dataset import limits, paths, scan
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, Source
+from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import reader
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.masks import rle
+from pneumo.runtime import config, documents
+from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish, publish_text
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class ShardRecord:
     """The outcome of one shard: which of its files are samples and which are quarantined."""
 
@@ -41,7 +47,7 @@ def write(dataset: Path, crashing_files: Mapping[Source, DicomRejectedError], sh
             rejection.
         shard: What to write.
     """
-    record = ShardRecord([], [])
+    record = ShardRecord(rows=[], quarantined=[])
     with publish(paths.tar(dataset, shard.name)) as file:
         writer = TarWriter(file)
         for sample in shard.samples:
@@ -67,10 +73,25 @@ def is_done(dataset: Path, shard: ShardPlan) -> bool:
 
 
 def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
-    """Read the record of a finished shard."""
-    content = json.loads(paths.shard_record(dataset, shard.name).read_text(encoding="utf-8"))
-    quarantined = [QuarantineRow(**{**row, "reason": Reason(row["reason"])}) for row in content["quarantined"]]
-    return ShardRecord(content["rows"], quarantined)
+    """Read the record of a finished shard.
+
+    Raises:
+        FileNotFoundError: When there is none.
+        UserError: When it is damaged.
+    """
+    path = paths.shard_record(dataset, shard.name)
+    try:
+        record = config.from_json(ShardRecord, documents.read(path), str(path))
+        if any(list(row) != SCHEMA.names for row in record.rows):
+            raise ValueError("other columns than those of the table of samples")
+        pa.Table.from_pylist(record.rows, schema=SCHEMA)
+    except (ValueError, TypeError, UserError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error.found if isinstance(error, UserError) else first_line(error)})",
+            "the record of a finished shard",
+            "remove it and start the same command again, which writes the shard again",
+        ) from None
+    return record
 
 
 def probe(source: Source) -> None:

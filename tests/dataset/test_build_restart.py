@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 from build_data import OPTIONS, contents, rows, write_one
 
-from pneumo.dataset import paths
+from pneumo.dataset import build as build_module
+from pneumo.dataset import paths, shard_writer
 from pneumo.dataset.build import build
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.options import BuildInputs
+from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.plan import ShardPlan
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.tar import TarWriter
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import remove_temporary_files
 
 KILLED_AFTER = """
 import os, signal, sys
@@ -229,3 +234,33 @@ def test_killed_while_a_file_hangs_leaves_no_process_and_resumes(built: Path, tr
         time.sleep(0.05)
     build(tree.inputs, out, OPTIONS)
     assert contents(out) == contents(built)
+
+
+@pytest.mark.parametrize("content", ["{}", "", "[]", '{"digest": 5}', '{"digest": "a", "more": 1}'])
+def test_a_damaged_record_of_the_input_is_refused(tree, tmp_path: Path, content: str) -> None:
+    path = paths.plan(tmp_path / "out")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(
+        UserError, match=r"plan\.json cannot be read \(.*\); expected the record of the input .*; remove"
+    ):
+        build(tree.inputs, tmp_path / "out", OPTIONS)
+
+
+def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
+    tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def write(out: Path, shards: Sequence[ShardPlan], _: BuildOptions) -> None:
+        for shard in shards:
+            shard_writer.write(out, {}, shard)
+
+    # Here, where the other process can be put between the last byte of a tar and its rename.
+    monkeypatch.setattr(build_module, "_write_shards", write)
+    monkeypatch.setattr(TarWriter, "close", lambda _: remove_temporary_files(paths.shards(out)))
+    with pytest.raises(UserError, match=r"was removed during the build; expected no other process .*; start the same"):
+        build(tree.inputs, out, OPTIONS)
+    monkeypatch.undo()
+    build(tree.inputs, out, OPTIONS)
+    assert len(SampleTable.read(out)) > 0

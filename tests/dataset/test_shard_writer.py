@@ -10,7 +10,9 @@ from build_data import write_one
 from pneumo.dataset import paths, shard_writer
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import Source
+from pneumo.dataset.table import SCHEMA
 from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.runtime.errors import UserError
 
 NAME = "train-000000"
 
@@ -82,6 +84,25 @@ def test_a_test_image_has_no_mask_member(tmp_path: Path) -> None:
     assert (row["rle_offset"], row["rle_bytes"], row["rle_sha256"], row["mask_area"]) == (-1, 0, "", -1)
     with tarfile.open(paths.tar(tmp_path, "test-000000")) as archive:
         assert archive.getnames() == ["1-2-9.jpg", "1-2-9.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{}", r"rows is missing"),
+        ('{"rows": [], "quarantined": []', "JSONDecodeError"),
+        ('{"rows": [], "quarantined": [], "more": 1}', "more is an unknown field"),
+        ('{"rows": [], "quarantined": [{"split": "train"}]}', "quarantined.0.file is missing"),
+        ('{"rows": [{"image_id": "1.2"}], "quarantined": []}', "other columns than those of the table"),
+        (json.dumps({"rows": [dict.fromkeys(SCHEMA.names, True)], "quarantined": []}), "Arrow"),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path: Path, shard: ShardPlan, content: str, found: str) -> None:
+    shard_writer.write(tmp_path, {}, shard)
+    path = paths.shard_record(tmp_path, NAME)
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"-000000\.json cannot be read \(.*{found}.*remove it and start the same"):
+        shard_writer.read_record(tmp_path, shard)
 
 
 def test_probe_survives_a_bad_file(tmp_path: Path) -> None:
