@@ -59,11 +59,12 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(out, plan, options)
     except FileNotFoundError as error:
-        # A second process of the same task has merged the shards and removed what this one was writing.
+        # Most likely a second process of the same task has merged the shards and removed what this one was writing;
+        # or the input was moved, or a file system unmounted.
         raise UserError(
-            f"{error.filename} was removed during the build",
-            f"no other process that builds {out} with the same --task",
-            "start the same command again when the other process has ended",
+            f"{error.filename or out} was removed during the build",
+            f"input and {out} that nothing else changes, such as another process with the same --task",
+            "start the same command again when the other process has ended and the files are in place",
         ) from error
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:

@@ -62,6 +62,11 @@ def _try_lock(path: Path, job: str) -> int | None:
         raise UserError(
             f"{path.parent} cannot be created", "a place where directories can be created", "give another path"
         ) from None
+    except FileExistsError:
+        # Another holder may have removed the directory after mkdir found it, and before it was seen to be a directory.
+        if path.parent.is_file():
+            raise
+        return None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except FileNotFoundError:

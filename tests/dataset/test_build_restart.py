@@ -259,7 +259,8 @@ def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
     # Here, where the other process can be put between the last byte of a tar and its rename.
     monkeypatch.setattr(build_module, "_write_shards", write)
     monkeypatch.setattr(TarWriter, "close", lambda _: remove_temporary_files(paths.shards(out)))
-    with pytest.raises(UserError, match=r"was removed during the build; expected no other process .*; start the same"):
+    message = r"was removed during the build; expected input and .* that nothing else changes, .*; start the same"
+    with pytest.raises(UserError, match=message):
         build(tree.inputs, out, OPTIONS)
     monkeypatch.undo()
     build(tree.inputs, out, OPTIONS)
