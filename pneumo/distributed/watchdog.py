@@ -96,7 +96,11 @@ class Watchdog:
             paused, checked = time.monotonic() - checked, time.monotonic()
             if paused > MAX_PAUSE_S:
                 self._reset_timers()
-            lost = self._self_timeout() or self._find_lost_peer(self._heartbeat_timeout_s) or self._deadlock()
+            lost = (
+                self._self_timeout()
+                or self._find_lost_peer(self._heartbeat_timeout_s, waiting=HEARTBEAT.wait_depth > 0)
+                or self._deadlock()
+            )
             # Twice in a row: at the end ranks exit one after another, and none of them is lost.
             if lost is None or not suspected:
                 suspected = lost is not None
@@ -122,8 +126,8 @@ class Watchdog:
             "raise --rank-timeout if it was only slow; else check its disk and its device; the same command resumes"
         )
 
-    def _find_lost_peer(self, heartbeat_timeout_s: float) -> RankLost | None:
-        """Return which peer is lost, and why; None when all are alive."""
+    def _find_lost_peer(self, heartbeat_timeout_s: float, *, waiting: bool) -> RankLost | None:
+        """Return which peer is lost to a rank that waits for its peers or works, and why; None when all are alive."""
         now, peers = time.monotonic(), self._peers
         store_silence_s = now - self._exchange.last_response
         if 0 in peers and store_silence_s > heartbeat_timeout_s:
@@ -131,7 +135,7 @@ class Watchdog:
         for rank, peer in peers.items():
             status = peer.exit_status
             # A peer that was asked to stop matters only to ranks that wait for it; the others stop too, or will.
-            if status is not None and (HEARTBEAT.wait_depth or status.code != ExitCode.REQUEUE):
+            if status is not None and (waiting or status.code != ExitCode.REQUEUE):
                 return RankLost(f"rank {rank} failed, and this rank depends on it:\n{status.message}", status.code)
         # While the store does not answer, a missing heartbeat says nothing about a peer.
         if store_silence_s < INTERVAL_S + heartbeat_timeout_s / 2:
@@ -158,7 +162,8 @@ class Watchdog:
         """Return which peer's loss made a collective fail; None when it does not show in time."""
         deadline = time.monotonic() + 3 * HEARTBEAT_TIMEOUT_AFTER_ERROR_S
         while time.monotonic() < deadline:
-            lost = self._find_lost_peer(HEARTBEAT_TIMEOUT_AFTER_ERROR_S)
+            # The collective that failed was waiting, so a peer that was stopped is the lost one, too.
+            lost = self._find_lost_peer(HEARTBEAT_TIMEOUT_AFTER_ERROR_S, waiting=True)
             if lost is not None:
                 return lost
             time.sleep(INTERVAL_S / 4)

@@ -23,7 +23,7 @@ from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
 from pneumo.distributed.startup import init, join_fold_group, shutdown
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.runtime import cli
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import StopRequested, UserError
 
 MAX_RANKS = 8
 """Ranks that run at the same time; most of them sleep."""
@@ -100,6 +100,20 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
     shutdown()
 
 
+def stop_a_rank() -> None:
+    """Stop the rank of one fold while the other's has trained its fold and waits for it."""
+    world = init(rank_timeout_s=5)
+    with Watchdog(world) as watch:
+        group, _ = join_fold_group(world, range(2))
+        watch.depend_on(group.ranks)
+        if world.rank == 1:
+            time.sleep(2)
+            raise StopRequested("fold 1 at step 3")
+        watch.depend_on(range(world.size))
+        world.barrier()
+    shutdown()
+
+
 def stuck_here() -> None:
     time.sleep(1000)
 
@@ -147,6 +161,7 @@ WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
     **{f"{how} {rank}": (2, partial(lose_a_rank, how, rank, 1)) for how, rank in LOST},
     "collectives": (4, collectives),
     "exchange": (2, exchange),
+    "stopped": (2, stop_a_rank),
     "pause": (1, pause),
     "one of two": (1, partial(init, expect_world=2)),
 }

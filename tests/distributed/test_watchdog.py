@@ -96,21 +96,26 @@ def test_ranks_that_all_wait_end_with_the_activity_of_each(world: World) -> None
 def test_a_stopped_peer_ends_only_ranks_that_wait_for_it(world: World) -> None:
     watch = Watchdog(world)
     watch._peers = {1: Peer(exit_status=ExitStatus(ExitCode.REQUEUE, "it was stopped: fold 0 at step 3"))}
-    assert watch._find_lost_peer(60) is None
-    with heartbeat.waiting():
-        lost = watch._find_lost_peer(60)
+    assert watch._find_lost_peer(60, waiting=False) is None
+    lost = watch._find_lost_peer(60, waiting=True)
     assert lost is not None
     assert lost.code == ExitCode.REQUEUE
     assert "rank 1 failed, and this rank depends on it:\nit was stopped: fold 0 at step 3" in str(lost)
+
+
+def test_a_rank_that_waits_for_a_stopped_fold_is_stopped_too(worlds: dict[str, Ended]) -> None:
+    codes, output = worlds["stopped"]
+    assert codes == [ExitCode.REQUEUE, ExitCode.REQUEUE], output
+    assert "no longer responds" not in output
 
 
 def test_a_missing_heartbeat_counts_only_while_the_store_answers(world: World) -> None:
     watch = Watchdog(world)
     watch._peers = {1: Peer(activity="step 3", last_heartbeat=time.monotonic() - 70)}
     watch._exchange.last_response = time.monotonic() - 50
-    assert watch._find_lost_peer(60) is None
+    assert watch._find_lost_peer(60, waiting=False) is None
     watch._exchange.last_response = time.monotonic()
-    lost = watch._find_lost_peer(60)
+    lost = watch._find_lost_peer(60, waiting=False)
     assert lost is not None
     assert "rank 1 no longer responds" in str(lost)
     assert "its last known activity: step 3" in str(lost)
