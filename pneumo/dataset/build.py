@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -58,14 +59,6 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     plan = make_plan(inputs, out, options)
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(out, plan, options)
-    except FileNotFoundError as error:
-        # Most likely a second process of the same task has merged the shards and removed what this one was writing;
-        # or the input was moved, or a file system unmounted.
-        raise UserError(
-            f"{error.filename or out} was removed during the build",
-            f"input and {out} that nothing else changes, such as another process with the same --task",
-            "start the same command again when the other process has ended and the files are in place",
-        ) from error
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:
             raise
@@ -94,6 +87,12 @@ def _build(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None
         quarantine.write(out, plan, plan.quarantined)
         shutil.rmtree(paths.build(out))
         raise messages.nothing_to_build(out, plan)
+    with _explained_removal(out):
+        return _write_and_merge(out, plan, options)
+
+
+def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+    """Write this task's shards, and finish the dataset when none is missing."""
     _write_shards(out, plan.shards[options.shards], options)
     missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
@@ -106,25 +105,33 @@ def _build(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None
     return merge.merge(out, plan, options)
 
 
+@contextmanager
+def _explained_removal(out: Path) -> Iterator[None]:
+    """Turn the error of a file of the dataset that another process has removed into one of the user."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(out):
+            raise
+        # Most likely a second process of the same task has merged the shards and removed what this one was writing;
+        # or the file system was unmounted.
+        raise UserError(
+            f"{error.filename} was removed during the build",
+            f"{out}, which nothing else changes, such as another process with the same --task",
+            "start the same command again when the other process has ended",
+        ) from error
+
+
 def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     """Return what a finished dataset holds, after giving it the folds asked for."""
     manifest = Manifest.read(out)
     if manifest.digest != plan.digest:
         raise messages.other_input(out, "a dataset")
     quarantine.check_percent(out, manifest.quarantined, manifest.found, options.max_quarantined)
-    # A process may have been killed when only this was left to do.
-    shutil.rmtree(paths.build(out), ignore_errors=True)
-    # The table is compared too: a process may have been killed between writing it and dataset.json.
-    table = SampleTable.read(out, other_folds=True)
-    if (
-        manifest.num_folds == options.num_folds
-        and manifest.fold_seed == options.seed
-        and manifest.folds_digest == fold_assignment.digest(table.image_id, table.fold)
-    ):
-        log.info("%s is already built from this input; nothing to do", out)
-        return manifest
-    log.info("%s is already built from this input; assigning %d folds, shards unchanged", out, options.num_folds)
-    return merge.assign_folds(out, table, manifest, options.num_folds, options.seed)
+    has_folds = merge.has_folds(SampleTable.read(out, other_folds=True), manifest, options)
+    log.info("%s is already built from this input; %s", out, "nothing to do" if has_folds else "other folds")
+    # A process may have been killed when only the removal of .build was left to do.
+    return manifest if has_folds and not paths.build(out).exists() else merge.refold(out, options)
 
 
 def _record_input(out: Path, plan: BuildPlan) -> None:

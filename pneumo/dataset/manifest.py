@@ -22,7 +22,8 @@ _CHECK = "sha256"
 
 @config_dataclass
 class Manifest:
-    """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built."""
+    """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built;
+    ``digest`` depends on the times of the input."""
 
     found: Count
     """Files found; always samples + quarantined + unlabeled + merged_duplicates."""
@@ -55,11 +56,13 @@ class Manifest:
     grouped_by: GroupedBy
     """Where the patient groups come from."""
     digest: str
-    """SHA-256 of the build's plan: files, ids, masks, patient groups."""
+    """SHA-256 of the build's plan: files with their sizes and times of modification, ids, masks, patient groups. A build
+    of the same plan has nothing to do."""
     folds_digest: str
     """SHA-256 of the fold of every image."""
     samples_digest: str
-    """SHA-256 of everything else in the table (see ``SampleTable.digest``)."""
+    """SHA-256 of everything else in the table (see ``SampleTable.digest``), the digest of each image included. Runs
+    recognize a dataset by it, wherever and from whichever copy of the files it was built."""
     format_version: int = paths.FORMAT_VERSION
     pneumo_version: str = __version__
 

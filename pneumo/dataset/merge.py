@@ -15,6 +15,7 @@ from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import locks
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 
@@ -34,8 +35,38 @@ def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     return manifest
 
 
+def has_folds(table: SampleTable, manifest: Manifest, options: BuildOptions) -> bool:
+    """Return whether a finished dataset has the folds asked for.
+
+    The table is compared too: a process may have been killed between writing it and dataset.json.
+    """
+    return (
+        manifest.num_folds == options.num_folds
+        and manifest.fold_seed == options.seed
+        and manifest.folds_digest == fold_assignment.digest(table.image_id, table.fold)
+    )
+
+
+def refold(dataset: Path, options: BuildOptions) -> Manifest:
+    """Give a finished dataset the folds asked for, and remove what a killed merge has left.
+
+    Raises:
+        UserError: When there are fewer patients than folds.
+    """
+    # Two processes that ask for different folds take turns, so that table and dataset.json are always of the same.
+    with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
+        manifest, table = Manifest.read(dataset), SampleTable.read(dataset, other_folds=True)
+        if not has_folds(table, manifest, options):
+            log.info("%s: assigning %d folds, shards unchanged", dataset, options.num_folds)
+            manifest = assign_folds(dataset, table, manifest, options.num_folds, options.seed)
+        shutil.rmtree(paths.build(dataset), ignore_errors=True)
+    return manifest
+
+
 def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: int, seed: int) -> Manifest:
     """Give every training image a fold and publish the table and dataset.json; the shards stay as they are.
+
+    The caller holds the lock of the merge.
 
     Raises:
         UserError: When there are fewer patients than folds.

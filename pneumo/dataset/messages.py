@@ -104,9 +104,9 @@ def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
 def other_input(out: Path, what: str) -> UserError:
     """Return the error of a directory that holds ``what``, built from another input than this."""
     return UserError(
-        f"{out}: {what} of other files, masks or patients",
+        f"{out}: {what} of other files, masks or patients (a file's size and time of modification count)",
         "the input and the version of pneumo that it was started with",
-        "choose another --out, or remove this directory",
+        "choose another --out, or remove this directory; copy input with its times (cp -p, rsync -t)",
     )
 
 

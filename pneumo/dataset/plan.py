@@ -111,8 +111,8 @@ def make(
         grouped_by=grouped_by,
         digest="",
     )
-    sizes = {item.source: item.size for item in kept}
-    return replace(plan, digest=_digest(plan, sizes, shard_size))
+    states = {item.source: (item.size, item.modified_ns) for item in kept}
+    return replace(plan, digest=_digest(plan, states, shard_size))
 
 
 def _sort_key(item: ScannedFile) -> tuple[bool, str]:
@@ -194,8 +194,12 @@ def _shard_plans(samples: Iterable[PlannedSample], shard_size: int) -> Iterator[
             yield ShardPlan(paths.shard_name(split, number), tuple(chosen[start : start + shard_size]))
 
 
-def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) -> str:
-    """Digest the plan. Of a file's content only the size counts: reading all files would cost as much as building."""
+def _digest(plan: BuildPlan, states: Mapping[scan.Source, tuple[int, int]], shard_size: int) -> str:
+    """Digest the plan.
+
+    A file's size and the time of its last modification represent its content: reading all files would cost as much as
+    building.
+    """
     digest = hashlib.sha256()
 
     def add(*words: object) -> None:
@@ -204,8 +208,8 @@ def _digest(plan: BuildPlan, sizes: Mapping[scan.Source, int], shard_size: int) 
     add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged_duplicates, plan.grouped_by)
     for shard in plan.shards:
         for sample in shard.samples:
-            size = sizes[sample.source]
-            add(shard.name, sample.source.file, size, sample.image_id, sample.wds_key, sample.patient, sample.mask)
+            state = states[sample.source]
+            add(shard.name, sample.source.file, *state, sample.image_id, sample.wds_key, sample.patient, sample.mask)
     for row in plan.quarantined:
         add("quarantined", row.split, row.file, row.image_id, row.reason)
     for item in plan.unlabeled:

@@ -34,6 +34,8 @@ class ScannedFile:
     """The file name without its extension."""
     size: int
     """Bytes of the file."""
+    modified_ns: int
+    """Time of its last modification, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,14 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
     """Read the header of one file; a file that is rejected is a result, not an error."""
     try:
         header = limits.timed(reader.scan, source.path)
-        size = source.path.stat().st_size
+        state = source.path.stat()
     except DicomRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
         return quarantine_row(source, "", opening.unreadable(error))
-    return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, size)
+    return ScannedFile(
+        source, header.image_id, header.patient_id, header.file_stem, state.st_size, state.st_mtime_ns
+    )
 
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:

@@ -68,8 +68,16 @@ def write(dataset: Path, crashing_files: Mapping[Source, DicomRejectedError], sh
 
 
 def is_done(dataset: Path, shard: ShardPlan) -> bool:
-    """Return whether the shard has been written, by this, an earlier or a parallel process."""
-    return paths.shard_record(dataset, shard.name).is_file()
+    """Return whether the shard has been written, by this, an earlier or a parallel process.
+
+    Raises:
+        UserError: When its files are missing and its record, which could tell whether it has any, is damaged.
+    """
+    if not paths.shard_record(dataset, shard.name).is_file():
+        return False
+    files = paths.tar(dataset, shard.name), paths.index(dataset, shard.name)
+    # A shard of which every file was quarantined has none.
+    return all(path.is_file() for path in files) or not read_record(dataset, shard).rows
 
 
 def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:

@@ -128,7 +128,7 @@ class DatasetIdentity:
     def of(cls, manifest: Manifest, excluded: Mapping[str, str]) -> Self:
         """Return the identity of a dataset without its excluded images."""
         return cls(
-            digest=manifest.digest,
+            digest=manifest.samples_digest,
             folds_digest=manifest.folds_digest,
             num_folds=manifest.num_folds,
             grouped_by=manifest.grouped_by,

@@ -29,7 +29,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     """
     if world.is_leader:
         remove_temporary_files(run.path)
-    own_dataset = Manifest.read(reader.dataset).digest == run.dataset.digest
+    own_dataset = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
     if run.metrics.is_file():
         metrics.read(run.metrics)
         if run.masks.is_file() or not own_dataset:

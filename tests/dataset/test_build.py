@@ -1,5 +1,6 @@
 """Plan and outcome of a build: what a finished dataset holds, by any number of workers and tasks."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,34 @@ def test_other_input_into_a_finished_or_begun_dataset_is_refused(
     (copied_inputs.dicom / "more.dcm").unlink()
     with pytest.raises(UserError, match="an unfinished dataset of other files"):
         build(copied_inputs, tmp_path / "begun", OPTIONS)
+
+
+def test_a_file_corrected_in_place_is_other_input_though_its_size_is_the_same(
+    copied_inputs: BuildInputs, tmp_path: Path
+) -> None:
+    finished, begun = tmp_path / "finished", tmp_path / "begun"
+    build(copied_inputs, finished, OPTIONS)
+    build(copied_inputs, begun, replace(OPTIONS, task="0/2"))
+    path = next(copied_inputs.dicom.rglob("*.498.5.dcm"))  # uncompressed: its last byte is a pixel
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 255]))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+    for out in (finished, begun):
+        with pytest.raises(UserError, match=r"of other files.*time of modification count.*choose another --out"):
+            build(copied_inputs, out, OPTIONS)
+    build(copied_inputs, tmp_path / "again", OPTIONS)
+    digests = [Manifest.read(out).samples_digest for out in (finished, tmp_path / "again")]
+    assert digests[0] != digests[1], "a run must not take the one for the other"
+
+
+def test_a_copy_of_the_input_gives_the_dataset_that_a_run_recognizes(
+    copied_inputs: BuildInputs, tmp_path: Path, built: Path
+) -> None:
+    for path in copied_inputs.dicom.rglob("*.dcm"):
+        path.touch()
+    manifest, original = build(copied_inputs, tmp_path / "out", OPTIONS), Manifest.read(built)
+    assert manifest.digest != original.digest
+    assert manifest == replace(original, digest=manifest.digest)
 
 
 def test_without_masks_images_become_test_images(tree, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -259,9 +259,31 @@ def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
     # Here, where the other process can be put between the last byte of a tar and its rename.
     monkeypatch.setattr(build_module, "_write_shards", write)
     monkeypatch.setattr(TarWriter, "close", lambda _: remove_temporary_files(paths.shards(out)))
-    message = r"was removed during the build; expected input and .* that nothing else changes, .*; start the same"
+    message = r"\.tar\..* was removed during the build; expected .*/out, which nothing else changes, .*; start the same"
     with pytest.raises(UserError, match=message):
         build(tree.inputs, out, OPTIONS)
     monkeypatch.undo()
     build(tree.inputs, out, OPTIONS)
     assert len(SampleTable.read(out)) > 0
+
+
+def test_a_missing_file_that_is_not_of_the_dataset_is_no_error_of_the_user(
+    tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        (tmp_path / "elsewhere").read_bytes()
+
+    monkeypatch.setattr(build_module, "_write_shards", write)
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        build(tree.inputs, tmp_path / "out", OPTIONS)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".idx"])
+def test_a_finished_shard_whose_file_is_missing_is_written_again(
+    built: Path, tree, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / "out"
+    assert build(tree.inputs, out, replace(OPTIONS, task="0/2")) is None
+    (paths.shards(out) / f"train-000002{suffix}").unlink()
+    build(tree.inputs, out, OPTIONS)
+    assert contents(out) == contents(built)

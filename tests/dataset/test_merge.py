@@ -116,6 +116,34 @@ def test_no_sample_at_all_leaves_the_lists_and_no_dataset(copy: Path, plan: Buil
     assert paths.build(copy).is_dir()
 
 
+def test_processes_that_ask_for_different_folds_take_turns(built: Path, tmp_path: Path, monkeypatch) -> None:
+    copy = shutil.copytree(built, tmp_path / "copy")
+    inside, most = 0, 0
+    real = merge.assign_folds
+
+    def slow(*arguments: object) -> Manifest:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.2)
+        manifest: Manifest = real(*arguments)
+        inside -= 1
+        return manifest
+
+    monkeypatch.setattr(merge, "assign_folds", slow)
+    threads = [
+        threading.Thread(target=merge.refold, args=(copy, replace(OPTIONS, num_folds=folds))) for folds in (2, 4, 5, 6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == 1
+    table = SampleTable.read(copy)
+    assert table.fold.max() == Manifest.read(copy).num_folds - 1
+    assert not paths.build(copy).exists()
+
+
 def test_other_folds_change_only_the_table_and_dataset_json(built: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(built, tmp_path / "copy")
     table, manifest = SampleTable.read(copy), Manifest.read(copy)

@@ -9,9 +9,9 @@ from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dicom.rejection import Reason
 
 
-def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "", size: int = 10) -> ScannedFile:
+def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "") -> ScannedFile:
     file = file or f"{image_id}.dcm"
-    return ScannedFile(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, size)
+    return ScannedFile(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, 10, 99)
 
 
 def bad(file: str) -> QuarantineRow:
@@ -136,6 +136,7 @@ def test_digest_follows_the_input() -> None:
     assert make(files, masks, None).digest == plan.digest
     changed = {
         "size": make([replace(files[0], size=11), *files[1:]], masks, None),
+        "time": make([replace(files[0], modified_ns=100), *files[1:]], masks, None),
         "mask": make(files, masks | {"b": "1 3"}, None),
         "patient": make(files, masks, {"a": "1", "b": "2"}),
         "file": make([*files, scanned("c")], masks, None),
@@ -148,7 +149,7 @@ def test_digest_follows_the_input() -> None:
 
 
 def test_digest_does_not_depend_on_the_directory_of_the_input() -> None:
-    moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10)
+    moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10, 99)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
 
 
