@@ -22,8 +22,10 @@ _CHECK = "sha256"
 
 @config_dataclass
 class Manifest:
-    """The content of dataset.json. Nothing in it depends on when, where or by how many processes it was built;
-    ``digest`` depends on the times of the input."""
+    """The content of dataset.json.
+
+    Nothing in it depends on when, where or by how many processes it was built; ``digest`` depends on the input's times.
+    """
 
     found: Count
     """Files found; always samples + quarantined + unlabeled + merged_duplicates."""
@@ -56,8 +58,8 @@ class Manifest:
     grouped_by: GroupedBy
     """Where the patient groups come from."""
     digest: str
-    """SHA-256 of the build's plan: files with their sizes and times of modification, ids, masks, patient groups. A build
-    of the same plan has nothing to do."""
+    """SHA-256 of the build's plan: files with their sizes and times of modification, ids, masks, patient groups. A
+    build of the same plan has nothing to do."""
     folds_digest: str
     """SHA-256 of the fold of every image."""
     samples_digest: str

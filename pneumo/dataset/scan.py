@@ -97,9 +97,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
         return quarantine_row(source, "", error)
     except OSError as error:
         return quarantine_row(source, "", opening.unreadable(error))
-    return ScannedFile(
-        source, header.image_id, header.patient_id, header.file_stem, state.st_size, state.st_mtime_ns
-    )
+    return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, state.st_size, state.st_mtime_ns)
 
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:

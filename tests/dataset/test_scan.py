@@ -63,7 +63,9 @@ def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
     names = ["image.dcm", "page.dcm", "pipe", "gone.dcm"]
     image, *others = scan.scan_files([Source("train", tmp_path / name, name) for name in names])
     state = (tmp_path / "image.dcm").stat()
-    assert image == ScannedFile(Source("train", tmp_path / "image.dcm", "image.dcm"), "1.2.3", "p", "image", state.st_size, state.st_mtime_ns)
+    assert image == ScannedFile(
+        Source("train", tmp_path / "image.dcm", "image.dcm"), "1.2.3", "p", "image", state.st_size, state.st_mtime_ns
+    )
     assert all(isinstance(row, QuarantineRow) and not row.image_id for row in others)
     assert [row.file for row in others] == names[1:]
     assert [row.reason for row in others[:2]] == [Reason.NOT_DICOM, Reason.NOT_A_FILE]
