@@ -3,11 +3,12 @@
 Clusters without internet access need encoder weights from a local file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.weight_files import read_safetensors, read_state
 from pneumo.runtime.errors import UserError, first_line
 
@@ -21,7 +22,7 @@ def load(network: nn.Module, path: Path) -> None:
     """Load a fold's published weights into a network with the same parameters.
 
     Raises:
-        UserError: When the file is missing, damaged, or of another network.
+        UserError: When the file is missing, damaged, not finite, or of another network.
     """
     try:
         state = read_safetensors(path)
@@ -31,6 +32,18 @@ def load(network: nn.Module, path: Path) -> None:
         if isinstance(error, RuntimeError):
             reason = _differences(network.state_dict(), state) or first_line(error)
         raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error
+    require_finite(state, path)
+
+
+def require_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a fold's weights with a NaN or an infinity, whose predictions would be NaN.
+
+    Raises:
+        UserError: Naming the first such tensor.
+    """
+    broken = find_nonfinite(state)
+    if broken:
+        raise UserError(f"{path}: {broken} is not finite", "finite weights", "train the fold again in a new --run")
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

@@ -3,6 +3,7 @@
 In a plain loop each rank updates the running statistics with its own micro-batches, one after another. Here every
 micro-batch of a step starts from the same statistics, and the step ends with the mean of the results over all
 micro-batches of all ranks. So one rank with four micro-batches and four ranks with one each agree within rounding.
+A step that is skipped leaves the statistics as they were: those of a forward pass that overflowed are not finite.
 """
 
 import torch
@@ -25,13 +26,12 @@ class StepStatistics:
         self.group, self.micro_batches = group, micro_batches
         self.buffers: list[torch.Tensor] = []
         self.counters: list[torch.Tensor] = []
-        if micro_batches > 1:
-            for module in model.modules():
-                if isinstance(module, _BatchNorm) and module.running_mean is not None:
-                    assert module.running_var is not None
-                    assert module.num_batches_tracked is not None
-                    self.buffers += [module.running_mean, module.running_var]
-                    self.counters.append(module.num_batches_tracked)
+        for module in model.modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                assert module.running_var is not None
+                assert module.num_batches_tracked is not None
+                self.buffers += [module.running_mean, module.running_var]
+                self.counters.append(module.num_batches_tracked)
         self._start: list[torch.Tensor] = []
         self._sum: list[torch.Tensor] = []
         self._count = 0
@@ -57,3 +57,9 @@ class StepStatistics:
         torch._foreach_copy_(self.buffers, list(torch.split(flat, [b.numel() for b in self.buffers])))
         # They count micro-batches, and each rank has counted only its own.
         torch._foreach_add_(self.counters, self.micro_batches - self._count)
+
+    def undo_step(self) -> None:
+        """Set the statistics back to those of the step's start; call it after ``end_step``."""
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self._start)
+            torch._foreach_sub_(self.counters, self.micro_batches)

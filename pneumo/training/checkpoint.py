@@ -9,7 +9,8 @@
         manifest.json          size and SHA-256 of each file above
 
 A directory gets its final name only when all of its files are on disk. One that is damaged later does not match its
-manifest, and training resumes from the one before it. Older checkpoints are removed once a new one is complete.
+manifest, and training resumes from the one before it. Older checkpoints are removed once a new one is complete. Values
+that are not finite are never saved, and a checkpoint that has some is damaged.
 """
 
 import hashlib
@@ -25,13 +26,14 @@ from typing import Any
 import torch
 
 from pneumo.modeling import weight_files
+from pneumo.modeling.finite import find_nonfinite
 from pneumo.runtime import config, documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
 from pneumo.training.loop_state import LoopState
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 KEEP = 2
 """Checkpoints kept: the newest, and one more in case the newest is damaged."""
 
@@ -55,7 +57,18 @@ class Snapshot:
 
 
 def save(directory: Path, snapshot: Snapshot) -> Path:
-    """Publish a checkpoint under ``directory`` and remove the older ones; return its directory."""
+    """Publish a checkpoint under ``directory`` and remove the older ones; return its directory.
+
+    Raises:
+        UserError: When a value is not finite; nothing is written then.
+    """
+    broken = find_nonfinite({**snapshot.weights, "optimizer": snapshot.optimizer})
+    if broken:
+        raise UserError(
+            f"{broken} is not finite at step {snapshot.state.step}",
+            "finite weights",
+            "lower --learning-rate or set --precision fp32, in a new --run; no checkpoint has these weights",
+        )
     target = directory / f"step-{snapshot.state.step:08d}-epoch-{snapshot.state.epochs_done:04d}"
     if target.exists():
         if not verify(target):
@@ -86,9 +99,9 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
 
 
 def latest(directory: Path) -> Path | None:
-    """Return the newest checkpoint that matches its manifest, or None; log the damaged ones."""
+    """Return the newest checkpoint that matches its manifest and is finite, or None; log the damaged ones."""
     for path in reversed(_all(directory)):
-        damage = verify(path)
+        damage = verify(path) or _find_nonfinite(path)
         if not damage:
             return path
         log.warning("checkpoint %s is damaged (%s); trying the one before", path, damage)
@@ -154,6 +167,16 @@ def verify(path: Path) -> str:
     except (OSError, ValueError) as error:
         return f"manifest.json: {error}"
     return ""
+
+
+def _find_nonfinite(path: Path) -> str:
+    """Return which value of a checkpoint is not finite, an empty string when all are or ``load`` will refuse it."""
+    try:
+        values = {p.stem: weight_files.read_safetensors(p) for p in sorted(path.glob("*.safetensors"))}
+        broken = find_nonfinite({**values, "optimizer": weight_files.read_pickled(path / "optimizer.pt")})
+    except (OSError, ValueError):
+        return ""
+    return f"{broken} is not finite" if broken else ""
 
 
 def _all(directory: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -19,19 +18,19 @@ from pneumo.inference.metrics import validation_metrics
 from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.inference.predictor import View
 from pneumo.loading.build import build_loader
-from pneumo.modeling.losses.loss import SUMS
 from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import StopRequested, UserError
+from pneumo.runtime.errors import StopRequested
 from pneumo.training import checkpoint
 from pneumo.training.epoch import Epoch
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory
+from pneumo.training.step_sums import StepSums
 from pneumo.training.train_state import TrainState
 
 LOG_EVERY = 10
-"""Steps between two points of the loss curves; the loss is also checked to be finite then."""
+"""Steps between two points of the loss curves; losses and gradients are also checked to be finite then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +104,15 @@ class FoldTrainer:
         self.inference_loader = self.loader if type(other) is type(self.loader) else other
         self.train_state = TrainState(recipe, self.seed, world, group)
         self.state = LoopState()
-        # Of this rank's images of the epoch so far, in the order of SUMS.
-        self.loss_sums = torch.zeros(len(SUMS), device=world.device)
+        self.sums = StepSums(group, fold, recipe.batch_size)
 
     def run(self) -> None:
         """Train the fold to its end, and write its model and its out-of-fold histograms.
 
         Raises:
             StopRequested: When the group agreed to stop; the state is saved.
-            UserError: When the loss is not finite any more, or the last checkpoint is not one of this run.
+            UserError: When the loss, the gradient or a weight is not finite any more, or the last checkpoint is not one
+                of this run.
         """
         self._resume()
         with FoldCurves(self.directory.path, self.state.step, enabled=self.group.is_leader) as self.curves:
@@ -142,8 +141,11 @@ class FoldTrainer:
                 micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
                 heartbeat.touch(f"{what} step {step + 1} of {steps}")
                 rate = epoch.learning_rate(step)
-                self.loss_sums += self.train_state.step(micro_batches, self.state.step, rate)
+                result = self.train_state.step(micro_batches, self.state.step, rate)
+                self.sums.add(result)
                 self.state.step += 1
+                if result.skipped and self.group.is_leader:
+                    log.info("fold %d step %d overflowed fp16 and is skipped", self.fold, self.state.step)
                 self.state.cursor.step = step + 1
                 progress.step(note=self._log_step(rate))
                 self._save_or_stop(within_epoch=step + 1 < steps)
@@ -159,7 +161,7 @@ class FoldTrainer:
         self.state.history.append(entry)
         self.curves.add(self.state.step, entry)
         self._log_epoch(entry, stop_early)
-        self.loss_sums.zero_()
+        self.sums.reset()
         if epoch.is_last or stop_early:
             self.train_state.start_next_stage()
             self.state.start_stage(epoch.stage.index + 1)
@@ -170,32 +172,12 @@ class FoldTrainer:
     # -- losses and metrics -----------------------------------------------------------------------------------------
 
     def _log_step(self, rate: float) -> str:
-        """Log and check the loss every ``LOG_EVERY`` steps; return a note for the progress line. Collective."""
+        """Log and check the steps every ``LOG_EVERY`` of them; return a note for the progress line. Collective."""
         if self.state.step % LOG_EVERY:
             return ""
-        means = self._loss_means()
+        means = self.sums.means_since_last(self.state.step)
         self.curves.add(self.state.step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
         return f"loss {means['total']:.4f}"
-
-    def _loss_totals(self) -> torch.Tensor:
-        """Return the sums of the losses over the images of the epoch so far, of all ranks. Collective.
-
-        Raises:
-            UserError: When one of them is not finite.
-        """
-        total = self.group.all_reduce_sum_(self.loss_sums.clone())
-        if not bool(torch.isfinite(total).all()):
-            raise UserError(
-                f"the loss of fold {self.fold} is not finite at step {self.state.step}",
-                "a finite loss",
-                "lower --learning-rate or set --precision fp32, in a new --run; no checkpoint has this loss",
-            )
-        return total
-
-    def _loss_means(self) -> dict[str, float]:
-        """Return the means of the losses over the images of the epoch so far, by name. Collective."""
-        count = max(self.state.cursor.step, 1) * self.recipe.batch_size
-        return dict(zip(SUMS, (self._loss_totals() / count).tolist(), strict=True))
 
     def _train_metrics(self, epoch: Epoch, images_per_s: float) -> dict[str, int | float]:
         """Return the epoch's entry of the history, without its validation. Collective."""
@@ -203,7 +185,7 @@ class FoldTrainer:
             "epoch": epoch.number + 1,
             "stage": epoch.stage.index,
             "step": self.state.step,
-            **{f"train/{name}": value for name, value in self._loss_means().items()},
+            **{f"train/{name}": value for name, value in self.sums.means(self.state.step).items()},
             "images_per_s": images_per_s,
         }
 
@@ -273,9 +255,10 @@ class FoldTrainer:
         """Save a checkpoint. Collective.
 
         Raises:
-            UserError: When the loss is not finite: such a state must not replace a good checkpoint.
+            UserError: When the loss, the gradient or a weight is not finite: such a state must not replace a good
+                checkpoint.
         """
-        self.state.loss_sums = dict(zip(SUMS, self._loss_totals().tolist(), strict=True))
+        self.state.step_sums = self.sums.totals(self.state.step)
         heartbeat.touch(f"fold {self.fold}: saving step {self.state.step}")
         if self.group.is_leader:
             self.directory.require_run_directory()
@@ -295,11 +278,9 @@ class FoldTrainer:
         snapshot = checkpoint.load(path)
         try:
             self.train_state.restore(snapshot)
-            loss_sums = snapshot.state.ordered_loss_sums(self.recipe.loss)
+            self.sums.restore(snapshot.state.step_sums, self.recipe.loss)
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise checkpoint.incompatible(path, error) from error
         self.state = snapshot.state
         if self.group.is_leader:
-            # They are of all ranks, and are summed over the ranks again.
-            self.loss_sums += torch.tensor(loss_sums, device=self.world.device)
             log.info("fold %d resumes from %s", self.fold, path.name)

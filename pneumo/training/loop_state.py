@@ -2,7 +2,6 @@
 
 from dataclasses import field
 
-from pneumo.modeling.losses.loss import SUMS, LossConfig
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Count
 
@@ -31,8 +30,8 @@ class LoopState:
     """Best validation score of the current stage; -1 before the first."""
     validations_without_improvement: Count = 0
     """Validations since the best one."""
-    loss_sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the total loss and of its terms over the images of the epoch so far, by name."""
+    step_sums: dict[str, float] = field(default_factory=dict)
+    """Sums over the steps of the epoch so far, by name (see ``StepSums``)."""
 
     @property
     def epochs_done(self) -> int:
@@ -50,19 +49,3 @@ class LoopState:
         """Move to the first step of a stage, which has no score yet."""
         self.cursor = Cursor(stage=stage)
         self.best_score, self.validations_without_improvement = -1.0, 0
-
-    def ordered_loss_sums(self, loss: LossConfig) -> list[float]:
-        """Return the sums of the losses in the order of ``SUMS``.
-
-        A term without a sum is newer than the checkpoint: its weight is 0, and so is its sum.
-
-        Raises:
-            ValueError: When there is a sum of an unknown term, or none of the total or of a term with a weight.
-        """
-        unknown = self.loss_sums.keys() - set(SUMS)
-        if unknown:
-            raise ValueError(f"this version of pneumo has no loss term {min(unknown)!r}")
-        for name in SUMS:
-            if name not in self.loss_sums and (name == "total" or getattr(loss, name) > 0):
-                raise ValueError(f"loss_sums.{name} is missing")
-        return [self.loss_sums.get(name, 0.0) for name in SUMS]

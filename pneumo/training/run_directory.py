@@ -32,7 +32,7 @@ from torch import nn
 from pneumo import __version__
 from pneumo.dataset.manifest import Manifest
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.modeling import weight_files
+from pneumo.modeling import weight_files, weights
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -99,8 +99,13 @@ class FoldDirectory:
         checkpoint.prune(self.checkpoints)
 
     def publish(self, model: nn.Module, histograms: PredictionHistograms, history: list[dict[str, float]]) -> None:
-        """Write the files of a finished fold; last fold.json, which marks it as finished."""
+        """Write the files of a finished fold; last fold.json, which marks it as finished.
+
+        Raises:
+            UserError: When a weight is not finite, or the run is not at its path any more.
+        """
         self.require_run_directory()
+        weights.require_finite(model.state_dict(), self.model)
         with publish(self.model) as file:
             file.write(weight_files.to_safetensors(model.state_dict()))
         histograms.write(self.histograms)

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,19 @@ from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
+from pneumo.training.loss_scaling import LossScaling
 from pneumo.training.recipe import Recipe
+
+
+class StepResult(NamedTuple):
+    """What one optimizer step gives, on the device."""
+
+    loss_sums: torch.Tensor
+    """Sums of the losses over this rank's images, in the order of ``losses.loss.SUMS``."""
+    gradient_norm: torch.Tensor
+    """(): global norm of the gradient before clipping, the same on every rank."""
+    skipped: bool
+    """Whether the step overflowed fp16 and changed nothing."""
 
 
 class TrainState:
@@ -55,7 +67,7 @@ class TrainState:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
-        self.scaler = torch.amp.GradScaler(world.device.type, enabled=world.accelerator.mixed_precision == "fp16")
+        self.scaling = LossScaling(group, fp16=world.accelerator.mixed_precision == "fp16")
         self._reset_optimizer_and_ema()
 
     def _wrap(self, model: nn.Module) -> nn.Module:
@@ -84,7 +96,7 @@ class TrainState:
         """Indices, within a step, of this rank's micro-batches."""
         return range(self.group.rank, self.recipe.micro_batches, self.group.size)
 
-    def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> torch.Tensor:
+    def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> StepResult:
         """Do one optimizer step.
 
         Args:
@@ -92,8 +104,8 @@ class TrainState:
             global_step: Optimizer steps done before, over all stages; dropout depends on it.
             learning_rate: The step's learning rate.
 
-        Returns:
-            Sums of the losses over this rank's images, in the order of ``losses.loss.SUMS``.
+        Raises:
+            UserError: When too many steps in a row overflowed fp16.
         """
         sums = torch.zeros(len(SUMS), device=self.device)
         optimizer.set_learning_rate(self.optimizer, learning_rate)
@@ -107,8 +119,12 @@ class TrainState:
             # After the backward pass, which still reads the buffers of the forward pass.
             self.statistics.end_micro_batch()
         self.statistics.end_step()
-        self._update()
-        return sums
+        norm, skipped = self.scaling.update(self.optimizer, self.model.parameters(), sums, self.recipe.clip_norm)
+        if skipped:
+            self.statistics.undo_step()
+        else:
+            self.ema.update(self.model)
+        return StepResult(sums, norm, skipped)
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         with self.autocast():
@@ -119,7 +135,7 @@ class TrainState:
         scaled = losses.total.sum() * (self.group.size / self.recipe.batch_size)
         # DDP exchanges gradients during the backward pass, which takes as long as that of the slowest rank.
         with heartbeat.waiting() if self.group.size > 1 else nullcontext():
-            torch.autograd.backward(self.scaler.scale(scaled))
+            torch.autograd.backward(self.scaling.scale(scaled))
         return losses.sums()
 
     def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[None]:
@@ -127,14 +143,6 @@ class TrainState:
         if isinstance(self.network, DistributedDataParallel) and not last:
             return self.network.no_sync()
         return nullcontext()
-
-    def _update(self) -> None:
-        self.scaler.unscale_(self.optimizer)
-        if self.recipe.clip_norm > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.ema.update(self.model)
 
     def snapshot_best(self) -> None:
         """Keep a copy of the averaged weights as the stage's best."""
@@ -155,7 +163,7 @@ class TrainState:
         """Return what a checkpoint needs beside the weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.scaling.scaler.state_dict(),
             "ema_updates": self.ema.updates,
         }
 
@@ -170,7 +178,7 @@ class TrainState:
         self.best = snapshot.weights.get("best")
         self._check_moments(snapshot.optimizer["optimizer"])
         self.optimizer.load_state_dict(snapshot.optimizer["optimizer"])
-        self.scaler.load_state_dict(snapshot.optimizer["scaler"])
+        self.scaling.scaler.load_state_dict(snapshot.optimizer["scaler"])
 
     def _check_moments(self, state: dict[str, Any]) -> None:
         """Refuse moments of other shapes than the parameters', which torch would notice only at the next step."""

@@ -158,6 +158,17 @@ def test_a_damaged_mask_is_named_at_the_first_read(refused: Refused) -> None:
     assert not (refused.directory / "run of mask" / "fold-0" / "fold.json").exists()
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_without_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
+    """At this weight the losses are within float32, and the square of the gradient is not."""
+    directory = tmp_path / "run"
+    code, output = run([JOB / "train.py", "--dataset", dataset, "--run", directory, *RECIPE, "--loss.bce", 1e37])
+    assert code == 2, output
+    assert "the gradient of fold 0 is not finite at step 2; expected a finite gradient; lower --learning-rate" in output
+    assert "no checkpoint has this gradient" in output
+    assert "Traceback" not in output
+    assert not list(directory.glob("fold-0/checkpoints/step-*"))
+
+
 def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
     directory, output = without
     assert "2 damaged training image(s) (1 positive) are excluded" in output

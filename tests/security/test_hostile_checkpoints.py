@@ -83,7 +83,7 @@ def test_a_state_that_is_none_is_refused(saved_checkpoint: Path, text: str) -> N
         ("cursor", None),
         ("cursor", {"stage": 0}),
         ("history", [{"epoch": "1"}]),
-        ("loss_sums", [1.0]),
+        ("step_sums", [1.0]),
         ("more", 1),
     ],
 )

@@ -106,3 +106,15 @@ def test_a_step_of_one_micro_batch_is_torch_s_own() -> None:
     do_step(ours, StepStatistics(ours, group(), 1), [image])
     torchs(image)
     assert all(map(torch.equal, ours.state_dict().values(), torchs.state_dict().values()))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_undone_step_leaves_no_trace_even_of_statistics_that_are_not_finite(count: int) -> None:
+    model, images = network(), micro_batches(count)
+    statistics = StepStatistics(model, group(), count)
+    do_step(model, statistics, images)
+    before = {name: buffer.clone() for name, buffer in model[1].named_buffers()}
+    do_step(model, statistics, [*images[:-1], images[-1] * torch.inf])
+    assert not model[1].running_mean.isfinite().any()  # type: ignore[union-attr, operator]
+    statistics.undo_step()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model[1].named_buffers())

@@ -158,7 +158,7 @@ def test_a_checkpoint_of_another_format_version_is_refused_in_one_line(tmp_path:
     with pytest.raises(UserError) as caught:
         checkpoint.load(path)
     assert str(caught.value) == (
-        f"{path}/state.json has format version 1; expected format version 2; resume with the version of pneumo that "
+        f"{path}/state.json has format version 1; expected format version 3; resume with the version of pneumo that "
         "wrote it, or give another --run"
     )
 
@@ -167,3 +167,35 @@ def test_the_manifest_lists_every_file(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, snapshot(1))
     listed = set(json.loads((path / "manifest.json").read_text()))
     assert listed | {"manifest.json"} == {p.name for p in path.iterdir()}
+
+
+@pytest.mark.parametrize(("part", "name"), [("model", "conv.weight"), ("ema", "conv.weight"), ("optimizer", "exp_avg")])
+def test_a_value_that_is_not_finite_is_never_saved(tmp_path: Path, part: str, name: str) -> None:
+    good = checkpoint.save(tmp_path, snapshot(1))
+    broken = snapshot(2)
+    tensors = {**broken.weights, "optimizer": broken.optimizer["optimizer"]["state"][0]}[part]
+    tensors[name][0] = float("inf")
+    with pytest.raises(
+        UserError, match=rf"^{part}\..*{name} is not finite at step 2; .*no checkpoint has these weights$"
+    ):
+        checkpoint.save(tmp_path, broken)
+    assert list(tmp_path.iterdir()) == [good]
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+def test_a_checkpoint_that_is_not_finite_is_not_resumed_from(
+    tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint.save(tmp_path, snapshot(1))
+    broken = snapshot(2)
+    tensors = {**broken.weights, "optimizer": broken.optimizer["optimizer"]["state"][0]}[part]
+    next(iter(tensors.values()))[0] = float("nan")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "find_nonfinite", lambda values: "")
+        newest = checkpoint.save(tmp_path, broken)
+    assert checkpoint.verify(newest) == ""
+    path = checkpoint.latest(tmp_path)
+    assert path is not None
+    assert checkpoint.load(path).state.step == 1
+    assert f"checkpoint {newest} is damaged ({part}." in caplog.text
+    assert "is not finite); trying the one before" in caplog.text

@@ -1,6 +1,8 @@
 """The loop over one fold: resuming, early stopping, and losses that are not finite."""
 
+import copy
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,6 +19,8 @@ from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch, BatchPlan, Loader
 from pneumo.loading.opencv import OpenCvLoader
+from pneumo.modeling.finite import find_nonfinite
+from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
 from pneumo.training import checkpoint, loop, run_directory
@@ -24,7 +28,8 @@ from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.loop_state import Cursor
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
-from pneumo.training.train_state import TrainState
+from pneumo.training.step_sums import NAMES
+from pneumo.training.train_state import StepResult, TrainState
 
 IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
 STEPS = 4
@@ -112,7 +117,7 @@ def test_checkpoints_within_an_epoch_come_at_their_interval(train: Train, tmp_pa
 def edit_sums(path: Path, change: Callable[[dict[str, float]], Any]) -> None:
     """Change the sums of the losses in a checkpoint, and its manifest with them."""
     state = json.loads((path / "state.json").read_text())
-    change(state["loss_sums"])
+    change(state["step_sums"])
     (path / "state.json").write_text(json.dumps(state))
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["state.json"] = [(path / "state.json").stat().st_size, sha256(path / "state.json")]
@@ -128,7 +133,7 @@ def stopped(train: Train, name: str, recipe: Recipe, tmp_path: Path) -> Path:
 
 def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, whole: FoldDirectory, tmp_path: Path) -> None:
     path = stopped(train, "pieces", TWO_EPOCHS, tmp_path)
-    assert list(checkpoint.load(path).state.loss_sums) == ["total", "bce", "dice", "focal", "presence"]
+    assert list(checkpoint.load(path).state.step_sums) == list(NAMES)
     edit_sums(path, lambda sums: sums.pop("focal"))
     assert history(train("pieces", TWO_EPOCHS)) == history(whole)
 
@@ -136,7 +141,7 @@ def test_a_checkpoint_from_before_a_loss_term_resumes(train: Train, whole: FoldD
 def test_a_checkpoint_without_the_sum_of_the_total_loss_is_refused(train: Train, tmp_path: Path) -> None:
     recipe = shrunk("debug")
     edit_sums(stopped(train, "pieces", recipe, tmp_path), lambda sums: sums.clear())
-    with pytest.raises(UserError, match=r"cannot resume from .*: ValueError: loss_sums\.total is missing"):
+    with pytest.raises(UserError, match=r"cannot resume from .*: ValueError: step_sums\.total is missing"):
         train("pieces", recipe)
 
 
@@ -210,8 +215,12 @@ def test_a_loss_that_is_not_finite_does_not_replace_a_checkpoint(
 ) -> None:
     good = stopped(train, "run", TWO_EPOCHS, tmp_path)
     before = {path.name: path.read_bytes() for path in good.iterdir()}
-    real: Callable[..., torch.Tensor] = TrainState.step
-    monkeypatch.setattr(TrainState, "step", lambda *arguments: real(*arguments) * torch.nan)
+    real: Callable[..., StepResult] = TrainState.step
+
+    def step(*arguments: Any) -> StepResult:
+        return real(*arguments)._replace(loss_sums=torch.full((len(SUMS),), torch.nan))
+
+    monkeypatch.setattr(TrainState, "step", step)
     with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step 3; .*no checkpoint has this loss"):
         train("run", TWO_EPOCHS, stop(1), checkpoint_every=every)
     assert list(good.parent.iterdir()) == [good]
@@ -219,10 +228,84 @@ def test_a_loss_that_is_not_finite_does_not_replace_a_checkpoint(
     assert newest(run_directory.load(tmp_path / "run").fold(0)) == good
 
 
-def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fp16 itself needs a GPU; its scaler does not."""
-    scaler = partial(torch.amp.GradScaler, init_scale=4.0, growth_interval=3)
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+@pytest.mark.parametrize(("stop", "every"), [(AfterSteps, 0), (lambda _: Never(), 1)], ids=["stop", "interval"])
+def test_weights_of_an_infinite_gradient_replace_no_checkpoint_although_the_losses_are_finite(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: Callable[[int], StopFlag],
+    every: int,
+    clip_norm: float,
+) -> None:
+    recipe = replace(TWO_EPOCHS, clip_norm=clip_norm)
+    good = stopped(train, "run", recipe, tmp_path)
+    before = {path.name: path.read_bytes() for path in good.iterdir()}
+    states: list[tuple[TrainState, StepResult]] = []
+    backward, step = TrainState._backward, TrainState.step
+
+    def overflowing(state: TrainState, batch: Batch) -> torch.Tensor:
+        sums = backward(state, batch)
+        next(p for p in state.model.parameters() if p.grad is not None).grad[0] = torch.inf  # type: ignore[index]
+        return sums
+
+    def watched(state: TrainState, *arguments: Any) -> StepResult:
+        states.append((state, step(state, *arguments)))
+        return states[-1][1]
+
+    monkeypatch.setattr(TrainState, "_backward", overflowing)
+    monkeypatch.setattr(TrainState, "step", watched)
+    with pytest.raises(
+        UserError, match=r"gradient of fold 0 is not finite at step 3; .*no checkpoint has this gradient"
+    ):
+        train("run", recipe, stop(1), checkpoint_every=every)
+    ((state, result),) = states
+    assert result.loss_sums.isfinite().all()
+    assert find_nonfinite(state.model.state_dict()), "the weights that must not be saved"
+    assert list(good.parent.iterdir()) == [good]
+    assert {path.name: path.read_bytes() for path in good.iterdir()} == before
+    assert newest(run_directory.load(tmp_path / "run").fold(0)) == good
+
+
+def test_the_norm_of_the_gradient_is_in_the_history(whole: FoldDirectory) -> None:
+    assert all(0 < entry["train/gradient_norm"] < 1e3 for entry in history(whole))
+
+
+def fp16(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Scale the loss as in fp16, which itself needs a GPU; the scaler does not."""
+    scaler = partial(torch.amp.GradScaler, **options)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=True))
+
+
+def test_a_step_that_overflows_fp16_leaves_everything_as_it_was(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image of the second step is too bright for fp16: its losses and batch statistics are NaN."""
+    fp16(monkeypatch, init_scale=4.0)
+    backward, weights = TrainState._backward, []
+
+    def overflowing(state: TrainState, batch: Batch) -> torch.Tensor:
+        weights.append(copy.deepcopy(state.weights()))
+        in_second_step = len(weights) in (3, 4)
+        return backward(state, replace(batch, image=batch.image * torch.inf) if in_second_step else batch)
+
+    monkeypatch.setattr(TrainState, "_backward", overflowing)
+    caplog.set_level("INFO")
+    with pytest.raises(StopRequested):
+        train("run", TWO_EPOCHS, AfterSteps(3))
+    # The third step starts with the weights, averages and statistics of the second.
+    before, after = weights[2], weights[4]
+    assert all(torch.equal(before[part][name], after[part][name]) for part in before for name in before[part])
+    assert not all(map(torch.equal, weights[0]["model"].values(), before["model"].values()))
+    assert "fold 0 step 2 overflowed fp16 and is skipped" in caplog.text
+    saved = checkpoint.load(newest(run_directory.load(tmp_path / "run").fold(0)))
+    assert saved.optimizer["scaler"]["scale"] == 2.0
+    assert (saved.state.step, saved.state.step_sums["steps"]) == (3, 2.0)
+    assert math.isfinite(saved.state.step_sums["total"])
+
+
+def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fp16(monkeypatch, init_scale=4.0, growth_interval=3)
     whole = train("whole", TWO_EPOCHS)
     with pytest.raises(StopRequested):
         train("pieces", TWO_EPOCHS, AfterSteps(5))

@@ -48,16 +48,18 @@ def test_a_step_is_that_of_plain_pytorch_over_the_whole_batch(state: TrainState)
         total = loss(model(batch.image), batch.mask, RECIPE.loss).total
         (total.sum() / RECIPE.batch_size).backward()
         totals.append(total.sum().item())
-    torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip_norm)
     plain.step()
-    sums = state.step(BATCHES, 0, RATE)
-    assert sums[SUMS.index("total")].item() == pytest.approx(sum(totals), rel=1e-6)
+    result = state.step(BATCHES, 0, RATE)
+    assert result.loss_sums[SUMS.index("total")].item() == pytest.approx(sum(totals), rel=1e-6)
+    assert torch.equal(result.gradient_norm, norm)
+    assert not result.skipped
     ours = dict(state.model.named_parameters())
     assert all(torch.equal(ours[name], parameter) for name, parameter in model.named_parameters())
 
 
 def test_training_on_one_batch_lowers_its_loss(state: TrainState) -> None:
-    total = [state.step(BATCHES, step, 1e-2)[SUMS.index("total")].item() for step in range(15)]
+    total = [state.step(BATCHES, step, 1e-2).loss_sums[SUMS.index("total")].item() for step in range(15)]
     assert total[-1] < 0.5 * total[0]
 
 

@@ -1,0 +1,24 @@
+"""Find tensors that are not finite: such weights are never saved, and never used."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+
+def find_nonfinite(values: object, name: str = "") -> str:
+    """Return the name of the first tensor with a NaN or an infinity, an empty string when there is none.
+
+    Args:
+        values: A tensor, or nested mappings and sequences of tensors and other values, which are ignored.
+        name: Name of ``values``; the keys and indices below it are appended with dots.
+    """
+    if isinstance(values, torch.Tensor):
+        return "" if bool(torch.isfinite(values).all()) else name
+    if isinstance(values, Mapping):
+        entries = [(str(key), value) for key, value in values.items()]
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        entries = [(str(index), value) for index, value in enumerate(values)]
+    else:
+        return ""
+    found = (find_nonfinite(value, f"{name}.{key}" if name else key) for key, value in entries)
+    return next(filter(None, found), "")
