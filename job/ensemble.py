@@ -57,7 +57,8 @@ class Arguments:
     loader: LoaderOverride = "recipe"
     """Loader of the images; recipe = each run's."""
     precision: PrecisionOverride = "recipe"
-    """Precision of the networks' arithmetic; recipe = each run's, auto = bf16 where the device has it, else fp32."""
+    """Precision of the networks' arithmetic; recipe = each run's, auto = bf16, fp16 or fp32, as the device
+    has them."""
     workers: WorkersOrAuto = 0
     """Threads that decode, in each process; 0 = the cores that each process has."""
     wait: WaitTime = 0.0

@@ -64,7 +64,8 @@ class Arguments:
     loader: LoaderOverride = "recipe"
     """Loader of the images; recipe = the run's."""
     precision: PrecisionOverride = "recipe"
-    """Precision of the networks' arithmetic; recipe = the run's, auto = bf16 where the device has it, else fp32."""
+    """Precision of the networks' arithmetic; recipe = the run's, auto = bf16, fp16 or fp32, as the device
+    has them."""
     workers: WorkersOrAuto = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
 

@@ -60,8 +60,7 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
         _wait(world)
 
     seconds = time_in_turns([ours, limit], repeat)
-    precision = {"no": "fp32"}.get(world.accelerator.mixed_precision, world.accelerator.mixed_precision)
-    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {precision}, {world.device.type}"
+    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {world.precision}, {world.device.type}"
     return per_second(
         "train",
         what,

@@ -1,6 +1,8 @@
 """Ranks, launchers, signals and failures: the only package that knows how processes were started.
 
 - environment: this process's rank and cores, from the variables of a launcher or of Slurm
+- gpus: the GPUs that this process may use, as the driver lists them
+- device: this rank's GPU or the CPU, and the precision that it has
 - rendezvous: connects all ranks of one start, and none of another
 - startup: start and end of the process groups
 - world: all ranks that were started together, and this process's place among them

@@ -7,7 +7,6 @@ finish their folds first. (Signals are no reason: torchrun forwards SIGUSR1 with
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from pneumo.distributed.gpus import count_gpus
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
@@ -65,7 +65,7 @@ class Launcher:
 
     def __init__(self, arguments: Arguments, command: Sequence[str]) -> None:
         self.arguments, self.command = arguments, command
-        self.local_size = max(1, _count_gpus()) if arguments.processes == "auto" else arguments.processes
+        self.local_size = max(1, count_gpus(os.environ)) if arguments.processes == "auto" else arguments.processes
         self.ranks: list[subprocess.Popen[bytes]] = []
         self.stop_requested = False
 
@@ -145,15 +145,6 @@ def describe_exit_code(code: int) -> str:
     named = {ExitCode.USER: "wrong input or configuration", ExitCode.REQUEUE: "stopped, state saved"}
     meaning = next((text for known, text in named.items() if known == code), "")
     return f"exit code {code}" + (f" ({meaning})" if meaning else "")
-
-
-def _count_gpus() -> int:
-    # Importing torch would take seconds and memory in a process that only waits.
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return 0
-    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def _free_port() -> int:

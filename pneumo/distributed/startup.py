@@ -1,6 +1,7 @@
 """Start and end of the process groups."""
 
 import os
+import socket
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -9,8 +10,9 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from pneumo.distributed import environment
+from pneumo.distributed import environment, heartbeat
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
+from pneumo.distributed.device import HardwarePrecision, choose_device, resolve_precision
 from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.rendezvous import Rendezvous
 from pneumo.distributed.world import RANK_TIMEOUT_S, World
@@ -23,17 +25,20 @@ def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeo
     """Join the ranks that a launcher or Slurm started, or be the only rank.
 
     Args:
-        precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bf16 where the device has it.
+        precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the one that suits the device.
         expect_world: Number of ranks that the launcher was asked for.
         rank_timeout_s: Seconds without a connection, progress or response after which a rank is lost.
 
     Raises:
-        UserError: When the number of ranks is not the one asked for, or the launcher's variables are incomplete.
+        UserError: When the number of ranks is not the one asked for, the launcher's variables are incomplete, or the
+            device cannot be used or does not have the precision.
         RankLost: When not all ranks connected in time.
     """
     assert rank_timeout_s >= 1
     environment.translate_slurm_variables(os.environ)
-    on_gpu = torch.cuda.is_available()
+    device = choose_device()
+    precision = resolve_precision(precision, device)
+    on_gpu = device.type == "cuda"
     cores = environment.cores_per_rank(os.environ)
     if not on_gpu:
         # accelerate would otherwise choose a number itself, and log it on every rank.
@@ -53,7 +58,8 @@ def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeo
     return World(
         rank=rank,
         size=size,
-        device=accelerator.device,
+        device=device,
+        precision=precision,
         tensor_group=dist.group.WORLD if size > 1 else None,
         control_group=control,
         accelerator=accelerator,
@@ -72,7 +78,7 @@ def _check_size(found: int, expected: int) -> None:
         )
 
 
-def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
+def _init_process_group(precision: HardwarePrecision, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
     """Connect to the other ranks of this start."""
     timeout = timedelta(seconds=rank_timeout_s)
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -88,11 +94,13 @@ def _init_process_group(precision: str, rank_timeout_s: float, on_gpu: bool) -> 
         rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = Rendezvous(host, port, rank, size, rank_timeout_s, environment.has_agent(os.environ)).join()
         store.set_timeout(timeout)
-        backend = "nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        # Between all ranks gloo, also on GPUs: NCCL's memory and its rule of one GPU for each rank are for the fold
+        # groups, which are the ones that exchange tensors.
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     return Accelerator(
         cpu=not on_gpu,
-        mixed_precision=accelerate_precision(precision),
+        # Given, it is not read from the launcher's variables.
+        mixed_precision="no" if precision == "fp32" else precision,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
@@ -106,25 +114,28 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def accelerate_precision(precision: str) -> str:
-    """Return accelerate's name of a recipe's precision."""
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    return {"fp32": "no"}.get(precision, precision)
-
-
 def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
     """Make the fold groups, and return this rank's with the folds that it trains.
 
     Collective: every rank calls it with the same folds.
+
+    Raises:
+        UserError: When several ranks of one fold group have the same GPU.
     """
+    _check_gpus(world, folds)
     mine: tuple[Group, tuple[int, ...]] | None = None
     for ranks, group_folds in fold_groups(world.size, folds):
         tensors = control = None
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
             # Longer than the watchdog needs to name a lost rank.
-            tensors = new_process_group(ranks, timeout=timedelta(seconds=3 * world.rank_timeout_s))
+            timeout = timedelta(seconds=3 * world.rank_timeout_s)
+            with heartbeat.waiting():
+                if world.device.type == "cuda":
+                    # With the device NCCL connects the ranks now, and not at the first step.
+                    tensors = new_process_group(ranks, backend="nccl", timeout=timeout, device_id=world.device)
+                else:
+                    tensors = new_process_group(ranks, backend="gloo", timeout=timeout)
             control = new_process_group(ranks, backend="gloo", timeout=CONTROL_TIMEOUT)
         if world.rank in ranks:
             group = Group(
@@ -138,3 +149,19 @@ def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[in
             mine = group, group_folds
     assert mine is not None
     return mine
+
+
+def _check_gpus(world: World, folds: Sequence[int]) -> None:
+    """Refuse a fold group in which two ranks share a GPU, which NCCL cannot connect. Collective."""
+    if world.size == 1 or world.device.type != "cuda":
+        return
+    uuid = str(torch.cuda.get_device_properties(world.device).uuid)
+    used = world.broadcast(world.gather((socket.gethostname(), uuid)))
+    for ranks, _ in fold_groups(world.size, folds):
+        gpus = used[ranks.start : ranks.stop]
+        if len(set(gpus)) < len(gpus):
+            raise UserError(
+                f"ranks {ranks.start} to {ranks.stop - 1} train fold(s) together on {len(set(gpus))} GPU(s)",
+                "a GPU for each rank of a fold, or at most one rank for each fold",
+                "start fewer processes, or more folds; job/launch.py starts one process for each GPU",
+            )

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from pneumo.distributed.collectives import Group
+from pneumo.distributed.device import HardwarePrecision, describe
 from pneumo.distributed.partition import fold_groups
 from pneumo.runtime.console import log
 
@@ -18,6 +19,8 @@ RANK_TIMEOUT_S = 900.0
 class World(Group):
     """All ranks that were started together."""
 
+    precision: HardwarePrecision
+    """Precision of the networks' arithmetic: what ``auto`` was resolved to."""
     accelerator: Accelerator
     """Applies the precision and chooses the device."""
     cores: int
@@ -27,7 +30,7 @@ class World(Group):
 
 
 def log_world(world: World, folds: Sequence[int]) -> None:
-    """Log on rank 0 which ranks train which folds."""
+    """Log on rank 0 the device, the precision, and which ranks train which folds."""
     if world.is_leader:
         plan = "; ".join(
             f"rank{'s' if len(r) > 1 else ''} {'-'.join(map(str, sorted({r.start, r.stop - 1})))}: "
@@ -35,9 +38,10 @@ def log_world(world: World, folds: Sequence[int]) -> None:
             for r, f in fold_groups(world.size, folds)
         )
         log.info(
-            "%d rank(s) on %s, %d thread(s) each; %s",
+            "%d rank(s) on %s in %s, %d thread(s) each; %s",
             world.size,
-            world.device.type,
+            describe(world.device),
+            world.precision,
             torch.get_num_threads(),
             plan,
         )

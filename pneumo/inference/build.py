@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.distributed.startup import accelerate_precision
+from pneumo.distributed.device import describe, nearest_precision
 from pneumo.inference.predictor import Predictor, View
 from pneumo.loading.build import LoaderKind, build_loader
 from pneumo.loading.contract import Loader
 from pneumo.modeling import models
 from pneumo.modeling.models import ModelConfig
+from pneumo.runtime.console import log
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -56,6 +57,9 @@ def build(
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
     loader = build_inference_loader(config, reader, device, workers=workers)
+    precision = nearest_precision(config.precision, device)
+    if config.precision not in ("auto", precision):
+        log.warning("predicting in %s, since %s does not have %s", precision, describe(device), config.precision)
     return loader, build_predictor(config, network, device)
 
 
@@ -72,6 +76,6 @@ def build_predictor(config: InferenceConfig, network: nn.Module, device: torch.d
 
 
 def make_autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
-    """Return what makes the context manager of a precision: that which training gets from accelerate."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerate_precision(precision))
+    """Return what makes the context manager of a precision, or of fp32 where the device does not have it."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(nearest_precision(precision, device))
     return nullcontext if dtype is None else partial(torch.autocast, device.type, dtype=dtype)

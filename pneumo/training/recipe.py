@@ -87,7 +87,8 @@ class Recipe:
     """Decay of the exponential moving average of the weights, which validation and inference use; 0 = none."""
 
     precision: Precision = "auto"
-    """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp32."""
+    """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp16 on a GPU that has
+    it, else fp32. fp32 is not rounded to TF32."""
     channels_last: bool = True
     """Convolve in channels-last memory format (faster on GPUs)."""
     compile: bool = False

@@ -67,7 +67,7 @@ class TrainState:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
-        self.scaling = LossScaling(group, fp16=world.accelerator.mixed_precision == "fp16")
+        self.scaling = LossScaling(group, fp16=world.precision == "fp16")
         self._reset_optimizer_and_ema()
 
     def _wrap(self, model: nn.Module) -> nn.Module:

@@ -66,9 +66,12 @@ def test_auto_starts_one_rank_for_each_gpu(script: Path, monkeypatch: pytest.Mon
     tool.write_text("#!/bin/sh\n[ $1 = --list-gpus ] && echo 'GPU 0: A100' && echo 'GPU 1: A100'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     code, output = run_launcher(script)
     assert code == 0
     assert sorted(filter(None, output.split("\n"))) == [f"{r} 2 {r} 2 127.0.0.1" for r in range(2)]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert run_launcher(script) == (0, "0 1 0 1 127.0.0.1\n")
 
 
 def test_ranks_are_counted_over_machines(script: Path) -> None:

@@ -17,5 +17,5 @@ def test_rank_0_logs_which_ranks_train_which_folds(
     log_world(dataclasses.replace(world, size=3), (0, 1))
     log_world(dataclasses.replace(world, size=3, rank=1), (0, 1))
     (line,) = caplog.messages
-    assert line.startswith("3 rank(s) on ")
+    assert line.startswith("3 rank(s) on cpu in fp32, ")
     assert line.endswith("; ranks 0-1: fold 0; rank 2: fold 1")

@@ -63,16 +63,23 @@ def multiply(context: AbstractContextManager[None]) -> torch.dtype:
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("fp32", torch.float32), ("auto", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+    [("fp32", torch.float32), ("auto", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float32)],
 )
-def test_precision_is_that_of_the_matrix_products(
-    precision: Precision, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_precision_is_that_of_the_matrix_products(precision: Precision, dtype: torch.dtype) -> None:
     autocast = make_autocast(precision, CPU)
     assert multiply(autocast()) == dtype
     assert multiply(autocast()) == dtype, "a context for each call"
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_a_precision_that_the_device_does_not_have_is_fp32_and_said(
+    reader: ShardReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, predictor = build(replace(CONFIG, precision="fp16"), reader, CPU, workers=1)
+    assert multiply(predictor.autocast()) == torch.float32
+    assert caplog.messages == ["predicting in fp32, since cpu does not have fp16"]
+    build(replace(CONFIG, precision="auto"), reader, CPU, workers=1)
+    assert len(caplog.messages) == 1
 
 
 def test_recipe_gives_every_setting() -> None:
