@@ -54,7 +54,7 @@ class Arguments:
     run: Path
     """Run directory whose folds are all trained."""
     dicom: Path
-    """DICOM file, or directory that is searched recursively."""
+    """DICOM, PNG or JPEG file, or directory that is searched recursively."""
     out: Path
     """Directory for the results."""
     outputs: tuple[str, ...] = tuple(OUTPUTS)

@@ -35,6 +35,12 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
     train, test = ({item.image_id for item in samples if item.source.split == split} for split in ("train", "test"))
     if both := len(train & test):
         log.warning("%d test images are training images too: their metrics will be too good", both)
+    if plan.pictures:
+        log.warning(
+            "%d images are PNG or JPEG files, which have no header: patients, views and pixel spacing are unknown, and "
+            "it is taken for granted that they show frontal chest X-rays with dense tissue in white",
+            plan.pictures,
+        )
     if plan.renamed:
         log.info("%d files are not named after their image id (SOPInstanceUID), which is what counts", plan.renamed)
     _log_patients(plan)

@@ -62,6 +62,8 @@ class BuildPlan:
     """Byte-identical copies that are not used."""
     renamed: int
     """Samples whose file name differs from their image id."""
+    pictures: int
+    """Samples that are PNG or JPEG files, of which no header is known."""
     grouped_by: GroupedBy
     digest: str
     """SHA-256 of all of the above and of the masks."""
@@ -108,6 +110,7 @@ def make(
         found=len(scanned),
         merged_duplicates=len(scanned) - len(quarantined) - len(kept),
         renamed=sum(item.stem != item.image_id for item in used),
+        pictures=sum(item.is_picture for item in used),
         grouped_by=grouped_by,
         digest="",
     )

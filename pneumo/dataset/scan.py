@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pneumo.dataset import limits
 from pneumo.dataset.table import Split
-from pneumo.dicom import files, opening, reader
+from pneumo.dicom import files, image_file, opening
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
@@ -36,6 +36,8 @@ class ScannedFile:
     """Bytes of the file."""
     modified_ns: int
     """Time of its last modification, in nanoseconds."""
+    is_picture: bool = False
+    """A PNG or JPEG file, which has no header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,21 @@ def _list_files(split: Split, root: Path, exclude: Collection[Path]) -> list[Sou
 def scan_file(source: Source) -> ScannedFile | QuarantineRow:
     """Read the header of one file; a file that is rejected is a result, not an error."""
     try:
-        header = limits.timed(reader.scan, source.path)
+        header = limits.timed(image_file.scan, source.path)
         state = source.path.stat()
     except DicomRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
         return quarantine_row(source, "", opening.unreadable(error))
-    return ScannedFile(source, header.image_id, header.patient_id, header.file_stem, state.st_size, state.st_mtime_ns)
+    return ScannedFile(
+        source=source,
+        image_id=header.image_id,
+        patient_id=header.patient_id,
+        stem=header.file_stem,
+        size=state.st_size,
+        modified_ns=state.st_mtime_ns,
+        is_picture=header.is_picture,
+    )
 
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:

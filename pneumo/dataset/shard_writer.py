@@ -16,7 +16,7 @@ from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, Source
 from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.masks import rle
 from pneumo.runtime import config, documents
@@ -105,12 +105,12 @@ def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
 def probe(source: Source) -> None:
     """Read a file to find out whether that ends the process."""
     with contextlib.suppress(DicomRejectedError):
-        limits.timed(reader.read, source.path)
+        limits.timed(image_file.read, source.path)
 
 
 def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
-    image = limits.timed(reader.read, sample.source.path)
+    image = limits.timed(image_file.read, sample.source.path)
     attributes = image.attributes
     area = _area(sample.mask, attributes.rows, attributes.columns)
     # dataclasses.asdict copies deeply, which costs as much as reading the file.

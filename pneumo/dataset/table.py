@@ -83,7 +83,8 @@ class SampleTable:
     """The table as numpy arrays, one of length n per column, in the order of the shards: train, then test."""
 
     image_id: Strings
-    """SOPInstanceUID, the id of the masks CSV and of the submission; unique within a split."""
+    """SOPInstanceUID, or the name of a PNG or JPEG file: the id of the masks CSV and of the submission; unique within a
+    split."""
     wds_key: Strings
     """Name of the sample's members in the shard, without extension: the id with dots as dashes."""
     split: Strings
@@ -107,7 +108,7 @@ class SampleTable:
     age_years: npt.NDArray[np.int16]
     """Age in years; -1 when unknown."""
     transfer_syntax: Strings
-    """UID of the source file's transfer syntax."""
+    """UID of the source file's transfer syntax; empty for a PNG or JPEG file."""
     was_monochrome1: npt.NDArray[np.bool_]
     """The source's lowest value was white (MONOCHROME1, or a Presentation LUT Shape of INVERSE); the image member is
     already inverted."""
@@ -118,7 +119,7 @@ class SampleTable:
     shard: Strings
     """File name of the tar in the shards directory."""
     image_format: Strings
-    """``jpg`` (8-bit, the source's own bitstream) or ``png`` (16-bit)."""
+    """``jpg`` (8-bit, the source's own bitstream) or ``png`` (16-bit; 8-bit when the source was such a PNG)."""
     offset: npt.NDArray[np.int64]
     """First byte of the image member's data in the tar."""
     bytes: npt.NDArray[np.int64]

@@ -39,7 +39,8 @@ SPACING_LIMIT_MM = 10.0
 PRIVACY_NOTE = (
     "What leaves a DICOM: its first frame's pixels (a JPEG without its comments), SOPInstanceUID (the image id), size, "
     "pixel spacing, view, sex, age (90 for 90 and more), transfer syntax, photometric interpretation and bits stored; "
-    "patients become group numbers. quarantine.csv and unmatched.csv contain file names: keep both where the files are."
+    "patients become group numbers. Of a PNG or JPEG: its pixels, and its name as the image id. "
+    "quarantine.csv and unmatched.csv contain file names: keep both where the files are."
 )
 """The summary that ``job/shard.py --help`` prints."""
 

@@ -11,6 +11,7 @@ from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from pneumo.dicom import file_kinds
 from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
 from pneumo.dicom.values import text
 
@@ -27,18 +28,6 @@ _EXPLICIT_LITTLE = frozenset(
 
 MAX_INFLATED = 1 << 29
 """Most bytes that a deflated file may inflate to: more than the largest image takes in color and 16 bits."""
-_KINDS = {
-    b"<": "HTML or XML",
-    b"{": "JSON",
-    b"[": "JSON",
-    b"PK": "a zip archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"%PDF": "a PDF",
-    b"\xff\xd8\xff": "a JPEG",
-    b"\x89PNG": "a PNG",
-}
-"""First bytes, after white space, of the formats that files with a DICOM name often have."""
-
 Elements = dict[BaseTag, DataElement | RawDataElement]
 StopWhen = Callable[[BaseTag, str | None, int], bool]
 
@@ -60,7 +49,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
     file.seek(0)
     has_prefix = beginning.endswith(_PREFIX)
     if not has_prefix and not beginning.startswith(_FIRST_GROUPS):
-        raise _not_dicom(_kind(beginning), "a DICOM file")
+        raise file_kinds.rejection(file.read(file_kinds.BEGINNING))
     stop_when = None if last is None else _after(last)
     start = _META_OFFSET if has_prefix else 0
     try:
@@ -154,14 +143,6 @@ def _collect(file: BinaryIO, tags: frozenset[BaseTag] | None, stop_when: StopWhe
 
 def _after(last: BaseTag) -> StopWhen:
     return lambda tag, vr, length: int(tag) > last
-
-
-def _kind(beginning: bytes) -> str:
-    """Return what a file that is not DICOM seems to be, without quoting it."""
-    content = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
-    known = [f", {name} by its first bytes" for start, name in _KINDS.items() if content.startswith(start)]
-    kind = "text" if beginning.isascii() and b"\0" not in beginning else "binary data"
-    return f"{kind} without a DICOM prefix{''.join(known)}"
 
 
 def _not_dicom(found: str, expected: str) -> DicomRejectedError:

@@ -72,6 +72,8 @@ class Header:
     """Patient ID, empty when missing; it must never be written anywhere."""
     file_stem: str
     """The file's name without ``.dcm``."""
+    is_picture: bool = False
+    """A PNG or JPEG file, which has no header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def read(path: Path) -> Image:
     try:
         return _read(path)
     except MemoryError as error:
-        raise _too_much_memory(error) from None
+        raise too_much_memory(error) from None
 
 
 def _read(path: Path) -> Image:
@@ -131,7 +133,7 @@ def _read(path: Path) -> Image:
         except (DicomRejectedError, MemoryError):
             raise
         except Exception as error:
-            raise _decoder_rejection(error) from None
+            raise decoder_rejection(error) from None
 
 
 def _parse_ids(file: BinaryIO) -> Dataset:
@@ -198,10 +200,10 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
         raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
 
 
-def _decoder_rejection(error: Exception) -> DicomRejectedError:
+def decoder_rejection(error: Exception) -> DicomRejectedError:
     """Return the rejection for an exception of pydicom or a decoder."""
     if getattr(error, "code", None) == cv2.Error.StsNoMem or _OUT_OF_MEMORY.search(str(error)):
-        return _too_much_memory(error)
+        return too_much_memory(error)
     if isinstance(error, NotImplementedError):
         # An element of a VR that DICOM does not define.
         expected = "the value representations of DICOM"
@@ -211,7 +213,7 @@ def _decoder_rejection(error: Exception) -> DicomRejectedError:
     )
 
 
-def _too_much_memory(error: Exception) -> DicomRejectedError:
+def too_much_memory(error: Exception) -> DicomRejectedError:
     """Return the rejection of a file that takes more memory than its process may use."""
     return DicomRejectedError(
         Reason.TOO_MUCH_MEMORY,

@@ -3,6 +3,7 @@
 The checks, in the order in which a file meets them::
 
     dicom/opening.py          not_a_file, empty_file, unreadable
+    dicom/picture.py          no_id, bad_frame, unsupported: a PNG or JPEG file
     dicom/parsing.py          not_dicom; bad_frame, too_much_memory: a file that ends early or inflates without end
     dicom/sop_instance.py     not_an_image, no_id
     dataset/plan.py           duplicate
@@ -43,7 +44,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     """The operating system refused to open, read or list it."""
     NOT_DICOM = "not_dicom"
-    """Not in DICOM format, or its header is damaged: an HTML or JSON error page, another image format."""
+    """Neither DICOM, PNG nor JPEG, or its header is damaged: an error page, an archive, another image format."""
     NOT_AN_IMAGE = "not_an_image"
     """A DICOM object other than an X-ray image: a report, a DICOMDIR, an encapsulated PDF, a segmentation."""
     NO_ID = "no_id"

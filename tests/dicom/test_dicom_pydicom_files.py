@@ -51,7 +51,7 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "*.dump": (Reason.NOT_DICOM, "text without a DICOM prefix"),
     "*.json": (Reason.NOT_DICOM, "text without a DICOM prefix"),
     "waveform_ecg.dcm": (Reason.NOT_AN_IMAGE, "12-lead ECG Waveform Storage"),
-    "zipMR.gz": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+    "zipMR.gz": (Reason.NOT_DICOM, "a gzip archive by its first bytes"),
 }
 """Patterns of file names."""
 LOSSY_COLOR = 65535 * 2 / 255

@@ -185,7 +185,7 @@ BAD: dict[str, tuple[Write, str]] = {
     "429.dcm": (text('{"code": 429, "message": "NAME"}'), "not_dicom"),
     "503.dcm": (text("HTTP/1.1 503 Service Unavailable\r\n\r\nNAME"), "not_dicom"),
     "archive.dcm": (lambda path: path.write_bytes(b"PK\x03\x04" + NAME.encode() + bytes(300)), "not_dicom"),
-    "picture.dcm": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode() + bytes(300)), "not_dicom"),
+    "picture.dcm": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode() + bytes(300)), "bad_frame"),
     "notes.txt": (text("NAME, room 3"), "not_dicom"),
     ".DS_Store": (lambda path: path.write_bytes(b"\0\0\0\1Bud1" + bytes(500)), "not_dicom"),
     "two\nlines \udcff.dcm": (text("NAME"), "not_dicom"),

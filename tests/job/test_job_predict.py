@@ -3,6 +3,7 @@
 import csv
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from job_commands import JOB, run
 
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
 from pneumo.runtime import locks
@@ -86,6 +89,28 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     assert ".shards." not in output
     assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
     assert not list(out.glob(".*"))
+
+
+def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
+    alone: Path, dataset: Path, predict: Predict, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    for row in reader.table.select("test").tolist():
+        kind = reader.table.image_format[row]
+        (tmp_path / "incoming" / f"{reader.table.image_id[row]}.{kind}").write_bytes(reader.image(row))
+    with zipfile.ZipFile(tmp_path / "incoming" / "more.zip", "w") as archive:
+        archive.write(next(synthetic.test_dicom.iterdir()))
+    code, output = predict(tmp_path / "incoming", tmp_path / "out")
+    assert code == 0, output
+    assert "7 files found = 6 predicted + 1 quarantined" in output
+    assert "6 images are PNG or JPEG files, which have no header: patients, views and pixel spacing" in output
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    assert {row["mask_area_mm2"] for row in read(tmp_path / "out" / "findings.csv")} == {""}
+    (row,) = read(tmp_path / "out" / "quarantine.csv")
+    assert (row["found"], row["action"]) == (
+        *("a zip archive by its first bytes", "unpack it, and give the directory with the files that were in it"),
+    )
 
 
 def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(

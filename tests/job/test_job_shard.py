@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -45,6 +46,29 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "masks.csv").write_text("\n".join(lines) + "\n")
     (root / "train" / "notes.txt").write_text("no image")
     return root
+
+
+def test_the_competition_as_pictures_is_a_dataset(tmp_path: Path) -> None:
+    lines, pictures = ["ImageId, EncodedPixels"], dict[str, bytes]()
+    (tmp_path / "pictures").mkdir()
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 40), np.uint8)
+        written = cv2.imencode(".jpg" if number % 2 else ".png", pixels)[1].tobytes()
+        # A JPEG and a PNG under the endings of others are found by their content.
+        name = ("a.png", "b.jpeg", "c.PNG", "d", "e.dcm", "f.dcm", "g.png", "h.JPG")[number]
+        (tmp_path / "pictures" / name).write_bytes(written)
+        pictures[name.partition(".")[0]] = written
+        # Masks CSVs name pictures with and without their endings.
+        lines.append(f"{name}, {'-1' if number % 2 else '0 40'}")
+    (tmp_path / "masks.csv").write_text("\n".join(lines) + "\n")
+    done = shard("--dicom", "pictures", "--masks", "masks.csv", "--out", "out", "--num-folds", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("8 files found = 8 samples + 0 quarantined + 0 unlabeled")
+    assert done.stderr.count("8 images are PNG or JPEG files, which have no header") == 1
+    reader = ShardReader(tmp_path / "out", SampleTable.read(tmp_path / "out"))
+    assert {str(reader.table.image_id[row]): reader.image(row) for row in range(8)} == pictures
+    assert set(reader.table.transfer_syntax) == {""}
+    assert (reader.table.patient == -1).all()
 
 
 def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) -> None:

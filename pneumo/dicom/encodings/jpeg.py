@@ -25,6 +25,15 @@ def check(dataset: Dataset) -> None:
     frame = first_frame(dataset)
     header = read_header(frame)
     check_size(dataset, header.rows, header.columns, header.components)
+    check_bitstream(frame, header)
+
+
+def check_bitstream(frame: bytes, header: JpegHeader) -> None:
+    """Check a bitstream by itself, from a DICOM or a JPEG file.
+
+    Raises:
+        DicomRejectedError: When it is damaged, or the samples do not have 8 bits.
+    """
     if header.precision != 8:
         raise DicomRejectedError(
             Reason.UNSUPPORTED,

@@ -1,0 +1,65 @@
+"""What a file that is no image seems to be by its first bytes, and what to do about it, without quoting the file."""
+
+from typing import NamedTuple
+
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+
+BEGINNING = 512
+"""Bytes of a file by which its kind is known: a tar has its mark behind the first 257."""
+
+_UNPACK = "unpack it, and give the directory with the files that were in it"
+_SAVE_AS_PNG = "save it as a grayscale PNG when it is an X-ray, or leave it out"
+_LEAVE_OUT = "leave it out, or fetch it again when it should be an image"
+
+
+class _Kind(NamedTuple):
+    offset: int
+    mark: bytes
+    name: str
+    action: str
+
+
+_KINDS = (
+    _Kind(0, b"PK\x03\x04", "a zip archive", _UNPACK),
+    _Kind(0, b"PK\x05\x06", "an empty zip archive", _UNPACK),
+    _Kind(0, b"PK\x07\x08", "a part of a zip archive", _UNPACK),
+    _Kind(0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    _Kind(0, b"BZh", "a bzip2 archive", _UNPACK),
+    _Kind(0, b"\xfd7zXZ\0", "an xz archive", _UNPACK),
+    _Kind(0, b"\x28\xb5\x2f\xfd", "a zstd archive", _UNPACK),
+    _Kind(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    _Kind(0, b"Rar!\x1a\x07", "a rar archive", _UNPACK),
+    _Kind(257, b"ustar", "a tar archive", _UNPACK),
+    _Kind(0, b"II*\0", "a TIFF", _SAVE_AS_PNG),
+    _Kind(0, b"MM\0*", "a TIFF", _SAVE_AS_PNG),
+    _Kind(0, b"GIF8", "a GIF", _SAVE_AS_PNG),
+    _Kind(0, b"BM", "a BMP", _SAVE_AS_PNG),
+    _Kind(8, b"WEBP", "a WebP", _SAVE_AS_PNG),
+    _Kind(0, b"\0\0\0\x0cjP  ", "a JPEG 2000", _SAVE_AS_PNG),
+    _Kind(0, b"\xff\x4f\xff\x51", "a JPEG 2000", _SAVE_AS_PNG),
+    _Kind(0, b"%PDF", "a PDF", _LEAVE_OUT),
+)
+"""Formats that are found where images should be, archives first."""
+_ERROR_PAGES = {b"<": "HTML or XML", b"{": "JSON", b"[": "JSON"}
+"""First bytes, after white space, of what a server sends in place of a file."""
+
+
+def rejection(beginning: bytes) -> DicomRejectedError:
+    """Return the rejection of a file that is neither DICOM, PNG nor JPEG.
+
+    Args:
+        beginning: Its first ``BEGINNING`` bytes.
+    """
+    content = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    kind = "text" if content.isascii() and b"\0" not in content else "binary data"
+    for known in _KINDS:
+        if beginning.startswith(known.mark, known.offset):
+            return _not_dicom(f"{known.name} by its first bytes", known.action)
+    for start, name in _ERROR_PAGES.items():
+        if content.startswith(start):
+            return _not_dicom(f"{kind} without a DICOM prefix, {name} by its first bytes", FETCH_AGAIN)
+    return _not_dicom(f"{kind} without a DICOM prefix", _LEAVE_OUT)
+
+
+def _not_dicom(found: str, action: str) -> DicomRejectedError:
+    return DicomRejectedError(Reason.NOT_DICOM, "header", found, "a DICOM, PNG or JPEG file", action)
