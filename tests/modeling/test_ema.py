@@ -21,36 +21,50 @@ def drift(model: nn.Module, step: int) -> None:
     model(torch.rand(2, 1, 8, 8, generator=generator))
 
 
-def test_average_follows_the_formula_with_warm_up():
+def test_weights_and_statistics_follow_the_formula_with_warm_up():
     model = network()
     ema = Ema(model, 0.3)
-    expected = model[0].weight.detach().double().clone()
+    names = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+    expected = {name: model.state_dict()[name].double().clone() for name in names}
     for n in range(12):
         drift(model, n)
         ema.update(model)
         decay = min(0.3, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * model[0].weight.detach().double()
-    torch.testing.assert_close(ema.model[0].weight.double(), expected, rtol=1e-5, atol=1e-6)
+        for name in names:
+            expected[name] = decay * expected[name] + (1 - decay) * model.state_dict()[name].double()
+    for name in names:
+        torch.testing.assert_close(ema.model.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ema.model[1].running_mean, model[1].running_mean)
 
 
-def test_buffers_are_copied_and_the_average_is_ready_to_evaluate():
+def test_counters_are_copied_and_the_average_is_ready_to_evaluate():
     model = network()
     ema = Ema(model, 0.9)
-    drift(model, 0)
-    ema.update(model)
+    for n in range(3):
+        drift(model, n)
+        ema.update(model)
     averaged = ema.model
-    assert torch.equal(averaged[1].running_mean, model[1].running_mean)
-    assert averaged[1].num_batches_tracked == 1
+    assert averaged[1].num_batches_tracked == 3
     assert not averaged.training
     assert model.training
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
+
+
+def test_without_decay_the_average_is_the_model_itself():
+    model = network()
+    ema = Ema(model, 0.0)
+    for n in range(3):
+        drift(model, n)
+        ema.update(model)
+        mine, theirs = ema.model.state_dict(), model.state_dict()
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_average_of_a_bf16_model_is_float32():
     model = network().bfloat16()
     ema = Ema(model, 0.9)
     ema.update(model)
-    assert {parameter.dtype for parameter in ema.model.parameters()} == {torch.float32}
+    assert {tensor.dtype for tensor in ema.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
 def test_a_resumed_average_continues_bit_for_bit():
@@ -76,4 +90,4 @@ def test_unchanged_weights_stay_as_they_are():
     ema = Ema(model, 0.999)
     for _ in range(5):
         ema.update(model)
-    assert all(map(torch.equal, ema.model.parameters(), model.parameters()))
+    assert all(map(torch.equal, ema.model.state_dict().values(), model.state_dict().values()))
