@@ -26,7 +26,7 @@ from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
-from pneumo.runtime.errors import StopRequested
+from pneumo.runtime.errors import StartAgain
 from pneumo.runtime.files import check_target
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.training import run_directory
@@ -115,13 +115,13 @@ def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
     """Wait until all folds of the runs are trained, at most ``seconds``.
 
     Raises:
-        StopRequested: When ``seconds`` is above 0 and has passed.
+        StartAgain: When ``seconds`` is above 0 and has passed.
     """
     deadline = time.monotonic() + seconds
     while left := [f"fold {k} of {run.path}" for run in runs for k in run.unfinished_folds]:
         if time.monotonic() >= deadline:
             if seconds > 0:
-                raise StopRequested(f"{', '.join(left)} not trained yet after {seconds:g} s")
+                raise StartAgain(f"{', '.join(left)} not trained yet after {seconds:g} s")
             # finish_run raises the error that names the missing folds.
             return
         time.sleep(min(5.0, seconds / 10))

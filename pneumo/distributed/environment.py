@@ -58,6 +58,11 @@ def batch_job(environ: Mapping[str, str]) -> str:
     return f"Slurm job {job}" if job else ""
 
 
+def is_pod(environ: Mapping[str, str]) -> bool:
+    """Return whether this process runs in a pod of Kubernetes, whose Job starts a pod that exits with 3 again."""
+    return "KUBERNETES_SERVICE_HOST" in environ
+
+
 def first_host(host_list: str) -> str:
     """Return the first name of Slurm's host list: ``gpu[003-005,9],login1`` gives ``gpu003``.
 

@@ -33,7 +33,7 @@ from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.peers import INTERVAL_S, ExitStatus, HeartbeatExchange, Peer
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, as_user_error
+from pneumo.runtime.errors import ExitCode, RankLost, StartAgain, as_user_error
 
 HEARTBEAT_TIMEOUT_S = 60.0
 """A peer without a heartbeat for so long is lost; training may hold the interpreter lock for some seconds."""
@@ -174,7 +174,7 @@ def _exit_status(error: BaseException) -> ExitStatus:
     user_error = as_user_error(error)
     if user_error is not None:
         return ExitStatus(int(ExitCode.USER), str(user_error))
-    if isinstance(error, StopRequested):
+    if isinstance(error, StartAgain):
         return ExitStatus(int(ExitCode.REQUEUE), f"it was stopped: {error}")
     if isinstance(error, RankLost):
         return ExitStatus(error.code, str(error))

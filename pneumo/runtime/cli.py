@@ -15,7 +15,7 @@ import tyro
 
 from pneumo import __version__
 from pneumo.runtime.console import log, set_up_logging
-from pneumo.runtime.errors import ExitCode, RankLost, StopRequested, UserError, as_user_error
+from pneumo.runtime.errors import ExitCode, RankLost, StartAgain, StopRequested, UserError, as_user_error
 
 A = TypeVar("A")
 
@@ -103,6 +103,9 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         code = command() or ExitCode.DONE
     except StopRequested as error:
         log.warning("stopped on request, state saved: %s", error)
+        code = ExitCode.REQUEUE
+    except StartAgain as error:
+        log.warning("%s; start the same command again later", error)
         code = ExitCode.REQUEUE
     except RankLost as error:
         log.error("%s", error)

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     USER = 2
     """The user's input or configuration is wrong; starting again without a change will not help."""
     REQUEUE = 3
-    """Stopped on request with the state saved; start the same command again to resume."""
+    """Stopped on request with the state saved, or too early; start the same command again to resume."""
 
 
 MAX_PART_LENGTH = 2000
@@ -65,8 +65,16 @@ class UserError(Exception):
         return escape_control_characters(f"{found}; expected {expected}; {action}")
 
 
-class StopRequested(Exception):
-    """All ranks agreed to stop; the state is saved and the process should exit with ``ExitCode.REQUEUE``."""
+class StartAgain(Exception):
+    """Nothing is wrong and something is left to do: exit with ``ExitCode.REQUEUE``.
+
+    Args:
+        message: What the command waits for.
+    """
+
+
+class StopRequested(StartAgain):
+    """All ranks agreed to stop; the state is saved."""
 
 
 class RankLost(Exception):

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pneumo.distributed.environment import batch_job
+from pneumo.distributed.environment import batch_job, is_pod
 from pneumo.distributed.world import World
 from pneumo.runtime import locks
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import StartAgain, UserError
 
 
 @contextmanager
@@ -22,6 +22,8 @@ def exclusive_locks(paths: Sequence[tuple[Path, str]], world: World) -> Iterator
 
     Raises:
         UserError: On every rank, when another process holds one of the locks that any rank needs.
+        StartAgain: Instead, in a pod of Kubernetes. Only one pod of a Job works on a fold: the other process is a pod
+            of a Job that was deleted, and is saving.
     """
     with ExitStack() as held:
         refused = []
@@ -32,7 +34,10 @@ def exclusive_locks(paths: Sequence[tuple[Path, str]], world: World) -> Iterator
                 refused.append(error.found)
         all_refused = world.broadcast([message for part in world.gather(refused) for message in part])
         if all_refused:
+            message = "; ".join(all_refused)
+            if is_pod(os.environ):
+                raise StartAgain(message)
             raise UserError(
-                "; ".join(all_refused), "one process at a time", "wait for it or stop it, or give another --run"
+                message, "one process at a time", "wait for it or stop it, or give another --run"
             )
         yield

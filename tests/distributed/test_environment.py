@@ -6,6 +6,7 @@ from pneumo.distributed.environment import (
     batch_job,
     cores_per_rank,
     first_host,
+    is_pod,
     tasks_per_node,
     translate_slurm_variables,
 )
@@ -98,6 +99,11 @@ def test_tasks_are_counted_on_each_node() -> None:
     assert tasks_per_node("2(x3),1") == [2, 2, 2, 1]
     with pytest.raises(ValueError, match="tasks per node"):
         tasks_per_node("2(y3)")
+
+
+def test_a_pod_is_known_by_the_service_of_the_api_server() -> None:
+    assert is_pod({"KUBERNETES_SERVICE_HOST": "10.96.0.1"})
+    assert not is_pod({"HOSTNAME": "folds-0"})
 
 
 def test_cores_are_divided_unless_slurm_has_bound_them() -> None:

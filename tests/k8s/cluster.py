@@ -108,7 +108,7 @@ class Cluster:
         return pod
 
     def _environ(self, job: Job, index: int, spec: Object) -> dict[str, str]:
-        environ: dict[str, str] = {}
+        environ = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
         for source in spec.get("envFrom", []):
             environ |= find(self.objects, f"ConfigMap/{source['configMapRef']['name']}")["data"]
         if job.spec.get("completionMode") == "Indexed":

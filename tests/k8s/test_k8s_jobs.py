@@ -138,29 +138,53 @@ def test_a_fold_that_fails_for_good_stops_no_other_and_resumes_when_fixed(
         os.chown(directory, USER, USER)
     cluster.apply("folds", "ensemble")
     folds, ensemble = cluster.jobs["folds"], cluster.jobs["ensemble"]
-    with (run / "fold-1" / ".lock").open("w") as lock:
-        os.chown(lock.fileno(), USER, USER)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as another job that trains this fold does
-        cluster.run(lambda: bool(folds.condition), seconds=200)
-        assert folds.condition == "Failed"
-        assert folds.failed == {1: 2}
-        assert folds.succeeded == {0}, "the other fold was trained to its end"
-        assert [entry for entry in folds.history if entry[0] == 1] == [(1, 2, "FailIndex")], "not restarted"
-        log = next(pod.log for pod in cluster.ended if pod.job is folds and pod.index == 1)
-        assert "another process works on" in log
-        assert "Traceback" not in log
-        seen = len(ensemble.history)
-        cluster.run(lambda: len(ensemble.history) > seen, seconds=100)
-        assert ensemble.history[-1] == (0, 3, "Ignore")
-        assert "fold 1 of /runs/debug not trained yet" in cluster.ended[-1].log
-        assert not ensemble.condition
-        assert not (run / "submission.csv").exists()
+    (run / "fold-1").chmod(0o555)
+    cluster.run(lambda: bool(folds.condition), seconds=200)
+    assert folds.condition == "Failed"
+    assert folds.failed == {1: 2}
+    assert folds.succeeded == {0}, "the other fold was trained to its end"
+    assert [entry for entry in folds.history if entry[0] == 1] == [(1, 2, "FailIndex")], "not restarted"
+    log = next(pod.log for pod in cluster.ended if pod.job is folds and pod.index == 1)
+    assert "/fold-1/.lock: Permission denied; expected permission" in log
+    assert "Traceback" not in log
+    seen = len(ensemble.history)
+    cluster.run(lambda: len(ensemble.history) > seen, seconds=100)
+    assert ensemble.history[-1] == (0, 3, "Ignore")
+    assert "fold 1 of /runs/debug not trained yet" in cluster.ended[-1].log
+    assert not ensemble.condition
+    assert not (run / "submission.csv").exists()
+    (run / "fold-1").chmod(0o755)
     before = (run / "fold-0" / "model.safetensors").stat().st_mtime_ns
     cluster.apply("folds")  # deleted and applied again
     cluster.run(lambda: bool(ensemble.condition), seconds=300)
     assert ensemble.condition == cluster.jobs["folds"].condition == "Complete"
     assert (run / "fold-0" / "model.safetensors").stat().st_mtime_ns == before, "a finished fold is not trained again"
     assert_same(run, uninterrupted, *RESULT)
+
+
+def test_pods_that_start_beside_those_of_a_deleted_job_wait_until_they_have_saved(
+    cluster: Cluster, dataset: Path, uninterrupted: Path
+) -> None:
+    put(cluster, "data", dataset, "synthetic")
+    run = cluster.volume("runs") / "debug"
+    claim(cluster, "runs")
+    (run / "fold-1").mkdir(parents=True)
+    for directory in (run, run / "fold-1"):
+        os.chown(directory, USER, USER)
+    cluster.apply("folds")
+    folds = cluster.jobs["folds"]
+    with (run / "fold-1" / ".lock").open("w") as lock:
+        os.chown(lock.fileno(), USER, USER)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the old pod does while it saves
+        cluster.run(lambda: bool(folds.history), seconds=200)
+        assert folds.history == [(1, 3, "Ignore")]
+        log = next(pod.log for pod in cluster.ended if pod.index == 1)
+        assert "another process works on fold 1 of /runs/debug" in log
+        assert "start the same command again later" in log
+        (run / "fold-1" / ".lock").unlink()
+    cluster.run(lambda: bool(folds.condition), seconds=200)
+    assert folds.condition == "Complete", cluster.describe()
+    assert_same(run, uninterrupted, *RESULT[:2])
 
 
 def test_wrong_settings_fail_at_once(cluster: Cluster, dataset: Path) -> None:

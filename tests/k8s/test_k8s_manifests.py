@@ -136,8 +136,36 @@ def test_files_apply_in_the_order_of_their_names() -> None:
 def test_referenced_objects_exist(name: str) -> None:
     objects = variant(name)
     assert {r for item in objects for r in references(item)} <= {name_of(item) for item in objects}
-    assert all(item["metadata"].get("namespace", "") == ("pneumo" if item["kind"] != "Namespace" else "")
-               for item in objects)  # fmt: skip
+    (namespace,) = (item["metadata"]["name"] for item in objects if item["kind"] == "Namespace")
+    assert {item["metadata"].get("namespace") for item in objects if item["kind"] != "Namespace"} == {namespace}
+
+
+def test_the_trial_touches_nothing_of_an_experiment() -> None:
+    assert {name for name in EVERY if "Namespace/pneumo" not in map(name_of, variant(name))} == {"cpu"}
+    assert "Namespace/pneumo-cpu" in map(name_of, variant("cpu"))
+
+
+@pytest.mark.parametrize("name", ["base", "cpu", "multi-node"])
+def test_a_variant_is_applied_in_the_order_of_the_plain_files(name: str) -> None:
+    """Pods are scheduled in the order of their Jobs, which kustomize would otherwise sort by name."""
+    plain = [name_of(item).replace("Namespace/pneumo", "Namespace") for item in variant("plain")]
+    found = [re.sub("Namespace/.*", "Namespace", name_of(item)) for item in variant(name)]
+    assert [item for item in found if item != "Job/input"] == plain
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_devices_are_counted_in_strings(name: str) -> None:
+    """The server stores them as strings: a number would differ from it at every further ``kubectl apply``."""
+    counts = [
+        count
+        for pod in pods(variant(name))
+        for container in pod.containers
+        for resources in container["resources"].values()
+        for resource, count in resources.items()
+        if "/" in resource
+    ]
+    assert all(isinstance(count, str) for count in counts)
+    assert bool(counts) == (name != "cpu")
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -170,7 +198,7 @@ def test_numbers_of_pods_agree_with_the_settings(name: str) -> None:
     ranks_of_fold = nodes * int(settings["PROCESSES"])
     assert ranks_of_fold <= RECIPES[settings["RECIPE"]]().micro_batches
     gpus = folds["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
-    assert gpus == (None if name == "cpu" else int(settings["PROCESSES"]))
+    assert gpus == (None if name == "cpu" else settings["PROCESSES"])
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -223,10 +251,11 @@ def restricted(pod: Pod) -> list[str]:
 def test_pods_keep_to_the_restricted_profile(name: str) -> None:
     for pod in pods(variant(name)):
         assert restricted(pod) == [], pod.name
-    namespace = find(variant(name), "Namespace/pneumo")["metadata"]["labels"]
+    namespace = find(variant(name), "Namespace/pneumo-cpu" if name == "cpu" else "Namespace/pneumo")
+    labels = namespace["metadata"]["labels"]
     for mode in ("enforce", "audit", "warn"):
-        assert namespace[f"pod-security.kubernetes.io/{mode}"] == "restricted"
-        assert re.fullmatch(r"v1\.[0-9]+", namespace[f"pod-security.kubernetes.io/{mode}-version"])
+        assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
+        assert re.fullmatch(r"v1\.[0-9]+", labels[f"pod-security.kubernetes.io/{mode}-version"])
 
 
 def test_a_pod_beyond_the_profile_is_found() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pneumo.distributed.world import World
 from pneumo.runtime import locks
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import StartAgain, UserError
 from pneumo.training.locking import exclusive_locks
 
 
@@ -45,6 +45,19 @@ def test_the_locks_are_released_when_the_block_fails(tmp_path: Path, world: Worl
     with pytest.raises(ZeroDivisionError), exclusive_locks([(tmp_path / "a", "fold 0")], world):
         raise ZeroDivisionError
     assert not (tmp_path / "a").exists()
+
+
+def test_in_a_pod_a_held_lock_is_waited_for_by_starting_again(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    path = tmp_path / "a"
+    with (
+        locks.hold(path, "fold 0"),
+        pytest.raises(StartAgain, match=r"^another process works on fold 0 \(process \d+ on "),
+        exclusive_locks([(path, "fold 0")], world),
+    ):
+        raise AssertionError("the block ran")
 
 
 @dataclass(frozen=True, kw_only=True)
