@@ -24,6 +24,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target, publish_text
+from pneumo.runtime.outputs import check_apart
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 
@@ -45,6 +46,7 @@ def main(arguments: Arguments) -> None:
 
     if arguments.out is not None:
         check_target(arguments.out)
+        check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--masks": arguments.masks})
     described = machine.describe()
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:

@@ -5,26 +5,32 @@
 Runs the commands that a user would run, and fails when the network has not learned.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Interval
 
+from pneumo.dataset.manifest import Manifest
 from pneumo.inference import metrics
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import ExitCode, UserError
+from pneumo.runtime.errors import ExitCode, UserError, list_some
+from pneumo.runtime.files import publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Seed
 from pneumo.synthetic import dicom_tree
+from pneumo.training import run_directory
 
 ROOT = Path(__file__).resolve().parent.parent
+RECIPE = "demo"
+MARKER, DICOM, DATASET = "demo.json", "dicom", "dataset"
+"""In the directory of the data; only a directory with the first is ever deleted."""
 MIN_DICE_OVER_EMPTY = 0.10
 """Out-of-fold Dice above that of predicting all masks empty from which on the network counts as trained."""
 
@@ -50,9 +56,12 @@ def main() -> int:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=__doc__)
     data = arguments.out.parent.parent / "data" / arguments.out.name
     if arguments.fresh:
-        remove_earlier_demo(arguments.out, known={"recipe.json"})
-        remove_earlier_demo(data, known={"dicom", "dataset"})
-    tree = dicom_tree.SyntheticTree(data / "dicom")
+        remove_earlier_demo(arguments.out, data)
+    elif why := why_no_demo_data(data):
+        raise UserError(f"{data} {why}", "a directory for the demo's data", "give another --out")
+    # Before anything else: what an interrupted demo leaves can be deleted, too.
+    publish_text(data / MARKER, json.dumps({"images": arguments.images, "seed": arguments.seed}) + "\n")
+    tree = dicom_tree.SyntheticTree(data / DICOM)
     if not tree.root.exists():
         dicom_tree.write_tree(
             tree.root,
@@ -63,34 +72,64 @@ def main() -> int:
             seed=arguments.seed,
             workers=available_cores(),
         )
-    dataset = data / "dataset"
+    dataset = data / DATASET
     shard = ["--dicom", tree.dicom, "--test-dicom", tree.test_dicom, "--masks", tree.masks, "--patients", tree.patients]
     run_command(sys.executable, ROOT / "job" / "shard.py", *shard, "--out", dataset, "--num-folds", 2)
     train_folds(dataset, arguments.out)
     run_command(
         sys.executable, ROOT / "job" / "score.py",
-        "--truth", tree.test_masks, "--submission", arguments.out / "submission.csv",
+        "--truth", tree.test_masks, "--submission", run_directory.load(arguments.out).submission,
     )  # fmt: skip
     return check_learned(arguments.out, arguments.images)
 
 
-def remove_earlier_demo(directory: Path, known: Collection[str]) -> None:
-    """Delete a directory of an earlier demo.
-
-    Args:
-        directory: What to delete; it may be missing.
-        known: Names of files and directories, at least one of which is in a demo's directory unless it is empty.
+def remove_earlier_demo(run: Path, data: Path) -> None:
+    """Delete the directories of an earlier demo, which may be missing.
 
     Raises:
-        UserError: When none of them is in the directory.
+        UserError: When one of them is not, or not only, a demo's.
     """
-    if not directory.exists():
-        return
-    if not directory.is_dir() or (any(directory.iterdir()) and not any((directory / name).exists() for name in known)):
-        raise UserError(
-            f"--fresh: {directory} holds no earlier demo", "one to delete", "give another --out, or omit --fresh"
-        )
-    shutil.rmtree(directory)
+    for directory, why in ((run, why_no_demo_run(run, data)), (data, why_no_demo_data(data))):
+        if why:
+            raise UserError(
+                f"--fresh: {directory} {why}", "an earlier demo to delete", "give another --out, or omit --fresh"
+            )
+    for directory in (run, data):
+        if directory.exists():
+            shutil.rmtree(directory)
+
+
+def why_no_demo_run(run: Path, data: Path) -> str:
+    """Return what tells a directory from a demo's run, "" for a demo's run, and for one that is missing or empty."""
+    if not run.exists():
+        return ""
+    if not run.is_dir():
+        return "is no directory"
+    if {entry.name for entry in run.iterdir()} <= {run_directory.LOCK_FILE}:
+        return ""
+    try:
+        found, manifest = run_directory.load(run), Manifest.read(data / DATASET)
+    except UserError as error:
+        return f"holds no run of the demo ({error.found})"
+    if found.recipe.name != RECIPE:
+        return f"holds a run of the recipe {found.recipe.name}"
+    if found.dataset.digest != manifest.digest:
+        return f"holds a run on another dataset than {data / DATASET}"
+    foreign = run_directory.foreign_files(run)
+    return f"holds other files too: {list_some(map(str, foreign))}" if foreign else ""
+
+
+def why_no_demo_data(data: Path) -> str:
+    """Return what tells a directory from a demo's data, "" for a demo's data, and for one that is missing or empty."""
+    if not data.exists():
+        return ""
+    if not data.is_dir():
+        return "is no directory"
+    names = {entry.name for entry in data.iterdir()}
+    if names and MARKER not in names:
+        return f"holds no data of the demo (no {MARKER})"
+    foreign = sorted(names - {MARKER, DICOM, DATASET})
+    return f"holds other files too: {list_some(foreign)}" if foreign else ""
 
 
 def train_folds(dataset: Path, run: Path) -> None:
@@ -100,7 +139,7 @@ def train_folds(dataset: Path, run: Path) -> None:
     launch += ["--dynamo_backend", "no", "--num_processes", processes]
     # On a machine without GPUs too: accelerate's CPU mode would start a single process.
     launch += ["--multi_gpu"] if processes > 1 else []
-    recipe = ["--recipe", "demo", "--expect-world", processes]
+    recipe = ["--recipe", RECIPE, "--expect-world", processes]
     run_command(*launch, ROOT / "job" / "train.py", "--dataset", dataset, "--run", run, *recipe)
 
 
@@ -115,11 +154,12 @@ def run_command(*words: object) -> None:
 
 def check_learned(run: Path, images: int) -> int:
     """Print the results, and compare the out-of-fold Dice with that of predicting all masks empty."""
-    found = metrics.read(run / "metrics.json")
+    directory = run_directory.load(run)
+    found = metrics.read(directory.metrics)
     dice, empty = found.nested.dice, found.dice_all_empty
     log.info("out-of-fold Dice %.4f, predicting all masks empty gives %.4f", dice, empty)
-    log.info("submission: %s", run / "submission.csv")
-    log.info("picture:    %s", run / "overlay.png")
+    log.info("submission: %s", directory.submission)
+    log.info("picture:    %s", directory.overlay)
     log.info("curves:     tensorboard --logdir %s", run.parent)
     if dice >= empty + MIN_DICE_OVER_EMPTY:
         return ExitCode.DONE

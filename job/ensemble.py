@@ -28,6 +28,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import StartAgain
 from pneumo.runtime.files import check_target
+from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.training import run_directory
 from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
@@ -84,9 +85,11 @@ def main() -> None:
     """Ensemble."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__)
     check_target(arguments.out)
+    check_apart("--out", arguments.out, {"--dataset": arguments.dataset, "--expected": arguments.expected})
     if arguments.expected is not None:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
+    run_directory.check_output(arguments.out, runs)
     wait_for_folds(runs, arguments.wait)
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
     workers = arguments.workers or world.cores

@@ -34,8 +34,9 @@ from pneumo.runtime import cli, locks
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_text, remove_temporary_files
+from pneumo.runtime.files import publish_text, remove_temporary_files, temporary_prefix
 from pneumo.runtime.machine import available_cores
+from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
 from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
@@ -82,6 +83,8 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
+    written = (paths.QUARANTINE, *(file for file, _ in OUTPUTS.values()))
+    check_apart("--out", arguments.out, {"--dicom": arguments.dicom}, writes=written)
     run = run_directory.load(arguments.run)
     world = init(expect_world=1)
     try:
@@ -100,7 +103,9 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
         remove_temporary_files(arguments.out, name)
     workers = arguments.workers or available_cores()
     # The images are in shards while they are predicted, where only this user can read them.
-    with tempfile.TemporaryDirectory(prefix=f".{SHARDS}.", dir=arguments.out, ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=temporary_prefix(SHARDS), dir=arguments.out, ignore_cleanup_errors=True
+    ) as scratch:
         dataset = Path(scratch) / "dataset"
         manifest = build_dataset(arguments.dicom, arguments.out, dataset, workers)
         with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:

@@ -17,6 +17,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target
+from pneumo.runtime.outputs import check_apart
 
 
 @config_dataclass
@@ -38,6 +39,7 @@ def main(arguments: Arguments) -> None:
     """Score, print the summary, and write each image's score if there is an ``out``."""
     if arguments.out is not None:
         check_target(arguments.out)
+        check_apart("--out", arguments.out, {"--truth": arguments.truth, "--submission": arguments.submission})
     truth = read_masks(arguments.truth)
     predicted = read_masks(arguments.submission)
     aligned = align(truth, predicted, arguments.missing)

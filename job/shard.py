@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.dataset import messages
+from pneumo.dataset import messages, paths
 from pneumo.dataset.build import build
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dicom.attributes import PRIVACY_NOTE
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
+from pneumo.runtime.outputs import check_apart
 
 
 @config_dataclass
@@ -29,6 +30,18 @@ class Arguments(BuildOptions, BuildInputs):
 
 def main(arguments: Arguments) -> None:
     """Build, and print how many files became samples."""
+    check_apart(
+        "--out",
+        arguments.out,
+        {
+            "--dicom": arguments.dicom,
+            "--test-dicom": arguments.test_dicom,
+            "--masks": arguments.masks,
+            "--patients": arguments.patients,
+        },
+        writes=paths.WRITTEN,
+        inside=("--dicom", "--test-dicom"),
+    )
     if arguments.masks is None:
         log.warning("no --masks: the images of --dicom have no label and become test images")
     manifest = build(arguments, arguments.out, arguments)

@@ -30,7 +30,9 @@ from pneumo.distributed.world import RANK_TIMEOUT_S
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
+from pneumo.training import run_directory
 from pneumo.training.cross_validation import TrainingInputs, train
 from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
@@ -87,6 +89,12 @@ def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
 def main() -> None:
     """Parse the command line, join the other ranks, and train."""
     arguments, recipe = parse(sys.argv[1:])
+    check_apart(
+        "--run",
+        arguments.run,
+        {"--dataset": arguments.dataset, "--expected": arguments.expected},
+        writes=run_directory.written_names(),
+    )
     stop = StopFlag()
     world = init(
         precision=recipe.precision,

@@ -33,6 +33,8 @@ QUARANTINE = "quarantine.csv"
 UNMATCHED = "unmatched.csv"
 SHARDS = "shards"
 BUILD = ".build"
+WRITTEN = (MANIFEST, SAMPLES, QUARANTINE, UNMATCHED, SHARDS, BUILD)
+"""What a build writes into the dataset's directory."""
 
 
 SHARD_NAME = re.compile(r"(?:train|test)-[0-9]{6,9}\.tar")

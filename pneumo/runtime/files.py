@@ -16,6 +16,14 @@ from typing import IO
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
+TEMPORARY = "pneumo-tmp-"
+"""What the last part of a temporary file's name begins with: hidden files of the user's have other names."""
+
+
+def temporary_prefix(target: str) -> str:
+    """Return what the names of a target's temporary files begin with, for ``tempfile``: it appends eight letters."""
+    return f".{target}.{TEMPORARY}"
+
 
 def sync_directory(path: Path) -> None:
     """Flush a directory's entries, so that a rename inside it survives a power cut."""
@@ -59,7 +67,7 @@ def publish(target: Path) -> Iterator[IO[bytes]]:
     """
     _check_kind(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=temporary_prefix(target.name))
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -89,7 +97,7 @@ def publish_directory(target: Path) -> Iterator[Path]:
     ``target`` must not exist yet. Every file directly inside is flushed to disk before the rename.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=temporary_prefix(target.name)))
     try:
         yield temporary
         for entry in temporary.iterdir():
@@ -115,13 +123,17 @@ def remove_temporary_files(directory: Path, target: str = "") -> None:
     """
     if directory.is_dir():
         for path in directory.iterdir():
-            # A dot, the target's name, a dot, and eight letters of tempfile's.
-            if re.fullmatch(rf"\.{re.escape(target) or '.+'}\.[a-z0-9_]{{8}}", path.name):
+            if is_temporary(path, target):
                 log.info("removing %s, left by a killed process", path)
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     _remove(path)
+
+
+def is_temporary(path: Path, target: str = "") -> bool:
+    """Return whether a path has the name of a temporary file, of one target or of any."""
+    return bool(re.fullmatch(rf"\.{re.escape(target) or '.+'}\.{TEMPORARY}[a-z0-9_]{{8}}", path.name))
 
 
 def _check_kind(target: Path) -> None:

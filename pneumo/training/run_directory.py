@@ -21,7 +21,7 @@ A run belongs to one recipe and one dataset with one assignment of folds, and ca
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -36,7 +36,8 @@ from pneumo.modeling import weight_files, weights
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish, publish_text, remove_temporary_files
+from pneumo.runtime.files import is_temporary, publish, publish_text, remove_temporary_files
+from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe
@@ -56,6 +57,10 @@ class _File:
 
     def __get__(self, directory: "FoldDirectory | RunDirectory", owner: type) -> Path:
         return directory.path / self.name
+
+
+def _names(directory: type) -> set[str]:
+    return {file.name for file in vars(directory).values() if isinstance(file, _File)}
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,30 @@ class RunDirectory:
     def unfinished_folds(self) -> list[int]:
         """Folds of the dataset that are not trained to their end."""
         return [k for k in range(self.dataset.num_folds) if not self.fold(k).is_finished]
+
+
+def written_names() -> set[str]:
+    """Return the names of what a run's directory may hold."""
+    return _names(RunDirectory) | {RECIPE_FILE} | {f"fold-{k}" for k in range(MAX_FOLDS)}
+
+
+def foreign_files(path: Path) -> list[Path]:
+    """Return what is in a run's directory, or in that of a fold, and is not the run's; empty for a whole run."""
+    found = [entry for entry in path.iterdir() if entry.name not in written_names()]
+    for fold in path.glob("fold-*/"):
+        known = _names(FoldDirectory)
+        found += [e for e in fold.iterdir() if e.name not in known and not e.name.startswith("events.out.tfevents.")]
+    return [entry for entry in found if not is_temporary(entry)]
+
+
+def check_output(out: Path, runs: Sequence["RunDirectory"]) -> None:
+    """Refuse to write a submission in place of another file of a run; RUN/submission.csv is its place.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    kept = written_names() - {RunDirectory.__dict__["submission"].name}
+    check_apart("--out", out, {"--runs": [run.path / name for run in runs for name in kept]})
 
 
 def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pneumo.training import checkpoint
 
-TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+TEMPORARY = re.compile(r"\..+\.pneumo-tmp-[a-z0-9_]{8}")
 """Names that pneumo.runtime.files gives to what it writes before the rename."""
 
 

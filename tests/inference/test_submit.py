@@ -104,7 +104,7 @@ def test_without_test_images_there_is_no_submission(ensembler: Any, tmp_path: Pa
 
 
 def test_what_a_killed_process_left_of_the_submission_alone_is_removed(ensembler: Any, tmp_path: Path) -> None:
-    for name in (".s.csv.abcdefgh", ".other.csv.abcdefgh", "s.csv.bak"):
+    for name in (".s.csv.pneumo-tmp-abcdefgh", ".other.csv.pneumo-tmp-abcdefgh", "s.csv.bak"):
         (tmp_path / name).touch()
     write_submission(ensembler, tmp_path / "s.csv")
-    assert {p.name for p in tmp_path.iterdir()} == {"s.csv", ".other.csv.abcdefgh", "s.csv.bak"}
+    assert {p.name for p in tmp_path.iterdir()} == {"s.csv", ".other.csv.pneumo-tmp-abcdefgh", "s.csv.bak"}

@@ -140,9 +140,9 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
     predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, file = tmp_path / "out", next(synthetic.test_dicom.iterdir())
-    (out / ".shards.abcdefgh" / "dataset").mkdir(parents=True)
-    (out / ".predictions.csv.abcdefgh").touch()
-    (out / ".mine.abcdefgh").touch()
+    (out / ".shards.pneumo-tmp-abcdefgh" / "dataset").mkdir(parents=True)
+    (out / ".predictions.csv.pneumo-tmp-abcdefgh").touch()
+    (out / ".mine.pneumo-tmp-abcdefgh").touch()
     with locks.hold(out / ".lock", "the test"), monkeypatch.context() as patch:
         patch.setattr(locks, "hold", partial(locks.hold, wait_s=0.0))
         code, output = predict(file, out)
@@ -150,7 +150,7 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
     assert f"another process works on {out}" in output
     code, output = predict(file, out, "--outputs", "predictions")
     assert code == 0, output
-    assert {p.name for p in out.iterdir()} == {"predictions.csv", "quarantine.csv", ".mine.abcdefgh"}
+    assert {p.name for p in out.iterdir()} == {"predictions.csv", "quarantine.csv", ".mine.pneumo-tmp-abcdefgh"}
 
 
 def test_results_of_a_run_are_written_under_its_lock_only(
@@ -159,7 +159,7 @@ def test_results_of_a_run_are_written_under_its_lock_only(
     trained = shutil.copytree(alone, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     for name in ("metrics.json", "thresholds.json"):
         (trained / name).unlink()
-    temporary = trained / ".thresholds.json.abcdefgh"
+    temporary = trained / ".thresholds.json.pneumo-tmp-abcdefgh"
     temporary.touch()
     file = next(synthetic.test_dicom.iterdir())
     with locks.hold(trained / ".lock", "the test"), monkeypatch.context() as patch:

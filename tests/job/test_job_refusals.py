@@ -203,8 +203,8 @@ def paths() -> list[tuple[str, list[str], str]]:
         ("launch", ["missing.py"], "no script missing.py"),
         ("launch", [], "no script to start"),
         ("launch", ["--nodes", "2", "job.py"], "--master"),
-        ("demo", ["--out", "folder", "--fresh"], "holds no earlier demo"),
-        ("demo", ["--out", "file", "--fresh"], "holds no earlier demo"),
+        ("demo", ["--out", "folder", "--fresh"], "--fresh: folder holds no run of the demo"),
+        ("demo", ["--out", "file", "--fresh"], "--fresh: file is no directory"),
     ]
     return cases
 

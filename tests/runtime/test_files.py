@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,12 +56,25 @@ def test_a_failed_directory_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_temporary_files_of_one_target_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".s.csv.abcd_123", ".t.csv.abcd_123", ".s.csv.abc", "s.csv"):
+    kept = {".env.template", ".s.csv.abcd_123", ".s.csv.pneumo-tmp-abc", "s.csv", ".git.disabled"}
+    (tmp_path / ".git.disabled").mkdir()
+    for name in kept - {".git.disabled"} | {".s.csv.pneumo-tmp-abcd_123", ".t.csv.pneumo-tmp-abcd_123"}:
         (tmp_path / name).touch()
     remove_temporary_files(tmp_path, "s.csv")
-    assert {p.name for p in tmp_path.iterdir()} == {".t.csv.abcd_123", ".s.csv.abc", "s.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == kept | {".t.csv.pneumo-tmp-abcd_123"}
     remove_temporary_files(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {".s.csv.abc", "s.csv"}
+    assert {p.name for p in tmp_path.iterdir()} == kept
+
+
+def test_what_a_killed_process_leaves_is_removed(tmp_path: Path) -> None:
+    killed = (
+        "import os, sys; from pathlib import Path; from pneumo.runtime import files\n"
+        "with files.publish(Path('s.csv')), files.publish_directory(Path('step-1')):\n    os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", killed], cwd=tmp_path, check=False)
+    assert (done.returncode, len(list(tmp_path.iterdir()))) == (9, 2)
+    remove_temporary_files(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_directory_or_device_is_replaced_by_a_file(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
 
 
 def test_a_start_removes_temporary_files_of_recipe_json_alone(tmp_path: Path) -> None:
-    for name in (".recipe.json.abcd_123", ".other.abcd_123"):
+    for name in (".recipe.json.pneumo-tmp-abcd_123", ".other.pneumo-tmp-abcd_123"):
         (tmp_path / name).touch()
     run_directory.create(tmp_path, debug(), DATASET)
-    assert {p.name for p in tmp_path.iterdir()} == {"recipe.json", ".other.abcd_123"}
+    assert {p.name for p in tmp_path.iterdir()} == {"recipe.json", ".other.pneumo-tmp-abcd_123"}

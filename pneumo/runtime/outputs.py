@@ -1,0 +1,70 @@
+"""What a command writes must not replace what it reads."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from pneumo.runtime.errors import UserError
+
+
+def check_apart(
+    flag: str,
+    output: Path,
+    inputs: Mapping[str, Path | Iterable[Path] | None],
+    *,
+    writes: Collection[str] = (),
+    inside: Collection[str] = (),
+) -> None:
+    """Refuse an output that would replace an input, or would be written among an input's files.
+
+    Links are followed. A file or directory that is given for two inputs is no fault here, nor one that is missing.
+
+    Args:
+        flag: Flag of the output, for the message.
+        output: The file or directory that the command writes.
+        inputs: The paths that the command reads, by their flags. An input that is a directory must neither be the
+            output nor hold it.
+        writes: Names within the output directory that the command writes, or whose content it replaces: no input may
+            be one of them, or lie in one.
+        inside: Flags of directories that may hold the output, since the command leaves it out when it reads them.
+
+    Raises:
+        UserError: Naming both flags.
+    """
+    for name, given in inputs.items():
+        for path in [] if given is None else [given] if isinstance(given, Path) else given:
+            for written in [output, *(output / entry for entry in writes)]:
+                _check_pair(flag, written, name, path, may_lie_in=name in inside, replaces=written is not output)
+
+
+def _check_pair(flag: str, written: Path, name: str, path: Path, *, may_lie_in: bool, replaces: bool) -> None:
+    """Refuse what is written where it is an input, lies in one, or replaces a directory that holds one."""
+    real, other = _real(written), _real(path)
+    if real == other or _is_same_file(written, path):
+        raise UserError(
+            f"{flag} would replace {path}, which {name} reads", "an output beside the input", f"give another {flag}"
+        )
+    if other in real.parents and not may_lie_in:
+        raise UserError(
+            f"{flag} would write {written} in {path}, which {name} reads",
+            "an output outside of it",
+            f"give another {flag}",
+        )
+    if replaces and real in other.parents:
+        raise UserError(
+            f"{flag} replaces what is in {written}, where {name} reads {path}",
+            "an output that holds no input",
+            f"give another {flag}, or move the input",
+        )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Return whether both exist and are one file: a hard link, or a name on a file system that ignores case."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,91 @@
+"""job/demo.py: what --fresh deletes. The demo itself is a part of CI (.ci/run demo)."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from command_driver import call
+
+from pneumo.runtime.errors import UserError
+from pneumo.training.run_directory import LOCK_FILE
+
+
+@pytest.fixture
+def demo(load_command: Callable[[str], ModuleType]) -> ModuleType:
+    return load_command("demo")
+
+
+@pytest.fixture
+def place(demo: ModuleType, alone: Path, dataset: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A run of the demo and its data: a finished run whose recipe has another name."""
+    run, data = tmp_path / "runs" / "x", tmp_path / "data" / "x"
+    shutil.copytree(alone, run)
+    rename_recipe(run, "demo")
+    shutil.copytree(dataset, data / "dataset")
+    (data / "dicom").mkdir()
+    (data / "demo.json").write_text("{}\n")
+    return run, data
+
+
+def rename_recipe(run: Path, name: str) -> None:
+    record = json.loads((run / "recipe.json").read_text())
+    record["recipe"]["name"] = name
+    (run / "recipe.json").write_text(json.dumps(record))
+
+
+def everything(directory: Path) -> set[Path]:
+    return set(directory.rglob("*"))
+
+
+def test_a_demos_own_directories_are_deleted(demo: ModuleType, place: tuple[Path, Path]) -> None:
+    run, data = place
+    (run / ".metrics.json.pneumo-tmp-abcd1234").touch()
+    demo.remove_earlier_demo(run, data)
+    assert not run.exists()
+    assert not data.exists()
+    demo.remove_earlier_demo(run, data)
+    run.mkdir()
+    (run / LOCK_FILE).touch()
+    demo.remove_earlier_demo(run, data)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run, data: rename_recipe(run, "best"), "holds a run of the recipe best"),
+        (lambda run, data: (run / "notes.txt").touch(), r"holds other files too: 1 \(.*/notes.txt\)"),
+        (lambda run, data: (run / "fold-0" / "mine.ckpt").touch(), r"holds other files too: 1 \(.*/fold-0/mine.ckpt\)"),
+        (lambda run, data: (run / "recipe.json").unlink(), "holds no run of the demo"),
+        (lambda run, data: shutil.rmtree(data), "holds no run of the demo"),
+        (lambda run, data: (data / "demo.json").unlink(), r"holds no data of the demo \(no demo.json\)"),
+        (lambda run, data: (data / "train-rle.csv").touch(), r"holds other files too: 1 \(train-rle.csv\)"),
+    ],
+)
+def test_nothing_else_is_ever_deleted(
+    demo: ModuleType, place: tuple[Path, Path], change: Callable[[Path, Path], None], message: str
+) -> None:
+    run, data = place
+    change(run, data)
+    before = everything(run), everything(data)
+    with pytest.raises(UserError, match=message):
+        demo.remove_earlier_demo(run, data)
+    assert (everything(run), everything(data)) == before
+
+
+def test_a_real_run_is_not_taken_for_a_demo(alone: Path, tmp_path: Path) -> None:
+    """Through the command: exit code 2 before anything is written."""
+    run = tmp_path / "runs" / "best"
+    shutil.copytree(alone, run)
+    (tmp_path / "data" / "best" / "dicom").mkdir(parents=True)
+    before = everything(tmp_path)
+    code, _, errors = call("demo", ["--out", str(run), "--fresh"])
+    assert code == 2
+    assert "runs/best holds no run of the demo" in errors
+    code, _, errors = call("demo", ["--out", str(run)])
+    assert code == 2
+    assert "data/best holds no data of the demo (no demo.json); expected a directory for the demo's data" in errors
+    assert everything(tmp_path) == before

@@ -1,0 +1,60 @@
+"""No command's output replaces, or is written among, what it reads: refused before anything is written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_driver import call
+
+
+@pytest.fixture(scope="module")
+def place(alone: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, its run, DICOMs and CSVs."""
+    root = tmp_path_factory.mktemp("outputs")
+    shutil.copytree(dataset, root / "data")
+    shutil.copytree(alone, root / "run")
+    (root / "dicom").mkdir()
+    (root / "dicom" / "a.dcm").touch()
+    for name in ("masks.csv", "data/unmatched.csv", "run/submission.csv"):
+        (root / name).write_text("ImageId,EncodedPixels\na,-1\n")
+    return root
+
+
+def state(place: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of every file."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in place.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("score", "--truth masks.csv --submission x.csv --out masks.csv", "replace masks.csv, which --truth reads"),
+        ("score", "--truth x.csv --submission masks.csv --out ./masks.csv", "replace masks.csv, which --submission"),
+        ("bench", "rle --dicom dicom --masks masks.csv --out dicom/b.json", "in dicom, which --dicom reads"),
+        ("bench", "rle --dicom dicom --masks masks.csv --out masks.csv", "replace masks.csv, which --masks reads"),
+        ("shard", "--dicom dicom --masks masks.csv --out dicom", "replace dicom, which --dicom reads"),
+        ("shard", "--dicom x --test-dicom dicom --out dicom", "replace dicom, which --test-dicom reads"),
+        ("shard", "--dicom dicom --masks data/unmatched.csv --out data", "replace data/unmatched.csv, which --masks"),
+        ("shard", "--dicom dicom --patients data/quarantine.csv --out data", "which --patients reads"),
+        ("train", "--dataset data --run data", "replace data, which --dataset reads"),
+        ("train", "--dataset data --run data/run", "write data/run in data, which --dataset reads"),
+        ("train", "--dataset data --run run --expected run/submission.csv", "submission.csv, which --expected reads"),
+        ("ensemble", "--runs run --dataset data --out data/s.csv", "in data, which --dataset reads"),
+        ("ensemble", "--runs run --dataset data --out masks.csv --expected masks.csv", "which --expected reads"),
+        ("ensemble", "--runs run --dataset data --out run/recipe.json", "replace run/recipe.json, which --runs reads"),
+        ("ensemble", "--runs run --dataset data --out run/oof.csv", "replace run/oof.csv, which --runs reads"),
+        ("ensemble", "--runs run --dataset data --out run/fold-0/s.csv", "in run/fold-0, which --runs reads"),
+        ("predict", "--run run --dicom dicom --out dicom", "replace dicom, which --dicom reads"),
+        ("predict", "--run run --dicom dicom --out dicom/out", "write dicom/out in dicom, which --dicom reads"),
+        ("predict", "--run run --dicom out/overlays/a --out out", "replaces what is in out/overlays"),
+    ],
+)
+def test_it_is_refused(place: Path, command: str, words: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    before = state(place)
+    code, out, errors = call(command, words.split())
+    assert (code, out) == (2, ""), errors
+    assert message in errors
+    (line,) = errors.splitlines()
+    assert "; expected an output " in line
+    assert state(place) == before
