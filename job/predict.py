@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pneumo.dataset import paths
 from pneumo.dataset.build import build
-from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.manifest import IdSource, Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -58,6 +58,8 @@ class Arguments:
     """DICOM, PNG or JPEG file, or directory that is searched recursively."""
     out: Path
     """Directory for the results."""
+    id: IdSource = "uid"
+    """What the ids of the results are: uid = SOPInstanceUID; file-name = the file's name without its suffix."""
     outputs: tuple[str, ...] = tuple(OUTPUTS)
     """What to write beside quarantine.csv; all by default."""
     min_component: ReferenceArea = 0.0
@@ -107,7 +109,7 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
         prefix=temporary_prefix(SHARDS), dir=arguments.out, ignore_cleanup_errors=True
     ) as scratch:
         dataset = Path(scratch) / "dataset"
-        manifest = build_dataset(arguments.dicom, arguments.out, dataset, workers)
+        manifest = build_dataset(BuildInputs(dicom=arguments.dicom, id=arguments.id), arguments.out, dataset, workers)
         with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
             if not run.thresholds.is_file():
                 with exclusive_locks([(run.lock, str(run.path))], world):
@@ -139,7 +141,7 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     )
 
 
-def build_dataset(dicom: Path, out: Path, dataset: Path, workers: int) -> Manifest:
+def build_dataset(inputs: BuildInputs, out: Path, dataset: Path, workers: int) -> Manifest:
     """Build a dataset of the files given, and publish the list of those that cannot be predicted, also on errors.
 
     Raises:
@@ -148,7 +150,7 @@ def build_dataset(dicom: Path, out: Path, dataset: Path, workers: int) -> Manife
     quarantine = dataset / paths.QUARANTINE
     try:
         # The directory may hold files of any kind; every image among them must be predicted.
-        manifest = build(BuildInputs(dicom=dicom), dataset, BuildOptions(workers=workers, max_quarantined=100))
+        manifest = build(inputs, dataset, BuildOptions(workers=workers, max_quarantined=100))
     except UserError as error:
         if not quarantine.is_file():
             raise

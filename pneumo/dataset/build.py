@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import limits, merge, messages, paths, quarantine, scan, shard_writer, workers
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
-from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
@@ -58,7 +56,7 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     """
     plan = make_plan(inputs, out, options)
     try:
-        return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(out, plan, options)
+        return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:
             raise
@@ -75,18 +73,26 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=masks is not None, exclude=exclude)
-    plan = build_plan.make(_scan(sources, options), masks or {}, patients, shard_size=options.shard_size)
-    messages.log_plan(plan, masks or {}, options.max_quarantined)
+    plan = build_plan.make(
+        _scan(sources, options),
+        masks or {},
+        patients,
+        id_source=inputs.id,
+        ignore_patient_id=inputs.ignore_patient_id,
+        shard_size=options.shard_size,
+    )
+    messages.log_plan(plan, options)
     return plan
 
 
-def _build(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
-    fold_assignment.check_number(options.num_folds, count_patients(plan.training_patients))
+def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+    messages.check_patients(plan, options.num_folds)
     _record_input(out, plan)
-    if not plan.shards:
-        quarantine.write(out, plan, plan.quarantined)
-        shutil.rmtree(paths.build(out))
-        raise messages.nothing_to_build(out, plan)
+    for split in inputs.splits:
+        if split not in plan.planned_splits:
+            quarantine.write(out, plan, plan.quarantined)
+            shutil.rmtree(paths.build(out))
+            raise messages.nothing_to_build(out, plan, split)
     with _explained_removal(out):
         return _write_and_merge(out, plan, options)
 

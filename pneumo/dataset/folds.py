@@ -65,7 +65,7 @@ def check_number(folds: int, patients: int) -> None:
         raise UserError(
             f"--num-folds {folds}, and the training images are of {patients} patient(s)",
             "a patient or more for each fold",
-            "lower --num-folds, or add images of other patients",
+            "lower --num-folds, or add images of other patients" if patients > 1 else "add images of other patients",
         )
 
 

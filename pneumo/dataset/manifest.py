@@ -15,6 +15,8 @@ from pneumo.runtime.files import publish_text
 from pneumo.runtime.ranges import Count, NumFolds, Seed
 
 GroupedBy = Literal["patients csv", "dicom", "none"]
+IdSource = Literal["uid", "file-name"]
+"""What an image's id is: the SOPInstanceUID, or the file's name without its suffix."""
 
 _CHECK = "sha256"
 """Name of the SHA-256 of all other fields in dataset.json."""
@@ -57,6 +59,8 @@ class Manifest:
     """Seed of the fold assignment."""
     grouped_by: GroupedBy
     """Where the patient groups come from."""
+    id_source: IdSource
+    """What the image ids are."""
     digest: str
     """SHA-256 of the build's plan: files with their sizes and times of modification, ids, masks, patient groups. A
     build of the same plan has nothing to do."""

@@ -91,12 +91,13 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     quarantined = [*plan.quarantined, *(row for record in records for row in record.quarantined)]
     quarantine.write(dataset, plan, quarantined)
     table = SampleTable.from_rows([row for record in records for row in record.rows])
-    if not len(table):
-        raise UserError(
-            f"none of {plan.found} files became a sample",
-            "at least one readable image with a row in the masks CSV, or a test image",
-            f"see {dataset / paths.QUARANTINE} and {dataset / paths.UNMATCHED}",
-        )
+    for split in plan.planned_splits:
+        if not len(table.select(split)):
+            raise UserError(
+                f"none of the {plan.found_in[split]} {split} files became a sample",
+                "at least one readable image",
+                f"see {dataset / paths.QUARANTINE}",
+            )
     quarantine.check_percent(dataset, len(quarantined), plan.found, options.max_quarantined)
     manifest = _manifest(plan, table, len(quarantined), options)
     return assign_folds(dataset, table, manifest, options.num_folds, options.seed)
@@ -120,6 +121,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int, options: Bu
         num_folds=options.num_folds,
         fold_seed=options.seed,
         grouped_by=plan.grouped_by,
+        id_source=plan.id_source,
         digest=plan.digest,
         folds_digest="",
         samples_digest="",

@@ -1,34 +1,52 @@
 """Messages of a build: warnings about the input before the work, errors that end it, and the summary at the end."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine
-from pneumo.dataset.manifest import GroupedBy, Manifest
+from pneumo.dataset.manifest import GroupedBy, IdSource, Manifest
+from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.table import Split
 from pneumo.dicom import opening
+from pneumo.dicom.rejection import Reason
+from pneumo.masks import annotations
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
+_GROUPED_BY: dict[GroupedBy, str] = {
+    "patients csv": "by the patients CSV",
+    "dicom": "by PatientID",
+    "none": "each image counts as one",
+}
+_PATIENT_FLAGS = (
+    "; where PatientID does not tell patients apart, give --patients, or --ignore-patient-id to count each image as a "
+    "patient"
+)
+_ID_NAMES: dict[IdSource, str] = {"uid": "SOPInstanceUIDs", "file-name": "file names"}
+_OTHER: dict[IdSource, IdSource] = {"uid": "file-name", "file-name": "uid"}
 
-def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) -> None:
-    """Log what the user should know about the input before the work begins.
 
-    Args:
-        plan: What the input becomes.
-        masks: Run lengths by image id.
-        max_quarantined: Percent of the files found that may be quarantined.
-    """
+def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
+    """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
     if plan.unlabeled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabeled is not negative", len(plan.unlabeled)
         )
-        if any(item.stem in masks for item in plan.unlabeled):
-            log.warning("the masks CSV seems to name files, not SOPInstanceUIDs: ids must be SOPInstanceUIDs")
+    if plan.named_otherwise:
+        log.warning("%s", _describe_other_ids(plan))
+    elif duplicates := sum(item.reason == Reason.DUPLICATE for item in plan.quarantined):
+        log.warning(
+            "%d files differ from another file with the same id and are quarantined%s",
+            duplicates,
+            "; --id file-name tells them apart, if the ids are the files' names" if plan.id_source == "uid" else "",
+        )
     if plan.missing:
         log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])
     samples = [sample for shard in plan.shards for sample in shard.samples]
@@ -43,35 +61,36 @@ def log_plan(plan: BuildPlan, masks: Mapping[str, str], max_quarantined: float) 
         )
     if plan.renamed:
         log.info("%d files are not named after their image id (SOPInstanceUID), which is what counts", plan.renamed)
-    _log_patients(plan)
-    if plan.shards and quarantine.exceeds(len(plan.quarantined), plan.found, max_quarantined):
+    _log_patients(plan, options.num_folds)
+    if plan.shards and quarantine.exceeds(len(plan.quarantined), plan.found, options.max_quarantined):
         log.warning(
             "%d of %d files are quarantined by their headers alone (%s): with --max-quarantined %g the dataset will "
             "not be published",
-            len(plan.quarantined), plan.found, quarantine.format_counts(_count_reasons(plan)), max_quarantined,
+            len(plan.quarantined), plan.found, quarantine.format_counts(_count_reasons(plan)),
+            options.max_quarantined,
         )  # fmt: skip
 
 
-def _log_patients(plan: BuildPlan) -> None:
-    """Warn when patients may be divided between folds."""
+def _log_patients(plan: BuildPlan, folds: int) -> None:
+    """Warn when patients may be divided between folds, or when one has more images than a fold."""
     patients = plan.training_patients
+    largest = int(np.bincount(patients[patients >= 0]).max(initial=0))
+    if largest * folds > len(patients):
+        log.warning(
+            "%d of %d training images are of one patient (%s), more than one of %d folds can hold evenly%s",
+            largest, len(patients), _GROUPED_BY[plan.grouped_by], folds,
+            _PATIENT_FLAGS if plan.grouped_by == "dicom" else "",
+        )  # fmt: skip
     if plan.grouped_by == "patients csv":
         if unknown := int((patients < 0).sum()):
             log.warning("%d training images have no row in the patients CSV; each counts as a patient", unknown)
     elif len(patients) and count_patients(patients) == len(patients):
         log.warning(
-            "no patients CSV, and no two training images share a PatientID: folds may leak, that is, have images of "
-            "one patient in training and validation"
+            "no patients CSV, and %s: folds may leak, that is, have images of one patient in training and validation",
+            "PatientID is not used" if plan.grouped_by == "none" else "no two training images share a PatientID",
         )
     elif len(patients):
         log.warning("no patients CSV: patients are distinguished by PatientID; folds leak where that is not reliable")
-
-
-_GROUPED_BY: dict[GroupedBy, str] = {
-    "patients csv": "by the patients CSV",
-    "dicom": "by PatientID",
-    "none": "each image counts as one",
-}
 
 
 def summary(out: Path, manifest: Manifest) -> str:
@@ -94,16 +113,50 @@ def summary(out: Path, manifest: Manifest) -> str:
     )
 
 
-def nothing_to_build(out: Path, plan: BuildPlan) -> UserError:
-    """Return the error of an input without a single sample."""
-    reasons = _count_reasons(plan)
-    if plan.unlabeled:
+def check_patients(plan: BuildPlan, folds: int) -> None:
+    """Check that the training images are of patients enough for the folds.
+
+    Raises:
+        UserError: When they are not, with the flag that helps.
+    """
+    patients = plan.training_patients
+    number = count_patients(patients)
+    if plan.grouped_by == "patients csv" and len(patients) and (patients < 0).all():
+        raise UserError(
+            f"the patients CSV has no row for any of {len(patients)} training images",
+            f"the images' {_ID_NAMES[plan.id_source]} in its column {annotations.ID}",
+            "check --patients, or leave it out",
+        )
+    if plan.grouped_by == "dicom" and number < folds <= len(patients):
+        raise UserError(
+            f"--num-folds {folds}, and {number} PatientID(s) in {len(patients)} training images",
+            "a patient or more for each fold",
+            ("lower --num-folds" if number > 1 else "add images of other patients") + _PATIENT_FLAGS,
+        )
+    fold_assignment.check_number(folds, number)
+
+
+def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
+    """Return the error of an input without a single sample for a split."""
+    reasons = _count_reasons(plan, split)
+    if split == "train" and plan.unlabeled:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
-    return UserError(
-        f"no usable image in {plan.found} files{counts}",
-        "DICOM images with a row in the masks CSV",
-        f"check --dicom and --masks, and see {out / paths.QUARANTINE} and {out / paths.UNMATCHED}",
+    found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
+    lists = f"see {out / paths.QUARANTINE}"
+    if split == "test":
+        return UserError(found, "DICOM images to predict", f"check the directory of the test images, and {lists}")
+    expected = "DICOM images with a row in the masks CSV"
+    if plan.named_otherwise:
+        return UserError(found, expected, _describe_other_ids(plan))
+    return UserError(found, expected, f"check --dicom and --masks, and {lists} and {out / paths.UNMATCHED}")
+
+
+def _describe_other_ids(plan: BuildPlan) -> str:
+    other = _OTHER[plan.id_source]
+    return (
+        f"{plan.named_otherwise} unused files are in the masks CSV by their {_ID_NAMES[other]}, not by their "
+        f"{_ID_NAMES[plan.id_source]}: give --id {other}"
     )
 
 
@@ -125,5 +178,6 @@ def writer_died(shard: str, attempts: int) -> UserError:
     )
 
 
-def _count_reasons(plan: BuildPlan) -> Counter[str]:
-    return Counter(str(item.reason) for item in plan.quarantined)
+def _count_reasons(plan: BuildPlan, split: Split | None = None) -> Counter[str]:
+    """Count the reasons of the quarantined files, of one split if given."""
+    return Counter(str(item.reason) for item in plan.quarantined if split in (None, item.split))

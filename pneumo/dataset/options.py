@@ -9,7 +9,9 @@ import tyro
 from annotated_types import Interval
 
 from pneumo.dataset.limits import Limits
+from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.plan import SHARD_SIZE
+from pneumo.dataset.table import Split
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
@@ -30,6 +32,17 @@ class BuildInputs:
     """CSV of image ids and run-length encoded masks, in any of the competition's variants."""
     patients: Path | None = None
     """CSV of ImageId,PatientId that keeps a patient's images in one fold. Without it the DICOMs' PatientID does."""
+    ignore_patient_id: bool = False
+    """Without --patients: count each image as a patient, where the DICOMs' PatientID does not tell patients apart."""
+    id: IdSource = "uid"
+    """What the ids of the CSVs and of the submission are: uid = SOPInstanceUID; file-name = the file's name without its
+    suffix, which is then the id in every output."""
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits for which there are input directories."""
+        labeled = self.masks is not None
+        return ("train", "test") if labeled and self.test_dicom is not None else ("train" if labeled else "test",)
 
 
 @config_dataclass

@@ -19,12 +19,13 @@ A shard of which every file was quarantined has no tar, so the numbers may have 
 import re
 from pathlib import Path
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised when a reader of the old format would misread the new one, or the new reader misses something in the old.
 
 2: SHA-256 of every member, of the table, and of dataset.json itself.
 3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area, image_format; num_folds,
 unlabeled, merged_duplicates; ``phase`` in quarantine.csv).
+4: what the ids are, and the times of the input files in the digest of the plan.
 """
 
 MANIFEST = "dataset.json"

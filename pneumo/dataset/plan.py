@@ -4,8 +4,8 @@ Every task and every restart of a build makes the same plan by itself, so they n
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset import paths, scan, tar
-from pneumo.dataset.manifest import GroupedBy
+from pneumo.dataset.manifest import GroupedBy, IdSource
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
+from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.masks import image_ids
 from pneumo.runtime.files import sha256
 
 SHARD_SIZE = 256
@@ -56,8 +58,10 @@ class BuildPlan:
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
     """Ids of the masks CSV without a file."""
-    found: int
-    """Files found."""
+    found_in: Mapping[Split, int]
+    """Files found, by split."""
+    named_otherwise: int
+    """Training files that are not used, and whose other id (see ``IdSource``) is in the masks CSV."""
     merged_duplicates: int
     """Byte-identical copies that are not used."""
     renamed: int
@@ -65,8 +69,19 @@ class BuildPlan:
     pictures: int
     """Samples that are PNG or JPEG files, of which no header is known."""
     grouped_by: GroupedBy
+    id_source: IdSource
     digest: str
     """SHA-256 of all of the above and of the masks."""
+
+    @property
+    def found(self) -> int:
+        """Files found."""
+        return sum(self.found_in.values())
+
+    @property
+    def planned_splits(self) -> tuple[Split, ...]:
+        """The splits that have samples."""
+        return tuple(dict.fromkeys(sample.source.split for shard in self.shards for sample in shard.samples))
 
     @property
     def training_patients(self) -> npt.NDArray[np.int32]:
@@ -80,6 +95,8 @@ def make(
     masks: Mapping[str, str],
     patients: Mapping[str, str] | None,
     *,
+    id_source: IdSource = "uid",
+    ignore_patient_id: bool = False,
     shard_size: int = SHARD_SIZE,
     file_digest: Callable[[Path], str] = sha256,
 ) -> BuildPlan:
@@ -89,17 +106,20 @@ def make(
         scanned: The result for every file found, in any order.
         masks: Run lengths by image id.
         patients: Patient by image id; None groups by the files' PatientID.
+        id_source: What the image ids are.
+        ignore_patient_id: Without ``patients``, count each image as a patient.
         shard_size: Images in a shard.
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
-    headers = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
-    quarantined = [item for item in scanned if isinstance(item, QuarantineRow)]
-    kept, duplicates = _resolve_duplicates(headers, file_digest)
+    by_uid = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
+    headers, nameless = (by_uid, []) if id_source == "uid" else _by_file_name(by_uid)
+    quarantined = [item for item in scanned if isinstance(item, QuarantineRow)] + nameless
+    kept, duplicates = _resolve_duplicates(headers, id_source, file_digest)
     used, unlabeled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
     # Not by path: directories are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
-    groups, grouped_by = _patient_groups(used, patients)
+    groups, grouped_by = _patient_groups(used, patients, ignore_patient_id)
     samples = list(_planned_samples(used, groups, masks))
     present = {item.image_id for item in headers}
     plan = BuildPlan(
@@ -107,11 +127,13 @@ def make(
         quarantined=tuple(quarantined),
         unlabeled=tuple(unlabeled),
         missing=tuple(image_id for image_id in masks if image_id not in present),
-        found=len(scanned),
+        found_in=Counter(_split(item) for item in scanned),
+        named_otherwise=_count_named_otherwise(by_uid, used, masks, id_source),
         merged_duplicates=len(scanned) - len(quarantined) - len(kept),
         renamed=sum(item.stem != item.image_id for item in used),
         pictures=sum(item.is_picture for item in used),
         grouped_by=grouped_by,
+        id_source=id_source,
         digest="",
     )
     states = {item.source: (item.size, item.modified_ns) for item in kept}
@@ -122,6 +144,34 @@ def _sort_key(item: ScannedFile) -> tuple[bool, str]:
     return item.source.split != "train", item.source.file
 
 
+def _split(item: ScannedFile | QuarantineRow) -> Split:
+    return item.source.split if isinstance(item, ScannedFile) else item.split
+
+
+def _by_file_name(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], list[QuarantineRow]]:
+    """Give each file its name as its id; quarantine those whose name is none."""
+    named: list[ScannedFile] = []
+    nameless: list[QuarantineRow] = []
+    for item in headers:
+        if problem := image_ids.find_problem(item.stem):
+            error = DicomRejectedError(
+                Reason.NO_ID, "plan", f"a file name that {problem}", "a name that can be an id", "rename the file"
+            )
+            nameless.append(scan.quarantine_row(item.source, "", error))
+        else:
+            named.append(replace(item, image_id=item.stem))
+    return named, nameless
+
+
+def _count_named_otherwise(
+    by_uid: Sequence[ScannedFile], used: Sequence[ScannedFile], masks: Collection[str], id_source: IdSource
+) -> int:
+    """Count the training files that are not used and would have a mask by their other id."""
+    in_use = {item.source for item in used}
+    others = (item for item in by_uid if item.source.split == "train" and item.source not in in_use)
+    return sum((item.stem if id_source == "uid" else item.image_id) in masks for item in others)
+
+
 def _partition(
     items: Sequence[ScannedFile], condition: Callable[[ScannedFile], bool]
 ) -> tuple[list[ScannedFile], list[ScannedFile]]:
@@ -130,7 +180,7 @@ def _partition(
 
 
 def _resolve_duplicates(
-    headers: Sequence[ScannedFile], file_digest: Callable[[Path], str]
+    headers: Sequence[ScannedFile], id_source: IdSource, file_digest: Callable[[Path], str]
 ) -> tuple[list[ScannedFile], list[QuarantineRow]]:
     """Keep the first of byte-identical files of an image; quarantine all files of an image when they differ."""
     by_image: dict[tuple[str, str], list[ScannedFile]] = defaultdict(list)
@@ -151,27 +201,33 @@ def _resolve_duplicates(
         if len(set(digests.values())) == 1:
             kept.append(next(iter(digests)))
         else:
-            quarantined.extend(_duplicate(item, list(digests)) for item in digests)
+            quarantined.extend(_duplicate(item, list(digests), id_source) for item in digests)
     return kept, quarantined
 
 
-def _duplicate(item: ScannedFile, files: Sequence[ScannedFile]) -> QuarantineRow:
+def _duplicate(item: ScannedFile, files: Sequence[ScannedFile], id_source: IdSource) -> QuarantineRow:
     others = [other.source.file for other in files if other is not item]
     error = DicomRejectedError(
         Reason.DUPLICATE,
         "plan",
         f"{len(files)} files with this image id and different bytes, also {others[0]}",
         "one file per image id",
-        "keep the right one",
+        "keep the right one, or give --id file-name when the ids are the files' names"
+        if id_source == "uid"
+        else "keep the right one, or rename them",
     )
     return scan.quarantine_row(item.source, item.image_id, error)
 
 
-def _patient_groups(used: Sequence[ScannedFile], patients: Mapping[str, str] | None) -> tuple[list[int], GroupedBy]:
+def _patient_groups(
+    used: Sequence[ScannedFile], patients: Mapping[str, str] | None, ignore_patient_id: bool
+) -> tuple[list[int], GroupedBy]:
     """Number the patients in the order of their first image id, which is in the table too.
 
     So the numbers reveal which images belong together, and nothing about the patients' ids or the paths.
     """
+    if patients is None and ignore_patient_id:
+        return [-1] * len(used), "none"
     names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
@@ -208,7 +264,7 @@ def _digest(plan: BuildPlan, states: Mapping[scan.Source, tuple[int, int]], shar
     def add(*words: object) -> None:
         digest.update(("\t".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
 
-    add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged_duplicates, plan.grouped_by)
+    add("plan", paths.FORMAT_VERSION, shard_size, plan.found, plan.merged_duplicates, plan.grouped_by, plan.id_source)
     for shard in plan.shards:
         for sample in shard.samples:
             state = states[sample.source]

@@ -17,8 +17,8 @@ OLDER = Path(__file__).with_name("dataset_format_2.json")
 
 MANIFEST = Manifest(
     found=9, samples=5, train=4, test=1, positive=2, quarantined=2, unlabeled=1, merged_duplicates=1, missing=0,
-    renamed=0, shards=2, patients=3, num_folds=3, fold_seed=0, grouped_by="dicom", digest="a", folds_digest="b",
-    samples_digest="c",
+    renamed=0, shards=2, patients=3, num_folds=3, fold_seed=0, grouped_by="dicom", id_source="uid", digest="a",
+    folds_digest="b", samples_digest="c",
 )  # fmt: skip
 
 
@@ -27,13 +27,13 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path) == MANIFEST
     content = json.loads(paths.manifest(tmp_path).read_text())
     assert content.keys() - asdict(MANIFEST).keys() == {"sha256"}
-    assert content["format_version"] == 3
+    assert content["format_version"] == 4
 
 
 def test_a_dataset_of_an_older_version_is_one_clear_line(tmp_path: Path) -> None:
     shutil.copy(OLDER, paths.manifest(tmp_path))
     expected = (
-        f"{paths.manifest(tmp_path)} has format version 2; expected format version 3;"
+        f"{paths.manifest(tmp_path)} has format version 2; expected format version 4;"
         " build it again with job/shard.py, into another directory"
     )
     for read in (Manifest.read, SampleTable.read):
@@ -66,7 +66,7 @@ def test_counts_are_in_their_ranges_and_add_up(change: dict[str, int], message: 
         ("samples", None, "not what was written"),
         ("sha256", None, "not what was written"),
         ("patients", 4, "not what was written"),
-        ("format_version", None, "format version None; expected format version 3"),
+        ("format_version", None, "format version None; expected format version 4"),
     ],
 )
 def test_a_changed_field_is_found(tmp_path: Path, field: str, value: object, message: str) -> None:

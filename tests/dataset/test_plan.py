@@ -124,6 +124,26 @@ def test_without_any_patient_id_nothing_groups() -> None:
     assert make([scanned("a")], {"a": "-1"}, None).grouped_by == "none"
 
 
+def test_ids_by_file_name() -> None:
+    files = [scanned("u", file="x/a.dcm"), scanned("u", file="y/b.dcm"), scanned("v", file="z/=1.dcm")]
+    plan = make(files, {"a": "-1", "b": "1 2"}, None, id_source="file-name")
+    assert [(sample.image_id, sample.source.file) for sample in samples(plan)] == [("a", "x/a.dcm"), ("b", "y/b.dcm")]
+    assert [(row.file, row.reason, row.image_id) for row in plan.quarantined] == [("z/=1.dcm", Reason.NO_ID, "")]
+    assert plan.named_otherwise == 0
+
+
+def test_files_that_the_masks_name_by_their_other_id_are_counted() -> None:
+    files = [scanned("u1", file="a.dcm"), scanned("u2", file="b.dcm"), scanned("u3", file="c.dcm", split="test")]
+    assert make(files, {"a": "-1", "c": "-1", "u2": "-1"}, None).named_otherwise == 1
+    assert make(files, {"u1": "-1", "u3": "-1", "b": "-1"}, None, id_source="file-name").named_otherwise == 1
+
+
+def test_patient_ids_may_be_ignored() -> None:
+    files = [scanned("a", patient="X"), scanned("b", patient="X")]
+    plan = make(files, {"a": "-1", "b": "-1"}, None, ignore_patient_id=True)
+    assert (plan.grouped_by, plan.training_patients.tolist()) == ("none", [-1, -1])
+
+
 def test_file_names_other_than_the_id_are_counted() -> None:
     files = [scanned("a"), scanned("b", file="ID_1.dcm", split="test")]
     assert make(files, {"a": "-1"}, None).renamed == 1

@@ -32,7 +32,7 @@ def manifest(table: SampleTable) -> Manifest:
     return Manifest(
         found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabeled=0,
         merged_duplicates=0, missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0,
-        grouped_by="none", digest="d", folds_digest=digest(table.image_id, table.fold),
+        grouped_by="none", id_source="uid", digest="d", folds_digest=digest(table.image_id, table.fold),
         samples_digest=table.digest(),
     )  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_same_table_same_bytes(dataset: Path, table: SampleTable, tmp_path: Path
 def test_other_programs_can_read_it(dataset: Path) -> None:
     frame = pq.read_table(paths.samples(dataset))
     assert frame.column("image_id").to_pylist()[:2] == ["1.2.0", "1.2.1"]
-    assert frame.schema.metadata[b"pneumo.format_version"] == b"3"
+    assert frame.schema.metadata[b"pneumo.format_version"] == b"4"
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_missing_and_an_unfinished_dataset_have_different_errors(tmp_path: Pat
     [
         (paths.MANIFEST, "{", "dataset.json"),
         (paths.MANIFEST, "[]", "a JSON list, not an object"),
-        (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 3"),
-        (paths.MANIFEST, '{"format_version": 3}', "not what was written"),
+        (paths.MANIFEST, '{"format_version": 99}', "format version 99; expected format version 4"),
+        (paths.MANIFEST, '{"format_version": 4}', "not what was written"),
         (paths.SAMPLES, "PAR1 torn", "cannot be read.*the table of 7 rows"),
         (paths.SAMPLES, None, "cannot be read.*the table of 7 rows"),
     ],

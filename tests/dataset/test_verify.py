@@ -268,7 +268,7 @@ def edited(dataset: Path) -> None:
         (fewer_rows, r"samples\.parquet: 28 rows.*expected the table of 29 rows"),
         (lambda d: paths.samples(d).unlink(), r"samples\.parquet cannot be read"),
         (lambda d: os.truncate(paths.samples(d), 100), r"samples\.parquet cannot be read"),
-        (newer, "format version 99; expected format version 3"),
+        (newer, "format version 99; expected format version 4"),
         (edited, r"dataset\.json: not what was written"),
         (lambda d: paths.manifest(d).write_text("[" * 100_000), r"dataset\.json.*a readable dataset\.json"),
         (lambda d: paths.manifest(d).unlink(), r"no dataset\.json"),

@@ -134,13 +134,128 @@ def test_more_folds_than_patients_are_refused_before_a_shard_is_written(tree: Pa
     arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
     ended = shard(*arguments, "--num-folds", 5)
     assert ended.returncode == 2
-    assert "--num-folds 5, and the training images are of 4 patient(s)" in ended.stderr
+    assert "--num-folds 5, and 4 PatientID(s) in 8 training images" in ended.stderr
     assert not (tmp_path / "out").exists()
     arguments += ["--max-quarantined", 20]
     assert shard(*arguments, "--num-folds", 4).returncode == 0
     before = (tmp_path / "out" / MANIFEST).read_bytes()
     assert shard(*arguments, "--num-folds", 5).returncode == 2
     assert (tmp_path / "out" / MANIFEST).read_bytes() == before
+
+
+def write_images(directory: Path, ids: list[str], *, names: list[str] | None = None, patient: str = "p") -> None:
+    """Write an image for each id, all different, named after its id by default; ``{}`` in the patient is a number."""
+    directory.mkdir()
+    for number, (image_id, name) in enumerate(zip(ids, names or ids, strict=True)):
+        write_dicom(
+            directory / f"{name}.dcm", np.full((32, 32), 20 * number, np.uint8),
+            image_id=image_id, patient_id=patient.format(number), view="PA", sex="F", age=50, spacing_mm=0.2,
+            syntax="explicit", photometric="MONOCHROME2",
+        )  # fmt: skip
+
+
+def write_masks(path: Path, ids: list[str]) -> Path:
+    path.write_text("ImageId,EncodedPixels\n" + "".join(f"{image_id},0 40\n" for image_id in ids))
+    return path
+
+
+def call_shard(*words: object) -> tuple[object, str, str]:
+    return call("shard", [*map(str, words), "--workers", "1", "--num-folds", "2"])
+
+
+UIDS = [f"1.2.826.0.1.3680043.8.498.7{number}" for number in range(4)]
+NAMES = [f"ID_{number}" for number in range(4)]
+
+
+def test_masks_that_name_files_are_noticed_and_used_by_a_flag(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", UIDS, names=NAMES, patient="p{}")
+    write_images(tmp_path / "test", [f"{uid}.9" for uid in UIDS])
+    masks = write_masks(tmp_path / "masks.csv", [f"{name}.dcm" for name in NAMES])
+    words = ["--dicom", tmp_path / "train", "--test-dicom", tmp_path / "test", "--masks", masks]
+    words += ["--out", tmp_path / "out"]
+    code, _, errors = call_shard(*words)
+    assert code == 2
+    assert "no usable image in 4 files (4 no row in the masks CSV)" in errors
+    assert "4 unused files are in the masks CSV by their file names, not by their SOPInstanceUIDs" in errors
+    assert errors.rstrip().endswith("give --id file-name")
+    assert not (tmp_path / "out" / MANIFEST).exists()
+    code, output, errors = call_shard(*words, "--id", "file-name")
+    assert code == 0, errors
+    assert "4 training images: 4 positive" in output
+    table = SampleTable.read(tmp_path / "out")
+    assert table.image_id.tolist() == [*NAMES, *(f"{uid}.9" for uid in UIDS)]
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["id_source"] == "file-name"
+    code, _, errors = call_shard(*words)
+    assert code == 2, "the ids are part of what the dataset was built from"
+    assert "a dataset of other files" in errors
+
+
+def test_masks_that_name_uids_are_noticed_with_file_names_as_ids(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", UIDS, names=NAMES)
+    masks = write_masks(tmp_path / "masks.csv", UIDS)
+    code, _, errors = call_shard(
+        "--dicom", tmp_path / "train", "--masks", masks, "--out", tmp_path / "out", "--id", "file-name"
+    )
+    assert code == 2
+    assert errors.rstrip().endswith("by their SOPInstanceUIDs, not by their file names: give --id uid")
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+def test_one_uid_in_all_files_is_noticed(tmp_path: Path, labeled: bool) -> None:
+    write_images(tmp_path / "in", UIDS[:1] * 4, names=NAMES, patient="p{}")
+    words: list[object] = ["--dicom", tmp_path / "in", "--out", tmp_path / "out"]
+    words += ["--masks", write_masks(tmp_path / "masks.csv", NAMES)] if labeled else []
+    code, _, errors = call_shard(*words)
+    assert code == 2
+    assert "no usable image in 4 files (4 duplicate)" in errors
+    assert "--id file-name" in errors
+    code, output, errors = call_shard(*words, "--id", "file-name")
+    assert code == 0, errors
+    assert "4 files found = 4 samples" in output
+
+
+def test_test_images_that_cannot_be_used_are_no_dataset_without_test_images(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    words = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
+    code, _, errors = call_shard(*words, "--max-quarantined", 20, "--test-dicom", tmp_path / "test")
+    assert code == 2
+    assert "no usable image in 0 files; expected DICOM images to predict; check the directory of the test" in errors
+
+
+def test_one_patient_id_in_all_files_is_said_with_the_flag_that_helps(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", UIDS, patient="ANONYMOUS")
+    masks = write_masks(tmp_path / "masks.csv", UIDS)
+    words = ["--dicom", tmp_path / "train", "--masks", masks, "--out", tmp_path / "out"]
+    code, _, errors = call_shard(*words)
+    assert code == 2
+    last = errors.splitlines()[-1]
+    assert "--num-folds 2, and 1 PatientID(s) in 4 training images" in last
+    assert "--ignore-patient-id" in last
+    assert "lower --num-folds" not in last, "it refuses 1"
+    assert "ANONYMOUS" not in errors
+    code, output, errors = call_shard(*words, "--ignore-patient-id")
+    assert code == 0, errors
+    assert "4 patients (each image counts as one)" in output
+    assert "PatientID is not used: folds may leak" in errors
+
+
+def test_a_patient_with_more_images_than_a_fold_is_said(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", UIDS[:3], patient="ANONYMOUS")
+    write_images(tmp_path / "train" / "more", UIDS[3:], patient="p")
+    masks = write_masks(tmp_path / "masks.csv", UIDS)
+    code, _, errors = call_shard("--dicom", tmp_path / "train", "--masks", masks, "--out", tmp_path / "out")
+    assert code == 0, errors
+    assert "3 of 4 training images are of one patient (by PatientID), more than one of 2 folds can hold" in errors
+
+
+def test_a_patients_csv_of_other_images_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", UIDS, patient="p{}")
+    masks = write_masks(tmp_path / "masks.csv", UIDS)
+    (tmp_path / "patients.csv").write_text("ImageId,PatientId\nother,1\n")
+    words = ["--dicom", tmp_path / "train", "--masks", masks, "--out", tmp_path / "out"]
+    code, _, errors = call_shard(*words, "--patients", tmp_path / "patients.csv")
+    assert code == 2
+    assert "the patients CSV has no row for any of 4 training images" in errors
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
