@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """A float32 copy of a model whose parameters and batch-norm statistics are the moving averages of the model's.
+    """A float32 copy of a model whose parameters are the moving average of the model's.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that the initial weights are soon forgotten
-    (the warm-up of TensorFlow's ExponentialMovingAverage). The statistics are averaged with the weights, as in timm's
-    ModelEmaV3: the model's own follow its last steps alone, and belong to weights that the average is far from while
-    it still moves. Buffers of whole numbers, such as counters, are copied.
+    (the warm-up of TensorFlow's ExponentialMovingAverage). Buffers are copied: batch-norm statistics are those of
+    the model itself, until ``batch_norm.estimate_statistics`` computes those of the averaged weights.
 
     torch's AveragedModel gives the same bits only with the rule above as its averaging function and its counter
     started at 1; it reads that counter from the device at every step, and cannot average a bf16 model in float32.
@@ -28,25 +27,20 @@ class Ema:
         self.decay, self.updates = decay, 0
         # The averaged model, in evaluation mode.
         self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
-        self._averaged, self._copied = _tensors(self.model)
+        self._parameters: list[Tensor] = list(self.model.parameters())
+        self._buffers = list(self.model.buffers())
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Average the weights and statistics of ``model`` in; call it after each step of the optimizer."""
+        """Average the weights of ``model`` in; call it after each step of the optimizer."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averaged, copied = _tensors(model)
-        torch._foreach_lerp_(self._averaged, [tensor.to(torch.float32) for tensor in averaged], 1 - decay)
-        if copied:
-            torch._foreach_copy_(self._copied, copied)
+        current = [parameter.to(torch.float32) for parameter in model.parameters()]
+        torch._foreach_lerp_(self._parameters, current, 1 - decay)
+        for mine, theirs in zip(self._buffers, model.buffers(), strict=True):
+            mine.copy_(theirs)
         self.updates += 1
 
     def restore(self, weights: dict[str, Tensor], updates: int) -> None:
         """Restore a saved average: the state dict of ``model``, and the number of updates."""
         self.model.load_state_dict(weights)
         self.updates = int(updates)
-
-
-def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the tensors of a model that are averaged, and those that are copied."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]

@@ -69,14 +69,14 @@ class Epoch:
             final_factor=self.recipe.final_lr_factor,
         )
 
-    def plans(self, first_step: int, micro_batches: range) -> Iterator[BatchPlan]:
+    def plans(self, steps: range, micro_batches: range) -> Iterator[BatchPlan]:
         """Yield the plans of some of each step's micro-batches.
 
         Args:
-            first_step: The step to begin with.
+            steps: Which steps of the epoch, from 0.
             micro_batches: Which micro-batches of a step: those of this rank.
         """
-        for step in range(first_step, self.steps):
+        for step in steps:
             slices = sampler.step_slice(self.order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
             for positions in (slices[index] for index in micro_batches):
                 yield BatchPlan(

@@ -22,6 +22,7 @@ from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import StopRequested
 from pneumo.training import checkpoint
+from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
 from pneumo.training.epoch import Epoch
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
@@ -133,7 +134,7 @@ class FoldTrainer:
     def _train_epoch(self, epoch: Epoch) -> float:
         """Do the epoch's steps from the cursor on; return the images per second."""
         first, steps, start = self.state.cursor.step, epoch.steps, time.monotonic()
-        loaded = self.loader(epoch.plans(first, self.train_state.micro_batch_indices))
+        loaded = self.loader(epoch.plans(range(first, steps), self.train_state.micro_batch_indices))
         what = f"fold {self.fold} epoch {epoch.number + 1}"
         with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
             for step in range(first, steps):
@@ -156,7 +157,7 @@ class FoldTrainer:
         entry = self._train_metrics(epoch, images_per_s)
         stop_early = False
         if epoch.is_validated:
-            entry |= self._validate(epoch.stage)
+            entry |= self._validate(epoch)
             stop_early = self._update_early_stopping(entry["val/dice_best_rule"])
         self.state.history.append(entry)
         self.curves.add(self.state.step, entry)
@@ -222,10 +223,23 @@ class FoldTrainer:
             predictor, self.inference_loader, self.data.reader, self.data.validation_rows, self.group
         )
 
-    def _validate(self, stage: Stage) -> dict[str, float]:
+    def _estimate_statistics(self, epoch: Epoch) -> None:
+        """Estimate the batch-norm statistics of the averaged weights from the epoch's first images. Collective."""
+        steps = min(epoch.steps, -(-ESTIMATION_MICRO_BATCHES // self.recipe.micro_batches))
+        plans = epoch.plans(range(steps), self.train_state.micro_batch_indices)
+        estimate_statistics(
+            self.train_state.ema.model,
+            (batch.image for batch in self.loader(plans)),
+            steps * self.recipe.micro_batches,
+            self.group,
+            self.train_state.autocast,
+        )
+
+    def _validate(self, epoch: Epoch) -> dict[str, float]:
         """Score the averaged weights on the validation images, without test-time augmentation. Collective."""
         heartbeat.touch(f"fold {self.fold}: validating")
-        histograms = self._predict_histograms(stage.image_size, ())
+        self._estimate_statistics(epoch)
+        histograms = self._predict_histograms(epoch.stage.image_size, ())
         metrics = None if histograms is None else validation_metrics(histograms)
         return {f"val/{name}": value for name, value in (self.group.broadcast(metrics) or {}).items()}
 

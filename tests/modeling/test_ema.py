@@ -21,10 +21,10 @@ def drift(model: nn.Module, step: int) -> None:
     model(torch.rand(2, 1, 8, 8, generator=generator))
 
 
-def test_weights_and_statistics_follow_the_formula_with_warm_up():
+def test_weights_follow_the_formula_with_warm_up():
     model = network()
     ema = Ema(model, 0.3)
-    names = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+    names = ["0.weight", "0.bias", "1.weight", "1.bias"]
     expected = {name: model.state_dict()[name].double().clone() for name in names}
     for n in range(12):
         drift(model, n)
@@ -34,16 +34,16 @@ def test_weights_and_statistics_follow_the_formula_with_warm_up():
             expected[name] = decay * expected[name] + (1 - decay) * model.state_dict()[name].double()
     for name in names:
         torch.testing.assert_close(ema.model.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(ema.model[1].running_mean, model[1].running_mean)
 
 
-def test_counters_are_copied_and_the_average_is_ready_to_evaluate():
+def test_buffers_are_copied_and_the_average_is_ready_to_evaluate():
     model = network()
     ema = Ema(model, 0.9)
     for n in range(3):
         drift(model, n)
         ema.update(model)
     averaged = ema.model
+    assert all(map(torch.equal, averaged.buffers(), model.buffers()))
     assert averaged[1].num_batches_tracked == 3
     assert not averaged.training
     assert model.training

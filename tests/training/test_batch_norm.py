@@ -1,5 +1,6 @@
 """Running statistics of a step against their closed form, for one rank and for several."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from pneumo.distributed.collectives import Group
-from pneumo.training.batch_norm import StepStatistics
+from pneumo.training.batch_norm import StepStatistics, estimate_statistics
 
 MOMENTUM = 0.1
 
@@ -118,3 +119,48 @@ def test_an_undone_step_leaves_no_trace_even_of_statistics_that_are_not_finite(c
     assert not model[1].running_mean.isfinite().any()  # type: ignore[union-attr, operator]
     statistics.undo_step()
     assert all(torch.equal(buffer, before[name]) for name, buffer in model[1].named_buffers())
+
+
+def averaged() -> nn.Sequential:
+    """Return a network in evaluation mode with dropout, and statistics that fit nothing."""
+    model = nn.Sequential(*network(), nn.Dropout(0.5), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)).eval()
+    nn.init.constant_(model[1].running_mean, 9.0)  # type: ignore[arg-type]
+    return model
+
+
+def test_estimated_statistics_are_the_means_over_the_micro_batches_without_dropout() -> None:
+    model, images = averaged(), micro_batches(3)
+    weights = [parameter.clone() for parameter in model.parameters()]
+    estimate_statistics(model, images, 3, group(), nullcontext)
+    inputs = [(0, images)]
+    # The second layer's statistics are of what the first one, normalizing by each micro-batch, passes on.
+    passed = []
+    for image in images:
+        features = model[0](image)
+        normalized = (features - features.mean((0, 2, 3), keepdim=True)) / (
+            features.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5
+        ).sqrt()
+        passed.append(normalized.relu())
+    inputs.append((4, passed))
+    for layer, values in inputs:
+        features = [model[layer](value) for value in values]
+        mean, variance = (
+            torch.stack(parts).mean(dim=0).detach()
+            for parts in ([f.mean((0, 2, 3)) for f in features], [f.var((0, 2, 3)) for f in features])
+        )
+        torch.testing.assert_close(model[layer + 1].running_mean, mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model[layer + 1].running_var, variance, rtol=1e-5, atol=1e-5)
+    assert all(map(torch.equal, model.parameters(), weights))
+    assert not any(module.training for module in model.modules())
+    assert model[1].momentum == MOMENTUM
+
+
+def test_ranks_estimate_the_statistics_that_one_rank_does() -> None:
+    images, alone = micro_batches(3), averaged()
+    estimate_statistics(alone, images, 3, group(), nullcontext)
+    sender = group(2)
+    estimate_statistics(averaged(), images[2:], 3, sender, nullcontext)
+    shared = averaged()
+    estimate_statistics(shared, images[:2], 3, group(2, sender.sent), nullcontext)
+    for name, buffer in shared.named_buffers():
+        torch.testing.assert_close(buffer, dict(alone.named_buffers())[name], rtol=1e-5, atol=1e-6)

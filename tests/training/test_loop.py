@@ -19,11 +19,13 @@ from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch, BatchPlan, Loader
 from pneumo.loading.opencv import OpenCvLoader
+from pneumo.modeling import weight_files
 from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
 from pneumo.training import checkpoint, loop, run_directory
+from pneumo.training.batch_norm import estimate_statistics
 from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.loop_state import Cursor
 from pneumo.training.recipe import Recipe
@@ -269,6 +271,27 @@ def test_weights_of_an_infinite_gradient_replace_no_checkpoint_although_the_loss
 
 def test_the_norm_of_the_gradient_is_in_the_history(whole: FoldDirectory) -> None:
     assert all(0 < entry["train/gradient_norm"] < 1e3 for entry in history(whole))
+
+
+@pytest.mark.parametrize(("limit", "micro_batches"), [(64, 2 * STEPS), (3, 4)], ids=["all of the epoch's", "some"])
+def test_the_averaged_weights_are_validated_and_published_with_statistics_of_their_own(
+    train: Train, monkeypatch: pytest.MonkeyPatch, limit: int, micro_batches: int
+) -> None:
+    estimated: list[torch.nn.Module] = []
+
+    def estimate(model: torch.nn.Module, images: Iterable[torch.Tensor], count: int, *arguments: Any) -> None:
+        batches = list(images)
+        assert len(batches) == count == micro_batches
+        assert [batch.shape for batch in batches] == [(2, 1, 32, 32)] * count
+        estimate_statistics(model, batches, count, *arguments)
+        estimated.append(copy.deepcopy(model))
+
+    monkeypatch.setattr(loop, "ESTIMATION_MICRO_BATCHES", limit)
+    monkeypatch.setattr(loop, "estimate_statistics", estimate)
+    directory = train("run", TWO_EPOCHS)
+    assert len(estimated) == 2, "one for each validation"
+    published = weight_files.read_safetensors(directory.model)
+    assert all(torch.equal(value, published[name]) for name, value in estimated[-1].state_dict().items())
 
 
 def fp16(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
