@@ -94,7 +94,7 @@ def main() -> None:
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
     workers = arguments.workers or world.cores
     with (
-        Watchdog(world),
+        Watchdog(world.meeting, world.rank_timeout_s),
         exclusive_locks([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world),
     ):
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))

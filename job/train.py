@@ -100,6 +100,7 @@ def main() -> None:
         precision=recipe.precision,
         expect_world=arguments.expect_world or None,
         rank_timeout_s=arguments.rank_timeout,
+        stop=stop,
     )
     workers = arguments.workers or world.cores
     inputs = TrainingInputs(

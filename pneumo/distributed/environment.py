@@ -1,18 +1,74 @@
-"""This process's rank and its cores, read from the variables that launchers set.
+"""This process's rank, its cores and its launcher, read from the variables that launchers set.
 
 torchrun, accelerate and job/launch.py set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
 MASTER_PORT, which torch.distributed reads. ``srun`` sets variables of its own, which are translated here, so that no
 launcher is needed between Slurm and the ranks: signals reach the ranks, and their exit codes reach Slurm.
 """
 
+import os
 import re
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 
 BASE_PORT, NUM_PORTS = 15000, 15000
 """Ports for the rendezvous of a Slurm step: below those that Linux assigns to outgoing connections (from 32768)."""
+MAX_RANKS = 1 << 20
+LAUNCHER_PID, LAUNCHER_PIPE = "PNEUMO_LAUNCHER_PID", "PNEUMO_LAUNCHER_PIPE"
+"""Variables that job/launch.py sets: its process id, and the descriptor to which a rank writes once all have met."""
+
+
+@dataclass(frozen=True)
+class LaunchedRank:
+    """What a launcher's variables say of this process; without a launcher, the only rank."""
+
+    rank: int = 0
+    size: int = 1
+    host: str = ""
+    port: int = 0
+
+
+def launched_rank(environ: Mapping[str, str]) -> LaunchedRank:
+    """Return this process's rank, and where the ranks meet.
+
+    Raises:
+        UserError: When a variable is malformed or missing, or they contradict each other.
+    """
+    known = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    if not any(name in environ for name in known):
+        return LaunchedRank()
+    size = _integer(environ, "WORLD_SIZE", 1, MAX_RANKS)
+    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if size > 1 else ()
+    if missing := [name for name in needed if not environ.get(name)]:
+        raise _wrong_variables(f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set")
+    rank = _integer(environ, "RANK", 0, size - 1, default=0)
+    local_size = _integer(environ, "LOCAL_WORLD_SIZE", 1, size, default=size)
+    _integer(environ, "LOCAL_RANK", 0, local_size - 1, default=0)
+    if size == 1:
+        return LaunchedRank()
+    return LaunchedRank(rank, size, environ["MASTER_ADDR"], _integer(environ, "MASTER_PORT", 1, 65535))
+
+
+def _integer(environ: Mapping[str, str], name: str, low: int, high: int, *, default: int | None = None) -> int:
+    text = environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None:
+        raise _wrong_variables(f"{name} is not set, but other variables of a launcher are")
+    # More digits than these are no number that int() should be asked to read.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise _wrong_variables(f"{name} is {text!r}, which is not an integer from {low} to {high}")
+    return int(text)
+
+
+def _wrong_variables(found: str) -> UserError:
+    return UserError(
+        f"the variables of a launcher: {found}",
+        "all of RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, or none",
+        "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), which sets them, or unset them",
+    )
 
 
 def translate_slurm_variables(environ: MutableMapping[str, str]) -> None:
@@ -31,9 +87,9 @@ def translate_slurm_variables(environ: MutableMapping[str, str]) -> None:
         port = _choose_port(environ)
         node = int(environ["SLURM_NODEID"])
         found = {
-            "RANK": environ["SLURM_PROCID"],
+            "RANK": str(int(environ["SLURM_PROCID"])),
             "WORLD_SIZE": str(int(tasks)),
-            "LOCAL_RANK": environ["SLURM_LOCALID"],
+            "LOCAL_RANK": str(int(environ["SLURM_LOCALID"])),
             "LOCAL_WORLD_SIZE": str(tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])[node]),
             "MASTER_ADDR": environ.get("MASTER_ADDR") or first_host(environ["SLURM_STEP_NODELIST"]),
             "MASTER_PORT": environ.get("MASTER_PORT") or str(port),
@@ -50,6 +106,21 @@ def translate_slurm_variables(environ: MutableMapping[str, str]) -> None:
 def has_agent(environ: Mapping[str, str]) -> bool:
     """Return whether an agent of torchrun or accelerate runs a store at MASTER_ADDR:MASTER_PORT."""
     return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def launcher_pid(environ: Mapping[str, str]) -> int | None:
+    """Return the process that started this rank and that the rank must not outlive; None without one.
+
+    Slurm ends the tasks of a step itself, and ranks that were started by hand may outlive their shell.
+    """
+    if LAUNCHER_PID in environ:
+        return _integer(environ, LAUNCHER_PID, 1, 1 << 30)
+    return os.getppid() if "TORCHELASTIC_RUN_ID" in environ else None
+
+
+def starts_all_ranks_at_once(environ: Mapping[str, str]) -> bool:
+    """Return whether the ranks of all machines are started at the same moment: by srun, torchrun or accelerate."""
+    return "TORCHELASTIC_RUN_ID" in environ or ("SLURM_STEP_NUM_TASKS" in environ and LAUNCHER_PID not in environ)
 
 
 def batch_job(environ: Mapping[str, str]) -> str:
@@ -95,8 +166,11 @@ def cores_per_rank(environ: Mapping[str, str]) -> int:
     """Return this rank's share of the cores that the ranks of its node may use, at least 1.
 
     Where Slurm has bound each task to cores of its own, the cores that this process may use are its share already.
+
+    Raises:
+        UserError: When a launcher's or Slurm's variable is malformed.
     """
-    usable, local_size = available_cores(), int(environ.get("LOCAL_WORLD_SIZE", "1"))
+    usable, local_size = available_cores(), _integer(environ, "LOCAL_WORLD_SIZE", 1, MAX_RANKS, default=1)
     if "SLURM_CPUS_ON_NODE" in environ:
-        return max(1, min(usable, int(environ["SLURM_CPUS_ON_NODE"]) // local_size))
+        return max(1, min(usable, _integer(environ, "SLURM_CPUS_ON_NODE", 1, MAX_RANKS) // local_size))
     return max(1, usable // local_size)

@@ -3,7 +3,8 @@
 torchrun and accelerate exit with 1 whatever code the ranks exit with, also when all of them saved and exited with 3;
 batch systems act on the codes of ``ExitCode``. They also stop all ranks of a machine when one fails. Here a failed rank
 does not end the others: each rank's ``Watchdog`` ends it when it depends on the failed one, so that other fold groups
-finish their folds first. (Signals are no reason: torchrun forwards SIGUSR1 with ``--signals-to-handle``.)
+finish their folds first. Only while the ranks have not met, which they then cannot, are the others ended here. (Signals
+are no reason: torchrun forwards SIGUSR1 with ``--signals-to-handle``.)
 """
 
 import os
@@ -18,16 +19,20 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from pneumo.distributed.environment import LAUNCHER_PID, LAUNCHER_PIPE
+from pneumo.distributed.exit_codes import combine_exit_codes, describe_exit_code
 from pneumo.distributed.gpus import count_gpus
+from pneumo.distributed.stopping import stop_signals
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
 
-FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 MAX_PROCESSES = 256
 """Ranks on one machine; no machine has as many GPUs, and each rank takes a gigabyte of memory."""
 POLL_INTERVAL_S = 0.1
 """Seconds between two polls of the ranks."""
+END_TIMEOUT_S = 20.0
+"""Seconds between SIGTERM and SIGKILL to ranks that cannot meet any more; they have nothing to save."""
 
 
 @config_dataclass
@@ -67,15 +72,15 @@ class Launcher:
         self.arguments, self.command = arguments, command
         self.local_size = max(1, count_gpus(os.environ)) if arguments.processes == "auto" else arguments.processes
         self.ranks: list[subprocess.Popen[bytes]] = []
-        self.stop_requested = False
+        self.stop_signal: int | None = None
 
     def run(self) -> int:
         """Start the ranks, restart them after a crash as often as --restarts allows, and return the exit code."""
-        for number in FORWARDED_SIGNALS:
+        for number in stop_signals():
             signal.signal(number, self._forward)
         for attempt in range(self.arguments.restarts + 1):
             code = self._run_ranks_once()
-            if code in (ExitCode.DONE, ExitCode.USER, ExitCode.REQUEUE) or self.stop_requested:
+            if code in (ExitCode.DONE, ExitCode.USER, ExitCode.REQUEUE) or self.stop_signal is not None:
                 break
             if attempt < self.arguments.restarts:
                 log.warning("restarting the ranks (%d of %d)", attempt + 1, self.arguments.restarts)
@@ -83,27 +88,52 @@ class Launcher:
 
     def _run_ranks_once(self) -> int:
         master = self.arguments.master or f"127.0.0.1:{_free_port()}"
-        for local_rank in range(self.local_size):
-            environment = os.environ | self._rank_environment(local_rank, master)
-            # A session of its own: a Ctrl-C in the terminal would otherwise reach the rank twice, and end it.
-            self.ranks.append(
-                subprocess.Popen([sys.executable, *self.command], env=environment, start_new_session=True)
-            )
+        met, write_end = os.pipe()
+        os.set_blocking(met, False)
+        try:
+            for local_rank in range(self.local_size):
+                environment = os.environ | self._rank_environment(local_rank, master, write_end)
+                # A session of its own: a Ctrl-C in the terminal would otherwise reach the rank twice, and end it.
+                command = [sys.executable, *self.command]
+                rank = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(write_end,))
+                self.ranks.append(rank)
+            if self.stop_signal is not None:
+                # It came while the ranks were started, and may have reached some of them only.
+                self._send(self.stop_signal)
+            return self._wait(met)
+        finally:
+            self.ranks.clear()
+            os.close(met)
+            os.close(write_end)
+
+    def _wait(self, met: int) -> int:
+        """Wait for all ranks, and end the others when one fails before they have met; return the exit code."""
         codes: dict[int, int] = {}
+        have_met, deadline = False, 0.0
         while len(codes) < len(self.ranks):
+            # Before the poll: a rank that fails after the meeting has written before it.
+            have_met = have_met or _is_written(met)
             for local_rank, process in enumerate(self.ranks):
                 code = process.poll()
-                if code is not None and local_rank not in codes:
-                    if code != 0 and not any(codes.values()):
-                        rank = self.arguments.node_rank * self.local_size + local_rank
-                        log.warning("rank %d was the first to fail: %s", rank, describe_exit_code(code))
-                    codes[local_rank] = code
+                if code is None or local_rank in codes:
+                    continue
+                # A rank that was ended here has not failed.
+                codes[local_rank] = ExitCode.DONE if deadline and code in _ENDED_HERE else code
+                if code != 0 and sum(map(bool, codes.values())) == 1:
+                    rank = self.arguments.node_rank * self.local_size + local_rank
+                    log.warning("rank %d was the first to fail: %s", rank, describe_exit_code(code))
+                if code != 0 and not have_met and not _is_written(met) and not deadline:
+                    if len(codes) < len(self.ranks):
+                        log.warning("the ranks had not met yet, and now cannot: ending the others")
+                    self._send(signal.SIGTERM)
+                    deadline = time.monotonic() + END_TIMEOUT_S
+            if deadline and time.monotonic() > deadline:
+                self._send(signal.SIGKILL)
             time.sleep(POLL_INTERVAL_S)
-        self.ranks.clear()
-        return combine_exit_codes(list(codes.values()), stop_requested=self.stop_requested)
+        return combine_exit_codes(list(codes.values()), stop_requested=self.stop_signal is not None)
 
-    def _rank_environment(self, local_rank: int, master: str) -> dict[str, str]:
-        """Return the variables from which torch.distributed reads a rank."""
+    def _rank_environment(self, local_rank: int, master: str, write_end: int) -> dict[str, str]:
+        """Return the variables from which torch.distributed reads a rank, and those of this launcher."""
         host, _, port = master.rpartition(":")
         return {
             "RANK": str(self.arguments.node_rank * self.local_size + local_rank),
@@ -112,39 +142,28 @@ class Launcher:
             "LOCAL_WORLD_SIZE": str(self.local_size),
             "MASTER_ADDR": host,
             "MASTER_PORT": port,
+            LAUNCHER_PID: str(os.getpid()),
+            LAUNCHER_PIPE: str(write_end),
         }
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        self.stop_requested = True
+        self.stop_signal = number
+        self._send(number)
+
+    def _send(self, number: int) -> None:
         for process in self.ranks:
             if process.poll() is None:
                 process.send_signal(number)
 
 
-def combine_exit_codes(codes: Sequence[int], *, stop_requested: bool = False) -> int:
-    """Return the one exit code for the codes of several ranks (negative = killed by that signal).
-
-    Wrong input comes first, since a restart would not help; then a crash; then a stop. A rank that was killed by the
-    signal that requested the stop, before it could catch it, counts as stopped.
-    """
-    stopped = {int(ExitCode.REQUEUE)}
-    if stop_requested:
-        stopped |= {-number for number in FORWARDED_SIGNALS}
-    if ExitCode.USER in codes:
-        return ExitCode.USER
-    if any(code not in {*stopped, ExitCode.DONE} for code in codes):
-        return ExitCode.BUG
-    return ExitCode.REQUEUE if any(codes) else ExitCode.DONE
+_ENDED_HERE = (-signal.SIGTERM, -signal.SIGKILL, ExitCode.REQUEUE)
 
 
-def describe_exit_code(code: int) -> str:
-    """Return an exit code with its meaning."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (often: out of memory)" if -code == signal.SIGKILL else "")
-    named = {ExitCode.USER: "wrong input or configuration", ExitCode.REQUEUE: "stopped, state saved"}
-    meaning = next((text for known, text in named.items() if known == code), "")
-    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+def _is_written(pipe: int) -> bool:
+    try:
+        return bool(os.read(pipe, 1))
+    except BlockingIOError:
+        return False
 
 
 def _free_port() -> int:

@@ -1,4 +1,8 @@
-"""What the ranks of a world know of each other: heartbeats and exit statuses, exchanged through a store on rank 0."""
+"""What the ranks of a world know of each other: heartbeats and exit statuses, exchanged through a store on rank 0.
+
+Every rank publishes how it ends, also when it is done: a rank whose heartbeats end has otherwise been killed. The store
+ends with rank 0, which therefore waits until the others have read how it ends.
+"""
 
 import contextlib
 import json
@@ -15,12 +19,17 @@ from typing import NamedTuple
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed.heartbeat import HEARTBEAT
-from pneumo.distributed.world import World
-from pneumo.runtime.console import log
+from pneumo.distributed.rendezvous import Meeting
 
 INTERVAL_S = 1.0
 """Seconds between two heartbeats."""
 CONNECT_TIMEOUT_S = 60.0
+LEAVE_INTERVAL_S = 0.05
+"""The same once this rank is leaving, so that none waits for another for long."""
+LEAVE_TIMEOUT_S = 10.0
+"""Longest time that rank 0 waits for others to read how it ends, and which of them it waits for:"""
+LEAVE_SILENCE_S = 4.0
+"""those that have had a heartbeat within these seconds; a peer may hold the interpreter lock for some."""
 
 
 class ExitStatus(NamedTuple):
@@ -54,7 +63,9 @@ class Peer:
     process: ProcessIdentity | None = None
     """None until its first heartbeat."""
     exit_status: ExitStatus | None = None
-    """Set once the peer has failed or was stopped."""
+    """Set once the peer has failed, was stopped, or is done."""
+    has_read: frozenset[int] = frozenset()
+    """The ranks whose exit status the peer has read."""
 
     def kill_if_local(self) -> None:
         """Kill the peer when it is on this machine: a frozen process would keep its launcher waiting forever."""
@@ -67,22 +78,23 @@ class HeartbeatExchange:
     """Publishes this rank's heartbeat and reads those of all others, once a second, in a thread of its own.
 
     Args:
-        world: All ranks; collective, every rank makes its exchange at the same time.
+        meeting: All ranks; every rank makes its exchange at about the same time.
+        name: Distinguishes several exchanges of one meeting.
     """
 
-    def __init__(self, world: World) -> None:
-        self.peers = {rank: Peer() for rank in range(world.size) if rank != world.rank}
+    def __init__(self, meeting: Meeting, name: str) -> None:
+        self.peers = {rank: Peer() for rank in range(meeting.size) if rank != meeting.rank}
         self.last_response = time.monotonic()
         """Time at which the store last answered; minus infinity once the connection is lost."""
-        self._rank = world.rank
+        self._rank, self._name = meeting.rank, name
         self._exit_status: ExitStatus | None = None
-        self._published, self._closed = threading.Event(), threading.Event()
-        self._store = _connect(world) if world.size > 1 else None
+        self._published, self._wake, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._store = _connect(meeting) if meeting.size > 1 else None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
     def is_connected(self) -> bool:
-        """False for a single rank, and for one that could not reach rank 0's store."""
+        """False for a single rank."""
         return self._store is not None
 
     def start(self) -> None:
@@ -93,18 +105,29 @@ class HeartbeatExchange:
     def close(self) -> None:
         """Stop the thread."""
         self._closed.set()
+        self._wake.set()
         if self.is_connected:
             # A thread that is inside the store's C++ code when the interpreter ends would abort the process.
             self._thread.join(2 * INTERVAL_S)
 
     def publish_exit(self, status: ExitStatus) -> None:
-        """Tell the peers how this rank ends, and leave them time to read it: rank 0's store ends with its process."""
+        """Tell the peers how this rank ends; rank 0, whose process has the store, waits until they have read it."""
         if not self.is_connected:
             return
         self._exit_status = status
+        self._wake.set()
         self._published.wait(3 * INTERVAL_S)
-        if self._rank == 0:
-            time.sleep(2.5 * INTERVAL_S)
+        deadline = time.monotonic() + LEAVE_TIMEOUT_S
+        while self._rank == 0 and not self._is_read() and time.monotonic() < deadline:
+            time.sleep(LEAVE_INTERVAL_S)
+
+    def _is_read(self) -> bool:
+        """Return whether every peer that is alive has read how this rank ends, or ends itself."""
+        now = time.monotonic()
+        return all(
+            peer.exit_status is not None or self._rank in peer.has_read or now - peer.last_heartbeat > LEAVE_SILENCE_S
+            for peer in self.peers.values()
+        )
 
     def reset_timers(self) -> None:
         """Count the silence of the store and of every peer from now."""
@@ -126,19 +149,39 @@ class HeartbeatExchange:
                     "waiting": HEARTBEAT.wait_depth > 0,
                     "process": process,
                     "exit_status": status,
+                    "has_read": [rank for rank, peer in self.peers.items() if peer.exit_status is not None],
                 }
-                self._store.set(f"rank/{self._rank}", json.dumps(state))
+                self._store.set(self._key(self._rank), json.dumps(state))
                 if status is not None:
                     self._published.set()
                 for rank, peer in self.peers.items():
-                    _read_peer(self._store, rank, peer)
+                    self._read_peer(rank, peer)
                 self.last_response = time.monotonic()
-                self._closed.wait(INTERVAL_S)
+                self._wake.clear()
+                # The status may have come between the publication above and here.
+                leaving = self._exit_status is not None
+                self._wake.wait(LEAVE_INTERVAL_S if leaving else INTERVAL_S)
         except RuntimeError:
             # The store ended with rank 0; the watchdog decides what that means for this rank.
             self.last_response = -float("inf")
         finally:
             self._published.set()
+
+    def _key(self, rank: int) -> str:
+        return f"{self._name}/{rank}"
+
+    def _read_peer(self, rank: int, peer: Peer) -> None:
+        assert self._store is not None
+        key = self._key(rank)
+        if not self._store.check([key]):
+            return
+        state = json.loads(self._store.get(key))
+        if state["sequence"] != peer.sequence:
+            peer.sequence, peer.last_heartbeat = state["sequence"], time.monotonic()
+        peer.activity, peer.waiting = state["activity"], state["waiting"]
+        peer.process = ProcessIdentity(*state["process"])
+        peer.exit_status = None if state["exit_status"] is None else ExitStatus(*state["exit_status"])
+        peer.has_read = frozenset(state["has_read"])
 
 
 def identify(pid: int) -> ProcessIdentity:
@@ -150,31 +193,6 @@ def identify(pid: int) -> ProcessIdentity:
     return ProcessIdentity(socket.gethostname(), pid, start_time)
 
 
-def _read_peer(store: TCPStore, rank: int, peer: Peer) -> None:
-    key = f"rank/{rank}"
-    if not store.check([key]):
-        return
-    state = json.loads(store.get(key))
-    if state["sequence"] != peer.sequence:
-        peer.sequence, peer.last_heartbeat = state["sequence"], time.monotonic()
-    peer.activity, peer.waiting = state["activity"], state["waiting"]
-    peer.process = ProcessIdentity(*state["process"])
-    peer.exit_status = None if state["exit_status"] is None else ExitStatus(*state["exit_status"])
-
-
-def _connect(world: World) -> TCPStore | None:
-    """Open the store on rank 0 and connect the others to it; None on a rank that cannot reach it. Collective."""
-    # Port 0 lets the system choose a free one.
-    server = TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False) if world.is_leader else None  # noqa: S104  # nosec B104
-    port = world.broadcast(server.port if server is not None else 0)
-    if server is not None:
-        return server
-    host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-    try:
-        return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=CONNECT_TIMEOUT_S))
-    except RuntimeError as error:
-        log.warning(
-            "rank 0 cannot be reached at %s:%d (%s): a lost rank will be noticed by the backend's timeout only",
-            host, port, str(error).splitlines()[0],
-        )  # fmt: skip
-        return None
+def _connect(meeting: Meeting) -> TCPStore:
+    """Return a connection of its own to rank 0's store: one that is shared would wait for the other's requests."""
+    return TCPStore(meeting.host, meeting.port, is_master=False, timeout=timedelta(seconds=CONNECT_TIMEOUT_S))

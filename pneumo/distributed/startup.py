@@ -9,63 +9,72 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from pneumo.distributed import environment, heartbeat
+from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
 from pneumo.distributed.device import HardwarePrecision, choose_device, resolve_precision
 from pneumo.distributed.partition import fold_groups
-from pneumo.distributed.rendezvous import Rendezvous
+from pneumo.distributed.rendezvous import Meeting, Rendezvous
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S, World
 from pneumo.runtime import cli
 from pneumo.runtime.console import set_up_logging
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.machine import seconds_since_start
+
+START_TIMEOUT_S = 40.0
+"""Longest wait for a rank that was started at the same moment as this one, beyond the time that this one took."""
+START_HEARTBEAT_TIMEOUT_S = 30.0
+"""A peer without a heartbeat for so long, while the process groups are made, is lost; nothing there takes as long."""
 
 
-def init(*, precision: str = "fp32", expect_world: int | None = None, rank_timeout_s: float = RANK_TIMEOUT_S) -> World:
+def init(
+    *,
+    precision: str = "fp32",
+    expect_world: int | None = None,
+    rank_timeout_s: float = RANK_TIMEOUT_S,
+    stop: StopFlag | None = None,
+) -> World:
     """Join the ranks that a launcher or Slurm started, or be the only rank.
 
     Args:
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the one that suits the device.
         expect_world: Number of ranks that the launcher was asked for.
         rank_timeout_s: Seconds without a connection, progress or response after which a rank is lost.
+        stop: Ends the wait for the other ranks when the process is asked to stop.
 
     Raises:
-        UserError: When the number of ranks is not the one asked for, the launcher's variables are incomplete, or the
-            device cannot be used or does not have the precision.
+        UserError: When the number of ranks is not the one asked for, the launcher's variables are wrong, or the device
+            cannot be used or does not have the precision.
         RankLost: When not all ranks connected in time.
+        StopRequested: When the process was asked to stop before all ranks had connected.
     """
     assert rank_timeout_s >= 1
+    launcher_watch.stop_with_launcher(os.environ)
     environment.translate_slurm_variables(os.environ)
+    launched = environment.launched_rank(os.environ)
     device = choose_device()
     precision = resolve_precision(precision, device)
-    on_gpu = device.type == "cuda"
     cores = environment.cores_per_rank(os.environ)
+    on_gpu = device.type == "cuda"
     if not on_gpu:
         # accelerate would otherwise choose a number itself, and log it on every rank.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
     # Before any rank connects: a rank that ends here would break the connections that the others are making.
-    _check_size(launched, expect_world or launched)
-    accelerator = _init_process_group(precision, rank_timeout_s, on_gpu)
-    rank, size = accelerator.process_index, accelerator.num_processes
-    # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
-    _check_size(size, launched)
+    _check_size(launched.size, expect_world or launched.size)
+    if launched.size > 1:
+        cli.skip_teardown()
+        store, meeting = _meet(launched, rank_timeout_s, stop)
+        # A rank that dies while the connections are made is named like one that dies later.
+        with Watchdog(meeting, rank_timeout_s, "start", heartbeat_timeout_s=START_HEARTBEAT_TIMEOUT_S):
+            world = _connect(meeting, device, precision, rank_timeout_s=rank_timeout_s, cores=cores, store=store)
+    else:
+        world = _connect(Meeting(), device, precision, rank_timeout_s=rank_timeout_s, cores=cores)
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores)
-    if size > 1:
-        set_up_logging(f"rank {rank}")
-    control = new_process_group(range(size), backend="gloo", timeout=CONTROL_TIMEOUT) if size > 1 else None
-    return World(
-        rank=rank,
-        size=size,
-        device=device,
-        precision=precision,
-        tensor_group=dist.group.WORLD if size > 1 else None,
-        control_group=control,
-        accelerator=accelerator,
-        cores=cores,
-        rank_timeout_s=rank_timeout_s,
-    )
+    return world
 
 
 def _check_size(found: int, expected: int) -> None:
@@ -78,31 +87,69 @@ def _check_size(found: int, expected: int) -> None:
         )
 
 
-def _init_process_group(precision: HardwarePrecision, rank_timeout_s: float, on_gpu: bool) -> Accelerator:
-    """Connect to the other ranks of this start."""
+def _meet(launched: environment.LaunchedRank, rank_timeout_s: float, stop: StopFlag | None) -> tuple[TCPStore, Meeting]:
+    """Wait until all ranks of this start are there."""
+    timeout_s = rank_timeout_s
+    if environment.starts_all_ranks_at_once(os.environ):
+        # The others may take longer than this rank for the same imports, but not many times as long.
+        timeout_s = min(rank_timeout_s, START_TIMEOUT_S + 2 * seconds_since_start())
+    met = Rendezvous(
+        launched.host,
+        launched.port,
+        launched.rank,
+        launched.size,
+        timeout_s,
+        environment.has_agent(os.environ),
+        stop_signal=lambda: stop.signal_name if stop is not None else "",
+    ).join()
+    launcher_watch.report_meeting(os.environ)
+    return met
+
+
+def _connect(
+    meeting: Meeting,
+    device: torch.device,
+    precision: HardwarePrecision,
+    *,
+    rank_timeout_s: float,
+    cores: int,
+    store: TCPStore | None = None,
+) -> World:
+    """Make the process groups of all ranks. Collective."""
     timeout = timedelta(seconds=rank_timeout_s)
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1:
-        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-        if missing:
-            raise UserError(
-                f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
-                "all of RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or none",
-                "start with a launcher (job/launch.py, accelerate launch, torchrun, srun), or unset WORLD_SIZE",
-            )
-        cli.skip_teardown()
-        rank, host, port = int(os.environ["RANK"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = Rendezvous(host, port, rank, size, rank_timeout_s, environment.has_agent(os.environ)).join()
-        store.set_timeout(timeout)
-        # Between all ranks gloo, also on GPUs: NCCL's memory and its rule of one GPU for each rank are for the fold
-        # groups, which are the ones that exchange tensors.
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
-    return Accelerator(
-        cpu=not on_gpu,
-        # Given, it is not read from the launcher's variables.
-        mixed_precision="no" if precision == "fp32" else precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+    with heartbeat.waiting():
+        if store is not None:
+            store.set_timeout(timeout)
+            # Between all ranks gloo, also on GPUs: NCCL's memory and its rule of one GPU for each rank are for the fold
+            # groups, which are the ones that exchange tensors.
+            dist.init_process_group("gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=timeout)
+        accelerator = Accelerator(
+            cpu=device.type != "cuda",
+            # Given, it is not read from the launcher's variables.
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+        )
+        rank, size = accelerator.process_index, accelerator.num_processes
+        # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
+        _check_size(size, meeting.size)
+        if size > 1:
+            set_up_logging(f"rank {rank}")
+        control = new_process_group(range(size), backend="gloo", timeout=CONTROL_TIMEOUT) if size > 1 else None
+    world = World(
+        rank=rank,
+        size=size,
+        device=device,
+        precision=precision,
+        tensor_group=dist.group.WORLD if size > 1 else None,
+        control_group=control,
+        accelerator=accelerator,
+        cores=cores,
+        rank_timeout_s=rank_timeout_s,
+        meeting=meeting,
     )
+    # Until here a lost rank is found by the watchdog of the start, which no rank may leave before all are connected.
+    world.barrier()
+    return world
 
 
 def shutdown() -> None:

@@ -5,25 +5,33 @@ import threading
 from types import FrameType
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that request a stop: those of batch systems, Ctrl-C, and SIGHUP of a terminal that closes.
+
+    nohup starts a command with SIGHUP ignored, and it must stay ignored then.
+    """
+    always = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
 class StopFlag:
-    """True once SIGTERM, SIGUSR1 or Ctrl-C has arrived; a second Ctrl-C ends the process at once.
+    """True once a signal has requested a stop; a second Ctrl-C ends the process at once.
 
     The handler only sets the flag: after each step the ranks agree whether to stop (``Group.any_rank``), and save.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-
     def __init__(self) -> None:
         self.signal_name = ""
+        self._signals = stop_signals()
         # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep theirs.
         if threading.current_thread() is threading.main_thread():
-            for number in self.SIGNALS:
+            for number in self._signals:
                 signal.signal(number, self._handle)
 
     def restore_default_handlers(self) -> None:
         """Let the signals end the process again, as they do by default."""
         if threading.current_thread() is threading.main_thread():
-            for number in self.SIGNALS:
+            for number in self._signals:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

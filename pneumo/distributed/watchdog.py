@@ -1,15 +1,18 @@
 """Ends a rank that depends on a lost one, within a minute and with the lost rank's own error.
 
 A rank that fails, is killed or hangs leaves its peers blocked inside a collective. So each rank publishes a heartbeat
-once a second, and its exit status when it fails (``peers``), and decides from those of the others::
+once a second, and its exit status when it ends (``peers``), and decides from those of the others::
 
     this rank is working, but made no progress for the rank timeout    prints its stack and ends
-    a peer published an exit status                                    ends with the peer's rank and traceback
-    a peer's heartbeat stopped                                         it was killed, is frozen, or its machine is gone
+    a peer published that it failed                                    ends with the peer's rank and traceback
+    a peer published that it was stopped                               the same, once this rank waits for the peer
+    a peer's heartbeat stopped, and it published nothing               it was killed, is frozen, or its machine is gone
     all peers have been waiting for twice the rank timeout             ends with the activity of each
 
 Peers are the ranks of the same fold group, until the group has trained its folds and waits for all others: those
-train on, also without the store when rank 0 itself is gone.
+train on, also without the store when rank 0 itself is gone. What a rank published is known before its silence, and
+decides: a rank that was stopped or is done is not lost, in whatever order its status, its silence and the error of a
+collective are seen.
 
 What the libraries do not offer: torchelastic's agent stops all ranks of its machine when one of them fails, where here
 the other fold groups finish their folds first. The timeouts of NCCL and gloo act only inside a collective, name the
@@ -31,7 +34,7 @@ import torch.distributed as dist
 from pneumo.distributed import heartbeat
 from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.peers import INTERVAL_S, ExitStatus, HeartbeatExchange, Peer
-from pneumo.distributed.world import World
+from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, RankLost, StartAgain, as_user_error
 
@@ -41,6 +44,7 @@ HEARTBEAT_TIMEOUT_AFTER_ERROR_S = 5.0
 """The same once a collective has failed: then a peer is lost for certain, and the question is which."""
 MAX_PAUSE_S = 5.0
 """When the watchdog's own thread was paused for longer, the whole process was, and the timers mean nothing."""
+_NO_FAILURE = (ExitCode.DONE, ExitCode.REQUEUE)
 
 
 class Watchdog:
@@ -52,15 +56,26 @@ class Watchdog:
     At first all ranks of the world are peers; ``depend_on`` narrows them to a fold group, and widens them again.
 
     Args:
-        world: All ranks; collective, every rank makes its watchdog at the same time.
+        meeting: All ranks; every rank makes its watchdog at about the same time.
+        rank_timeout_s: Seconds without progress after which this rank ends.
+        name: What is watched; one meeting may have several watchdogs, one after another.
+        heartbeat_timeout_s: Seconds without a heartbeat after which a peer is lost, if the rank timeout is longer.
         exit_process: Ends the process at once with an exit code.
     """
 
-    def __init__(self, world: World, *, exit_process: Callable[[int], object] = os._exit) -> None:
-        self._rank, self._rank_timeout_s, self._exit_process = world.rank, world.rank_timeout_s, exit_process
-        self._exchange = HeartbeatExchange(world)
+    def __init__(
+        self,
+        meeting: Meeting,
+        rank_timeout_s: float,
+        name: str = "run",
+        *,
+        heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S,
+        exit_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._rank, self._rank_timeout_s, self._exit_process = meeting.rank, rank_timeout_s, exit_process
+        self._exchange = HeartbeatExchange(meeting, name)
         self._peers = dict(self._exchange.peers)
-        self._heartbeat_timeout_s = min(HEARTBEAT_TIMEOUT_S, self._rank_timeout_s)
+        self._heartbeat_timeout_s = min(heartbeat_timeout_s, rank_timeout_s)
         self._leaving = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -80,8 +95,8 @@ class Watchdog:
     ) -> None:
         self._leaving = True
         try:
-            if error is not None and self._exchange.is_connected:
-                lost = self._wait_for_lost_peer() if _is_communication_error(error) else None
+            if self._exchange.is_connected:
+                lost = self._wait_for_lost_peer() if error is not None and _is_communication_error(error) else None
                 self._exchange.publish_exit(_exit_status(lost or error))
                 if lost is not None:
                     raise lost from error
@@ -129,17 +144,18 @@ class Watchdog:
     def _find_lost_peer(self, heartbeat_timeout_s: float, *, waiting: bool) -> RankLost | None:
         """Return which peer is lost to a rank that waits for its peers or works, and why; None when all are alive."""
         now, peers = time.monotonic(), self._peers
-        store_silence_s = now - self._exchange.last_response
-        if 0 in peers and store_silence_s > heartbeat_timeout_s:
-            return _no_heartbeat(0, peers[0])
         for rank, peer in peers.items():
             status = peer.exit_status
             # A peer that was asked to stop matters only to ranks that wait for it; the others stop too, or will.
-            if status is not None and (waiting or status.code != ExitCode.REQUEUE):
+            if status is not None and status.code not in ((ExitCode.DONE,) if waiting else _NO_FAILURE):
                 return RankLost(f"rank {rank} failed, and this rank depends on it:\n{status.message}", status.code)
+        silent = {rank: peer for rank, peer in peers.items() if peer.exit_status is None}
+        store_silence_s = now - self._exchange.last_response
+        if 0 in silent and store_silence_s > heartbeat_timeout_s:
+            return _no_heartbeat(0, silent[0])
         # While the store does not answer, a missing heartbeat says nothing about a peer.
         if store_silence_s < INTERVAL_S + heartbeat_timeout_s / 2:
-            for rank, peer in peers.items():
+            for rank, peer in silent.items():
                 if now - peer.last_heartbeat > heartbeat_timeout_s:
                     return _no_heartbeat(rank, peer)
         return None
@@ -170,7 +186,11 @@ class Watchdog:
         return None
 
 
-def _exit_status(error: BaseException) -> ExitStatus:
+def _exit_status(error: BaseException | None) -> ExitStatus:
+    if error is None:
+        return ExitStatus(int(ExitCode.DONE), "")
+    if isinstance(error, KeyboardInterrupt):
+        return ExitStatus(int(ExitCode.REQUEUE), "it was interrupted")
     user_error = as_user_error(error)
     if user_error is not None:
         return ExitStatus(int(ExitCode.USER), str(user_error))

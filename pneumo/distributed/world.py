@@ -1,7 +1,7 @@
 """All ranks that were started together, and what this process needs to know beside its rank."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device import HardwarePrecision, describe
 from pneumo.distributed.partition import fold_groups
+from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
 
 RANK_TIMEOUT_S = 900.0
@@ -27,6 +28,8 @@ class World(Group):
     """CPU cores for this rank."""
     rank_timeout_s: float = RANK_TIMEOUT_S
     """Seconds without progress or response after which a rank is lost."""
+    meeting: Meeting = field(default_factory=Meeting)
+    """Where the ranks have met; their watchdogs exchange heartbeats there."""
 
 
 def log_world(world: World, folds: Sequence[int]) -> None:

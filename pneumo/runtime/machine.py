@@ -1,6 +1,7 @@
-"""What this process may use of its machine."""
+"""What this process may use of its machine, and how long it has been there."""
 
 import os
+import time
 from pathlib import Path
 
 
@@ -28,3 +29,12 @@ def cpu_quota(cgroup: Path) -> float:
         return float("inf") if limit == "max" or float(limit) <= 0 else float(limit) / float(period)
     except (OSError, ValueError):
         return float("inf")
+
+
+def seconds_since_start() -> float:
+    """Return the age of this process in seconds, with the imports that it began with; 0 where /proc is missing."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError):
+        return 0.0

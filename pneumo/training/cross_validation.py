@@ -50,7 +50,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         UserError: When the dataset, the run and the folds do not match, or another process trains one of the folds.
         RankLost: When a rank that this one depends on is lost.
     """
-    with Watchdog(world) as watchdog:
+    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
         run, reader, folds = _open_run(inputs, world)
         group, own_folds = join_fold_group(world, folds)
         log_world(world, folds)

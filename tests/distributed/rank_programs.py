@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import torch
+import torch.distributed as dist
 
-from pneumo.distributed import heartbeat, watchdog
+from pneumo.distributed import heartbeat, startup, watchdog
 from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
 from pneumo.distributed.startup import init, join_fold_group, shutdown
 from pneumo.distributed.watchdog import Watchdog
@@ -55,7 +56,7 @@ def collectives() -> None:
 def exchange() -> None:
     """Read the other rank's activity and exit status on rank 0, and print them."""
     world = init()
-    peers = HeartbeatExchange(world)
+    peers = HeartbeatExchange(world.meeting, "test")
     peers.start()
     if world.rank == 0:
         peer = peers.peers[1]
@@ -83,7 +84,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
     """Train fold groups with a barrier at each step, of which one rank is lost."""
     world = init(rank_timeout_s=5)
-    with Watchdog(world) as watch:
+    with Watchdog(world.meeting, world.rank_timeout_s) as watch:
         group, _ = join_fold_group(world, range(folds))
         watch.depend_on(group.ranks)
         group.barrier()
@@ -100,18 +101,53 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
     shutdown()
 
 
-def stop_a_rank() -> None:
-    """Stop the rank of one fold while the other's has trained its fold and waits for it."""
+def stop_a_rank(stopped: int, error: BaseException, *, works_s: float) -> None:
+    """Stop the rank of one fold while the other's works on its fold, or has trained it and waits for the others."""
     world = init(rank_timeout_s=5)
-    with Watchdog(world) as watch:
+    with Watchdog(world.meeting, world.rank_timeout_s) as watch:
         group, _ = join_fold_group(world, range(2))
         watch.depend_on(group.ranks)
-        if world.rank == 1:
+        if world.rank == stopped:
             time.sleep(2)
-            raise StopRequested("fold 1 at step 3")
+            raise error
+        _work(works_s)
         watch.depend_on(range(world.size))
+        # The stopped rank has ended long before, with rank 0 the store, too.
+        _work(works_s)
         world.barrier()
     shutdown()
+
+
+def _work(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        heartbeat.touch("counting")
+        time.sleep(0.1)
+
+
+def leave_first(first: int) -> None:
+    """Be done on one rank while the other one still works, for longer than a peer may be silent."""
+    world = init(rank_timeout_s=5)
+    with Watchdog(world.meeting, world.rank_timeout_s):
+        world.barrier()
+        if world.rank != first:
+            _work(8)
+    sys.stdout.write("done\n")
+    shutdown()
+
+
+def die_while_connecting(bad_rank: int) -> None:
+    """Be killed after all ranks have met, and before their process groups are made."""
+    startup.START_HEARTBEAT_TIMEOUT_S = 4
+    if os.environ["RANK"] == str(bad_rank):
+        dist.init_process_group = _die_soon  # type: ignore[assignment]
+    init(rank_timeout_s=900)
+
+
+def _die_soon(*arguments: object, **options: object) -> None:
+    # By then the other rank has seen that the rendezvous is sealed.
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stuck_here() -> None:
@@ -138,7 +174,7 @@ FAILURES: dict[str, Callable[[], object]] = {
 def pause() -> None:
     """Be paused for longer than the rank timeout, as by Ctrl-Z, and be busy before the next progress."""
     watchdog.MAX_PAUSE_S = 1.0
-    with Watchdog(init(rank_timeout_s=4)):
+    with Watchdog(init().meeting, rank_timeout_s=4):
         time.sleep(1)
         subprocess.Popen(["sh", "-c", f"sleep 6; kill -CONT {os.getpid()}"])
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -161,7 +197,14 @@ WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
     **{f"{how} {rank}": (2, partial(lose_a_rank, how, rank, 1)) for how, rank in LOST},
     "collectives": (4, collectives),
     "exchange": (2, exchange),
-    "stopped": (2, stop_a_rank),
+    **{
+        f"stopped {rank}, the other works {s} s": (2, partial(stop_a_rank, rank, StopRequested("step 3"), works_s=s))
+        for rank in (0, 1)
+        for s in (0, 5)
+    },
+    "interrupted 0": (2, partial(stop_a_rank, 0, KeyboardInterrupt(), works_s=5)),
+    **{f"done first: {rank}": (2, partial(leave_first, rank)) for rank in (0, 1)},
+    **{f"killed while connecting: {rank}": (2, partial(die_while_connecting, rank)) for rank in (0, 1)},
     "pause": (1, pause),
     "one of two": (1, partial(init, expect_world=2)),
 }

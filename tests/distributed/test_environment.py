@@ -1,12 +1,18 @@
-"""This process's rank and cores, from the variables of launchers and Slurm."""
+"""This process's rank, cores and launcher, from the variables of launchers and Slurm."""
+
+import os
 
 import pytest
 
 from pneumo.distributed.environment import (
+    LaunchedRank,
     batch_job,
     cores_per_rank,
     first_host,
     is_pod,
+    launched_rank,
+    launcher_pid,
+    starts_all_ranks_at_once,
     tasks_per_node,
     translate_slurm_variables,
 )
@@ -118,3 +124,68 @@ def test_cores_are_divided_unless_slurm_has_bound_them() -> None:
 def test_the_batch_job_has_a_name() -> None:
     assert batch_job(STEP) == "Slurm job 4711"
     assert batch_job({}) == ""
+
+
+LAUNCHED = {
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "n1",
+    "MASTER_PORT": "29500",
+}
+
+
+def test_a_launched_rank_is_read() -> None:
+    assert launched_rank(LAUNCHED) == LaunchedRank(3, 4, "n1", 29500)
+    assert launched_rank({k: v for k, v in LAUNCHED.items() if k != "LOCAL_WORLD_SIZE"}).rank == 3
+    assert launched_rank({"MASTER_ADDR": "n1"}) == LaunchedRank()
+    assert launched_rank({"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}) == LaunchedRank()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is '', which is not an integer from 1 to"),
+        ({"WORLD_SIZE": None}, "WORLD_SIZE is not set, but other variables of a launcher are"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE is '999"),
+        ({"WORLD_SIZE": "3"}, "RANK is '3', which is not an integer from 0 to 2"),
+        ({"WORLD_SIZE": "1"}, "RANK is '3', which is not an integer from 0 to 0"),
+        ({"RANK": "x"}, "RANK is 'x', which is not an integer from 0 to 3"),
+        ({"RANK": "-1"}, "RANK is '-1'"),
+        ({"RANK": "1.0"}, "RANK is '1.0'"),
+        ({"RANK": "٣"}, "RANK is"),
+        ({"RANK": None}, "WORLD_SIZE is 4, but RANK is not set"),
+        ({"LOCAL_RANK": None, "MASTER_ADDR": ""}, "WORLD_SIZE is 4, but LOCAL_RANK, MASTER_ADDR is not set"),
+        ({"LOCAL_RANK": "2"}, "LOCAL_RANK is '2', which is not an integer from 0 to 1"),
+        ({"LOCAL_WORLD_SIZE": "5"}, "LOCAL_WORLD_SIZE is '5', which is not an integer from 1 to 4"),
+        ({"LOCAL_WORLD_SIZE": ""}, "LOCAL_WORLD_SIZE is ''"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT is '65536'"),
+    ],
+)
+def test_wrong_variables_of_a_launcher_are_refused(change: dict[str, str | None], text: str) -> None:
+    environ = {name: value for name, value in (LAUNCHED | change).items() if value is not None}
+    with pytest.raises(UserError, match="expected all of RANK, WORLD_SIZE, LOCAL_RANK") as refused:
+        launched_rank(environ)
+    assert f"the variables of a launcher: {text}" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["LOCAL_WORLD_SIZE", "SLURM_CPUS_ON_NODE"])
+@pytest.mark.parametrize("value", ["", "0", "many", "8(x2)"])
+def test_malformed_numbers_for_the_cores_are_refused(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"{name} is '"):
+        cores_per_rank({name: value})
+
+
+def test_a_launcher_is_known_by_its_variables() -> None:
+    assert launcher_pid({}) is None
+    assert launcher_pid({"PNEUMO_LAUNCHER_PID": "17"}) == 17
+    assert launcher_pid({"TORCHELASTIC_RUN_ID": "none"}) == os.getppid()
+    assert launcher_pid(STEP) is None, "Slurm ends the tasks of a step itself"
+    assert starts_all_ranks_at_once(STEP)
+    assert starts_all_ranks_at_once({"TORCHELASTIC_RUN_ID": "none"})
+    assert not starts_all_ranks_at_once(STEP | {"PNEUMO_LAUNCHER_PID": "17"})
+    assert not starts_all_ranks_at_once(LAUNCHED), "by hand, on one machine after the other"

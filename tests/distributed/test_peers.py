@@ -9,7 +9,7 @@ import time
 from rank_programs import Ended
 
 from pneumo.distributed.peers import HeartbeatExchange, Peer, identify
-from pneumo.distributed.world import World
+from pneumo.distributed.rendezvous import Meeting
 
 
 def test_a_process_is_identified_by_host_number_and_start() -> None:
@@ -38,8 +38,8 @@ def test_a_peer_is_killed_only_when_its_host_and_start_time_match() -> None:
         process.kill()
 
 
-def test_a_single_rank_has_no_peers_and_no_store(world: World) -> None:
-    exchange = HeartbeatExchange(world)
+def test_a_single_rank_has_no_peers_and_no_store() -> None:
+    exchange = HeartbeatExchange(Meeting(), "run")
     exchange.start()
     assert not exchange.is_connected
     assert exchange.peers == {}

@@ -8,8 +8,9 @@ import time
 import pytest
 from torch.distributed import TCPStore
 
+from pneumo.distributed import rendezvous
 from pneumo.distributed.rendezvous import PORT_KEY, SEALED_KEY, Rendezvous
-from pneumo.runtime.errors import RankLost
+from pneumo.runtime.errors import ExitCode, RankLost, StopRequested
 
 
 @pytest.fixture
@@ -24,16 +25,19 @@ class Rank(threading.Thread):
 
     def __init__(self, port: int, rank: int, size: int, timeout_s: float = 60, *, has_agent: bool = False) -> None:
         super().__init__(daemon=True)
-        self.rendezvous = Rendezvous("127.0.0.1", port, rank, size, timeout_s, has_agent)
+        self.signal = ""
+        self.rendezvous = Rendezvous("127.0.0.1", port, rank, size, timeout_s, has_agent, lambda: self.signal)
         self.store = None
-        self.lost = ""
+        self.lost, self.code, self.stopped = "", 0, ""
         self.start()
 
     def run(self) -> None:
         try:
-            self.store = self.rendezvous.join()
+            self.store, _ = self.rendezvous.join()
         except RankLost as error:
-            self.lost = str(error)
+            self.lost, self.code = str(error), error.code
+        except StopRequested as error:
+            self.stopped = str(error)
 
     def has_joined(self, timeout: float = 30) -> bool:
         self.join(timeout)
@@ -73,18 +77,85 @@ def test_a_rank_of_a_later_start_waits_for_the_earlier_world_to_end(port: int) -
     assert again.store.get(SEALED_KEY) == renewed.store.get(SEALED_KEY)
 
 
+def join_and_die(port: int, rank: int) -> None:
+    """Join as a rank that is killed before it renews its key."""
+    _wait_for_port(port)
+    TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).set(f"rank/{rank}", "a-token 1")
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_rank_that_died_before_the_rendezvous_was_sealed_is_replaced(port: int) -> None:
     zero = Rank(port, 0, 3)
-    dead = Rank(port, 1, 3)
-    # It may start before rank 0 listens, and then retries after a second.
-    _wait_for("rank/1", port)
+    join_and_die(port, 1)
     replacement = Rank(port, 1, 3)
     time.sleep(1)
     last = Rank(port, 2, 3)
     assert zero.has_joined()
     assert last.has_joined()
     assert replacement.has_joined()
-    assert not dead.has_joined(timeout=3)
+    assert "a-token" not in zero.store.get(SEALED_KEY).decode()
+
+
+def test_a_rank_that_joined_and_died_ends_all_whatever_the_timeout(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendezvous, "RETURN_TIMEOUT_S", 3)
+    ranks = [Rank(port, rank, 4, timeout_s=900) for rank in (0, 2)]
+    join_and_die(port, 1)
+    for rank in ranks:
+        rank.join(30)
+        assert rank.lost == "rank 1 joined, and no longer responds: it was killed, or it is frozen"
+        assert rank.code == ExitCode.BUG
+
+
+def test_the_rendezvous_is_not_sealed_with_a_rank_that_no_longer_responds(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "SILENCE_S", 1)
+    monkeypatch.setattr(rendezvous, "RETURN_TIMEOUT_S", 3)
+    zero = Rank(port, 0, 3)
+    join_and_die(port, 1)
+    time.sleep(2)
+    late = Rank(port, 2, 3)
+    for rank in (zero, late):
+        rank.join(30)
+        assert "rank 1 joined, and no longer responds" in rank.lost
+
+
+def test_rank_0_has_to_come_back_soon_after_it_died(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendezvous, "RETURN_TIMEOUT_S", 2)
+    server = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    waiting = Rank(port, 1, 2, timeout_s=900)
+    _wait_for("rank/1", port)
+    del server
+    waiting.join(30)
+    assert "rank 1 of 2 did not find all others" in waiting.lost
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_ranks_that_wait_for_one_that_is_stopped_are_stopped_too(port: int, stopped: int) -> None:
+    ranks = [Rank(port, rank, 3) for rank in (0, 1)]
+    _wait_for("rank/1", port)
+    ranks[stopped].signal = "SIGTERM"
+    for rank in ranks:
+        rank.join(30)
+    assert ranks[stopped].stopped == "SIGTERM while waiting for the other ranks"
+    assert f"rank {stopped} was stopped by SIGTERM" in ranks[1 - stopped].lost
+    assert ranks[1 - stopped].code == ExitCode.REQUEUE
+
+
+def test_a_rank_is_stopped_while_nobody_answers(port: int) -> None:
+    alone = Rank(port, 1, 2)
+    alone.signal = "SIGHUP"
+    alone.join(30)
+    assert alone.stopped == "SIGHUP while waiting for the other ranks"
 
 
 def test_an_agents_store_that_outlasts_a_start_does_not_mix_two_starts() -> None:

@@ -39,6 +39,31 @@ print("never printed", flush=True)
     assert done.stdout == ""
 
 
+HANGUP = """
+import os, signal
+from pneumo.distributed.stopping import StopFlag
+flag = StopFlag()
+os.kill(os.getpid(), signal.SIGHUP)
+print(flag.signal_name)
+flag.restore_default_handlers()
+os.kill(os.getpid(), signal.SIGHUP)
+print("still here", flush=True)
+"""
+
+
+def test_a_closed_terminal_is_a_request_to_stop() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGUP], stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGHUP
+
+
+def test_a_command_under_nohup_ignores_a_closed_terminal() -> None:
+    done = subprocess.run(
+        ["nohup", sys.executable, "-c", HANGUP], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout == "\nstill here\n"
+
+
 def test_no_handler_is_installed_outside_the_main_thread() -> None:
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=StopFlag)

@@ -1,6 +1,5 @@
 """A rank that fails, hangs or is killed ends its fold group, which names it and its error; other groups train on."""
 
-import dataclasses
 import signal
 import time
 
@@ -10,8 +9,8 @@ from rank_programs import Ended
 from pneumo.distributed import heartbeat
 from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.peers import ExitStatus, Peer
+from pneumo.distributed.rendezvous import Meeting
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import World
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode
 
@@ -65,11 +64,11 @@ def stuck_in_this_test(seconds: float) -> None:
 
 
 def test_a_single_rank_without_progress_prints_its_stack_and_ends(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "propagate", True)
     codes: list[int] = []
-    with Watchdog(dataclasses.replace(world, rank_timeout_s=1), exit_process=codes.append):
+    with Watchdog(Meeting(), 1, exit_process=codes.append):
         heartbeat.touch("reading shard 3")
         stuck_in_this_test(5)
     assert codes == [ExitCode.BUG]
@@ -79,8 +78,8 @@ def test_a_single_rank_without_progress_prints_its_stack_and_ends(
     assert "in stuck_in_this_test" in error
 
 
-def test_ranks_that_all_wait_end_with_the_activity_of_each(world: World) -> None:
-    watch = Watchdog(dataclasses.replace(world, rank_timeout_s=10))
+def test_ranks_that_all_wait_end_with_the_activity_of_each() -> None:
+    watch = Watchdog(Meeting(), 10)
     watch._peers = {1: Peer(waiting=True, activity="step 3"), 2: Peer(waiting=True, activity="validating")}
     with heartbeat.waiting():
         HEARTBEAT.last_progress = time.monotonic() - 15
@@ -93,9 +92,12 @@ def test_ranks_that_all_wait_end_with_the_activity_of_each(world: World) -> None
         assert watch._deadlock() is None, "a working peer has a timeout of its own"
 
 
-def test_a_stopped_peer_ends_only_ranks_that_wait_for_it(world: World) -> None:
-    watch = Watchdog(world)
+def test_a_stopped_peer_ends_only_ranks_that_wait_for_it() -> None:
+    watch = Watchdog(Meeting(), 900)
     watch._peers = {1: Peer(exit_status=ExitStatus(ExitCode.REQUEUE, "it was stopped: fold 0 at step 3"))}
+    assert watch._find_lost_peer(60, waiting=False) is None
+    # Nor is it lost when its heartbeats end afterwards, or the store with rank 0.
+    watch._peers[1].last_heartbeat = time.monotonic() - 100
     assert watch._find_lost_peer(60, waiting=False) is None
     lost = watch._find_lost_peer(60, waiting=True)
     assert lost is not None
@@ -103,14 +105,36 @@ def test_a_stopped_peer_ends_only_ranks_that_wait_for_it(world: World) -> None:
     assert "rank 1 failed, and this rank depends on it:\nit was stopped: fold 0 at step 3" in str(lost)
 
 
-def test_a_rank_that_waits_for_a_stopped_fold_is_stopped_too(worlds: dict[str, Ended]) -> None:
-    codes, output = worlds["stopped"]
+@pytest.mark.parametrize("seconds", [0, 5])
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_rank_that_needs_a_stopped_fold_is_stopped_too_whenever_it_waits_for_it(
+    stopped: int, seconds: int, worlds: dict[str, Ended]
+) -> None:
+    """The stopped rank has published its status, ended its process and, as rank 0, the store, in any order."""
+    codes, output = worlds[f"stopped {stopped}, the other works {seconds} s"]
     assert codes == [ExitCode.REQUEUE, ExitCode.REQUEUE], output
     assert "no longer responds" not in output
 
 
-def test_a_missing_heartbeat_counts_only_while_the_store_answers(world: World) -> None:
-    watch = Watchdog(world)
+def test_a_rank_that_needs_an_interrupted_one_is_stopped_too(worlds: dict[str, Ended]) -> None:
+    assert worlds["interrupted 0"].codes == [128 + signal.SIGINT, ExitCode.REQUEUE]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_rank_that_is_done_is_not_lost_however_long_the_others_take(first: int, worlds: dict[str, Ended]) -> None:
+    assert worlds[f"done first: {first}"] == ([0, 0], "done\ndone\n")
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_rank_that_dies_while_the_ranks_connect_is_named(killed: int, worlds: dict[str, Ended]) -> None:
+    codes, output = worlds[f"killed while connecting: {killed}"]
+    assert codes[killed] == -signal.SIGKILL
+    assert codes[1 - killed] == ExitCode.BUG
+    assert f"ERROR rank {killed} no longer responds" in output
+
+
+def test_a_missing_heartbeat_counts_only_while_the_store_answers() -> None:
+    watch = Watchdog(Meeting(), 900)
     watch._peers = {1: Peer(activity="step 3", last_heartbeat=time.monotonic() - 70)}
     watch._exchange.last_response = time.monotonic() - 50
     assert watch._find_lost_peer(60, waiting=False) is None

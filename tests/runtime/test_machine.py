@@ -1,11 +1,14 @@
-"""Cores that a container may use."""
+"""Cores that a container may use, and the age of a process."""
 
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from pneumo.runtime.machine import available_cores, cpu_quota
+from pneumo.runtime.machine import available_cores, cpu_quota, seconds_since_start
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,11 @@ def test_a_limit_is_read_from_either_version(tmp_path: Path, files: dict[str, st
 
 def test_at_least_one_core_is_available() -> None:
     assert available_cores() >= 1
+
+
+def test_the_age_of_a_process_is_counted_from_its_start() -> None:
+    script = "import time; time.sleep(1.5); from pneumo.runtime.machine import seconds_since_start as age; print(age())"
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    assert 1.5 <= float(done.stdout) <= time.monotonic() - start + 0.1
+    assert seconds_since_start() > float(done.stdout)
