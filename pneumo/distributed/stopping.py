@@ -22,16 +22,15 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal_name = ""
-        self._signals = stop_signals()
         # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep theirs.
         if threading.current_thread() is threading.main_thread():
-            for number in self._signals:
+            for number in stop_signals():
                 signal.signal(number, self._handle)
 
     def restore_default_handlers(self) -> None:
         """Let the signals end the process again, as they do by default."""
         if threading.current_thread() is threading.main_thread():
-            for number in self._signals:
+            for number in stop_signals():
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

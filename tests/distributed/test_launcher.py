@@ -1,5 +1,6 @@
 """The launcher of one machine: ranks, signals, exit codes, restarts."""
 
+import os
 import signal
 import subprocess
 import sys
