@@ -1,6 +1,6 @@
 """Predictions of images by a network that was not trained on them: histograms, and masks once the rules are known."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from pneumo.dataset.table import Rows
 from pneumo.distributed.collectives import Group
 from pneumo.inference.decision_rule import DecisionRule, apply_rule
 from pneumo.inference.histograms import PredictionHistograms, histogram
-from pneumo.inference.prediction import predict, split_batches
+from pneumo.inference.prediction import Prediction, predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
 from pneumo.masks import rle
@@ -31,10 +31,27 @@ def predict_histograms(
     Returns:
         The histograms in the order of ``rows`` on the group's leader, None on the others.
     """
-    table = reader.table
     mine = split_batches(rows)[group.rank :: group.size]
+    return gather_histograms(predict(predictor, loader, reader, mine), reader, rows, group)
+
+
+def gather_histograms(
+    predictions: Iterable[Prediction], reader: ShardReader, rows: Rows, group: Group
+) -> PredictionHistograms | None:
+    """Gather the histograms of predictions of labeled images. Collective over the group.
+
+    Args:
+        predictions: Of this rank's images.
+        reader: Gives their true masks.
+        rows: The rows of all ranks' images in the sample table.
+        group: The ranks that share the work.
+
+    Returns:
+        The histograms in the order of ``rows`` on the group's leader, None on the others.
+    """
+    table = reader.table
     predicted: list[tuple[int, npt.NDArray[np.int64], float]] = []
-    for prediction in predict(predictor, loader, reader, mine):
+    for prediction in predictions:
         truth = None
         if table.positive[prediction.row]:
             truth = rle.decode(reader.rle(prediction.row), *prediction.bins.shape)

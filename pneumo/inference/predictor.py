@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pneumo.loading.geometry import letterbox
+from pneumo.runtime.errors import UserError
 
 View = Literal["hflip"]
 """A view that can be averaged with the image itself (test-time augmentation): the horizontal flip."""
@@ -56,6 +57,9 @@ class Predictor:
         Returns:
             Pixel probabilities (N, H, W) float32 on the device, and presence probabilities (N,), NaN without a
             presence head.
+
+        Raises:
+            UserError: When a probability is not finite.
         """
         pixels, presence = self._predict_view(image)
         for name in self.tta:
@@ -69,9 +73,20 @@ class Predictor:
         with self.autocast():
             output = self.network(image)
         pixels = torch.sigmoid(output.logits.float())[:, 0]
+        finite = torch.isfinite(pixels).all()
         if output.presence_logit is None:
-            return pixels, torch.full((len(image),), torch.nan)
-        return pixels, torch.sigmoid(output.presence_logit.float())
+            presence = torch.full((len(image),), torch.nan)
+        else:
+            presence = torch.sigmoid(output.presence_logit.float())
+            finite &= torch.isfinite(presence).all()
+        # NaN reaches no threshold: such an image would be called empty.
+        if not bool(finite):
+            raise UserError(
+                "the network predicts probabilities that are not finite",
+                "numbers in [0, 1]",
+                "use --precision fp32; if they stay, the weights are of no use: train the fold again",
+            )
+        return pixels, presence
 
 
 @torch.inference_mode()

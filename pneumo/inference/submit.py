@@ -30,7 +30,7 @@ def write_submission(
     Raises:
         UserError: When there are no test images that can be used, or the ids are not the expected ones.
     """
-    reader, world = ensembler.reader, ensembler.world
+    reader, world = ensembler.mean.reader, ensembler.mean.world
     table = reader.table
     rows = table.select("test")
     if not len(rows):
@@ -38,7 +38,7 @@ def write_submission(
             f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
         )
     expected_ids = None if expected is None else annotations.read_ids(expected)
-    damaged = _find_test_images(reader, rows, world, ensembler.workers) if skip_damaged else []
+    damaged = _find_test_images(reader, rows, world, ensembler.mean.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
     if world.is_leader:
         masks = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {p.image_id: p.rle for p in predictions}

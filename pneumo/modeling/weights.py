@@ -1,4 +1,4 @@
-"""Loading weights into networks: those of a trained fold, and those of an encoder from a local file.
+"""Loading an encoder's weights from a local file.
 
 Clusters without internet access need encoder weights from a local file.
 """
@@ -8,42 +8,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pneumo.modeling.finite import find_nonfinite
-from pneumo.modeling.weight_files import read_safetensors, read_state
-from pneumo.runtime.errors import UserError, first_line
+from pneumo.modeling.weight_files import read_state
+from pneumo.runtime.errors import UserError
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
 MAX_KEYS_SHOWN = 5
 """How many keys of each kind an error names."""
-
-
-def load(network: nn.Module, path: Path) -> None:
-    """Load a fold's published weights into a network with the same parameters.
-
-    Raises:
-        UserError: When the file is missing, damaged, not finite, or of another network.
-    """
-    try:
-        state = read_safetensors(path)
-        network.load_state_dict(state)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        if isinstance(error, RuntimeError):
-            reason = _differences(network.state_dict(), state) or first_line(error)
-        raise UserError(f"{path}: {reason}", "the weights of a finished fold", "train the fold again") from error
-    require_finite(state, path)
-
-
-def require_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a fold's weights with a NaN or an infinity, whose predictions would be NaN.
-
-    Raises:
-        UserError: Naming the first such tensor.
-    """
-    broken = find_nonfinite(state)
-    if broken:
-        raise UserError(f"{path}: {broken} is not finite", "finite weights", "train the fold again in a new --run")
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
@@ -64,7 +35,7 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         encoder.load_state_dict(dict(state))
     except RuntimeError as error:
         raise UserError(
-            f"{path} does not fit the encoder: {_differences(encoder.state_dict(), state)}",
+            f"{path} does not fit the encoder: {differences(encoder.state_dict(), state)}",
             "the ImageNet weights of the same architecture",
             "check that encoder and encoder_weights name the same network",
         ) from error
@@ -85,7 +56,7 @@ def _timm_names(state: dict[str, Tensor], expected: Iterable[str]) -> dict[str, 
     return renamed
 
 
-def _differences(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+def differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     """Describe how two state dicts differ, with the first few keys of each kind."""
     # Files from before PyTorch 0.4.1 have no batch counters, and loading fills them in.
     missing = [key for key in expected if key not in given and not key.endswith("num_batches_tracked")]

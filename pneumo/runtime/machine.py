@@ -1,5 +1,6 @@
 """What this process may use of its machine, and how long it has been there."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -38,3 +39,20 @@ def seconds_since_start() -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, AttributeError):
         return 0.0
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that are available, at most a container's limit; 0 where it is not known.
+
+    A container with a limit sees all of the machine's memory, but is killed at its own.
+    """
+    try:
+        lines = (root / "proc" / "meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return 0
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        # There is no file of the other version of cgroups, and no number without a limit.
+        with contextlib.suppress(OSError, ValueError):
+            available = min(available, int((root / "sys" / "fs" / "cgroup" / name).read_text()))
+    return available

@@ -9,9 +9,11 @@ from pneumo.distributed.world import World
 from pneumo.inference.blend import blend_rules, normalize_weights
 from pneumo.inference.build import InferenceConfig, Precision
 from pneumo.inference.decision_rule import read_rule
-from pneumo.inference.ensembler import EnsembledRun, Ensembler
+from pneumo.inference.ensembler import Ensembler
+from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
+from pneumo.training.fold_results import trained_weights
 from pneumo.training.run_directory import RunDirectory
 
 LoaderOverride = Literal["recipe", LoaderKind]
@@ -48,13 +50,14 @@ def build_ensembler(
     ensembled = [
         EnsembledRun(
             config=_override(run, loader, precision),
-            weight_files=tuple(run.fold(k).model for k in range(run.dataset.num_folds)),
+            weights=trained_weights(run),
             weight=weight,
         )
         for run, weight in zip(runs, normalized, strict=True)
     ]
     rule = blend_rules([read_rule(run.thresholds) for run in runs], normalized)
-    return Ensembler(ensembled, rule, reader=reader, world=world, workers=workers, min_component=min_component)
+    mean = NetworkMean(ensembled, reader=reader, world=world, workers=workers)
+    return Ensembler(mean, rule, min_component=min_component)
 
 
 def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOverride) -> InferenceConfig:

@@ -24,6 +24,7 @@ from pneumo.runtime.errors import StopRequested
 from pneumo.training import checkpoint
 from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
 from pneumo.training.epoch import Epoch
+from pneumo.training.fold_results import publish_fold
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory
@@ -248,7 +249,7 @@ class FoldTrainer:
         heartbeat.touch(f"fold {self.fold}: predicting its images")
         histograms = self._predict_histograms(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
-            self.directory.publish(self.train_state.ema.model, histograms, self.state.history)
+            publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()
 

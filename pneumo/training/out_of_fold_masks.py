@@ -9,8 +9,8 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.out_of_fold import encode_masks
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import metric, rle, submission
-from pneumo.modeling import weights
 from pneumo.runtime.errors import UserError
+from pneumo.training.fold_results import trained_weights
 from pneumo.training.run_directory import RunDirectory
 
 
@@ -42,8 +42,8 @@ def predict_masks(
     table = reader.table
     loader, predictor = build(run.recipe.inference, reader, world.device, workers=workers)
     masks: dict[str, str] = dict.fromkeys(histograms.image_id.tolist(), rle.EMPTY)
-    for fold in range(run.dataset.num_folds):
-        weights.load(predictor.network, run.fold(fold).model)
+    for fold, weights in enumerate(trained_weights(run)):
+        weights.load(predictor.network, weights.read())
         index = np.flatnonzero(histograms.fold == fold)
         rows = table.select("train", {fold})
         if table.image_id[rows].tolist() != histograms.image_id[index].tolist():

@@ -27,16 +27,13 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from annotated_types import Interval
-from torch import nn
 
 from pneumo import __version__
 from pneumo.dataset.manifest import Manifest
-from pneumo.inference.histograms import PredictionHistograms
-from pneumo.modeling import weight_files, weights
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import is_temporary, publish, publish_text, remove_temporary_files
+from pneumo.runtime.files import is_temporary, publish_text, remove_temporary_files
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
@@ -75,7 +72,7 @@ class FoldDirectory:
     histograms = _File("oof.parquet")
     """Histograms of the fold's own images."""
     summary = _File("fold.json")
-    """History; only a finished fold has it."""
+    """Digests and history (``fold_results``); only a finished fold has it."""
     lock = _File(LOCK_FILE)
     """Held by the process that trains the fold."""
 
@@ -102,19 +99,6 @@ class FoldDirectory:
         """Remove temporary files of killed processes. The caller holds the fold's lock."""
         remove_temporary_files(self.path)
         checkpoint.prune(self.checkpoints)
-
-    def publish(self, model: nn.Module, histograms: PredictionHistograms, history: list[dict[str, float]]) -> None:
-        """Write the files of a finished fold; last fold.json, which marks it as finished.
-
-        Raises:
-            UserError: When a weight is not finite, or the run is not at its path any more.
-        """
-        self.require_run_directory()
-        weights.require_finite(model.state_dict(), self.model)
-        with publish(self.model) as file:
-            file.write(weight_files.to_safetensors(model.state_dict()))
-        histograms.write(self.histograms)
-        publish_text(self.summary, json.dumps({"format_version": FORMAT_VERSION, "history": history}, indent=1) + "\n")
 
 
 @config_dataclass

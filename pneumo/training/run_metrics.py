@@ -7,7 +7,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference import metrics
 from pneumo.inference.decision_rule import write_rule
-from pneumo.inference.histograms import PredictionHistograms, concatenate
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
@@ -15,6 +15,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
 from pneumo.training.excluded import exclusion_caveats
+from pneumo.training.fold_results import read_histograms
 from pneumo.training.run_directory import RunDirectory
 
 
@@ -41,7 +42,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
             "train them with the same job/train.py command",
         )
     reader = reader.exclude(run.dataset.excluded)
-    histograms = concatenate([PredictionHistograms.read(run.fold(k).histograms) for k in range(run.dataset.num_folds)])
+    histograms = read_histograms(run)
     nested = world.broadcast(nested_estimate(histograms) if world.is_leader else None)
     assert nested is not None
     masks: dict[str, str] | None = None

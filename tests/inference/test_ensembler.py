@@ -2,74 +2,38 @@
 
 import weakref
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
+from ensembles import average_by_hand, make_networks, write_runs
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
-from pneumo.inference import decision_rule
+from pneumo.inference import decision_rule, network_mean
 from pneumo.inference import ensembler as ensembler_module
 from pneumo.inference import prediction as prediction_module
-from pneumo.inference.build import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.ensembler import EnsembledRun, Ensembler, PredictedImage
+from pneumo.inference.ensembler import Ensembler, PredictedImage
 from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.predictor import Predictor, to_source
-from pneumo.loading.build import build_loader
-from pneumo.loading.contract import BatchPlan
+from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.masks import rle
-from pneumo.modeling import models
-from pneumo.modeling.models import ModelConfig
 from pneumo.modeling.segmenter import Segmenter
-from pneumo.runtime.errors import UserError
 
 RULE = DecisionRule(top_bin=120, min_area=1.0, bottom_bin=100, presence_threshold=0.0)
-CONFIGS = tuple(
-    InferenceConfig(
-        model=ModelConfig(encoder="mobilenet_v2", presence_head=presence_head),
-        size=size,
-        tta=("hflip",),
-        loader="opencv",
-        precision="fp32",
-        channels_last=True,
-    )
-    for presence_head, size in ((True, 64), (False, 32), (True, 32))
-)
-WEIGHTS = (0.6, 0.25, 0.15)
 
 
 @pytest.fixture(scope="module")
 def networks() -> list[list[Segmenter]]:
-    """Two folds of each configuration."""
-    torch.manual_seed(0)
-    networks = [[models.build(config.model).eval() for _ in range(2)] for config in CONFIGS]
-    for name, parameter in (item for folds in networks for network in folds for item in network.named_parameters()):
-        if name.endswith("classification_head.3.bias"):
-            # Without training every presence probability is 0.5, whatever the weights of the mean.
-            torch.nn.init.normal_(parameter)
-    return networks
+    return make_networks()
 
 
 @pytest.fixture(scope="module")
 def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
-    directory = tmp_path_factory.mktemp("weights")
-    result = []
-    for r, (config, weight) in enumerate(zip(CONFIGS, WEIGHTS, strict=True)):
-        paths = []
-        for k, network in enumerate(networks[r]):
-            paths.append(directory / f"{r}-{k}.safetensors")
-            safetensors.torch.save_file(network.state_dict(), paths[-1])
-        result.append(EnsembledRun(config=config, weight_files=tuple(paths), weight=weight))
-    return result
+    return write_runs(networks, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
@@ -80,30 +44,7 @@ def rows(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> Rows:
 
 
 def make(runs: Sequence[EnsembledRun], reader: ShardReader, world: World, **options: float) -> Ensembler:
-    return Ensembler(runs, RULE, reader=reader, world=world, workers=1, **options)
-
-
-def by_hand(
-    networks: list[list[Segmenter]], runs: Sequence[EnsembledRun], reader: ShardReader, world: World, row: int
-) -> tuple[np.ndarray, float]:
-    """Average one image's maps in the plainest way."""
-    table = reader.table
-    total = torch.zeros(table.shape(row))
-    presence, presence_weights = 0.0, 0.0
-    for run, folds in zip(runs, networks, strict=True):
-        plan = BatchPlan(
-            rows=np.array([row]), positions=np.array([0]), epoch=0, size=run.config.size, seed=0, augmentation=None
-        )
-        loader = build_loader("opencv", reader, world.device, workers=1)
-        (batch,) = loader([plan])
-        for network in folds:
-            predictor = Predictor(network, size=run.config.size, tta=("hflip",), autocast=nullcontext)
-            pixels, probability = predictor(batch.image)
-            total += run.weight / len(folds) * to_source(pixels[0], *total.shape)
-            if run.config.model.presence_head:
-                presence += run.weight * float(probability[0])
-                presence_weights += run.weight
-    return total.numpy(), presence / presence_weights
+    return Ensembler(NetworkMean(runs, reader=reader, world=world, workers=1), RULE, **options)
 
 
 def test_the_mean_is_taken_over_folds_runs_and_views(
@@ -113,7 +54,7 @@ def test_the_mean_is_taken_over_folds_runs_and_views(
     predictions = make(runs, reader, world).run(rows)
     assert [f.image_id for f in predictions] == reader.table.image_id[rows].tolist()
     for prediction, row in zip(predictions, rows.tolist(), strict=True):
-        total, presence = by_hand(networks, runs, reader, world, row)
+        total, presence = average_by_hand(networks, runs, reader, world, row)
         mask = decision_rule.apply_rule(quantize(total), RULE, presence)
         mine = rle.decode(prediction.rle, *mask.shape)
         # Sums in another order may move a pixel across a threshold.
@@ -128,38 +69,23 @@ def test_blocks_and_ranks_do_not_change_a_prediction(
 ) -> None:
     ensembler = make(runs, reader, world)
     whole = ensembler.run(rows)
-    monkeypatch.setattr(ensembler_module, "BLOCK", 1)
+    monkeypatch.setattr(network_mean, "BLOCK", 1)
     for ranks in (2, 3):
         parts: list[Any] = []
         monkeypatch.setattr(World, "gather", lambda _, part, parts=parts: parts.append(part) or parts)
         # The leader last, when the others have sent their parts.
         for rank in reversed(range(ranks)):
-            ensembler.world = replace(world, rank=rank, size=ranks)
+            ensembler.mean.world = replace(world, rank=rank, size=ranks)
             predictions = ensembler.run(rows)
         assert predictions == whole
         assert min(map(len, parts)) > 0
         assert sum(map(len, parts)) == len(rows)
 
 
-def test_weights_of_another_network_are_refused(runs: list[EnsembledRun], reader: ShardReader, world: World) -> None:
-    wrong = replace(runs[0], weight_files=runs[1].weight_files, weight=1.0)
-    with pytest.raises(UserError, match="the weights of a finished fold"):
-        make([wrong], reader, world).run(reader.table.select("test"))
-
-
-def test_damaged_weights_are_refused(
-    runs: list[EnsembledRun], reader: ShardReader, world: World, tmp_path: Path
-) -> None:
-    torn = tmp_path / "model.safetensors"
-    torn.write_bytes(runs[0].weight_files[0].read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"model\.safetensors: .*; expected the weights of a finished fold"):
-        make([replace(runs[0], weight_files=(torn,), weight=1.0)], reader, world).run(reader.table.select("test"))
-
-
 def test_every_image_is_given_with_its_pixels(
     runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensembler_module, "BLOCK", 1)
+    monkeypatch.setattr(network_mean, "BLOCK", 1)
     images: list[PredictedImage] = []
     predictions = make(runs, reader, world).run(rows, images.append)
     assert [image.prediction for image in images] == predictions
@@ -185,10 +111,9 @@ def test_source_is_decoded_only_when_it_is_asked_for(
         _ = images[0].source
 
 
-def test_pixels_are_held_for_one_block_only(
-    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
+def test_one_image_at_a_time_has_its_pixels_at_the_size_of_the_source(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows
 ) -> None:
-    monkeypatch.setattr(ensembler_module, "BLOCK", 1)
     alive: list[weakref.ref[PredictedImage]] = []
     most = 0
 
@@ -199,7 +124,7 @@ def test_pixels_are_held_for_one_block_only(
 
     make(runs, reader, world).run(rows, count)
     assert len(alive) == len(rows) > most
-    assert most <= 2, "the image itself, and the one before until its name is taken"
+    assert most == 1
 
 
 def test_small_components_are_removed_from_mask_and_numbers(

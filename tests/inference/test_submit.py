@@ -22,7 +22,7 @@ class Known:
     """Predicts one pixel in every second image."""
 
     def __init__(self, reader: ShardReader, world: World) -> None:
-        self.reader, self.world, self.workers = reader, world, 1
+        self.mean = SimpleNamespace(reader=reader, world=world, workers=1)
         self.rule = DecisionRule(128, 0.0, 128)
         self.asked: list[int] = []
 
@@ -30,7 +30,7 @@ class Known:
         self.asked = rows.tolist()
         return [
             ImagePrediction(
-                image_id=str(self.reader.table.image_id[row]),
+                image_id=str(self.mean.reader.table.image_id[row]),
                 rle="5 1" if i % 2 == 0 else "-1",
                 presence_probability=0.5,
                 mask_area=(i + 1) % 2,
@@ -47,7 +47,7 @@ def ensembler(reader: ShardReader, world: World) -> Any:
 
 def test_every_test_image_has_a_row_in_the_tables_order(ensembler: Any, tmp_path: Path) -> None:
     write_submission(ensembler, tmp_path / "s.csv")
-    table = ensembler.reader.table
+    table = ensembler.mean.reader.table
     rows = table.select("test")
     assert ensembler.asked == rows.tolist()
     masks = submission.read(tmp_path / "s.csv")
@@ -58,7 +58,7 @@ def test_every_test_image_has_a_row_in_the_tables_order(ensembler: Any, tmp_path
 def test_expected_ids_give_the_order_and_the_rest(
     ensembler: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = ensembler.reader.table.image_id[ensembler.reader.table.select("test")].tolist()
+    ids = ensembler.mean.reader.table.image_id[ensembler.mean.reader.table.select("test")].tolist()
     expected = [ids[2], "1.2.3.4", ids[0]]
     (tmp_path / "sample.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"{i},-1\n" for i in expected))
     with caplog.at_level(logging.WARNING):
@@ -73,7 +73,7 @@ def test_expected_ids_give_the_order_and_the_rest(
 def test_damaged_images_get_an_empty_mask_and_are_not_predicted(
     ensembler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = ensembler.reader.table.select("test")
+    rows = ensembler.mean.reader.table.select("test")
     found = {int(rows[0]): "image x is torn"}
     monkeypatch.setattr(submit, "find_damaged", lambda *_, **__: found)
     with caplog.at_level(logging.WARNING):
@@ -81,14 +81,14 @@ def test_damaged_images_get_an_empty_mask_and_are_not_predicted(
     assert ensembler.asked == rows[1:].tolist()
     masks = submission.read(tmp_path / "s.csv")
     assert len(masks) == 6
-    assert masks[str(ensembler.reader.table.image_id[rows[0]])] == "-1"
+    assert masks[str(ensembler.mean.reader.table.image_id[rows[0]])] == "-1"
     assert caplog.messages == ["damaged test image, NOT predicted, gets an empty mask: image x is torn"]
 
 
 def test_a_dataset_of_damaged_images_alone_is_refused(
     ensembler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {int(row): "torn" for row in ensembler.reader.table.select("test")}
+    found = {int(row): "torn" for row in ensembler.mean.reader.table.select("test")}
     monkeypatch.setattr(submit, "find_damaged", lambda *_, **__: found)
     with pytest.raises(UserError, match="none of 6 test images can be used, first: torn"):
         write_submission(ensembler, tmp_path / "s.csv", skip_damaged=True)
@@ -96,9 +96,9 @@ def test_a_dataset_of_damaged_images_alone_is_refused(
 
 
 def test_without_test_images_there_is_no_submission(ensembler: Any, tmp_path: Path) -> None:
-    reader = ensembler.reader
+    reader = ensembler.mean.reader
     empty = SimpleNamespace(dataset=reader.dataset, table=SimpleNamespace(select=lambda _: np.zeros(0, np.int64)))
-    ensembler.reader = empty
+    ensembler.mean.reader = empty
     with pytest.raises(UserError, match="has no test images; expected test images; build a dataset with"):
         write_submission(ensembler, tmp_path / "s.csv")
 

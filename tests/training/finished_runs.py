@@ -14,6 +14,7 @@ from pneumo.distributed.world import World
 from pneumo.inference.build import build
 from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.training import run_directory
+from pneumo.training.fold_results import publish_fold
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
@@ -45,5 +46,5 @@ def finish_folds(
         rows = reader.table.select("train", {fold})
         histograms = predict_histograms(predictor, loader, reader, rows, world)
         assert histograms is not None
-        run.fold(fold).publish(predictor.network, histograms, [])
+        publish_fold(run.fold(fold), predictor.network, histograms, [])
     return run

@@ -39,9 +39,11 @@ def test_runs_are_ensembled_with_their_recipes_settings(
     runs: list[RunDirectory], reader: ShardReader, world: World
 ) -> None:
     ensembler = build_ensembler(runs, (3.0, 1.0), reader=reader, world=world, workers=1, min_component=7.0)
-    assert [run.config for run in ensembler.runs] == [run.recipe.inference for run in runs]
-    assert [run.weight for run in ensembler.runs] == [0.75, 0.25]
-    assert [run.weight_files for run in ensembler.runs] == [(r.fold(0).model, r.fold(1).model) for r in runs]
+    assert [run.config for run in ensembler.mean.runs] == [run.recipe.inference for run in runs]
+    assert [run.weight for run in ensembler.mean.runs] == [0.75, 0.25]
+    assert [[w.path for w in run.weights] for run in ensembler.mean.runs] == [
+        [r.fold(k).model for k in (0, 1)] for r in runs
+    ]
     rule = ensembler.rule
     assert (rule.top_bin, rule.min_area, rule.bottom_bin) == (175, 1250.0, 85)
     assert rule.presence_threshold == pytest.approx(0.4)
@@ -55,9 +57,11 @@ def test_flags_replace_the_recipes_settings_with_a_warning(
 ) -> None:
     kept = build_ensembler(runs, reader=reader, world=world, workers=1, loader="opencv")
     assert not caplog.messages
-    assert [run.config for run in kept.runs] == [run.recipe.inference for run in runs]
+    assert [run.config for run in kept.mean.runs] == [run.recipe.inference for run in runs]
     changed = build_ensembler(runs, reader=reader, world=world, workers=1, precision="bf16")
-    assert [run.config for run in changed.runs] == [replace(run.recipe.inference, precision="bf16") for run in runs]
+    assert [run.config for run in changed.mean.runs] == [
+        replace(run.recipe.inference, precision="bf16") for run in runs
+    ]
     text = "predicts with --precision bf16, but its rule was chosen with the recipe's"
     assert caplog.messages == [f"{run.path} {text} {run.recipe.precision}" for run in runs]
 

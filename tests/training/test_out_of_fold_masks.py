@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 from finished_runs import finish_folds
 
 from pneumo.dataset.shard_reader import ShardReader
@@ -16,7 +17,6 @@ from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.prediction import predict, split_batches
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import rle, submission
-from pneumo.modeling import weights
 from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory
 from pneumo.training.out_of_fold_masks import predict_masks, write_masks
@@ -63,7 +63,7 @@ def test_masks_are_those_of_each_folds_network_and_rule(
     positives = 0
     for fold in (0, 1):
         loader, predictor = build(run.recipe.inference, reader, world.device, workers=1)
-        weights.load(predictor.network, run.fold(fold).model)
+        predictor.network.load_state_dict(safetensors.torch.load_file(run.fold(fold).model))
         batches = split_batches(reader.table.select("train", {fold}))
         for p in predict(predictor, loader, reader, batches):
             expected = apply_rule(p.bins, nested.rules[fold], p.presence_probability)

@@ -20,7 +20,8 @@ from pneumo.inference.threshold_search import NestedEstimate, search
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_tree import SyntheticTree
-from pneumo.training import run_directory, run_metrics
+from pneumo.training import out_of_fold_masks, run_directory, run_metrics
+from pneumo.training.fold_results import trained_weights
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
 
@@ -61,13 +62,11 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert cv2.imread(str(run.overlay)) is not None
 
 
-def test_histograms_are_those_of_the_folds_in_order(run: RunDirectory, reader: ShardReader, world: World) -> None:
-    finish_run(run, world, reader, workers=1)
-    parts = [PredictionHistograms.read(run.fold(k).histograms) for k in (0, 1)]
-    whole = PredictionHistograms.read(run.histograms)
-    assert whole.image_id.tolist() == [*parts[0].image_id.tolist(), *parts[1].image_id.tolist()]
-    assert np.array_equal(whole.inside, np.concatenate([part.inside for part in parts]))
-    assert np.array_equal(whole.outside, np.concatenate([part.outside for part in parts]))
+def test_weights_that_are_not_their_folds_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    run.fold(0).model.write_bytes(run.fold(1).model.read_bytes())
+    with pytest.raises(UserError, match=r"fold-0/model\.safetensors: SHA-256 .*, but training wrote"):
+        finish_run(run, world, reader, workers=1)
+    assert not written(run)
 
 
 def test_a_finished_run_is_left_alone(run: RunDirectory, reader: ShardReader, world: World) -> None:
@@ -138,11 +137,8 @@ def test_a_second_prediction_that_differs_is_a_warning(
         )
 
     monkeypatch.setattr(run_metrics, "nested_estimate", find_every_image_positive)
-    # The weights of the two folds change places: every mask is another network's.
-    first, second = (run.fold(k).model for k in (0, 1))
-    kept = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(kept)
+    # The two folds' networks change places: every mask is another network's.
+    monkeypatch.setattr(out_of_fold_masks, "trained_weights", lambda run: trained_weights(run)[::-1])
     finish_run(run, world, reader, workers=1)
     found = metrics.read(run.metrics)
     difference = abs(found.oof_csv_dice - found.nested.dice)

@@ -1,0 +1,167 @@
+"""The mean of networks against the plainest one, in blocks of any length, within a bounded memory."""
+
+import math
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from ensembles import CONFIGS, average_by_hand, make_networks, published, write_runs
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
+from pneumo.distributed.world import World
+from pneumo.inference import network_mean
+from pneumo.inference import prediction as prediction_module
+from pneumo.inference.network_mean import EnsembledRun, MeanPrediction, NetworkMean
+from pneumo.inference.prediction import split_batches
+from pneumo.inference.weight_cache import WeightCache
+from pneumo.modeling.segmenter import Segmenter
+from pneumo.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[list[Segmenter]]:
+    return make_networks()
+
+
+@pytest.fixture(scope="module")
+def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
+    return write_runs(networks, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def rows(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Rows of both splits, in five batches."""
+    monkeypatch.setattr(prediction_module, "BATCH_SIZE", 2)
+    monkeypatch.setattr(network_mean, "BATCH_SIZE", 2)
+    return np.arange(0, len(reader.table), 4)
+
+
+def predict(mean: NetworkMean, rows: Rows, fold: int | None = None) -> list[MeanPrediction]:
+    return [p for block in mean.blocks(split_batches(rows)) for p in mean.predict_block(block, fold)]
+
+
+def same(left: list[MeanPrediction], right: list[MeanPrediction]) -> bool:
+    return len(left) == len(right) and all(
+        a.row == b.row
+        and np.array_equal(a.probability, b.probability)
+        and (a.presence_probability == b.presence_probability)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+@pytest.mark.parametrize("fold", [None, 0, 1])
+def test_the_mean_is_taken_over_folds_runs_and_views(
+    networks: list[list[Segmenter]],
+    runs: list[EnsembledRun],
+    reader: ShardReader,
+    world: World,
+    rows: Rows,
+    fold: int | None,
+) -> None:
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    predicted = predict(mean, rows, fold)
+    assert [p.row for p in predicted] == rows.tolist()
+    for p in predicted:
+        probability, presence = average_by_hand(networks, runs, reader, world, p.row, fold)
+        np.testing.assert_allclose(p.probability, probability, atol=1e-5)
+        assert p.presence_probability == pytest.approx(presence, abs=1e-5)
+
+
+def test_without_a_presence_head_there_is_no_presence_probability(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows
+) -> None:
+    headless = replace(runs[1], weight=1.0)
+    assert not headless.config.model.presence_head
+    predicted = predict(NetworkMean([headless], reader=reader, world=world, workers=1), rows)
+    assert all(math.isnan(p.presence_probability) for p in predicted)
+
+
+def test_blocks_and_the_cache_do_not_change_a_bit(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = predict(NetworkMean(runs, reader=reader, world=world, workers=1), rows)
+    monkeypatch.setattr(network_mean, "BLOCK", 1)
+    monkeypatch.setattr(network_mean, "memory_limit", lambda _: 0)
+    assert same(predict(NetworkMean(runs, reader=reader, world=world, workers=1), rows), whole)
+
+
+def test_weights_are_read_once_where_memory_allows_it(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_mean, "BLOCK", 2)
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    read: list[Path] = []
+
+    class Counting(WeightCache):
+        def read(self, weights):
+            if weights not in self._kept:
+                read.append(weights.path)
+            return super().read(weights)
+
+    paths = [weights.path for run in runs for weights in run.weights]
+    for limit, blocks_that_read in ((1 << 40, 1), (0, 3)):
+        read.clear()
+        mean.cache = Counting(limit)
+        predict(mean, rows)
+        assert sorted(read) == sorted(paths * blocks_that_read)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "length"), [((32,), 8), ((1024,), 8), ((1024, 1024), 4), ((2048,), 2), ((4096,), 1), ((4096, 4096), 1)]
+)
+def test_a_blocks_maps_take_at_most_256_mib_or_one_batch(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, sizes: tuple[int, ...], length: int
+) -> None:
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    mean.runs = [replace(runs[0], config=replace(CONFIGS[0], size=size)) for size in sizes]
+    batches = split_batches(np.arange(8 * 20))
+    blocks = list(mean.blocks(batches))
+    assert [len(block) for block in blocks[:-1]] == [length] * (len(blocks) - 1)
+    assert [row for block in blocks for batch in block for row in batch.tolist()] == list(range(160))
+    assert length == 1 or 4 * 8 * length * sum(size**2 for size in sizes) <= 256 << 20
+
+
+def test_memory_is_that_of_one_image_at_the_size_of_the_source(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 15 megapixels each, a block of images would take gigabytes."""
+    shape = (1500, 1000)
+    monkeypatch.setattr(type(reader.table), "shape", lambda *_: shape)
+    maps = torch.rand(16, 32, 32)
+    mean = NetworkMean([replace(runs[1], weight=1.0)], reader=reader, world=world, workers=1)
+    monkeypatch.setattr(NetworkMean, "_predict_run", lambda *_: (maps, np.zeros(len(maps))))
+    tracked = []
+    real = network_mean.to_source
+
+    def count(*arguments: object) -> torch.Tensor:
+        tracked.append(tracemalloc.get_traced_memory()[0])
+        return real(*arguments)
+
+    monkeypatch.setattr(network_mean, "to_source", count)
+    predicted = 0
+    for p in mean.predict_block(split_batches(np.arange(16))):
+        assert p.probability.shape == shape
+        predicted += 1
+        # Resized when it is asked for, not before.
+        assert len(tracked) == predicted
+    assert predicted == 16
+
+
+@pytest.mark.parametrize("part", ["decoder.blocks.0.conv1.1.weight", "classification_head.3.weight"])
+def test_a_prediction_that_is_not_finite_is_refused(
+    networks: list[list[Segmenter]], reader: ShardReader, world: World, rows: Rows, tmp_path: Path, part: str
+) -> None:
+    """Finite weights whose sums are not: the file is as it was written."""
+    state = {name: value.clone() for name, value in networks[0][0].state_dict().items()}
+    name = next(n for n in state if n.endswith(part))
+    state[name] = torch.full_like(state[name], torch.finfo(torch.float32).max)
+    state[name].view(-1)[::2] *= -1
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    run = EnsembledRun(config=CONFIGS[0], weights=(published(tmp_path / "w.safetensors"),), weight=1.0)
+    with pytest.raises(UserError, match="probabilities that are not finite"):
+        predict(NetworkMean([run], reader=reader, world=world, workers=1), rows)

@@ -1,0 +1,44 @@
+"""What is kept, and what is read again."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from ensembles import published
+
+from pneumo.inference import weight_cache
+from pneumo.inference.weight_cache import WeightCache, memory_limit
+from pneumo.modeling.trained_weights import TrainedWeights
+from pneumo.runtime.errors import UserError
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> list[TrainedWeights]:
+    """Three files of 400 bytes of weights each."""
+    for k in range(3):
+        safetensors.torch.save_file({"w": torch.full((100,), float(k))}, tmp_path / f"{k}.safetensors")
+    return [published(tmp_path / f"{k}.safetensors") for k in range(3)]
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(0, 0), (399, 0), (400, 1), (799, 1), (800, 2), (1199, 2), (1200, 3)])
+def test_the_first_weights_that_fit_are_kept(weights: list[TrainedWeights], limit: int, kept: int) -> None:
+    cache = WeightCache(limit)
+    first = [cache.read(w) for w in weights]
+    again = [cache.read(w) for w in weights]
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True] * kept + [False] * (3 - kept)
+    assert [float(state["w"][0]) for state in again] == [0.0, 1.0, 2.0]
+
+
+def test_weights_that_are_read_again_are_checked_again(weights: list[TrainedWeights]) -> None:
+    cache = WeightCache(0)
+    cache.read(weights[0])
+    weights[0].path.write_bytes(weights[1].path.read_bytes())
+    with pytest.raises(UserError, match="SHA-256"):
+        cache.read(weights[0])
+
+
+def test_ranks_share_memory_as_they_share_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_cache, "available_memory", lambda: 1000)
+    monkeypatch.setattr(weight_cache, "available_cores", lambda: 8)
+    assert [memory_limit(cores) for cores in (2, 8, 16)] == [62, 250, 250]
