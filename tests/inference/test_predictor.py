@@ -12,6 +12,7 @@ from pneumo.inference import predictor as predictor_module
 from pneumo.inference.predictor import VIEWS, Predictor, View, to_source
 from pneumo.loading.geometry import letterbox
 from pneumo.modeling.segmenter import SegmenterOutput
+from pneumo.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,49 @@ def test_without_a_presence_head_the_probability_is_nan() -> None:
     _, presence = predictor(WithoutPresenceHead(), ("hflip",))(torch.ones(3, 1, 32, 32))
     assert presence.shape == (3,)
     assert np.isnan(presence).all()
+
+
+def interpolate(pixels: np.ndarray, y: float, x: float) -> float:
+    """Interpolate linearly between the four pixels around a point, the outer ones continued beyond the edge."""
+    y0, x0 = int(np.floor(y)), int(np.floor(x))
+    total = 0.0
+    for row, row_weight in ((y0, y0 + 1 - y), (y0 + 1, y - y0)):
+        for column, column_weight in ((x0, x0 + 1 - x), (x0 + 1, x - x0)):
+            height, width = pixels.shape
+            value = pixels[min(max(row, 0), height - 1), min(max(column, 0), width - 1)]
+            total += row_weight * column_weight * float(value)
+    return total
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (57, 31), (20, 64), (9, 13)])
+def test_each_pixel_of_the_source_is_interpolated_in_the_content_of_the_letterbox(rows: int, columns: int) -> None:
+    size = 32
+    box = letterbox(rows, columns, size)
+    pixels = torch.rand(size, size, generator=torch.Generator().manual_seed(rows))
+    content = pixels[box.top : box.top + box.height, box.left : box.left + box.width].numpy()
+    found = to_source(pixels, rows, columns).numpy()
+    for y, x in np.ndindex(rows, columns):
+        # Pixel centers are at half coordinates; before the first center the value is constant.
+        expected = interpolate(content, max((y + 0.5) * box.scale - 0.5, 0), max((x + 0.5) * box.scale - 0.5, 0))
+        assert found[y, x] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["logits", "presence_logit"])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_probability_that_is_not_finite_is_refused(value: float, part: str, flipped: bool) -> None:
+    """In one image of one view: inf - inf is NaN, as in a sum that overflows."""
+
+    class Broken(LeftHalf):
+        def forward(self, image: torch.Tensor) -> SegmenterOutput:
+            output = super().forward(image)
+            if bool(image[0, 0, 0, 0] == 0) == flipped:
+                getattr(output, part)[1] = value - value
+            return output
+
+    image = torch.ones(2, 1, 32, 32)
+    image[0, :, :, 16:] = 0
+    with pytest.raises(UserError, match=r"not finite; expected numbers in \[0, 1\]; use --precision fp32"):
+        predictor(Broken(), ("hflip",))(image)
+    if flipped:
+        predictor(Broken(), ())(image)
