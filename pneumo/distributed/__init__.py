@@ -11,6 +11,7 @@
 - stopping: the flag that SIGTERM, SIGUSR1, SIGHUP and Ctrl-C set
 - heartbeat: when this process last made progress, and whether it is waiting for others
 - peers: heartbeats and exit statuses of the other ranks
+- nccl: settings that leave the handling of a lost rank to the watchdog
 - watchdog: ends a rank whose peer is lost, and names the peer and its error
 - launcher: starts the ranks of one machine and exits with their exit code (job/launch.py)
 - launcher_watch: tells the launcher that all ranks have met, and stops a rank whose launcher was killed

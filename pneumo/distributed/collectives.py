@@ -4,6 +4,7 @@ Gradients and other tensors on the device go through the device's backend (NCCL 
 through gloo, with a timeout that lets one fold group wait for another.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -47,11 +48,23 @@ class Group:
         return self.rank == 0
 
     def all_reduce_sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor on ``device`` over the ranks, in place."""
+        """Sum a tensor on ``device`` over the ranks, in place; on a GPU once its queue gets there."""
         if self.tensor_group is not None:
             with heartbeat.waiting():
                 dist.all_reduce(tensor, group=self.tensor_group)
         return tensor
+
+    def waiting_for_device(self) -> AbstractContextManager[None]:
+        """Mark what the host does meanwhile as a wait for other ranks, in a group of several that compute on GPUs.
+
+        There, a collective only queues its work; the host waits later, wherever it needs a result or the queue is full.
+        """
+        return heartbeat.waiting() if self.size > 1 and self.device.type != "cpu" else nullcontext()
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of ``device`` on the CPU, once the collectives that it comes from are done."""
+        with self.waiting_for_device():
+            return tensor.cpu()
 
     def any_rank(self, flag: bool) -> bool:
         """Return True on every rank when ``flag`` is true on at least one."""

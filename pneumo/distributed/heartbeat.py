@@ -2,6 +2,8 @@
 
 The training thread writes it, the watchdog's threads read it. Waiting and working are distinguished because a rank that
 waits is not at fault: when a fold group makes no progress, the rank that is *not* waiting is the one that hangs.
+On a GPU the host waits for others where it needs a result of the device, not where it queues a collective
+(``Group.waiting_for_device``).
 """
 
 import time

@@ -33,6 +33,7 @@ import torch.distributed as dist
 
 from pneumo.distributed import heartbeat
 from pneumo.distributed.heartbeat import HEARTBEAT
+from pneumo.distributed.nccl import leave_errors_to_watchdog
 from pneumo.distributed.peers import INTERVAL_S, ExitStatus, HeartbeatExchange, Peer
 from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
@@ -74,6 +75,8 @@ class Watchdog:
     ) -> None:
         self._rank, self._rank_timeout_s, self._exit_process = meeting.rank, rank_timeout_s, exit_process
         self._exchange = HeartbeatExchange(meeting, name)
+        if self._exchange.is_connected:
+            leave_errors_to_watchdog(os.environ)
         self._peers = dict(self._exchange.peers)
         self._heartbeat_timeout_s = min(heartbeat_timeout_s, rank_timeout_s)
         self._leaving = False
@@ -171,7 +174,7 @@ class Watchdog:
         return RankLost(
             f"rank {self._rank} and its peers have waited for each other for {idle:.0f} s:\n"
             f"{activities}\n"
-            "check the network between their machines; the same command resumes"
+            "check the network between their machines, and their GPUs; the same command resumes"
         )
 
     def _wait_for_lost_peer(self) -> RankLost | None:

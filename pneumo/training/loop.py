@@ -143,7 +143,8 @@ class FoldTrainer:
                 micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
                 heartbeat.touch(f"{what} step {step + 1} of {steps}")
                 rate = epoch.learning_rate(step)
-                result = self.train_state.step(micro_batches, self.state.step, rate)
+                with self.group.waiting_for_device():
+                    result = self.train_state.step(micro_batches, self.state.step, rate)
                 self.sums.add(result)
                 self.state.step += 1
                 if result.skipped and self.group.is_leader:

@@ -54,7 +54,7 @@ class StepSums:
         Raises:
             UserError: When a loss or the gradient of a step was not finite.
         """
-        values = self.group.all_reduce_sum_(self._sums.clone()).tolist()
+        values = self.group.to_host(self.group.all_reduce_sum_(self._sums.clone())).tolist()
         totals = dict(zip(NAMES, values, strict=True))
         broken = [name for name, value in totals.items() if not abs(value) < float("inf")]
         if broken:

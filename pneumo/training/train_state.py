@@ -22,6 +22,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
+from pneumo.training.compilation import compile_network
 from pneumo.training.loss_scaling import LossScaling
 from pneumo.training.recipe import Recipe
 
@@ -71,10 +72,11 @@ class TrainState:
         self._reset_optimizer_and_ema()
 
     def _wrap(self, model: nn.Module) -> nn.Module:
-        network: nn.Module = torch.compile(model) if self.recipe.compile else model  # type: ignore[assignment]
+        network = compile_network(model, self.device) if self.recipe.compile else model
         if self.group.size == 1:
             return network
-        with warnings.catch_warnings():
+        # It compares the ranks' parameters and copies those of the first.
+        with warnings.catch_warnings(), heartbeat.waiting():
             # Its successor, forward_sync_buffers, does not exist in the oldest torch that this runs with.
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             return DistributedDataParallel(

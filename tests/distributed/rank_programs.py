@@ -3,6 +3,7 @@
 Started as a script, it prints the exit codes and the output of every world in ``WORLDS`` as JSON.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,12 +15,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, cast
 
 import torch
 import torch.distributed as dist
 
 from pneumo.distributed import heartbeat, startup, watchdog
+from pneumo.distributed.collectives import Group
 from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
 from pneumo.distributed.startup import init, join_fold_group, shutdown
 from pneumo.distributed.watchdog import Watchdog
@@ -98,6 +100,40 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
         sys.stdout.write(f"rank {world.rank} finished its work\n")
         watch.depend_on(range(world.size))
         world.barrier()
+    shutdown()
+
+
+class QueuedSum:
+    """A sum over the ranks as a GPU does it: the host goes on once it is queued, and waits when it reads the result."""
+
+    def __init__(self, group: Group) -> None:
+        self.tensor = torch.ones(1)
+        self.work = dist.all_reduce(self.tensor, group=group.tensor_group, async_op=True)
+
+    def cpu(self) -> torch.Tensor:
+        self.work.wait()
+        return self.tensor
+
+
+def hang_before_a_queued_collective() -> None:
+    """Wait for a result on rank 0, of a collective that rank 1 never queues."""
+    world = init(rank_timeout_s=4)
+    with Watchdog(world.meeting, world.rank_timeout_s) as watch:
+        group, _ = join_fold_group(world, (0,))
+        if world.rank == 0:
+            settings = [f"{n}={os.environ[f'TORCH_NCCL_{n}']}" for n in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT")]
+            sys.stdout.write(f"rank 0: {' '.join(settings)}\n")
+        watch.depend_on(group.ranks)
+        on_gpus = dataclasses.replace(group, device=torch.device("cuda", world.rank))
+        on_gpus.to_host(cast("torch.Tensor", QueuedSum(group)))
+        # Later by as much as a rank needs to publish its end, or rank 0 would end first whoever is at fault.
+        heartbeat.touch("counting")
+        if world.rank == 1:
+            time.sleep(2)
+            heartbeat.touch("counting")
+            stuck_here()
+        heartbeat.touch("reading the loss")
+        on_gpus.to_host(cast("torch.Tensor", QueuedSum(group)))
     shutdown()
 
 
@@ -205,6 +241,7 @@ WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
     "interrupted 0": (2, partial(stop_a_rank, 0, KeyboardInterrupt(), works_s=5)),
     **{f"done first: {rank}": (2, partial(leave_first, rank)) for rank in (0, 1)},
     **{f"killed while connecting: {rank}": (2, partial(die_while_connecting, rank)) for rank in (0, 1)},
+    "device waits": (2, hang_before_a_queued_collective),
     "pause": (1, pause),
     "one of two": (1, partial(init, expect_world=2)),
 }

@@ -1,9 +1,13 @@
 """Collectives of a single rank, and between real processes in two fold groups."""
 
+from typing import cast
+
+import pytest
 import torch
 from rank_programs import Ended
 
 from pneumo.distributed.collectives import Group
+from pneumo.distributed.heartbeat import HEARTBEAT
 
 
 def test_one_rank_needs_no_process_group() -> None:
@@ -26,3 +30,14 @@ def test_four_processes_in_two_groups_agree_among_themselves(worlds: dict[str, E
         "2|0|2|(4,)|7.0|True|['r2', 'r3']|2",
         "3|1|2|(4,)|7.0|True|[]|2",
     ]
+
+
+@pytest.mark.parametrize(("size", "device", "depth"), [(2, "cuda", 1), (1, "cuda", 0), (2, "cpu", 0)])
+def test_reading_a_result_counts_as_waiting_in_a_group_on_gpus(size: int, device: str, depth: int) -> None:
+    class Result:
+        def cpu(self) -> int:
+            return HEARTBEAT.wait_depth
+
+    group = Group(rank=0, size=size, device=torch.device(device))
+    assert group.to_host(cast("torch.Tensor", Result())) == depth
+    assert HEARTBEAT.wait_depth == 0

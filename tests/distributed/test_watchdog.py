@@ -133,6 +133,15 @@ def test_a_rank_that_dies_while_the_ranks_connect_is_named(killed: int, worlds: 
     assert f"ERROR rank {killed} no longer responds" in output
 
 
+def test_a_rank_that_waits_for_its_device_is_not_the_one_that_hangs(worlds: dict[str, Ended]) -> None:
+    codes, output = worlds["device waits"]
+    assert codes == [1, 1], output
+    assert "[rank 1] ERROR rank 1 made no progress for" in output
+    assert "in stuck_here" in output
+    assert "[rank 0] ERROR rank 1 failed, and this rank depends on it" in output
+    assert "rank 0 made no progress" not in output
+
+
 def test_a_missing_heartbeat_counts_only_while_the_store_answers() -> None:
     watch = Watchdog(Meeting(), 900)
     watch._peers = {1: Peer(activity="step 3", last_heartbeat=time.monotonic() - 70)}
