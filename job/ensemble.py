@@ -19,6 +19,7 @@ from annotated_types import Interval, MinLen
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S
@@ -31,7 +32,7 @@ from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_ensembler
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
@@ -96,6 +97,7 @@ def main() -> None:
     with (
         Watchdog(world.meeting, world.rank_timeout_s),
         exclusive_locks([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world),
+        explain_out_of_memory(*LESS_MEMORY),
     ):
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         for run in runs:

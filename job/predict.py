@@ -26,6 +26,7 @@ from pneumo.dataset.manifest import IdSource, Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.world import World
 from pneumo.reporting.outputs.output_set import OutputSet, check_directory
@@ -39,7 +40,7 @@ from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_ensembler
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
@@ -93,7 +94,7 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
-    with locks.hold(arguments.out / ".lock", str(arguments.out)):
+    with locks.hold(arguments.out / ".lock", str(arguments.out)), explain_out_of_memory(*LESS_MEMORY):
         predict(arguments, run, world)
     shutdown()
 

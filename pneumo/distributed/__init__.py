@@ -3,6 +3,7 @@
 - environment: this process's rank, cores and launcher, from the variables of a launcher or of Slurm
 - gpus: the GPUs that this process may use, as the driver lists them
 - device: this rank's GPU or the CPU, and the precision that it has
+- device_memory: memory between folds, and too little of it
 - rendezvous: connects all ranks of one start, and none of another
 - startup: start and end of the process groups
 - world: all ranks that were started together, and this process's place among them

@@ -13,6 +13,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.distributed.device_memory import is_out_of_memory
 from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch
 from pneumo.loading.dali_pipeline import (
@@ -27,10 +28,14 @@ from pneumo.loading.geometry import downsample_factor
 from pneumo.loading.images import damaged_sample, read_encoded
 from pneumo.loading.masks import rasterize_mask
 from pneumo.loading.threaded import InFlight, ThreadedLoader
+from pneumo.runtime.errors import UserError, first_line
+
+MAX_PIPELINE_THREADS = 8
+"""Threads of a pipeline. Each keeps some ten megabytes of the GPU's memory for decoding, and a few keep a GPU busy."""
 
 
 class DaliLoader(ThreadedLoader):
-    """Makes images in a DALI pipeline, which has as many threads of its own as this loader."""
+    """Makes images in a DALI pipeline, which has threads of its own."""
 
     images_in_threads = False
 
@@ -92,11 +97,22 @@ class DaliLoader(ThreadedLoader):
 
     def decoding_error(self, batch: InFlight, error: RuntimeError) -> Exception:
         """Return the error that names the sample which DALI cannot decode, or DALI's own error when there is none."""
-        for row in batch.plan.rows.tolist():
-            if not can_decode(read_encoded(self.reader, row), self.device_id):
+        if is_out_of_memory(error):
+            return error
+        rows = batch.plan.rows.tolist()
+        for row in rows:
+            # On the CPU: a GPU that has failed decodes no image, and none of them is damaged.
+            if not can_decode(read_encoded(self.reader, row), None):
                 found = f"the {self.reader.table.image_format[row]} file cannot be decoded"
                 return damaged_sample(self.reader, row, found, "a gray image")
-        return error
+        refused = [row for row in rows if not can_decode(read_encoded(self.reader, row), self.device_id)]
+        if not refused or len(refused) == len(rows) > 1:
+            return error
+        return UserError(
+            f"{self.reader.describe(refused[0])}: DALI decodes it on a CPU and not on the GPU ({first_line(error)})",
+            "an image that nvJPEG decodes",
+            "set --loader opencv",
+        )
 
 
 class _Run:
@@ -107,7 +123,9 @@ class _Run:
         self.batches: Iterator[InFlight] = iter(())
         self.in_pipeline: deque[InFlight] = deque()
         self._being_copied: deque[tuple[torch.Tensor, Any]] = deque()
-        self.pipeline = build_pipeline(self._next_inputs, shape, loader.device_id, loader.workers)
+        self.pipeline = build_pipeline(
+            self._next_inputs, shape, loader.device_id, min(loader.workers, MAX_PIPELINE_THREADS)
+        )
 
     def _next_inputs(self) -> Inputs:
         """Return the next batch's inputs; StopIteration ends the run."""

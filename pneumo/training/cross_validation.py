@@ -8,6 +8,8 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
+from pneumo.distributed.collectives import Group
+from pneumo.distributed.device_memory import explain_out_of_memory, release_memory
 from pneumo.distributed.startup import join_fold_group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
@@ -17,7 +19,7 @@ from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError, list_some
 from pneumo.training import run_directory
-from pneumo.training.ensemble import build_ensembler
+from pneumo.training.ensemble import LESS_MEMORY, build_ensembler
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
@@ -50,7 +52,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         UserError: When the dataset, the run and the folds do not match, or another process trains one of the folds.
         RankLost: When a rank that this one depends on is lost.
     """
-    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
+    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
         run, reader, folds = _open_run(inputs, world)
         group, own_folds = join_fold_group(world, folds)
         log_world(world, folds)
@@ -59,19 +61,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         with exclusive_locks(locks, world):
             watchdog.depend_on(group.ranks)
             for fold in unfinished:
-                if group.is_leader:
-                    run.fold(fold).remove_temporary_files()
-                trainer = FoldTrainer(
-                    inputs.recipe,
-                    fold,
-                    FoldData.of(reader, fold, run.dataset.num_folds),
-                    world=world,
-                    group=group,
-                    directory=run.fold(fold),
-                    stop=stop,
-                    options=inputs.options,
-                )
-                trainer.run()
+                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
         watchdog.depend_on(range(world.size))
@@ -83,6 +73,42 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
             # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
             stop.restore_default_handlers()
             _finish(run, world, reader, inputs)
+
+
+def _train_fold(
+    inputs: TrainingInputs,
+    fold: int,
+    run: RunDirectory,
+    reader: ShardReader,
+    *,
+    world: World,
+    group: Group,
+    stop: StopFlag,
+) -> None:
+    """Train a fold, and leave nothing of it on the device: the next one, or the ensemble, may need all of it."""
+    if group.is_leader:
+        run.fold(fold).remove_temporary_files()
+    FoldTrainer(
+        inputs.recipe,
+        fold,
+        FoldData.of(reader, fold, run.dataset.num_folds),
+        world=world,
+        group=group,
+        directory=run.fold(fold),
+        stop=stop,
+        options=inputs.options,
+    ).run()
+    release_memory()
+
+
+def _less_memory(recipe: Recipe) -> tuple[str, str]:
+    """Return what needs the memory in training, and what to do when there is too little."""
+    sizes = " ".join(map(str, recipe.image_size))
+    return (
+        f"--micro-batch-size {recipe.micro_batch_size} at --image-size {sizes} with {recipe.model.encoder}",
+        "lower --micro-batch-size or --image-size, or choose a smaller --model.encoder, in a new --run; or end other"
+        " processes on the same device",
+    )
 
 
 def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
@@ -134,7 +160,8 @@ def _check_expected(expected: Path | None, table: SampleTable) -> None:
 
 
 def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:
-    with exclusive_locks([(run.lock, str(run.path))] if world.is_leader else [], world):
+    locks = [(run.lock, str(run.path))] if world.is_leader else []
+    with exclusive_locks(locks, world), explain_out_of_memory(*LESS_MEMORY):
         finish_run(run, world, reader, workers=inputs.options.workers)
         if len(reader.table.select("test")):
             ensembler = build_ensembler([run], reader=reader, world=world, workers=inputs.options.workers)

@@ -19,6 +19,13 @@ from pneumo.training.run_directory import RunDirectory
 LoaderOverride = Literal["recipe", LoaderKind]
 PrecisionOverride = Literal["recipe", Precision]
 
+LESS_MEMORY = (
+    "a batch of 8 images and the network",
+    "end other processes on the same device; or run job/ensemble.py or job/predict.py with --loader opencv, with"
+    " --precision bf16 (fp16 on a GPU without it), or on the CPU with CUDA_VISIBLE_DEVICES=",
+)
+"""What needs the memory when a finished run predicts, and what to do when there is too little."""
+
 
 def build_ensembler(
     runs: Sequence[RunDirectory],

@@ -5,8 +5,13 @@ import pytest
 import torch
 from loading_data import ALL, EVERYTHING, ROW, load_with, plan, write_dataset
 
+from pneumo.loading.threaded import InFlight
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
+
+pytest.importorskip("nvidia.dali")
+
+from pneumo.loading import dali as dali_module
 
 
 def test_pipeline_is_kept_for_the_next_call_and_not_after_an_error(data):
@@ -26,6 +31,47 @@ def test_pipeline_downsamples_as_often_as_the_largest_image_needs(data):
     for size, steps in ((256, 2), (1024, 0), (96, 3)):
         list(loader([plan([ROW["square"], ROW["large"]], size)]))
         assert [shape.downsample_steps for shape in loader._idle] == [steps]
+
+
+def test_a_pipeline_takes_few_of_many_threads(data, monkeypatch):
+    threads = []
+    build = dali_module.build_pipeline
+
+    def record(source, shape, device_id, count):
+        threads.append(count)
+        return build(source, shape, device_id, count)
+
+    monkeypatch.setattr(dali_module, "build_pipeline", record)
+    for workers in (2, 64):
+        list(data.dali(workers=workers)([plan([0], 64)]))
+    assert threads == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("decodable", "match"),
+    [
+        pytest.param(lambda row, device: row != 3 or device is None, r"id-odd in .*DALI decodes it on a CPU and not on"
+                     r" the GPU \(RuntimeError: nvjpeg status 4\); .*set --loader opencv", id="nvJPEG refuses one"),
+        pytest.param(lambda row, device: row != 3, r"id-odd in .*file cannot be decoded", id="one is damaged"),
+        pytest.param(lambda row, device: device is None, "^nvjpeg status 4$", id="the GPU decodes nothing any more"),
+        pytest.param(lambda row, device: True, "^nvjpeg status 4$", id="another error"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_decoder_is_put_down_to_an_image_only_if_it_is_its_own(data, monkeypatch, decodable, match):
+    rows = {len(file): row for row, file in enumerate(data.files)}
+    monkeypatch.setattr(dali_module, "can_decode", lambda file, device: decodable(rows[len(file)], device))
+    loader = data.dali()
+    loader.device_id = 0
+    batch = InFlight(plan([0, 3, 4], 64), torch.device("cpu"), with_image=False)
+    with pytest.raises((UserError, RuntimeError), match=match):
+        raise loader.decoding_error(batch, RuntimeError("nvjpeg status 4"))
+
+
+def test_too_little_memory_is_not_put_down_to_an_image(data, monkeypatch):
+    monkeypatch.setattr(dali_module, "can_decode", lambda *_: False)
+    error = RuntimeError("Error in MIXED operator `nvidia.dali.fn.decoders.image`: CUDA allocation failed")
+    batch = InFlight(plan([0, 3], 64), torch.device("cpu"), with_image=False)
+    assert data.dali().decoding_error(batch, error) is error
 
 
 @pytest.mark.gpu

@@ -1,11 +1,15 @@
 """Every named recipe, shrunk to seconds, from the dataset to its submission; runs that are stopped and resumed."""
 
+import gc
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from training_runs import TINY, AfterSteps, Never, shrunk, training
 
 from pneumo.dataset.manifest import Manifest
@@ -15,14 +19,17 @@ from pneumo.distributed.world import World
 from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.registry import Augmentation
+from pneumo.loading.build import LoaderKind
 from pneumo.masks.submission import read
 from pneumo.modeling.models import ModelConfig
-from pneumo.runtime.errors import StopRequested, UserError
-from pneumo.training import run_directory
+from pneumo.runtime.errors import StopRequested, UserError, first_line
+from pneumo.training import cross_validation, run_directory
 from pneumo.training.cross_validation import train
 from pneumo.training.ensemble import build_ensembler
+from pneumo.training.loop import FoldTrainer
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
+from pneumo.training.train_state import TrainState
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,60 @@ def test_a_stop_at_any_step_and_a_resume_change_nothing(dataset: Path, tmp_path:
         name = f"fold-{fold}/model.safetensors"
         assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert (directory / "submission.csv").read_bytes() == (tmp_path / "whole" / "submission.csv").read_bytes()
+
+
+@pytest.mark.parametrize("loader", ["opencv", "dali"])
+def test_nothing_of_a_fold_is_left_when_the_next_one_and_the_ensemble_begin(
+    loader: LoaderKind, dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[weakref.ref[object]] = []
+    alive_at = []
+
+    def count_alive() -> None:
+        alive_at.append(sum(part() is not None for part in parts))
+
+    class Watched(FoldTrainer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            count_alive()
+            super().__init__(*arguments, **options)
+            state = self.train_state
+            parts.extend(map(weakref.ref, (self, self.loader, state, state.network, state.ema.model, state.optimizer)))
+
+    def finish(*_: object) -> None:
+        count_alive()
+
+    monkeypatch.setattr(cross_validation, "FoldTrainer", Watched)
+    monkeypatch.setattr(cross_validation, "_finish", finish)
+    gc.disable()  # it would find circles by chance
+    try:
+        train(training(replace(shrunk("debug"), loader=loader), dataset, tmp_path / "run"), world, Never())
+    finally:
+        gc.enable()
+    assert len(parts) == 2 * 6
+    assert alive_at == [0, 0, 0]
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 15.77 GiB"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_too_little_memory_in_training_names_the_flags_that_need_less(
+    error: Exception, dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(TrainState, "_backward", fail)
+    with pytest.raises(UserError) as raised:
+        train(training(shrunk("debug"), dataset, tmp_path / "run"), world, Never())
+    assert raised.value.found == f"too little memory ({first_line(error)})"
+    assert raised.value.expected == f"memory for --micro-batch-size 2 at --image-size 32 with {TINY}"
+    assert raised.value.action.startswith(
+        "lower --micro-batch-size or --image-size, or choose a smaller --model.encoder"
+    )
 
 
 def test_a_damaged_shard_is_named(dataset: Path, tmp_path: Path, world: World) -> None:
