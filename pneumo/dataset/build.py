@@ -79,6 +79,7 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
         patients,
         id_source=inputs.id,
         ignore_patient_id=inputs.ignore_patient_id,
+        include_non_frontal=options.include_non_frontal,
         shard_size=options.shard_size,
     )
     messages.log_plan(plan, options)

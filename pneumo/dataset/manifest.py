@@ -30,7 +30,7 @@ class Manifest:
     """
 
     found: Count
-    """Files found; always samples + quarantined + unlabeled + merged_duplicates."""
+    """Files found; always samples + quarantined + left_out + unlabeled + merged_duplicates."""
     samples: Count
     """Images in the table."""
     train: Count
@@ -41,6 +41,8 @@ class Manifest:
     """Training images with a pneumothorax."""
     quarantined: Count
     """Files listed in quarantine.csv."""
+    left_out: Count
+    """Images that are no frontal chest X-rays, listed in left_out.csv."""
     unlabeled: Count
     """Readable training files without a row in the masks CSV; left out, since unlabeled is not negative."""
     merged_duplicates: Count
@@ -73,7 +75,7 @@ class Manifest:
     pneumo_version: str = __version__
 
     def __post_init__(self) -> None:
-        accounted_for = self.samples + self.quarantined + self.unlabeled + self.merged_duplicates
+        accounted_for = self.samples + self.quarantined + self.left_out + self.unlabeled + self.merged_duplicates
         if self.found != accounted_for or self.samples != self.train + self.test or self.positive > self.train:
             raise UserError("counts that do not add up", "those that job/shard.py wrote", "build the dataset again")
 

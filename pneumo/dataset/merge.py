@@ -112,6 +112,7 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int, options: Bu
         test=len(table) - len(train),
         positive=int(table.positive.sum()),
         quarantined=quarantined,
+        left_out=len(plan.left_out),
         unlabeled=len(plan.unlabeled),
         merged_duplicates=plan.merged_duplicates,
         missing=len(plan.missing),

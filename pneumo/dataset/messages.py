@@ -35,6 +35,13 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
+    if plan.left_out:
+        log.warning(
+            "%d images are no frontal chest X-rays and are left out (%s): %s lists them, --include-non-frontal takes "
+            "them",
+            len(plan.left_out), quarantine.format_counts(Counter(item.exclusion for item in plan.left_out)),
+            paths.LEFT_OUT,
+        )  # fmt: skip
     if plan.unlabeled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabeled is not negative", len(plan.unlabeled)
@@ -108,7 +115,8 @@ def summary(out: Path, manifest: Manifest) -> str:
         held.append(f"{manifest.missing} ids of the masks CSV without a file")
     return (
         f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
-        f" + {manifest.unlabeled} unlabeled + {manifest.merged_duplicates} merged duplicates\n"
+        f" + {manifest.left_out} left out + {manifest.unlabeled} unlabeled"
+        f" + {manifest.merged_duplicates} merged duplicates\n"
         f"{'; '.join(held)}\ndataset: {out}\n"
     )
 
@@ -139,6 +147,7 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
 def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
     """Return the error of an input without a single sample for a split."""
     reasons = _count_reasons(plan, split)
+    reasons.update(item.exclusion for item in plan.left_out if item.source.split == split)
     if split == "train" and plan.unlabeled:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""

@@ -62,6 +62,10 @@ class BuildOptions:
     """I/N: write every N-th shard, beginning with the I-th, counted from 0."""
     max_quarantined: Percent = 5.0
     """Percent of the files that may be quarantined; with more, exit code 2, and the dataset is not published."""
+    include_non_frontal: bool = False
+    """Take images too whose header says that they are no frontal chest X-rays to be looked at: another modality (CT,
+    MR), body part or view (lateral), or FOR PROCESSING. Without the flag they are left out, and left_out.csv lists
+    them."""
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     shard_size: Annotated[int, Interval(ge=1, le=50_000), tyro.conf.Fixed, tyro.conf.Suppress] = SHARD_SIZE
     """Images in a shard, whose record has less than ``documents.MAX_BYTES``; no flag."""

@@ -6,8 +6,9 @@
       dataset.json              format version, counts, folds, digests; written last: a dataset without it is unfinished
       samples.parquet           one row per image, see pneumo.dataset.table
       quarantine.csv            every file that could not become a sample, with the reason (job/QUARANTINE.md)
+      left_out.csv              images that are no frontal chest X-rays, with what says so
       unmatched.csv             training files without a row in the masks CSV, and rows without a file
-                                both are written even when too many files are quarantined for a dataset
+                                all three are written even when too many files are quarantined for a dataset
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...
@@ -25,12 +26,14 @@ FORMAT_VERSION = 4
 2: SHA-256 of every member, of the table, and of dataset.json itself.
 3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area, image_format; num_folds,
 unlabeled, merged_duplicates; ``phase`` in quarantine.csv).
-4: what the ids are, and the times of the input files in the digest of the plan.
+4: what the ids are, and the times of the input files in the digest of the plan; modality, body_part and
+presentation_intent in the table, left_out in dataset.json.
 """
 
 MANIFEST = "dataset.json"
 SAMPLES = "samples.parquet"
 QUARANTINE = "quarantine.csv"
+LEFT_OUT = "left_out.csv"
 UNMATCHED = "unmatched.csv"
 SHARDS = "shards"
 BUILD = ".build"

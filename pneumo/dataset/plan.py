@@ -54,6 +54,8 @@ class BuildPlan:
     shards: tuple[ShardPlan, ...]
     quarantined: tuple[QuarantineRow, ...]
     """Files that are rejected by their header, and contradicting duplicates."""
+    left_out: tuple[ScannedFile, ...]
+    """Images that are no frontal chest X-rays."""
     unlabeled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
@@ -97,6 +99,7 @@ def make(
     *,
     id_source: IdSource = "uid",
     ignore_patient_id: bool = False,
+    include_non_frontal: bool = False,
     shard_size: int = SHARD_SIZE,
     file_digest: Callable[[Path], str] = sha256,
 ) -> BuildPlan:
@@ -108,6 +111,7 @@ def make(
         patients: Patient by image id; None groups by the files' PatientID.
         id_source: What the image ids are.
         ignore_patient_id: Without ``patients``, count each image as a patient.
+        include_non_frontal: Whether images that are no frontal chest X-rays become samples too.
         shard_size: Images in a shard.
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
@@ -115,7 +119,8 @@ def make(
     headers, nameless = (by_uid, []) if id_source == "uid" else _by_file_name(by_uid)
     quarantined = [item for item in scanned if isinstance(item, QuarantineRow)] + nameless
     kept, duplicates = _resolve_duplicates(headers, id_source, file_digest)
-    used, unlabeled = _partition(kept, lambda item: item.source.split == "test" or item.image_id in masks)
+    frontal, left_out = _partition(kept, lambda item: include_non_frontal or not item.exclusion)
+    used, unlabeled = _partition(frontal, lambda item: item.source.split == "test" or item.image_id in masks)
     # Not by path: directories are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
@@ -125,10 +130,11 @@ def make(
     plan = BuildPlan(
         shards=tuple(_shard_plans(samples, shard_size)),
         quarantined=tuple(quarantined),
+        left_out=tuple(left_out),
         unlabeled=tuple(unlabeled),
         missing=tuple(image_id for image_id in masks if image_id not in present),
         found_in=Counter(_split(item) for item in scanned),
-        named_otherwise=_count_named_otherwise(by_uid, used, masks, id_source),
+        named_otherwise=_count_named_otherwise(by_uid, used + left_out, masks, id_source),
         merged_duplicates=len(scanned) - len(quarantined) - len(kept),
         renamed=sum(item.stem != item.image_id for item in used),
         pictures=sum(item.is_picture for item in used),
@@ -164,11 +170,11 @@ def _by_file_name(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], li
 
 
 def _count_named_otherwise(
-    by_uid: Sequence[ScannedFile], used: Sequence[ScannedFile], masks: Collection[str], id_source: IdSource
+    by_uid: Sequence[ScannedFile], known: Sequence[ScannedFile], masks: Collection[str], id_source: IdSource
 ) -> int:
-    """Count the training files that are not used and would have a mask by their other id."""
-    in_use = {item.source for item in used}
-    others = (item for item in by_uid if item.source.split == "train" and item.source not in in_use)
+    """Count the training files that are not used or left out, and would have a mask by their other id."""
+    placed = {item.source for item in known}
+    others = (item for item in by_uid if item.source.split == "train" and item.source not in placed)
     return sum((item.stem if id_source == "uid" else item.image_id) in masks for item in others)
 
 
@@ -271,6 +277,8 @@ def _digest(plan: BuildPlan, states: Mapping[scan.Source, tuple[int, int]], shar
             add(shard.name, sample.source.file, *state, sample.image_id, sample.wds_key, sample.patient, sample.mask)
     for row in plan.quarantined:
         add("quarantined", row.split, row.file, row.image_id, row.reason)
+    for item in plan.left_out:
+        add("left out", item.source.split, item.source.file, item.image_id, item.exclusion)
     for item in plan.unlabeled:
         add("unlabeled", item.source.file, item.image_id)
     for image_id in plan.missing:

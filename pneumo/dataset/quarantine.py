@@ -1,4 +1,4 @@
-"""The files that did not become samples: quarantine.csv, unmatched.csv, and how many a dataset may have."""
+"""The lists of files that did not become samples, and how many may be in the quarantine."""
 
 import csv
 from collections import Counter
@@ -18,9 +18,11 @@ COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", 
 
 
 def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) -> None:
-    """Publish both lists; the quarantine has training files first, each split sorted by file."""
+    """Publish the lists; the quarantine has training files first, each split sorted by file."""
     order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
     _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
+    left_out = [[item.source.split, item.source.file, item.image_id, item.exclusion] for item in plan.left_out]
+    _write_csv(dataset / paths.LEFT_OUT, ("split", "file", "image_id", "reason"), left_out)
     rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabeled]
     rows += [[image_id, "", "no_file"] for image_id in plan.missing]
     _write_csv(dataset / paths.UNMATCHED, ("image_id", "file", "reason"), rows)

@@ -36,6 +36,8 @@ class ScannedFile:
     """Bytes of the file."""
     modified_ns: int
     """Time of its last modification, in nanoseconds."""
+    exclusion: str = ""
+    """Why it is not a frontal chest X-ray, such as ``modality CT``; empty when nothing says so."""
     is_picture: bool = False
     """A PNG or JPEG file, which has no header."""
 
@@ -106,6 +108,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
         stem=header.file_stem,
         size=state.st_size,
         modified_ns=state.st_mtime_ns,
+        exclusion=header.exclusion,
         is_picture=header.is_picture,
     )
 

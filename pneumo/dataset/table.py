@@ -39,7 +39,10 @@ SCHEMA = pa.schema(
             ("columns", pa.int32()),
             ("row_spacing_mm", pa.float64()),
             ("column_spacing_mm", pa.float64()),
+            ("modality", pa.string()),
+            ("body_part", pa.string()),
             ("view", pa.string()),
+            ("presentation_intent", pa.string()),
             ("sex", pa.string()),
             ("age_years", pa.int16()),
             ("transfer_syntax", pa.string()),
@@ -101,8 +104,14 @@ class SampleTable:
     """Distance of pixel rows in millimeters; NaN when unknown."""
     column_spacing_mm: npt.NDArray[np.float64]
     """Distance of pixel columns in millimeters; NaN when unknown."""
+    modality: Strings
+    """``CR``, ``DX``, ...; empty when unknown."""
+    body_part: Strings
+    """``CHEST`` or another body part; empty when unknown."""
     view: Strings
     """``PA``, ``AP``, ...; empty when unknown."""
+    presentation_intent: Strings
+    """``FOR PRESENTATION`` or ``FOR PROCESSING``; empty when unknown."""
     sex: Strings
     """``M``, ``F`` or ``O``; empty when unknown."""
     age_years: npt.NDArray[np.int16]

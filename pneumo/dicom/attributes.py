@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from pneumo.dicom import projection
 from pneumo.dicom.encodings.registry import BY_TRANSFER_SYNTAX
 from pneumo.dicom.values import integer, numbers, text, transfer_syntax
 
-VIEWS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO"})
-"""Defined terms of View Position, PS3.3 C.8.1.1 and C.8.11.5."""
 SEXES = frozenset({"M", "F", "O"})
 """Enumerated values of Patient's Sex, PS3.3 C.7.1.1."""
 PHOTOMETRICS = frozenset(
@@ -38,9 +37,10 @@ SPACING_LIMIT_MM = 10.0
 
 PRIVACY_NOTE = (
     "What leaves a DICOM: its first frame's pixels (a JPEG without its comments), SOPInstanceUID (the image id), size, "
-    "pixel spacing, view, sex, age (90 for 90 and more), transfer syntax, photometric interpretation and bits stored; "
-    "patients become group numbers. Of a PNG or JPEG: its pixels, and its name as the image id. "
-    "quarantine.csv and unmatched.csv contain file names: keep both where the files are."
+    "pixel spacing, modality, body part, view, presentation intent, sex, age (90 for 90 and more), transfer syntax, "
+    "photometric interpretation and bits stored; patients become group numbers. Of a PNG or JPEG: its pixels, and its "
+    "name as the image id. quarantine.csv, left_out.csv and unmatched.csv contain file names: keep them where "
+    "the files are."
 )
 """The summary that ``job/shard.py --help`` prints."""
 
@@ -58,7 +58,7 @@ class Attributes:
     """Distance between the centers of neighboring rows: Pixel Spacing, else Imager Pixel Spacing."""
     column_spacing_mm: float | None
     view: str
-    """View Position, such as ``PA`` or ``AP``."""
+    """View Position, such as ``PA`` or ``AP`` (see ``projection.Projection``)."""
     sex: str
     """``M``, ``F``, ``O`` or empty."""
     age_years: int | None
@@ -68,23 +68,33 @@ class Attributes:
     photometric: str
     """Photometric Interpretation of the file, which a rendered image no longer has."""
     bits_stored: int
+    modality: str = ""
+    """Such as ``CR`` or ``DX``."""
+    body_part: str = ""
+    """``CHEST`` or another body part."""
+    presentation_intent: str = ""
+    """``FOR PRESENTATION`` or ``FOR PROCESSING``."""
 
 
 def read(dataset: Dataset) -> Attributes:
     """Read the allow-listed attributes of a dataset whose elements are not converted yet; never raises."""
     row_spacing, column_spacing = _spacing(dataset)
     syntax = transfer_syntax(dataset)
+    shown = projection.read(dataset)
     return Attributes(
         rows=integer(dataset, "Rows"),
         columns=integer(dataset, "Columns"),
         row_spacing_mm=row_spacing,
         column_spacing_mm=column_spacing,
-        view=_term(dataset, "ViewPosition", VIEWS),
+        view=shown.view,
         sex=_term(dataset, "PatientSex", SEXES),
         age_years=parse_age(text(dataset, "PatientAge")),
         transfer_syntax=syntax if syntax in BY_TRANSFER_SYNTAX else "",
         photometric=_term(dataset, "PhotometricInterpretation", PHOTOMETRICS),
         bits_stored=integer(dataset, "BitsStored"),
+        modality=shown.modality,
+        body_part=shown.body_part,
+        presentation_intent=shown.presentation_intent,
     )
 
 

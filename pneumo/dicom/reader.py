@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumo.dicom import attributes, image_codec, sop_instance
+from pneumo.dicom import attributes, image_codec, projection, sop_instance
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings import registry
 from pneumo.dicom.opening import open_file
@@ -29,7 +29,7 @@ from pneumo.dicom.rendering import render
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
 
-HEADER_ELEMENTS = tags(("SOPClassUID", "SOPInstanceUID", "PatientID"))
+HEADER_ELEMENTS = projection.ELEMENTS | tags(("SOPInstanceUID", "PatientID"))
 SAMPLE_ELEMENTS = (
     "SamplesPerPixel",
     "PlanarConfiguration",
@@ -39,16 +39,27 @@ SAMPLE_ELEMENTS = (
     "PixelRepresentation",
 )
 """How a sample is stored, a number each; a malformed one rejects the file, since a default would be a guess."""
-IMAGE_ELEMENTS = DISPLAY_ELEMENTS | tags(
-    (
-        *("SOPClassUID", "SOPInstanceUID", "PatientSex", "PatientAge", "ViewPosition"),
-        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-        *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-        *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
-        *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
-        *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-        *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+IMAGE_ELEMENTS = (
+    DISPLAY_ELEMENTS
+    | projection.ELEMENTS
+    | tags(
+        (
+            *("SOPInstanceUID", "PatientSex", "PatientAge"),
+            *(
+                "SamplesPerPixel",
+                "PhotometricInterpretation",
+                "PlanarConfiguration",
+                "NumberOfFrames",
+                "Rows",
+                "Columns",
+            ),
+            *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+            *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
+            *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
+            *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+            *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+            *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+        )
     )
 )
 """All elements that are read for an image; names, dates and free text are skipped."""
@@ -64,7 +75,7 @@ _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The ids that a dataset is planned by."""
+    """What a dataset is planned by."""
 
     image_id: str
     """SOP Instance UID: the id in the masks CSV and in the submission."""
@@ -72,6 +83,8 @@ class Header:
     """Patient ID, empty when missing; it must never be written anywhere."""
     file_stem: str
     """The file's name without ``.dcm``."""
+    exclusion: str = ""
+    """Why it is not a frontal chest X-ray, such as ``modality CT``; empty when nothing says so."""
     is_picture: bool = False
     """A PNG or JPEG file, which has no header."""
 
@@ -92,7 +105,7 @@ class Image:
 
 
 def scan(path: Path) -> Header:
-    """Read a file's ids; the rest of the file is not read.
+    """Read a file's ids and what it shows; the rest of the file is not read.
 
     Raises:
         DicomRejectedError: When the file cannot be read, is not DICOM, is not an image, or has no id.
@@ -100,9 +113,10 @@ def scan(path: Path) -> Header:
     with open_file(path) as file, _quiet_pydicom():
         dataset = _parse_ids(file)
         image_id = sop_instance.image_id(dataset)
+        exclusion = projection.find_exclusion(projection.read(dataset))
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # It is sent to the planning process, and a file may give it any length.
-    return Header(image_id, text(dataset, "PatientID")[: image_ids.MAX_LENGTH], stem)
+    return Header(image_id, text(dataset, "PatientID")[: image_ids.MAX_LENGTH], stem, exclusion)
 
 
 def read(path: Path) -> Image:
@@ -137,8 +151,8 @@ def _read(path: Path) -> Image:
 
 
 def _parse_ids(file: BinaryIO) -> Dataset:
-    """Parse as far as the ids."""
-    return parse(file, HEADER_ELEMENTS, last=Tag("PatientID"))
+    """Parse as far as the ids and what the image shows."""
+    return parse(file, HEADER_ELEMENTS, last=max(HEADER_ELEMENTS))
 
 
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:

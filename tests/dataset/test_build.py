@@ -25,7 +25,7 @@ def test_finished_dataset_has_the_files_and_counts_of_its_input(built: Path, tre
     assert manifest.positive == sum(mask.any() for mask in tree.masks.values()) == 6
     assert manifest.patients == 12
     assert sorted(path.name for path in built.iterdir()) == sorted(
-        [paths.MANIFEST, paths.SAMPLES, paths.QUARANTINE, paths.UNMATCHED, paths.SHARDS]
+        [paths.MANIFEST, paths.SAMPLES, paths.QUARANTINE, paths.LEFT_OUT, paths.UNMATCHED, paths.SHARDS]
     )
     assert sorted(path.name for path in paths.shards(built).iterdir()) == sorted(
         f"{name}.{kind}"

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pneumo.dataset import paths
 from pneumo.dataset.build import build
 from pneumo.dataset.options import BuildInputs
+from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
 
 
@@ -51,6 +52,57 @@ def test_every_odd_file_is_accounted_for(
     ]
     # Its own output and the CSV lie inside the input; the second run must not count them.
     assert build(replace(copied_inputs, masks=copied_inputs.dicom / "masks.csv"), out, options) == manifest
+
+
+def write_as(path: Path, image_id: str, **elements: str) -> None:
+    write_one(path, image_id)
+    dataset = dcmread(path)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
+    copied_inputs: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    write_as(copied_inputs.dicom / "ct.dcm", "1.9.1", Modality="CT")
+    write_as(copied_inputs.dicom / "lateral.dcm", "1.9.2", ViewPosition="LATERAL")
+    write_as(copied_inputs.test_dicom / "knee.dcm", "1.9.3", BodyPartExamined="L KNEE")
+    write_as(copied_inputs.test_dicom / "raw.dcm", "1.9.4", PresentationIntentType="FOR PROCESSING")
+    write_as(copied_inputs.test_dicom / "raw-too.dcm", "1.9.5", PresentationIntentType="FOR PROCESSING")
+    with copied_inputs.masks.open("a") as file:
+        file.write("1.9.1, -1\n1.9.2, 0 9\n")
+    manifest = build(copied_inputs, tmp_path / "out", OPTIONS)
+    assert (manifest.found, manifest.samples, manifest.left_out, manifest.missing) == (34, 29, 5, 0)
+    assert (
+        "5 images are no frontal chest X-rays and are left out (2 FOR PROCESSING, 1 modality CT, 1 view LATERAL, "
+        "1 body part KNEE): left_out.csv lists them, --include-non-frontal takes them"
+    ) in caplog.text
+    assert rows(tmp_path / "out" / paths.LEFT_OUT) == [
+        {"split": split, "file": file, "image_id": image_id, "reason": reason}
+        for split, file, image_id, reason in (
+            ("train", "ct.dcm", "1.9.1", "modality CT"),
+            ("train", "lateral.dcm", "1.9.2", "view LATERAL"),
+            ("test", "knee.dcm", "1.9.3", "body part KNEE"),
+            ("test", "raw-too.dcm", "1.9.5", "FOR PROCESSING"),
+            ("test", "raw.dcm", "1.9.4", "FOR PROCESSING"),
+        )
+    ]
+    with pytest.raises(UserError, match="a dataset of other"):
+        build(copied_inputs, tmp_path / "out", replace(OPTIONS, include_non_frontal=True))
+    manifest = build(copied_inputs, tmp_path / "all", replace(OPTIONS, include_non_frontal=True))
+    assert (manifest.samples, manifest.left_out) == (34, 0)
+    table = SampleTable.read(tmp_path / "all")
+    said = zip(table.modality, table.body_part, table.view, table.presentation_intent, strict=True)
+    odd = dict(zip(table.image_id.tolist(), said, strict=True))
+    assert odd["1.9.1"] == ("CT", "CHEST", "AP", "")
+    assert odd["1.9.2"] == ("CR", "CHEST", "LATERAL", "")
+    assert odd["1.9.3"] == ("CR", "KNEE", "AP", "")
+    assert odd["1.9.4"] == ("CR", "CHEST", "AP", "FOR PROCESSING")
+    copied_inputs.masks.write_text("ImageId, EncodedPixels\n1.9.1, -1\n")
+    with pytest.raises(UserError, match=r"no usable image in 1 files \(1 modality CT\)"):
+        build(replace(copied_inputs, dicom=copied_inputs.dicom / "ct.dcm", test_dicom=None), tmp_path / "ct", OPTIONS)
 
 
 def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copied_inputs: BuildInputs, tmp_path: Path) -> None:

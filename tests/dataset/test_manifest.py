@@ -16,8 +16,9 @@ OLDER = Path(__file__).with_name("dataset_format_2.json")
 """Written by pneumo 0.1.0."""
 
 MANIFEST = Manifest(
-    found=9, samples=5, train=4, test=1, positive=2, quarantined=2, unlabeled=1, merged_duplicates=1, missing=0,
-    renamed=0, shards=2, patients=3, num_folds=3, fold_seed=0, grouped_by="dicom", id_source="uid", digest="a",
+    found=9, samples=5, train=4, test=1, positive=2, quarantined=1, left_out=1, unlabeled=1, merged_duplicates=1,
+    missing=0, renamed=0, shards=2, patients=3, num_folds=3, fold_seed=0, grouped_by="dicom", id_source="uid",
+    digest="a",
     folds_digest="b", samples_digest="c",
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ def row(number: int, **changes: object) -> dict:
         "image_id": f"1.2.{number}", "wds_key": f"1-2-{number}", "split": "train", "fold": number % 3,
         "patient": number,
         "rows": 1024, "columns": 900, "row_spacing_mm": 0.143, "column_spacing_mm": math.nan, "view": "PA", "sex": "",
+        "modality": "CR", "body_part": "CHEST", "presentation_intent": "",
         "age_years": -1, "transfer_syntax": "1.2.840.10008.1.2.4.50", "was_monochrome1": False,
         "positive": number % 2 == 0,
         "mask_area": 5, "shard": "train-000000.tar", "image_format": "jpg", "offset": 512, "bytes": 100,
@@ -30,7 +31,7 @@ def row(number: int, **changes: object) -> dict:
 def manifest(table: SampleTable) -> Manifest:
     samples = len(table)
     return Manifest(
-        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, unlabeled=0,
+        found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, left_out=0, unlabeled=0,
         merged_duplicates=0, missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0,
         grouped_by="none", id_source="uid", digest="d", folds_digest=digest(table.image_id, table.fold),
         samples_digest=table.digest(),

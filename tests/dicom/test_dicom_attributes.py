@@ -68,13 +68,23 @@ def test_all_attributes_in_every_encoding(tmp_path: Path, syntax: str) -> None:
         tmp_path, syntax=syntax, ViewPosition="PA", PatientSex="F", PatientAge="045Y", PixelSpacing=[0.1, 0.2]
     )
     assert attributes.read(dataset) == attributes.Attributes(
-        3, 5, 0.1, 0.2, "PA", "F", 45, str(reference.NATIVE[syntax]), "MONOCHROME2", 8
+        3, 5, 0.1, 0.2, "PA", "F", 45, str(reference.NATIVE[syntax]), "MONOCHROME2", 8, "CR"
     )
 
 
 def test_only_defined_terms_are_kept(tmp_path: Path) -> None:
     secret = "JANE DOE"
-    text = ("ViewPosition", "PatientSex", "PatientAge", "PatientName", "StudyDescription", "PatientComments")
+    text = (
+        "Modality",
+        "BodyPartExamined",
+        "PresentationIntentType",
+        "ViewPosition",
+        "PatientSex",
+        "PatientAge",
+        "PatientName",
+        "StudyDescription",
+        "PatientComments",
+    )
     dataset = written(tmp_path, **dict.fromkeys(text, secret))
     dataset.PhotometricInterpretation = secret
     read = attributes.read(dataset)

@@ -177,7 +177,7 @@ def test_every_file_is_accounted_for(place: Place, accepted: Ended) -> None:
     assert (manifest.unlabeled, manifest.merged_duplicates) == (1, 1)
     assert manifest.found == GOOD + len(REASONS) + 2
     assert accepted.stdout.startswith(
-        f"{manifest.found} files found = {GOOD} samples + {len(REASONS)} quarantined + 1 unlabeled"
+        f"{manifest.found} files found = {GOOD} samples + {len(REASONS)} quarantined + 0 left out + 1 unlabeled"
         " + 1 merged duplicates\n"
     )
 

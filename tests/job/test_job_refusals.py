@@ -420,7 +420,10 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     count = len(HOSTILE)
-    assert f"{3 * count + 1} files found = {count} samples + {count + 1} quarantined + {count} unlabeled" in done.stdout
+    assert (
+        f"{3 * count + 1} files found = {count} samples + {count + 1} quarantined + 0 left out + {count} unlabeled"
+        in done.stdout
+    )
     rows = {file: list(csv.reader((out / file).open(newline=""))) for file in ("quarantine.csv", "unmatched.csv")}
     assert {file: len(found) for file, found in rows.items()} == {
         "quarantine.csv": count + 2,

@@ -63,7 +63,7 @@ def test_the_competition_as_pictures_is_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "masks.csv").write_text("\n".join(lines) + "\n")
     done = shard("--dicom", "pictures", "--masks", "masks.csv", "--out", "out", "--num-folds", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("8 files found = 8 samples + 0 quarantined + 0 unlabeled")
+    assert done.stdout.startswith("8 files found = 8 samples + 0 quarantined + 0 left out + 0 unlabeled")
     assert done.stderr.count("8 images are PNG or JPEG files, which have no header") == 1
     reader = ShardReader(tmp_path / "out", SampleTable.read(tmp_path / "out"))
     assert {str(reader.table.image_id[row]): reader.image(row) for row in range(8)} == pictures
@@ -76,7 +76,7 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     arguments += ["--max-quarantined", 20]
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
-    assert "9 files found = 8 samples + 1 quarantined + 0 unlabeled + 0 merged duplicates" in first.stdout
+    assert "9 files found = 8 samples + 1 quarantined + 0 left out + 0 unlabeled + 0 merged duplicates" in first.stdout
     assert "8 training images: 4 positive, 4 patients (by PatientID), 2 folds; 1 shards\n" in first.stdout
     again = shard(*arguments, cwd=tree)
     assert again.returncode == 0
@@ -276,7 +276,7 @@ def test_real_images_pass_through_bit_for_bit(tmp_path: Path) -> None:
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert "967 files found = 967 samples + 0 quarantined + 0 unlabeled + 0 merged" in ended.stdout
+    assert "967 files found = 967 samples + 0 quarantined + 0 left out + 0 unlabeled + 0 merged" in ended.stdout
     table = SampleTable.read(tmp_path / "out")
     assert len(table) == 967
 

@@ -133,6 +133,8 @@ def dicom(number: int, kind: str) -> Dataset:
     dataset.file_meta.PrivateInformation = secret().encode().ljust(16)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientSex, dataset.PatientAge, dataset.ViewPosition = "F", "097Y", "PA"
+    for keyword in ("Modality", "BodyPartExamined", "PresentationIntentType", "PatientOrientation"):
+        setattr(dataset, keyword, secret())
     dataset.PixelSpacing = [0.2, 0.2]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows = dataset.Columns = SIZE

@@ -53,7 +53,9 @@ def test_every_kind_of_file_became_a_sample_and_others_were_refused(chain: Chain
     assert (table.age_years[[i for i, name in enumerate(table.image_id) if name.endswith(".5")]] == 90).all()
     manifest = Manifest.read(chain.out / "dataset")
     assert manifest.quarantined >= 15
-    assert manifest.found == manifest.samples + manifest.quarantined + manifest.unlabeled + manifest.merged_duplicates
+    assert manifest.found == (
+        manifest.samples + manifest.quarantined + manifest.left_out + manifest.unlabeled + manifest.merged_duplicates
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,9 @@ def test_the_help_and_the_page_name_what_is_kept() -> None:
     """A new attribute must be named in both."""
     names = {
         "rows": "size", "columns": "size", "row_spacing_mm": "pixel spacing", "column_spacing_mm": "pixel spacing",
-        "view": "view", "sex": "sex", "age_years": "age (90 for 90 and more)", "transfer_syntax": "transfer syntax",
-        "photometric": "photometric interpretation", "bits_stored": "bits stored",
+        "view": "view", "modality": "modality", "body_part": "body part", "presentation_intent": "presentation intent",
+        "sex": "sex", "age_years": "age (90 for 90 and more)",
+        "transfer_syntax": "transfer syntax", "photometric": "photometric interpretation", "bits_stored": "bits stored",
     }  # fmt: skip
     assert names.keys() == {field.name for field in fields(Attributes)}
     page = " ".join((ROOT / "SECURITY.md").read_text().partition("**What leaves a DICOM:**")[2].split())[:1000]

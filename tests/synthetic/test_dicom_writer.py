@@ -38,7 +38,7 @@ def test_the_attributes_are_read_back(tmp_path: Path) -> None:
     path = written(tmp_path / "sub" / "x.dcm", SMOOTH)
     assert reader.scan(path) == reader.Header("1.2.3", "p", "x")
     assert reader.read(path).attributes == Attributes(
-        60, 80, 0.143, 0.143, "AP", "F", 61, "1.2.840.10008.1.2.4.50", "MONOCHROME2", 8
+        60, 80, 0.143, 0.143, "AP", "F", 61, "1.2.840.10008.1.2.4.50", "MONOCHROME2", 8, "CR", "CHEST"
     )
 
 

@@ -1,4 +1,4 @@
-"""findings.csv: one row of numbers per image. Its columns are format version 2 (version 1 had other names).
+"""findings.csv: one row per image. Its columns are format version 3 (1 had other names, 2 ended with mask_area_mm2).
 
 image_id                SOPInstanceUID
 positive                1 when the mask has a pixel, else 0
@@ -6,6 +6,10 @@ presence_probability    of the presence heads, in [0, 1]; empty when no run has 
 max_pixel_probability   maximum over the image's pixels, in [0, 1], rounded down to a 256th
 mask_area_px            pixels of the mask
 mask_area_mm2           square millimeters of the mask; empty when the pixel spacing is unknown
+modality                such as CR, DX; this and the next three are what the header says, empty when it does not
+body_part               CHEST, or another
+view                    such as PA, AP
+presentation_intent     FOR PRESENTATION or FOR PROCESSING
 """
 
 import math
@@ -15,6 +19,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.runtime.files import publish_csv
 
+HEADER_COLUMNS = ("modality", "body_part", "view", "presentation_intent")
 COLUMNS = (
     "image_id",
     "positive",
@@ -22,6 +27,7 @@ COLUMNS = (
     "max_pixel_probability",
     "mask_area_px",
     "mask_area_mm2",
+    *HEADER_COLUMNS,
 )
 
 
@@ -49,6 +55,7 @@ class FindingsCsv:
                 _number(prediction.max_pixel_probability, 4),
                 prediction.mask_area,
                 _number(prediction.mask_area * pixel_mm2, 1),
+                *(getattr(table, name)[image.row] for name in HEADER_COLUMNS),
             )
         )
 

@@ -36,6 +36,7 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
         ("max_pixel_probability", "0.7500"),
         ("mask_area_px", "70"),
         ("mask_area_mm2", f"{70 * 0.5 * 0.25:.1f}"),
+        *(("modality", "CR"), ("body_part", "CHEST"), ("view", table.view[rows[0]]), ("presentation_intent", "")),
     ]
     assert (found[1]["presence_probability"], found[1]["mask_area_px"], found[1]["mask_area_mm2"]) == ("", "9", "")
     assert (found[2]["positive"], found[2]["presence_probability"]) == ("0", "0.3333")
@@ -46,5 +47,6 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
 def test_no_image_leaves_the_header(reader: ShardReader, tmp_path: Path) -> None:
     FindingsCsv(tmp_path / "findings.csv", reader).close()
     text = (tmp_path / "findings.csv").read_bytes()
-    expected = b"image_id,positive,presence_probability,max_pixel_probability,mask_area_px,mask_area_mm2\n"
+    expected = b"image_id,positive,presence_probability,max_pixel_probability,mask_area_px,mask_area_mm2"
+    expected += b",modality,body_part,view,presentation_intent\n"
     assert text == expected
