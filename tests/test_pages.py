@@ -180,8 +180,6 @@ def test_the_workflow_runs_all_parts_of_ci_that_need_no_root() -> None:
     (parts,) = re.findall(r"^all=\((.+)\)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     matrix = job["strategy"]["matrix"]
     assert matrix["part"] == [part for part in parts.split() if part not in ("slurm", "k8s")]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f">={matrix['python'][0]}" == project["requires-python"]
     assert {entry["part"] for entry in matrix["include"]} <= set(matrix["part"])
     actions = [step["uses"] for step in job["steps"] if "uses" in step]
     assert len(actions) == 2

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,92 @@ def test_what_launch_cannot_do_is_refused_in_one_line(words: list[str], message:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"launch\.sh: {re.escape(message)}.*; .+\n", done.stderr)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """launch.sh beside stand-ins: a Python whose environments hold one, and a pip that writes down what it installs."""
+    for name in ("launch.sh", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "bin" / "python3.13"
+    python.parent.mkdir()
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return tmp_path
+
+
+PYTHON = r"""#!/usr/bin/env bash
+echo "$*" >>"$LOG"
+case "$*" in
+    -c*) ;;
+    "-m venv"*)
+        mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+        [[ -z ${NO_ENSUREPIP:-} ]] || { echo "ensurepip is not available" >&2; exit 1; }
+        touch "$3/pip"
+        ;;
+    "-m ensurepip"*) [[ -z ${NO_ENSUREPIP:-} ]] && touch "$(dirname "$0")/../pip" ;;
+    "-m pip --version") test -e "$(dirname "$0")/../pip" ;;
+    "-m pip install"*editable*) [[ -z ${KILLED:-} ]] || kill -9 $PPID ;;
+esac
+"""
+
+
+def set_up(checkout: Path, **environment: str) -> tuple[int, str, list[str]]:
+    """Run ./launch.sh setup; return its exit code, standard error, and the arguments of each call of Python."""
+    log = checkout / "log"
+    log.write_text("")
+    kept = {key: value for key, value in os.environ.items() if key != "PNEUMO_PYTHON"}
+    done = subprocess.run(
+        [checkout / "launch.sh", "setup"],
+        env=kept | {"PATH": f"{checkout / 'bin'}:/usr/bin:/bin", "LOG": str(log)} | environment,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr, log.read_text().splitlines()
+
+
+def installs(calls: list[str]) -> int:
+    return sum(call.startswith("-m pip install") for call in calls)
+
+
+def test_setup_installs_once(checkout: Path) -> None:
+    code, errors, calls = set_up(checkout)
+    assert (code, installs(calls)) == (0, 3), errors
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_an_environment_without_pip_is_explained_and_made_anew(checkout: Path) -> None:
+    """As on Debian without python3-venv, which the user then installs."""
+    code, errors, calls = set_up(checkout, NO_ENSUREPIP="1")
+    assert (code, installs(calls)) == (2, 0)
+    assert "ensurepip is not available" in errors
+    assert "-m venv failed, see above; expected Python's modules venv and ensurepip; install them" in errors
+    code, errors, calls = set_up(checkout)
+    assert (code, installs(calls)) == (0, 3), errors
+    assert "an earlier set-up was interrupted; making" in errors
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_an_environment_whose_installation_was_killed_is_made_anew(checkout: Path, first: bool) -> None:
+    if not first:
+        set_up(checkout)
+        with (checkout / "pyproject.toml").open("a") as project:
+            project.write("# changed\n")
+    code, _, _ = set_up(checkout, KILLED="1")
+    assert code == -9
+    (checkout / ".venv" / "half-written").touch()
+    code, errors, calls = set_up(checkout)
+    assert (code, installs(calls)) == (0, 3), errors
+    assert not (checkout / ".venv" / "half-written").exists()
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_an_environment_made_by_hand_is_filled_and_never_removed(checkout: Path) -> None:
+    """uv, for one, makes environments without pip."""
+    made = checkout / ".venv" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    shutil.copy(checkout / "bin" / "python3.13", made)
+    (checkout / ".venv" / "mine").touch()
+    assert set_up(checkout, KILLED="1")[0] == -9
+    code, errors, calls = set_up(checkout)
+    assert (code, installs(calls)) == (0, 3), errors
+    assert (checkout / ".venv" / "mine").exists()
