@@ -1,6 +1,7 @@
 """Run everything in minutes: synthetic chest X-rays, shards, two folds in parallel, a submission, a picture.
 
-    ./launch.sh demo          or        python job/demo.py --out runs/demo
+    ./launch.sh demo
+    python job/demo.py --out runs/demo     # the same, in an environment of your own
 
 Runs the commands that a user would run, and fails when the network has not learned.
 """

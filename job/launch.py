@@ -2,7 +2,9 @@
 
     python job/launch.py --processes 4 job/train.py --dataset DATASET --run runs/NAME
 
-    python job/launch.py --nodes 2 --node-rank 0 --master node1:29500 job/train.py ...      # on each of two machines
+On each of two machines, on the second with --node-rank 1:
+
+    python job/launch.py --nodes 2 --node-rank 0 --master node1:29500 job/train.py --dataset DATASET --run runs/NAME
 
 Use it where a batch system acts on exit codes: accelerate launch and torchrun exit with 1 whatever code the ranks exit
 with. Under Slurm no launcher is needed: srun starts the ranks.

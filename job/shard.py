@@ -1,9 +1,10 @@
 """Turn DICOM files into a dataset of shards.
 
     python job/shard.py --dicom train/ --test-dicom test/ --masks train-rle.csv --patients patients.csv --out DATASET
-    python job/shard.py ... --task 3/16     # one of 16 tasks of an array job; the one that ends last finishes
+    python job/shard.py --dicom train/ --masks train-rle.csv --out DATASET --task 3/16     # one of 16 tasks
 
-An interrupted build is resumed by the same command; a finished dataset is kept.
+Tasks of an array job write shards side by side; the one that ends last finishes the dataset. An interrupted build is
+resumed by the same command; a finished dataset is kept.
 """
 
 import sys

@@ -28,6 +28,20 @@ def commands(page: Path) -> list[str]:
     return _lines("\n".join(block for _, block in blocks(page, "bash")))
 
 
+def all_blocks() -> list[tuple[str, str]]:
+    """Return each block of commands with its name, ``page:line``; those in the docstrings of job/*.py count too."""
+    found = []
+    for path in PAGES:
+        name = path.relative_to(ROOT)
+        found += [(f"{name}:{number}", block) for number, block in blocks(path, "bash") if path != CHANGELOG]
+    for path in sorted((ROOT / "job").glob("*.py")):
+        lines = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
+        for number, line in enumerate(lines, 1):
+            if re.match(rf"    {_COMMAND}.*{_SCRIPT}", line):
+                found.append((f"job/{path.name}:{number}", f"{line.strip()}\n"))
+    return found
+
+
 def all_commands() -> list[tuple[str, str]]:
     """Return each page with each of its commands: of its code blocks, and within its sentences if it has a script."""
     found = []

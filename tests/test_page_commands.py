@@ -17,17 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import page_checkout
 import pytest
-from pages import CHANGELOG, ROOT, all_commands
+from pages import CHANGELOG, ROOT, all_blocks, all_commands
 
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import cli
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
-PLACES = tomllib.loads((ROOT / "tests" / "page_commands.toml").read_text())
-SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none --model.encoder tu-test_efficientnet"
-"""Added to a page's training commands, which would take days: what comes last on a command line counts."""
-
+PLACES: dict[str, dict[str, str]] = tomllib.loads((ROOT / "tests" / "page_commands.toml").read_text())
 
 def place(page: str, command: str) -> str:
     """Return where a command is run, or why it is not."""
@@ -42,7 +40,7 @@ def commands_of(test: str) -> list[str]:
     return list(dict.fromkeys(command for page, command in all_commands() if place(page, command) == name))
 
 
-@pytest.mark.parametrize("page", sorted({page for page, _ in all_commands()} | PLACES.keys()))
+@pytest.mark.parametrize("page", sorted({page for page, _ in all_commands()} | PLACES.keys() - {"blocks"}))
 def test_every_command_is_run_somewhere_or_has_a_reason(page: str) -> None:
     commands = [command for name, command in all_commands() if name == page]
     places = {command: place(page, command) for command in commands}
@@ -134,24 +132,30 @@ def test_launch_sh_has_the_commands_and_markers_of_the_pages() -> None:
 
 # -- runs -------------------------------------------------------------------------------------------------------------
 
+BLOCKS = dict(all_blocks())
+FIRST = next(name for name, block in BLOCKS.items() if name.startswith("README.md") and "job/shard.py" in block)
+"""The block from DICOMs to a submission, whose results the others work on."""
+
 
 @pytest.fixture(scope="module")
-def tree(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with synthetic files under the names that the pages give to a user's."""
-    root = tmp_path_factory.mktemp("pages")
-    for name in ("job", "pneumo", "slurm"):
-        (root / name).symlink_to(ROOT / name)
-    data = root / "data"
-    data.mkdir()
-    for directory in (root, data):
-        for name in ("dicom-images-train", "train"):
-            (directory / name).symlink_to(synthetic.dicom)
-        for name in ("dicom-images-test", "test", "incoming", "FILE_OR_DIR"):
-            (directory / name).symlink_to(synthetic.test_dicom)
-        (directory / "train-rle.csv").symlink_to(synthetic.masks)
-        (directory / "patients.csv").symlink_to(synthetic.patients)
-    ids = submission_ids(dataset)
-    (data / "sample_submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *(f"{i},-1" for i in ids)]))
+def finished(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout after the README's first block on real data; read only."""
+    root = tmp_path_factory.mktemp("pages") / "checkout"
+    root.mkdir()
+    page_checkout.make(root, synthetic, submission_ids(dataset))
+    run_block(FIRST, root)
+    return root
+
+
+@pytest.fixture
+def checkout(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, with the other names that pages give to datasets, runs and submissions."""
+    root = tmp_path / "checkout"
+    shutil.copytree(finished, root, symlinks=True)
+    for name in ("a", "b", "A", "B", "NAME"):
+        shutil.copytree(root / "runs" / "best", root / "runs" / name)
+    shutil.copytree(root / "data" / "siim", root / "DATASET")
+    shutil.copy(root / "runs" / "best" / "oof.csv", root / "submission.csv")
     return root
 
 
@@ -160,78 +164,62 @@ def submission_ids(dataset: Path) -> list[str]:
     return table.image_id[table.select("test")].tolist()
 
 
-def shell(command: str, tree: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", "-euc", command],
-        cwd=tree,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+def run_block(name: str, root: Path) -> list[str]:
+    """Run a block word for word; return what it asked of the stand-ins."""
+    page_checkout.finish_installation(root)
+    page_checkout.remove_outputs(root, BLOCKS[name])
+    done = page_checkout.run(BLOCKS[name], root)
+    assert done.returncode == 0, f"{BLOCKS[name]}\n{done.stdout}{done.stderr}"
+    for path in page_checkout.written(BLOCKS[name]):
+        assert (root / path).exists(), path
+    calls = root / "calls"
+    return calls.read_text().splitlines() if calls.exists() else []
 
 
-def run_together(lines: list[str], tree: Path) -> None:
-    """Run commands of job/ one after another in one process, which imports torch once, without their launchers."""
-    calls = []
-    for line in lines:
-        _, script, words = re.fullmatch(r"(python|accelerate launch) job/(\w+)\.py(.*)", line).groups()  # type: ignore[union-attr]
-        calls.append((script, shlex.split(words + (f" {SMALL}" if script == "train" else ""))))
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "job" / "command_driver.py"],
-        input=json.dumps(calls),
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for line, (code, out, errors) in zip(lines, json.loads(done.stdout), strict=True):
-        assert code in (0, None), f"{line}\n{out}{errors}"
+def kind(name: str) -> str:
+    """Return "slow", why a block cannot be run here, or nothing."""
+    reasons = [why for pattern, why in PLACES["blocks"].items() if re.fullmatch(pattern, BLOCKS[name].splitlines()[0])]
+    assert len(reasons) <= 1, name
+    return reasons[0] if reasons else "slow" if re.match("job/", name) else ""
 
 
-@pytest.fixture(scope="module")
-def finished(tree: Path) -> Path:
-    """The tree after the README's commands, from shards to blended runs."""
-    lines = commands_of("test_the_commands_of_the_readme_run")
-    assert [name for line in lines for name in re.findall(r"job/(\w+)\.py", line)] == [
-        *("shard", "verify", "train", "score", "predict", "ensemble", "train")
-    ]
-    *before, ensemble, train = lines
-    run_together(before, tree)
-    # The page blends two runs that it does not train.
-    for name in ("a", "b"):
-        shutil.copytree(tree / "runs" / "best", tree / "runs" / name)
-    run_together([ensemble, f"{train} --folds 0"], tree)
-    return tree
+RUN = [pytest.param(name, marks=[pytest.mark.slow] if kind(name) == "slow" else []) for name in BLOCKS
+       if kind(name) in ("", "slow") and name != FIRST]  # fmt: skip
 
 
-def test_the_commands_of_the_readme_run(finished: Path, dataset: Path) -> None:
-    for name in ("runs/best/submission.csv", "runs/blend.csv"):
-        lines = (finished / name).read_text().splitlines()[1:]
-        assert [line.partition(",")[0] for line in lines] == submission_ids(dataset)
-    assert (finished / "runs" / "predictions" / "predictions.csv").is_file()
+@pytest.mark.parametrize("name", RUN)
+def test_a_block_runs_word_for_word(name: str, checkout: Path) -> None:
+    if name.startswith("k8s/") and not Path(sys.executable).with_name("kubectl").exists():
+        pytest.skip("needs kubectl, of the extra test")
+    calls = run_block(name, checkout)
+    # A line of another program is asked of its stand-in, once.
+    asked = [line for line in commands_in(BLOCKS[name]) if line.split()[0] in {"kubectl", "kind", "squeue", "tail"}]
+    for line in asked:
+        assert any(call.split()[:2] == line.split()[:2] for call in calls), line
 
 
-def as_in_docstrings(tree: Path) -> None:
-    """Add what the docstrings of job/ call by other names: a dataset, finished runs, a submission."""
-    for name in ("A", "B", "NAME"):
-        shutil.copytree(tree / "runs" / "best", tree / "runs" / name, dirs_exist_ok=True)
-    shutil.copytree(tree / "data" / "siim", tree / "DATASET", dirs_exist_ok=True)
-    shutil.copy(tree / "runs" / "best" / "oof.csv", tree / "submission.csv")
+def commands_in(block: str) -> list[str]:
+    return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-@pytest.mark.slow
-def test_the_commands_of_job_run(finished: Path, dataset: Path) -> None:
-    """One after another in one process, which imports torch once."""
-    as_in_docstrings(finished)
-    # The masks to score have the place where the ensembler then writes those of the test images.
-    lines = sorted(commands_of("test_the_commands_of_job_run"), key=lambda line: "job/ensemble.py" in line)
-    run_together(lines, finished)
-    assert {Path(line.split()[1]).stem for line in lines} == {
-        *("shard", "verify", "train", "score", "predict", "ensemble")
-    }
-    assert (finished / "runs" / "rest" / "submission.csv").is_file()
-    lines = (finished / "submission.csv").read_text().splitlines()[1:]
+def test_the_first_block_of_the_readme_writes_a_submission(finished: Path, dataset: Path) -> None:
+    lines = (finished / "runs" / "best" / "submission.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in lines] == submission_ids(dataset)
+
+
+def test_every_block_that_is_not_run_has_a_reason() -> None:
+    for pattern, reason in PLACES["blocks"].items():
+        assert reason.startswith("needs "), pattern
+        assert any(re.fullmatch(pattern, block.splitlines()[0]) for block in BLOCKS.values()), pattern
+    # What bash would take for success, though nothing of it is right.
+    assert len(RUN) > 35
+
+
+@pytest.mark.parametrize("line", ["get jobs,pods --watch", "get pods --wach", "delete job folds --cascade=forground"])
+def test_kubectl_refuses_what_it_does_not_know(line: str, tmp_path: Path) -> None:
+    page_checkout.add_programs(tmp_path)
+    done = page_checkout.run(f"kubectl {line}\n", tmp_path)
+    assert done.returncode == 1, done.stderr
 
 
 def on_this_machine(line: str, port: int) -> list[str]:
@@ -241,30 +229,18 @@ def on_this_machine(line: str, port: int) -> list[str]:
     line = re.sub(r"(--num_processes|--nproc_per_node|--expect-world) \d+", r"\1 2", line)
     several = "--nodes 2" in line or "--num_machines 2" in line
     line = re.sub(r"(--processes) \d+", rf"\1 {1 if several else 2}", line)
-    line += f" {SMALL}" if "job/train.py" in line else ""
     return [re.sub(r"(--node-rank|--machine_rank) \w+", rf"\1 {rank}", line) for rank in range(1 + several)]
 
 
 @pytest.mark.slow
-def test_the_launchers_run(finished: Path) -> None:
-    as_in_docstrings(finished)
+def test_the_launchers_of_two_machines_run(checkout: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    machines = dict.fromkeys(tuple(on_this_machine(line, port)) for line in commands_of("test_the_launchers_run"))
-    assert len(machines) > 7
+    lines_of = commands_of("test_the_launchers_of_two_machines_run")
+    machines = dict.fromkeys(tuple(on_this_machine(line, port)) for line in lines_of)
+    assert len(machines) > 2
     for lines in machines:
         with ThreadPoolExecutor() as pool:
-            for line, done in zip(lines, pool.map(lambda line: shell(line, finished), lines), strict=True):
+            for line, done in zip(lines, pool.map(lambda line: page_checkout.run(line, checkout), lines), strict=True):
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-
-
-def test_the_slurm_page_submits_jobs(finished: Path) -> None:
-    """Printed, not submitted, which tests/slurm does."""
-    settings, *lines = commands_of("test_the_slurm_page_submits_jobs")
-    for line in lines:
-        dry = line.replace("submit.sh", "submit.sh --dry-run", 1)
-        done = shell(f"{settings}; {dry}", finished, PNEUMO_ROOT=str(finished))
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        submitted = re.findall(r"^sbatch .* slurm/(\w+)\.sh", done.stdout, re.MULTILINE)
-        assert submitted == [] if "--help" in line else ["world"] if "--world" in line else ["folds", "ensemble"], line
