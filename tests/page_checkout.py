@@ -95,7 +95,11 @@ def add_programs(root: Path) -> None:
     """Write the stand-ins into bin/ and into a .venv/ that ./launch.sh takes for installed."""
     programs = {f"bin/{name}": f"#!/usr/bin/env bash\n{RECORD}\n{OUTPUT.get(name, '')}\n" for name in ELSEWHERE}
     programs |= {f".venv/bin/{name}": f"#!/usr/bin/env bash\n{RECORD}\n" for name in IN_VENV}
-    modules = {"python": "", "accelerate": "-m accelerate.commands.accelerate_cli", "torchrun": "-m torch.distributed.run"}
+    modules = {
+        "python": "",
+        "accelerate": "-m accelerate.commands.accelerate_cli",
+        "torchrun": "-m torch.distributed.run",
+    }
     for name, module in modules.items():
         programs |= {f"{place}/{name}": PYTHON.format(module=module) for place in ("bin", ".venv/bin")}
     kubectl = Path(sys.executable).with_name("kubectl")
@@ -131,4 +135,6 @@ def remove_outputs(root: Path, block: str) -> None:
 def written(block: str) -> list[str]:
     """Return the paths that the block's commands of job/ are to write."""
     text = block.replace("\\\n", " ")
-    return re.findall(r"^(?:python|accelerate|torchrun)[^\n]* job/(?!bench)\w+\.py[^\n]* --(?:out|run) (\S+)", text, re.MULTILINE)
+    return re.findall(
+        r"^(?:python|accelerate|torchrun)[^\n]* job/(?!bench)\w+\.py[^\n]* --(?:out|run) (\S+)", text, re.MULTILINE
+    )

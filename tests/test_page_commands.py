@@ -3,13 +3,10 @@
 import ast
 import contextlib
 import io
-import json
-import os
 import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -26,6 +23,7 @@ from pneumo.runtime import cli
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 PLACES: dict[str, dict[str, str]] = tomllib.loads((ROOT / "tests" / "page_commands.toml").read_text())
+
 
 def place(page: str, command: str) -> str:
     """Return where a command is run, or why it is not."""

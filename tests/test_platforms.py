@@ -30,7 +30,9 @@ def test_launch_takes_no_other_python(tmp_path) -> None:
     launch = (ROOT / "launch.sh").read_text()
     (condition,) = re.findall(r"sys\.exit\(not (.+)\)'", launch)
     accepted = [
-        f"3.{minor}" for minor in range(8, 20) if eval(condition, {"sys": type("", (), {"version_info": (3, minor, 1)})})
+        f"3.{minor}"
+        for minor in range(8, 20)
+        if eval(condition, {"sys": type("", (), {"version_info": (3, minor, 1)})})
     ]
     assert accepted == PYTHONS
     (names,) = re.findall(r"for name in (python3.+ python); do", launch)
