@@ -60,6 +60,9 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
         with exclusive_locks(locks, world):
             watchdog.depend_on(group.ranks)
+            if group.is_leader:
+                for fold in set(own_folds) - set(unfinished):
+                    run.fold(fold).remove_checkpoints()
             for fold in unfinished:
                 _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from pneumo.inference.build import build_inference_loader, build_predictor
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import validation_metrics
 from pneumo.inference.out_of_fold import predict_histograms
+from pneumo.inference.prediction import split_batches
 from pneumo.inference.predictor import View
 from pneumo.loading.build import build_loader
+from pneumo.loading.contract import Loader
 from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import StopRequested
@@ -29,6 +31,7 @@ from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.step_sums import StepSums
+from pneumo.training.stoppable import StoppableLoader
 from pneumo.training.train_state import TrainState
 
 LOG_EVERY = 10
@@ -104,8 +107,11 @@ class FoldTrainer:
         # Where both are of one kind they are one, so that a GPU's memory has one pipeline of DALI.
         other = build_inference_loader(recipe.inference, data.reader, world.device, workers=options.workers)
         self.inference_loader = self.loader if type(other) is type(self.loader) else other
-        self.train_state = TrainState(recipe, self.seed, world, group)
-        self.state = LoopState()
+        # Before the network is built: with a checkpoint its encoder's first weights are not fetched again.
+        self.checkpoint = group.broadcast(checkpoint.latest(directory.checkpoints) if group.is_leader else None)
+        model = replace(recipe.model, encoder_weights="none") if self.checkpoint else recipe.model
+        self.train_state = TrainState(replace(recipe, model=model), self.seed, world, group)
+        self.state = LoopState(fold=fold)
         self.sums = StepSums(group, fold, recipe.batch_size)
 
     def run(self) -> None:
@@ -122,6 +128,9 @@ class FoldTrainer:
                 for index in range(self.state.cursor.epoch, stage.epochs):
                     epoch = self._epoch(stage, index)
                     images_per_s = self._train_epoch(epoch)
+                    if epoch.is_validated:
+                        # A kill during the validation, which may take minutes, costs no step.
+                        self._save()
                     over = self._finish_epoch(epoch, images_per_s)
                     self._save()
                     if over:
@@ -221,17 +230,21 @@ class FoldTrainer:
         """
         inference = replace(self.recipe.inference, size=size, tta=tta)
         predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
-        return predict_histograms(
-            predictor, self.inference_loader, self.data.reader, self.data.validation_rows, self.group
-        )
+        rows = self.data.validation_rows
+        loader = self._stoppable(self.inference_loader, -(-len(split_batches(rows)) // self.group.size))
+        return predict_histograms(predictor, loader, self.data.reader, rows, self.group)
+
+    def _stoppable(self, loader: Loader, rounds: int) -> Loader:
+        return StoppableLoader(loader, rounds, self._stop_if_asked)
 
     def _estimate_statistics(self, epoch: Epoch) -> None:
         """Estimate the batch-norm statistics of the averaged weights from the epoch's first images. Collective."""
         steps = min(epoch.steps, -(-ESTIMATION_MICRO_BATCHES // self.recipe.micro_batches))
         plans = epoch.plans(range(steps), self.train_state.micro_batch_indices)
+        loader = self._stoppable(self.loader, steps * -(-self.recipe.micro_batches // self.group.size))
         estimate_statistics(
             self.train_state.ema.model,
-            (batch.image for batch in self.loader(plans)),
+            (batch.image for batch in loader(plans)),
             steps * self.recipe.micro_batches,
             self.group,
             self.train_state.autocast,
@@ -251,6 +264,7 @@ class FoldTrainer:
         histograms = self._predict_histograms(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
             publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
+            self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()
 
@@ -263,9 +277,18 @@ class FoldTrainer:
         if stopping or (within_epoch and every > 0 and self.state.step % every == 0):
             self._save()
         if stopping:
-            signals = zip(self.group.ranks, self.group.broadcast(self.group.gather(self.stop.signal_name)), strict=True)
-            received = ", ".join(f"rank {rank} received {name}" for rank, name in signals if name)
-            raise StopRequested(f"fold {self.fold} at step {self.state.step}; {received}")
+            self._stop()
+
+    def _stop_if_asked(self) -> None:
+        """Raise when a rank of the group was asked to stop, in a validation: the state is saved. Collective."""
+        if self.group.any_rank(bool(self.stop)):
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        """Raise with the signals that the ranks received. Collective."""
+        signals = zip(self.group.ranks, self.group.broadcast(self.group.gather(self.stop.signal_name)), strict=True)
+        received = ", ".join(f"rank {rank} received {name}" for rank, name in signals if name)
+        raise StopRequested(f"fold {self.fold} at step {self.state.step}; {received}")
 
     def _save(self) -> None:
         """Save a checkpoint. Collective.
@@ -288,11 +311,12 @@ class FoldTrainer:
         Raises:
             UserError: When it is not a checkpoint of this run.
         """
-        path = self.group.broadcast(checkpoint.latest(self.directory.checkpoints) if self.group.is_leader else None)
+        path = self.checkpoint
         if path is None:
             return
         snapshot = checkpoint.load(path)
         try:
+            snapshot.state.check(self.fold, self.recipe.stages)
             self.train_state.restore(snapshot)
             self.sums.restore(snapshot.state.step_sums, self.recipe.loss)
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:

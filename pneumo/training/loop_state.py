@@ -1,9 +1,11 @@
 """The state of the loop over a fold: the next step, and the results so far. A checkpoint has it as state.json."""
 
+from collections.abc import Sequence
 from dataclasses import field
 
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Count
+from pneumo.training.recipe import Stage
 
 
 @config_dataclass(frozen=False)
@@ -21,6 +23,8 @@ class Cursor:
 class LoopState:
     """The state of the loop, from which training resumes."""
 
+    fold: Count = 0
+    """Number of the fold."""
     step: Count = 0
     """Optimizer steps done, over all stages."""
     cursor: Cursor = field(default_factory=Cursor)
@@ -49,3 +53,20 @@ class LoopState:
         """Move to the first step of a stage, which has no score yet."""
         self.cursor = Cursor(stage=stage)
         self.best_score, self.validations_without_improvement = -1.0, 0
+
+    def check(self, fold: int, stages: Sequence[Stage]) -> None:
+        """Check that this is a state of a fold and a recipe: one beyond them would look like a finished fold.
+
+        Raises:
+            ValueError: Naming what does not fit.
+        """
+        if self.fold != fold:
+            raise ValueError(f"it is of fold {self.fold}, not of fold {fold}")
+        cursor = self.cursor
+        at_the_end = cursor.stage == len(stages) and cursor == Cursor(stage=len(stages))
+        if not at_the_end and not (cursor.stage < len(stages) and cursor.epoch < stages[cursor.stage].epochs):
+            raise ValueError(f"stage {cursor.stage}, epoch {cursor.epoch} is beyond the recipe's stages and epochs")
+        most = sum(stage.epochs for stage in stages[: cursor.stage]) + cursor.epoch
+        # A stage before may have ended early, after one epoch at least.
+        if not cursor.stage + cursor.epoch <= self.epochs_done <= most:
+            raise ValueError(f"{self.epochs_done} epochs are done before stage {cursor.stage}, epoch {cursor.epoch}")

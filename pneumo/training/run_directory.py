@@ -9,7 +9,7 @@
         overlay.png            out-of-fold examples                           (when all folds are done)
         submission.csv         the test images' masks                         (when the dataset has any)
         fold-0/
-            checkpoints/       see pneumo.training.checkpoint
+            checkpoints/       see pneumo.training.checkpoint             (until the fold is finished)
             events.out.*       TensorBoard
             model.safetensors  the weights that inference uses
             oof.parquet        histograms of this fold's images
@@ -21,6 +21,7 @@ A run belongs to one recipe and one dataset with one assignment of folds, and ca
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -99,6 +100,12 @@ class FoldDirectory:
         """Remove temporary files of killed processes. The caller holds the fold's lock."""
         remove_temporary_files(self.path)
         checkpoint.prune(self.checkpoints)
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished fold, whose weights and histograms are in place."""
+        assert self.is_finished
+        # A failed deletion wastes disk space, but must not end training.
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 @config_dataclass

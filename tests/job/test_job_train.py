@@ -21,9 +21,8 @@ def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -
         *("recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"),
         *("submission.csv", "fold-0", "fold-1"),
     }
-    assert {"checkpoints", "model.safetensors", "oof.parquet", "fold.json"} < {
-        p.name for p in (alone / "fold-1").iterdir()
-    }
+    assert {"model.safetensors", "oof.parquet", "fold.json"} < {p.name for p in (alone / "fold-1").iterdir()}
+    assert not (alone / "fold-1" / "checkpoints").exists()
     assert list((alone / "fold-0").glob("events.out.tfevents.*"))
     histograms = PredictionHistograms.read(alone / "oof.parquet")
     assert len(histograms) == 32

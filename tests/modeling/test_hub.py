@@ -1,12 +1,16 @@
 """Downloads from the hub, with a hub that is a directory, or none."""
 
+from typing import ClassVar
+
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from tiny_models import make
 
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import StartAgain, UserError
 
 
 def test_imagenet_weights_come_from_the_hub_with_their_normalization(tmp_path, monkeypatch):
@@ -20,12 +24,31 @@ def test_imagenet_weights_come_from_the_hub_with_their_normalization(tmp_path, m
     torch.testing.assert_close(model.std.flatten(), torch.full((3,), 0.2))
 
 
-def test_without_network_the_error_says_to_use_a_local_file(monkeypatch):
+def test_a_hub_that_is_away_is_worth_another_start_and_the_message_says_to_use_a_local_file(monkeypatch):
     def fail(*args: object, **options: object) -> None:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(smp.encoders, "hf_hub_download", fail)
-    with pytest.raises(UserError, match=r"resnet18 cannot be downloaded .*no route.* local \.pth"):
+    with pytest.raises(StartAgain, match=r"resnet18 cannot be downloaded .*no route.* local \.pth"):
+        make(encoder="resnet18", encoder_weights="imagenet")
+    # Whoever switched the connection off has to switch it on, or to give a file.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"resnet18 cannot be downloaded .* local \.pth"):
+        make(encoder="resnet18", encoder_weights="imagenet")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, StartAgain), (429, StartAgain), (404, UserError)])
+def test_a_busy_hub_is_away_and_a_missing_file_is_not(monkeypatch, status, kind):
+    class Response:
+        status_code = status
+        headers: ClassVar[dict] = {}
+        request = None
+
+    def fail(*args: object, **options: object) -> None:
+        raise HfHubHTTPError("the hub's answer", response=Response())
+
+    monkeypatch.setattr(smp.encoders, "hf_hub_download", fail)
+    with pytest.raises(kind, match="resnet18 cannot be downloaded"):
         make(encoder="resnet18", encoder_weights="imagenet")
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from hostile import change_record, change_table, saved, sign_checkpoint
 from security_chain import JOB, Chain, Commands
 
 from pneumo.training import checkpoint
+from pneumo.training.checkpoint import Snapshot
+from pneumo.training.loop_state import LoopState
 
 
 def last_line(output: str) -> str:
@@ -43,8 +46,8 @@ def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     directory = directories["train"]
     run = shutil.copytree(chain.out / "run", directory / "run")
     (run / "fold-0" / "fold.json").unlink()
-    newest = checkpoint.latest(run / "fold-0" / "checkpoints")
-    assert newest is not None
+    weights = {"model": {"w": torch.zeros(2)}}
+    newest = checkpoint.save(run / "fold-0" / "checkpoints", Snapshot(LoopState(step=2), weights, {}))
     (newest / "optimizer.pt").write_bytes(saved(directory / "mark"))
     sign_checkpoint(newest)
     train = (

@@ -42,7 +42,7 @@ def test_only_the_hub_is_contacted_and_only_for_imagenet_weights(tmp_path: Path)
         "(pathlib.Path(tempfile.gettempdir()) / 'guessed').open('w').close()\n"
         "cli.run(lambda: models.build(models.ModelConfig(encoder='resnet18', encoder_weights='imagenet')))\n"
     )
-    output = commands.run("hub", "-c", script, expect=2)
+    output = commands.run("hub", "-c", script, expect=3)
     assert "expected a connection to the Hugging Face hub" in output.splitlines()[-1]
     attempts = [line.rpartition(" [")[0] for line in commands.attempts.read_text().splitlines()]
     assert attempts[0] == f"predictable file {commands.temporary / 'guessed'}"

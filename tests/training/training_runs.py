@@ -1,8 +1,10 @@
 """Small recipes, and stop requests at chosen steps, for the tests that train."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.stopping import StopFlag
 from pneumo.training.cross_validation import TrainingInputs
 from pneumo.training.loop import LoopOptions
@@ -22,15 +24,28 @@ class Never(StopFlag):
 
 
 class AfterSteps(Never):
-    """Asks to stop once a number of optimizer steps are done; it is read after each step."""
+    """Asks to stop once a number of optimizer steps are done; it is read after each step, and in validations."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
 
     def __bool__(self) -> bool:
-        self.steps -= 1
+        self.steps -= bool(re.search(r"step \d+ of", HEARTBEAT.activity))
         self.signal_name = "SIGTERM" if self.steps <= 0 else ""
+        return bool(self.signal_name)
+
+
+class During(Never):
+    """Asks to stop at the n-th reading during an activity."""
+
+    def __init__(self, activity: str, reading: int) -> None:
+        super().__init__()
+        self.activity, self.reading = activity, reading
+
+    def __bool__(self) -> bool:
+        self.reading -= self.activity in HEARTBEAT.activity
+        self.signal_name = "SIGTERM" if self.reading <= 0 else ""
         return bool(self.signal_name)
 
 
