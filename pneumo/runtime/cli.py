@@ -1,5 +1,6 @@
 """Parse a command line into a typed dataclass, and run a command to its exit code: what every file of job/ does."""
 
+import contextlib
 import io
 import itertools
 import os
@@ -9,13 +10,22 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import tyro
 
 from pneumo import __version__
 from pneumo.runtime.console import log, set_up_logging
-from pneumo.runtime.errors import ExitCode, RankLost, StartAgain, StopRequested, UserError, as_user_error
+from pneumo.runtime.errors import (
+    ExitCode,
+    RankLost,
+    StartAgain,
+    StopRequested,
+    UserError,
+    as_user_error,
+    escape_control_characters,
+)
 
 A = TypeVar("A")
 
@@ -40,6 +50,9 @@ RENAMED_FLAGS = {
     },
 }
 """Flags of version 0.1 of each command, and what replaced them; CHANGELOG.md has the same table."""
+
+MAX_WORD_LENGTH = 200
+"""Characters of each word of the command line that a message of the parser shows."""
 
 _skip_teardown = False
 
@@ -79,8 +92,24 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
     if {"-h", "--help"} & set(argv):
         # tyro would neither wrap it nor keep its empty lines.
         sys.stdout.write(f"{_wrap(description or '')}\n\n")
-    parsed: A = tyro.cli(arguments, args=list(argv), prog=prog, description="", config=(tyro.conf.AvoidSubcommands,))
-    return parsed
+    read: Callable[..., A] = partial(
+        tyro.cli, arguments, prog=prog, description="", config=(tyro.conf.AvoidSubcommands,)
+    )
+    shown = [_printable(word) for word in argv]
+    if shown == list(argv):
+        return read(args=list(argv))
+    with contextlib.suppress(SystemExit):
+        return read(args=list(argv), console_outputs=False)
+    # The parser's box repeats the wrong words as they are: a terminal would obey some, and others fill it.
+    read(args=shown)
+    raise UserError(" ".join(shown), "flags and values of printable characters", "correct the command")
+
+
+def _printable(word: str) -> str:
+    """Return a word of the command line as it is shown: unprintable characters escaped, long ones cut."""
+    text = escape_control_characters(word)
+    half = MAX_WORD_LENGTH // 2
+    return text if len(text) <= MAX_WORD_LENGTH else f"{text[:half]} ... {text[-half:]}"
 
 
 def _wrap(text: str) -> str:

@@ -46,6 +46,8 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "it", enabled: bool = True) -> None:
+        # Nothing to do is nothing to show.
+        enabled = enabled and done < total
         self.what, self.total, self.done, self.unit, self.enabled = what, total, done, unit, enabled
         self._start, self._first = time.monotonic(), done
         self._last_line = self._start

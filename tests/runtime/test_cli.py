@@ -146,6 +146,39 @@ def test_wrong_flags_end_with_2_and_point_to_the_help(
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--size", "3", "\x1b[2Jstray"], r"\x1b[2Jstray"),
+        (["--size", "\x1b]0;title\x07\n7"], "x1b]0;title"),
+        (["--size", "3", "y" * 20_000], f"{'y' * 30}"),
+        (["--size", "9" * 5_000], "99...99"),
+    ],
+)
+def test_the_box_shows_no_word_that_a_terminal_would_obey_or_that_fills_it(
+    words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(Arguments, words, prog="p", description="d")
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) < 40
+    assert all(line.isprintable() for line in lines)
+    assert shown in "".join("".join(lines).replace("│", "").split())
+
+
+def test_a_word_that_is_only_unusual_is_parsed() -> None:
+    assert cli.parse(Name, ["--name", "new\nline" * 100], prog="p", description="d").name == "new\nline" * 100
+
+
+@config_dataclass
+class Name:
+    """Flags."""
+
+    name: str
+    """A name."""
+
+
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.parse(Arguments, ["--version"], prog="job/p.py", description="d")

@@ -1,6 +1,7 @@
 """Progress: lines now and then where there is no terminal, nothing on silent ranks."""
 
 import logging
+import sys
 
 import pytest
 
@@ -28,6 +29,19 @@ def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixt
         for _ in range(1000):
             progress.step()
     assert lines.text == ""
+
+
+def test_a_bar_is_drawn_only_when_there_is_something_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    for total, done in ((0, 0), (3, 3)):
+        with Progress("files", total, done=done, unit="files"):
+            pass
+    assert capsys.readouterr().err == ""
+    with Progress("files", 3, done=2, unit="files") as progress:
+        progress.step()
+    assert "3/3" in capsys.readouterr().err
 
 
 def test_a_disabled_rank_logs_nothing(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
