@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
+from pneumo.inference.build import make_autocast
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
@@ -59,12 +60,12 @@ class TrainState:
                 f"lower --micro-batch-size to {max(recipe.batch_size // group.size, 1)} or raise --batch-size",
             )
         self.recipe, self.seed, self.group = recipe, seed, group
-        self.device, self.autocast = world.device, world.accelerator.autocast
+        self.device, self.autocast = world.device, make_autocast(world.precision, world.device)
         torch.manual_seed(seed)
         self.model = models.build(recipe.model).to(world.device)
         if recipe.channels_last:
-            # The weights alone: in an image of one channel both memory formats have the same order, and each
-            # convolution converts its input to the format of its weights.
+            # The weights alone: in an image of one channel both memory formats have the same order, and the first
+            # convolution converts its input to the format of its weights, which all that follows keeps.
             self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.build import InferenceConfig, Precision, build, make_autocast
@@ -35,6 +36,21 @@ def test_network_and_predictor_follow_the_config(reader: ShardReader, channels_l
     assert kernels
     assert all(p.is_contiguous(memory_format=torch.channels_last) == channels_last for p in kernels)
     assert (predictor.size, predictor.tta) == (32, ("hflip",))
+
+
+def test_every_layer_keeps_the_memory_format(reader: ShardReader) -> None:
+    _, predictor = build(CONFIG, reader, CPU, workers=1)
+    outputs: list[torch.Tensor] = []
+
+    def record(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.dim() == 4 and min(output.shape[1:]) > 1:
+            outputs.append(output)
+
+    for module in predictor.network.modules():
+        module.register_forward_hook(record)
+    predictor(torch.rand(2, 1, 64, 64))
+    assert len(outputs) > 100
+    assert all(output.is_contiguous(memory_format=torch.channels_last) for output in outputs)
 
 
 def test_memory_format_changes_predictions_within_rounding_only(reader: ShardReader) -> None:

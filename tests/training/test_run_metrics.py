@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from finished_runs import finish_folds
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
@@ -145,3 +146,24 @@ def test_a_second_prediction_that_differs_is_a_warning(
     warnings = [m for m in caplog.messages if "the second prediction differs" in m]
     assert difference > 1e-9, "otherwise the test shows nothing"
     assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(("device", "warnings"), [("cpu", 1), ("cuda", 0)])
+def test_rounding_on_a_gpu_is_no_warning(
+    device: str,
+    warnings: int,
+    run: RunDirectory,
+    reader: ShardReader,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write, publish = out_of_fold_masks.write_masks, run_metrics._publish
+    monkeypatch.setattr(out_of_fold_masks, "write_masks", lambda *arguments: write(*arguments) + 1e-3)
+
+    def publish_on(*arguments: object, **_: object) -> None:
+        publish(*arguments, device=torch.device(device))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_metrics, "_publish", publish_on)
+    finish_run(run, world, reader, workers=1)
+    assert caplog.text.count("the second prediction differs") == warnings
