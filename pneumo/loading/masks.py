@@ -15,6 +15,9 @@ from pneumo.masks import rle
 def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
     """Rasterize a row's mask at the network's size; an empty one, or a test image's, is not read at all.
 
+    Sampling the nearest pixel keeps the area on average. A lesion that is smaller than the step between two samples may
+    fall between them, and is marked all the same: its image is positive unless the lesion is outside of the view.
+
     Args:
         reader: Reads the run lengths.
         row: Row of the sample table.
@@ -25,7 +28,22 @@ def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArr
         UserError: When the run lengths are damaged.
     """
     if reader.table.positive[row]:
-        warp(read_mask(reader, row), matrix, out, cv2.INTER_NEAREST)
+        mask = read_mask(reader, row)
+        warp(mask, matrix, out, cv2.INTER_NEAREST)
+        if not out.any():
+            _mark_largest_part(mask, matrix, out)
+
+
+def _mark_largest_part(mask: npt.NDArray[np.uint8], matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
+    """Mark the pixel of the network's image that has most of the mask, unless all of it is outside."""
+    rows, columns = np.nonzero(mask)
+    x, y = cv2.invertAffineTransform(matrix) @ np.stack([columns, rows, np.ones(len(rows))])
+    places = np.rint(np.stack([y, x])).astype(np.int64)
+    inside = ((places >= 0) & (places < len(out))).all(axis=0)
+    if inside.any():
+        pixels, counts = np.unique(places[:, inside], axis=1, return_counts=True)
+        row, column = pixels[:, counts.argmax()]
+        out[row, column] = 1
 
 
 def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:

@@ -46,6 +46,25 @@ def test_empty_masks_are_not_read(data, monkeypatch, name):
     assert not out.any()
 
 
+def test_a_lesion_between_the_sampled_pixels_is_marked_and_one_outside_of_the_view_is_not(tmp_path, data):
+    """At a sixteenth of the size the centers of the network's pixels are at 7.5, 23.5 ... of the source."""
+    mask = np.zeros((256, 256), np.uint8)
+    mask[33:36, 145:149] = 1
+    texts = [rle.encode(other) for other in data.masks]
+    texts[ROW["square"]] = rle.encode(mask)
+    reader = write_dataset(tmp_path / "d", data.files, texts)
+    small, out = letterbox(256, 256, 16).matrix, np.zeros((16, 16), np.uint8)
+    warp(mask, small, out, cv2.INTER_NEAREST)
+    assert not out.any()
+    rasterize_mask(reader, ROW["square"], small, out)
+    assert np.argwhere(out).tolist() == [[2, 9]]
+    # Moved by half the image: the lesion is cut off, and there is nothing to see.
+    moved = small + np.array([[0, 0, 0], [0, 0, 128]])
+    out[:] = 0
+    rasterize_mask(reader, ROW["square"], moved, out)
+    assert not out.any()
+
+
 def test_damaged_run_lengths_are_named(data, tmp_path):
     texts = [rle.encode(mask) for mask in data.masks]
     texts[ROW["square"]] = "5 10 99999999 3"

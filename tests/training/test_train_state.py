@@ -1,12 +1,17 @@
 """One optimizer step against plain PyTorch, the change of stages, and restoring."""
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import shared_steps as shared_steps_script
 import torch
 from training_runs import shrunk
 
@@ -148,3 +153,37 @@ def test_dropout_is_a_function_of_its_counters() -> None:
 
     assert draw(1, 2, 3) == draw(1, 2, 3)
     assert len({tuple(draw(*c)) for c in [(1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3)]}) == 4
+
+
+@pytest.fixture(scope="module")
+def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Any]:
+    """Gradients and state after the step of each (size, rank)."""
+    directory = tmp_path_factory.mktemp("steps")
+    script = Path(shared_steps_script.__file__)
+    path = os.pathsep.join([str(script.parent), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, str(script), str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    places = [(size, rank) for size in shared_steps_script.SIZES for rank in range(size)]
+    return {(size, rank): torch.load(directory / f"{size}-{rank}.pt") for size, rank in places}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_with_uneven_micro_batches_do_the_step_of_one_rank(
+    shared_steps: dict[tuple[int, int], Any], size: int
+) -> None:
+    """Equal gradients, weights and batch statistics within float32's rounding, by gradient descent without clipping."""
+    alone = shared_steps[1, 0]
+    for rank in range(size):
+        shared = shared_steps[size, rank]
+        for part in ("gradients", "state"):
+            assert shared[part].keys() == alone[part].keys()
+            # Gradients of parameters before a normalization are differences of larger numbers, which set the scale.
+            scale = max(float(value.abs().max()) for value in alone["gradients"].values())
+            for name, value in alone[part].items():
+                largest = max(float(value.abs().max()), scale if part == "gradients" else 1.0)
+                torch.testing.assert_close(shared[part][name], value, rtol=1e-4, atol=1e-5 * largest, msg=name)
+        for name, value in shared_steps[size, 0]["gradients"].items():
+            assert torch.equal(shared["gradients"][name], value), f"{name} differs between the ranks"
+    assert max(float(value.abs().max()) for value in alone["gradients"].values()) > 1e-3

@@ -1,0 +1,62 @@
+"""One optimizer step on 1, 2 and 3 ranks: a Python that has imported torch forks the ranks and saves what each got.
+
+Started as a script with a directory, it writes ``SIZE-RANK.pt`` for every rank of every size.
+"""
+
+import multiprocessing
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from training_runs import shrunk
+
+from pneumo.distributed.collectives import Group
+from pneumo.loading.contract import Batch
+from pneumo.training.train_state import TrainState
+
+SIZES = (1, 2, 3)
+# Five micro-batches: 3 + 2 on two ranks, 2 + 2 + 1 on three.
+RECIPE = replace(shrunk("debug"), batch_size=10, micro_batch_size=2, clip_norm=0.0)
+
+
+def micro_batch(index: int) -> Batch:
+    generator = torch.Generator().manual_seed(index)
+    image = torch.rand(2, 1, 64, 64, generator=generator)
+    return Batch(image=image, mask=(image > 0.9 + 0.02 * index).float(), rows=np.arange(2))
+
+
+def do_step(rank: int, size: int, directory: Path) -> None:
+    """Do one step of plain gradient descent, which hides no factor as Adam does, and save the result."""
+    torch.set_num_threads(1)
+    device, processes = torch.device("cpu"), None
+    if size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{directory}/{size}", rank=rank, world_size=size)
+        processes = dist.group.WORLD
+    group = Group(rank=rank, size=size, device=device, tensor_group=processes, control_group=processes)
+    world = SimpleNamespace(device=device, precision="fp32", accelerator=SimpleNamespace(autocast=nullcontext))
+    state = TrainState(RECIPE, 7, world, group)  # type: ignore[arg-type]
+    state.optimizer = torch.optim.SGD(state.model.parameters(), lr=0.0)
+    state.step([micro_batch(index) for index in state.micro_batch_indices], 0, 0.5)
+    gradients = {name: p.grad for name, p in state.model.named_parameters() if p.grad is not None}
+    torch.save({"gradients": gradients, "state": state.model.state_dict()}, directory / f"{size}-{rank}.pt")
+    if size > 1:
+        dist.destroy_process_group()
+
+
+def main(directory: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=do_step, args=(rank, size, directory)) for size in SIZES for rank in range(size)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * len(ranks)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
