@@ -4,6 +4,7 @@
 
     accelerate launch --multi_gpu --num_processes 4 job/ensemble.py --runs runs/A runs/B --dataset DATASET --out s.csv
 
+With several runs of the same folds, the metrics of their mean are written beside it: s.metrics.json.
 It also finishes a run whose folds were trained one by one: decision rule, out-of-fold metrics and masks.
 Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
 """
@@ -23,6 +24,7 @@ from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S
+from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations
 from pneumo.runtime import cli
@@ -32,7 +34,8 @@ from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.blended_rule import RuleSource, choose_rule, metrics_path
+from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
@@ -52,6 +55,10 @@ class Arguments:
     """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
     weights: tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...] = ()
     """Weight of each run in the mean; none given = equal."""
+    rule: RuleSource = "auto"
+    """Decision rule of several runs: out-of-fold = searched on the mean of each fold's networks, which takes a
+    prediction of all labeled images, and gives the blend's metrics; mean = the mean of the runs' rules, without
+    metrics; auto = out-of-fold where the runs have the folds of --dataset, else mean."""
     min_component: ReferenceArea = 0.0
     """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     skip_damaged: bool = False
@@ -91,6 +98,9 @@ def main() -> None:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
     run_directory.check_output(arguments.out, runs)
+    if len(runs) > 1:
+        check_target(metrics_path(arguments.out))
+        run_directory.check_output(metrics_path(arguments.out), runs)
     wait_for_folds(runs, arguments.wait)
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
     workers = arguments.workers or world.cores
@@ -102,16 +112,17 @@ def main() -> None:
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         for run in runs:
             finish_run(run, world, reader, workers=workers)
-        ensembler = build_ensembler(
+        mean = build_mean(
             runs,
             arguments.weights,
             reader=reader,
             world=world,
             workers=workers,
-            min_component=arguments.min_component,
             loader=arguments.loader,
             precision=arguments.precision,
         )
+        rule = choose_rule(runs, mean, arguments.rule, arguments.out)
+        ensembler = Ensembler(mean, rule, min_component=arguments.min_component)
         write_submission(ensembler, arguments.out, expected=arguments.expected, skip_damaged=arguments.skip_damaged)
     shutdown()
 

@@ -29,6 +29,8 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.world import World
+from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.ensembler import Ensembler
 from pneumo.reporting.outputs.output_set import OutputSet, check_directory
 from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import cli, locks
@@ -40,7 +42,7 @@ from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_ensembler
+from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
@@ -115,15 +117,15 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
             if not run.thresholds.is_file():
                 with exclusive_locks([(run.lock, str(run.path))], world):
                     finish_run(run, world, reader, workers=workers)
-            ensembler = build_ensembler(
+            mean = build_mean(
                 [run],
                 reader=reader,
                 world=world,
                 workers=workers,
-                min_component=arguments.min_component,
                 loader=arguments.loader,
                 precision=arguments.precision,
             )
+            ensembler = Ensembler(mean, read_rule(run.thresholds), min_component=arguments.min_component)
             outputs = OutputSet(arguments.out, arguments.outputs, reader)
             predictions = ensembler.run(reader.table.select("test"), outputs.add)
     # The shards are deleted first: where pictures have filled the disk, the tables then have space.

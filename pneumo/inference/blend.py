@@ -1,10 +1,12 @@
 """The decision rule and the weights of several runs' mean."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.decision_rule import NEVER, DecisionRule
+from pneumo.runtime.errors import UserError
 
 
 def normalize_weights(count: int, weights: Sequence[float]) -> list[float]:
@@ -14,20 +16,46 @@ def normalize_weights(count: int, weights: Sequence[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def blend_rules(rules: Sequence[DecisionRule], weights: Sequence[float]) -> DecisionRule:
+@dataclass(frozen=True)
+class RunRule:
+    """The decision rule of one run of a blend."""
+
+    run: str
+    """Its directory, for messages."""
+    rule: DecisionRule
+    has_presence_head: bool
+    """Without one the rule has no presence threshold."""
+
+
+def blend_rules(rules: Sequence[RunRule], weights: Sequence[float]) -> DecisionRule:
     """Return the weighted mean of the runs' decision rules, as the 1st place blended its experiments'.
 
-    Histograms of different runs cannot be averaged image by image (they do not keep where a pixel is), so no rule can
-    be searched for on the runs' mean. Means of probabilities have fewer extreme values than what they are means of, so
-    the blended rule is an approximation. For a single run it is that run's own rule.
+    The presence threshold is the mean over the runs with a presence head, as the blend's presence probability is. A
+    mean of probabilities has fewer extreme values than each of them has, so this rule is an approximation: it is too
+    strict where the runs disagree. For a single run it is that run's own rule.
 
     Args:
         rules: The rule of each run.
         weights: The weight of each run; they sum to 1.
+
+    Raises:
+        UserError: When a run's rule calls every image empty: it has no thresholds that could be averaged.
     """
-    top, area, bottom, presence = np.average(
-        [[r.top_bin, r.min_area, r.bottom_bin, r.presence_threshold] for r in rules],
-        axis=0,
-        weights=weights,
+    if len(rules) == 1:
+        return rules[0].rule
+    for each in rules:
+        if each.rule.min_area >= NEVER:
+            raise UserError(
+                f"the decision rule of {each.run} calls every image empty",
+                "rules with thresholds, whose mean can be taken",
+                "leave this run out",
+            )
+    top, area, bottom = np.average(
+        [[each.rule.top_bin, each.rule.min_area, each.rule.bottom_bin] for each in rules], axis=0, weights=weights
     )
-    return DecisionRule(round(top), float(area), min(round(bottom), round(top)), float(presence))
+    headed = [
+        (each.rule.presence_threshold, w) for each, w in zip(rules, weights, strict=True) if each.has_presence_head
+    ]
+    total = sum(weight for _, weight in headed)
+    presence = sum(threshold * weight for threshold, weight in headed) / total if headed else 0.0
+    return DecisionRule(round(top), float(area), min(round(bottom), round(top)), min(presence, 1.0))

@@ -1,29 +1,19 @@
-"""The metrics of validation and of a run's out-of-fold predictions, metrics.json, and a table for the terminal.
+"""metrics.json, and its table for the terminal: the metrics of the out-of-fold predictions of a run or of a blend.
 
-Each metric is taken over images: none is a mean of means, and no image counts twice. What is undefined, such
-as the Dice on positive images where there are none, is None.
+What is undefined, such as the Dice on positive images where there are none, is None.
 """
 
 import json
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from pneumo.dataset.patients import number_patients
-from pneumo.inference.bootstrap import RESAMPLES, interval
-from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities, predict_presence, score_images
-from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
-from pneumo.masks import metric
+from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.files import publish_text
 
-FORMAT_VERSION = 2
-"""Of metrics.json. Version 1 had other names for the same values."""
+FORMAT_VERSION = 3
+"""Of metrics.json. Version 2 did not say how many networks are averaged."""
 COLUMNS = ("dice", "dice_empty", "dice_positive", "sensitivity", "specificity")
 Interval95 = tuple[float, float]
 """95 % bootstrap interval over patients."""
@@ -82,6 +72,18 @@ class FoldScores(Scores, _FoldCounts):
 
 
 @config_dataclass
+class BlendedRun:
+    """A run of a blend."""
+
+    run: str
+    """Its directory."""
+    weight: float
+    """Of the run in the mean; those of all runs sum to 1."""
+    nested_dice: float
+    """Of the run alone, from its own metrics.json."""
+
+
+@config_dataclass
 class Metrics:
     """The content of metrics.json."""
 
@@ -99,61 +101,21 @@ class Metrics:
     bootstrap_resamples: int
     auc: Auc
     folds: list[FoldScores]
+    networks: int = 1
+    """Networks that each out-of-fold prediction is the mean of: one for a run; one of each run for a blend."""
+    submission_networks: int = 1
+    """Networks that a submission is the mean of: those of all folds."""
+    runs: list[BlendedRun] = field(default_factory=list)
+    """The runs of a blend."""
+    mean_of_rules: Scores | None = None
+    """Of a blend, as ``nested``, but each fold by the mean of the rules that the runs' own predictions chose on the
+    other folds: what the blend's own rule brings is ``nested`` minus this."""
     excluded: int = 0
     """Damaged training images that the run leaves out."""
     caveats: list[str] = field(default_factory=list)
     """What makes the metrics better than on new images."""
     oof_csv_dice: float | None = None
     """Mean Dice computed from oof.csv; None without that file."""
-
-
-def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
-    """Return the metrics that follow from predictions.
-
-    Args:
-        histograms: Predictions for all labeled images, each by a network that was not trained on it.
-        nested: ``nested_estimate(histograms)``, if it was computed already.
-    """
-    nested = nested or nested_estimate(histograms)
-    patients = number_patients(histograms.patient)
-    over_empty = nested.dice - ~histograms.positive
-    return Metrics(
-        images=len(histograms),
-        positives=int(histograms.positive.sum()),
-        patients=int(patients.max()) + 1,
-        dice_all_empty=float((~histograms.positive).mean()),
-        dice_over_empty=float(over_empty.mean()),
-        dice_over_empty_interval=interval(over_empty, patients),
-        nested=NestedScores(
-            **_summarize(histograms.positive, nested.dice, nested.predicted_positive),
-            dice_interval=interval(nested.dice, patients),
-        ),
-        in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.in_probabilities()),
-        bootstrap_resamples=RESAMPLES,
-        auc=auc(histograms),
-        folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
-    )
-
-
-def auc(histograms: PredictionHistograms) -> Auc:
-    """Return the area under the ROC curve by the presence head and by the maximum pixel."""
-    return Auc(
-        presence_head=_auc(histograms.positive, histograms.presence_probability),
-        max_pixel=_auc(histograms.positive, histograms.max_bin.astype(np.float32)),
-    )
-
-
-def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
-    """Return the metrics that are logged during training.
-
-    ``dice_best_rule`` is the mean Dice under the best decision rule for these very images: good for comparing epochs,
-    and higher than on new images. ``auc`` is that of the presence head, or of the maximum pixel without one.
-    """
-    dice = score_images(histograms, search(histograms))
-    areas = auc(histograms)
-    area = areas.presence_head if areas.presence_head is not None else areas.max_pixel
-    values = {"dice_best_rule": float(dice.mean()), "dice_all_empty": float((~histograms.positive).mean())}
-    return values if area is None else {**values, "auc": area}
 
 
 def write(path: Path, metrics: Metrics) -> None:
@@ -183,6 +145,7 @@ def describe(metrics: Metrics) -> str:
     over_low, over_high = metrics.dice_over_empty_interval
     counted: list[tuple[str, FoldScores | Metrics, Scores]] = [(f"fold {f.fold}", f, f) for f in metrics.folds]
     counted += [("nested", metrics, metrics.nested), ("in-sample", metrics, metrics.in_sample)]
+    counted += [] if metrics.mean_of_rules is None else [("mean rule", metrics, metrics.mean_of_rules)]
     rows = [
         (name, counts.images, counts.positives, *(getattr(scores, column) for column in COLUMNS))
         for name, counts, scores in counted
@@ -198,43 +161,11 @@ def describe(metrics: Metrics) -> str:
             f"difference {metrics.dice_over_empty:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
             f"AUC of pneumothorax or not: presence head {_number(metrics.auc.presence_head)}, "
             f"maximum pixel {_number(metrics.auc.max_pixel)}",
+            f"out-of-fold predictions are of {metrics.networks} network(s), submissions are means of"
+            f" {metrics.submission_networks}",
             f"rule for new images: {rule.describe()}",
         ]
     )
-
-
-def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> FoldScores:
-    index = np.flatnonzero(nested.rule_index == k)
-    selected = histograms.select(index)
-    return FoldScores(
-        fold=int(selected.fold[0]),
-        images=len(selected),
-        positives=int(selected.positive.sum()),
-        dice_all_empty=float((~selected.positive).mean()),
-        **_summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
-        auc=auc(selected),
-        rule=nested.rules[k].in_probabilities(),
-    )
-
-
-def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, Any]:
-    return _summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
-
-
-def _summarize(
-    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
-    summary = metric.summarize(positive, dice, predicted_positive)
-    return {name: getattr(summary, name) for name in COLUMNS}
-
-
-def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    if positive.all() or not positive.any() or np.isnan(score).any():
-        return None
-    return float(roc_auc_score(positive, score))
 
 
 def _number(value: float | None) -> str:

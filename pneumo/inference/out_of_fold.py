@@ -1,6 +1,6 @@
 """Predictions of images by a network that was not trained on them: histograms, and masks once the rules are known."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +9,13 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.distributed.collectives import Group
 from pneumo.inference.decision_rule import DecisionRule, apply_rule
-from pneumo.inference.histograms import PredictionHistograms, histogram
+from pneumo.inference.histograms import PredictionHistograms, concatenate, histogram, quantize
+from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import Prediction, predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
 from pneumo.masks import rle
+from pneumo.runtime.console import Progress
 
 
 def predict_histograms(
@@ -33,6 +35,38 @@ def predict_histograms(
     """
     mine = split_batches(rows)[group.rank :: group.size]
     return gather_histograms(predict(predictor, loader, reader, mine), reader, rows, group)
+
+
+def predict_mean_histograms(
+    mean: NetworkMean, num_folds: int, excluded: Collection[str] = ()
+) -> PredictionHistograms | None:
+    """Predict the labeled images of each fold by the mean of the runs' networks of this fold. Collective.
+
+    Args:
+        mean: Networks of runs with the same folds: those of a fold were not trained on its images.
+        num_folds: Number of folds.
+        excluded: Ids of images to leave out.
+
+    Returns:
+        The histograms in the order of the folds on rank 0, None on the others.
+    """
+    world, table = mean.world, mean.reader.table
+    folds = [table.select("train", {fold}) for fold in range(num_folds)]
+    folds = [rows[~np.isin(table.image_id[rows], list(excluded))] for rows in folds]
+    mine = [split_batches(rows)[world.rank :: world.size] for rows in folds]
+    total = sum(len(batch) for batches in mine for batch in batches)
+    parts = []
+    with Progress("out-of-fold", total, unit="images", enabled=world.is_leader) as progress:
+        for fold, (rows, batches) in enumerate(zip(folds, mine, strict=True)):
+            parts.append(gather_histograms(_predict_mean(mean, batches, fold, progress), mean.reader, rows, world))
+    return concatenate([part for part in parts if part is not None]) if world.is_leader else None
+
+
+def _predict_mean(mean: NetworkMean, batches: Sequence[Rows], fold: int, progress: Progress) -> Iterator[Prediction]:
+    for block in mean.blocks(batches):
+        for row, probability, presence_probability in mean.predict_block(block, fold):
+            yield Prediction(row, quantize(probability), presence_probability)
+        progress.step(sum(map(len, block)))
 
 
 def gather_histograms(

@@ -136,9 +136,9 @@ def _has_presence(histograms: PredictionHistograms) -> bool:
 def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> DecisionRule:
     """Return the rule with the highest mean Dice.
 
-    Rules that tie are listed with the top threshold varying slowest, then minimum area, presence threshold and bottom
-    threshold, and the one in the middle of that list is returned. Where the ties differ in one threshold only, this is
-    the middle of its range; where they differ in several, it may be at the edge of a range.
+    Of rules that tie, it is the one nearest to their centroid, in steps of the grid along all four axes: at the edge
+    of a plateau, the rule of other images would fall off it. Of equally near ones it is that with the lowest values,
+    compared in the order of the axes.
 
     Args:
         sums: (top thresholds, areas, presence thresholds, bottom thresholds) sums over images.
@@ -146,7 +146,9 @@ def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decis
         grid: The values along the axes of ``sums``.
     """
     mean = np.round(sums / images, DECIMALS)
-    ties = np.flatnonzero(mean == mean.max())
-    t, a, p, b = np.unravel_index(ties[len(ties) // 2], mean.shape)
+    ties = np.argwhere(mean == mean.max())
+    # Times their number, all distances are integers, and equal ones stay equal.
+    distances = ((len(ties) * ties - ties.sum(axis=0)) ** 2).sum(axis=1)
+    t, a, p, b = ties[distances.argmin()].tolist()
     presence_threshold = 0.0 if mean.shape[2] == 1 else grid.presence_thresholds[p]
     return DecisionRule(grid.top_bins[t], grid.min_areas[a], grid.bottom_bins[b], presence_threshold)

@@ -14,12 +14,14 @@ from pneumo.distributed.startup import join_fold_group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_world
+from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError, list_some
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LESS_MEMORY, build_ensembler
+from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
@@ -167,7 +169,8 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
     with exclusive_locks(locks, world), explain_out_of_memory(*LESS_MEMORY):
         finish_run(run, world, reader, workers=inputs.options.workers)
         if len(reader.table.select("test")):
-            ensembler = build_ensembler([run], reader=reader, world=world, workers=inputs.options.workers)
+            mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
+            ensembler = Ensembler(mean, read_rule(run.thresholds))
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
 
 

@@ -1,4 +1,4 @@
-"""The ensemble of finished runs: their networks with the settings they were trained with, and their blended rule."""
+"""The networks of finished runs, with the settings that they were trained with."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,10 +6,8 @@ from typing import Literal
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.inference.blend import blend_rules, normalize_weights
+from pneumo.inference.blend import normalize_weights
 from pneumo.inference.build import InferenceConfig, Precision
-from pneumo.inference.decision_rule import read_rule
-from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
@@ -27,18 +25,17 @@ LESS_MEMORY = (
 """What needs the memory when a finished run predicts, and what to do when there is too little."""
 
 
-def build_ensembler(
+def build_mean(
     runs: Sequence[RunDirectory],
     weights: Sequence[float] = (),
     *,
     reader: ShardReader,
     world: World,
     workers: int,
-    min_component: float = 0.0,
     loader: LoaderOverride = "recipe",
     precision: PrecisionOverride = "recipe",
-) -> Ensembler:
-    """Build the ensembler of finished runs.
+) -> NetworkMean:
+    """Build the mean of the networks of finished runs.
 
     Args:
         runs: Finished runs.
@@ -46,25 +43,17 @@ def build_ensembler(
         reader: The dataset whose images are predicted.
         world: The ranks that share the images.
         workers: Threads of the loaders.
-        min_component: See ``Ensembler``.
         loader: A loader instead of that of each run's recipe.
         precision: A precision instead of that of each run's recipe.
 
     Raises:
-        UserError: When a run's decision rule cannot be read.
+        UserError: When a fold.json cannot be read.
     """
-    normalized = normalize_weights(len(runs), weights)
     ensembled = [
-        EnsembledRun(
-            config=_override(run, loader, precision),
-            weights=trained_weights(run),
-            weight=weight,
-        )
-        for run, weight in zip(runs, normalized, strict=True)
+        EnsembledRun(config=_override(run, loader, precision), weights=trained_weights(run), weight=weight)
+        for run, weight in zip(runs, normalize_weights(len(runs), weights), strict=True)
     ]
-    rule = blend_rules([read_rule(run.thresholds) for run in runs], normalized)
-    mean = NetworkMean(ensembled, reader=reader, world=world, workers=workers)
-    return Ensembler(mean, rule, min_component=min_component)
+    return NetworkMean(ensembled, reader=reader, world=world, workers=workers)
 
 
 def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOverride) -> InferenceConfig:

@@ -13,8 +13,8 @@ from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_inference_loader, build_predictor
+from pneumo.inference.evaluation import validation_metrics
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.metrics import validation_metrics
 from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.predictor import View

@@ -8,7 +8,8 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference import metrics
-from pneumo.inference.decision_rule import write_rule
+from pneumo.inference.decision_rule import NEVER, DecisionRule, write_rule
+from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.reporting import examples, overlays
@@ -36,13 +37,21 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     if world.is_leader:
         remove_temporary_files(run.path)
     own_dataset = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
-    if run.metrics.is_file():
-        metrics.read(run.metrics)
-        if run.masks.is_file() or not own_dataset:
+    # What is there is for one rank to say: on a shared file system others may see it later.
+    has_metrics, has_masks, unfinished = world.broadcast(
+        (run.metrics.is_file(), run.masks.is_file(), run.unfinished_folds)
+    )
+    if has_metrics:
+        known = metrics.read(run.metrics)
+        if world.is_leader and not run.thresholds.is_file():
+            write_rule(run.thresholds, DecisionRule.from_probabilities(known.in_sample.rule))
+            log.info("wrote %s again, from %s", run.thresholds, run.metrics)
+        world.barrier()
+        if has_masks or not own_dataset:
             return
-    if run.unfinished_folds:
+    if unfinished:
         raise UserError(
-            f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
+            f"{run.path} has no finished fold {', '.join(map(str, unfinished))}",
             f"all {run.dataset.num_folds} folds",
             "train them with the same job/train.py command",
         )
@@ -68,6 +77,19 @@ def caveats(run: RunDirectory, images: int) -> list[str]:
     return found
 
 
+def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
+    """Describe what is particular about the rule of a run's submission."""
+    found = []
+    if run.dataset.num_folds > 1:
+        found.append(
+            f"the metrics are of single networks, while a submission is the mean of {run.dataset.num_folds} under the "
+            "rule that was chosen for one: its Dice is usually higher, and its rule a little too strict"
+        )
+    if rule.min_area >= NEVER:
+        found.append("no rule is better than calling every image empty, and this is what the run does")
+    return found
+
+
 def _publish(
     run: RunDirectory,
     reader: ShardReader,
@@ -81,9 +103,10 @@ def _publish(
     histograms.write(run.histograms)
     write_rule(run.thresholds, nested.final)
     results = replace(
-        metrics.compute_metrics(histograms, nested),
+        compute_metrics(histograms, nested),
+        submission_networks=run.dataset.num_folds,
         excluded=len(run.dataset.excluded),
-        caveats=caveats(run, len(histograms)),
+        caveats=[*caveats(run, len(histograms)), *_rule_caveats(run, nested.final)],
         oof_csv_dice=None if masks is None else out_of_fold_masks.write_masks(run, reader, histograms, masks),
     )
     if masks is not None and results.oof_csv_dice is not None:

@@ -1,23 +1,52 @@
 import pytest
 
-from pneumo.inference.blend import blend_rules, normalize_weights
-from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.blend import RunRule, blend_rules, normalize_weights
+from pneumo.inference.decision_rule import NEVER, DecisionRule
+from pneumo.runtime.errors import UserError
 
-RULE = DecisionRule(top_bin=120, min_area=1.0, bottom_bin=100, presence_threshold=0.0)
+
+def headed(rule: DecisionRule, name: str = "runs/a") -> RunRule:
+    return RunRule(name, rule, has_presence_head=True)
 
 
-def test_a_single_run_keeps_its_rule() -> None:
-    assert blend_rules([RULE], [1.0]) == RULE
+def headless(rule: DecisionRule, name: str = "runs/b") -> RunRule:
+    return RunRule(name, rule, has_presence_head=False)
+
+
+@pytest.mark.parametrize(
+    "rule", [DecisionRule(120, 1.0, 100, 0.0), DecisionRule(1, 0.0, 1, 1.0), DecisionRule(9, NEVER, 9)]
+)
+def test_a_single_run_keeps_its_rule(rule: DecisionRule) -> None:
+    assert blend_rules([headed(rule)], [1.0]) == rule
+    assert blend_rules([headless(rule)], [1.0]) == rule
 
 
 def test_rules_are_blended_by_the_weights() -> None:
-    mixed = blend_rules([DecisionRule(200, 1000, 80, 0.5), DecisionRule(100, 2000, 100, 0.1)], [0.75, 0.25])
+    rules = [headed(DecisionRule(200, 1000, 80, 0.5)), headed(DecisionRule(100, 2000, 100, 0.1))]
+    mixed = blend_rules(rules, [0.75, 0.25])
     assert (mixed.top_bin, mixed.min_area, mixed.bottom_bin) == (175, 1250, 85)
     assert mixed.presence_threshold == pytest.approx(0.4)
 
 
+def test_a_run_without_a_presence_head_leaves_the_presence_threshold_as_it_is() -> None:
+    """Its presence threshold of 0 means that there is none; the blend's presence probability is the others' mean."""
+    rules = [headed(DecisionRule(200, 1000, 80, 0.5)), headless(DecisionRule(100, 2000, 100, 0.0))]
+    mixed = blend_rules(rules, [0.25, 0.75])
+    assert mixed.presence_threshold == 0.5
+    assert (mixed.top_bin, mixed.min_area, mixed.bottom_bin) == (125, 1750, 95)
+    three = blend_rules([*rules, headed(DecisionRule(100, 2000, 100, 0.2))], [0.2, 0.5, 0.3])
+    assert three.presence_threshold == pytest.approx((0.2 * 0.5 + 0.3 * 0.2) / 0.5)
+    assert blend_rules([headless(DecisionRule(9, 0, 9))] * 2, [0.5, 0.5]).presence_threshold == 0.0
+
+
+def test_a_run_that_calls_every_image_empty_is_refused_by_name() -> None:
+    rules = [headed(DecisionRule(200, 1000, 80, 0.5)), headed(DecisionRule(128, NEVER, 128), "runs/empty")]
+    with pytest.raises(UserError, match=r"rule of runs/empty calls every image empty; .*leave this run out"):
+        blend_rules(rules, [0.5, 0.5])
+
+
 def test_rounding_never_puts_the_bottom_threshold_above_the_top_one() -> None:
-    mixed = blend_rules([DecisionRule(3, 0, 3), DecisionRule(4, 0, 4)], [0.5, 0.5])
+    mixed = blend_rules([headed(DecisionRule(3, 0, 3)), headed(DecisionRule(4, 0, 4))], [0.5, 0.5])
     assert mixed.bottom_bin <= mixed.top_bin
 
 

@@ -116,11 +116,50 @@ def test_default_grid_is_ascending_and_valid():
     assert len(grid.top_bins) * len(grid.min_areas) * len(grid.presence_thresholds) * len(grid.bottom_bins) > 1_000_000
 
 
-def test_rules_that_tie_in_two_thresholds_give_the_middle_of_their_list():
-    sums = np.zeros((1, 2, 1, 3))  # six ties: areas vary slower than bottom thresholds
-    grid = SearchGrid(top_bins=(200,), min_areas=(0.0, 9.0), bottom_bins=(50, 60, 70), presence_thresholds=(0.0,))
-    found = threshold_search._best(sums, 10, grid)
-    assert (found.min_area, found.bottom_bin) == (9.0, 50), "the fourth of six"
+PLATEAU = SearchGrid(
+    top_bins=tuple(range(100, 200, 10)),
+    min_areas=tuple(float(area) for area in range(7)),
+    bottom_bins=tuple(range(10, 100, 10)),
+    presence_thresholds=tuple(step / 10 for step in range(8)),
+)
+
+
+def indices(rule: DecisionRule) -> tuple[int, int, int, int]:
+    """Return the steps of a rule along the axes of ``PLATEAU``."""
+    return (
+        PLATEAU.top_bins.index(rule.top_bin),
+        PLATEAU.min_areas.index(rule.min_area),
+        PLATEAU.presence_thresholds.index(rule.presence_threshold),
+        PLATEAU.bottom_bins.index(rule.bottom_bin),
+    )
+
+
+def on_plateau(*boxes: tuple[slice, slice, slice, slice]) -> tuple[int, int, int, int]:
+    sums = np.full((10, 7, 8, 9), 1.0)
+    for box in boxes:
+        sums[box] = 2.0
+    return indices(threshold_search._best(sums, 10, PLATEAU))
+
+
+def test_of_a_box_of_ties_the_middle_is_taken_along_every_axis():
+    assert on_plateau(np.s_[2:7, 1:4, 3:8, 0:7]) == (4, 2, 5, 3)
+    # Of an even number the lower one of the two in the middle, on every axis.
+    assert on_plateau(np.s_[2:6, 1:3, 3:7, 0:2]) == (3, 1, 4, 0)
+    assert on_plateau(np.s_[9:10, 6:7, 7:8, 8:9]) == (9, 6, 7, 8)
+    assert on_plateau(np.s_[:, :, :, :]) == (4, 3, 3, 4)
+
+
+def test_of_ties_of_any_form_the_one_nearest_to_the_centroid_is_taken():
+    # An L in the plane of top threshold and area: its centroid (2.1, 1.1) is in neither arm.
+    arms = np.s_[0:8, 0:1, 0:1, 0:1], np.s_[0:1, 0:7, 0:1, 0:1]
+    ties = sorted({(t, 0) for t in range(8)} | {(0, a) for a in range(7)})
+    center = np.mean(ties, axis=0)
+    nearest = min(ties, key=lambda tie: (((np.array(tie) - center) ** 2).sum(), tie))
+    assert on_plateau(*arms) == (*nearest, 0, 0) == (2, 0, 0, 0)
+    # Two points at equal distances from their centroid: the first in the order of the axes.
+    assert on_plateau(np.s_[1:2, 5:6, 2:3, 2:3], np.s_[4:5, 0:1, 0:1, 0:1]) == (1, 5, 2, 2)
+    # A larger box beside a single point.
+    assert on_plateau(np.s_[0:5, 0:5, 0:5, 0:5], np.s_[9:10, 6:7, 7:8, 8:9]) == (2, 2, 2, 2)
 
 
 def test_images_of_unknown_patients_are_divided_one_by_one(maps):

@@ -1,12 +1,14 @@
 """job/ensemble.py as a user runs it, on a finished run."""
 
 import csv
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from job_commands import JOB, LAUNCH, run
+from job_commands import JOB, LAUNCH, RECIPE, run
 
 from pneumo.inference.predictor import Predictor
 from pneumo.synthetic.dicom_tree import SyntheticTree
@@ -53,3 +55,55 @@ def test_too_little_memory_is_an_error_with_the_flags_that_need_less(
         assert "too little memory (OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.)" in output
         assert "--loader opencv, with --precision bf16" in output
         assert "Traceback" not in output
+
+
+def test_runs_with_and_without_a_presence_head_are_blended_under_a_rule_of_their_own(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    headed, other = shutil.copytree(alone, tmp_path / "headed"), tmp_path / "headless"
+    code, output = call_on_one_core(
+        "train", "--dataset", dataset, "--run", other, *RECIPE, "--seed", 1, "--model.no-presence-head",
+        "--loss.presence", 0,
+    )  # fmt: skip
+    assert code == 0, output
+    words = ["--runs", headed, other, "--weights", 2, 1, "--dataset", dataset, "--out", tmp_path / "blend.csv"]
+    code, output = call_on_one_core("ensemble", *words)
+    assert code == 0, output
+    found = json.loads((tmp_path / "blend.metrics.json").read_text())
+    assert (found["images"], found["networks"], found["submission_networks"]) == (32, 2, 4)
+    assert [run["run"] for run in found["runs"]] == [str(headed), str(other)]
+    assert f"nested Dice {found['nested']['dice']:.4f}" in output
+    assert output.count("out-of-fold predictions are of 2 network(s), submissions are means of 4") == 1
+
+    # The mean of the rules: a run without a presence head does not halve the other's presence threshold.
+    for directory, presence in ((headed, 0.5), (other, 0.0)):
+        rule = {"top_threshold": 0.5, "min_area": 64.0, "bottom_threshold": 0.25, "presence_threshold": presence}
+        (directory / "thresholds.json").write_text(json.dumps({"format_version": 2, "rule": rule}))
+    code, output = call_on_one_core("ensemble", *words, "--rule", "mean")
+    mean_rule = "64 px (of 1024x1024) of probability >= 0.500 and presence probability >= 0.50"
+    assert (code, mean_rule in output) == (0, True), output
+    # A rule that calls every image empty is no number to average.
+    empty = {"format_version": 2, "rule": {**rule, "min_area": 2.0 * 2**20}}
+    (other / "thresholds.json").write_text(json.dumps(empty))
+    code, output = call_on_one_core("ensemble", *words, "--rule", "mean")
+    assert code == 2, output
+    assert f"the decision rule of {other} calls every image empty" in output
+
+
+def test_weights_of_another_fold_or_run_are_refused(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    copy = shutil.copytree(alone, tmp_path / "run")
+    words = ["--runs", copy, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    shutil.copy(copy / "fold-0" / "model.safetensors", copy / "fold-1" / "model.safetensors")
+    code, output = call_on_one_core("ensemble", *words)
+    assert code == 2, output
+    assert "fold-1/model.safetensors: SHA-256" in output
+    shutil.copy(alone / "fold-1" / "model.safetensors", copy / "fold-1" / "model.safetensors")
+    shutil.copy(copy / "fold-0" / "oof.parquet", copy / "fold-1" / "oof.parquet")
+    for name in ("metrics.json", "thresholds.json", "oof.csv"):
+        (copy / name).unlink()
+    code, output = call_on_one_core("ensemble", *words)
+    assert code == 2, output
+    assert "fold-1/oof.parquet has predictions of fold 0; expected those of fold 1" in output
+    assert not (tmp_path / "s.csv").exists()

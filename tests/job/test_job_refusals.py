@@ -66,6 +66,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "min-component": ("1048577", *FLOATS),
         "loader": ("pytorch", "", "auto dali"),
         "precision": ("fp8", "", "auto fp16"),
+        "rule": ("best", "", "auto mean"),
         "workers": ("4097", *COUNTS),
         "wait": ("604801", *FLOATS),
         "rank-timeout": ("0", "604801", *FLOATS),

@@ -16,6 +16,8 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
+from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.registry import Augmentation
@@ -25,7 +27,7 @@ from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError, first_line
 from pneumo.training import cross_validation, run_directory
 from pneumo.training.cross_validation import train
-from pneumo.training.ensemble import build_ensembler
+from pneumo.training.ensemble import build_mean
 from pneumo.training.loop import FoldTrainer
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
@@ -191,5 +193,6 @@ def test_new_test_images_are_predicted_with_a_finished_run(
     build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))  # type: ignore[attr-defined]
     run = run_directory.load(tmp_path / "run")
     reader = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
-    write_submission(build_ensembler([run], reader=reader, world=world, workers=1), tmp_path / "s.csv")
+    mean = build_mean([run], reader=reader, world=world, workers=1)
+    write_submission(Ensembler(mean, read_rule(run.thresholds)), tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_bytes() == run.submission.read_bytes()

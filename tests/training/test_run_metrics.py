@@ -59,7 +59,9 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert found.in_sample.rule == read_rule(run.thresholds).in_probabilities()
     assert list(submission.read(run.masks)) == histograms.image_id.tolist()
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
-    assert (found.excluded, found.caveats) == (0, [])
+    assert (found.networks, found.submission_networks, found.runs, found.mean_of_rules) == (1, 2, [], None)
+    assert found.excluded == 0
+    assert [caveat for caveat in found.caveats if "single networks, while a submission is the mean of 2" in caveat]
     assert cv2.imread(str(run.overlay)) is not None
 
 
@@ -75,6 +77,18 @@ def test_a_finished_run_is_left_alone(run: RunDirectory, reader: ShardReader, wo
     before = {p: p.stat().st_mtime_ns for p in run.path.iterdir()}
     finish_run(run, world, reader, workers=1)
     assert {p: p.stat().st_mtime_ns for p in run.path.iterdir()} == before
+
+
+def test_a_missing_rule_is_written_again_from_the_metrics(
+    run: RunDirectory, reader: ShardReader, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    finish_run(run, world, reader, workers=1)
+    before = {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()}
+    run.thresholds.unlink()
+    with caplog.at_level("INFO"):
+        finish_run(run, world, reader, workers=1)
+    assert {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()} == before
+    assert f"wrote {run.thresholds} again, from {run.metrics}" in caplog.messages
 
 
 def test_another_dataset_leaves_the_masks_for_later(
@@ -115,7 +129,7 @@ def test_missing_folds_are_named(run: RunDirectory, reader: ShardReader, world: 
 def test_metrics_of_another_version_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
     run.metrics.write_text(json.dumps({"format_version": 1, "gain": 0.1}))
     run.masks.touch()
-    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected format version 2"):
+    with pytest.raises(UserError, match=r"metrics\.json has format version 1; expected format version 3"):
         finish_run(run, world, reader, workers=1)
 
 

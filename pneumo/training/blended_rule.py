@@ -1,0 +1,129 @@
+"""The decision rule and the metrics of a blend: several runs whose networks are averaged.
+
+The rule of a run is chosen on single networks, and a mean has fewer extreme probabilities. Where the runs have the same
+folds, the networks of a fold in all runs have not seen its images: their mean is predicted on them, and the rule is
+searched for on these predictions, as for a run. Elsewhere the rule is the mean of the runs' rules.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.inference import metrics
+from pneumo.inference.blend import RunRule, blend_rules
+from pneumo.inference.decision_rule import DecisionRule, read_rule
+from pneumo.inference.evaluation import compute_metrics, score_by_fold_rules
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.metrics import BlendedRun, Metrics
+from pneumo.inference.network_mean import NetworkMean
+from pneumo.inference.out_of_fold import predict_mean_histograms
+from pneumo.inference.threshold_search import nested_estimate
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import caveats
+
+RuleSource = Literal["auto", "out-of-fold", "mean"]
+
+
+def metrics_path(out: Path) -> Path:
+    """Return where the metrics of the blend of a submission are written: blend.metrics.json beside blend.csv."""
+    return out.with_name(f"{out.stem}.metrics.json")
+
+
+def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource, out: Path) -> DecisionRule:
+    """Return the decision rule of one or more finished runs; write the metrics of a blend. Collective.
+
+    Args:
+        runs: The runs, whose metrics are written.
+        mean: Their networks, and the dataset.
+        source: How the rule of several runs is found; ``auto`` = ``out-of-fold`` where the runs have the same folds.
+        out: The submission.
+
+    Raises:
+        UserError: When the rule cannot be found this way.
+    """
+    if len(runs) == 1:
+        return read_rule(runs[0].thresholds)
+    obstacle = _obstacle(runs, mean)
+    if source == "mean" or (source == "auto" and obstacle):
+        rule = blend_rules(_run_rules(runs), [run.weight for run in mean.runs])
+        if mean.world.is_leader:
+            log.warning(
+                "the decision rule is the mean of the runs' rules (%s): no metrics are known for this blend",
+                obstacle or "--rule mean",
+            )
+        return rule
+    if obstacle:
+        raise UserError(f"--rule out-of-fold: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
+    return _search(runs, mean, metrics_path(out))
+
+
+def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
+    """Say why the runs have no out-of-fold predictions in common; an empty string when they have."""
+    manifest = Manifest.read(mean.reader.dataset)
+    for run in runs:
+        if run.dataset.digest != manifest.samples_digest:
+            return f"{run.path} was not trained on {mean.reader.dataset}"
+        if run.dataset.folds_digest != manifest.folds_digest:
+            return f"{run.path} has other folds than {mean.reader.dataset}"
+    return ""
+
+
+def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
+    return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
+
+
+def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> DecisionRule:
+    """Search for the rule on the mean's out-of-fold predictions, and write its metrics. Collective."""
+    excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
+    histograms = predict_mean_histograms(mean, runs[0].dataset.num_folds, excluded)
+    rule = None
+    if histograms is not None:
+        nested = nested_estimate(histograms)
+        rule = nested.final
+        results = replace(
+            compute_metrics(histograms, nested),
+            networks=len(runs),
+            submission_networks=len(runs) * runs[0].dataset.num_folds,
+            runs=[
+                BlendedRun(run=str(run.path), weight=each.weight, nested_dice=metrics.read(run.metrics).nested.dice)
+                for run, each in zip(runs, mean.runs, strict=True)
+            ],
+            mean_of_rules=_score_mean_of_rules(runs, mean, histograms),
+            excluded=len(excluded),
+            caveats=list(dict.fromkeys(caveat for run in runs for caveat in caveats(run, len(histograms)))),
+        )
+        _publish(path, results)
+    rule = mean.world.broadcast(rule)
+    assert rule is not None
+    return rule
+
+
+def _score_mean_of_rules(
+    runs: Sequence[RunDirectory], mean: NetworkMean, histograms: PredictionHistograms
+) -> metrics.Scores | None:
+    """Score each fold by the mean of the rules that each run chose on the other folds; None where there is no mean."""
+    of_runs = [metrics.read(run.metrics).folds for run in runs]
+    if any([fold.fold for fold in folds] != list(range(runs[0].dataset.num_folds)) for folds in of_runs):
+        return None  # a single fold, which is scored in halves
+    rules = []
+    for folds in zip(*of_runs, strict=True):
+        of_fold = [
+            RunRule(str(run.path), DecisionRule.from_probabilities(fold.rule), run.recipe.model.presence_head)
+            for run, fold in zip(runs, folds, strict=True)
+        ]
+        try:
+            rules.append(blend_rules(of_fold, [run.weight for run in mean.runs]))
+        except UserError:
+            return None
+    return score_by_fold_rules(histograms, histograms.fold.astype(int), rules)
+
+
+def _publish(path: Path, results: Metrics) -> None:
+    metrics.write(path, results)
+    log.info("wrote %s:\n%s", path, metrics.describe(results))
+    for caveat in results.caveats:
+        log.warning("%s", caveat)

@@ -1,0 +1,204 @@
+"""The rule of several runs is that of their mean where it can be searched, and the mean of their rules elsewhere."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finished_runs import finish_folds, tiny_recipe
+
+from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.inference import metrics
+from pneumo.inference.decision_rule import NEVER, DecisionRule, read_rule, write_rule
+from pneumo.inference.ensembler import Ensembler
+from pneumo.inference.histograms import histogram, quantize
+from pneumo.inference.network_mean import NetworkMean
+from pneumo.inference.prediction import split_batches
+from pneumo.inference.threshold_search import search
+from pneumo.masks import rle
+from pneumo.runtime.errors import UserError
+from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.training import blended_rule, run_directory
+from pneumo.training.blended_rule import choose_rule, metrics_path
+from pneumo.training.ensemble import build_mean
+from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import finish_run
+
+
+@pytest.fixture(scope="module")
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    dataset: Path, reader: ShardReader, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> list[RunDirectory]:
+    """Two runs on the same folds, one of them without a presence head."""
+    headless = replace(tiny_recipe().model, presence_head=False)
+    recipes = tiny_recipe(), replace(tiny_recipe(), model=headless, loss=replace(tiny_recipe().loss, presence=0.0))
+    directory = tmp_path_factory.mktemp("runs")
+    runs = [finish_folds(directory / str(i), dataset, world, recipe, seed=i) for i, recipe in enumerate(recipes)]
+    for run in runs:
+        finish_run(run, world, reader, workers=1)
+    return runs
+
+
+@pytest.fixture
+def runs(finished: list[RunDirectory], tmp_path: Path) -> list[RunDirectory]:
+    """Runs of its own for each test, with rules whose mean is known."""
+    copies = [run_directory.load(shutil.copytree(run.path, tmp_path / run.path.name)) for run in finished]
+    write_rule(copies[0].thresholds, DecisionRule(200, 1000.0, 80, 0.5))
+    write_rule(copies[1].thresholds, DecisionRule(100, 2000.0, 100))
+    return copies
+
+
+def make(runs: list[RunDirectory], reader: ShardReader, world: World) -> NetworkMean:
+    return build_mean(runs, (3.0, 1.0), reader=reader, world=world, workers=1)
+
+
+def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_image(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = blended_rule.predict_mean_histograms
+
+    def keep(*arguments: object) -> object:
+        seen.append(real(*arguments))  # type: ignore[arg-type]
+        return seen[-1]
+
+    monkeypatch.setattr(blended_rule, "predict_mean_histograms", keep)
+    mean = make(runs, reader, world)
+    rule = choose_rule(runs, mean, "auto", tmp_path / "blend.csv")
+    (histograms,) = seen
+    assert rule == search(histograms)
+    table = reader.table
+    assert sorted(histograms.image_id.tolist()) == sorted(table.image_id[table.select("train")].tolist())
+    for fold in (0, 1):
+        (index,) = (histograms.fold == fold).nonzero()
+        rows = table.select("train", {fold})
+        assert histograms.image_id[index].tolist() == table.image_id[rows].tolist()
+        predicted = [p for batch in split_batches(rows) for p in mean.predict_block([batch], fold)]
+        for i, p in zip(index.tolist(), predicted, strict=True):
+            counts = histogram(quantize(p.probability), rle.decode(reader.rle(p.row), *table.shape(p.row)))
+            assert [histograms.outside[i].tolist(), histograms.inside[i].tolist()] == counts.tolist()
+
+    found = metrics.read(tmp_path / "blend.metrics.json")
+    assert (found.images, found.networks, found.submission_networks) == (32, 2, 4)
+    assert found.in_sample.rule == rule.in_probabilities()
+    own = [metrics.read(run.metrics).nested.dice for run in runs]
+    assert [(r.run, r.weight, r.nested_dice) for r in found.runs] == [
+        (str(runs[0].path), 0.75, own[0]),
+        (str(runs[1].path), 0.25, own[1]),
+    ]
+    assert not [caveat for caveat in found.caveats if "single networks" in caveat]
+
+
+def test_images_that_a_run_excluded_are_not_scored(
+    dataset: Path, finished: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    train = reader.table.select("train")
+    excluded = {str(reader.table.image_id[row]): "its CRC differs" for row in train[[1, 20]].tolist()}
+    other = finish_folds(tmp_path / "other", dataset, world, excluded=excluded, seed=2)
+    finish_run(other, world, reader, workers=1)
+    runs = [finished[0], other]
+    choose_rule(runs, make(runs, reader, world), "out-of-fold", tmp_path / "blend.csv")
+    found = metrics.read(tmp_path / "blend.metrics.json")
+    assert (found.images, found.excluded) == (len(train) - 2, 2)
+
+
+def test_the_mean_of_rules_is_taken_when_it_is_asked_for(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = choose_rule(runs, make(runs, reader, world), "mean", tmp_path / "blend.csv")
+    assert rule == DecisionRule(175, 1250.0, 85, 0.5)
+    assert not metrics_path(tmp_path / "blend.csv").exists()
+    assert "no metrics are known for this blend" in caplog.text
+
+
+def test_without_the_runs_dataset_the_mean_of_rules_is_taken(
+    runs: list[RunDirectory],
+    world: World,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))
+    other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    mean = make(runs, other, world)
+    assert choose_rule(runs, mean, "auto", tmp_path / "blend.csv") == DecisionRule(175, 1250.0, 85, 0.5)
+    assert f"{runs[0].path} was not trained on {tmp_path / 'new'}" in caplog.text
+    with pytest.raises(UserError, match=r"--rule out-of-fold: .* was not trained on .*; give --rule mean"):
+        choose_rule(runs, mean, "out-of-fold", tmp_path / "blend.csv")
+
+
+def test_runs_of_other_folds_have_no_predictions_in_common(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mean = make(runs, reader, world)
+    runs[1] = replace(runs[1], dataset=replace(runs[1].dataset, folds_digest="0" * 64))
+    assert choose_rule(runs, mean, "auto", tmp_path / "blend.csv") == DecisionRule(175, 1250.0, 85, 0.5)
+    assert f"{runs[1].path} has other folds than" in caplog.text
+
+
+def test_a_rule_that_calls_every_image_empty_has_no_mean(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    write_rule(runs[1].thresholds, DecisionRule(128, NEVER, 128))
+    mean = make(runs, reader, world)
+    with pytest.raises(UserError, match=f"the decision rule of {runs[1].path} calls every image empty"):
+        choose_rule(runs, mean, "mean", tmp_path / "blend.csv")
+    choose_rule(runs, mean, "auto", tmp_path / "blend.csv")  # searched, not averaged
+    assert metrics_path(tmp_path / "blend.csv").is_file()
+
+
+def test_a_single_run_keeps_its_rule(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    mean = build_mean(runs[:1], reader=reader, world=world, workers=1)
+    for source in ("auto", "out-of-fold", "mean"):
+        assert choose_rule(runs[:1], mean, source, tmp_path / "s.csv") == read_rule(runs[0].thresholds)
+    assert not metrics_path(tmp_path / "s.csv").exists()
+
+
+def test_the_mean_of_rules_is_scored_on_the_same_predictions(
+    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    """Every fold's rule of both runs is the same: then it is their mean, and scores as it scores the blend."""
+    rule = DecisionRule(128, 0.0, 128)
+    for run in runs:
+        known = metrics.read(run.metrics)
+        folds = [replace(fold, rule=rule.in_probabilities()) for fold in known.folds]
+        metrics.write(run.metrics, replace(known, folds=folds))
+    mean = make(runs, reader, world)
+    choose_rule(runs, mean, "auto", tmp_path / "blend.csv")
+    found = metrics.read(tmp_path / "blend.metrics.json").mean_of_rules
+    assert found is not None
+    rows = reader.table.select("train")
+    predicted = {p.row: p for fold in (0, 1) for p in mean.predict_block([reader.table.select("train", {fold})], fold)}
+    dice = []
+    for row in rows.tolist():
+        mask = quantize(predicted[row].probability) >= 128
+        truth = rle.decode(reader.rle(row), *mask.shape).astype(bool)
+        size = int(mask.sum()) + int(truth.sum())
+        dice.append(2 * int((mask & truth).sum()) / size if size else 1.0)
+    assert found.dice == pytest.approx(sum(dice) / len(dice), abs=1e-12)
+
+
+def test_the_ensembler_takes_the_rule_that_was_chosen(
+    runs: list[RunDirectory], reader: ShardReader, world: World
+) -> None:
+    mean = make(runs, reader, world)
+    rows = reader.table.select("test")
+    predictions = Ensembler(mean, DecisionRule(1, 0.0, 1)).run(rows)
+    assert [p.image_id for p in predictions] == reader.table.image_id[rows].tolist()
+    assert all(p.mask_area for p in predictions)
+
+
+def test_metrics_lie_beside_the_submission() -> None:
+    assert metrics_path(Path("runs/blend.csv")) == Path("runs/blend.metrics.json")
+    assert metrics_path(Path("s")) == Path("s.metrics.json")
+    assert metrics_path(Path("a.b.csv")) == Path("a.b.metrics.json")
