@@ -19,6 +19,7 @@ from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
 from pneumo.modeling.losses.loss import SUMS, loss
+from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
@@ -129,9 +130,22 @@ class TrainState:
             self.ema.update(self.model)
         return StepResult(sums, norm, skipped)
 
+    def _forward(self, image: torch.Tensor) -> SegmenterOutput:
+        try:
+            with self.autocast():
+                return self.network(image)  # type: ignore[no-any-return]
+        except ValueError as error:
+            # torch's own check in batch normalization, whose variance of one value would be 0.
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"--micro-batch-size {len(image)} at {image.shape[-1]} px gives a batch normalization one value",
+                "two values or more in each channel",
+                "set --micro-batch-size 2 or more, or a larger --image-size, in a new --run",
+            ) from error
+
     def _backward(self, batch: Batch) -> torch.Tensor:
-        with self.autocast():
-            output = self.network(batch.image)
+        output = self._forward(batch.image)
         losses = loss(output, batch.mask, self.recipe.loss)
         # DDP averages gradients over ranks: multiplied by the number of ranks and divided by the global batch, that is
         # the gradient of the global batch's mean.

@@ -146,6 +146,15 @@ def test_more_ranks_than_micro_batches_are_refused(world: World) -> None:
         TrainState(RECIPE, 0, world, replace(world, size=3))
 
 
+def test_batch_normalization_of_one_value_names_the_flags(world: World) -> None:
+    state = TrainState(replace(RECIPE, batch_size=1, micro_batch_size=1), 0, world, world)
+    one = replace(BATCHES[0], image=BATCHES[0].image[:1], mask=BATCHES[0].mask[:1])
+    with pytest.raises(
+        UserError, match=r"^--micro-batch-size 1 at 32 px gives .* one value; .*--micro-batch-size 2 or more"
+    ):
+        state.step([one], 0, RATE)
+
+
 def test_dropout_is_a_function_of_its_counters() -> None:
     def draw(*counters: int) -> list[float]:
         seed_step(*counters)
