@@ -43,7 +43,7 @@ def run_together(commands: Sequence[tuple[str, Sequence[object]]]) -> list[tuple
         The exit code and the output of each.
     """
     done = subprocess.run(
-        [*ALONE, Path(__file__).with_name("command_driver.py")],
+        [*ALONE, ROOT / "tests" / "command_driver.py"],
         input=json.dumps([(name, list(map(str, words))) for name, words in commands]),
         capture_output=True, text=True, cwd="/", timeout=300, check=False,
     )  # fmt: skip

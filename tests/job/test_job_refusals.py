@@ -246,7 +246,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(directory: Path) -> list[tuple[Any, str, str]]:
     """Exit code, standard output and standard error of each of ``CASES``, then of each of ``HELP``."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("command_driver.py")],
+        [sys.executable, JOB.parent / "tests" / "command_driver.py"],
         input=json.dumps([case[:2] for case in (*CASES, *HELP)]),
         cwd=directory,
         env=os.environ | {"COLUMNS": str(COLUMNS)},

@@ -38,12 +38,12 @@ class Commands:
 
     def run_sequence(self, commands: Mapping[str, Sequence[object]], *, expect: int = 0) -> None:
         """Run commands of job/ one after another in one process."""
-        lines = [list(map(str, words)) for words in commands.values()]
-        ended = self._run([Path(__file__).with_name("command_sequence.py")], json.dumps(lines))
+        lines = [(Path(str(script)).stem, list(map(str, words))) for script, *words in commands.values()]
+        ended = self._run([ROOT / "tests" / "command_driver.py"], json.dumps(lines))
         assert ended.returncode == 0, ended.stdout
-        for name, (code, output) in zip(commands, json.loads(ended.stdout), strict=True):
-            self.output[name] = output
-            assert code == expect, f"{name}: {output}"
+        for name, (code, output, errors) in zip(commands, json.loads(ended.stdout), strict=True):
+            self.output[name] = output + errors
+            assert code in ({expect, None} if expect == 0 else {expect}), f"{name}: {output}{errors}"
 
     def _run(self, words: Sequence[object], stdin: str = "") -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
