@@ -98,8 +98,13 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
     shown = [_printable(word) for word in argv]
     if shown == list(argv):
         return read(args=list(argv))
-    with contextlib.suppress(SystemExit):
-        return read(args=list(argv), console_outputs=False)
+    silent = io.StringIO()
+    with (
+        contextlib.suppress(SystemExit),
+        contextlib.redirect_stdout(silent),
+        contextlib.redirect_stderr(silent),
+    ):
+        return read(args=list(argv))
     # The parser's box repeats the wrong words as they are: a terminal would obey some, and others fill it.
     read(args=shown)
     raise UserError(" ".join(shown), "flags and values of printable characters", "correct the command")
