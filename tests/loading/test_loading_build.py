@@ -8,7 +8,6 @@ from pneumo.loading.augmentation import distortion
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.build import build_loader
-from pneumo.loading.dali import DaliLoader
 from pneumo.loading.opencv import OpenCvLoader
 from pneumo.runtime.errors import UserError
 
@@ -38,6 +37,9 @@ def test_loader_is_chosen(data, monkeypatch, kind, device, installed, probabilit
 
 
 def test_dali_is_built_when_asked_for(data):
+    pytest.importorskip("nvidia.dali")
+    from pneumo.loading.dali import DaliLoader
+
     assert type(build_loader("dali", data.reader, CPU, 1)) is DaliLoader
 
 
