@@ -5,20 +5,25 @@
 Writes into DIR:
     predictions.csv   ImageId,EncodedPixels: one row per image, as in a submission
     findings.csv      one row per image: positive or not, probabilities, area in pixels and, where known, in mm2
-                      (format version 2: image_id, positive, presence_probability, max_pixel_probability,
-                      mask_area_px, mask_area_mm2)
+                      (format version 3: image_id, positive, presence_probability, max_pixel_probability,
+                      mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent)
     quarantine.csv    files that could not be read, with the reason
+    left_out.csv      images that are no frontal chest X-rays by their header, with what says so
     overlays/         a picture of each positive image with its mask outlined
 
-quarantine.csv is written first, and however many files are in it, the others are predicted; the last line of the output
-counts both. The results replace those of an earlier prediction. When one cannot be written, the others are, and the
-exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or no file that can be predicted.
+However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results
+are written at the end and replace those of an earlier prediction; a prediction that is stopped leaves none. When one
+cannot be written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or
+no file that can be predicted.
 """
 
+import signal
 import sys
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 
 from pneumo.dataset import paths
 from pneumo.dataset.build import build
@@ -28,6 +33,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
+from pneumo.distributed.stopping import stop_signals
 from pneumo.distributed.world import World
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
@@ -47,6 +53,8 @@ from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
 
+LISTS = (paths.QUARANTINE, paths.LEFT_OUT)
+"""What is not predicted, and why."""
 SHARDS = "shards"
 """Part of the name of the hidden directory with the images that are predicted."""
 
@@ -61,6 +69,9 @@ class Arguments:
     """DICOM, PNG or JPEG file, or directory that is searched recursively."""
     out: Path
     """Directory for the results."""
+    include_non_frontal: bool = False
+    """Predict images too whose header says that they are no frontal chest X-rays to be looked at; left_out.csv lists
+    them without the flag."""
     id: IdSource = "uid"
     """What the ids of the results are: uid = SOPInstanceUID; file-name = the file's name without its suffix."""
     outputs: tuple[str, ...] = tuple(OUTPUTS)
@@ -88,7 +99,7 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
-    written = (paths.QUARANTINE, *(file for file, _ in OUTPUTS.values()))
+    written = (*LISTS, *(file for file, _ in OUTPUTS.values()))
     check_apart("--out", arguments.out, {"--dicom": arguments.dicom}, writes=written)
     run = run_directory.load(arguments.run)
     world = init(expect_world=1)
@@ -96,7 +107,11 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
-    with locks.hold(arguments.out / ".lock", str(arguments.out)), explain_out_of_memory(*LESS_MEMORY):
+    with (
+        _exit_on_signals(),
+        locks.hold(arguments.out / ".lock", str(arguments.out)),
+        explain_out_of_memory(*LESS_MEMORY),
+    ):
         predict(arguments, run, world)
     shutdown()
 
@@ -104,7 +119,7 @@ def main() -> None:
 def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     """Predict the images, write the results, and print how many files became predictions."""
     check_directory(arguments.out, arguments.outputs)
-    for name in (SHARDS, paths.QUARANTINE, *(file for file, _ in OUTPUTS.values())):
+    for name in (SHARDS, *LISTS, *(file for file, _ in OUTPUTS.values())):
         remove_temporary_files(arguments.out, name)
     workers = arguments.workers or available_cores()
     # The images are in shards while they are predicted, where only this user can read them.
@@ -112,7 +127,15 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
         prefix=temporary_prefix(SHARDS), dir=arguments.out, ignore_cleanup_errors=True
     ) as scratch:
         dataset = Path(scratch) / "dataset"
-        manifest = build_dataset(BuildInputs(dicom=arguments.dicom, id=arguments.id), arguments.out, dataset, workers)
+        try:
+            manifest = build_dataset(arguments, dataset, workers)
+        except NothingToPredictError:
+            # Tables without a row: those of an earlier prediction would not belong to these lists.
+            _publish_lists(arguments.out, _read_lists(dataset))
+            empty = ShardReader(dataset, SampleTable.from_rows([]))
+            OutputSet(arguments.out, arguments.outputs, empty).close()
+            raise
+        lists = _read_lists(dataset)
         with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
             if not run.thresholds.is_file():
                 with exclusive_locks([(run.lock, str(run.path))], world):
@@ -129,6 +152,7 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
             outputs = OutputSet(arguments.out, arguments.outputs, reader)
             predictions = ensembler.run(reader.table.select("test"), outputs.add)
     # The shards are deleted first: where pictures have filled the disk, the tables then have space.
+    _publish_lists(arguments.out, lists)
     outputs.close()
     positive = sum(prediction.mask_area > 0 for prediction in predictions)
     log.info(
@@ -140,30 +164,67 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     )
     sys.stdout.write(
         f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
-        f" + {manifest.merged_duplicates} merged duplicates\n"
+        f" + {manifest.left_out} left out + {manifest.merged_duplicates} merged duplicates\n"
     )
 
 
-def build_dataset(inputs: BuildInputs, out: Path, dataset: Path, workers: int) -> Manifest:
-    """Build a dataset of the files given, and publish the list of those that cannot be predicted, also on errors.
+class NothingToPredictError(UserError):
+    """No file found is an image to predict; the lists have the reasons."""
+
+
+def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest:
+    """Build a dataset of the files given.
 
     Raises:
-        UserError: When there is nothing to predict.
+        NothingToPredictError: When there is nothing to predict.
     """
-    quarantine = dataset / paths.QUARANTINE
     try:
-        # The directory may hold files of any kind; every image among them must be predicted.
-        manifest = build(inputs, dataset, BuildOptions(workers=workers, max_quarantined=100))
+        manifest = build(
+            BuildInputs(dicom=arguments.dicom, id=arguments.id),
+            dataset,
+            # The directory may hold files of any kind; every X-ray among them must be predicted.
+            BuildOptions(workers=workers, max_quarantined=100, include_non_frontal=arguments.include_non_frontal),
+        )
     except UserError as error:
-        if not quarantine.is_file():
+        if not (dataset / paths.QUARANTINE).is_file():
             raise
-        publish_text(out / paths.QUARANTINE, quarantine.read_text(encoding="utf-8"))
-        raise UserError(
-            error.found, "DICOM images in --dicom", f"see {out / paths.QUARANTINE} for what they are instead"
+        raise NothingToPredictError(
+            error.found, "X-ray images in --dicom", f"see {arguments.out / paths.QUARANTINE} for what they are instead"
         ) from None
     assert manifest is not None
-    publish_text(out / paths.QUARANTINE, quarantine.read_text(encoding="utf-8"))
     return manifest
+
+
+def _read_lists(dataset: Path) -> dict[str, str]:
+    return {name: (dataset / name).read_text(encoding="utf-8") for name in LISTS}
+
+
+def _publish_lists(out: Path, lists: Mapping[str, str]) -> None:
+    for name, text in lists.items():
+        publish_text(out / name, text)
+
+
+@contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """Turn signals that would end the process at once into an exit that removes the patients' images.
+
+    A second signal must not interrupt the removal.
+    """
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        log.warning("stopped by %s", signal.Signals(number).name)
+        raise SystemExit(128 + number)
+
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -167,8 +167,12 @@ def _scan(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile 
     chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
     scanned: list[ScannedFile | QuarantineRow] = []
     suspects: list[Source] = []
-    with Progress("headers", len(sources), unit="files") as progress:
-        for position, results in workers.run(scan.scan_files, chunks, options.workers, options.limits):
+    with (
+        Progress("headers", len(sources), unit="files") as progress,
+        # Closed on any exit from the block: an interrupted build must not leave workers that go on writing.
+        closing(workers.run(scan.scan_files, chunks, options.workers, options.limits)) as outcomes,
+    ):
+        for position, results in outcomes:
             if isinstance(results, WorkerDied):
                 suspects += chunks[position]
             else:
@@ -189,11 +193,12 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
         for _ in range(MAX_ATTEMPTS):
             failed: list[ShardPlan] = []
             write = partial(shard_writer.write, out, crashing_files)
-            for position, count in workers.run(write, todo, options.workers, options.limits):
-                if isinstance(count, WorkerDied):
-                    failed.append(todo[position])
-                else:
-                    progress.step(count)
+            with closing(workers.run(write, todo, options.workers, options.limits)) as counts:
+                for position, count in counts:
+                    if isinstance(count, WorkerDied):
+                        failed.append(todo[position])
+                    else:
+                        progress.step(count)
             if not failed:
                 return
             sources = (sample.source for shard in failed for sample in shard.samples)
@@ -213,8 +218,11 @@ def _read_individually(
     if suspects:
         log.warning("a worker process died; reading %d files again, one at a time", len(suspects))
     results: dict[Source, R | DicomRejectedError] = {}
-    with Progress("files one at a time", len(suspects), unit="files") as progress:
-        for position, result in workers.run(read, suspects, options.workers, options.limits, max_attempts=2):
+    with (
+        Progress("files one at a time", len(suspects), unit="files") as progress,
+        closing(workers.run(read, suspects, options.workers, options.limits, max_attempts=2)) as outcomes,
+    ):
+        for position, result in outcomes:
             results[suspects[position]] = (
                 limits.rejection_of_exit(result.exit_code, options.limits) if isinstance(result, WorkerDied) else result
             )

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -40,7 +40,7 @@ class WorkerDied:
 
 def run(
     function: Callable[[T], R], items: Sequence[T], workers: int, limits: Limits, *, max_attempts: int = 1
-) -> Iterator[tuple[int, R | WorkerDied]]:
+) -> Generator[tuple[int, R | WorkerDied], None, None]:
     """Apply a function to items in worker processes and yield (position, result) as they finish.
 
     Only the item of a process that dies is lost; another process takes its place.

@@ -53,7 +53,7 @@ class Progress:
         self._last_line = self._start
         self._bar = (
             tqdm(total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True)
-            if enabled and sys.stderr.isatty()
+            if enabled and total and sys.stderr.isatty()
             else None
         )
 

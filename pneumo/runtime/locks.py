@@ -87,8 +87,15 @@ def _try_lock(path: Path, job: str) -> int | None:
     if not _is_named(descriptor, path):
         os.close(descriptor)
         return None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, _describe(job).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _describe(job).encode(), 0)
+    except OSError as error:
+        # On a full disk; errors of descriptors name no file.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+        error.filename = str(path)
+        raise
     return descriptor
 
 

@@ -166,3 +166,20 @@ def test_the_command_is_not_run_again_by_the_processes(tmp_path: Path) -> None:
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "[(0, 1), (1, 2)]\n"), ended.stderr
+
+
+def test_no_worker_imports_torch(tmp_path: Path) -> None:
+    """Each would take .9 GB for it, and no DICOM needs it; the parent, as job/predict.py, has it."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import torch\n"
+        "from pneumo.dataset import scan, shard_writer, workers\n"
+        "from pneumo.dataset.limits import Limits\n"
+        "if __name__ == '__main__':\n"
+        "    print(list(workers.run(eval, [\"'torch' in __import__('sys').modules\"], 1, Limits())))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.stdout.strip() == "[(0, False)]"

@@ -1,20 +1,26 @@
 """job/predict.py as a user runs it: every file of a directory predicted or listed, every result of one prediction."""
 
 import csv
+import re
 import shutil
+import signal
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
+import pydicom
 import pytest
-from job_commands import JOB, run
+from job_commands import JOB, run, start
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
+from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import locks
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
@@ -60,7 +66,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
-        *("predictions.csv", "findings.csv", "quarantine.csv")
+        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv")
     }
 
 
@@ -75,7 +81,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     out = tmp_path / "out"
     code, output = predict(incoming, out)
     assert code == 0, output
-    assert "10 files found = 6 predicted + 3 quarantined + 1 merged duplicates" in output
+    assert "10 files found = 6 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
     assert "3 of 10 files (30.0 %) are quarantined: 2 not_dicom, 1 not_a_file" in output
     assert (out / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     assert {row["file"]: row["reason"] for row in read(out / "quarantine.csv")} == {
@@ -89,6 +95,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     assert f"see {out / 'quarantine.csv'} for what they are instead" in output
     assert ".shards." not in output
     assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
+    assert read(out / "findings.csv") == read(out / "predictions.csv") == list((out / "overlays").glob("*.png")) == []
     assert not list(out.glob(".*"))
 
 
@@ -114,13 +121,60 @@ def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
     )
 
 
+def test_what_is_no_frontal_chest_x_ray_is_left_out_unless_asked_for(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    incoming, (first, *_) = tmp_path / "incoming", sorted(synthetic.test_dicom.iterdir())
+    shutil.copytree(synthetic.test_dicom, incoming)
+    lateral = pydicom.dcmread(first)
+    lateral.ViewPosition = "LL"
+    lateral.save_as(incoming / first.name)
+    code, output = predict(incoming, tmp_path / "out")
+    assert code == 0, output
+    assert "6 files found = 5 predicted + 0 quarantined + 1 left out" in output
+    (row,) = read(tmp_path / "out" / "left_out.csv")
+    assert (row["file"], row["reason"]) == (first.name, "view LL")
+    code, output = predict(incoming, tmp_path / "out", "--include-non-frontal")
+    assert code == 0, output
+    (row,) = [row for row in read(tmp_path / "out" / "findings.csv") if row["image_id"] == first.stem]
+    assert (row["modality"], row["body_part"], row["view"]) == ("CR", "CHEST", "LL")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
+    alone: Path, synthetic: SyntheticTree, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "findings.csv").write_text("earlier")
+    incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
+    for copy in range(40):
+        shutil.copytree(synthetic.dicom, incoming / str(copy))
+    process = start([JOB / "predict.py", "--run", alone, "--dicom", incoming, "--out", out, "--workers", 1])
+    while not (scratch := list(out.glob(".shards.*"))) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert scratch, output
+    assert process.returncode == 128 + number, output
+    assert f"stopped by {number.name}" in output
+    assert "Traceback" not in output
+    assert [path.name for path in out.iterdir()] == ["findings.csv"]
+    assert (out / "findings.csv").read_text() == "earlier"
+
+
+def test_the_docstring_lists_the_outputs(load_command: Callable[[str], ModuleType]) -> None:
+    listed = re.findall(r"^    ([a-z_.]+)/?  +[a-zA-Z]", load_command("predict").__doc__ or "", re.MULTILINE)
+    assert set(listed) == {file for file, _ in OUTPUTS.values()} | set(load_command("predict").LISTS)
+
+
 def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     predict: Predict, all_positive: Path, synthetic: SyntheticTree, tmp_path: Path
 ) -> None:
     out, files = tmp_path / "out", sorted(synthetic.test_dicom.iterdir())
     code, output = predict(files[0], out, "--outputs", "findings", "overlays", run=all_positive)
     assert code == 0, output
-    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv"}
+    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv", "left_out.csv"}
     assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[0].stem}.png"]
     before = (out / "findings.csv").read_bytes()
     code, output = predict(files[1], out, "--outputs", "findings", run=all_positive)
@@ -151,7 +205,12 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
     assert f"another process works on {out}" in output
     code, output = predict(file, out, "--outputs", "predictions")
     assert code == 0, output
-    assert {p.name for p in out.iterdir()} == {"predictions.csv", "quarantine.csv", ".mine.pneumo-tmp-abcdefgh"}
+    assert {p.name for p in out.iterdir()} == {
+        "predictions.csv",
+        "quarantine.csv",
+        "left_out.csv",
+        ".mine.pneumo-tmp-abcdefgh",
+    }
 
 
 def test_results_of_a_run_are_written_under_its_lock_only(

@@ -32,6 +32,7 @@ def test_the_picture_shows_the_source_image(predicted, reader: ShardReader, tmp_
     output = OverlayPictures(tmp_path / "overlays", reader)
     image = predicted(2, 1, 1)
     output.add(image)
+    output.close()
     (path,) = (tmp_path / "overlays").iterdir()
     drawn = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY)[CAPTION_ROWS:]
     assert image.mask.shape[0] == image.mask.shape[1]
@@ -45,17 +46,26 @@ def test_a_file_in_place_of_the_directory_is_refused_at_the_start(reader: ShardR
         OverlayPictures(tmp_path / "overlays", reader)
 
 
+def test_a_link_in_place_of_the_directory_is_refused_at_the_start(reader: ShardReader, tmp_path: Path) -> None:
+    (tmp_path / "overlays").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"overlays is a link; expected a directory for the pictures; remove it, or"):
+        OverlayPictures(tmp_path / "overlays", reader)
+
+
 def test_pictures_of_an_earlier_prediction_are_removed_when_the_new_ones_are_drawn(
     predicted, reader: ShardReader, tmp_path: Path
 ) -> None:
     first, second = predicted(0, 5, 5), predicted(1, 5, 5)
     for images in ([first, second], [predicted(0, 0, 0), second]):
         output = OverlayPictures(tmp_path / "overlays", reader)
+        before = sorted((tmp_path / "overlays").glob("*"))
         for image in images:
             output.add(image)
-        assert len(list((tmp_path / "overlays").glob("*.png"))) == 2
-        (tmp_path / "overlays" / "notes.txt").touch()
+        # Nothing is mixed before the end.
+        assert sorted((tmp_path / "overlays").glob("*")) == before
         output.close()
+        (tmp_path / "overlays" / "notes.txt").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["overlays"]
     assert {p.name for p in (tmp_path / "overlays").iterdir()} == {
         f"{reader.table.wds_key[second.row]}.png",
         "notes.txt",
