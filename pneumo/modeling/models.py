@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import nn
 
 from pneumo.modeling import encoders, hub
@@ -65,6 +66,17 @@ def build(config: ModelConfig) -> Segmenter:
     if frozen:
         log.info("frozen, because no output depends on them: %s", ", ".join(frozen))
     return model
+
+
+def check_encoder_weights(config: ModelConfig) -> None:
+    """Check that a local file of encoder weights fits; torch's random generator is left as it was.
+
+    Raises:
+        UserError: When it does not, or cannot be read.
+    """
+    if config.encoder_weights not in ("none", "imagenet"):
+        with torch.random.fork_rng(devices=[]):
+            load_encoder(_network(config, None).encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
 
 
 def _network(config: ModelConfig, weights: str | None) -> nn.Module:

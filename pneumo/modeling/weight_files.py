@@ -14,12 +14,13 @@ MAX_FILE_BYTES = 16 << 30
 """16 GiB; the weights of the largest encoders take 4."""
 MAX_HEADER_BYTES = 16 << 20
 """16 MiB, of a safetensors file; a thousand tensors need 0.1."""
+_WRAPPERS = ("state_dict", "model")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a ``.safetensors`` file, or from ``.pth``/``.pt`` without running code in it.
 
-    A dict that holds the tensors under ``state_dict``, as many training scripts save it, is unwrapped.
+    A dict that holds the tensors under ``state_dict`` or ``model``, as many training scripts save it, is unwrapped.
 
     Raises:
         UserError: When the file is missing, is not a state dict, or loading it would run code.
@@ -38,7 +39,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "a state dict saved by torch.save or safetensors",
             "save the model's state_dict() again, without other objects",
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content
+    while isinstance(state, dict) and (
+        inner := [state[name] for name in _WRAPPERS if isinstance(state.get(name), dict)]
+    ):
+        state = inner[0]
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
     return dict(state)

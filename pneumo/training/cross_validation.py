@@ -18,6 +18,7 @@ from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
+from pneumo.modeling.models import check_encoder_weights
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError, list_some
 from pneumo.training import run_directory
@@ -127,6 +128,9 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     folds = _check_folds(inputs.folds, manifest, reader.table)
     identity = DatasetIdentity.of(manifest, excluded)
     # The leader creates it; the others wait and load it.
+    if world.is_leader and not run_directory.load_if_exists(inputs.run):
+        # Before recipe.json is written: it would refuse the corrected command.
+        check_encoder_weights(inputs.recipe.model)
     run = run_directory.create(inputs.run, inputs.recipe, identity) if world.is_leader else None
     world.barrier()
     return run or run_directory.create(inputs.run, inputs.recipe, identity), reader, folds

@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
-from job_commands import JOB
+from job_commands import JOB, RECIPE, run_together
 
 from pneumo import __version__
 from pneumo.synthetic.dicom_writer import write_dicom
@@ -435,3 +435,12 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
     assert all(cell.isprintable() for cell in cells)
     assert "'=cmd|' calc'!A0" in cells
     assert r"new\nline" in cells
+
+
+def test_encoder_weights_that_do_not_fit_leave_no_run(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    wrong = ["--dataset", dataset, "--run", tmp_path / "run", *RECIPE, "--model.encoder-weights", tmp_path / "w.pth"]
+    (code, output), *_ = run_together([("train", wrong)])
+    assert code == 2, output
+    assert "w.pth cannot be read" in output
+    assert not (tmp_path / "run" / "recipe.json").exists()

@@ -1,5 +1,6 @@
 """Weights of an encoder: from every kind of file that people have, and refused by name when they do not fit."""
 
+import logging
 import socket
 
 import pytest
@@ -46,11 +47,46 @@ def test_timm_weights_are_loaded(tmp_path, encoder):
     torch.testing.assert_close(mine, whole)
 
 
+PREFIXED = {
+    "DataParallel": ("module.", lambda state: state),
+    "Lightning": ("model.encoder.", lambda state: {"state_dict": state, "epoch": 3}),
+    "wrapped twice": ("module.model.backbone.", lambda state: {"model": state, "optimizer": {}}),
+    "in a checkpoint's model": ("encoder.", lambda state: {"model": {"state_dict": state}, "step": 5}),
+}
+
+
+@pytest.mark.parametrize(("prefix", "wrap"), PREFIXED.values(), ids=PREFIXED)
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet10t"])
+def test_an_encoder_is_found_within_a_whole_model(tmp_path, caplog, encoder, prefix, wrap):
+    original = smp.encoders.get_encoder(encoder, weights=None).state_dict()
+    model = {f"{prefix}{key}": value for key, value in original.items()}
+    outer = prefix[: prefix[:-1].rfind(".") + 1]
+    model |= {f"{outer}decoder.weight": torch.ones(3), "segmentation_head.0.bias": torch.ones(1)}
+    torch.save(wrap(model), tmp_path / "w.pth")
+    with caplog.at_level(logging.INFO):
+        loaded = make(encoder=encoder, encoder_weights=str(tmp_path / "w.pth")).net.encoder.state_dict()
+    assert all(torch.equal(loaded[key], original[key]) for key in original)
+    assert f"{len(original)} tensors of the encoder under {prefix}; 2 others are not used" in caplog.text
+
+
+def test_a_first_convolution_of_one_channel_is_repeated(tmp_path):
+    gray = smp.encoders.get_encoder("resnet18", weights=None, in_channels=1).eval()
+    torch.save(gray.state_dict(), tmp_path / "w.pth")
+    color = make(encoder="resnet18", encoder_weights=str(tmp_path / "w.pth")).net.encoder.eval()
+    x = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(color(x.repeat(1, 3, 1, 1))[-1], gray(x)[-1], rtol=1e-4, atol=1e-5)
+
+
 WRONG_FILES = {
+    "a part of the encoder in a model": (
+        {"drop": "layer4", "prefix": "module.encoder."},
+        r"missing: layer4\.0\.conv1\.weight",
+    ),
     "missing file": (None, "no weights file .*expected a .pth"),
     "missing keys": ({"drop": "layer4"}, r"missing: layer4\.0\.conv1\.weight.* and \d+ more"),
     "left-over keys": ({"add": {"stem.weight": torch.zeros(1)}}, "1 unexpected: stem.weight"),
-    "another shape": ({"add": {"conv1.weight": torch.zeros(64, 1, 7, 7)}}, r"\(64, 1, 7, 7\) for \(64, 3, 7, 7\)"),
+    "another shape": ({"add": {"conv1.weight": torch.zeros(64, 2, 7, 7)}}, r"\(64, 2, 7, 7\) for \(64, 3, 7, 7\)"),
     "not tensors": ({"add": {"conv1.weight": 3}}, "expected a dict of tensors"),
     "code": ({"add": {"conv1.weight": socket.socket}}, "cannot be read"),
     "text": ("hello", "cannot be read"),
@@ -66,7 +102,8 @@ def test_wrong_weights_are_refused_by_name(tmp_path, case):
     elif change is not None:
         state = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
         state = {k: v for k, v in state.items() if not k.startswith(change.get("drop", "?"))}
-        torch.save({**state, **change.get("add", {})}, path)
+        state |= change.get("add", {})
+        torch.save({f"{change.get('prefix', '')}{key}": value for key, value in state.items()}, path)
     with pytest.raises(UserError, match=message) as caught:
         make(encoder="resnet18", encoder_weights=str(path))
     assert len(str(caught.value)) < 800
