@@ -136,5 +136,5 @@ def written(block: str) -> list[str]:
     """Return the paths that the block's commands of job/ are to write."""
     text = block.replace("\\\n", " ")
     return re.findall(
-        r"^(?:python|accelerate|torchrun)[^\n]* job/(?!bench)\w+\.py[^\n]* --(?:out|run) (\S+)", text, re.MULTILINE
+        r"^(?:python|accelerate|torchrun)[^\n]* job/(?!bench|demo)\w+\.py[^\n]* --(?:out|run) (\S+)", text, re.MULTILINE
     )

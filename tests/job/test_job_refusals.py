@@ -86,6 +86,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "loader": ("pytorch", ""),
         "precision": ("fp8", ""),
         "workers": ("4097", *COUNTS),
+        "id": ("file", ""),
     },
     "score": {"missing": ("ignored", "", "ERROR")},
     "shard": {
@@ -96,6 +97,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "max-quarantined": ("100.5", *FLOATS),
         "time-limit": ("0", "86401", *FLOATS),
         "memory-limit": ("0", "1025", *FLOATS),
+        "id": ("file", ""),
     },
     "train": {
         "recipe": ("nonesuch", "", "best demo"),
@@ -126,6 +128,8 @@ ANY: dict[str, dict[str, str]] = {
         "patients": PATHS,
         "out": PATHS,
         "shard-size": "not a flag",
+        "ignore-patient-id": SWITCH,
+        "include-non-frontal": SWITCH,
     },
     "train": {
         "dataset": PATHS,
