@@ -25,7 +25,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from pneumo.dataset import paths
+from pneumo.dataset import oddities, paths
 from pneumo.dataset.build import build
 from pneumo.dataset.manifest import IdSource, Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
@@ -136,7 +136,10 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
             OutputSet(arguments.out, arguments.outputs, empty).close()
             raise
         lists = _read_lists(dataset)
-        with closing(ShardReader(dataset, SampleTable.read(dataset))) as reader:
+        table = SampleTable.read(dataset)
+        for line in oddities.describe(table):
+            log.warning("%s", line)
+        with closing(ShardReader(dataset, table)) as reader:
             if not run.thresholds.is_file():
                 with exclusive_locks([(run.lock, str(run.path))], world):
                     finish_run(run, world, reader, workers=workers)

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.dataset import messages, paths
+from pneumo.dataset import messages, oddities, paths
 from pneumo.dataset.build import build
 from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import PRIVACY_NOTE
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
@@ -47,6 +48,8 @@ def main(arguments: Arguments) -> None:
         log.warning("no --masks: the images of --dicom have no label and become test images")
     manifest = build(arguments, arguments.out, arguments)
     if manifest is not None:
+        for line in oddities.describe(SampleTable.read(arguments.out)):
+            log.warning("%s", line)
         sys.stdout.write(messages.summary(arguments.out, manifest))
 
 

@@ -26,8 +26,8 @@ FORMAT_VERSION = 4
 2: SHA-256 of every member, of the table, and of dataset.json itself.
 3: other names of columns and fields (wds_key, was_monochrome1, render_notes, mask_area, image_format; num_folds,
 unlabeled, merged_duplicates; ``phase`` in quarantine.csv).
-4: what the ids are, and the times of the input files in the digest of the plan; modality, body_part and
-presentation_intent in the table, left_out in dataset.json.
+4: what the ids are, and the times of the input files in the digest of the plan; modality, body_part,
+presentation_intent, low_level, high_level and mask_note in the table, left_out in dataset.json.
 """
 
 MANIFEST = "dataset.json"

@@ -9,16 +9,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pyarrow as pa
 
-from pneumo.dataset import limits, paths, scan
+from pneumo.dataset import levels, limits, paths, scan
+from pneumo.dataset.levels import Levels
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, Source
 from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import image_file
-from pneumo.dicom.rejection import DicomRejectedError, Reason
-from pneumo.masks import rle
+from pneumo.dicom.reader import Image
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
+from pneumo.masks import geometry, rle
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError, first_line
@@ -111,6 +114,7 @@ def probe(source: Source) -> None:
 def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
     image = limits.timed(image_file.read, sample.source.path)
+    measured = _measure(image)
     attributes = image.attributes
     area = _area(sample.mask, attributes.rows, attributes.columns)
     # dataclasses.asdict copies deeply, which costs as much as reading the file.
@@ -156,7 +160,24 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
         "rle_sha256": "" if mask is None else hashlib.sha256(mask).hexdigest(),
         "json_sha256": hashlib.sha256(described).hexdigest(),
         "render_notes": "; ".join(image.render_notes),
+        "low_level": measured.low,
+        "high_level": measured.high,
+        "mask_note": geometry.find_problem(sample.mask, attributes.rows, attributes.columns) if area > 0 else "",
     }
+
+
+def _measure(image: Image) -> Levels:
+    """Measure an image's levels.
+
+    Raises:
+        DicomRejectedError: When what would be stored cannot be decoded.
+    """
+    try:
+        return levels.measure(image.data)
+    except (ValueError, cv2.error) as error:
+        raise DicomRejectedError(
+            Reason.BAD_FRAME, "frame", describe(error), "an image that can be decoded", FETCH_AGAIN
+        ) from None
 
 
 def _area(mask: str | None, rows: int, columns: int) -> int:
@@ -170,10 +191,11 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
     try:
         return int(rle.parse(mask, rows * columns)[:, 1].sum())
     except rle.RleError as error:
+        cause = geometry.find_problem(mask, rows, columns)
         raise DicomRejectedError(
             Reason.BAD_MASK,
             "mask",
-            f"{error} ({rows} x {columns})",
+            f"{error} ({rows} x {columns})" + (f"; {cause}" if cause else ""),
             "a mask of this image's size",
             "check that the masks CSV belongs to these files",
         ) from None

@@ -60,6 +60,9 @@ SCHEMA = pa.schema(
             ("rle_sha256", pa.string()),
             ("json_sha256", pa.string()),
             ("render_notes", pa.string()),
+            ("low_level", pa.float64()),
+            ("high_level", pa.float64()),
+            ("mask_note", pa.string()),
         ]
     ],
     metadata={"pneumo.format_version": str(paths.FORMAT_VERSION)},
@@ -147,6 +150,12 @@ class SampleTable:
     """SHA-256 of the description's bytes."""
     render_notes: Strings
     """What rendering did to the image, joined by semicolons; empty for most images."""
+    low_level: npt.NDArray[np.float64]
+    """5th percentile of the image's levels, 0 black to 1 white."""
+    high_level: npt.NDArray[np.float64]
+    """95th percentile of the image's levels."""
+    mask_note: Strings
+    """Why the mask is probably not of an image of this size; empty for most masks."""
 
     def __post_init__(self) -> None:
         assert [field.name for field in fields(self)] == SCHEMA.names

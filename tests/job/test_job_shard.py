@@ -15,7 +15,7 @@ from pydicom.encaps import get_frame
 from pneumo.dataset.paths import MANIFEST
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.masks import annotations
+from pneumo.masks import annotations, rle
 from pneumo.synthetic.dicom_writer import write_dicom
 
 JOB = Path(__file__).parents[2] / "job" / "shard.py"
@@ -212,6 +212,47 @@ def test_one_uid_in_all_files_is_noticed(tmp_path: Path, labeled: bool) -> None:
     code, output, errors = call_shard(*words, "--id", "file-name")
     assert code == 0, errors
     assert "4 files found = 4 samples" in output
+
+
+def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
+    """Files in which nothing is wrong in form: black pictures, masks of another size and with absolute starts."""
+    (tmp_path / "in").mkdir()
+    y, x = np.mgrid[:200, :160]
+    drawn = ((x - 80) ** 2 / 1600 + (y - 100) ** 2 / 2500 < 1).astype(np.uint8)
+    texts = [
+        rle.encode(drawn),
+        rle.encode(np.ascontiguousarray(drawn.T)),  # row-major
+        " ".join(f"{start} {length}" for start, length in rle.parse(rle.encode(drawn)).tolist()),
+        rle.EMPTY,
+        rle.EMPTY,
+    ]
+    lines = ["ImageId,EncodedPixels", *(f"{uid}9,{text}" for uid, text in zip([*UIDS, "1.2.7"], texts, strict=True))]
+    (tmp_path / "masks.csv").write_text("\n".join(lines))
+    for number, uid in enumerate([*UIDS, "1.2.7"]):
+        picture = np.full((200, 160), 3, np.uint8) if number > 2 else (x + y).astype(np.uint8) % 250
+        write_dicom(
+            tmp_path / "in" / f"{number}.dcm", picture, image_id=f"{uid}9", patient_id=f"p{number}", view="PA", sex="F",
+            age=50, spacing_mm=0.2, syntax="explicit", photometric="MONOCHROME2",
+        )  # fmt: skip
+    words = ["--dicom", tmp_path / "in", "--masks", tmp_path / "masks.csv", "--out", tmp_path / "out"]
+    code, output, errors = call_shard(*words, "--max-quarantined", 100)
+    assert code == 0, errors
+    assert "2 flat image(s), worst" in errors
+    assert "1 of 2 mask(s) probably do not fit their image, the largest" in errors
+    assert "as in row-major order of 160 columns" in errors
+    assert "4 samples + 1 quarantined" in output
+    listed = (tmp_path / "out" / "quarantine.csv").read_text()
+    assert "beyond the image's 32000 pixels (200 x 160); its numbers seem to be absolute starts, not gaps" in listed
+    again = call_shard(*words, "--max-quarantined", 100)
+    assert "2 flat image(s), worst" in again[2], "said again of a finished dataset"
+
+
+def test_masks_that_are_all_empty_are_no_good_dataset(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", UIDS, patient="p{}")
+    (tmp_path / "masks.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"{uid},-1\n" for uid in UIDS))
+    code, _, errors = call_shard("--dicom", tmp_path / "in", "--masks", tmp_path / "masks.csv", "--out", tmp_path / "o")
+    assert code == 0
+    assert "none of 4 training images has a pneumothorax" in errors
 
 
 def test_test_images_that_cannot_be_used_are_no_dataset_without_test_images(tree: Path, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""The levels of a stored image are those of its pixels, whatever its format."""
+
+import cv2
+import numpy as np
+import pytest
+
+from pneumo.dataset import levels
+
+
+@pytest.mark.parametrize(("ending", "dtype", "white"), [(".jpg", np.uint8, 255), (".png", np.uint16, 65535)])
+def test_levels_of_a_ramp(ending: str, dtype: type, white: int) -> None:
+    ramp = np.tile(np.linspace(0.2, 0.8, 256), (256, 1))
+    done, data = cv2.imencode(ending, np.rint(ramp * white).astype(dtype))
+    assert done
+    low, high = levels.measure(data.tobytes())
+    # The percentiles of the ramp, within an eighth of its columns.
+    assert low == pytest.approx(0.23, abs=0.02)
+    assert high == pytest.approx(0.77, abs=0.02)
+
+
+def test_what_is_no_image_is_an_error() -> None:
+    with pytest.raises(ValueError, match="damaged image of 4 bytes"):
+        levels.measure(b"\xff\xd8\xff\xd9")

@@ -1,0 +1,74 @@
+"""What a dataset's closing lines say about samples that are odd."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo.dataset import levels, oddities
+from pneumo.dataset.table import SampleTable
+from pneumo.dicom import reader
+
+
+@pytest.fixture
+def table(built: Path) -> SampleTable:
+    read = SampleTable.read(built)
+    size = len(read)
+    return replace(
+        read, low_level=np.full(size, 0.1), high_level=np.full(size, 0.8), render_notes=np.full(size, "", "U80"),
+        mask_note=np.full(size, "", "U80"),
+    )  # fmt: skip
+
+
+def test_nothing_is_odd_about_good_images(table: SampleTable) -> None:
+    assert oddities.describe(table) == []
+
+
+def test_pictures_without_content_are_counted_by_kind_with_the_worst(table: SampleTable) -> None:
+    table.low_level[:6] = 0.0, 0.49, 0.0, 0.05, 0.76, 0.9
+    table.high_level[:6] = 0.05, 0.5, 0.2, 0.24, 0.99, 1.0
+    ids = table.image_id
+    assert oddities.describe(table) == [
+        f"2 flat image(s), worst {ids[1]}: 90 % of it is between 0.49 and 0.50 of white",
+        f"2 almost black image(s), worst {ids[2]}: 90 % of it is between 0.00 and 0.20 of white",
+        f"2 almost white image(s), worst {ids[5]}: 90 % of it is between 0.90 and 1.00 of white",
+    ]
+
+
+def test_notes_of_one_kind_are_counted_together_with_the_largest_number(table: SampleTable) -> None:
+    table.render_notes[:4] = "first of 4 frames", "first of 40 frames; RGB rendered to gray", "first of 7 frames", "odd"
+    ids = table.image_id
+    assert oddities.describe(table) == [
+        f"3 image(s): first of N frames, worst {ids[1]}: first of 40 frames",
+        f"1 image(s): RGB rendered to gray, such as {ids[1]}",
+        f"1 image(s): odd, such as {ids[3]}",
+    ]
+
+
+def test_masks_that_do_not_fit_are_counted_with_the_largest(table: SampleTable) -> None:
+    first, second = np.flatnonzero(table.positive)[:2]
+    table.mask_area[[first, second]] = 10, 20
+    table.mask_note[[first, second]] = "small", "large"
+    assert oddities.describe(table) == [
+        f"2 of 6 mask(s) probably do not fit their image, the largest {table.image_id[second]}: large"
+    ]
+
+
+def test_no_positive_image_is_odd_where_there_are_training_images(table: SampleTable) -> None:
+    table.positive[:] = False
+    assert oddities.describe(table)[0].startswith("none of 24 training images has a pneumothorax")
+    table.split[:] = "test"
+    assert oddities.describe(table) == []
+
+
+@pytest.mark.siim
+@pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
+def test_real_images_are_far_from_odd() -> None:
+    files = sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::10]
+    measured = np.array([levels.measure(reader.read(path).data) for path in files])
+    low, high = measured.T
+    assert (high - low).min() > 4 * oddities.FLAT
+    assert high.min() > 1.5 * oddities.DARK
+    assert low.max() < oddities.BRIGHT / 1.5
