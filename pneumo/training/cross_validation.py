@@ -126,6 +126,8 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
     reader = reader.exclude(excluded)
     folds = _check_folds(inputs.folds, manifest, reader.table)
+    if world.is_leader and not reader.table.positive.any():
+        log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
     # The leader creates it; the others wait and load it.
     if world.is_leader and not run_directory.load_if_exists(inputs.run):

@@ -67,9 +67,11 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     world.barrier()
 
 
-def caveats(run: RunDirectory, images: int) -> list[str]:
+def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:
     """Describe what the out-of-fold metrics exclude, and what makes them better than on new images."""
     found = exclusion_caveats(run.dataset.excluded)
+    if not positives:
+        found.append(f"none of {images} images has a pneumothorax: nothing was learned, and any empty mask scores 1")
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the metrics may be too high")
     if run.recipe.keep == "best" or run.recipe.patience > 0:
@@ -106,7 +108,10 @@ def _publish(
         compute_metrics(histograms, nested),
         submission_networks=run.dataset.num_folds,
         excluded=len(run.dataset.excluded),
-        caveats=[*caveats(run, len(histograms)), *_rule_caveats(run, nested.final)],
+        caveats=[
+            *caveats(run, len(histograms), int(histograms.positive.sum())),
+            *_rule_caveats(run, nested.final),
+        ],
         oof_csv_dice=None if masks is None else out_of_fold_masks.write_masks(run, reader, histograms, masks),
     )
     if masks is not None and results.oof_csv_dice is not None:

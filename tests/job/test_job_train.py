@@ -34,6 +34,24 @@ def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -
     assert set(submitted) == expected
 
 
+def test_a_dataset_without_a_positive_image_does_not_look_like_success(
+    synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    with synthetic.masks.open() as file:
+        ids = dict.fromkeys(row["ImageId"] for row in csv.DictReader(file))
+    (tmp_path / "masks.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"{name},-1\n" for name in ids))
+    shard = ["--dicom", synthetic.dicom, "--test-dicom", synthetic.test_dicom, "--masks", tmp_path / "masks.csv"]
+    shard += ["--out", tmp_path / "data", "--num-folds", 2, "--workers", 1]
+    words = ["--dataset", tmp_path / "data", "--run", tmp_path / "run", *RECIPE, "--epochs", 1]
+    (sharded, _), (trained, output) = run_together([("shard", shard), ("train", words)])
+    assert (sharded, trained) == (0, None), output
+    assert output.index("no training image has a pneumothorax") < output.index("Dice")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["nested"]["dice"] == 1
+    assert "none of 32 images has a pneumothorax: nothing was learned" in metrics["caveats"][0]
+    assert output.index("nested") < output.rindex(metrics["caveats"][0]), "the caveat is said after the score"
+
+
 def test_the_reported_dice_is_that_of_the_score_command(alone: Path, synthetic: SyntheticTree, tmp_path: Path) -> None:
     code, output = run(
         [JOB / "score.py", "--truth", synthetic.masks, "--submission", alone / "oof.csv", "--out", tmp_path / "s.csv"]

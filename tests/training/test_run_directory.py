@@ -203,15 +203,20 @@ def test_the_report_names_what_makes_metrics_optimistic(
     tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]
 ) -> None:
     run = run_directory.create(tmp_path / "run", recipe, replace(DATASET, patients=patients))
-    found = caveats(run, images=10)
+    found = caveats(run, images=10, positives=3)
     assert len(found) == len(texts)
     assert all(text in caveat for text, caveat in zip(texts, found, strict=True))
+
+
+def test_a_score_without_a_positive_image_is_no_success(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    assert caveats(run, images=10, positives=0)[0].startswith("none of 10 images has a pneumothorax: nothing was")
 
 
 def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -> None:
     excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
     run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
-    (caveat,) = caveats(run, images=6)
+    (caveat,) = caveats(run, images=6, positives=3)
     assert (
         "4 damaged training image(s) were excluded, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in caveat
     )
