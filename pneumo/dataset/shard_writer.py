@@ -162,7 +162,7 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
         "render_notes": "; ".join(image.render_notes),
         "low_level": measured.low,
         "high_level": measured.high,
-        "mask_note": geometry.find_problem(sample.mask, attributes.rows, attributes.columns) if area > 0 else "",
+        "mask_note": geometry.find_problem(sample.mask or rle.EMPTY, attributes.rows, attributes.columns),
     }
 
 

@@ -79,7 +79,8 @@ def _differences(starts: Starts, distance: float) -> npt.NDArray[np.float64]:
     position = np.searchsorted(starts, wanted)
     after = starts[np.minimum(position, len(starts) - 1)] - wanted
     before = starts[np.maximum(position - 1, 0)] - wanted
-    return np.where(np.abs(before) < np.abs(after), before, after)
+    nearest: npt.NDArray[np.float64] = np.where(np.abs(before) < np.abs(after), before, after)
+    return nearest
 
 
 def _slack(rows: int) -> float:
