@@ -84,6 +84,7 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
     if histograms is not None:
         nested = nested_estimate(histograms)
         rule = nested.final
+        positives = int(histograms.positive.sum())
         results = replace(
             compute_metrics(histograms, nested),
             networks=len(runs),
@@ -94,7 +95,7 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
             ],
             mean_of_rules=_score_mean_of_rules(runs, mean, histograms),
             excluded=len(excluded),
-            caveats=list(dict.fromkeys(caveat for run in runs for caveat in caveats(run, len(histograms)))),
+            caveats=list(dict.fromkeys(caveat for run in runs for caveat in caveats(run, len(histograms), positives))),
         )
         _publish(path, results)
     rule = mean.world.broadcast(rule)
