@@ -141,7 +141,7 @@ def test_killed_build_resumes_to_the_same_bytes(built: Path, tree, tmp_path: Pat
     done = {path: path.stat().st_mtime_ns for path in paths.build(out).glob("*-*.json")}
     assert len(done) >= 2
     # What a worker killed in the middle of a shard leaves behind.
-    (paths.shards(out) / ".train-000003.tar.x1_abc9z").write_bytes(b"half")
+    (paths.shards(out) / ".train-000003.tar.pneumo-tmp-x1_abc9z").write_bytes(b"half")
     with pytest.raises(UserError, match="not finished"):
         SampleTable.read(out)
     shards = {path: paths.tar(out, path.stem).stat().st_ino for path in done}
