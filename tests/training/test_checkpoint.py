@@ -88,7 +88,7 @@ def test_saving_a_damaged_step_again_replaces_it(tmp_path: Path) -> None:
 
 
 def test_temporary_files_of_an_interrupted_save_are_not_used_and_are_removed(tmp_path: Path) -> None:
-    half = tmp_path / ".step-00000005-epoch-0000.abc_12xy"
+    half = tmp_path / ".step-00000005-epoch-0000.pneumo-tmp-abc_12xy"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
     assert checkpoint.latest(tmp_path) is None
