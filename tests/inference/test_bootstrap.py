@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
+from scipy.stats import binom
 
+from pneumo.inference import bootstrap
 from pneumo.inference.bootstrap import interval
 
 
@@ -41,3 +44,42 @@ def test_same_seed_same_interval():
 
 def test_one_patient_has_no_width():
     assert interval(np.array([0.0, 1.0]), np.zeros(2, np.int64)) == (0.5, 0.5)
+
+
+def test_interval_of_equal_patients_is_the_binomial_one():
+    """Of patients with a value of 0 or 1 each, a resample's sum is binomial; three images of each change nothing."""
+    n, positives, images = 40, 12, 3
+    values = np.repeat(np.arange(n) < positives, images).astype(float)
+    for level in (0.5, 0.8, 0.95):
+        exact = [binom.ppf(q, n, positives / n) / n for q in ((1 - level) / 2, (1 + level) / 2)]
+        # The quantile of 2,000 draws may be that of the neighboring sum.
+        assert interval(values, np.repeat(np.arange(n), images), level=level) == pytest.approx(exact, abs=1.001 / n)
+
+
+def test_width_is_that_of_the_ratio_of_sums_over_patients(monkeypatch):
+    """Linearized variance of a ratio estimator (Cochran, Sampling Techniques, 1977, section 6.4), with replacement."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 20_000)
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 6, 400)
+    patients = np.repeat(np.arange(400), counts)
+    values = np.repeat(rng.random(400), counts) + rng.normal(0, 0.1, len(patients))
+    sums = np.array([values[patients == patient].sum() for patient in range(400)])
+    mean = sums.sum() / counts.sum()
+    error = np.sqrt(((sums - mean * counts) ** 2).sum()) / counts.sum()
+    by_image = values.std() / np.sqrt(len(values))
+    assert error > 1.5 * by_image
+    for level in (0.5, 0.9, 0.95):
+        low, high = interval(values, patients, level=level)
+        assert (high - low) / (2 * ndtri((1 + level) / 2)) == pytest.approx(error, rel=0.05)
+
+
+def test_resamples_are_those_of_an_explicit_loop_over_patients():
+    values = np.array([0.0, 1.0, 1.0, 0.5, 0.25, 0.75])
+    patients = np.array([2, 0, 2, 1, 1, 1])
+    rng, means = np.random.default_rng(5), []
+    for _ in range(bootstrap.RESAMPLES // bootstrap.BLOCK):
+        for drawn in rng.integers(3, size=(bootstrap.BLOCK, 3)).tolist():
+            images = [value for patient in drawn for value, own in zip(values, patients, strict=True) if own == patient]
+            means.append(sum(images) / len(images))
+    assert len(means) == 2000
+    assert interval(values, patients, seed=5, level=0.9) == pytest.approx(np.quantile(means, [0.05, 0.95]))

@@ -30,6 +30,16 @@ def test_it_agrees_with_a_flood_fill(min_pixels: int) -> None:
     assert np.array_equal(kept, plain_components(mask, min_pixels))
 
 
+def test_a_component_of_exactly_the_minimum_stays_and_areas_scale_with_the_image() -> None:
+    for rows, columns in ((8, 16), (32, 32), (1024, 1024), (2048, 1024)):
+        mask = np.zeros((rows, columns), np.uint8)
+        mask[2, 1:4] = 1  # 3 px
+        area = 3 * (1024 * 1024) / (rows * columns)
+        assert np.array_equal(remove_small_components(mask, area), mask)
+        assert not remove_small_components(mask, area * 1.001).any()
+        assert np.array_equal(remove_small_components(mask, 0), mask)
+
+
 def test_components_are_removed_by_their_area_in_reference_pixels() -> None:
     mask = np.zeros((512, 512), np.uint8)
     mask[10:20, 10:20] = 1  # 100 px here, 400 of a 1024x1024 image

@@ -1,8 +1,9 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from plain_rules import EDGE_RULES, ON_THE_EDGES, plain_dice, plain_mask, to_histograms
 
 from pneumo.inference.decision_rule import (
     NEVER,
@@ -29,11 +30,6 @@ RULES = {
 }
 
 
-def plain_dice(predicted: np.ndarray, truth: np.ndarray) -> float:
-    total = int(predicted.sum()) + int(truth.sum())
-    return 2 * int((predicted & truth).sum()) / total if total else 1.0
-
-
 @pytest.mark.parametrize("case", RULES)
 @pytest.mark.parametrize("with_presence_head", [True, False])
 def test_histograms_give_exactly_the_dice_of_the_encoded_masks(case, with_presence_head, maps, maps_without_presence):
@@ -43,8 +39,21 @@ def test_histograms_give_exactly_the_dice_of_the_encoded_masks(case, with_presen
         written = apply_rule(quantize(p), rule, float(sample.presence_probability[i]))
         assert written.dtype == np.uint8
         read = rle.decode(rle.encode(written), *g.shape).astype(bool)
-        assert plain_dice(read, g) == values[i]
+        assert plain_dice(read.ravel().tolist(), g) == values[i]
         assert bool(written.any()) == positive[i]
+
+
+@pytest.mark.parametrize("with_presence_head", [True, False])
+def test_at_the_edge_of_every_threshold_masks_and_histograms_are_those_of_the_pixels(with_presence_head):
+    examples = [each if with_presence_head else replace(each, presence=float("nan")) for each in ON_THE_EDGES]
+    histograms = to_histograms(examples)
+    for rule in EDGE_RULES:
+        masks = [plain_mask(each, rule) for each in examples]
+        written = [apply_rule(quantize(each.probability), rule, each.presence) for each in examples]
+        assert [mask.ravel().tolist() for mask in written] == masks, rule
+        assert predict_presence(histograms, rule).tolist() == [any(mask) for mask in masks], rule
+        expected = [plain_dice(mask, each.truth) for mask, each in zip(masks, examples, strict=True)]
+        assert score_images(histograms, rule).tolist() == expected, rule
 
 
 def test_mask_follows_the_rules_definition():

@@ -5,6 +5,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_rules import example, to_histograms
 
 from pneumo.inference import decision_rule, threshold_search
 from pneumo.inference.decision_rule import DecisionRule, score_images
@@ -71,6 +74,32 @@ def test_auc_counts_pairs_with_half_for_ties(maps, maps_without_presence):
     maximum = np.array([quantize(p).max() for p in maps.probability], float)
     assert found.max_pixel == pytest.approx(plain_auc(maps.histograms.positive, maximum))
     assert auc(maps_without_presence.histograms).presence_head is None
+
+
+def test_auc_of_a_few_images_is_the_one_counted_by_hand():
+    scores = [(True, 0.75), (True, 0.5), (False, 0.5), (False, 0.25), (False, 0.75)]
+    examples = [example({score: 2}, true_pixels=2 * positive, presence=1 - score) for positive, score in scores]
+    # 0.75 beats 0.5 and 0.25, and ties once: 2.5. 0.5 beats 0.25, and ties once: 1.5. So 4 of 6, and 2 the other way.
+    found = auc(to_histograms(examples))
+    assert (found.presence_head, found.max_pixel) == (pytest.approx(2 / 6), pytest.approx(4 / 6))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
+def test_auc_is_the_share_of_pairs_in_the_right_order(images):
+    found = auc(
+        to_histograms(
+            [example({b / 8: 1}, true_pixels=3 * positive, presence=p / 4) for positive, b, p in images],
+        )
+    )
+    positives, negatives = ([each[1:] for each in images if each[0] is side] for side in (True, False))
+    for axis, value in enumerate((found.max_pixel, found.presence_head)):
+        pairs = [(x[axis] > y[axis]) + 0.5 * (x[axis] == y[axis]) for x in positives for y in negatives]
+        assert value == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+
+
+def test_one_image_without_a_presence_leaves_no_auc_of_the_presence_head():
+    examples = [example({0.5: 1}, true_pixels=1, presence=0.5), example({0.25: 1}, true_pixels=0)]
+    assert auc(to_histograms(examples)) == Auc(presence_head=None, max_pixel=1.0)
 
 
 def test_validation_metrics_are_the_best_rules_dice_and_the_auc(maps, maps_without_presence):

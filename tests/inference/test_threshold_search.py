@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_rules import EDGE_RULES, ON_THE_EDGES, PIXEL, plain_dice, plain_mask, to_histograms
 
 from pneumo.inference import threshold_search
 from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
@@ -46,6 +47,23 @@ def test_every_entry_of_the_search_is_its_rules_dice_over_empty(maps):
             continue
         each = score_images(histograms, DecisionRule(top, area, bottom, presence)) - ~histograms.positive
         np.testing.assert_allclose(sums[:, t, a, p, b], [each[subset == 0].sum(), each[subset == 1].sum()], atol=1e-12)
+
+
+def test_every_entry_of_the_search_is_what_the_rule_makes_of_the_pixels():
+    """Areas, presences and thresholds equal to the grid's, one pixel, and equal top and bottom thresholds."""
+    grid = SearchGrid(
+        top_bins=(1, 64, 128, 192),
+        min_areas=(0.0, PIXEL, 2 * PIXEL, 3 * PIXEL, 64 * PIXEL),
+        bottom_bins=(1, 64, 128, 192),
+        presence_thresholds=(0.0, 0.5, 0.75),
+    )
+    sums = threshold_search._sum_dice_over_empty(to_histograms(ON_THE_EDGES), grid, np.arange(len(ON_THE_EDGES)))
+    assert np.isfinite(sums[0]).sum() == len(EDGE_RULES)
+    for rule in EDGE_RULES:
+        t, a = grid.top_bins.index(rule.top_bin), grid.min_areas.index(rule.min_area)
+        p, b = grid.presence_thresholds.index(rule.presence_threshold), grid.bottom_bins.index(rule.bottom_bin)
+        expected = [plain_dice(plain_mask(each, rule), each.truth) - (not each.truth.any()) for each in ON_THE_EDGES]
+        assert sums[:, t, a, p, b].tolist() == pytest.approx(expected, abs=1e-12), rule
 
 
 def test_without_a_positive_image_the_rule_leaves_every_image_empty(maps):
