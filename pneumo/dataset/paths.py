@@ -37,7 +37,7 @@ LEFT_OUT = "left_out.csv"
 UNMATCHED = "unmatched.csv"
 SHARDS = "shards"
 BUILD = ".build"
-WRITTEN = (MANIFEST, SAMPLES, QUARANTINE, UNMATCHED, SHARDS, BUILD)
+WRITTEN = (MANIFEST, SAMPLES, QUARANTINE, LEFT_OUT, UNMATCHED, SHARDS, BUILD)
 """What a build writes into the dataset's directory."""
 
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from pneumo.dicom import view_codes
 from pneumo.dicom.values import tags, text
 
 KEYWORDS = (
-    *("SOPClassUID", "Modality", "PresentationIntentType"),
-    *("BodyPartExamined", "ViewPosition", "PatientOrientation"),
+    *("ImageType", "SOPClassUID", "Modality", "PresentationIntentType"),
+    *("BodyPartExamined", "ViewPosition", "PatientOrientation", view_codes.SEQUENCE),
 )
 ELEMENTS = tags(KEYWORDS)
 """The elements that are read."""
@@ -35,6 +36,10 @@ INTENTS = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
 VIEWS = frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO"})
 """Defined terms of View Position, PS3.3 C.8.1.1 and C.8.11.5."""
 FRONTAL_VIEWS = frozenset({"AP", "PA", "FRONTAL"})
+IMAGE_TYPES = frozenset({"LOCALIZER", "AXIAL", "REFORMATTED", "MPR", "MIP"})
+"""Values of Image Type, behind its first two, of what is no X-ray image, in files whose modality does not tell: the
+overview, slices and views of a CT, PS3.3 C.8.2.1.1.1 and C.8.16.1.3. The first two decide nothing: archives and
+anonymization make DERIVED SECONDARY of any image."""
 CHEST = "CHEST"
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -89,6 +94,8 @@ class Projection(NamedTuple):
     """View Position: one of ``VIEWS``, or ``FRONTAL``, ``LATERAL``, ``OBLIQUE``, ``DECUBITUS`` without a side."""
     presentation_intent: str
     """``FOR PRESENTATION`` or ``FOR PROCESSING``."""
+    image_type: str = ""
+    """One of ``IMAGE_TYPES``."""
 
 
 def read(dataset: Dataset) -> Projection:
@@ -97,11 +104,13 @@ def read(dataset: Dataset) -> Projection:
     sop_class = text(dataset, "SOPClassUID").removeprefix(_STORAGE)
     if sop_class in _FOR_PROCESSING:
         intent = "FOR PROCESSING"
+    position, orientation = text(dataset, "ViewPosition").upper(), text(dataset, "PatientOrientation")
     return Projection(
         modality=modality if modality in MODALITIES else _modality_of(sop_class),
         body_part=_body_part(text(dataset, "BodyPartExamined").upper()),
-        view=_view(text(dataset, "ViewPosition").upper()) or _view_by_orientation(text(dataset, "PatientOrientation")),
+        view=_view(position) or view_codes.read(dataset) or _view_by_orientation(orientation),
         presentation_intent=intent if intent in INTENTS else "",
+        image_type=_image_type(text(dataset, "ImageType").upper()),
     )
 
 
@@ -109,6 +118,8 @@ def find_exclusion(projection: Projection) -> str:
     """Return why an image is not a frontal chest X-ray to be looked at; empty when nothing says so."""
     if projection.modality and projection.modality not in RADIOGRAPHY:
         return f"modality {projection.modality}"
+    if projection.image_type:
+        return f"image type {projection.image_type}"
     if projection.body_part not in ("", CHEST):
         return f"body part {projection.body_part}"
     if projection.view and projection.view not in FRONTAL_VIEWS:
@@ -120,6 +131,10 @@ def find_exclusion(projection: Projection) -> str:
 def _modality_of(sop_class: str) -> str:
     names = (name for prefix, name in _MODALITY_OF_CLASS.items() if f"{sop_class}.".startswith(f"{prefix}."))
     return next(names, "")
+
+
+def _image_type(values: str) -> str:
+    return next((value for value in map(str.strip, values.split("\\")[2:]) if value in IMAGE_TYPES), "")
 
 
 def _body_part(name: str) -> str:

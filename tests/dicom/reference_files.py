@@ -103,3 +103,10 @@ def lut_item(first: int, bits: int, entries: list[int]) -> Dataset:
     item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [len(entries), first, bits])
     item.add_new("LUTData", "US", entries)
     return item
+
+
+def view_code(value: str, scheme: str) -> Dataset:
+    """Return an item of View Code Sequence."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "a view"
+    return item

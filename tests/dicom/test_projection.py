@@ -38,12 +38,12 @@ def test_the_elements_are_read_in_every_encoding(tmp_path: Path, syntax: str) ->
         tmp_path, syntax, Modality="DX", BodyPartExamined="CHEST", ViewPosition="PA",
         PresentationIntentType="FOR PROCESSING",
     )  # fmt: skip
-    assert read_ == ("DX", "CHEST", "PA", "FOR PROCESSING")
+    assert read_ == ("DX", "CHEST", "PA", "FOR PROCESSING", "")
     assert find_exclusion(read_) == "FOR PROCESSING"
 
 
 def test_what_is_absent_excludes_nothing(tmp_path: Path) -> None:
-    assert projection.read(Dataset()) == read(tmp_path) == ("", "", "", "")
+    assert projection.read(Dataset()) == read(tmp_path) == ("", "", "", "", "")
     assert find_exclusion(Projection("", "", "", "")) == ""
 
 
@@ -113,6 +113,29 @@ def test_views_are_those_that_people_type(tmp_path: Path, text: str, expected: t
     found = read(tmp_path, ViewPosition=text)
     assert found.view == expected[0]
     assert find_exclusion(found) == (f"view {found.view}" if expected[1] else "")
+
+
+IMAGE_TYPES = {
+    **dict.fromkeys((r"ORIGINAL\PRIMARY\LOCALIZER", r"DERIVED\SECONDARY\localizer "), "LOCALIZER"),
+    r"DERIVED\SECONDARY\REFORMATTED\AVERAGE": "REFORMATTED",
+    r"DERIVED\SECONDARY\OTHER\MPR": "MPR",
+    **dict.fromkeys(
+        (r"ORIGINAL\PRIMARY", r"DERIVED\SECONDARY", r"DERIVED\PRIMARY\POST_PROCESSED\RT", "LOCALIZER", ""), ""
+    ),
+}
+
+
+@pytest.mark.parametrize(("image_type", "expected"), IMAGE_TYPES.items())
+def test_the_image_type_excludes_what_is_of_a_ct(tmp_path: Path, image_type: str, expected: str) -> None:
+    found = read(tmp_path, Modality="OT", ImageType=image_type.split("\\"))
+    assert find_exclusion(found) == (f"image type {expected}" if expected else "")
+
+
+def test_the_view_code_decides_where_the_position_does_not(tmp_path: Path) -> None:
+    lateral, frontal = reference.view_code("399067008", "SCT"), reference.view_code("R-10214", "SRT")
+    assert find_exclusion(read(tmp_path, ViewCodeSequence=[lateral])) == "view LATERAL"
+    assert read(tmp_path, ViewCodeSequence=[frontal], PatientOrientation=["P", "F"]).view == "PA"
+    assert read(tmp_path, ViewCodeSequence=[lateral], ViewPosition="AP").view == "AP"
 
 
 ORIENTATIONS = {
