@@ -27,7 +27,12 @@ def measure(data: bytes) -> Levels:
     Raises:
         ValueError: When it cannot be decoded.
     """
-    small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    stored = np.frombuffer(data, np.uint8)
+    try:
+        small = cv2.imdecode(stored, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    except cv2.error:
+        # An eighth of fewer than 4 rows or columns is none.
+        small = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
     if small is None:
         raise ValueError(f"damaged image of {len(data)} bytes")
     low, high = np.percentile(small, _PERCENTILES, method="nearest")

@@ -10,7 +10,7 @@ from pneumo.dataset import paths, quarantine
 from pneumo.dataset.manifest import GroupedBy, IdSource, Manifest
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.patients import count_patients
-from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.plan import ANOTHER_ID, BuildPlan
 from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
@@ -52,7 +52,9 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
         log.warning(
             "%d files differ from another file with the same id and are quarantined%s",
             duplicates,
-            "; --id file-name tells them apart, if the ids are the files' names" if plan.id_source == "uid" else "",
+            "; --id file-name tells them apart, if the ids are the files' names"
+            if any(item.action == ANOTHER_ID for item in plan.quarantined)
+            else "",
         )
     if plan.missing:
         log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])

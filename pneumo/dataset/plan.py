@@ -25,6 +25,9 @@ from pneumo.runtime.files import sha256
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
 
+ANOTHER_ID = "keep the right one, or give --id file-name when the ids are the files' names"
+"""What to do about different DICOMs with one id."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedSample:
@@ -213,14 +216,19 @@ def _resolve_duplicates(
 
 def _duplicate(item: ScannedFile, files: Sequence[ScannedFile], id_source: IdSource) -> QuarantineRow:
     others = [other.source.file for other in files if other is not item]
+    if any(file.is_picture for file in files):
+        # The id of a picture is its name already.
+        action = "keep the right one, or rename them; masks that are named like images belong elsewhere"
+    elif id_source == "uid":
+        action = ANOTHER_ID
+    else:
+        action = "keep the right one, or rename them"
     error = DicomRejectedError(
         Reason.DUPLICATE,
         "plan",
         f"{len(files)} files with this image id and different bytes, also {others[0]}",
         "one file per image id",
-        "keep the right one, or give --id file-name when the ids are the files' names"
-        if id_source == "uid"
-        else "keep the right one, or rename them",
+        action,
     )
     return scan.quarantine_row(item.source, item.image_id, error)
 

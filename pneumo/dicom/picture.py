@@ -35,6 +35,8 @@ MAX_SIDE = 65_535
 SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff")
 """First bytes of a PNG and of a JPEG file."""
 
+_FEW_BITS = 14
+"""Of 16: the brightest pixel is then darker than a quarter of white."""
 _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Baseline, extended and progressive, with Huffman or arithmetic codes; lossless JPEG is for DICOM."""
 _APP1, _EXIF, _ORIENTATION, _UPRIGHT = APPLICATION[1], b"Exif\0\0", 0x0112, 1
@@ -79,16 +81,17 @@ def _read_png(image_id: str, data: bytes) -> Image:
     _check_upright([png.exif] if png.exif else [])
     png.check_image_data()
     pixels, notes = _to_gray(_decode(png.data))
+    used = _notes_of_used_bits(pixels)
     attributes = _attributes(head.rows, head.columns, head.bits)
     if head.color_type == png_chunks.GRAY and head.bits >= 8 and not notes and not head.interlaced:
-        return Image(image_id, attributes, "png", png.data, was_monochrome1=False, render_notes=())
+        return Image(image_id, attributes, "png", png.data, was_monochrome1=False, render_notes=tuple(used))
     if head.color_type == png_chunks.PALETTE:
         notes = ["palette of grays rendered to gray", *notes[1:]]
     elif head.bits < 8:
         notes = [f"{head.bits}-bit PNG rendered to 16 bits", *notes]
     elif not notes:
         notes = ["interlaced PNG rendered"]
-    return _rendered(image_id, attributes, pixels, notes)
+    return _rendered(image_id, attributes, pixels, notes + used)
 
 
 def _read_jpeg(image_id: str, data: bytes) -> Image:
@@ -136,6 +139,12 @@ def _to_gray(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> tuple[Pi
         found = f"a picture in color ({colored} of {gray.size} pixels are not gray)"
         raise _unsupported(found, "a gray one", "save it as grayscale when it is an X-ray, or leave it out")
     return gray.copy(), notes
+
+
+def _notes_of_used_bits(pixels: Pixels) -> list[str]:
+    """Note values that were saved as they were in a DICOM of fewer bits: the picture is almost black."""
+    used = int(pixels.max()).bit_length()
+    return [f"values use {used} of 16 bits"] if pixels.dtype == np.uint16 and 0 < used <= _FEW_BITS else []
 
 
 def _rendered(image_id: str, attributes: Attributes, pixels: Pixels, notes: Sequence[str]) -> Image:

@@ -18,6 +18,13 @@ def test_levels_of_a_ramp(ending: str, dtype: type, white: int) -> None:
     assert high == pytest.approx(0.77, abs=0.02)
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 900), (900, 1), (7, 7)])
+def test_levels_of_the_smallest_images(ending: str, shape: tuple[int, int]) -> None:
+    data = cv2.imencode(ending, np.full(shape, 51, np.uint8))[1].tobytes()
+    assert levels.measure(data) == pytest.approx((0.2, 0.2), abs=0.01)
+
+
 def test_what_is_no_image_is_an_error() -> None:
     with pytest.raises(ValueError, match="damaged image of 4 bytes"):
         levels.measure(b"\xff\xd8\xff\xd9")

@@ -82,9 +82,11 @@ def test_a_sequence_without_an_item_or_that_is_none_says_nothing(tmp_path: Path)
         assert image_file.scan(path).exclusion == ""
 
 
-def test_a_damaged_item_says_nothing(tmp_path: Path) -> None:
-    dataset = reference.build(np.zeros((3, 5), np.uint8), ViewCodeSequence=[reference.view_code("399067008", "SCT")])
+@pytest.mark.parametrize("item", [b"\xfe\xff\x00\xe0", b"\xfe\xff\x00\xe0\x08\0\0\0\x08\0\0\x01SQ\xff\xff"])
+def test_a_damaged_item_says_nothing(tmp_path: Path, item: bytes) -> None:
+    dataset = reference.build(np.zeros((3, 5), np.uint8))
+    dataset.add_new("ViewCodeSequence", "OB", item)
     data = reference.save(dataset, tmp_path / "x.dcm").read_bytes()
-    start = data.index(b"\xfe\xff\x00\xe0")
-    (tmp_path / "x.dcm").write_bytes(data[:start] + b"\xfe\xff\x00\xe0\xff\xff\xff\x7f" + data[start + 8 :])
+    (tmp_path / "x.dcm").write_bytes(data.replace(b"\x54\x00\x20\x02OB", b"\x54\x00\x20\x02SQ"))
     assert image_file.scan(tmp_path / "x.dcm").exclusion == ""
+    assert image_file.read(tmp_path / "x.dcm").attributes.view == ""
