@@ -24,6 +24,8 @@ ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 
 _SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
+_SPREADSHEET_CELL = (32_767, 32_766)
+"""Most characters that Excel keeps in a cell; one less where the cell began with a space, which is removed here."""
 _MAX_CELL_LENGTH = 2**31 - 1
 """Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
 
@@ -72,14 +74,14 @@ def read_masks(path: Path) -> dict[str, str]:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Return the image ids of an expected or sample submission in first-seen order, duplicates dropped.
+    """Return the image ids of an expected or sample submission, as written, in first-seen order, duplicates dropped.
 
     Its masks are ignored: in the competition's first sample submission they are made up.
 
     Raises:
         UserError: When the file cannot be read or names no image.
     """
-    return list(dict.fromkeys(strip_suffix(row.image_id) for row in _with_or_without_header(path, (ID, ID))))
+    return list(dict.fromkeys(row.image_id for row in _with_or_without_header(path, (ID, ID))))
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -127,6 +129,13 @@ def check_mask(path: Path, row: Row) -> None:
     Raises:
         UserError: When it is not; names the file and the line.
     """
+    if len(row.value) in _SPREADSHEET_CELL:
+        raise UserError(
+            f"{path} line {row.line}: the mask of image {row.image_id} has {len(row.value):,} characters, at which a "
+            "spreadsheet has cut it",
+            "whole run lengths",
+            "export the CSV again without opening it in a spreadsheet; if the mask is whole, divide it into two rows",
+        )
     try:
         rle.parse(row.value)
     except rle.RleError as error:

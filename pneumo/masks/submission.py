@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pneumo.masks import image_ids, rle
-from pneumo.masks.annotations import ID, MASK, check_mask, read_rows
+from pneumo.masks.annotations import ID, MASK, check_mask, read_rows, strip_suffix
 from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import publish_csv
 
@@ -60,7 +60,7 @@ def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: M
                 "printable ids that are not formulas",
                 "rename it",
             )
-        if problem := _find_problem(text, shapes.get(image_id)):
+        if problem := _find_problem(text, shapes.get(image_id) or shapes.get(strip_suffix(image_id))):
             raise UserError(
                 f"the submission's mask of image {image_id} is wrong: {problem}",
                 "sorted runs within the image",
@@ -90,6 +90,8 @@ def read(path: Path) -> dict[str, str]:
 def order_rows(masks: Mapping[str, str], expected: Sequence[str], warn: Callable[[str], None]) -> list[tuple[str, str]]:
     """Return (id, run lengths) of each expected id, in that order; ids without an image get an empty mask.
 
+    The ids are returned as the list spells them; ``a.dcm`` there is the image ``a``.
+
     Args:
         masks: Run lengths by image id.
         expected: The ids that the submission must have.
@@ -98,9 +100,10 @@ def order_rows(masks: Mapping[str, str], expected: Sequence[str], warn: Callable
     Raises:
         UserError: When none of the expected ids has a mask, which means that the file is the wrong one.
     """
-    missing = [image_id for image_id in expected if image_id not in masks]
-    surplus = len(masks.keys() - set(expected))
-    if len(missing) == len(expected):
+    named = {spelled: spelled if spelled in masks else strip_suffix(spelled) for spelled in expected}
+    missing = [spelled for spelled, image_id in named.items() if image_id not in masks]
+    surplus = len(masks.keys() - set(named.values()))
+    if len(missing) == len(named):
         raise UserError(
             f"none of the {len(expected)} expected ids is among the {len(masks)} test images",
             "the sample submission that belongs to these images",
@@ -110,7 +113,7 @@ def order_rows(masks: Mapping[str, str], expected: Sequence[str], warn: Callable
         warn(f"expected ids that have no image and get an empty mask: {list_some(missing)}")
     if surplus:
         warn(f"{surplus} test image(s) are not expected and are left out of the submission")
-    return [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in expected]
+    return [(spelled, masks.get(named[spelled], rle.EMPTY)) for spelled in expected]
 
 
 def _find_problem(text: str, shape: tuple[int, int] | None) -> str:

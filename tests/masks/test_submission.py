@@ -109,3 +109,13 @@ def test_rows_follow_the_expected_ids_and_differences_are_warned_of() -> None:
 def test_ids_of_another_stage_are_refused() -> None:
     with pytest.raises(UserError, match="none of the 2 expected ids is among the 1 test images"):
         submission.order_rows({"a": "-1"}, ["p", "q"], print)
+
+
+def test_expected_ids_come_back_as_they_are_spelled(tmp_path):
+    masks, shapes = {"a": "0 2", "b": "-1"}, {"a": (4, 4), "b": (4, 4)}
+    warnings: list[str] = []
+    rows = submission.order_rows(masks, ["b.png", "a.dcm", "c.dcm"], warnings.append)
+    assert rows == [("b.png", "-1"), ("a.dcm", "0 2"), ("c.dcm", "-1")]
+    assert warnings == ["expected ids that have no image and get an empty mask: 1 (c.dcm)"]
+    submission.write(tmp_path / "s.csv", rows, shapes, expected=["b.png", "a.dcm", "c.dcm"])
+    assert (tmp_path / "s.csv").read_text() == "ImageId,EncodedPixels\nb.png,-1\na.dcm,0 2\nc.dcm,-1\n"
