@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from annotated_types import Interval, MinLen
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed import heartbeat
 from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.watchdog import Watchdog
@@ -94,22 +96,18 @@ def main() -> None:
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__)
     check_target(arguments.out)
     check_apart("--out", arguments.out, {"--dataset": arguments.dataset, "--expected": arguments.expected})
-    if arguments.expected is not None:
-        annotations.read_ids(arguments.expected)
-    runs = [run_directory.load(path) for path in arguments.runs]
-    run_directory.check_output(arguments.out, runs)
-    if len(runs) > 1:
-        check_target(metrics_path(arguments.out))
-        run_directory.check_output(metrics_path(arguments.out), runs)
-    wait_for_folds(runs, arguments.wait)
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
     workers = arguments.workers or world.cores
     with (
         Watchdog(world.meeting, world.rank_timeout_s),
-        exclusive_locks([(run.lock, str(run.path)) for run in runs] if world.is_leader else [], world),
         explain_out_of_memory(*LESS_MEMORY),
+        ExitStack() as held,
     ):
-        reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
+        runs = world.read_on_leader(lambda: open_runs(arguments))
+        locks = [(run.lock, str(run.path)) for run in runs] if world.is_leader else []
+        held.enter_context(exclusive_locks(locks, world))
+        table = world.read_on_leader(lambda: SampleTable.read(arguments.dataset))
+        reader = ShardReader(arguments.dataset, table)
         for run in runs:
             finish_run(run, world, reader, workers=workers)
         mean = build_mean(
@@ -127,6 +125,19 @@ def main() -> None:
     shutdown()
 
 
+def open_runs(arguments: Arguments) -> list[RunDirectory]:
+    """Load the runs, check what else is read and written, and wait for folds that are still being trained."""
+    if arguments.expected is not None:
+        annotations.read_ids(arguments.expected)
+    runs = [run_directory.load(path) for path in arguments.runs]
+    run_directory.check_output(arguments.out, runs)
+    if len(runs) > 1:
+        check_target(metrics_path(arguments.out))
+        run_directory.check_output(metrics_path(arguments.out), runs)
+    wait_for_folds(runs, arguments.wait)
+    return runs
+
+
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
     """Wait until all folds of the runs are trained, at most ``seconds``.
 
@@ -140,6 +151,7 @@ def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
                 raise StartAgain(f"{', '.join(left)} not trained yet after {seconds:g} s")
             # finish_run raises the error that names the missing folds.
             return
+        heartbeat.touch("waiting for folds that are still being trained")
         time.sleep(min(5.0, seconds / 10))
 
 

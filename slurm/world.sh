@@ -16,8 +16,8 @@
 #     sbatch --nodes=5 --gpus-per-node=4 --ntasks-per-node=4 slurm/world.sh
 #
 # Settings: slurm/settings.sh; arguments are passed to job/train.py. These 20 ranks train 5 folds in groups of 4, each on
-# a node of its own. A fold can use at most batch_size / micro_batch_size ranks (recipe best: 4), else the job exits with
-# 2. --signal goes to the ranks, which agree to save and exit with 3.
+# a node of its own. A fold can use at most batch_size / micro_batch_size ranks (recipe best: 4); more ranks wait, and
+# take part in the predictions. --signal goes to the ranks, which agree to save and exit with 3.
 set -euo pipefail
 
 # sbatch runs a copy of this file elsewhere: the project is where sbatch was called.

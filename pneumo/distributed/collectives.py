@@ -4,6 +4,7 @@ Gradients and other tensors on the device go through the device's backend (NCCL 
 through gloo, with a timeout that lets one fold group wait for another.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from pneumo.distributed import heartbeat
+from pneumo.runtime.errors import StartAgain, UserError
 
 T = TypeVar("T")
 
@@ -92,6 +94,24 @@ class Group:
         with heartbeat.waiting():
             dist.broadcast_object_list(box, group=self.control_group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
+
+    def read_on_leader(self, read: Callable[[], T]) -> T:
+        """Return on every rank what the leader reads from the file system, or raise its error on every rank.
+
+        Ranks that look at a shared file system each for themselves may see different states of it, for a minute after a
+        change, and would then do different things.
+        """
+        value: T | None = None
+        error: Exception | None = None
+        if self.is_leader:
+            try:
+                value = read()
+            except (UserError, StartAgain, OSError) as found:
+                error = found
+        value, error = self.broadcast((value, error))
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
     def barrier(self) -> None:
         """Return once every rank of the group has called this."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 
@@ -121,6 +122,44 @@ def launcher_pid(environ: Mapping[str, str]) -> int | None:
 def starts_all_ranks_at_once(environ: Mapping[str, str]) -> bool:
     """Return whether the ranks of all machines are started at the same moment: by srun, torchrun or accelerate."""
     return "TORCHELASTIC_RUN_ID" in environ or ("SLURM_STEP_NUM_TASKS" in environ and LAUNCHER_PID not in environ)
+
+
+def check_accelerate(environ: Mapping[str, str], precision: str) -> None:
+    """Refuse what `accelerate launch` was asked for and training does not do; warn of another precision than ours.
+
+    Args:
+        environ: Its variables, from its flags and its configuration file.
+        precision: ``fp32``, ``bf16`` or ``fp16``: what is trained in.
+
+    Raises:
+        UserError: When gradients are to be accumulated, or the network is to be divided over the ranks.
+    """
+    refused = {
+        "ACCELERATE_USE_FSDP": "FSDP",
+        "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+        "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+        "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+    }
+    found = [what for name, what in refused.items() if environ.get(name, "").lower() in ("true", "1", "yes")]
+    steps = environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("", "1", "auto"):
+        found.append(f"{steps} steps of gradient accumulation")
+    if found:
+        raise UserError(
+            f"accelerate launch was asked for {' and '.join(found)}, which the ranks of a fold do not use",
+            "data parallelism alone; a step has --batch-size images, --micro-batch-size of them at once",
+            "start with `accelerate launch --multi_gpu` without these flags, or correct `accelerate config`",
+        )
+    # "no" is what accelerate sets when it was not asked.
+    asked = environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if asked not in ("", "no", precision) and environ.get("LOCAL_RANK", "0") == "0":
+        log.warning(
+            "accelerate launch was asked for --mixed_precision %s; training is in %s, by the recipe's --precision",
+            asked,
+            precision,
+        )
+    if environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() != "no" and environ.get("LOCAL_RANK", "0") == "0":
+        log.warning("accelerate launch was asked for torch.compile; the recipe's --compile decides")
 
 
 def batch_job(environ: Mapping[str, str]) -> str:

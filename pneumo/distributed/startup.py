@@ -57,6 +57,7 @@ def init(
     launched = environment.launched_rank(os.environ)
     device = choose_device()
     precision = resolve_precision(precision, device)
+    environment.check_accelerate(os.environ, precision)
     cores = environment.cores_per_rank(os.environ)
     on_gpu = device.type == "cuda"
     if not on_gpu:
@@ -161,17 +162,25 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[int, ...]]:
+def join_fold_group(
+    world: World, folds: Sequence[int], max_size: int = environment.MAX_RANKS
+) -> tuple[Group, tuple[int, ...]]:
     """Make the fold groups, and return this rank's with the folds that it trains.
 
-    Collective: every rank calls it with the same folds.
+    Collective: every rank calls it with the same arguments. A rank without a fold is a group of its own.
+
+    Args:
+        world: All ranks.
+        folds: The folds to train.
+        max_size: Largest number of ranks that can share a step.
 
     Raises:
         UserError: When several ranks of one fold group have the same GPU.
     """
-    _check_gpus(world, folds)
+    groups = fold_groups(world.size, folds, max_size)
+    _check_gpus(world, groups)
     mine: tuple[Group, tuple[int, ...]] | None = None
-    for ranks, group_folds in fold_groups(world.size, folds):
+    for ranks, group_folds in groups:
         tensors = control = None
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
@@ -198,13 +207,13 @@ def join_fold_group(world: World, folds: Sequence[int]) -> tuple[Group, tuple[in
     return mine
 
 
-def _check_gpus(world: World, folds: Sequence[int]) -> None:
+def _check_gpus(world: World, groups: Sequence[tuple[range, tuple[int, ...]]]) -> None:
     """Refuse a fold group in which two ranks share a GPU, which NCCL cannot connect. Collective."""
     if world.size == 1 or world.device.type != "cuda":
         return
     uuid = str(torch.cuda.get_device_properties(world.device).uuid)
     used = world.broadcast(world.gather((socket.gethostname(), uuid)))
-    for ranks, _ in fold_groups(world.size, folds):
+    for ranks, _ in groups:
         gpus = used[ranks.start : ranks.stop]
         if len(set(gpus)) < len(gpus):
             raise UserError(

@@ -32,13 +32,14 @@ class World(Group):
     """Where the ranks have met; their watchdogs exchange heartbeats there."""
 
 
-def log_world(world: World, folds: Sequence[int]) -> None:
+def log_world(world: World, folds: Sequence[int], max_size: int) -> None:
     """Log on rank 0 the device, the precision, and which ranks train which folds."""
     if world.is_leader:
         plan = "; ".join(
             f"rank{'s' if len(r) > 1 else ''} {'-'.join(map(str, sorted({r.start, r.stop - 1})))}: "
             f"fold {', '.join(map(str, f))}"
-            for r, f in fold_groups(world.size, folds)
+            for r, f in fold_groups(world.size, folds, max_size)
+            if f
         )
         log.info(
             "%d rank(s) on %s in %s, %d thread(s) each; %s",
@@ -47,4 +48,20 @@ def log_world(world: World, folds: Sequence[int]) -> None:
             world.precision,
             torch.get_num_threads(),
             plan,
+        )
+
+
+def log_idle_ranks(world: World, folds: int, max_size: int) -> None:
+    """Warn on rank 0 of ranks that cannot train, with the number that could."""
+    useful = folds * max_size
+    if world.is_leader and world.size > useful:
+        log.warning(
+            "%d of %d ranks train: %d fold(s), each shared by at most %d rank(s), one for each micro-batch of a step;"
+            " the other %d wait, and take part in the predictions at the end; a smaller --micro-batch-size lets more"
+            " ranks share a fold, in a new --run",
+            useful,
+            world.size,
+            folds,
+            max_size,
+            world.size - useful,
         )

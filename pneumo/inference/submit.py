@@ -37,7 +37,7 @@ def write_submission(
         raise UserError(
             f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
         )
-    expected_ids = None if expected is None else annotations.read_ids(expected)
+    expected_ids = world.read_on_leader(lambda: None if expected is None else annotations.read_ids(expected))
     damaged = _find_test_images(reader, rows, world, ensembler.mean.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
     if world.is_leader:

@@ -13,7 +13,7 @@ from pneumo.distributed.device_memory import explain_out_of_memory, release_memo
 from pneumo.distributed.startup import join_fold_group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import World, log_world
+from pneumo.distributed.world import World, log_idle_ranks, log_world
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
@@ -57,9 +57,10 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
         run, reader, folds = _open_run(inputs, world)
-        group, own_folds = join_fold_group(world, folds)
-        log_world(world, folds)
-        unfinished = [fold for fold in own_folds if not run.fold(fold).is_finished]
+        group, own_folds = join_fold_group(world, folds, inputs.recipe.micro_batches)
+        log_world(world, folds, inputs.recipe.micro_batches)
+        finished = world.read_on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
+        unfinished = [fold for fold in own_folds if fold not in finished]
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
         with exclusive_locks(locks, world):
             watchdog.depend_on(group.ranks)
@@ -119,9 +120,11 @@ def _less_memory(recipe: Recipe) -> tuple[str, str]:
 
 def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
-    manifest = Manifest.read(inputs.dataset)
-    reader = ShardReader(inputs.dataset, SampleTable.read(inputs.dataset))
-    _check_expected(inputs.expected, reader.table)
+    manifest = world.read_on_leader(lambda: Manifest.read(inputs.dataset))
+    log_idle_ranks(world, len(inputs.folds) or manifest.num_folds, inputs.recipe.micro_batches)
+    table = world.read_on_leader(lambda: SampleTable.read(inputs.dataset))
+    reader = ShardReader(inputs.dataset, table)
+    world.read_on_leader(lambda: _check_expected(inputs.expected, table))
     workers = inputs.options.workers
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
     reader = reader.exclude(excluded)
@@ -129,13 +132,15 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
-    # The leader creates it; the others wait and load it.
-    if world.is_leader and not run_directory.load_if_exists(inputs.run):
+    run = world.read_on_leader(lambda: _start_or_load(inputs, identity))
+    return run, reader, folds
+
+
+def _start_or_load(inputs: TrainingInputs, identity: DatasetIdentity) -> RunDirectory:
+    if not run_directory.load_if_exists(inputs.run):
         # Before recipe.json is written: it would refuse the corrected command.
         check_encoder_weights(inputs.recipe.model)
-    run = run_directory.create(inputs.run, inputs.recipe, identity) if world.is_leader else None
-    world.barrier()
-    return run or run_directory.create(inputs.run, inputs.recipe, identity), reader, folds
+    return run_directory.create(inputs.run, inputs.recipe, identity)
 
 
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:

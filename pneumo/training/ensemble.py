@@ -49,9 +49,11 @@ def build_mean(
     Raises:
         UserError: When a fold.json cannot be read.
     """
+    # Other ranks may have written the folds a moment ago.
+    trained = world.read_on_leader(lambda: [trained_weights(run) for run in runs])
     ensembled = [
-        EnsembledRun(config=_override(run, loader, precision), weights=trained_weights(run), weight=weight)
-        for run, weight in zip(runs, normalize_weights(len(runs), weights), strict=True)
+        EnsembledRun(config=_override(run, loader, precision), weights=fold_weights, weight=weight)
+        for run, fold_weights, weight in zip(runs, trained, normalize_weights(len(runs), weights), strict=True)
     ]
     return NetworkMean(ensembled, reader=reader, world=world, workers=workers)
 

@@ -37,8 +37,8 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     Raises:
         UserError: When the run's recipe.json cannot be read.
     """
-    started = run_directory.load_if_exists(run) if world.is_leader else None
-    excluded = world.broadcast(None if started is None else started.dataset.excluded)
+    started = world.read_on_leader(lambda: run_directory.load_if_exists(run))
+    excluded = None if started is None else started.dataset.excluded
     if excluded is None:
         excluded = _find_training_images(reader, world, workers) if skip else {}
     elif skip and world.is_leader:

@@ -36,27 +36,11 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     """
     if world.is_leader:
         remove_temporary_files(run.path)
-    own_dataset = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
-    # What is there is for one rank to say: on a shared file system others may see it later.
-    has_metrics, has_masks, unfinished = world.broadcast(
-        (run.metrics.is_file(), run.masks.is_file(), run.unfinished_folds)
-    )
-    if has_metrics:
-        known = metrics.read(run.metrics)
-        if world.is_leader and not run.thresholds.is_file():
-            write_rule(run.thresholds, DecisionRule.from_probabilities(known.in_sample.rule))
-            log.info("wrote %s again, from %s", run.thresholds, run.metrics)
-        world.barrier()
-        if has_masks or not own_dataset:
-            return
-    if unfinished:
-        raise UserError(
-            f"{run.path} has no finished fold {', '.join(map(str, unfinished))}",
-            f"all {run.dataset.num_folds} folds",
-            "train them with the same job/train.py command",
-        )
+    own_dataset = world.read_on_leader(lambda: Manifest.read(reader.dataset).samples_digest == run.dataset.digest)
+    if world.read_on_leader(lambda: _is_finished(run, needs_masks=own_dataset)):
+        return
     reader = reader.exclude(run.dataset.excluded)
-    histograms = read_histograms(run)
+    histograms = world.read_on_leader(lambda: read_histograms(run))
     nested = world.broadcast(nested_estimate(histograms) if world.is_leader else None)
     assert nested is not None
     masks: dict[str, str] | None = None
@@ -65,6 +49,24 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     if world.is_leader:
         _publish(run, reader, histograms, nested, masks, device=world.device)
     world.barrier()
+
+
+def _is_finished(run: RunDirectory, *, needs_masks: bool) -> bool:
+    """Return whether the results of a run are written; refuse one whose folds are not trained."""
+    if run.metrics.is_file():
+        known = metrics.read(run.metrics)
+        if not run.thresholds.is_file():
+            write_rule(run.thresholds, DecisionRule.from_probabilities(known.in_sample.rule))
+            log.info("wrote %s again, from %s", run.thresholds, run.metrics)
+        if run.masks.is_file() or not needs_masks:
+            return True
+    if run.unfinished_folds:
+        raise UserError(
+            f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
+            f"all {run.dataset.num_folds} folds",
+            "train them with the same job/train.py command",
+        )
+    return False
 
 
 def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:

@@ -20,7 +20,6 @@ from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
 from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.modeling.segmenter import SegmenterOutput
-from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
@@ -47,19 +46,11 @@ class TrainState:
         recipe: What to train.
         seed: Seed of the fold, for the initial weights and dropout.
         world: Precision and device.
-        group: The ranks that share a step.
-
-    Raises:
-        UserError: When there are more ranks than micro-batches in a step.
+        group: The ranks that share a step, at most one for each micro-batch.
     """
 
     def __init__(self, recipe: Recipe, seed: int, world: World, group: Group) -> None:
-        if group.size > recipe.micro_batches:
-            raise UserError(
-                f"{group.size} ranks share a step of {recipe.micro_batches} micro-batch(es)",
-                "at least one micro-batch for each rank",
-                f"lower --micro-batch-size to {max(recipe.batch_size // group.size, 1)} or raise --batch-size",
-            )
+        assert group.size <= recipe.micro_batches, "join_fold_group divides the ranks"
         self.recipe, self.seed, self.group = recipe, seed, group
         self.device, self.autocast = world.device, make_autocast(world.precision, world.device)
         torch.manual_seed(seed)

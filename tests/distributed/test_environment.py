@@ -7,6 +7,7 @@ import pytest
 from pneumo.distributed.environment import (
     LaunchedRank,
     batch_job,
+    check_accelerate,
     cores_per_rank,
     first_host,
     is_pod,
@@ -16,6 +17,7 @@ from pneumo.distributed.environment import (
     tasks_per_node,
     translate_slurm_variables,
 )
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 
@@ -189,3 +191,39 @@ def test_a_launcher_is_known_by_its_variables() -> None:
     assert starts_all_ranks_at_once({"TORCHELASTIC_RUN_ID": "none"})
     assert not starts_all_ranks_at_once(STEP | {"PNEUMO_LAUNCHER_PID": "17"})
     assert not starts_all_ranks_at_once(LAUNCHED), "by hand, on one machine after the other"
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "auto"}, "DeepSpeed"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM"),
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "4 steps of gradient accumulation"),
+    ],
+)
+def test_what_accelerate_is_asked_for_and_training_does_not_do_is_refused(variables: dict[str, str], text: str) -> None:
+    with pytest.raises(
+        UserError, match=f"accelerate launch was asked for {text}, which the ranks of a fold do not use"
+    ):
+        check_accelerate(variables, "fp32")
+
+
+def test_another_precision_for_accelerate_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    # What `accelerate launch` sets when nothing is asked for.
+    default = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_USE_FSDP": "false"}
+    for variables in (
+        {},
+        default,
+        {"ACCELERATE_MIXED_PRECISION": "bf16"},
+        {"LOCAL_RANK": "1", "ACCELERATE_MIXED_PRECISION": "fp16"},
+    ):
+        check_accelerate(variables, "bf16")
+    assert not caplog.messages
+    check_accelerate({"ACCELERATE_MIXED_PRECISION": "fp16", "ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "fp32")
+    first, second = caplog.messages
+    assert "--mixed_precision fp16; training is in fp32, by the recipe" in first
+    assert "asked for torch.compile; the recipe's --compile decides" in second

@@ -1,0 +1,99 @@
+"""Worlds of any size, and ranks that see different states of a shared file system: the same results."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from job_commands import ALONE, JOB, RECIPE, run, train
+from torch.distributed.run import get_args_parser
+
+from pneumo.training.recipe import Recipe
+
+BLIND = """
+import builtins, io, os
+HIDDEN = ("recipe.json", "fold.json", "metrics.json", "thresholds.json", "dataset.json", "samples.parquet")
+def hide(function):
+    def wrapper(path, *arguments, **options):
+        if isinstance(path, (str, os.PathLike)) and os.path.basename(os.fspath(path)) in HIDDEN:
+            raise FileNotFoundError(2, "not seen by this rank yet", str(path))
+        return function(path, *arguments, **options)
+    return wrapper
+if os.environ.get("RANK") == "1":
+    os.stat, builtins.open, io.open = hide(os.stat), hide(builtins.open), hide(io.open)
+"""
+"""For sitecustomize.py: rank 1 does not see the files by which it could decide what to do next."""
+
+
+def launch(processes: int) -> list[str]:
+    return [*ALONE, str(JOB / "launch.py"), "--processes", str(processes)]
+
+
+def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader_does(
+    dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BLIND)
+    blind = ["env", f"PYTHONPATH={tmp_path}:{JOB.parent}", *launch(2)]
+    directory = tmp_path / "run"
+    # Rank 1 is not the leader of a fold, which writes its files.
+    for fold in (0, 1):
+        assert "ranks 0-1: fold" in train(dataset, directory, "--folds", fold, launcher=blind)
+    # All folds are finished: what is left is done by both.
+    assert "epoch" not in train(dataset, directory, launcher=blind)
+    for name, launcher in (("blind", blind), ("alone", ALONE)):
+        words = ["--runs", directory, "--dataset", dataset, "--out", tmp_path / name, "--wait", 5]
+        code, output = run([JOB / "ensemble.py", *words], launcher=launcher)
+        assert code == 0, output
+        assert (tmp_path / name).read_bytes() == (directory / "submission.csv").read_bytes()
+    # What the leader refuses is refused by all.
+    code, output = run([JOB / "train.py", "--dataset", tmp_path, "--run", directory, *RECIPE], launcher=blind)
+    assert code == 2, output
+    assert output.count("ERROR") == 2
+    assert "no longer responds" not in output
+
+
+def test_more_ranks_than_can_train_are_said_and_take_part_in_the_predictions(
+    alone: Path, dataset: Path, tmp_path: Path
+) -> None:
+    # A step of the recipe has 2 micro-batches: each of 2 folds can use 2 ranks.
+    directory = tmp_path / "run"
+    output = train(dataset, directory, "--folds", 0, launcher=launch(3))
+    assert "2 of 3 ranks train: 1 fold(s), each shared by at most 2 rank(s), one for each micro-batch" in output
+    assert "the other 1 wait, and take part in the predictions" in output
+    assert re.search(r"3 rank\(s\) on cpu in fp32, .*; ranks 0-1: fold 0\n", output)
+    histories = [json.loads((path / "fold-0" / "fold.json").read_text())["history"] for path in (directory, alone)]
+    for ours, single in zip(*histories, strict=True):
+        assert ours["train/total"] == pytest.approx(single["train/total"], rel=1e-3)
+    output = train(dataset, directory, launcher=launch(3))
+    assert "ranks train" not in output
+    assert (directory / "submission.csv").is_file()
+
+
+def test_what_accelerate_is_asked_for_and_is_not_done_is_refused(dataset: Path, tmp_path: Path) -> None:
+    words = [JOB / "train.py", "--dataset", dataset, "--run", tmp_path / "run", *RECIPE]
+    code, output = run(words, launcher=["env", "ACCELERATE_USE_FSDP=true", *launch(1)])
+    assert code == 2, output
+    assert "accelerate launch was asked for FSDP, which the ranks of a fold do not use" in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "ensemble"])
+def test_torchrun_takes_flags_after_the_script_for_its_own_unless_two_dashes_are_before_it(
+    command: str, load_command: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = [field.name for part in (load_command(command).Arguments, Recipe) for field in dataclasses.fields(part)]
+    refused = []
+    for flag in sorted({f"--{name.replace('_', '-')}" for name in fields}):
+        words = [f"job/{command}.py", flag, "value"]
+        assert get_args_parser().parse_args(["--nproc_per_node", "2", "--", *words]).training_script_args == words[1:]
+        try:
+            get_args_parser().parse_args(["--nproc_per_node", "2", *words])
+        except SystemExit:
+            refused.append(flag)
+    # job/README.md says so of the first one. No name beside --run would help those who type --run.
+    assert refused == (["--run"] if command == "train" else [])
+    if refused:
+        assert "ambiguous option: --run could match --run-path, --run_path" in capsys.readouterr().err
