@@ -181,7 +181,7 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
         finish_run(run, world, reader, workers=inputs.options.workers)
         if len(reader.table.select("test")):
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
-            ensembler = Ensembler(mean, read_rule(run.thresholds))
+            ensembler = Ensembler(mean, world.read_on_leader(lambda: read_rule(run.thresholds)))
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
 
 

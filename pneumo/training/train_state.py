@@ -20,6 +20,7 @@ from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
 from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.modeling.segmenter import SegmenterOutput
+from pneumo.runtime.errors import UserError
 from pneumo.training import optimizer
 from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
