@@ -46,10 +46,11 @@ def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSou
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return read_rule(runs[0].thresholds)
-    obstacle = _obstacle(runs, mean)
+        return mean.world.read_on_leader(lambda: read_rule(runs[0].thresholds))
+    obstacle = mean.world.read_on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
-        rule = blend_rules(_run_rules(runs), [run.weight for run in mean.runs])
+        rules = mean.world.read_on_leader(lambda: _run_rules(runs))
+        rule = blend_rules(rules, [run.weight for run in mean.runs])
         if mean.world.is_leader:
             log.warning(
                 "the decision rule is the mean of the runs' rules (%s): no metrics are known for this blend",
