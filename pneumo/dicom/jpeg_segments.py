@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pneumo.dicom.file_ends import is_complete
-from pneumo.dicom.pixel_data import bad_frame
+from pydicom.dataset import Dataset
+
+from pneumo.dicom.file_ends import PADDING_BYTES, is_complete
+from pneumo.dicom.pixel_data import bad_frame, first_frame
 from pneumo.dicom.rejection import DicomRejectedError
 
 BASELINE = 0xC0
@@ -14,10 +16,13 @@ START_OF_IMAGE, END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 START_OF_SCAN, COMMENT = 0xDA, 0xFE
 APPLICATION = range(0xE0, 0xF0)
 
-_DHT, _DQT, _DRI, _APP1 = 0xC4, 0xDB, 0xDD, 0xE1
+MAX_STRAY = 5
+"""Most bytes behind the end of a bitstream, besides padding, that do not make it a damaged one."""
+DHT, DQT, DRI = 0xC4, 0xDB, 0xDD
+_APP1 = 0xE1
 _JPEG_LS, _JPEG_LS_PARAMETERS = 0xF7, 0xF8
-_STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), _JPEG_LS}) - {_DHT, 0xC8, 0xCC}
-_KNOWN = _STARTS_OF_FRAME | {_DHT, START_OF_SCAN, _DQT, _DRI, *APPLICATION, _JPEG_LS_PARAMETERS, COMMENT}
+_STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), _JPEG_LS}) - {DHT, 0xC8, 0xCC}
+_KNOWN = _STARTS_OF_FRAME | {DHT, START_OF_SCAN, DQT, DRI, *APPLICATION, _JPEG_LS_PARAMETERS, COMMENT}
 """Markers that may come before a scan; decoders stop at others."""
 
 
@@ -50,8 +55,25 @@ class JpegHeader:
     """Ids of the tables defined: the class, 0 for DC and 1 for AC, in the upper four bits."""
     scan_tables: set[int] = field(default_factory=set)
     """Ids of the tables that the first component of the scan uses."""
+    quantization_table: int = 0
+    """Id of the table that the first component uses."""
     scan: int = 0
     """Offset of the first scan's entropy-coded data."""
+
+
+def first_bitstream(dataset: Dataset) -> bytes:
+    """Return the first frame of a dataset, without the stray bytes behind its end that some writers leave there."""
+    frame = first_frame(dataset)
+    end = len(frame.rstrip(PADDING_BYTES))
+    at = frame.find(END_OF_IMAGE, max(0, end - len(END_OF_IMAGE) - MAX_STRAY), end)
+    is_stray = at >= 0 and at + len(END_OF_IMAGE) < end
+    return frame[: at + len(END_OF_IMAGE)] if is_stray else frame
+
+
+def stray_notes(dataset: Dataset) -> tuple[str, ...]:
+    """Return a note when there are stray bytes behind the end of the first frame's bitstream."""
+    is_stray = len(first_bitstream(dataset)) < len(first_frame(dataset))
+    return ("stray bytes behind the end of the JPEG dropped",) if is_stray else ()
 
 
 def segments(frame: bytes) -> Iterator[Segment]:
@@ -91,7 +113,7 @@ def read_header(frame: bytes) -> JpegHeader:
     if not frame.startswith(START_OF_IMAGE):
         raise bad_frame("no start-of-image marker", "a JPEG bitstream")
     if not is_complete(frame):
-        raise bad_frame(f"no end-of-image marker after {len(frame)} bytes", "a whole JPEG bitstream")
+        raise bad_frame(f"no end-of-image marker at the end of {len(frame)} bytes", "a whole JPEG bitstream")
     header = JpegHeader()
     for segment in segments(frame):
         if not _add(header, segment):
@@ -109,9 +131,10 @@ def _add(header: JpegHeader, segment: Segment) -> bool:
         if header.process or len(parameters) < 9 or len(parameters) != 6 + 3 * parameters[5]:
             return False
         header.process, header.precision, header.components = marker, parameters[0], parameters[5]
+        header.quantization_table = parameters[8]
         header.rows, header.columns = int.from_bytes(parameters[1:3], "big"), int.from_bytes(parameters[3:5], "big")
-    elif marker == _DHT:
-        header.huffman_tables.update(_table_ids(parameters))
+    elif marker == DHT:
+        header.huffman_tables.update(number for number, _ in tables(segment))
     elif marker == _APP1:
         header.has_exif |= parameters.startswith(b"Exif\0")
     elif marker == START_OF_SCAN:
@@ -122,9 +145,18 @@ def _add(header: JpegHeader, segment: Segment) -> bool:
     return True
 
 
-def _table_ids(parameters: bytes) -> Iterator[int]:
-    """Yield the ids of the tables in a segment of Huffman tables: an id, 16 counts, and as many symbols as counted."""
-    at = 0
+def tables(segment: Segment) -> Iterator[tuple[int, bytes]]:
+    """Yield the id and the bytes of each table in a segment of tables; a restart interval is one with the id 0.
+
+    A Huffman table is its id, 16 counts, and as many symbols as counted; a quantization table is its precision, 0 or 1,
+    in the upper four bits of its id, and 64 values of one or two bytes.
+    """
+    parameters, at = segment.parameters, 0
     while at < len(parameters):
-        yield parameters[at]
-        at += 17 + sum(parameters[at + 1 : at + 17])
+        number, size = 0, len(parameters)
+        if segment.marker == DHT:
+            number, size = parameters[at], 17 + sum(parameters[at + 1 : at + 17])
+        elif segment.marker == DQT:
+            number, size = parameters[at] & 15, 129 if parameters[at] >> 4 else 65
+        yield number, parameters[at : at + size]
+        at += size

@@ -18,14 +18,17 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from pneumo.dicom import attributes, image_codec, projection, sop_instance
+from pneumo.dicom import attributes, functional_groups, image_codec, projection, sop_instance
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings import registry
+from pneumo.dicom.functional_groups import GROUP_ELEMENTS
 from pneumo.dicom.opening import open_file
+from pneumo.dicom.palettes import PALETTE_ELEMENTS
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
 from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
 from pneumo.dicom.rendering import render
+from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
 
@@ -39,27 +42,13 @@ SAMPLE_ELEMENTS = (
     "PixelRepresentation",
 )
 """How a sample is stored, a number each; a malformed one rejects the file, since a default would be a guess."""
-IMAGE_ELEMENTS = (
-    DISPLAY_ELEMENTS
-    | projection.ELEMENTS
-    | tags(
-        (
-            *("SOPInstanceUID", "PatientSex", "PatientAge"),
-            *(
-                "SamplesPerPixel",
-                "PhotometricInterpretation",
-                "PlanarConfiguration",
-                "NumberOfFrames",
-                "Rows",
-                "Columns",
-            ),
-            *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-            *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
-            *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
-            *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-            *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
-            *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
-        )
+IMAGE_ELEMENTS = (DISPLAY_ELEMENTS | GROUP_ELEMENTS | PALETTE_ELEMENTS | OVERLAY_ELEMENTS | projection.ELEMENTS) | tags(
+    (
+        *("SOPInstanceUID", "PatientSex", "PatientAge"),
+        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+        *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+        *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
+        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
     )
 )
 """All elements that are read for an image; names, dates and free text are skipped."""
@@ -156,18 +145,19 @@ def _parse_ids(file: BinaryIO) -> Dataset:
 
 
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
-    registry.find(dataset).check(dataset)
+    functional_groups.merge_first_frame(dataset)
+    bitstream = registry.find(dataset).check(dataset)
     frame = passthrough_frame(dataset)
     if frame is not None:
-        return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=())
-    rendered = render(dataset)
+        return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=bitstream.notes)
+    rendered = render(dataset, bitstream.precision)
     return Image(
         image_id,
         described,
         "png",
         image_codec.encode_png(rendered.pixels),
         rendered.was_monochrome1,
-        rendered.render_notes,
+        tuple(dict.fromkeys(bitstream.notes + rendered.render_notes)),
     )
 
 

@@ -24,6 +24,8 @@ LONGEST_TEXT = 200
 
 FETCH_AGAIN = "fetch the file again from its source"
 """The action for a damaged file."""
+CHECK_HEADER = "check the header"
+"""The action for a file whose header contradicts itself or its pixel data."""
 
 _WORDS = re.compile(r"(['\"])([A-Za-z ]+)\1")
 _QUOTED = re.compile(r"(?<!\w)b?['\"](?:.*['\"](?!\w)|.*)")

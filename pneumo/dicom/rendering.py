@@ -1,4 +1,4 @@
-"""Render stored values to the image that a viewer shows: PS3.3 C.7.6.3, C.11.1, C.11.2 and C.7.5.1.
+"""Render stored values to the image that a viewer shows: PS3.3 C.7.6.3, C.11.1, C.11.2, C.11.6 and C.7.5.1.
 
 Each grayscale step is a function of the stored value. So the steps are computed once for each value that can occur,
 and the pixels are looked up: the same result as computing on pixels, in a fraction of the time and memory.
@@ -10,28 +10,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
-from scipy.special import expit
 
+from pneumo.dicom import lookup_tables, palettes, stored_bits, windows
 from pneumo.dicom.attributes import PHOTOMETRICS
 from pneumo.dicom.encodings import registry
-from pneumo.dicom.encodings.encoding import StoredValues
+from pneumo.dicom.encodings.encoding import FLAT, StoredValues
+from pneumo.dicom.lookup_tables import InputRange, Values
 from pneumo.dicom.pixel_data import number_of_frames
-from pneumo.dicom.rejection import DicomRejectedError, Reason
-from pneumo.dicom.values import integer, numbers, text
+from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.stored_bits import StoredBits
+from pneumo.dicom.values import first_item, integer, numbers, text, words
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
-_CHECK_HEADER = "check the header"
-Values = npt.NDArray[np.float64]
 
-
-class Window(NamedTuple):
-    """A VOI window on the values after the modality step."""
-
-    center: float
-    width: float
-    function: str
+Mask = npt.NDArray[np.bool_]
 
 
 class Rendered(NamedTuple):
@@ -42,10 +35,10 @@ class Rendered(NamedTuple):
     was_monochrome1: bool
     """Whether the lowest stored value is white, as in MONOCHROME1."""
     render_notes: tuple[str, ...]
-    """Decisions that a user of the data may want to know, such as ``first of 4 frames``."""
+    """Decisions that a user of the data may want to know, such as ``first of 4 frames``; job/QUARANTINE.md lists them."""
 
 
-def render(dataset: Dataset) -> Rendered:
+def render(dataset: Dataset, precision: int = 0) -> Rendered:
     """Render the first frame to 16 bits.
 
     Modality LUT or rescale, then the first VOI LUT or else the first window, then the presentation LUT, then the
@@ -53,20 +46,29 @@ def render(dataset: Dataset) -> Rendered:
     whole range of the bits stored is shown, or, for signed and rescaled values, the range that occurs. Color is
     converted to luma.
 
+    Args:
+        dataset: The image, with the display elements of its first frame at the top level.
+        precision: Bits of a sample in the codestream, 0 when the encoding has none.
+
     Raises:
-        DicomRejectedError: When the color space or the bits stored are not supported, or a lookup table is damaged.
+        DicomRejectedError: When the color space or the bits stored are not supported, or a display element contradicts
+            itself.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     photometric = _check_color(dataset)
     count = number_of_frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
     stored = registry.find(dataset).decode(dataset)
-    if photometric not in GRAY:
+    bits = stored_bits.find(dataset, precision)
+    if photometric in GRAY:
+        inverted = _is_inverted(dataset, photometric, notes)
+        pixels = _grayscale(dataset, stored, bits, inverted, notes)
+    else:
         notes.append(f"{photometric} rendered to gray")
-        return Rendered(_luma(dataset, stored, photometric), False, tuple(notes))
-    # A DX image in MONOCHROME1 has the shape INVERSE as well; that is one inversion, not two (PS3.3 C.8.11.3.1.2).
-    inverted = photometric == "MONOCHROME1" or text(dataset, "PresentationLUTShape").upper() == "INVERSE"
-    return Rendered(_grayscale(dataset, stored, inverted, notes), inverted, tuple(notes))
+        inverted, pixels = False, _luma(dataset, stored, bits, notes)
+        if pixels.min() == pixels.max():
+            notes.append(FLAT)
+    return Rendered(pixels, inverted, tuple(dict.fromkeys(notes)))
 
 
 def _check_color(dataset: Dataset) -> str:
@@ -84,74 +86,118 @@ def _unsupported(found: str, expected: str) -> DicomRejectedError:
     )
 
 
-def _luma(dataset: Dataset, stored: StoredValues, photometric: str) -> npt.NDArray[np.uint16]:
+def _is_inverted(dataset: Dataset, photometric: str, notes: list[str]) -> bool:
+    """Return whether the lowest value is white.
+
+    DX images in MONOCHROME1 have the shape INVERSE as well, those in MONOCHROME2 the shape IDENTITY (PS3.3
+    C.8.11.3.1.2). Of MONOCHROME1 with IDENTITY, the photometric interpretation is taken: every image must have it,
+    while some writers give all images the shape IDENTITY.
+    """
+    shape = text(dataset, "PresentationLUTShape").upper()
+    if photometric == "MONOCHROME1":
+        if shape == "IDENTITY":
+            notes.append("MONOCHROME1 with Presentation LUT Shape IDENTITY shown inverted, as MONOCHROME1")
+        return True
+    if shape == "INVERSE":
+        notes.append("MONOCHROME2 with Presentation LUT Shape INVERSE shown inverted")
+    elif shape not in ("", "IDENTITY"):
+        notes.append("unknown Presentation LUT Shape ignored")
+    return shape == "INVERSE"
+
+
+def _luma(
+    dataset: Dataset, stored: StoredValues, bits: StoredBits, notes: list[str]
+) -> npt.NDArray[np.uint16]:
     """Return the luma (ITU-R BT.601) of a color frame, scaled from its bits to 16."""
-    if photometric == "PALETTE COLOR":
-        color = apply_color_lut(stored, dataset)[..., :3]
-        white = np.iinfo(color.dtype).max
+    values = stored_bits.numbers_of(dataset, stored, bits)
+    if bits.is_beyond(values).any():
+        notes.append(_BEYOND)
+    if stored.ndim == 2:
+        color = palettes.to_rgb(dataset, values, InputRange(bits.lowest, bits.highest), notes)
     else:
-        color = stored
-        white = (1 << integer(dataset, "BitsStored", 8)) - 1
-    if color.dtype not in (np.uint8, np.uint16):
-        raise _unsupported(f"color samples of type {color.dtype}", "8 or 16 bits a sample")
+        if bits.is_signed or bits.bits > 16:
+            raise _unsupported("color of signed samples or more than 16 bits", "unsigned samples of 8 or 16 bits")
+        color = values / bits.highest
     gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    return np.rint(np.minimum(gray, white) * (WHITE / white)).astype(np.uint16)
+    return np.rint(np.minimum(gray, 1) * WHITE).astype(np.uint16)
 
 
-def _grayscale(dataset: Dataset, stored: StoredValues, inverted: bool, notes: list[str]) -> npt.NDArray[np.uint16]:
-    values, indices = _distinct(stored)
-    padding = _padding(dataset, values, notes)
+_BEYOND = "pixels above Bits Stored keep their value"
+
+
+def _grayscale(
+    dataset: Dataset, stored: StoredValues, bits: StoredBits, inverted: bool, notes: list[str]
+) -> npt.NDArray[np.uint16]:
+    distinct, indices = _distinct(stored)
+    values = stored_bits.numbers_of(dataset, distinct, bits)
     occurring = np.zeros(len(values), bool)
     occurring[indices.ravel()] = True
-    shown = np.clip(_display(dataset, values.astype(np.float64), occurring & ~padding, notes), 0, WHITE)
-    if dataset.get("PresentationLUTSequence"):
-        item = dataset.PresentationLUTSequence[0]
-        entries, white = _look_up(dataset, item, shown * ((_entries(item) - 1) / WHITE))
-        shown = entries * (WHITE / white)
-    levels = np.rint(shown)
+    padding = _padding(dataset, values, occurring, bits, notes)
+    shown, beyond = occurring & ~padding, bits.is_beyond(values)
+    if (shown & beyond).any():
+        notes.append(_BEYOND)
+    levels = np.clip(_display(dataset, values.astype(np.float64), shown & ~beyond, bits, notes), 0, 1)
+    item = first_item(dataset, "PresentationLUTSequence")
+    if item is not None:
+        levels = _present(item, levels, notes)
+    levels = np.rint(levels * WHITE)
     if inverted:
         levels = WHITE - levels
+    if len(np.unique(levels[shown])) == 1:
+        notes.append(FLAT)
     levels[padding] = 0
     return levels.astype(np.uint16)[indices]
 
 
-def _distinct(stored: StoredValues) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _distinct(stored: StoredValues) -> tuple[StoredValues, npt.NDArray[np.int64]]:
     """Return ascending values that include all that occur, and the index of each pixel's value among them."""
     low, high = int(stored.min()), int(stored.max())
     if high - low <= WHITE:
-        return np.arange(low, high + 1), np.subtract(stored, low, dtype=np.int64)
+        return np.arange(low, high + 1).astype(stored.dtype), np.subtract(stored, low, dtype=np.int64)
     values, indices = np.unique(stored, return_inverse=True)
-    return values.astype(np.int64), indices.reshape(stored.shape)
+    return values, indices.reshape(stored.shape)
 
 
-def _padding(dataset: Dataset, values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.bool_]:
-    """Return which of the stored values are padding, PS3.3 C.7.5.1.1.2."""
+def _padding(
+    dataset: Dataset, values: npt.NDArray[np.int64], occurring: Mask, bits: StoredBits, notes: list[str]
+) -> Mask:
+    """Return which of the values are padding, PS3.3 C.7.5.1.1.2; none when all that occur would be."""
+    none = np.zeros(values.shape, bool)
     if "PixelPaddingValue" not in dataset:
-        return np.zeros(values.shape, bool)
-    value = dataset.PixelPaddingValue
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    if not isinstance(value, int) or not isinstance(limit, int):
+        return none
+    value = words(dataset, "PixelPaddingValue")
+    limit = words(dataset, "PixelPaddingRangeLimit") if "PixelPaddingRangeLimit" in dataset else value
+    if len(value) != 1 or len(limit) != 1:
         notes.append("unusable padding value ignored")
-        return np.zeros(values.shape, bool)
-    return (values >= min(value, limit)) & (values <= max(value, limit))
+        return none
+    ends = [int(end[0].astype(np.int16) if bits.is_signed else end[0]) for end in (value, limit)]
+    padding = (values >= min(ends)) & (values <= max(ends))
+    if padding[occurring].all():
+        notes.append("padding value of every pixel ignored")
+        return none
+    return padding
 
 
-def _display(dataset: Dataset, values: Values, occurring: npt.NDArray[np.bool_], notes: list[str]) -> Values:
-    """Return the display level, 0 to 65535 before rounding, of each stored value."""
-    is_plain = integer(dataset, "PixelRepresentation") == 0
-    if dataset.get("ModalityLUTSequence"):
-        values, is_plain = _look_up(dataset, dataset.ModalityLUTSequence[0], values)[0], False
-    elif (rescale := _rescale(dataset)) != (1, 0):
-        values, is_plain = values * rescale[0] + rescale[1], False
-    if dataset.get("VOILUTSequence"):
-        entries, white = _look_up(dataset, dataset.VOILUTSequence[0], values)
-        return entries * (WHITE / white)
-    window = _window(dataset, notes)
+def _display(dataset: Dataset, values: Values, shown: Mask, bits: StoredBits, notes: list[str]) -> Values:
+    """Return the level, 0 to 1, of each value; those beyond stand for the nearest."""
+    range_, is_plain = InputRange(bits.lowest, bits.highest), not bits.is_signed
+    modality = first_item(dataset, "ModalityLUTSequence")
+    if modality is not None:
+        table = lookup_tables.read(modality, range_, notes)
+        values, range_, is_plain = table.look_up(values), InputRange(0, table.white), False
+    elif (rescale := _rescale(dataset, notes)) != (1, 0):
+        values, range_ = _rescaled(values, range_, rescale)
+        is_plain = False
+    voi = first_item(dataset, "VOILUTSequence")
+    if voi is not None:
+        table = lookup_tables.read(voi, range_, notes)
+        return table.look_up(values) / table.white
+    window = windows.read(dataset, notes)
     if window is not None:
-        return _apply_window(values, window)
+        return windows.apply(window, values)
     if is_plain:
-        return values * (WHITE / ((1 << integer(dataset, "BitsStored", 16)) - 1))
-    return _stretch(values, values[occurring])
+        return values / bits.highest
+    return _stretch(values, values[shown])
 
 
 def _stretch(values: Values, occurring: Values) -> Values:
@@ -159,11 +205,18 @@ def _stretch(values: Values, occurring: Values) -> Values:
     if not len(occurring) or occurring.min() == occurring.max():
         return np.zeros_like(values)
     low, high = float(occurring.min()), float(occurring.max())
-    return (values - low) * (WHITE / (high - low))
+    return (values - low) / (high - low)
 
 
-def _rescale(dataset: Dataset) -> tuple[float, float]:
-    """Return slope and intercept.
+def _present(item: Dataset, levels: Values, notes: list[str]) -> Values:
+    """Map levels through a presentation LUT, whose entries are spread over all of them (PS3.3 C.11.6.1)."""
+    last = lookup_tables.read_descriptor(item, "LUTDescriptor").count - 1
+    table = lookup_tables.read(item, InputRange(0, last), notes)
+    return table.look_up(levels * last + table.first) / table.white
+
+
+def _rescale(dataset: Dataset, notes: list[str]) -> tuple[float, float]:
+    """Return slope and intercept; a slope of 0, which would make all values one, is left out with its intercept.
 
     Raises:
         DicomRejectedError: When one is present and is not a number.
@@ -174,63 +227,27 @@ def _rescale(dataset: Dataset) -> tuple[float, float]:
             values = numbers(dataset, keyword)
             if len(values) != 1:
                 raise DicomRejectedError(
-                    Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", _CHECK_HEADER
+                    Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", CHECK_HEADER
                 )
             found[index] = values[0]
+    if found[0] == 0:
+        notes.append("rescale with a slope of 0 ignored")
+        return 1, 0
     return found[0], found[1]
 
 
-def _look_up(dataset: Dataset, item: Dataset, values: Values) -> tuple[Values, int]:
-    """Map values through a LUT item; return them and the highest level that its descriptor allows (PS3.3 C.11.1.1).
-
-    pydicom's own functions truncate the index into an 8-bit table to 8 bits and need a 16-bit word for each entry.
+def _rescaled(values: Values, range_: InputRange, rescale: tuple[float, float]) -> tuple[Values, InputRange]:
+    """Return the rescaled values and their possible range.
 
     Raises:
-        DicomRejectedError: When the table has fewer entries than its descriptor declares.
+        DicomRejectedError: When they are too large for numbers.
     """
-    _, first, bits = (int(part) for part in item.LUTDescriptor)
-    count, data = _entries(item), item.LUTData
-    if isinstance(data, bytes):
-        order = "<" if dataset.original_encoding[1] else ">"
-        data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * count else "u1")
-    entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
-    if len(entries) < count:
-        found = f"a lookup table of {len(entries)} entries"
-        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, f"{count}, as its descriptor says", _CHECK_HEADER)
-    white = (1 << bits) - 1
-    return np.minimum(entries, white)[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], white
-
-
-def _entries(item: Dataset) -> int:
-    """Return the number of entries of a LUT: an unsigned number of 16 bits, in which 0 means 65536."""
-    return int(item.LUTDescriptor[0]) % (1 << 16) or 1 << 16
-
-
-def _window(dataset: Dataset, notes: list[str]) -> Window | None:
-    """Return the first window, None when there is none or it is unusable."""
-    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not text(dataset, "WindowCenter") and not text(dataset, "WindowWidth"):
-        return None
-    function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        notes.append("unknown VOI LUT function taken as LINEAR")
-        function = "LINEAR"
-    narrow = not widths or widths[0] <= 0 or (function == "LINEAR" and widths[0] < 1)
-    if not centers or narrow:
-        notes.append("unusable window ignored")
-        return None
-    if len(centers) > 1:
-        notes.append(f"first of {len(centers)} windows")
-    return Window(centers[0], widths[0], function)
-
-
-def _apply_window(values: Values, window: Window) -> Values:
-    """Map values through a window to levels of 0 to 65535, PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
-    center, width = window.center, window.width
-    if window.function == "SIGMOID":
-        return np.asarray(WHITE * expit(4 * (values - center) / width))
-    if window.function == "LINEAR":
-        center, width = center - 0.5, width - 1
-    if width == 0:
-        return np.where(values > center, float(WHITE), 0.0)
-    return np.clip((values - center) / width + 0.5, 0, 1) * WHITE
+    slope, intercept = rescale
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = values * slope + intercept
+        ends = [end * slope + intercept for end in range_]
+        span = max(ends) - min(ends)
+    if not (np.isfinite(values).all() and np.isfinite(span)):
+        found = "a rescale to values beyond the largest number"
+        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, "values of an X-ray image", CHECK_HEADER)
+    return values, InputRange(min(ends), max(ends))

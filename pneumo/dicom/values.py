@@ -8,11 +8,16 @@ one. They are also several times faster.
 import math
 from collections.abc import Iterable
 from functools import cache
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
+
+from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -34,14 +39,52 @@ def transfer_syntax(dataset: Dataset) -> str:
     return "" if meta is None else text(meta, "TransferSyntaxUID")
 
 
-def integer(dataset: Dataset, keyword: str, default: int = 0) -> int:
+def integer(dataset: Dataset, keyword: str | BaseTag, default: int = 0) -> int:
     """Return an unsigned binary element (VR US), or ``default`` when it is missing or of another length."""
     value = _value(dataset, keyword)
     if isinstance(value, bytes):
-        item = dataset.get_item(keyword)
-        little = getattr(item, "is_little_endian", True)
-        return int.from_bytes(value, "little" if little else "big") if len(value) == 2 else default
+        order: Literal["big", "little"] = "big" if _is_big_endian(dataset, keyword) else "little"
+        return int.from_bytes(value, order) if len(value) == 2 else default
     return value if isinstance(value, int) else default
+
+
+def words(dataset: Dataset, keyword: str) -> npt.NDArray[np.uint16]:
+    """Return a binary element of one or more numbers (VR US, SS or OW) as unsigned words; empty when it is missing."""
+    value = _value(dataset, keyword)
+    if isinstance(value, bytes):
+        order = ">u2" if _is_big_endian(dataset, keyword) else "<u2"
+        return np.frombuffer(value[: len(value) // 2 * 2], order).astype(np.uint16)
+    listed = value if isinstance(value, MultiValue | list | tuple) else [value]
+    return np.array([number for number in listed if isinstance(number, int)], np.int64).astype(np.uint16)
+
+
+def packed_bytes(dataset: Dataset, keyword: str) -> npt.NDArray[np.uint8]:
+    """Return the bytes that are packed into a binary element: of a word the low one first, PS3.5 8.1.1.
+
+    Bytes of VR OB have no byte order.
+    """
+    is_swapped = _is_big_endian(dataset, keyword) and vr(dataset, keyword) == "OB"
+    return words(dataset, keyword).astype(">u2" if is_swapped else "<u2").view(np.uint8)
+
+
+def vr(dataset: Dataset, keyword: str) -> str:
+    """Return the value representation that the file gives an element; empty when it gives none."""
+    return getattr(_item(dataset, keyword), "VR", None) or ""
+
+
+def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
+    """Return the first item of a sequence; None when it is missing or empty.
+
+    Raises:
+        DicomRejectedError: When the element is not a sequence.
+    """
+    if not _value(dataset, keyword):
+        return None
+    items = dataset[keyword].value
+    if not isinstance(items, Sequence):
+        found = f"a {keyword} that is not a sequence"
+        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, "a sequence of items", CHECK_HEADER)
+    return items[0] if items else None
 
 
 def is_malformed(dataset: Dataset, keyword: str) -> bool:
@@ -58,16 +101,26 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
     return found if all(map(math.isfinite, found)) else []
 
 
-def tags(keywords: Iterable[str]) -> frozenset[BaseTag]:
-    """Return the tags of keywords of the DICOM dictionary."""
+def tags(keywords: Iterable[str | int]) -> frozenset[BaseTag]:
+    """Return the tags of keywords of the DICOM dictionary, or of numbers."""
     return frozenset(map(_tag, keywords))
 
 
 @cache
-def _tag(keyword: str) -> BaseTag:
+def _tag(keyword: str | int) -> BaseTag:
     return Tag(keyword)
 
 
-def _value(dataset: Dataset, keyword: str) -> object:
+def _item(dataset: Dataset, keyword: str | BaseTag) -> object:
     # Without keep_deferred pydicom converts elements without a value, and raises on a VR that it does not know.
-    return getattr(dataset.get_item(_tag(keyword), keep_deferred=True), "value", None)
+    return dataset.get_item(_tag(keyword), keep_deferred=True)
+
+
+def _value(dataset: Dataset, keyword: str | BaseTag) -> object:
+    return getattr(_item(dataset, keyword), "value", None)
+
+
+def _is_big_endian(dataset: Dataset, keyword: str | BaseTag) -> bool:
+    """Return whether the bytes of an element's numbers are in big endian."""
+    is_little = getattr(_item(dataset, keyword), "is_little_endian", None)
+    return (dataset.original_encoding[1] if is_little is None else is_little) is False

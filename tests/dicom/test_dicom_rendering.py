@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
+from pneumo.dicom.encodings.encoding import FLAT
 from pneumo.dicom.rejection import DicomRejectedError, Reason
 from pneumo.dicom.rendering import Rendered, render
 
@@ -38,6 +39,7 @@ class Case:
     high: float
     elements: dict[str, Any] = field(default_factory=dict)
     inverted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def voi(bits: int, entries: list[int], first: int = 0) -> dict[str, Any]:
@@ -63,6 +65,7 @@ CURVE = [round(4095 * (place / 4095) ** 2) for place in range(4096)]
 
 PRESENTED = [round(1023 * (place / 255) ** 0.5) for place in range(256)]
 
+INVERSE = "MONOCHROME2 with Presentation LUT Shape INVERSE shown inverted"
 CASES = {
     "8 bits": Case("u1", 8, 0, 255),
     "10 bits": Case("u2", 10, 0, 1023),
@@ -76,7 +79,7 @@ CASES = {
     "8 bits signed": Case("i1", 8, -128, 127),
     "12 bits signed": Case("i2", 12, -2048, 2047),
     "16 bits signed": Case("i2", 16, -32768, 32767),
-    "MONOCHROME1 by shape": Case("u2", 12, 0, 4095, {"PresentationLUTShape": "INVERSE"}, inverted=True),
+    "MONOCHROME1 by shape": Case("u2", 12, 0, 4095, {"PresentationLUTShape": "INVERSE"}, True, (INVERSE,)),
     "rescaled": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE),
     "rescaled downwards": Case("u2", 12, -4095, 0, {"RescaleSlope": -1, "RescaleIntercept": 0}),
     "rescaled by a fraction": Case("u2", 12, -0.5, 4095 * 0.0625 - 0.5, rescale("0.0625", "-0.5")),
@@ -93,10 +96,10 @@ CASES = {
     "exact window": Case("u2", 12, 0, 4095, window(2000, 1500, "LINEAR_EXACT")),
     "narrow exact window": Case("u2", 12, 0, 4095, window(2000, 0.5, "LINEAR_EXACT")),
     "sigmoid": Case("u2", 12, 0, 4095, window(2000, 1500, "SIGMOID")),
-    "window beyond the values": Case("u2", 12, 0, 4095, window(9000, 1000)),
+    "window beyond the values": Case("u2", 12, 0, 4095, window(9000, 1000), notes=(FLAT,)),
     "window on signed": Case("i2", 12, -2048, 2047, window(-200, 700)),
     "window after rescale": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE | window(3000, 4000)),
-    "window in MONOCHROME1": Case("u2", 12, 0, 4095, window(2000, 1500, PresentationLUTShape="INVERSE"), inverted=True),
+    "window in MONOCHROME1": Case("u2", 12, 0, 4095, window(2000, 1500, PresentationLUTShape="INVERSE"), True, (INVERSE,)),
     "VOI LUT": Case("u2", 12, 0, 4095, voi(12, CURVE)),
     "VOI LUT to 16 bits": Case("u2", 12, 0, 65535, voi(16, [value * 16 for value in CURVE])),
     "VOI LUT to 8 bits": Case("u1", 8, 0, 255, voi(8, [255 - value for value in range(256)])),
@@ -119,7 +122,7 @@ def test_gray_values_are_displayed_as_by_pydicom(tmp_path: Path, case: Case) -> 
     # Half a level may round either way after the same formula in another order.
     shown = 65535 - image.pixels.astype(np.int64) if case.inverted else image.pixels
     assert np.abs(shown - expected).max() <= 1
-    assert image.render_notes == ()
+    assert image.render_notes == case.notes
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
@@ -139,29 +142,9 @@ def test_luts_and_padding_are_read_in_every_byte_order(tmp_path: Path, syntax: s
     assert np.array_equal(rendered(dataset, tmp_path).pixels, np.where(values == 4095, 0, expected))
 
 
-@pytest.mark.parametrize("syntax", ["explicit", "big_endian"])
-@pytest.mark.parametrize("width", [1, 2])
-def test_lut_data_as_bytes(tmp_path: Path, syntax: str, width: int) -> None:
-    entries = np.arange(256)[::-1]
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [256, 0, 8])
-    order = ">" if syntax == "big_endian" else "<"
-    item.add_new("LUTData", "OW", entries.astype(f"{order}u{width}").tobytes())
-    dataset = reference.build(reference.gradient("u1", 8), 8, syntax, VOILUTSequence=Sequence([item]))
-    assert np.array_equal(rendered(dataset, tmp_path).pixels, (255 - reference.gradient("u1", 8)).astype(int) * 257)
-
-
 def test_8_bits_read_back_as_the_same_floats(tmp_path: Path) -> None:
     values = reference.gradient("u1", 8, 16, 16)
     assert np.array_equal(rendered(reference.build(values), tmp_path).pixels, values.astype(int) * 257)
-
-
-def test_monochrome1_with_the_shape_inverse_is_inverted_once(tmp_path: Path) -> None:
-    values = reference.gradient("u1", 8)
-    for more in ({}, {"PresentationLUTShape": "INVERSE"}):
-        image = rendered(reference.build(values, photometric="MONOCHROME1", **more), tmp_path)
-        assert image.was_monochrome1
-        assert np.array_equal(image.pixels, (255 - values.astype(int)) * 257)
 
 
 PADDED = {
@@ -232,10 +215,89 @@ def test_an_unusable_padding_value_is_ignored_and_noted(tmp_path: Path) -> None:
     assert image.pixels.max() == 65535
 
 
-def test_flat_images_do_not_divide_by_zero(tmp_path: Path) -> None:
+FLAT_IMAGES: dict[str, dict[str, Any]] = {
+    "one value": {},
+    "one value, which is padding": {"PixelPaddingValue": -7},
+    "all below the window": window(500, 100),
+    "a rescale that loses the values": rescale("1", "1e30"),
+}
+
+
+@pytest.mark.parametrize("elements", FLAT_IMAGES.values(), ids=FLAT_IMAGES)
+def test_an_image_that_shows_nothing_is_noted(tmp_path: Path, elements: dict[str, Any]) -> None:
     flat = np.full((4, 4), -7, np.int16)
-    assert not rendered(reference.build(flat), tmp_path).pixels.any()
-    assert not rendered(reference.build(flat, PixelPaddingValue=-7), tmp_path).pixels.any()
+    flat[0, 0] = -7 if len(elements) < 2 else -8
+    image = rendered(reference.build(flat, **elements), tmp_path)
+    assert FLAT in image.render_notes
+    assert not image.pixels.any()
+
+
+def test_a_flat_color_image_is_noted(tmp_path: Path) -> None:
+    image = rendered(reference.build(np.full((4, 4, 3), 9, np.uint8), photometric="RGB"), tmp_path)
+    assert image.render_notes == ("RGB rendered to gray", FLAT)
+
+
+def test_an_image_of_one_level_beside_its_padding_is_flat(tmp_path: Path) -> None:
+    values = np.array([[0, 0], [300, 300]], np.uint16)
+    assert FLAT in rendered(reference.build(values, 12, PixelPaddingValue=0), tmp_path).render_notes
+
+
+def test_a_padding_range_of_every_pixel_is_left_out(tmp_path: Path) -> None:
+    values = reference.gradient("u2", 12)
+    image = rendered(reference.build(values, 12, PixelPaddingValue=0, PixelPaddingRangeLimit=4095), tmp_path)
+    assert image.render_notes == ("padding value of every pixel ignored",)
+    assert np.array_equal(image.pixels, rendered(reference.build(values, 12), tmp_path).pixels)
+
+
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize("dtype", ["u2", "i2"])
+def test_a_padding_value_has_the_sign_of_the_pixels(tmp_path: Path, vr: str, dtype: str) -> None:
+    values = reference.gradient("u2", 16).astype(dtype)
+    dataset = reference.build(values)
+    dataset.add(DataElement("PixelPaddingValue", vr, 65000 if vr == "US" else 65000 - 65536))
+    image = rendered(dataset, tmp_path).pixels
+    others = rendered(reference.build(values), tmp_path).pixels
+    assert np.array_equal(image, np.where(values == np.array(65000, np.uint16).astype(dtype), 0, others))
+
+
+def test_a_slope_of_zero_is_left_out(tmp_path: Path) -> None:
+    values = reference.gradient("u2", 12)
+    image = rendered(reference.build(values, 12, **rescale("0", "5") | window(2048, 4096)), tmp_path)
+    assert image.render_notes == ("rescale with a slope of 0 ignored",)
+    assert np.array_equal(image.pixels, rendered(reference.build(values, 12, **window(2048, 4096)), tmp_path).pixels)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [("1e308", "0"), ("-1e308", "-1e308"), ("4e305", "-1e308")])
+def test_a_rescale_beyond_all_numbers_is_refused(tmp_path: Path, slope: str, intercept: str) -> None:
+    with pytest.raises(DicomRejectedError, match="a rescale to values beyond the largest number") as caught:
+        rendered(reference.build(reference.gradient("u2", 12), 12, **rescale(slope, intercept)), tmp_path)
+    assert caught.value.reason == Reason.BAD_FRAME
+
+
+SHAPES = {
+    "MONOCHROME1 alone": ("MONOCHROME1", "", True, ()),
+    "MONOCHROME1 with INVERSE": ("MONOCHROME1", "INVERSE", True, ()),
+    "MONOCHROME1 with IDENTITY": (
+        "MONOCHROME1",
+        "IDENTITY",
+        True,
+        ("MONOCHROME1 with Presentation LUT Shape IDENTITY shown inverted, as MONOCHROME1",),
+    ),
+    "MONOCHROME2 with IDENTITY": ("MONOCHROME2", "IDENTITY", False, ()),
+    "MONOCHROME2 with INVERSE": ("MONOCHROME2", "INVERSE", True, (INVERSE,)),
+    "MONOCHROME2 with another": ("MONOCHROME2", "LIN OD", False, ("unknown Presentation LUT Shape ignored",)),
+}
+
+
+@pytest.mark.parametrize(("photometric", "shape", "inverted", "notes"), SHAPES.values(), ids=SHAPES)
+def test_photometric_interpretation_decides_with_the_shape(
+    tmp_path: Path, photometric: str, shape: str, inverted: bool, notes: tuple[str, ...]
+) -> None:
+    values = reference.gradient("u1", 8)
+    more = {"PresentationLUTShape": shape} if shape else {}
+    image = rendered(reference.build(values, photometric=photometric, **more), tmp_path)
+    assert (image.was_monochrome1, image.render_notes) == (inverted, notes)
+    assert np.array_equal(image.pixels, (255 - values.astype(int) if inverted else values.astype(int)) * 257)
 
 
 def test_32_bit_values_are_stretched_without_a_table_of_all(tmp_path: Path) -> None:

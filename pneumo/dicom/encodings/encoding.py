@@ -2,22 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from pneumo.dicom.rejection import DicomRejectedError, Reason
-from pneumo.dicom.values import integer
+from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.values import integer, transfer_syntax
 
 StoredValues = npt.NDArray[np.integer]
-"""(rows, columns), or (rows, columns, 3) of RGB for a color image."""
+"""(rows, columns), or (rows, columns, 3) of RGB for a color image; in the type in which they are stored."""
 
 
-def no_check(dataset: Dataset) -> None:
+FLAT = "flat image: every pixel has the same level"
+"""The note of an image that shows nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bitstream:
+    """What the check of a bitstream found."""
+
+    precision: int = 0
+    """Bits of a sample, 0 when the bitstream does not say."""
+    notes: tuple[str, ...] = ()
+    """What a user of the data may want to know."""
+
+
+def no_check(dataset: Dataset) -> Bitstream:
     """Check nothing, for a decoder that refuses all that is damaged."""
+    return Bitstream()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +43,68 @@ class Encoding:
     """One family of transfer syntaxes with the same bitstream format."""
 
     transfer_syntaxes: tuple[UID, ...]
-    check: Callable[[Dataset], None] = no_check
+    check: Callable[[Dataset], Bitstream] = no_check
     """Checks the first frame's bitstream before a decoder gets it.
 
     Raises ``DicomRejectedError`` when it is damaged or contradicts the DICOM header, and whatever pydicom raises on
     damaged encapsulation.
     """
     decode: Callable[[Dataset], StoredValues]
-    """Decodes the first frame, without the bits above High Bit, which may hold an overlay.
+    """Decodes the first frame; the bits above the stored ones stay as they are.
 
     Raises ``DicomRejectedError`` when High Bit contradicts Bits Stored or the decoder returned part of an image, and
     whatever pydicom and its decoders raise on damaged data.
     """
 
 
-def decode_compressed(dataset: Dataset, plugin: str) -> StoredValues:
+def decode_compressed(
+    dataset: Dataset, plugin: str, frame: bytes | None = None, precision: int = 0
+) -> StoredValues:
     """Decode the first frame with one of pydicom's decoder plugins.
 
     Args:
         dataset: An image in a compressed transfer syntax.
         plugin: The plugin's name. Without one, pydicom tries gdcm first, which ends the process on some damaged
             bitstreams, and the result depends on which plugins are installed.
+        frame: The frame's bitstream, None for that in the dataset.
+        precision: Bits of a sample in the bitstream, which the header may contradict; 0 for those of the header.
     """
-    # It is not defined whether a decoder shifts the values down to bit 0.
+    check_high_bit(dataset)
+    options: dict[str, Any] = dict(as_pixel_options(dataset))
+    if precision:
+        options |= {"bits_allocated": container(precision), "bits_stored": precision}
+    source: bytes | Dataset = dataset
+    if frame is not None:
+        source, options["number_of_frames"] = encapsulate([frame]), 1
+        options.pop("extended_offsets", None)
+    options |= {"index": 0, "decoding_plugin": plugin, "correct_unused_bits": False}
+    return get_decoder(UID(transfer_syntax(dataset))).as_array(source, **options)[0]
+
+
+def container(precision: int) -> int:
+    """Return the number of bits in which decoders return a sample."""
+    return 8 if precision <= 8 else 16 if precision <= 16 else 32
+
+
+def header_notes(dataset: Dataset, precision: int) -> tuple[str, ...]:
+    """Return a note when the precision of a codestream is not that of the DICOM header.
+
+    Encoders in use take Bits Allocated for it where Bits Stored is lower, which makes no difference to the values.
+    """
+    stored, allocated = integer(dataset, "BitsStored"), integer(dataset, "BitsAllocated")
+    if precision in (stored, allocated) and allocated == container(precision):
+        return ()
+    return (f"codestream of {precision} bits under {stored} bits stored in {allocated}",)
+
+
+def check_high_bit(dataset: Dataset) -> None:
+    """Check that the stored bits are the lowest: it is not defined whether a decoder shifts them down.
+
+    Raises:
+        DicomRejectedError: When they are not.
+    """
     if unused_low_bits(dataset):
         raise high_bit_rejection(dataset)
-    return pixel_array(dataset, index=0, decoding_plugin=plugin)
 
 
 def unused_low_bits(dataset: Dataset) -> int:
@@ -63,4 +117,4 @@ def high_bit_rejection(dataset: Dataset) -> DicomRejectedError:
     """Return the rejection of an image whose High Bit contradicts its Bits Stored or its encoding."""
     bits, allocated, high = (integer(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated", "HighBit"))
     found = f"{bits} bits stored of {allocated} with the highest at {high}"
-    return DicomRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", "check the header")
+    return DicomRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", CHECK_HEADER)

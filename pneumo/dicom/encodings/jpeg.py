@@ -1,72 +1,117 @@
-"""Lossy JPEG of 8 bits, ITU-T T.81."""
+"""Lossy JPEG of 8 and 12 bits, ITU-T T.81.
+
+Of the processes, DICOM still has baseline and extended; spectral selection and full progression are retired.
+"""
 
 import re
 
+import numpy as np
 import simplejpeg
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from pneumo.dicom.encodings.encoding import Encoding, StoredValues, decode_compressed
+from pneumo.dicom.encodings.encoding import (
+    FLAT,
+    Bitstream,
+    Encoding,
+    StoredValues,
+    check_high_bit,
+    decode_compressed,
+    header_notes,
+)
 from pneumo.dicom.file_ends import PADDING_BYTES
-from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, read_header
-from pneumo.dicom.pixel_data import bad_frame, check_size, first_frame
-from pneumo.dicom.rejection import DicomRejectedError, Reason, describe
+from pneumo.dicom.gdcm_decoder import decode_jpeg
+from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, first_bitstream, read_header, stray_notes
+from pneumo.dicom.pixel_data import bad_frame, check_size
+from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.values import transfer_syntax
 
+_RETIRED = UID("1.2.840.10008.1.2.4.53"), UID("1.2.840.10008.1.2.4.55")
+"""Spectral selection, processes 6 and 8, and full progression, processes 10 and 12; PS3.5 of 1999."""
+_CONVERT = "convert the file to an uncompressed transfer syntax, for example with dcmdjpeg"
+_PROCESSES = {0xC0: "baseline", 0xC1: "extended sequential", 0xC2: "progressive"}
+"""Names of the processes of lossy JPEG by the second byte of their start-of-frame marker."""
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker that ends a scan; restart markers do not, and FF 00 is a byte of entropy-coded data."""
 
 
-def check(dataset: Dataset) -> None:
+def check(dataset: Dataset) -> Bitstream:
     """Check that the bitstream is whole, has the size in the DICOM header and decodes without a warning.
 
     Raises:
-        DicomRejectedError: When it is damaged or contradicts the header, or the samples do not have 8 bits.
+        DicomRejectedError: When it is damaged or contradicts the header, or is color of more than 8 bits.
     """
-    frame = first_frame(dataset)
+    frame = first_bitstream(dataset)
     header = read_header(frame)
     check_size(dataset, header.rows, header.columns, header.components)
-    check_bitstream(frame, header)
+    notes = header_notes(dataset, header.precision) + stray_notes(dataset)
+    if _needs_gdcm(dataset, header):
+        process = _PROCESSES.get(header.process, "of another process")
+        precisions = {BASELINE: (8,)}.get(header.process, (8, 12) if header.process in _PROCESSES else ())
+        if header.components != 1 or header.precision not in precisions:
+            found = f"a lossy JPEG of {header.components} component(s) of {header.precision} bits, {process}"
+            raise DicomRejectedError(
+                Reason.UNSUPPORTED, "frame", found, "one of 8 or 12 bits, or JPEG Baseline", _CONVERT
+            )
+        # gdcm refuses damage while it decodes.
+        return Bitstream(
+            precision=header.precision, notes=(*notes, f"lossy JPEG of {header.precision} bits, {process}")
+        )
+    if check_bitstream(frame, header):
+        notes += (FLAT,)
+    return Bitstream(precision=header.precision, notes=notes)
 
 
-def check_bitstream(frame: bytes, header: JpegHeader) -> None:
-    """Check a bitstream by itself, from a DICOM or a JPEG file.
+def check_bitstream(frame: bytes, header: JpegHeader) -> bool:
+    """Check a bitstream by itself, from a DICOM or a JPEG file; return whether its image is flat.
 
     Raises:
         DicomRejectedError: When it is damaged, or the samples do not have 8 bits.
     """
     if header.precision != 8:
-        raise DicomRejectedError(
-            Reason.UNSUPPORTED,
-            "frame",
-            f"a lossy JPEG of {header.precision} bits",
-            "8 bits, or another compression",
-            "convert the file to an uncompressed transfer syntax, for example with dcmdjpeg",
-        )
-    check_decodes(frame)
+        found = f"a lossy JPEG of {header.precision} bits"
+        raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, "8 bits, or another compression", _CONVERT)
+    is_flat = check_decodes(frame)
     if header.process == BASELINE and header.components == 1:
         _check_baseline(frame, header)
+    return is_flat
 
 
-def check_decodes(frame: bytes) -> None:
+def _needs_gdcm(dataset: Dataset, header: JpegHeader) -> bool:
+    """Return whether the bitstream is one that Pillow, or pydicom's use of it, does not decode."""
+    return header.precision != 8 or transfer_syntax(dataset) in _RETIRED
+
+
+def check_decodes(frame: bytes) -> bool:
     """Decode the bitstream once and treat the decoder's warnings as errors.
 
     Decoders return an image for whatever they are given: a scan that is cut off becomes an image that is gray from
     there on. All of the entropy-coded data is read here, but the image is only made at an eighth of its size. No
     decoder can detect damage after which the codes happen to fit together again with the right number of blocks.
 
+    Returns:
+        Whether the image is flat.
+
     Raises:
         DicomRejectedError: When the scan ends early or late, contains a marker or a code that is not in its tables,
             or does not fit the frame header, and when a table is damaged.
     """
     try:
-        simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)
+        small = simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)
+        return bool(np.ptp(small) == 0) and bool(np.ptp(simplejpeg.decode_jpeg(frame, "GRAY")) == 0)
     except ValueError as error:
-        raise bad_frame(f"JPEG data that does not decode: {describe(error)}", "a whole JPEG bitstream") from None
+        # The messages of libjpeg are constant texts with numbers in them.
+        raise bad_frame(f"JPEG data that does not decode ({error})", "a whole JPEG bitstream") from None
 
 
 def decode(dataset: Dataset) -> StoredValues:
-    """Decode the first frame with Pillow."""
-    return decode_compressed(dataset, "pillow")
+    """Decode the first frame with Pillow, or with gdcm what Pillow does not decode."""
+    frame = first_bitstream(dataset)
+    header = read_header(frame)
+    if _needs_gdcm(dataset, header):
+        check_high_bit(dataset)
+        return decode_jpeg(dataset, frame, header.precision)
+    return decode_compressed(dataset, "pillow", frame, header.precision)
 
 
 def _check_baseline(frame: bytes, header: JpegHeader) -> None:
@@ -85,4 +130,6 @@ def _check_baseline(frame: bytes, header: JpegHeader) -> None:
         raise bad_frame(f"a marker or data behind the scan, at byte {at} of {len(frame)}", "one scan and the end")
 
 
-ENCODING = Encoding(transfer_syntaxes=(JPEGBaseline8Bit, JPEGExtended12Bit), check=check, decode=decode)
+ENCODING = Encoding(
+    transfer_syntaxes=(JPEGBaseline8Bit, JPEGExtended12Bit, *_RETIRED), check=check, decode=decode
+)

@@ -1,7 +1,5 @@
 """Uncompressed pixel data, PS3.5 8.1; deflated files are inflated when they are parsed."""
 
-from typing import Any
-
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
@@ -20,12 +18,10 @@ def decode(dataset: Dataset) -> StoredValues:
 
     pydicom refuses pixel data that is too short.
     """
-    below, bits = unused_low_bits(dataset), integer(dataset, "BitsStored")
-    if below and not 0 < below <= integer(dataset, "BitsAllocated") - bits:
+    below, bits, allocated = unused_low_bits(dataset), integer(dataset, "BitsStored"), integer(dataset, "BitsAllocated")
+    if below and not 0 < below <= allocated - bits:
         raise high_bit_rejection(dataset)
-    # pydicom takes the lowest bits, wherever High Bit is.
-    options: dict[str, Any] = {"bits_stored": bits + below} if below else {}
-    return pixel_array(dataset, index=0, **options) >> below
+    return pixel_array(dataset, index=0, correct_unused_bits=False) >> below
 
 
 ENCODING = Encoding(

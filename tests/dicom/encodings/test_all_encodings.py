@@ -107,12 +107,36 @@ def overlaid(values: np.ndarray, bits: int) -> np.ndarray:
     return ((values.astype(np.int64) & (1 << bits) - 1) | garbage).astype(np.uint16).view(values.dtype)
 
 
-@pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
+EVERY_SYNTAX = ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"]
+
+
+@pytest.mark.parametrize("syntax", EVERY_SYNTAX)
 @pytest.mark.parametrize(("dtype", "bits"), [("u2", 10), ("u2", 12), ("u2", 15), ("i2", 12), ("i2", 14)])
-def test_bits_above_the_stored_ones_are_ignored(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
+def test_overlays_above_the_stored_bits_are_ignored(tmp_path: Path, syntax: str, dtype: str, bits: int) -> None:
     values = reference.gradient(dtype, bits)
-    path = reference.save(reference.build(overlaid(values, bits), bits, syntax), tmp_path / "x.dcm")
+    dataset = reference.build(overlaid(values, bits), bits, syntax)
+    for index, position in enumerate(range(bits, 16)):
+        dataset.add_new((0x6000 + 2 * index, 0x0102), "US", position)
+    path = reference.save(dataset, tmp_path / "x.dcm")
     assert np.array_equal(shown(path), spread(values, bits))
+    assert "above" not in "".join(reader.read(path).render_notes)
+
+
+@pytest.mark.parametrize("syntax", EVERY_SYNTAX[:-1])
+@pytest.mark.parametrize("dtype", ["u2", "i2"])
+def test_values_above_the_stored_bits_do_not_wrap(tmp_path: Path, syntax: str, dtype: str) -> None:
+    values = reference.gradient(dtype, 12)
+    values[0, 1:4], values[1, 1] = (4096, 5000, 16000), 2000
+    window = {"WindowCenter": 2500, "WindowWidth": 5000, "VOILUTFunction": "LINEAR_EXACT"}
+    plain, windowed = (tmp_path / name for name in ("plain.dcm", "windowed.dcm"))
+    reference.save(reference.build(values, 12, syntax), plain)
+    reference.save(reference.build(values, 12, syntax, **window), windowed)
+    for path in (plain, windowed):
+        assert "pixels above Bits Stored keep their value" in reader.read(path).render_notes
+    low, high = (-2048, 2047) if dtype == "i2" else (0, 4095)
+    expected = (np.clip(values.astype(float), low, high) - low) * 65535 / (high - low)
+    assert np.abs(shown(plain) - expected).max() <= 1
+    assert np.abs(shown(windowed) - np.clip(values / 5000, 0, 1) * 65535).max() <= 1
 
 
 def test_a_large_matrix_takes_bounded_time_and_memory(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def with_frame(frame: bytes, **more: object) -> Dataset:
 
 @pytest.mark.parametrize(("dtype", "signed"), [("u2", False), ("i2", True)])
 def test_the_size_segment_is_read(dtype: str, signed: bool) -> None:
-    assert jpeg2000.read_size(bytes(codestream(dtype))) == (40, 67, 1, signed)
+    assert jpeg2000.read_size(bytes(codestream(dtype))) == (40, 67, 1, signed, 12)
 
 
 def test_the_size_segment_of_a_jp2_file_is_behind_its_boxes() -> None:
     boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40)
-    assert jpeg2000.read_size(boxes + bytes(codestream())) == (40, 67, 1, False)
+    assert jpeg2000.read_size(boxes + bytes(codestream())) == (40, 67, 1, False, 12)
 
 
 def test_the_size_is_without_the_offset_of_the_image_area() -> None:
