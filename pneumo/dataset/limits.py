@@ -1,8 +1,10 @@
 """Limits of time and memory for reading one file, which the kernel enforces.
 
-Time: a timer whose signal ends the process (``SIGALRM`` at its default action). A thread that measures the time would
-not run, because a decoder that never returns holds the interpreter's lock, and the parent does not know when a worker
-opens its next file.
+Time: two timers whose signals end the process by their default action. One counts the processor time of the process,
+user and system (``SIGPROF``), so that a machine that is busy with other things costs no good file. The other counts the
+time on the clock, ten times as much, for a read that waits instead of working (``SIGALRM``). A thread that measures the
+time would not run, because a decoder that never returns holds the interpreter's lock, and the parent does not know when
+a worker opens its next file.
 
 Memory: ``RLIMIT_DATA``, on top of what a worker holds when it starts. An allocation beyond it fails at once, which
 numpy, OpenCV and Python report as an error; polling the resident size would notice too late and could only kill.
@@ -32,20 +34,28 @@ class Limits:
     """Limits for reading one file; a good image takes milliseconds and, at 8192 x 8192, about 2 GiB."""
 
     time_limit: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
-    """Seconds that one file may take to read; then it is rejected."""
+    """Seconds of processor time that one file may take to read, and ten times as many on the clock, which a slow disk
+    or a busy machine takes; then it is rejected."""
     memory_limit: Annotated[float, Interval(ge=0.01, le=1024)] = 4.0
     """GiB of memory that one file may take to read."""
 
 
+WAITING = 10
+"""Times the processor time that a file may take on the clock."""
+_TIMERS = {signal.ITIMER_PROF: 1, signal.ITIMER_REAL: WAITING}
+"""Timers, and how often each has the limit of processor time."""
+TIMED_OUT = (-signal.SIGPROF, -signal.SIGALRM)
+"""Exit codes of a process that a timer ended; another attempt would take as long again."""
 _timeout = 0.0
-"""Seconds per file in this process; 0, no limit, in all but worker processes."""
+"""Seconds of processor time per file in this process; 0, no limit, in all but worker processes."""
 
 
 def apply(limits: Limits) -> None:
     """Set the limits of this process, a worker."""
     global _timeout  # noqa: PLW0603 (as the limits themselves, it belongs to the process)
     _timeout = limits.time_limit
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     # OpenCV's threads would add their stacks, one for each core, and the cores are busy with other files.
     cv2.setNumThreads(1)
     _set_limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.memory_limit * 2**30))
@@ -59,8 +69,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
     Raises:
         DicomRejectedError: When ``read`` raises it, or any other exception: one file must not end a build.
     """
-    if _timeout:
-        signal.setitimer(signal.ITIMER_REAL, _timeout)
+    _set_timers(_timeout)
     try:
         return read(path)
     except DicomRejectedError:
@@ -71,20 +80,15 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
             Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _DECODABLE, _REPORT
         ) from error
     finally:
-        if _timeout:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        _set_timers(0)
 
 
 def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
     """Return the rejection of a file whose reader process died, by the exit code of that process."""
+    if exit_code == -signal.SIGPROF:
+        return _took_too_long(f"not read after {limits.time_limit:g} s of processor time")
     if exit_code == -signal.SIGALRM:
-        return DicomRejectedError(
-            Reason.TOOK_TOO_LONG,
-            "read",
-            f"not read after {limits.time_limit:g} s",
-            "a file that is read in milliseconds",
-            "leave it out, or raise the limit when it is a good file on a slow disk",
-        )
+        return _took_too_long(f"not read after {limits.time_limit * WAITING:g} s, most of them waiting")
     if exit_code == -signal.SIGKILL:
         return DicomRejectedError(
             Reason.TOO_MUCH_MEMORY,
@@ -95,6 +99,17 @@ def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
         )
     ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
     return DicomRejectedError(Reason.CRASHED, "read", f"the process that read it ended {ended}", _DECODABLE, _REPORT)
+
+
+def _took_too_long(found: str) -> DicomRejectedError:
+    action = "leave it out, or raise the limit when it is a good file on a slow disk"
+    return DicomRejectedError(Reason.TOOK_TOO_LONG, "read", found, "a file that is read in milliseconds", action)
+
+
+def _set_timers(seconds: float) -> None:
+    """Start the timers of a process that has limits, or stop them with 0."""
+    for timer, times in _TIMERS.items() if _timeout else ():
+        signal.setitimer(timer, seconds * times)
 
 
 def _set_limit(kind: int, limit: int) -> None:

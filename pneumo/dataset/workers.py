@@ -71,7 +71,7 @@ def run(
                     if position is None:
                         raise _cannot_start()
                     attempts[position] += 1
-                    if attempts[position] < max_attempts and result.exit_code != -signal.SIGALRM:
+                    if attempts[position] < max_attempts and result.exit_code not in limits_of.TIMED_OUT:
                         waiting.append(position)
                         continue
                 elif waiting:

@@ -79,7 +79,7 @@ def damage_refused() -> Iterator[None]:
 
 def _image(dataset: Dataset, frame: bytes, precision: int):  # type: ignore[no-untyped-def]
     """Return gdcm's image around a frame."""
-    import gdcm  # noqa: PLC0415 (slow to import, and few files need it)
+    import gdcm
 
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)

@@ -35,7 +35,7 @@ def read(path: Path) -> Image:
     except DicomRejectedError:
         raise
     except MemoryError as error:
-        raise too_much_memory(error) from None
+        raise too_much_memory() from None
     except Exception as error:
         raise decoder_rejection(error) from None
 

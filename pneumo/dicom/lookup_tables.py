@@ -98,9 +98,7 @@ def read_entries(dataset: Dataset, keyword: str, descriptor: Descriptor) -> npt.
     if descriptor.bits <= 8 and len(found) < descriptor.count:
         found = packed_bytes(dataset, keyword).astype(np.uint16)
     if len(found) < descriptor.count:
-        raise bad_table(
-            f"a lookup table of {len(found)} entries", f"{descriptor.count}, as its descriptor says"
-        )
+        raise bad_table(f"a lookup table of {len(found)} entries", f"{descriptor.count}, as its descriptor says")
     return found[: descriptor.count]
 
 

@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from pneumo.dicom import file_kinds
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
 from pneumo.dicom.values import text
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
@@ -69,7 +69,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
         # pydicom raises OSError for damaged data too; only those of the operating system have a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _not_dicom(describe(error), "a DICOM header") from None
+        raise _not_dicom(explain(error, "a header that is damaged"), "a DICOM header") from None
     return dataset
 
 

@@ -26,7 +26,7 @@ from pneumo.dicom.opening import open_file
 from pneumo.dicom.palettes import PALETTE_ELEMENTS
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
 from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import integer, is_malformed, tags, text
@@ -56,6 +56,9 @@ IMAGE_ELEMENTS = (DISPLAY_ELEMENTS | GROUP_ELEMENTS | PALETTE_ELEMENTS | OVERLAY
 FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, few enough to decode within the memory limit of a worker."""
+
+BITS_ALLOCATED = (1, 8, 16, 32)
+"""Sizes of a stored sample that can be read."""
 
 _OUT_OF_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
 """How pydicom's message reports a decoder that ran out of memory; Python's MemoryError has an empty message."""
@@ -116,8 +119,8 @@ def read(path: Path) -> Image:
     """
     try:
         return _read(path)
-    except MemoryError as error:
-        raise too_much_memory(error) from None
+    except MemoryError:
+        raise too_much_memory() from None
 
 
 def _read(path: Path) -> Image:
@@ -202,27 +205,27 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
         raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
+    allocated, stored_bits = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
+    if allocated not in BITS_ALLOCATED or not 1 <= stored_bits <= allocated:
+        found = f"Bits Stored of {stored_bits} in Bits Allocated of {allocated}"
+        expected = f"1 or more bits stored in {', '.join(map(str, BITS_ALLOCATED))}"
+        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, expected, FETCH_AGAIN)
 
 
 def decoder_rejection(error: Exception) -> DicomRejectedError:
     """Return the rejection for an exception of pydicom or a decoder."""
     if getattr(error, "code", None) == cv2.Error.StsNoMem or _OUT_OF_MEMORY.search(str(error)):
-        return too_much_memory(error)
-    if isinstance(error, NotImplementedError):
-        # An element of a VR that DICOM does not define.
-        expected = "the value representations of DICOM"
-        return DicomRejectedError(Reason.UNSUPPORTED, "render", describe(error), expected, "check the header")
-    return DicomRejectedError(
-        Reason.BAD_FRAME, "render", describe(error), "pixel data that fits its header", FETCH_AGAIN
-    )
+        return too_much_memory()
+    found = explain(error, "pixel data that does not decode")
+    return DicomRejectedError(Reason.BAD_FRAME, "render", found, "pixel data that fits its header", FETCH_AGAIN)
 
 
-def too_much_memory(error: Exception) -> DicomRejectedError:
+def too_much_memory() -> DicomRejectedError:
     """Return the rejection of a file that takes more memory than its process may use."""
     return DicomRejectedError(
         Reason.TOO_MUCH_MEMORY,
         "read",
-        f"more memory than the limit for one file ({describe(error)})",
+        "more memory than the limit for one file",
         "an image that fits into it",
         "leave it out, or raise the limit for a good image",
     )

@@ -17,23 +17,19 @@ The checks, in the order in which a file meets them::
 import re
 from enum import StrEnum
 
-from pydicom.datadict import dictionary_description, keyword_dict
-
-LONGEST_TEXT = 200
-"""Characters of another library's message that are kept; some messages quote their whole input."""
-
 FETCH_AGAIN = "fetch the file again from its source"
 """The action for a damaged file."""
 CHECK_HEADER = "check the header"
 """The action for a file whose header contradicts itself or its pixel data."""
 
-_WORDS = re.compile(r"(['\"])([A-Za-z ]+)\1")
-_QUOTED = re.compile(r"(?<!\w)b?['\"](?:.*['\"](?!\w)|.*)")
-"""From the first opening quotation mark to the last closing one, or to the end; an apostrophe inside a word is neither.
-What a message quotes may be text of the file, such as a name."""
-_ALL_DECODERS = "Unable to decode as exceptions were raised by all available plugins: "
-_OF_THE_STANDARD = frozenset(map(dictionary_description, keyword_dict.values())) | frozenset(keyword_dict)
-"""Names and keywords of the elements that DICOM defines, which may be quoted."""
+_SENTENCES = (
+    (re.compile(r"less than expected \((\d+ vs \d+ bytes)\)"), r"pixel data that is less than expected (\1)"),
+    (re.compile("RLE"), "RLE data that does not decode"),
+    (re.compile("No tag to read|[Uu]nexpected end|[Ee]nd of file"), "a sequence that ends inside an item"),
+    (re.compile("recursion"), "sequences that are nested too deeply"),
+    (re.compile("VR|[Vv]alue [Rr]epresentation"), "an element of a value representation that DICOM does not define"),
+)
+"""What messages of pydicom and its decoders say about a file, by a part of the message."""
 
 
 class Reason(StrEnum):
@@ -89,9 +85,15 @@ class DicomRejectedError(Exception):
         return f"{self.found}; expected {self.expected}; {self.action}"
 
 
-def describe(error: BaseException) -> str:
-    """Return an exception's type and message on one line, without what the message quotes, cut to ``LONGEST_TEXT``."""
-    text = " ".join(str(error).split()).removeprefix(_ALL_DECODERS)
-    text = _WORDS.sub(lambda match: match[2] if match[2] in _OF_THE_STANDARD else match[0], text)
-    text = _QUOTED.sub("...", text)
-    return f"{type(error).__name__}: {text}"[:LONGEST_TEXT].removesuffix(": ")
+def explain(error: BaseException, otherwise: str) -> str:
+    """Return what another library's error says about the file, without what the message quotes from it.
+
+    Args:
+        error: The error.
+        otherwise: What to say when its message is not known.
+    """
+    for pattern, sentence in _SENTENCES:
+        match = pattern.search(str(error))
+        if match:
+            return match.expand(sentence)
+    return otherwise

@@ -24,6 +24,8 @@ from pneumo.dicom.values import first_item, integer, numbers, text, words
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
 
+_BEYOND = "pixels above Bits Stored keep their value"
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -35,7 +37,7 @@ class Rendered(NamedTuple):
     was_monochrome1: bool
     """Whether the lowest stored value is white, as in MONOCHROME1."""
     render_notes: tuple[str, ...]
-    """Decisions that a user of the data may want to know, such as ``first of 4 frames``; job/QUARANTINE.md lists them."""
+    """Decisions that a user of the data may want to know, such as ``first of 4 frames``; job/QUARANTINE.md has all."""
 
 
 def render(dataset: Dataset, precision: int = 0) -> Rendered:
@@ -105,9 +107,7 @@ def _is_inverted(dataset: Dataset, photometric: str, notes: list[str]) -> bool:
     return shape == "INVERSE"
 
 
-def _luma(
-    dataset: Dataset, stored: StoredValues, bits: StoredBits, notes: list[str]
-) -> npt.NDArray[np.uint16]:
+def _luma(dataset: Dataset, stored: StoredValues, bits: StoredBits, notes: list[str]) -> npt.NDArray[np.uint16]:
     """Return the luma (ITU-R BT.601) of a color frame, scaled from its bits to 16."""
     values = stored_bits.numbers_of(dataset, stored, bits)
     if bits.is_beyond(values).any():
@@ -120,9 +120,6 @@ def _luma(
         color = values / bits.highest
     gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
     return np.rint(np.minimum(gray, 1) * WHITE).astype(np.uint16)
-
-
-_BEYOND = "pixels above Bits Stored keep their value"
 
 
 def _grayscale(

@@ -1,5 +1,5 @@
-import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,11 +43,11 @@ def die_once(mark: Path) -> int:
 
 
 def hang(path: Path) -> str:
-    """Sleep forever in native code while holding the interpreter's lock, as a decoder in an endless loop does."""
+    """Work for ages in native code while holding the interpreter's lock, as a decoder in an endless loop does."""
     if path.name == "hangs":
         with path.open("a") as file:
             file.write("begun ")
-        ctypes.PyDLL(None).sleep(10_000)
+        re.match("(a+)+b", 60 * "a")
     return path.name
 
 
@@ -120,10 +120,8 @@ def test_item_that_dies_once_is_repeated_up_to_max_attempts(tmp_path: Path) -> N
 
 def test_item_that_never_returns_is_killed_and_the_others_finish(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("1", "hangs", *"23456")]
-    begun = time.monotonic()
     results = [result for _, result in workers.run(read_and_hang, paths, 2, SHORT, max_attempts=2)]
-    assert results == [*"123456", WorkerDied(-signal.SIGALRM)]
-    assert time.monotonic() - begun < 60
+    assert results == [*"123456", WorkerDied(-signal.SIGPROF)]
     # Another attempt would take as long again.
     assert paths[1].read_text() == "begun "
 

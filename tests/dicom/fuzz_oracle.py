@@ -38,6 +38,8 @@ IMAGE_ELEMENTS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth"),
     *("VOILUTFunction", "PresentationLUTShape", "PresentationLUTSequence", "ExtendedOffsetTable"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
     *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
     *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
     *("ExtendedOffsetTableLengths", "PixelData"),

@@ -137,6 +137,12 @@ def cut_inside_a_sequence(path: Path) -> None:
     path.write_bytes(data[:at] + b"\x28\x00\x10\x30SQ\0\0\xff\xff\xff\xff\xfe\xff")
 
 
+def nested_sequences(path: Path) -> None:
+    reference.save(reference.build(VALUES, 12), path)
+    begin = b"\x28\x00\x10\x30SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    path.write_bytes(path.read_bytes() + 3000 * begin)
+
+
 def deflated_bomb(path: Path) -> None:
     reference.save(reference.build(VALUES, 12, "deflated"), path)
     data = path.read_bytes()
@@ -162,7 +168,8 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "a zip archive"),
     "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
     "a header cut off": (truncated_header, Reason.NO_ID, "no SOP Instance UID"),
-    "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "No tag to read"),
+    "nested sequences": (nested_sequences, Reason.NOT_DICOM, "sequences that are nested too deeply"),
+    "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "a sequence that ends inside an item"),
     "a prefix alone": (lambda path: path.write_bytes(bytes(128) + b"DICM"), Reason.NO_ID, "no SOP Instance UID"),
     "no id": (without("SOPInstanceUID"), Reason.NO_ID, "no SOP Instance UID"),
     "a report": (of_class(BasicTextSRStorage), Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
@@ -172,7 +179,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no pixel data": (without("PixelData"), Reason.NO_PIXELS, "no pixel data"),
     "no rows": (without("Rows"), Reason.NO_PIXELS, "0 x 67 pixels"),
     "no photometric": (without("PhotometricInterpretation"), Reason.UNSUPPORTED, "unknown photometric"),
-    "no bits": (without("BitsAllocated"), Reason.BAD_FRAME, "Bits Allocated"),
+    "no bits": (without("BitsAllocated"), Reason.BAD_FRAME, "Bits Stored of 12 in Bits Allocated of 0"),
     "a JPEG cut off": (truncated_jpeg, Reason.BAD_FRAME, "pixel data without an end"),
     "values cut off": (truncated_values, Reason.BAD_FRAME, "less than expected"),
     "no frames": (no_frames, Reason.BAD_FRAME, ""),

@@ -99,7 +99,9 @@ CASES = {
     "window beyond the values": Case("u2", 12, 0, 4095, window(9000, 1000), notes=(FLAT,)),
     "window on signed": Case("i2", 12, -2048, 2047, window(-200, 700)),
     "window after rescale": Case("u2", 12, -1000, 4095 * 2.5 - 1000, SLOPE | window(3000, 4000)),
-    "window in MONOCHROME1": Case("u2", 12, 0, 4095, window(2000, 1500, PresentationLUTShape="INVERSE"), True, (INVERSE,)),
+    "window in MONOCHROME1": Case(
+        "u2", 12, 0, 4095, window(2000, 1500, PresentationLUTShape="INVERSE"), True, (INVERSE,)
+    ),
     "VOI LUT": Case("u2", 12, 0, 4095, voi(12, CURVE)),
     "VOI LUT to 16 bits": Case("u2", 12, 0, 65535, voi(16, [value * 16 for value in CURVE])),
     "VOI LUT to 8 bits": Case("u1", 8, 0, 255, voi(8, [255 - value for value in range(256)])),

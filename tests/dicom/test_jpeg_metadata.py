@@ -42,6 +42,11 @@ CARRIERS = {
     "Photoshop": after_start(segment(0xED, b"Photoshop 3.0\0" + SECRET)),
     "Adobe": after_start(segment(0xEE, b"Adobe\0\x64" + SECRET[:5])),
     **{f"APP{n}": after_start(segment(0xE0 + n, SECRET)) for n in (3, 4, 5, 8, 15)},
+    "a Huffman table that is not used": before_scan(segment(0xC4, b"\x11" + b"\0" * 7 + b"\x0e" + b"\0" * 8 + SECRET)),
+    "a quantization table that is not used": before_scan(segment(0xDB, b"\x03" + SECRET.ljust(64, b"\1"))),
+    "a quantization table of 16 bits that is not used": after_start(segment(0xDB, b"\x12" + SECRET.ljust(128, b"\1"))),
+    "a table that is defined again": after_start(segment(0xDB, b"\0" + SECRET.ljust(64, b"\1"))),
+    "a second JFIF segment": JPEG[:20] + segment(0xE0, b"JFIF\0" + SECRET[:7] + b"\0\0") + JPEG[20:],
 }
 
 
@@ -53,6 +58,14 @@ def test_metadata_is_removed_and_pixels_do_not_change(frame: bytes) -> None:
     assert np.array_equal(
         cv2.imdecode(np.frombuffer(stripped, np.uint8), -1), cv2.imdecode(np.frombuffer(frame, np.uint8), -1)
     )
+
+
+def test_a_table_in_use_stays_beside_one_that_is_not() -> None:
+    at = JPEG.index(b"\xff\xdb")
+    table = JPEG[at + 4 : at + 2 + int.from_bytes(JPEG[at + 2 : at + 4], "big")]
+    rest = JPEG[at + 4 + len(table) :]
+    frame = JPEG[:at] + segment(0xDB, b"\x02" + SECRET.ljust(64, b"\1") + table) + rest
+    assert jpeg_metadata.strip(frame) == JPEG
 
 
 def test_a_frame_without_metadata_is_returned_unchanged() -> None:

@@ -57,9 +57,7 @@ class Encoding:
     """
 
 
-def decode_compressed(
-    dataset: Dataset, plugin: str, frame: bytes | None = None, precision: int = 0
-) -> StoredValues:
+def decode_compressed(dataset: Dataset, plugin: str, frame: bytes | None = None, precision: int = 0) -> StoredValues:
     """Decode the first frame with one of pydicom's decoder plugins.
 
     Args:

@@ -130,6 +130,4 @@ def _check_baseline(frame: bytes, header: JpegHeader) -> None:
         raise bad_frame(f"a marker or data behind the scan, at byte {at} of {len(frame)}", "one scan and the end")
 
 
-ENCODING = Encoding(
-    transfer_syntaxes=(JPEGBaseline8Bit, JPEGExtended12Bit, *_RETIRED), check=check, decode=decode
-)
+ENCODING = Encoding(transfer_syntaxes=(JPEGBaseline8Bit, JPEGExtended12Bit, *_RETIRED), check=check, decode=decode)
