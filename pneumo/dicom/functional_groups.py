@@ -5,6 +5,7 @@ for all frames and in one with an item for each frame; what is given for a frame
 """
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from pneumo.dicom.values import first_item, tags
 
@@ -25,11 +26,12 @@ def merge_first_frame(dataset: Dataset) -> None:
     """
     for keyword in _SEQUENCES:
         group = first_item(dataset, keyword)
-        for macro, elements in _MACROS.items() if group is not None else ():
-            _merge(dataset, first_item(group, macro), elements)
+        if group is not None:
+            for macro, elements in _MACROS.items():
+                _merge(dataset, first_item(group, macro), elements)
 
 
-def _merge(dataset: Dataset, item: Dataset | None, elements: frozenset) -> None:
+def _merge(dataset: Dataset, item: Dataset | None, elements: frozenset[BaseTag]) -> None:
     if item is None:
         return
     for tag in elements:

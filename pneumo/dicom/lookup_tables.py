@@ -35,7 +35,7 @@ class InputRange(NamedTuple):
 class Descriptor(NamedTuple):
     """The three values of a LUT Descriptor, all of them unsigned."""
 
-    count: int
+    length: int
     """Number of entries; 0 means 65536."""
     first: int
     """First value that is mapped, modulo 2^16."""
@@ -53,7 +53,8 @@ class LookupTable(NamedTuple):
 
     def look_up(self, values: Values) -> Values:
         """Return the entries for values, which are rounded."""
-        return self.entries[np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)]
+        places = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        return np.asarray(self.entries[places])
 
 
 def read(item: Dataset, range_: InputRange, notes: list[str]) -> LookupTable:
@@ -95,11 +96,11 @@ def read_entries(dataset: Dataset, keyword: str, descriptor: Descriptor) -> npt.
         DicomRejectedError: When there are fewer.
     """
     found = words(dataset, keyword)
-    if descriptor.bits <= 8 and len(found) < descriptor.count:
+    if descriptor.bits <= 8 and len(found) < descriptor.length:
         found = packed_bytes(dataset, keyword).astype(np.uint16)
-    if len(found) < descriptor.count:
-        raise bad_table(f"a lookup table of {len(found)} entries", f"{descriptor.count}, as its descriptor says")
-    return found[: descriptor.count]
+    if len(found) < descriptor.length:
+        raise bad_table(f"a lookup table of {len(found)} entries", f"{descriptor.length}, as its descriptor says")
+    return found[: descriptor.length]
 
 
 def white_level(bits: int, entries: npt.NDArray[np.uint16], notes: list[str]) -> int:

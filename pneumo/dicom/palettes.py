@@ -67,10 +67,10 @@ def _read(dataset: Dataset, color: str, descriptor: Descriptor) -> Entries:
         return read_entries(dataset, keyword, descriptor)
     is_packed = descriptor.bits <= 8
     codes = packed_bytes(dataset, segmented) if is_packed else words(dataset, segmented)
-    entries = _Segments([int(code) for code in codes], 1 if is_packed else 2, descriptor.count).expand()
-    if len(entries) < descriptor.count:
-        raise bad_table(f"a palette of {len(entries)} entries", f"{descriptor.count}, as its descriptor says")
-    return np.array(entries[: descriptor.count], np.uint16)
+    entries = _Segments([int(code) for code in codes], 1 if is_packed else 2, descriptor.length).expand()
+    if len(entries) < descriptor.length:
+        raise bad_table(f"a palette of {len(entries)} entries", f"{descriptor.length}, as its descriptor says")
+    return np.array(entries[: descriptor.length], np.uint16)
 
 
 class _Segments:

@@ -58,6 +58,8 @@ def render(dataset: Dataset, precision: int = 0) -> Rendered:
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
     photometric = _check_color(dataset)
+    if "PixelRepresentation" not in dataset:
+        raise _unsupported("no Pixel Representation", "signed or unsigned samples")
     count = number_of_frames(dataset)
     notes = [f"first of {count} frames"] if count > 1 else []
     stored = registry.find(dataset).decode(dataset)
@@ -119,7 +121,7 @@ def _luma(dataset: Dataset, stored: StoredValues, bits: StoredBits, notes: list[
             raise _unsupported("color of signed samples or more than 16 bits", "unsigned samples of 8 or 16 bits")
         color = values / bits.highest
     gray = cv2.cvtColor(color.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    return np.rint(np.minimum(gray, 1) * WHITE).astype(np.uint16)
+    return np.asarray(np.rint(np.minimum(gray, 1) * WHITE), np.uint16)
 
 
 def _grayscale(
@@ -207,7 +209,7 @@ def _stretch(values: Values, occurring: Values) -> Values:
 
 def _present(item: Dataset, levels: Values, notes: list[str]) -> Values:
     """Map levels through a presentation LUT, whose entries are spread over all of them (PS3.3 C.11.6.1)."""
-    last = lookup_tables.read_descriptor(item, "LUTDescriptor").count - 1
+    last = lookup_tables.read_descriptor(item, "LUTDescriptor").length - 1
     table = lookup_tables.read(item, InputRange(0, last), notes)
     return table.look_up(levels * last + table.first) / table.white
 
