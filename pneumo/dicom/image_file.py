@@ -34,7 +34,7 @@ def read(path: Path) -> Image:
         return picture.read(path, data)
     except DicomRejectedError:
         raise
-    except MemoryError as error:
+    except MemoryError:
         raise too_much_memory() from None
     except Exception as error:
         raise decoder_rejection(error) from None
