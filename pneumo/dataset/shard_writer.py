@@ -20,7 +20,7 @@ from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import image_file
 from pneumo.dicom.reader import Image
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, describe
+from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
 from pneumo.masks import geometry, rle
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
@@ -127,7 +127,7 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
     }
     described = json.dumps(description, sort_keys=True).encode("ascii")
     mask = None if sample.mask is None else sample.mask.encode("ascii")
-    members = [(image.image_format, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
+    members = [(image.image_format, image.data), *([("rle", mask)] if mask is not None else []), ("json", explaind)]
     offsets = writer.add(sample.wds_key, members)
     return {
         "image_id": sample.image_id,
@@ -176,7 +176,7 @@ def _measure(image: Image) -> Levels:
         return levels.measure(image.data)
     except (ValueError, cv2.error) as error:
         raise DicomRejectedError(
-            Reason.BAD_FRAME, "frame", describe(error), "an image that can be decoded", FETCH_AGAIN
+            Reason.BAD_FRAME, "frame", explain(error, "a file that does not decode"), "an image that can be decoded", FETCH_AGAIN
         ) from None
 
 
