@@ -127,7 +127,7 @@ def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]
     }
     described = json.dumps(description, sort_keys=True).encode("ascii")
     mask = None if sample.mask is None else sample.mask.encode("ascii")
-    members = [(image.image_format, image.data), *([("rle", mask)] if mask is not None else []), ("json", explaind)]
+    members = [(image.image_format, image.data), *([("rle", mask)] if mask is not None else []), ("json", described)]
     offsets = writer.add(sample.wds_key, members)
     return {
         "image_id": sample.image_id,
@@ -176,7 +176,11 @@ def _measure(image: Image) -> Levels:
         return levels.measure(image.data)
     except (ValueError, cv2.error) as error:
         raise DicomRejectedError(
-            Reason.BAD_FRAME, "frame", explain(error, "a file that does not decode"), "an image that can be decoded", FETCH_AGAIN
+            Reason.BAD_FRAME,
+            "frame",
+            explain(error, "a file that does not decode"),
+            "an image that can be decoded",
+            FETCH_AGAIN,
         ) from None
 
 
