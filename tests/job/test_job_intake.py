@@ -116,6 +116,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         path.parent.mkdir(exist_ok=True)
         (BAD[name][0] if name in BAD else good(100 + number))(path)
         masks.append(f"{ROOT}.{100 + number}, {'900 9999' if name == 'bad-mask.dcm' else '-1'}")
+    masks.append("picture, -1")  # a picture's id is its name
     masks += [f"{ROOT}.9.{n}, -1" for n in range(100)]
     # Two files that claim to be one image, a copy of a good file, a file without a row, and a loop of links.
     (root / "in" / "twice" / "b.dcm").write_bytes((root / "in" / "twice" / "a.dcm").read_bytes() + b"\0\0")

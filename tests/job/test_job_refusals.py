@@ -119,7 +119,7 @@ ANY: dict[str, dict[str, str]] = {
     "demo": {"out": PATHS},
     "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "launch": {},
-    "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS},
+    "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
     "score": {"truth": PATHS, "submission": PATHS, "out": PATHS},
     "shard": {
         "dicom": PATHS,

@@ -85,7 +85,10 @@ def test_only_the_lists_for_the_user_name_files(chain: Chain, output: Output) ->
     with (chain.out / "dataset" / paths.QUARANTINE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(PATH in row["file"] for row in rows)
-    assert not any(PATH in value for row in rows for name, value in row.items() if name not in ("file", "found"))
+    # The id of a picture is its name.
+    ids = {row["image_id"] for row in rows if PATH in row["image_id"]}
+    assert ids == {f"{PATH}-picture"}
+    assert not any(PATH in row[name] for row in rows for name in ("split", "reason", "phase", "expected", "action"))
 
 
 def test_patients_are_numbers_without_a_mapping(chain: Chain, output: Output) -> None:

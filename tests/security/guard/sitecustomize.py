@@ -17,8 +17,8 @@ SHARED = {"/tmp", "/var/tmp", "/dev/shm", os.environ["TMPDIR"]}
 REPORT = os.environ["PNEUMO_TEST_ATTEMPTS"]
 
 
-class NetworkAccessError(RuntimeError):
-    """No OSError, which clients of the network would try again after."""
+class NetworkAccessError(ConnectionError):
+    """What a machine without a route to another raises."""
 
 
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
