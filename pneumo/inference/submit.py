@@ -40,7 +40,8 @@ def write_submission(
     expected_ids = world.read_on_leader(lambda: None if expected is None else annotations.read_ids(expected))
     damaged = _find_test_images(reader, rows, world, ensembler.mean.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
-    if world.is_leader:
+
+    def publish() -> None:
         masks = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {p.image_id: p.rle for p in predictions}
         ordered = list(masks.items())
         if expected_ids is not None:
@@ -50,7 +51,8 @@ def write_submission(
         submission.write(out, ordered, table.shapes(rows), expected=expected_ids)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, ensembler.rule.describe())
-    world.barrier()
+
+    world.read_on_leader(publish)
 
 
 def _find_test_images(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:

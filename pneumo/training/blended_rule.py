@@ -81,10 +81,10 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
     """Search for the rule on the mean's out-of-fold predictions, and write its metrics. Collective."""
     excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
     histograms = predict_mean_histograms(mean, runs[0].dataset.num_folds, excluded)
-    rule = None
-    if histograms is not None:
+
+    def choose() -> DecisionRule:
+        assert histograms is not None
         nested = nested_estimate(histograms)
-        rule = nested.final
         positives = int(histograms.positive.sum())
         results = replace(
             compute_metrics(histograms, nested),
@@ -99,9 +99,9 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
             caveats=list(dict.fromkeys(caveat for run in runs for caveat in caveats(run, len(histograms), positives))),
         )
         _publish(path, results)
-    rule = mean.world.broadcast(rule)
-    assert rule is not None
-    return rule
+        return nested.final
+
+    return mean.world.read_on_leader(choose)
 
 
 def _score_mean_of_rules(

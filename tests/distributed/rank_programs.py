@@ -50,9 +50,25 @@ def collectives() -> None:
     stop = group.any_rank(world.rank == 2)
     gathered = group.gather(f"r{world.rank}")
     row = (world.rank, group.rank, group.size, folds, value, stop, gathered, group.broadcast(world.rank))
+    # In the first group the leader's call succeeds; in the second it does not.
+    row = (*row, _ask_leader(group, world.rank))
     for one in world.gather(row):
         sys.stdout.write("|".join(map(str, one)) + "\n")
     shutdown()
+
+
+def _ask_leader(group: Group, rank: int) -> str:
+    """Return what the leader's call gives this rank: a result in the group of rank 0, an error in any other."""
+
+    def compute() -> str:
+        if rank:
+            raise UserError(f"rank {rank}", "rank 0", "be it")
+        return f"result of {rank}"
+
+    try:
+        return group.read_on_leader(compute)
+    except UserError as error:
+        return str(error)
 
 
 def exchange() -> None:

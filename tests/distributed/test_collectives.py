@@ -17,6 +17,7 @@ def test_one_rank_needs_no_process_group() -> None:
     assert not group.any_rank(False)
     assert group.gather("x") == ["x"]
     assert group.broadcast(3) == 3
+    assert group.read_on_leader(lambda: 4) == 4
     assert torch.equal(group.all_reduce_sum_(torch.ones(2)), torch.ones(2))
     group.barrier()
 
@@ -25,10 +26,10 @@ def test_four_processes_in_two_groups_agree_among_themselves(worlds: dict[str, E
     codes, output = worlds["collectives"]
     assert codes == [0] * 4, output
     assert output.splitlines() == [
-        "0|0|2|(3,)|3.0|False|['r0', 'r1']|0",
-        "1|1|2|(3,)|3.0|False|[]|0",
-        "2|0|2|(4,)|7.0|True|['r2', 'r3']|2",
-        "3|1|2|(4,)|7.0|True|[]|2",
+        "0|0|2|(3,)|3.0|False|['r0', 'r1']|0|result of 0",
+        "1|1|2|(3,)|3.0|False|[]|0|result of 0",
+        "2|0|2|(4,)|7.0|True|['r2', 'r3']|2|rank 2; expected rank 0; be it",
+        "3|1|2|(4,)|7.0|True|[]|2|rank 2; expected rank 0; be it",
     ]
 
 
