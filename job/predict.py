@@ -1,4 +1,4 @@
-"""Predict new DICOMs with a finished run: masks, a table of numbers, and pictures.
+"""Predict new images, DICOM, PNG or JPEG, with a finished run: masks, a table of numbers, and pictures.
 
     python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
 

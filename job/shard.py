@@ -1,4 +1,4 @@
-"""Turn DICOM files into a dataset of shards.
+"""Turn DICOM, PNG or JPEG files into a dataset of shards.
 
     python job/shard.py --dicom train/ --test-dicom test/ --masks train-rle.csv --patients patients.csv --out DATASET
     python job/shard.py --dicom train/ --masks train-rle.csv --out DATASET --task 3/16     # one of 16 tasks
@@ -55,7 +55,8 @@ def main(arguments: Arguments) -> None:
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line."""
-    return parse(Arguments, argv, prog="job/shard.py", description=f"Turn DICOM files into a dataset. {PRIVACY_NOTE}")
+    description = f"Turn DICOM, PNG or JPEG files into a dataset. {PRIVACY_NOTE}"
+    return parse(Arguments, argv, prog="job/shard.py", description=description)
 
 
 if __name__ == "__main__":

@@ -156,8 +156,8 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
     found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
     lists = f"see {out / paths.QUARANTINE}"
     if split == "test":
-        return UserError(found, "DICOM images to predict", f"check the directory of the test images, and {lists}")
-    expected = "DICOM images with a row in the masks CSV"
+        return UserError(found, "images to predict", f"check the directory of the test images, and {lists}")
+    expected = "images with a row in the masks CSV"
     if plan.named_otherwise:
         return UserError(found, expected, _describe_other_ids(plan))
     return UserError(found, expected, f"check --dicom and --masks, and {lists} and {out / paths.UNMATCHED}")

@@ -73,7 +73,7 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
     for root in (dicom, test_dicom):
         if root is not None and not root.exists():
             raise UserError(
-                f"{root}: no such file or directory", "a DICOM file or a directory of them", "check the path"
+                f"{root}: no such file or directory", "an image file or a directory of them", "check the path"
             )
     split: Split = "train" if labeled else "test"
     if test_dicom is None:

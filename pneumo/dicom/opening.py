@@ -32,7 +32,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
             raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
         with path.open("rb") as file:
             if not file.peek(1):
-                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "a DICOM file", FETCH_AGAIN)
+                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "an image file", FETCH_AGAIN)
             yield file
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():

@@ -247,6 +247,23 @@ def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
     assert "2 flat image(s), worst" in again[2], "said again of a finished dataset"
 
 
+def test_pictures_of_few_bits_and_masks_among_them_are_said(tmp_path: Path) -> None:
+    (tmp_path / "in" / "masks").mkdir(parents=True)
+    ramp = np.linspace(0, 4095, 32 * 40).astype(np.uint16).reshape(32, 40)
+    for name, pixels in (("a", ramp), ("b", ramp * 16), ("c", ramp * 16), ("masks/c", (ramp > 99).astype(np.uint8))):
+        (tmp_path / "in" / f"{name}.PNG").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    code, output, errors = call_shard("--dicom", tmp_path / "in", "--out", tmp_path / "out", "--max-quarantined", 100)
+    assert code == 0, errors
+    assert "1 image(s): values use N of N bits, worst a: values use 12 of 16 bits" in errors
+    assert "1 flat image(s), worst a: " in errors
+    assert "4 files found = 2 samples + 2 quarantined" in output
+    assert "2 files differ from another file with the same id and are quarantined" in errors
+    listed = (tmp_path / "out" / "quarantine.csv").read_text()
+    assert "masks that are named like images belong elsewhere" in listed
+    # The id of a picture is its name already.
+    assert "--id file-name" not in errors + listed
+
+
 def test_masks_that_are_all_empty_are_no_good_dataset(tmp_path: Path) -> None:
     write_images(tmp_path / "in", UIDS, patient="p{}")
     (tmp_path / "masks.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"{uid},-1\n" for uid in UIDS))
@@ -260,7 +277,7 @@ def test_test_images_that_cannot_be_used_are_no_dataset_without_test_images(tree
     words = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
     code, _, errors = call_shard(*words, "--max-quarantined", 20, "--test-dicom", tmp_path / "test")
     assert code == 2
-    assert "no usable image in 0 files; expected DICOM images to predict; check the directory of the test" in errors
+    assert "no usable image in 0 files; expected images to predict; check the directory of the test" in errors
 
 
 def test_one_patient_id_in_all_files_is_said_with_the_flag_that_helps(tmp_path: Path) -> None:
