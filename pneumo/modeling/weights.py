@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.weight_files import read_state
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
@@ -22,7 +23,7 @@ MAX_KEYS_SHOWN = 5
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load a local file into a segmentation-models encoder with three input channels, and log what it held.
+    """Load a local file into a segmentation-models encoder, and log what it held.
 
     torchvision's and pretrainedmodels' files fit the encoders of the same name, timm's fit ``tu-`` encoders, and an
     encoder of our own takes its own state dict. In the checkpoint of a whole model the encoder's tensors are those
@@ -30,11 +31,13 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     ignored. A first convolution of one input channel is repeated for three, and one of three is summed for one.
 
     Raises:
-        UserError: When tensors are missing, unexpected or of another shape, naming them.
+        UserError: When tensors are missing, unexpected, of another shape or not finite, naming them.
     """
     expected = encoder.state_dict()
     content = read_state(path)
     prefix, state = _find_encoder(content, expected, is_timm=hasattr(encoder, "model"))
+    if broken := find_nonfinite(state):
+        raise UserError(f"{path}: {broken} is not finite", "finite weights", "give another file, or none")
     adapted = _adapt_channels(state, expected)
     # The encoder's own method may rename or drop keys in the dict it is given, hence a copy.
     try:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import make
 
+from pneumo.modeling.weights import load_encoder
 from pneumo.runtime.errors import UserError
 
 
@@ -108,3 +109,22 @@ def test_wrong_weights_are_refused_by_name(tmp_path, case):
         make(encoder="resnet18", encoder_weights=str(path))
     assert len(str(caught.value)) < 800
     assert "\n" not in str(caught.value)
+
+
+def test_a_first_convolution_of_three_channels_is_summed(tmp_path):
+    color = smp.encoders.get_encoder("resnet18", weights=None).eval()
+    torch.save(color.state_dict(), tmp_path / "w.pth")
+    gray = smp.encoders.get_encoder("resnet18", weights=None, in_channels=1).eval()
+    load_encoder(gray, tmp_path / "w.pth")
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(gray(image)[-1], color(image.repeat(1, 3, 1, 1))[-1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value):
+    state = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
+    state["layer2.0.conv1.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth: layer2\.0\.conv1\.weight is not finite; expected finite weights"):
+        make(encoder="resnet18", encoder_weights=str(tmp_path / "w.pth"))

@@ -89,6 +89,20 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: 
         pass
 
 
+def test_a_full_disk_is_an_error_that_names_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(locks.os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left") as caught, locks.hold(tmp_path / "run" / ".lock", "it"):
+        pass
+    assert caught.value.filename == str(tmp_path / "run" / ".lock")
+    assert not (tmp_path / "run" / ".lock").exists()
+    monkeypatch.undo()
+    with locks.hold(tmp_path / "run" / ".lock", "it", wait_s=0):
+        pass
+
+
 def test_a_place_where_no_directory_can_be_made_is_refused() -> None:
     with (
         pytest.raises(UserError, match=r"^/proc/none cannot be created; expected a place where directories can"),
