@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.source import Settings, Source
 from pneumo.bench.timing import time_in_turns
+from pneumo.distributed.device import resolve_precision
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
+from pneumo.inference.build import make_autocast
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.losses.loss import LossConfig
@@ -30,7 +32,7 @@ GPU_BATCH = 16
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Train a small network; on a GPU also the recipes' two at 512 pixels, in bf16 where the device has it."""
-    world = init(precision="auto")
+    world = init()
     networks = [("mobilenet_v2", settings.train_size, 4)]
     if world.device.type == "cuda":
         networks += [(encoder, GPU_SIZE, GPU_BATCH) for encoder in ("resnet34", "se_resnext50_32x4d")]
@@ -60,7 +62,8 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
         _wait(world)
 
     seconds = time_in_turns([ours, limit], repeat)
-    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {world.precision}, {world.device.type}"
+    precision = resolve_precision(recipe.precision, world.device)
+    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {precision}, {world.device.type}"
     return per_second(
         "train",
         what,
@@ -76,7 +79,7 @@ class BareStep:
     """The limit: the same network, one loss on the mask, AdamW."""
 
     def __init__(self, recipe: Recipe, world: World) -> None:
-        self.autocast = world.accelerator.autocast
+        self.autocast = make_autocast(recipe.precision, world.device)
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = models.build(recipe.model).to(world.device).to(memory_format=memory_format).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)

@@ -13,7 +13,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
-from pneumo.distributed.device import HardwarePrecision, choose_device, resolve_precision
+from pneumo.distributed.device import choose_device, resolve_precision
 from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.rendezvous import Meeting, Rendezvous
 from pneumo.distributed.stopping import StopFlag
@@ -40,7 +40,8 @@ def init(
     """Join the ranks that a launcher or Slurm started, or be the only rank.
 
     Args:
-        precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the one that suits the device.
+        precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for the one that suits the device: what is going to
+            be computed in.
         expect_world: Number of ranks that the launcher was asked for.
         rank_timeout_s: Seconds without a connection, progress or response after which a rank is lost.
         stop: Ends the wait for the other ranks when the process is asked to stop.
@@ -56,8 +57,7 @@ def init(
     environment.translate_slurm_variables(os.environ)
     launched = environment.launched_rank(os.environ)
     device = choose_device()
-    precision = resolve_precision(precision, device)
-    environment.check_accelerate(os.environ, precision)
+    environment.check_accelerate(os.environ, resolve_precision(precision, device))
     cores = environment.cores_per_rank(os.environ)
     on_gpu = device.type == "cuda"
     if not on_gpu:
@@ -70,9 +70,9 @@ def init(
         store, meeting = _meet(launched, rank_timeout_s, stop)
         # A rank that dies while the connections are made is named like one that dies later.
         with Watchdog(meeting, rank_timeout_s, "start", heartbeat_timeout_s=START_HEARTBEAT_TIMEOUT_S):
-            world = _connect(meeting, device, precision, rank_timeout_s=rank_timeout_s, cores=cores, store=store)
+            world = _connect(meeting, device, rank_timeout_s=rank_timeout_s, cores=cores, store=store)
     else:
-        world = _connect(Meeting(), device, precision, rank_timeout_s=rank_timeout_s, cores=cores)
+        world = _connect(Meeting(), device, rank_timeout_s=rank_timeout_s, cores=cores)
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores)
     return world
@@ -110,7 +110,6 @@ def _meet(launched: environment.LaunchedRank, rank_timeout_s: float, stop: StopF
 def _connect(
     meeting: Meeting,
     device: torch.device,
-    precision: HardwarePrecision,
     *,
     rank_timeout_s: float,
     cores: int,
@@ -126,8 +125,9 @@ def _connect(
             dist.init_process_group("gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=timeout)
         accelerator = Accelerator(
             cpu=device.type != "cuda",
-            # Given, it is not read from the launcher's variables.
-            mixed_precision="no" if precision == "fp32" else precision,
+            # The recipe's precision is applied where the network is called. Given, none is read from the launcher's
+            # variables.
+            mixed_precision="no",
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
         )
         rank, size = accelerator.process_index, accelerator.num_processes
@@ -140,10 +140,8 @@ def _connect(
         rank=rank,
         size=size,
         device=device,
-        precision=precision,
         tensor_group=dist.group.WORLD if size > 1 else None,
         control_group=control,
-        accelerator=accelerator,
         cores=cores,
         rank_timeout_s=rank_timeout_s,
         meeting=meeting,

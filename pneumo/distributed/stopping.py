@@ -4,6 +4,8 @@ import signal
 import threading
 from types import FrameType
 
+from pneumo.runtime.errors import StopRequested
+
 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """Return the signals that request a stop: those of batch systems, Ctrl-C, and SIGHUP of a terminal that closes.
@@ -18,26 +20,32 @@ class StopFlag:
     """True once a signal has requested a stop; a second Ctrl-C ends the process at once.
 
     The handler only sets the flag: after each step the ranks agree whether to stop (``Group.any_rank``), and save.
+    Where there is nothing to save, it raises.
     """
 
     def __init__(self) -> None:
         self.signal_name = ""
+        self._raises_during = ""
         # Only the main thread may install handlers; elsewhere (a test, a notebook) signals keep theirs.
         if threading.current_thread() is threading.main_thread():
             for number in stop_signals():
                 signal.signal(number, self._handle)
 
-    def restore_default_handlers(self) -> None:
-        """Let the signals end the process again, as they do by default."""
-        if threading.current_thread() is threading.main_thread():
-            for number in stop_signals():
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    def raise_during(self, what: str) -> None:
+        """From now on let the first signal raise ``StopRequested`` where it arrives, in the main thread.
+
+        Args:
+            what: What it interrupts, for the message; the same command does it again.
+        """
+        self._raises_during = what
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
-        self.signal_name = signal.Signals(number).name
+        is_first, self.signal_name = not self.signal_name, signal.Signals(number).name
+        if self._raises_during and is_first:
+            raise StopRequested(f"during {self._raises_during}; received {self.signal_name}")
 
     def __bool__(self) -> bool:
         return bool(self.signal_name)

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from accelerate import Accelerator
 
 from pneumo.distributed.collectives import Group
-from pneumo.distributed.device import HardwarePrecision, describe
+from pneumo.distributed.device import describe
 from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
@@ -20,10 +19,6 @@ RANK_TIMEOUT_S = 900.0
 class World(Group):
     """All ranks that were started together."""
 
-    precision: HardwarePrecision
-    """Precision of the networks' arithmetic: what ``auto`` was resolved to."""
-    accelerator: Accelerator
-    """Applies the precision and chooses the device."""
     cores: int
     """CPU cores for this rank."""
     rank_timeout_s: float = RANK_TIMEOUT_S
@@ -32,7 +27,7 @@ class World(Group):
     """Where the ranks have met; their watchdogs exchange heartbeats there."""
 
 
-def log_world(world: World, folds: Sequence[int], max_size: int) -> None:
+def log_world(world: World, folds: Sequence[int], max_size: int, precision: str) -> None:
     """Log on rank 0 the device, the precision, and which ranks train which folds."""
     if world.is_leader:
         plan = "; ".join(
@@ -45,7 +40,7 @@ def log_world(world: World, folds: Sequence[int], max_size: int) -> None:
             "%d rank(s) on %s in %s, %d thread(s) each; %s",
             world.size,
             describe(world.device),
-            world.precision,
+            precision,
             torch.get_num_threads(),
             plan,
         )

@@ -1,7 +1,6 @@
 """Loader and predictor of one run, for validation, out-of-fold histograms and masks, ensembling and prediction.
 
-The decision rule was chosen on predictions of these settings, so every later prediction has to use them too. Training
-itself may need another loader: with ``auto`` on a GPU, when the recipe has distortion.
+The decision rule was chosen on predictions of these settings, so every later prediction has to use them too.
 """
 
 from collections.abc import Callable
@@ -56,18 +55,11 @@ def build(
     network = models.build(replace(config.model, encoder_weights="none")).to(device).eval()
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    loader = build_inference_loader(config, reader, device, workers=workers)
+    loader = build_loader(config.loader, reader, device, workers=workers)
     precision = nearest_precision(config.precision, device)
     if config.precision not in ("auto", precision):
         log.warning("predicting in %s, since %s does not have %s", precision, describe(device), config.precision)
     return loader, build_predictor(config, network, device)
-
-
-def build_inference_loader(
-    config: InferenceConfig, reader: ShardReader, device: torch.device, *, workers: int
-) -> Loader:
-    """Build the loader of images without augmentation; the arguments and errors are those of ``build``."""
-    return build_loader(config.loader, reader, device, workers=workers)
 
 
 def build_predictor(config: InferenceConfig, network: nn.Module, device: torch.device) -> Predictor:

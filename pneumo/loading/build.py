@@ -11,6 +11,7 @@ from pneumo.loading.contract import Loader
 from pneumo.runtime.errors import UserError
 
 LoaderKind = Literal["auto", "dali", "opencv"]
+InstalledLoader = Literal["dali", "opencv"]
 
 
 def build_loader(
@@ -24,8 +25,7 @@ def build_loader(
     """Make a loader.
 
     Args:
-        kind: ``dali``, ``opencv``, or ``auto`` for DALI on a CUDA device where it is installed and can do the
-            augmentation, and OpenCV otherwise: on a CPU it is several times faster.
+        kind: As for ``resolve_loader``.
         reader: Reads the samples' files; plans refer to its table.
         device: Where batches go.
         workers: Threads that decode and warp.
@@ -36,6 +36,28 @@ def build_loader(
             takes the place of albumentations.
     """
     assert workers >= 1
+    if resolve_loader(kind, device, augmentation) == "dali":
+        from pneumo.loading.dali import DaliLoader
+
+        return DaliLoader(reader, device, workers)
+    from pneumo.loading.opencv import OpenCvLoader
+
+    return OpenCvLoader(reader, device, workers)
+
+
+def resolve_loader(kind: LoaderKind, device: torch.device, augmentation: Augmentation | None = None) -> InstalledLoader:
+    """Return the loader to use.
+
+    Args:
+        kind: ``dali``, ``opencv``, or ``auto`` for DALI on a CUDA device where it is installed and can do the
+            augmentation, and OpenCV otherwise: on a CPU it is several times faster.
+        device: Where batches go.
+        augmentation: The augmentation of the plans, as far as the choice depends on it.
+
+    Raises:
+        UserError: When the chosen loader is not installed or cannot do the augmentation, and when AlbumentationsX
+            takes the place of albumentations.
+    """
     active = [] if augmentation is None else list(augmentation.active())
     opencv_only = [name for name, entry in active if entry.opencv_only]
     if kind == "dali" and opencv_only:
@@ -48,24 +70,15 @@ def build_loader(
     for _, entry in active:
         entry.check_libraries()
     if kind == "auto":
-        kind = "dali" if device.type == "cuda" and has_dali() and not opencv_only else "opencv"
-    if kind == "dali":
-        return _build_dali(reader, device, workers)
-    from pneumo.loading.opencv import OpenCvLoader
-
-    return OpenCvLoader(reader, device, workers)
-
-
-def _build_dali(reader: ShardReader, device: torch.device, workers: int) -> Loader:
-    if not has_dali():
+        return "dali" if device.type == "cuda" and has_dali() and not opencv_only else "opencv"
+    if kind == "dali" and not has_dali():
         raise UserError(
             "loader dali, and DALI is not installed",
             "nvidia-dali-cuda130 or nvidia-dali-cuda120, which exist for Linux",
-            "install the extra cuda13 or cuda12 of this package, or set --loader opencv",
+            "install the extra cuda13 or cuda12 of this package, or set --loader opencv: in training in a new --run, if"
+            " this one was started with DALI",
         )
-    from pneumo.loading.dali import DaliLoader
-
-    return DaliLoader(reader, device, workers)
+    return kind
 
 
 def has_dali() -> bool:

@@ -68,17 +68,6 @@ def build(config: ModelConfig) -> Segmenter:
     return model
 
 
-def check_encoder_weights(config: ModelConfig) -> None:
-    """Check that a local file of encoder weights fits; torch's random generator is left as it was.
-
-    Raises:
-        UserError: When it does not, or cannot be read.
-    """
-    if config.encoder_weights not in ("none", "imagenet"):
-        with torch.random.fork_rng(devices=[]):
-            load_encoder(_network(config, None).encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
-
-
 def _network(config: ModelConfig, weights: str | None) -> nn.Module:
     """Make the segmentation-models network, which raises ValueError for a pair that does not go together."""
     encoders.register()

@@ -54,6 +54,24 @@ def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Ite
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock of ``path`` now; never so on a file system without locks."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return True
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _try_lock(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
     try:

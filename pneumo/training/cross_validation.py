@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -27,6 +30,7 @@ from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
 from pneumo.training.recipe import Recipe
+from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
 
@@ -57,12 +61,13 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
         run, reader, folds = _open_run(inputs, world)
-        group, own_folds = join_fold_group(world, folds, inputs.recipe.micro_batches)
-        log_world(world, folds, inputs.recipe.micro_batches)
+        group, own_folds = join_fold_group(world, folds, run.recipe.micro_batches)
+        log_world(world, folds, run.recipe.micro_batches, run.recipe.precision)
         finished = world.read_on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
         unfinished = [fold for fold in own_folds if fold not in finished]
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
         with exclusive_locks(locks, world):
+            world.read_on_leader(run.require_unchanged)
             watchdog.depend_on(group.ranks)
             if group.is_leader:
                 for fold in set(own_folds) - set(unfinished):
@@ -78,7 +83,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
             _log_remaining_folds(run, world)
         else:
             # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
-            stop.restore_default_handlers()
+            stop.raise_during("the metrics and the submission")
             _finish(run, world, reader, inputs)
 
 
@@ -96,7 +101,7 @@ def _train_fold(
     if group.is_leader:
         run.fold(fold).remove_temporary_files()
     FoldTrainer(
-        inputs.recipe,
+        run.recipe,
         fold,
         FoldData.of(reader, fold, run.dataset.num_folds),
         world=world,
@@ -104,6 +109,7 @@ def _train_fold(
         directory=run.fold(fold),
         stop=stop,
         options=inputs.options,
+        encoder_sha256=run.encoder_sha256,
     ).run()
     release_memory()
 
@@ -132,15 +138,16 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
-    run = world.read_on_leader(lambda: _start_or_load(inputs, identity))
+    run = world.read_on_leader(
+        lambda: run_directory.create(inputs.run, inputs.recipe, identity, partial(_settle, world.device))
+    )
+    # Another rank may have another device, and a resumed run another one than it was started on.
+    resolve_auto(run.recipe, world.device)
     return run, reader, folds
 
 
-def _start_or_load(inputs: TrainingInputs, identity: DatasetIdentity) -> RunDirectory:
-    if not run_directory.load_if_exists(inputs.run):
-        # Before recipe.json is written: it would refuse the corrected command.
-        check_encoder_weights(inputs.recipe.model)
-    return run_directory.create(inputs.run, inputs.recipe, identity)
+def _settle(device: torch.device, recipe: Recipe) -> tuple[Recipe, str]:
+    return resolve_auto(recipe, device), first_weights(recipe)
 
 
 def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """Damaged training images that a run excludes, decided once, when it is started with --skip-damaged.
 
-The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests and
-does not change: whoever resumes the run, with other ranks or for another fold, excludes the same images without
-reading them again. Everything after that works as if the dataset had never had them: they are in no epoch, no
-histograms and no metric, and metrics.json has their number.
+The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests, and
+does not change once a fold has begun: whoever resumes the run, with other ranks or for another fold, excludes the same
+images without reading them again. Everything after that works as if the dataset had never had them: they are in no
+epoch, no histograms and no metric, and metrics.json has their number.
 
 An image that is damaged later ends the run at its next reading, with exit code 2 and its name: without it the result
 would be that of another run. Restore the image and resume, or start a new run. An excluded image that is repaired stays
@@ -28,21 +28,21 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     """Return the training images that a run excludes, each with what was found. Collective over the world.
 
     Args:
-        run: The run's directory; a run that was started already has its list.
+        run: The run's directory; a run that has begun has its list.
         reader: The whole dataset.
         world: All ranks, which share the reading.
-        skip: Whether a run that is not started yet may exclude damaged images.
+        skip: Whether a run that has not begun may exclude damaged images.
         workers: Threads of this rank.
 
     Raises:
         UserError: When the run's recipe.json cannot be read.
     """
-    started = world.read_on_leader(lambda: run_directory.load_if_exists(run))
+    started = world.read_on_leader(lambda: run_directory.load_if_begun(run))
     excluded = None if started is None else started.dataset.excluded
     if excluded is None:
         excluded = _find_training_images(reader, world, workers) if skip else {}
     elif skip and world.is_leader:
-        log.info("%s was started before: it excludes the same images as then, and no others", run)
+        log.info("%s has begun before: it excludes the same images as then, and no others", run)
     if excluded and world.is_leader:
         is_excluded = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
         log.warning(

@@ -12,7 +12,7 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.inference.build import build_inference_loader, build_predictor
+from pneumo.inference.build import build_predictor
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.out_of_fold import predict_histograms
@@ -29,6 +29,7 @@ from pneumo.training.epoch import Epoch
 from pneumo.training.fold_results import publish_fold
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
+from pneumo.training.resolution import check_first_weights
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.step_sums import StepSums
 from pneumo.training.stoppable import StoppableLoader
@@ -75,11 +76,15 @@ class FoldTrainer:
         recipe: What to train.
         fold: Number of the fold, whose images are for validation.
         data: The fold's samples.
-        world: Precision, device, and which rank shows progress.
+        world: Device, and which rank shows progress.
         group: The ranks that train this fold together.
         directory: Where the fold's files are written.
         stop: Set when the process was asked to stop.
         options: Options that do not change the result.
+        encoder_sha256: Digest that the encoder's first weights must have; empty when they are random.
+
+    Raises:
+        UserError: When the encoder's first weights are others.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class FoldTrainer:
         directory: FoldDirectory,
         stop: StopFlag,
         options: LoopOptions,
+        encoder_sha256: str = "",
     ) -> None:
         self.recipe, self.fold, self.data = recipe, fold, data
         self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options
@@ -104,13 +110,12 @@ class FoldTrainer:
             workers=options.workers,
             augmentation=recipe.augmentation,
         )
-        # Where both are of one kind they are one, so that a GPU's memory has one pipeline of DALI.
-        other = build_inference_loader(recipe.inference, data.reader, world.device, workers=options.workers)
-        self.inference_loader = self.loader if type(other) is type(self.loader) else other
         # Before the network is built: with a checkpoint its encoder's first weights are not fetched again.
         self.checkpoint = group.broadcast(checkpoint.latest(directory.checkpoints) if group.is_leader else None)
         model = replace(recipe.model, encoder_weights="none") if self.checkpoint else recipe.model
         self.train_state = TrainState(replace(recipe, model=model), self.seed, world, group)
+        if self.checkpoint is None:
+            check_first_weights(self.train_state.model, recipe, encoder_sha256)
         self.state = LoopState(fold=fold)
         self.sums = StepSums(group, fold, recipe.batch_size)
 
@@ -231,7 +236,7 @@ class FoldTrainer:
         inference = replace(self.recipe.inference, size=size, tta=tta)
         predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
         rows = self.data.validation_rows
-        loader = self._stoppable(self.inference_loader, -(-len(split_batches(rows)) // self.group.size))
+        loader = self._stoppable(self.loader, -(-len(split_batches(rows)) // self.group.size))
         return predict_histograms(predictor, loader, self.data.reader, rows, self.group)
 
     def _stoppable(self, loader: Loader, rounds: int) -> Loader:

@@ -1,7 +1,7 @@
 """The run directory: its files, and which run of which recipe and dataset it belongs to.
 
     RUN/
-        recipe.json            recipe, dataset, excluded images, version; written first, never changed
+        recipe.json            recipe, dataset, excluded images, version; fixed once a fold has begun
         metrics.json           out-of-fold metrics                            (when all folds are done)
         thresholds.json        the decision rule chosen on all folds          (when all folds are done)
         oof.parquet            histograms of every out-of-fold image          (when all folds are done)
@@ -16,13 +16,15 @@
             fold.json          history; written last: a fold that has it is finished
             .lock              while a process trains the fold; RUN/.lock while one starts or finishes the run
 
-A run belongs to one recipe and one dataset with one assignment of folds, and cannot be resumed with others.
+A run belongs to one recipe and one dataset with one assignment of folds, and cannot be resumed with others. Until a
+fold has begun there is nothing to resume: a command that failed at its start can be corrected in place.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -41,7 +43,7 @@ from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_json import add_newer_entries, differences, to_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RECIPE_FILE = "recipe.json"
 """The file that makes a directory a run."""
 LOCK_FILE = ".lock"
@@ -81,6 +83,11 @@ class FoldDirectory:
     def is_finished(self) -> bool:
         """True when the fold was trained to its end and its histograms are written."""
         return self.summary.is_file()
+
+    @property
+    def has_results(self) -> bool:
+        """True when the fold is finished or has a checkpoint."""
+        return self.is_finished or any(self.checkpoints.glob("step-*"))
 
     def require_run_directory(self) -> None:
         """Refuse to write when the run is not at its path any more, such as after its file system was unmounted.
@@ -144,7 +151,10 @@ class _Record:
     pneumo: str
     """Version of pneumo that started the run."""
     recipe: Recipe
+    """With the precision and the loader that ``auto`` was when the run was started."""
     dataset: DatasetIdentity
+    encoder_sha256: str
+    """Digest of the encoder's first weights; empty when they are random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +164,8 @@ class RunDirectory:
     path: Path
     recipe: Recipe
     dataset: DatasetIdentity
+    encoder_sha256: str
+    """Digest of the encoder's first weights; empty when they are random."""
     metrics = _File("metrics.json")
     """Out-of-fold metrics."""
     thresholds = _File("thresholds.json")
@@ -177,6 +189,27 @@ class RunDirectory:
     def unfinished_folds(self) -> list[int]:
         """Folds of the dataset that are not trained to their end."""
         return [k for k in range(self.dataset.num_folds) if not self.fold(k).is_finished]
+
+    @property
+    def has_results(self) -> bool:
+        """True when there is something that belongs to this recipe and dataset."""
+        return self.metrics.exists() or any(self.fold(k).has_results for k in range(self.dataset.num_folds))
+
+    @property
+    def has_begun(self) -> bool:
+        """True when the run has results, or a process is working on them."""
+        return self.has_results or any(locks.is_held(self.fold(k).lock) for k in range(self.dataset.num_folds))
+
+    def require_unchanged(self) -> None:
+        """Refuse to train what recipe.json does not say. The caller holds the locks of its folds.
+
+        Raises:
+            UserError: When another command, before these locks were held, has started another run here.
+        """
+        if load(self.path) != self:
+            raise UserError(
+                f"another command has just started another run in {self.path}", "one run", "give another --run"
+            )
 
 
 def written_names() -> set[str]:
@@ -203,39 +236,88 @@ def check_output(out: Path, runs: Sequence["RunDirectory"]) -> None:
     check_apart("--out", out, {"--runs": [run.path / name for run in runs for name in kept]})
 
 
-def create(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
+def create(
+    path: Path,
+    recipe: Recipe,
+    dataset: DatasetIdentity,
+    settle: Callable[[Recipe], tuple[Recipe, str]] = lambda recipe: (recipe, ""),
+) -> RunDirectory:
     """Start a run, or load one of the same recipe and dataset.
 
     Several processes may do so at once (an array job with a fold in each element): one starts it, the others load it.
 
+    Args:
+        path: The run's directory.
+        recipe: The recipe that is asked for; ``auto`` in it is whatever a run that has begun has.
+        dataset: The dataset.
+        settle: Called unless the run has begun: returns the recipe without ``auto``, and the digest of the encoder's
+            first weights. Nothing is written when it raises an error.
+
     Raises:
-        UserError: When the directory holds a run of another recipe or dataset, or something else.
+        UserError: When the directory holds a run of another recipe or dataset that has begun, or something else.
     """
-    recipe_file = path / RECIPE_FILE
-    if not recipe_file.exists():
-        with locks.hold(path / LOCK_FILE, str(path)):
-            if not recipe_file.exists():
-                return _start(path, recipe, dataset)
-    run = load(path)
+    run = load_if_begun(path)
+    if run is None:
+        settled, encoder_sha256 = settle(recipe)
+        run = _start(RunDirectory(path=path, recipe=settled, dataset=dataset, encoder_sha256=encoder_sha256))
     _compare(run, recipe, dataset)
     return run
 
 
-def load_if_exists(path: Path) -> RunDirectory | None:
-    """Return the run in a directory, None when none was started there."""
+def load_if_begun(path: Path) -> RunDirectory | None:
+    """Return the run in a directory, None when there is none that has begun."""
+    run = _load_if_exists(path)
+    return run if run is not None and run.has_begun else None
+
+
+def _load_if_exists(path: Path) -> RunDirectory | None:
     return load(path) if (path / RECIPE_FILE).exists() else None
 
 
-def _start(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory:
-    recipe_file = path / RECIPE_FILE
-    if path.is_dir() and any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
+def _start(run: RunDirectory) -> RunDirectory:
+    """Write the recipe.json of a run, unless another process has begun one; return the run that is there then."""
+    with locks.hold(run.path / LOCK_FILE, str(run.path)):
+        other = _load_if_exists(run.path)
+        if other is None:
+            _check_empty(run.path)
+            remove_temporary_files(run.path, RECIPE_FILE)
+            _write(run)
+        elif other != run and not _replace(other, run):
+            return other
+    return run
+
+
+def _check_empty(path: Path) -> None:
+    if any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
         raise UserError(
             f"{path} exists and has no recipe.json", "a new or empty directory, or a run", "give another --run"
         )
-    remove_temporary_files(path, RECIPE_FILE)
-    content = asdict(_Record(pneumo=__version__, recipe=recipe, dataset=dataset))
-    publish_text(recipe_file, json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2) + "\n")
-    return RunDirectory(path=path, recipe=recipe, dataset=dataset)
+
+
+def _replace(old: RunDirectory, new: RunDirectory) -> bool:
+    """Write another recipe.json in place of that of a run that has not begun; return False when it has."""
+    folds = [old.fold(k) for k in range(old.dataset.num_folds)]
+    with ExitStack() as held:
+        try:
+            # Held, no other process can begin a fold meanwhile.
+            for fold in folds:
+                held.enter_context(locks.hold(fold.lock, str(fold.path), wait_s=0))
+        except UserError:
+            return False
+        if old.has_results:
+            return False
+        _write(new)
+    for fold in folds:
+        # The directory that the lock made; one that is not empty stays.
+        with suppress(OSError):
+            fold.path.rmdir()
+    return True
+
+
+def _write(run: RunDirectory) -> None:
+    record = _Record(pneumo=__version__, recipe=run.recipe, dataset=run.dataset, encoder_sha256=run.encoder_sha256)
+    content = {"format_version": FORMAT_VERSION, **asdict(record)}
+    publish_text(run.path / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def load(path: Path) -> RunDirectory:
@@ -254,7 +336,7 @@ def load(path: Path) -> RunDirectory:
     _check_links(path)
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
     record = config.from_json(_Record, content, str(path / RECIPE_FILE))
-    return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset)
+    return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset, encoder_sha256=record.encoder_sha256)
 
 
 def _check_links(path: Path) -> None:
@@ -280,6 +362,10 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
         )
     # A finished run draws nothing more.
     recipe = replace(recipe, augmentation=replace(recipe.augmentation, rng_scheme=rng_scheme))
+    if recipe.precision == "auto":
+        recipe = replace(recipe, precision=run.recipe.precision)
+    if recipe.loader == "auto":
+        recipe = replace(recipe, loader=run.recipe.loader)
     changed = differences(to_json(run.recipe), to_json(recipe))
     if changed:
         raise UserError(

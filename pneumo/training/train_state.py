@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
+from pneumo.distributed.device import resolve_precision
 from pneumo.distributed.world import World
 from pneumo.inference.build import make_autocast
 from pneumo.loading.contract import Batch
@@ -46,14 +47,18 @@ class TrainState:
     Args:
         recipe: What to train.
         seed: Seed of the fold, for the initial weights and dropout.
-        world: Precision and device.
+        world: Device.
         group: The ranks that share a step, at most one for each micro-batch.
+
+    Raises:
+        UserError: When the device does not have the precision.
     """
 
     def __init__(self, recipe: Recipe, seed: int, world: World, group: Group) -> None:
         assert group.size <= recipe.micro_batches, "join_fold_group divides the ranks"
         self.recipe, self.seed, self.group = recipe, seed, group
-        self.device, self.autocast = world.device, make_autocast(world.precision, world.device)
+        precision = resolve_precision(recipe.precision, world.device)
+        self.device, self.autocast = world.device, make_autocast(precision, world.device)
         torch.manual_seed(seed)
         self.model = models.build(recipe.model).to(world.device)
         if recipe.channels_last:
@@ -62,7 +67,7 @@ class TrainState:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
-        self.scaling = LossScaling(group, fp16=world.precision == "fp16")
+        self.scaling = LossScaling(group, fp16=precision == "fp16")
         self._reset_optimizer_and_ema()
 
     def _wrap(self, model: nn.Module) -> nn.Module:

@@ -14,8 +14,8 @@ def test_rank_0_logs_which_ranks_train_which_folds(
 ) -> None:
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO, logger="pneumo")
-    log_world(dataclasses.replace(world, size=3), (0, 1), 4)
-    log_world(dataclasses.replace(world, size=3, rank=1), (0, 1), 4)
+    log_world(dataclasses.replace(world, size=3), (0, 1), 4, "fp32")
+    log_world(dataclasses.replace(world, size=3, rank=1), (0, 1), 4, "fp32")
     (line,) = caplog.messages
     assert line.startswith("3 rank(s) on cpu in fp32, ")
     assert line.endswith("; ranks 0-1: fold 0; rank 2: fold 1")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from job_commands import JOB, LAUNCH, RECIPE, run, run_together, start, train, weights
 
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.modeling.models import ModelConfig, build
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
@@ -118,6 +120,28 @@ def test_a_run_that_is_killed_and_then_stopped_ends_with_the_same_bytes(
     for fold in (0, 1):
         assert weights(directory, fold) == weights(alone, fold)
     assert (directory / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+
+
+def test_a_command_that_failed_at_its_start_is_corrected_in_place(dataset: Path, tmp_path: Path) -> None:
+    words = ["--dataset", dataset, "--run", tmp_path / "run", *RECIPE, "--epochs", 1, "--folds", 0]
+    nan = tmp_path / "nan.pth"
+    network = build(ModelConfig(encoder="tu-test_efficientnet"))
+    torch.save({name: value * math.nan for name, value in network.net.encoder.state_dict().items()}, nan)  # type: ignore[union-attr,operator]
+    # The last one is found by the step, when recipe.json is there.
+    wrong = [
+        (["--model.encoder-weights", "/nowhere/w.pth"], "no weights file /nowhere/w.pth"),
+        (["--model.encoder-weights", nan], "is not finite"),
+        (["--micro-batch-size", 1, "--seed", 3], "set --micro-batch-size 2 or more"),
+    ]
+    outputs = run_together([("train", [*words, *more]) for more, _ in wrong] + [("train", words)])
+    for (_, text), (code, output) in zip(wrong, outputs[:-1], strict=True):
+        assert code == 2, output
+        assert text in output
+    code, output = outputs[-1]
+    assert code == 0, output
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (record["format_version"], record["recipe"]["seed"], record["recipe"]["micro_batch_size"]) == (3, 0, 2)
+    assert (record["recipe"]["precision"], record["recipe"]["loader"]) == ("fp32", "opencv")
 
 
 MISMATCHES: list[tuple[list[object], str]] = [

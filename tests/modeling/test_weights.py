@@ -88,6 +88,7 @@ WRONG_FILES = {
     "missing keys": ({"drop": "layer4"}, r"missing: layer4\.0\.conv1\.weight.* and \d+ more"),
     "left-over keys": ({"add": {"stem.weight": torch.zeros(1)}}, "1 unexpected: stem.weight"),
     "another shape": ({"add": {"conv1.weight": torch.zeros(64, 2, 7, 7)}}, r"\(64, 2, 7, 7\) for \(64, 3, 7, 7\)"),
+    "not finite": ({"add": {"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}}, "conv1.weight is not finite"),
     "not tensors": ({"add": {"conv1.weight": 3}}, "expected a dict of tensors"),
     "code": ({"add": {"conv1.weight": socket.socket}}, "cannot be read"),
     "text": ("hello", "cannot be read"),

@@ -35,6 +35,17 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: Path) 
     process.communicate()
 
 
+def test_a_lock_is_held_while_another_process_lives(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    assert not locks.is_held(path)
+    process = holder(path)
+    assert locks.is_held(path)
+    process.kill()
+    process.communicate()
+    assert path.exists(), "killed, it removed nothing"
+    assert not locks.is_held(path)
+
+
 def test_the_message_names_the_other_jobs_number(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locks.hold(path, "it", job="Slurm job 4711"):

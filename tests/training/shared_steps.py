@@ -5,7 +5,6 @@ Started as a script with a directory, it writes ``SIZE-RANK.pt`` for every rank 
 
 import multiprocessing
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from pneumo.training.train_state import TrainState
 
 SIZES = (1, 2, 3)
 # Five micro-batches: 3 + 2 on two ranks, 2 + 2 + 1 on three.
-RECIPE = replace(shrunk("debug"), batch_size=10, micro_batch_size=2, clip_norm=0.0)
+RECIPE = replace(shrunk("debug"), batch_size=10, micro_batch_size=2, clip_norm=0.0, precision="fp32")
 
 
 def micro_batch(index: int) -> Batch:
@@ -38,7 +37,7 @@ def do_step(rank: int, size: int, directory: Path) -> None:
         dist.init_process_group("gloo", init_method=f"file://{directory}/{size}", rank=rank, world_size=size)
         processes = dist.group.WORLD
     group = Group(rank=rank, size=size, device=device, tensor_group=processes, control_group=processes)
-    world = SimpleNamespace(device=device, precision="fp32", accelerator=SimpleNamespace(autocast=nullcontext))
+    world = SimpleNamespace(device=device)
     state = TrainState(RECIPE, 7, world, group)  # type: ignore[arg-type]
     state.optimizer = torch.optim.SGD(state.model.parameters(), lr=0.0)
     state.step([micro_batch(index) for index in state.micro_batch_indices], 0, 0.5)

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import signal
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from training_runs import TINY, AfterSteps, Never, shrunk, training
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed.stopping import StopFlag, stop_signals
 from pneumo.distributed.world import World
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
@@ -53,7 +55,7 @@ from pneumo.training.train_state import TrainState
 def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path, tmp_path: Path, world: World) -> None:
     train(training(recipe, dataset, tmp_path / "run"), world, Never())
     run = run_directory.load(tmp_path / "run")
-    assert run.recipe == recipe
+    assert run.recipe == replace(recipe, precision="fp32", loader="dali" if recipe.loader == "dali" else "opencv")
     history = json.loads(run.fold(1).summary.read_text())["history"]
     assert len(history) == sum(stage.epochs for stage in recipe.stages)
     assert {"train/total", "val/dice_best_rule"} <= history[-1].keys()
@@ -196,3 +198,25 @@ def test_new_test_images_are_predicted_with_a_finished_run(
     mean = build_mean([run], reader=reader, world=world, workers=1)
     write_submission(Ensembler(mean, read_rule(run.thresholds)), tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_bytes() == run.submission.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["finish_run", "write_submission"])
+def test_a_signal_during_the_metrics_or_the_submission_is_a_stop_and_the_same_command_ends_the_run(
+    step: str, dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = training(shrunk("debug"), dataset, tmp_path / "run")
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(cross_validation, step, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+            with pytest.raises(StopRequested, match=r"^during the metrics and the submission; received SIGTERM$"):
+                train(inputs, world, StopFlag())
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    run = run_directory.load(tmp_path / "run")
+    assert run.unfinished_folds == []
+    assert not run.lock.exists()
+    assert not run.submission.exists()
+    train(inputs, world, Never())
+    assert len(read(run.submission)) == Manifest.read(dataset).test

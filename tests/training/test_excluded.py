@@ -66,11 +66,18 @@ def test_without_the_flag_nothing_is_read_and_nothing_excluded(
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_a_run_that_was_started_keeps_its_list(copy: Path, tmp_path: Path, world: World, skip: bool) -> None:
+def test_a_run_that_has_begun_keeps_its_list(copy: Path, tmp_path: Path, world: World, skip: bool) -> None:
     damage(copy, "train", 3)
     kept = str(SampleTable.read(copy).image_id[5])
-    run_directory.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
+    started = run_directory.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
+    (started.fold(0).checkpoints / "step-00000001-epoch-0000").mkdir(parents=True)
     assert resolve(tmp_path / "run", copy, world, skip=skip) == {kept: "its CRC differs"}
+
+
+def test_a_run_that_has_not_begun_decides_again(copy: Path, tmp_path: Path, world: World) -> None:
+    damaged = damage(copy, "train", 3)
+    run_directory.create(tmp_path / "run", debug(), IDENTITY)
+    assert set(resolve(tmp_path / "run", copy, world, skip=True)) == {damaged}
 
 
 def test_the_report_names_three_of_the_images() -> None:

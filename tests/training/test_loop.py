@@ -244,12 +244,6 @@ def test_predictions_use_the_loader_that_is_chosen_without_augmentation(
     assert directory.histograms.read_bytes() == whole.histograms.read_bytes()
 
 
-def test_one_loader_is_enough_when_both_are_of_one_kind(dataset: Path, world: World, tmp_path: Path) -> None:
-    recipe = shrunk("debug")
-    trainer = make_trainer(tmp_path / "run", dataset, world, recipe)
-    assert trainer.inference_loader is trainer.loader
-
-
 def test_early_stopping_ends_a_stage_and_the_next_one_follows(train: Train) -> None:
     # At this rate weights stay the same; scores change with the batch statistics alone, and soon do not improve.
     recipe = replace(shrunk("debug"), epochs=(6, 1), learning_rate=(1e-12, 1e-12), patience=1, keep="best")

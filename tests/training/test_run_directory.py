@@ -2,19 +2,27 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError, as_user_error
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
-from pneumo.training.run_directory import DatasetIdentity
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import caveats
 
 DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
+
+
+def begin(run: RunDirectory) -> RunDirectory:
+    """Give a run what makes it one that has begun."""
+    (run.fold(0).checkpoints / "step-00000001-epoch-0000").mkdir(parents=True)
+    return run
 
 
 def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
@@ -36,13 +44,13 @@ def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
     ],
 )
 def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, text: str) -> None:
-    run_directory.create(tmp_path / "run", debug(), DATASET)
+    begin(run_directory.create(tmp_path / "run", debug(), DATASET))
     with pytest.raises(UserError, match=text):
         run_directory.create(tmp_path / "run", debug(), dataset)
 
 
 def test_an_unfinished_run_of_other_draws_is_refused_and_a_finished_one_is_not(tmp_path: Path) -> None:
-    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    run = begin(run_directory.create(tmp_path / "run", debug(), DATASET))
     record = json.loads((run.path / "recipe.json").read_text())
     assert record["recipe"]["augmentation"]["rng_scheme"] == 2
     record["recipe"]["augmentation"]["rng_scheme"] = 1
@@ -50,7 +58,7 @@ def test_an_unfinished_run_of_other_draws_is_refused_and_a_finished_one_is_not(t
     with pytest.raises(UserError, match=r"is unfinished and draws its augmentation by scheme 1; expected scheme 2"):
         run_directory.create(run.path, debug(), DATASET)
     for fold in run.unfinished_folds:
-        run.fold(fold).path.mkdir()
+        run.fold(fold).path.mkdir(exist_ok=True)
         run.fold(fold).summary.write_text("{}")
     assert run_directory.create(run.path, debug(), DATASET).recipe.augmentation.rng_scheme == 1
     with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
@@ -72,7 +80,9 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_directory.load(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["pneumo", "recipe", "dataset", "recipe.seed", "recipe.model", "dataset.excluded"])
+@pytest.mark.parametrize(
+    "path", ["pneumo", "recipe", "dataset", "encoder_sha256", "recipe.seed", "recipe.model", "dataset.excluded"]
+)
 def test_a_record_without_a_field_is_refused(tmp_path: Path, path: str) -> None:
     run_directory.create(tmp_path / "run", debug(), DATASET)
     record = tmp_path / "run" / "recipe.json"
@@ -87,7 +97,7 @@ def test_a_record_without_a_field_is_refused(tmp_path: Path, path: str) -> None:
 def test_a_run_from_before_a_loss_term_and_an_augmentation_is_resumed(tmp_path: Path) -> None:
     recipe = debug()
     assert (recipe.loss.focal, recipe.augmentation.distortion.probability) == (0.0, 0.0)
-    run_directory.create(tmp_path / "run", recipe, DATASET)
+    begin(run_directory.create(tmp_path / "run", recipe, DATASET))
     record = tmp_path / "run" / "recipe.json"
     content = json.loads(record.read_text())
     del content["recipe"]["loss"]["focal"], content["recipe"]["loss"]["focal_gamma"]
@@ -178,7 +188,7 @@ def test_a_run_of_another_format_version_is_refused_in_one_line(
         with pytest.raises(UserError) as caught:
             use(tmp_path / "run")
         assert str(caught.value) == (
-            f"{record} has format version {version}; expected format version 2; use the version of pneumo that "
+            f"{record} has format version {version}; expected format version 3; use the version of pneumo that "
             "wrote it, or start a new --run"
         )
 
@@ -224,7 +234,7 @@ def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -
 
 
 def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
-    run_directory.create(tmp_path / "run", debug(), DATASET)
+    begin(run_directory.create(tmp_path / "run", debug(), DATASET))
     with pytest.raises(UserError, match="other folds \\(excluded"):
         run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
 
@@ -234,3 +244,82 @@ def test_a_start_removes_temporary_files_of_recipe_json_alone(tmp_path: Path) ->
         (tmp_path / name).touch()
     run_directory.create(tmp_path, debug(), DATASET)
     assert {p.name for p in tmp_path.iterdir()} == {"recipe.json", ".other.pneumo-tmp-abcd_123"}
+
+
+def test_a_run_that_has_not_begun_takes_another_recipe_and_dataset(tmp_path: Path) -> None:
+    run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
+    assert run_directory.load_if_begun(tmp_path / "run") is None
+    other = replace(debug(), seed=1)
+    run = run_directory.create(tmp_path / "run", other, DATASET)
+    assert run_directory.load(tmp_path / "run") == run
+    assert (run.recipe, run.dataset) == (other, DATASET)
+    assert [p.name for p in run.path.iterdir()] == ["recipe.json"]
+
+
+def hold_a_fold(run: RunDirectory) -> AbstractContextManager[None]:
+    return locks.hold(run.fold(3).lock, "fold 3")
+
+
+def write_a_checkpoint(run: RunDirectory) -> AbstractContextManager[None]:
+    begin(run)
+    return nullcontext()
+
+
+def finish_a_fold(run: RunDirectory) -> AbstractContextManager[None]:
+    run.fold(4).path.mkdir()
+    run.fold(4).summary.write_text("{}")
+    return nullcontext()
+
+
+@pytest.mark.parametrize("how", [hold_a_fold, write_a_checkpoint, finish_a_fold])
+def test_a_run_that_has_begun_keeps_its_recipe(
+    tmp_path: Path, how: Callable[[RunDirectory], AbstractContextManager[None]]
+) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    with how(run):
+        assert run_directory.load_if_begun(run.path) == run
+        with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
+            run_directory.create(run.path, replace(debug(), seed=1), DATASET)
+    assert run_directory.load(run.path) == run
+
+
+def test_a_fold_that_begins_while_its_run_is_replaced_keeps_its_recipe(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+
+    def begin_meanwhile(recipe: Recipe) -> tuple[Recipe, str]:
+        begin(run)
+        return recipe, ""
+
+    with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
+        run_directory.create(run.path, replace(debug(), seed=1), DATASET, begin_meanwhile)
+    run.require_unchanged()
+
+
+def test_a_run_that_another_command_replaced_is_not_trained(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    run.require_unchanged()
+    run_directory.create(run.path, replace(debug(), seed=1), DATASET)
+    with pytest.raises(UserError, match="another command has just started another run"):
+        run.require_unchanged()
+
+
+def test_what_is_settled_is_recorded_and_auto_is_that_from_then_on(tmp_path: Path) -> None:
+    assert (debug().precision, debug().loader) == ("auto", "auto")
+    settled = replace(debug(), precision="bf16", loader="dali")
+    run = begin(run_directory.create(tmp_path / "run", debug(), DATASET, lambda _: (settled, "e" * 64)))
+    record = json.loads((run.path / "recipe.json").read_text())
+    assert (record["recipe"]["precision"], record["recipe"]["loader"]) == ("bf16", "dali")
+    assert record["encoder_sha256"] == "e" * 64
+    for asked in (debug(), settled):
+        assert run_directory.create(run.path, asked, DATASET, lambda _: pytest.fail("settled again")) == run
+    with pytest.raises(UserError, match=r"another recipe \(precision: 'bf16' -> 'fp32'\)"):
+        run_directory.create(run.path, replace(debug(), precision="fp32"), DATASET)
+
+
+def test_what_cannot_be_settled_leaves_nothing(tmp_path: Path) -> None:
+    def fail(recipe: Recipe) -> tuple[Recipe, str]:
+        raise UserError("no weights file w.pth", "a file", "correct it")
+
+    with pytest.raises(UserError, match="no weights file"):
+        run_directory.create(tmp_path / "run", debug(), DATASET, fail)
+    assert not (tmp_path / "run").exists()

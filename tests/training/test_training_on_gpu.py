@@ -1,7 +1,6 @@
 """Training on a GPU: ``./launch.sh test -m gpu``. What takes no time runs in the default suite too, on the CPU."""
 
 import copy
-import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from training_runs import AfterSteps, Never, shrunk, training
 
 from pneumo.distributed.device_memory import release_memory
 from pneumo.distributed.world import World
+from pneumo.inference.build import Precision
 from pneumo.loading.build import LoaderKind
 from pneumo.loading.contract import Batch
 from pneumo.masks.submission import read
@@ -70,38 +70,37 @@ def test_a_step_on_the_device_is_that_on_a_cpu(device: str, world: World) -> Non
         *(pytest.param("cuda", precision, marks=GPU) for precision in ("fp32", "bf16", "fp16")),
     ],
 )
-def test_one_batch_is_learned_in_every_precision(device: str, precision: str, world: World) -> None:
-    world = dataclasses.replace(world, precision=precision)  # type: ignore[arg-type]
+def test_one_batch_is_learned_in_every_precision(device: str, precision: Precision, world: World) -> None:
+    recipe = replace(RECIPE, precision=precision)
     assert world.device.type == device
-    state = TrainState(RECIPE, 7, world, world)
+    state = TrainState(recipe, 7, world, world)
     assert state.scaling.scaler.is_enabled() == (precision == "fp16")
     with state.autocast():
         logits = state.network(micro_batches(world.device)[0].image).logits
     assert logits.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    found = losses(world, steps=15, rate=1e-2)
+    found = losses(world, recipe, steps=15, rate=1e-2)
     assert found[-1] < 0.6 * found[0]
 
 
 @GPU
 def test_an_overflow_in_fp16_skips_the_step_and_the_scale_resumes(world: World) -> None:
-    world = dataclasses.replace(world, precision="fp16")
-    state = TrainState(RECIPE, 7, world, world)
+    recipe = replace(RECIPE, precision="fp16")
+    state = TrainState(recipe, 7, world, world)
     state.scaling.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**60)
     before = copy.deepcopy(state.model.state_dict())
     assert state.step(micro_batches(world.device), 0, 1e-3).skipped
     assert all(torch.equal(value, before[name]) for name, value in state.model.state_dict().items())
     assert state.scaling.scaler.get_scale() == 2.0**59
-    restored = TrainState(RECIPE, 7, world, world)
+    restored = TrainState(recipe, 7, world, world)
     restored.restore(copy.deepcopy(Snapshot(LoopState(), state.weights(), state.optimizer_state())))
     assert restored.scaling.scaler.get_scale() == 2.0**59
 
 
 @GPU
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_compiled_network_trains_at_two_sizes(precision: str, world: World) -> None:
-    world = dataclasses.replace(world, precision=precision)  # type: ignore[arg-type]
+def test_a_compiled_network_trains_at_two_sizes(precision: Precision, world: World) -> None:
     for size in (64, 96):
-        plain = replace(RECIPE, image_size=(size,))
+        plain = replace(RECIPE, precision=precision, image_size=(size,))
         tolerance = 1e-3 if precision == "fp32" else 3e-2
         assert losses(world, replace(plain, compile=True)) == pytest.approx(losses(world, plain), rel=tolerance)
 
