@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.loading.contract import Batch, BatchPlan, Loader
-from pneumo.loading.opencv import OpenCvLoader
+from pneumo.loading.contract import Batch
 from pneumo.modeling import models, weight_files
 from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.losses.loss import SUMS
@@ -218,30 +217,6 @@ def test_a_checkpoint_with_a_loss_term_that_is_unknown_is_refused(train: Train, 
         UserError, match=r"cannot resume from .*: ValueError: this version .* has no loss term 'boundary'"
     ):
         train("pieces", recipe)
-
-
-class TrainingLoader(OpenCvLoader):
-    """Refuses the batches of predictions."""
-
-    def __call__(self, plans: Iterable[BatchPlan]) -> Iterator[Batch]:
-        return super().__call__(self._check(plan) for plan in plans)
-
-    def _check(self, plan: BatchPlan) -> BatchPlan:
-        assert plan.augmentation is not None, "a prediction by the loader of training"
-        return plan
-
-
-def test_predictions_use_the_loader_that_is_chosen_without_augmentation(
-    train: Train, whole: FoldDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def build_training_loader(*arguments: Any, augmentation: object, **options: Any) -> Loader:
-        assert augmentation == TWO_EPOCHS.augmentation
-        return TrainingLoader(*arguments[1:], **options)
-
-    monkeypatch.setattr(loop, "build_loader", build_training_loader)
-    directory = train("run", TWO_EPOCHS)
-    assert history(directory) == history(whole)
-    assert directory.histograms.read_bytes() == whole.histograms.read_bytes()
 
 
 def test_early_stopping_ends_a_stage_and_the_next_one_follows(train: Train) -> None:
