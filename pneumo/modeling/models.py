@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 import segmentation_models_pytorch as smp
-import torch
 from torch import nn
 
 from pneumo.modeling import encoders, hub

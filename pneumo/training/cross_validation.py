@@ -21,7 +21,6 @@ from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
-from pneumo.modeling.models import check_encoder_weights
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError, list_some
 from pneumo.training import run_directory

@@ -4,10 +4,26 @@ import planted
 import pytest
 from security_chain import JOB, Chain, Commands
 
+STOP = """
+import os, runpy, signal, sys, threading, time
+from pathlib import Path
+
+def stop() -> None:
+    while not any(Path(run).glob("fold-0/checkpoints/step-*")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run = sys.argv[1]
+sys.argv = sys.argv[2:]
+threading.Thread(target=stop, daemon=True).start()
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a training command, and asks it to stop once a checkpoint is there: a finished fold has none."""
+
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Shards, a run of the debug recipe, an ensemble, predictions and a score, of files full of secrets."""
+    """Shards, a run and one that was stopped, an ensemble, predictions and a score, of files full of secrets."""
     directory = tmp_path_factory.mktemp("chain")
     source = planted.write(directory / planted.PATH)
     commands, out = Commands(directory), directory / "out"
@@ -31,4 +47,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             ),
         }
     )
+    recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-every", 1)
+    stopped = (out / "stopped", JOB / "train.py", *dataset, "--run", out / "stopped", *recipe)
+    commands.run("stopped", "-c", STOP, *stopped, expect=3)
     return Chain(source, commands, out)
