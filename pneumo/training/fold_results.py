@@ -108,7 +108,8 @@ def _read_summary(directory: FoldDirectory) -> _Summary:
         directory.summary,
         FORMAT_VERSION,
         expected="the fold.json of a finished fold",
-        repair="restore the file, or train the fold again with the same job/train.py command",
+        repair="copy the whole directory of the fold from where it was trained, or train the fold again with the same"
+        " job/train.py command",
         other_version="use the version of pneumo that wrote it, or train the run again",
     )
     return config.from_json(_Summary, content, str(directory.summary))
