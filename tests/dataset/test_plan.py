@@ -69,6 +69,13 @@ def test_contradicting_duplicates_are_all_quarantined_and_name_each_other() -> N
     assert [sample.image_id for sample in samples(plan)] == ["b"]
 
 
+def test_duplicates_by_their_names_are_not_offered_another_id() -> None:
+    files = [replace(scanned("a", file=name), stem="a", is_picture=True) for name in ("1/a.png", "2/a.png")]
+    plan = make(files, {"a": "-1"}, None, file_digest=OTHER)
+    assert (len(plan.quarantined), plan.named_otherwise) == (2, 0)
+    assert "rename them" in plan.quarantined[0].action
+
+
 def test_identical_duplicates_keep_the_first_path() -> None:
     plan = make([scanned("a", file="2"), scanned("a", file="1")], {"a": "-1"}, None, file_digest=ALIKE)
     assert [sample.source.file for sample in samples(plan)] == ["1"]
