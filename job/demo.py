@@ -114,7 +114,7 @@ def why_no_demo_run(run: Path, data: Path) -> str:
         return f"holds no run of the demo ({error.found})"
     if found.recipe.name != RECIPE:
         return f"holds a run of the recipe {found.recipe.name}"
-    if found.dataset.digest != manifest.digest:
+    if found.dataset.digest != manifest.samples_digest:
         return f"holds a run on another dataset than {data / DATASET}"
     foreign = run_directory.foreign_files(run)
     return f"holds other files too: {list_some(map(str, foreign))}" if foreign else ""

@@ -118,7 +118,7 @@ def test_damage_found_while_writing_leaves_a_gap_in_the_shards(copied_inputs: Bu
 def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) -> None:
     (tmp_path / "in").mkdir()
     inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
-    with pytest.raises(UserError, match="no usable image in 0 files; expected DICOM images"):
+    with pytest.raises(UserError, match="no usable image in 0 files; expected images with a row in the masks CSV"):
         build(inputs, tmp_path / "out", OPTIONS)
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     write_one(tmp_path / "in" / "x.dcm", "1.9.9")

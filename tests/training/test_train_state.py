@@ -141,11 +141,6 @@ def test_micro_batches_are_divided_among_the_ranks(world: World) -> None:
     assert indices == [[0, 3], [1, 4], [2]]
 
 
-def test_more_ranks_than_micro_batches_are_refused(world: World) -> None:
-    with pytest.raises(UserError, match=r"3 ranks share a step of 2 micro-batch.*; lower --micro-batch-size to 1 or"):
-        TrainState(RECIPE, 0, world, replace(world, size=3))
-
-
 def test_batch_normalization_of_one_value_names_the_flags(world: World) -> None:
     state = TrainState(replace(RECIPE, batch_size=1, micro_batch_size=1), 0, world, world)
     one = replace(BATCHES[0], image=BATCHES[0].image[:1], mask=BATCHES[0].mask[:1])
