@@ -103,10 +103,10 @@ def main() -> None:
         explain_out_of_memory(*LESS_MEMORY),
         ExitStack() as held,
     ):
-        runs = world.read_on_leader(lambda: open_runs(arguments))
+        runs = world.on_leader(lambda: open_runs(arguments))
         locks = [(run.lock, str(run.path)) for run in runs] if world.is_leader else []
         held.enter_context(exclusive_locks(locks, world))
-        table = world.read_on_leader(lambda: SampleTable.read(arguments.dataset))
+        table = world.on_leader(lambda: SampleTable.read(arguments.dataset))
         reader = ShardReader(arguments.dataset, table)
         for run in runs:
             finish_run(run, world, reader, workers=workers)

@@ -95,8 +95,8 @@ class Group:
             dist.broadcast_object_list(box, group=self.control_group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
 
-    def read_on_leader(self, read: Callable[[], T]) -> T:
-        """Return on every rank what the leader reads from the file system, or raise its error on every rank.
+    def on_leader(self, action: Callable[[], T]) -> T:
+        """Do what only the leader may do, and return its result, or raise its error, on every rank.
 
         Ranks that look at a shared file system each for themselves may see different states of it, for a minute after a
         change, and would then do different things.
@@ -105,7 +105,7 @@ class Group:
         error: Exception | None = None
         if self.is_leader:
             try:
-                value = read()
+                value = action()
             except (UserError, StartAgain, OSError) as found:
                 error = found
         value, error = self.broadcast((value, error))

@@ -37,7 +37,7 @@ def write_submission(
         raise UserError(
             f"{reader.dataset} has no test images", "test images", "build a dataset with job/shard.py --test-dicom"
         )
-    expected_ids = world.read_on_leader(lambda: None if expected is None else annotations.read_ids(expected))
+    expected_ids = world.on_leader(lambda: None if expected is None else annotations.read_ids(expected))
     damaged = _find_test_images(reader, rows, world, ensembler.mean.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
 
@@ -52,7 +52,7 @@ def write_submission(
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, ensembler.rule.describe())
 
-    world.read_on_leader(publish)
+    world.on_leader(publish)
 
 
 def _find_test_images(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:

@@ -46,10 +46,10 @@ def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSou
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return mean.world.read_on_leader(lambda: read_rule(runs[0].thresholds))
-    obstacle = mean.world.read_on_leader(lambda: _obstacle(runs, mean))
+        return mean.world.on_leader(lambda: read_rule(runs[0].thresholds))
+    obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
-        rules = mean.world.read_on_leader(lambda: _run_rules(runs))
+        rules = mean.world.on_leader(lambda: _run_rules(runs))
         rule = blend_rules(rules, [run.weight for run in mean.runs])
         if mean.world.is_leader:
             log.warning(
@@ -101,7 +101,7 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
         _publish(path, results)
         return nested.final
 
-    return mean.world.read_on_leader(choose)
+    return mean.world.on_leader(choose)
 
 
 def _score_mean_of_rules(

@@ -62,11 +62,11 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         run, reader, folds = _open_run(inputs, world)
         group, own_folds = join_fold_group(world, folds, run.recipe.micro_batches)
         log_world(world, folds, run.recipe.micro_batches, run.recipe.precision)
-        finished = world.read_on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
+        finished = world.on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
         unfinished = [fold for fold in own_folds if fold not in finished]
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
         with exclusive_locks(locks, world):
-            world.read_on_leader(run.require_unchanged)
+            world.on_leader(run.require_unchanged)
             watchdog.depend_on(group.ranks)
             if group.is_leader:
                 for fold in set(own_folds) - set(unfinished):
@@ -125,11 +125,11 @@ def _less_memory(recipe: Recipe) -> tuple[str, str]:
 
 def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
-    manifest = world.read_on_leader(lambda: Manifest.read(inputs.dataset))
+    manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
     log_idle_ranks(world, len(inputs.folds) or manifest.num_folds, inputs.recipe.micro_batches)
-    table = world.read_on_leader(lambda: SampleTable.read(inputs.dataset))
+    table = world.on_leader(lambda: SampleTable.read(inputs.dataset))
     reader = ShardReader(inputs.dataset, table)
-    world.read_on_leader(lambda: _check_expected(inputs.expected, table))
+    world.on_leader(lambda: _check_expected(inputs.expected, table))
     workers = inputs.options.workers
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
     reader = reader.exclude(excluded)
@@ -137,7 +137,7 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
-    run = world.read_on_leader(
+    run = world.on_leader(
         lambda: run_directory.create(inputs.run, inputs.recipe, identity, partial(_settle, world.device))
     )
     # Another rank may have another device, and a resumed run another one than it was started on.
@@ -187,7 +187,7 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
         finish_run(run, world, reader, workers=inputs.options.workers)
         if len(reader.table.select("test")):
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
-            ensembler = Ensembler(mean, world.read_on_leader(lambda: read_rule(run.thresholds)))
+            ensembler = Ensembler(mean, world.on_leader(lambda: read_rule(run.thresholds)))
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
 
 

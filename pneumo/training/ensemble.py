@@ -50,7 +50,7 @@ def build_mean(
         UserError: When a fold.json cannot be read.
     """
     # Other ranks may have written the folds a moment ago.
-    trained = world.read_on_leader(lambda: [trained_weights(run) for run in runs])
+    trained = world.on_leader(lambda: [trained_weights(run) for run in runs])
     ensembled = [
         EnsembledRun(config=_override(run, loader, precision), weights=fold_weights, weight=weight)
         for run, fold_weights, weight in zip(runs, trained, normalize_weights(len(runs), weights), strict=True)

@@ -37,7 +37,7 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     Raises:
         UserError: When the run's recipe.json cannot be read.
     """
-    started = world.read_on_leader(lambda: run_directory.load_if_begun(run))
+    started = world.on_leader(lambda: run_directory.load_if_begun(run))
     excluded = None if started is None else started.dataset.excluded
     if excluded is None:
         excluded = _find_training_images(reader, world, workers) if skip else {}

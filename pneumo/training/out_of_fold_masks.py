@@ -42,7 +42,7 @@ def predict_masks(
     table = reader.table
     loader, predictor = build(run.recipe.inference, reader, world.device, workers=workers)
     masks: dict[str, str] = dict.fromkeys(histograms.image_id.tolist(), rle.EMPTY)
-    for fold, weights in enumerate(world.read_on_leader(lambda: trained_weights(run))):
+    for fold, weights in enumerate(world.on_leader(lambda: trained_weights(run))):
         weights.load(predictor.network, weights.read())
         index = np.flatnonzero(histograms.fold == fold)
         rows = table.select("train", {fold})

@@ -36,16 +36,16 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     """
     if world.is_leader:
         remove_temporary_files(run.path)
-    own_dataset = world.read_on_leader(lambda: Manifest.read(reader.dataset).samples_digest == run.dataset.digest)
-    if world.read_on_leader(lambda: _is_finished(run, needs_masks=own_dataset)):
+    own_dataset = world.on_leader(lambda: Manifest.read(reader.dataset).samples_digest == run.dataset.digest)
+    if world.on_leader(lambda: _is_finished(run, needs_masks=own_dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
-    histograms = world.read_on_leader(lambda: read_histograms(run))
-    nested = world.read_on_leader(lambda: nested_estimate(histograms))
+    histograms = world.on_leader(lambda: read_histograms(run))
+    nested = world.on_leader(lambda: nested_estimate(histograms))
     masks: dict[str, str] | None = None
     if own_dataset:
         masks = out_of_fold_masks.predict_masks(run, world, reader, histograms, nested, workers=workers)
-    world.read_on_leader(lambda: _publish(run, reader, histograms, nested, masks, device=world.device))
+    world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, device=world.device))
 
 
 def _is_finished(run: RunDirectory, *, needs_masks: bool) -> bool:

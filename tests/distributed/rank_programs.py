@@ -66,7 +66,7 @@ def _ask_leader(group: Group, rank: int) -> str:
         return f"result of {rank}"
 
     try:
-        return group.read_on_leader(compute)
+        return group.on_leader(compute)
     except UserError as error:
         return str(error)
 

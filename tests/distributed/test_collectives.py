@@ -17,7 +17,7 @@ def test_one_rank_needs_no_process_group() -> None:
     assert not group.any_rank(False)
     assert group.gather("x") == ["x"]
     assert group.broadcast(3) == 3
-    assert group.read_on_leader(lambda: 4) == 4
+    assert group.on_leader(lambda: 4) == 4
     assert torch.equal(group.all_reduce_sum_(torch.ones(2)), torch.ones(2))
     group.barrier()
 
