@@ -17,7 +17,7 @@ from pneumo.dataset.plan import BuildPlan, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import WorkerDied
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
@@ -179,7 +179,7 @@ def _scan(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile 
                 scanned += results
                 progress.step(len(results))
     for source, result in _read_individually(scan.scan_file, suspects, options).items():
-        scanned.append(scan.quarantine_row(source, "", result) if isinstance(result, DicomRejectedError) else result)
+        scanned.append(scan.quarantine_row(source, "", result) if isinstance(result, FileRejectedError) else result)
     return scanned
 
 
@@ -188,7 +188,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
     total, left = (sum(len(shard.samples) for shard in part) for part in (shards, todo))
     if left < total:
         log.info("resuming: %d of %d images are already in shards", total - left, total)
-    crashing_files: dict[Source, DicomRejectedError] = {}
+    crashing_files: dict[Source, FileRejectedError] = {}
     with Progress("shards", total, done=total - left, unit="images") as progress:
         for _ in range(MAX_ATTEMPTS):
             failed: list[ShardPlan] = []
@@ -205,7 +205,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
             suspects = [source for source in sources if source not in crashing_files]
             outcomes = _read_individually(shard_writer.probe, suspects, options)
             crashing_files |= {
-                source: outcome for source, outcome in outcomes.items() if isinstance(outcome, DicomRejectedError)
+                source: outcome for source, outcome in outcomes.items() if isinstance(outcome, FileRejectedError)
             }
             todo = failed
     raise messages.writer_died(todo[0].name, MAX_ATTEMPTS)
@@ -213,11 +213,11 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
 
 def _read_individually(
     read: Callable[[Source], R], suspects: Sequence[Source], options: BuildOptions
-) -> dict[Source, R | DicomRejectedError]:
+) -> dict[Source, R | FileRejectedError]:
     """Read each file in a worker by itself; return its result, or its rejection when it ends the worker."""
     if suspects:
         log.warning("a worker process died; reading %d files again, one at a time", len(suspects))
-    results: dict[Source, R | DicomRejectedError] = {}
+    results: dict[Source, R | FileRejectedError] = {}
     with (
         Progress("files one at a time", len(suspects), unit="files") as progress,
         closing(workers.run(read, suspects, options.workers, options.limits, max_attempts=2)) as outcomes,

@@ -20,7 +20,7 @@ from typing import Annotated, TypeVar
 import cv2
 from annotated_types import Interval
 
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.config import config_dataclass
 
 R = TypeVar("R")
@@ -67,30 +67,30 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
     """Read a file; in a worker, the process ends when that takes too long.
 
     Raises:
-        DicomRejectedError: When ``read`` raises it, or any other exception: one file must not end a build.
+        FileRejectedError: When ``read`` raises it, or any other exception: one file must not end a build.
     """
     _set_timers(_timeout)
     try:
         return read(path)
-    except DicomRejectedError:
+    except FileRejectedError:
         raise
     except Exception as error:
         # Its message may repeat the file's content.
-        raise DicomRejectedError(
+        raise FileRejectedError(
             Reason.CRASHED, "read", f"an unexpected {type(error).__name__}", _DECODABLE, _REPORT
         ) from error
     finally:
         _set_timers(0)
 
 
-def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
+def rejection_of_exit(exit_code: int, limits: Limits) -> FileRejectedError:
     """Return the rejection of a file whose reader process died, by the exit code of that process."""
     if exit_code == -signal.SIGPROF:
         return _took_too_long(f"not read after {limits.time_limit:g} s of processor time")
     if exit_code == -signal.SIGALRM:
         return _took_too_long(f"not read after {limits.time_limit * WAITING:g} s, most of them waiting")
     if exit_code == -signal.SIGKILL:
-        return DicomRejectedError(
+        return FileRejectedError(
             Reason.TOO_MUCH_MEMORY,
             "read",
             "the process that read it was killed, probably because the machine ran out of memory",
@@ -98,12 +98,12 @@ def rejection_of_exit(exit_code: int, limits: Limits) -> DicomRejectedError:
             "leave it out, or try fewer workers when it is a good image",
         )
     ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
-    return DicomRejectedError(Reason.CRASHED, "read", f"the process that read it ended {ended}", _DECODABLE, _REPORT)
+    return FileRejectedError(Reason.CRASHED, "read", f"the process that read it ended {ended}", _DECODABLE, _REPORT)
 
 
-def _took_too_long(found: str) -> DicomRejectedError:
+def _took_too_long(found: str) -> FileRejectedError:
     action = "leave it out, or raise the limit when it is a good file on a slow disk"
-    return DicomRejectedError(Reason.TOOK_TOO_LONG, "read", found, "a file that is read in milliseconds", action)
+    return FileRejectedError(Reason.TOOK_TOO_LONG, "read", found, "a file that is read in milliseconds", action)
 
 
 def _set_timers(seconds: float) -> None:

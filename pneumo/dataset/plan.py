@@ -18,7 +18,7 @@ from pneumo.dataset.manifest import GroupedBy, IdSource
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
 from pneumo.dataset.table import Split
 from pneumo.dicom import opening
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
 from pneumo.runtime.files import sha256
 
@@ -163,7 +163,7 @@ def _by_file_name(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], li
     nameless: list[QuarantineRow] = []
     for item in headers:
         if problem := image_ids.find_problem(item.stem):
-            error = DicomRejectedError(
+            error = FileRejectedError(
                 Reason.NO_ID, "plan", f"a file name that {problem}", "a name that can be an id", "rename the file"
             )
             nameless.append(scan.quarantine_row(item.source, "", error))
@@ -228,7 +228,7 @@ def _duplicate(item: ScannedFile, files: Sequence[ScannedFile], id_source: IdSou
         action = ANOTHER_ID
     else:
         action = "keep the right one, or rename them"
-    error = DicomRejectedError(
+    error = FileRejectedError(
         Reason.DUPLICATE,
         "plan",
         f"{len(files)} files with this image id and different bytes, also {others[0]}",

@@ -38,7 +38,7 @@ def count_reasons(dataset: Path) -> Counter[str]:
 
 
 def format_counts(reasons: Counter[str]) -> str:
-    """Return counts as text, ``3 not_dicom, 1 empty_file``, the most frequent first."""
+    """Return counts as text, ``3 unknown_format, 1 empty_file``, the most frequent first."""
     return ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
 
 

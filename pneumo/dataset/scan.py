@@ -7,7 +7,7 @@ from pathlib import Path
 from pneumo.dataset import limits
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, image_file, opening
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
 
@@ -97,7 +97,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
     try:
         header = limits.timed(image_file.scan, source.path)
         state = source.path.stat()
-    except DicomRejectedError as error:
+    except FileRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
         return quarantine_row(source, "", opening.unreadable(error))
@@ -118,7 +118,7 @@ def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:
     return [scan_file(source) for source in sources]
 
 
-def quarantine_row(source: Source, image_id: str, error: DicomRejectedError) -> QuarantineRow:
+def quarantine_row(source: Source, image_id: str, error: FileRejectedError) -> QuarantineRow:
     """Return the quarantine's row of a file that the reader rejected."""
     return QuarantineRow(
         source.split, source.file, image_id, error.reason, error.phase, error.found, error.expected, error.action

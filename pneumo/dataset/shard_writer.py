@@ -20,7 +20,7 @@ from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import image_file
 from pneumo.dicom.reader import Image
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.masks import geometry, rle
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
@@ -41,7 +41,7 @@ class ShardRecord:
         return {"rows": self.rows, "quarantined": [asdict(row) for row in self.quarantined]}
 
 
-def write(dataset: Path, crashing_files: Mapping[Source, DicomRejectedError], shard: ShardPlan) -> int:
+def write(dataset: Path, crashing_files: Mapping[Source, FileRejectedError], shard: ShardPlan) -> int:
     """Write a shard's tar, its index and, last, its record; return the number of files read.
 
     Args:
@@ -58,7 +58,7 @@ def write(dataset: Path, crashing_files: Mapping[Source, DicomRejectedError], sh
                 if sample.source in crashing_files:
                     raise crashing_files[sample.source]
                 record.rows.append(_add(writer, shard.name, sample))
-            except DicomRejectedError as error:
+            except FileRejectedError as error:
                 record.quarantined.append(scan.quarantine_row(sample.source, sample.image_id, error))
         writer.close()
     if record.rows:
@@ -107,7 +107,7 @@ def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
 
 def probe(source: Source) -> None:
     """Read a file to find out whether that ends the process."""
-    with contextlib.suppress(DicomRejectedError):
+    with contextlib.suppress(FileRejectedError):
         limits.timed(image_file.read, source.path)
 
 
@@ -170,12 +170,12 @@ def _measure(image: Image) -> Levels:
     """Measure an image's levels.
 
     Raises:
-        DicomRejectedError: When what would be stored cannot be decoded.
+        FileRejectedError: When what would be stored cannot be decoded.
     """
     try:
         return levels.measure(image.data)
     except (ValueError, cv2.error) as error:
-        raise DicomRejectedError(
+        raise FileRejectedError(
             Reason.BAD_FRAME,
             "frame",
             explain(error, "a file that does not decode"),
@@ -188,7 +188,7 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
     """Return the pixels of the mask, -1 without one.
 
     Raises:
-        DicomRejectedError: When the mask does not fit the image.
+        FileRejectedError: When the mask does not fit the image.
     """
     if mask is None:
         return -1
@@ -196,7 +196,7 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
         return int(rle.parse(mask, rows * columns)[:, 1].sum())
     except rle.RleError as error:
         cause = geometry.find_problem(mask, rows, columns)
-        raise DicomRejectedError(
+        raise FileRejectedError(
             Reason.BAD_MASK,
             "mask",
             f"{error} ({rows} x {columns})" + (f"; {cause}" if cause else ""),

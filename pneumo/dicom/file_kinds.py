@@ -1,8 +1,9 @@
 """What a file that is no image seems to be by its first bytes, and what to do about it, without quoting the file."""
 
+import re
 from typing import NamedTuple
 
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
 
 BEGINNING = 512
 """Bytes of a file by which its kind is known: a tar has its mark behind the first 257."""
@@ -40,11 +41,14 @@ _KINDS = (
     _Kind(0, b"%PDF", "a PDF", _LEAVE_OUT),
 )
 """Formats that are found where images should be, archives first."""
-_ERROR_PAGES = {b"<": "HTML or XML", b"{": "JSON", b"[": "JSON"}
-"""First bytes, after white space, of what a server sends in place of a file."""
+_ERROR_PAGES = {
+    "HTML or XML": re.compile(rb"<[a-zA-Z!?]"),
+    "JSON": re.compile(rb"\{\s*[\"}]|\[\s*(?:[\"\[{\]]|-?\d|(?:true|false|null)\b)"),
+}
+"""First bytes, after white space, of what a server sends in place of a file; an INI file begins with a bracket, too."""
 
 
-def rejection(beginning: bytes) -> DicomRejectedError:
+def rejection(beginning: bytes) -> FileRejectedError:
     """Return the rejection of a file that is neither DICOM, PNG nor JPEG.
 
     Args:
@@ -54,12 +58,12 @@ def rejection(beginning: bytes) -> DicomRejectedError:
     kind = "text" if content.isascii() and b"\0" not in content else "binary data"
     for known in _KINDS:
         if beginning.startswith(known.mark, known.offset):
-            return _not_dicom(f"{known.name} by its first bytes", known.action)
-    for start, name in _ERROR_PAGES.items():
-        if content.startswith(start):
-            return _not_dicom(f"{kind} without a DICOM prefix, {name} by its first bytes", FETCH_AGAIN)
-    return _not_dicom(f"{kind} without a DICOM prefix", _LEAVE_OUT)
+            return _unknown_format(f"{known.name} by its first bytes", known.action)
+    for name, start in _ERROR_PAGES.items():
+        if start.match(content):
+            return _unknown_format(f"{kind} without a DICOM prefix, {name} by its first bytes", FETCH_AGAIN)
+    return _unknown_format(f"{kind} without a DICOM prefix", _LEAVE_OUT)
 
 
-def _not_dicom(found: str, action: str) -> DicomRejectedError:
-    return DicomRejectedError(Reason.NOT_DICOM, "header", found, "a DICOM, PNG or JPEG file", action)
+def _unknown_format(found: str, action: str) -> FileRejectedError:
+    return FileRejectedError(Reason.UNKNOWN_FORMAT, "header", found, "a DICOM, PNG or JPEG file", action)

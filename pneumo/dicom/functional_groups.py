@@ -22,7 +22,7 @@ def merge_first_frame(dataset: Dataset) -> None:
     """Put the display elements of the first frame to the top level of the dataset, in place of those there.
 
     Raises:
-        DicomRejectedError: When an element that should be a sequence is none.
+        FileRejectedError: When an element that should be a sequence is none.
     """
     for keyword in _SEQUENCES:
         group = first_item(dataset, keyword)

@@ -40,7 +40,7 @@ def decode_jpeg(dataset: Dataset, frame: bytes, precision: int) -> npt.NDArray[n
         (rows, columns), of 8 or 16 bits.
 
     Raises:
-        DicomRejectedError: When it is damaged.
+        FileRejectedError: When it is damaged.
     """
     image = _image(dataset, frame, precision)
     with damage_refused():
@@ -61,7 +61,7 @@ def damage_refused() -> Iterator[None]:
     """Refuse what libjpeg finds in the bitstreams that gdcm decodes inside of this context.
 
     Raises:
-        DicomRejectedError: At the end, when it found damage.
+        FileRejectedError: At the end, when it found damage.
     """
     with _lock, os.fdopen(os.memfd_create("stderr"), "r+b") as kept:
         saved = os.dup(_STANDARD_ERROR)

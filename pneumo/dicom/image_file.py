@@ -5,7 +5,7 @@ from pathlib import Path
 from pneumo.dicom import picture, reader
 from pneumo.dicom.opening import open_file
 from pneumo.dicom.reader import Header, Image, decoder_rejection, too_much_memory
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 _DICOM_PREFIX = slice(128, 132), b"DICM"
 """Where a DICOM has it, whatever is before: the preamble may make it a picture or a TIFF as well."""
@@ -15,7 +15,7 @@ def scan(path: Path) -> Header:
     """Read a file's ids.
 
     Raises:
-        DicomRejectedError: When the file cannot be read, is not an image, or has no id.
+        FileRejectedError: When the file cannot be read, is not an image, or has no id.
     """
     return picture.header(path) if is_picture(path) else reader.scan(path)
 
@@ -24,7 +24,7 @@ def read(path: Path) -> Image:
     """Read a file's image: its JPEG or PNG if that needs no rendering, else rendered to a 16-bit PNG.
 
     Raises:
-        DicomRejectedError: When the file cannot become a sample, whatever the cause.
+        FileRejectedError: When the file cannot become a sample, whatever the cause.
     """
     if not is_picture(path):
         return reader.read(path)
@@ -32,7 +32,7 @@ def read(path: Path) -> Image:
         with open_file(path) as file:
             data = file.read()
         return picture.read(path, data)
-    except DicomRejectedError:
+    except FileRejectedError:
         raise
     except MemoryError:
         raise too_much_memory() from None
@@ -44,7 +44,7 @@ def is_picture(path: Path) -> bool:
     """Return whether a file is a PNG or a JPEG by its first bytes.
 
     Raises:
-        DicomRejectedError: When it cannot be read.
+        FileRejectedError: When it cannot be read.
     """
     with open_file(path) as file:
         beginning = file.read(132)

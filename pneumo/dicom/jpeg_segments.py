@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from pneumo.dicom.file_ends import PADDING_BYTES, is_complete
 from pneumo.dicom.pixel_data import bad_frame, first_frame
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 BASELINE = 0xC0
 """Start-of-frame marker, second byte, of a baseline bitstream."""
@@ -80,7 +80,7 @@ def segments(frame: bytes) -> Iterator[Segment]:
     """Yield the segments behind the start-of-image marker, up to the header of the first scan, which is the last.
 
     Raises:
-        DicomRejectedError: When a segment is cut off or no marker is where one should be, before the first scan.
+        FileRejectedError: When a segment is cut off or no marker is where one should be, before the first scan.
     """
     at = len(START_OF_IMAGE)
     while at + 4 <= len(frame) and frame[at] == 0xFF:
@@ -99,7 +99,7 @@ def segments(frame: bytes) -> Iterator[Segment]:
     raise damaged_segments(frame, at)
 
 
-def damaged_segments(frame: bytes, at: int) -> DicomRejectedError:
+def damaged_segments(frame: bytes, at: int) -> FileRejectedError:
     """Return the rejection of a bitstream whose segment at an offset is damaged."""
     return bad_frame(f"damaged JPEG segments at byte {at} of {len(frame)}", "a frame header, tables and a scan")
 
@@ -108,7 +108,7 @@ def read_header(frame: bytes) -> JpegHeader:
     """Read what comes before the first scan, and check that the bitstream has an end.
 
     Raises:
-        DicomRejectedError: When it has no start, no frame header, no scan or no end, or a damaged segment.
+        FileRejectedError: When it has no start, no frame header, no scan or no end, or a damaged segment.
     """
     if not frame.startswith(START_OF_IMAGE):
         raise bad_frame("no start-of-image marker", "a JPEG bitstream")

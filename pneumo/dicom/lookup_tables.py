@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
 from pneumo.dicom.values import packed_bytes, vr, words
 
 WORD = 1 << 16
@@ -66,7 +66,7 @@ def read(item: Dataset, range_: InputRange, notes: list[str]) -> LookupTable:
         notes: Gets a note for each rule of the standard that the table breaks.
 
     Raises:
-        DicomRejectedError: When descriptor and data contradict each other.
+        FileRejectedError: When descriptor and data contradict each other.
     """
     descriptor = read_descriptor(item, "LUTDescriptor")
     entries = read_entries(item, "LUTData", descriptor)
@@ -80,7 +80,7 @@ def read_descriptor(dataset: Dataset, keyword: str) -> Descriptor:
     """Read a descriptor, whose VR may be US, SS or, in implicit VR, unknown.
 
     Raises:
-        DicomRejectedError: When it does not have three values.
+        FileRejectedError: When it does not have three values.
     """
     found = words(dataset, keyword)
     if len(found) != 3:
@@ -93,7 +93,7 @@ def read_entries(dataset: Dataset, keyword: str, descriptor: Descriptor) -> npt.
     """Read as many entries as the descriptor says.
 
     Raises:
-        DicomRejectedError: When there are fewer.
+        FileRejectedError: When there are fewer.
     """
     found = words(dataset, keyword)
     if descriptor.bits <= 8 and len(found) < descriptor.length:
@@ -126,6 +126,6 @@ def first_mapped(descriptor: Descriptor, range_: InputRange) -> int:
     return moved if moved <= range_.highest else standard
 
 
-def bad_table(found: str, expected: str) -> DicomRejectedError:
+def bad_table(found: str, expected: str) -> FileRejectedError:
     """Return the rejection of a table that contradicts itself."""
-    return DicomRejectedError(Reason.BAD_FRAME, "render", found, expected, CHECK_HEADER)
+    return FileRejectedError(Reason.BAD_FRAME, "render", found, expected, CHECK_HEADER)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
 
 UNLISTED_DIRECTORY = "a directory that cannot be listed"
 _SPECIAL = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -20,28 +20,28 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     Only regular files are opened: a FIFO waits for a writer, and opening some devices has effects.
 
     Raises:
-        DicomRejectedError: When the path is not a readable regular file with at least one byte.
+        FileRejectedError: When the path is not a readable regular file with at least one byte.
     """
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             expected, action = "one that can be listed", "check its permissions: the files in it are not counted"
-            raise DicomRejectedError(Reason.UNREADABLE, "open", UNLISTED_DIRECTORY, expected, action)
+            raise FileRejectedError(Reason.UNREADABLE, "open", UNLISTED_DIRECTORY, expected, action)
         if not stat.S_ISREG(mode):
             found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
+            raise FileRejectedError(Reason.NOT_A_FILE, "open", found, "a regular file", "leave it out")
         with path.open("rb") as file:
             if not file.peek(1):
-                raise DicomRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "an image file", FETCH_AGAIN)
+                raise FileRejectedError(Reason.EMPTY_FILE, "open", "no bytes", "an image file", FETCH_AGAIN)
             yield file
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
             found, action = "a dangling link", "fetch the file that it links to, or remove it"
-            raise DicomRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
+            raise FileRejectedError(Reason.NOT_A_FILE, "open", found, "a file", action) from None
         raise unreadable(error) from None
 
 
-def unreadable(error: OSError) -> DicomRejectedError:
+def unreadable(error: OSError) -> FileRejectedError:
     """Return the rejection of a file that the operating system does not read."""
     found = error.strerror or type(error).__name__
-    return DicomRejectedError(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk")
+    return FileRejectedError(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk")

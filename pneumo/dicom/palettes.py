@@ -44,7 +44,7 @@ def to_rgb(dataset: Dataset, numbers: npt.NDArray[np.int64], range_: InputRange,
         (rows, columns, 3), 0 to 1.
 
     Raises:
-        DicomRejectedError: When the palette contradicts itself.
+        FileRejectedError: When the palette contradicts itself.
     """
     descriptors = [read_descriptor(dataset, f"{color}PaletteColorLookupTableDescriptor") for color in _COLORS]
     bits = {descriptor.bits for descriptor in descriptors}

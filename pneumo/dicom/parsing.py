@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from pneumo.dicom import file_kinds
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.dicom.values import text
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
@@ -41,7 +41,7 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
         last: Tag to stop after, None to read to the end.
 
     Raises:
-        DicomRejectedError: When the file is not DICOM, or its structure is damaged.
+        FileRejectedError: When the file has another format, or its structure is damaged.
         OSError: When reading fails.
         MemoryError: When ``last`` is None and the elements do not fit into memory.
     """
@@ -58,18 +58,18 @@ def parse(file: BinaryIO, elements: frozenset[BaseTag], last: BaseTag | None = N
         if dataset is None:
             file.seek(0)
             dataset = read_partial(file, stop_when=stop_when, force=True, specific_tags=list(elements))
-    except DicomRejectedError:
+    except FileRejectedError:
         raise
     except MemoryError:
         if last is None:
             raise
         # A header is small; reading allocates as many bytes as an element declares.
-        raise _not_dicom("an element longer than the memory", "a DICOM header") from None
+        raise _bad_header("an element longer than the memory", "a DICOM header") from None
     except Exception as error:
         # pydicom raises OSError for damaged data too; only those of the operating system have a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _not_dicom(explain(error, "a header that is damaged"), "a DICOM header") from None
+        raise _bad_header(explain(error, "a header that is damaged"), "a DICOM header") from None
     return dataset
 
 
@@ -112,7 +112,7 @@ def _inflate(data: bytes) -> bytes:
         piece = stream.decompress(left, 1 << 20)
         left = stream.unconsumed_tail
         if not (piece or left or stream.eof):
-            raise _not_dicom("a deflated dataset without an end", "a whole file")
+            raise _bad_header("a deflated dataset without an end", "a whole file")
         size += len(piece)
     if size > MAX_INFLATED:
         raise _too_large(f"{len(data)} bytes that inflate to more than {MAX_INFLATED} bytes")
@@ -122,8 +122,8 @@ def _inflate(data: bytes) -> bytes:
         raise _too_large(f"{len(data)} bytes that inflate to more than the memory") from None
 
 
-def _too_large(found: str) -> DicomRejectedError:
-    return DicomRejectedError(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
+def _too_large(found: str) -> FileRejectedError:
+    return FileRejectedError(Reason.TOO_MUCH_MEMORY, "header", found, "a deflated image", "leave it out")
 
 
 def _collect(file: BinaryIO, tags: frozenset[BaseTag] | None, stop_when: StopWhen | None) -> Elements:
@@ -136,7 +136,7 @@ def _collect(file: BinaryIO, tags: frozenset[BaseTag] | None, stop_when: StopWhe
         if _PIXEL_DATA in elements:
             # The incomplete element may be a second Pixel Data, and of two the last one counts.
             found = "a file that ends inside an element"
-            raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "a whole file", FETCH_AGAIN) from None
+            raise FileRejectedError(Reason.BAD_FRAME, "header", found, "a whole file", FETCH_AGAIN) from None
         # Otherwise the last element is left out, as read_partial does.
     return elements
 
@@ -145,5 +145,5 @@ def _after(last: BaseTag) -> StopWhen:
     return lambda tag, vr, length: int(tag) > last
 
 
-def _not_dicom(found: str, expected: str) -> DicomRejectedError:
-    return DicomRejectedError(Reason.NOT_DICOM, "header", found, expected, FETCH_AGAIN)
+def _bad_header(found: str, expected: str) -> FileRejectedError:
+    return FileRejectedError(Reason.BAD_HEADER, "header", found, expected, FETCH_AGAIN)

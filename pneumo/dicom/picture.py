@@ -26,7 +26,7 @@ from pneumo.dicom.jpeg_metadata import strip
 from pneumo.dicom.jpeg_segments import APPLICATION, BASELINE, read_header, segments
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.reader import MAX_PIXELS, Header, Image
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
 from pneumo.masks.annotations import strip_suffix
 
@@ -56,7 +56,7 @@ def read(path: Path, data: bytes) -> Image:
         data: Its bytes.
 
     Raises:
-        DicomRejectedError: When it is damaged, or not a gray picture.
+        FileRejectedError: When it is damaged, or not a gray picture.
     """
     image_id = _image_id(path)
     return (_read_png if data.startswith(png_chunks.SIGNATURE) else _read_jpeg)(image_id, data)
@@ -66,7 +66,7 @@ def _image_id(path: Path) -> str:
     name = strip_suffix(path.name)
     if problem := image_ids.find_problem(name):
         expected = "a name that can be an image id"
-        raise DicomRejectedError(Reason.NO_ID, "header", f"a file name that {problem}", expected, "rename it")
+        raise FileRejectedError(Reason.NO_ID, "header", f"a file name that {problem}", expected, "rename it")
     return name
 
 
@@ -125,7 +125,7 @@ def _to_gray(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> tuple[Pi
     """Return (rows, columns) of a picture that shows grays, and how they were had.
 
     Raises:
-        DicomRejectedError: When pixels are transparent, or of a color.
+        FileRejectedError: When pixels are transparent, or of a color.
     """
     if pixels.ndim == 2:
         return pixels, []
@@ -191,9 +191,9 @@ def _check_upright(exif: Sequence[bytes]) -> None:
             raise _unsupported("a picture that its Exif data turns or mirrors", "an upright one", "save it upright")
 
 
-def _transparent() -> DicomRejectedError:
+def _transparent() -> FileRejectedError:
     return _unsupported("a picture with transparent pixels", "opaque ones", "save it without transparency")
 
 
-def _unsupported(found: str, expected: str, action: str) -> DicomRejectedError:
-    return DicomRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)
+def _unsupported(found: str, expected: str, action: str) -> FileRejectedError:
+    return FileRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)

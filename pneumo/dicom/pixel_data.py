@@ -3,7 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
 from pneumo.dicom.values import integer, numbers
 
 
@@ -25,7 +25,7 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
     """Check the size that a JPEG or JPEG 2000 bitstream declares.
 
     Raises:
-        DicomRejectedError: When the DICOM header declares another size.
+        FileRejectedError: When the DICOM header declares another size.
     """
     declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
     if (rows, columns, components) != declared:
@@ -35,6 +35,6 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
         )
 
 
-def bad_frame(found: str, expected: str) -> DicomRejectedError:
+def bad_frame(found: str, expected: str) -> FileRejectedError:
     """Return the rejection of pixel data that is damaged or contradicts the DICOM header."""
-    return DicomRejectedError(Reason.BAD_FRAME, "frame", found, expected, FETCH_AGAIN)
+    return FileRejectedError(Reason.BAD_FRAME, "frame", found, expected, FETCH_AGAIN)

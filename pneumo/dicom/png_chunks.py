@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pneumo.dicom.pixel_data import bad_frame
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -88,7 +88,7 @@ class PngFile:
         Decoders accept data that ends early, and print what they find.
 
         Raises:
-            DicomRejectedError: When it has not, or is damaged.
+            FileRejectedError: When it has not, or is damaged.
         """
         expected, size, stream = self.header.image_bytes, 0, zlib.decompressobj()
         try:
@@ -116,7 +116,7 @@ def read(data: bytes) -> PngFile:
     """Read the chunks of a PNG file.
 
     Raises:
-        DicomRejectedError: When a chunk that the pixels depend on is damaged, missing or unknown.
+        FileRejectedError: When a chunk that the pixels depend on is damaged, missing or unknown.
     """
     header: PngHeader | None = None
     kept, extras, exif = [SIGNATURE], set[bytes](), b""
@@ -129,7 +129,7 @@ def read(data: bytes) -> PngFile:
             kept.append(data[chunk.start : chunk.end])
         elif chunk.kind[:1].isupper():
             found = "a PNG with an unknown chunk that it cannot be shown without"
-            raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, "the chunks of the PNG standard", "convert it")
+            raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "the chunks of the PNG standard", "convert it")
         else:
             extras.add(chunk.kind)
             exif = chunk.content if chunk.kind == EXIF else exif
@@ -164,5 +164,5 @@ def _read_header(content: bytes) -> PngHeader:
     return PngHeader(rows, columns, bits, color_type, bool(interlace))
 
 
-def _damaged(at: int, size: int) -> DicomRejectedError:
+def _damaged(at: int, size: int) -> FileRejectedError:
     return bad_frame(f"damaged PNG chunks at byte {at} of {size}", "a whole PNG")

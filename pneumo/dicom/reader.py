@@ -1,6 +1,6 @@
 """Read one DICOM file that may be anything: its ids for planning, its image for a shard, or why it has none.
 
-Each file ends as a ``Header`` or an ``Image``, or with a ``DicomRejectedError``; no other exception gets out.
+Each file ends as a ``Header`` or an ``Image``, or with a ``FileRejectedError``; no other exception gets out.
 """
 
 import io
@@ -26,7 +26,7 @@ from pneumo.dicom.opening import open_file
 from pneumo.dicom.palettes import PALETTE_ELEMENTS
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason, explain
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import integer, is_malformed, tags, text
@@ -100,7 +100,7 @@ def scan(path: Path) -> Header:
     """Read a file's ids and what it shows; the rest of the file is not read.
 
     Raises:
-        DicomRejectedError: When the file cannot be read, is not DICOM, is not an image, or has no id.
+        FileRejectedError: When the file cannot be read, has another format, is not an image, or has no id.
     """
     with open_file(path) as file, _quiet_pydicom():
         dataset = _parse_ids(file)
@@ -115,7 +115,7 @@ def read(path: Path) -> Image:
     """Read a file's image: its JPEG frame if that needs no rendering, else rendered to a 16-bit PNG.
 
     Raises:
-        DicomRejectedError: When the file cannot become a sample, whatever the cause.
+        FileRejectedError: When the file cannot become a sample, whatever the cause.
     """
     try:
         return _read(path)
@@ -130,13 +130,13 @@ def _read(path: Path) -> Image:
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
         image_id = sop_instance.image_id(dataset)
         if image_id != sop_instance.image_id(_parse_ids(io.BytesIO(data))):
-            raise DicomRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", FETCH_AGAIN)
+            raise FileRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", FETCH_AGAIN)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
         try:
             return _image(dataset, image_id, described)
-        except (DicomRejectedError, MemoryError):
+        except (FileRejectedError, MemoryError):
             raise
         except Exception as error:
             raise decoder_rejection(error) from None
@@ -176,12 +176,12 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
     """Fill in a missing transfer syntax: the uncompressed one in which the parser has read the elements.
 
     Raises:
-        DicomRejectedError: When its element is present but damaged, since more of the header may be.
+        FileRejectedError: When its element is present but damaged, since more of the header may be.
     """
     item = dataset.file_meta.get_item(Tag("TransferSyntaxUID"), keep_deferred=True)
     if getattr(item, "VR", "UI") != "UI":
         found = "a transfer syntax that is not a UID"
-        raise DicomRejectedError(Reason.NOT_DICOM, "header", found, "a whole file", FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_HEADER, "header", found, "a whole file", FETCH_AGAIN)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -191,38 +191,38 @@ def _complete_transfer_syntax(dataset: Dataset) -> None:
 def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     """Check that there is pixel data and that the elements that describe it are numbers within limits."""
     if "PixelData" not in dataset and _PIXEL_DATA_TAG in data:
-        raise DicomRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_FRAME, "frame", "pixel data without an end", "a whole file", FETCH_AGAIN)
     stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
     if not stored or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
-        raise DicomRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
+        raise FileRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
-        raise DicomRejectedError(
+        raise FileRejectedError(
             Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header"
         )
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
-        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
     allocated, stored_bits = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
     if allocated not in BITS_ALLOCATED or not 1 <= stored_bits <= allocated:
         found = f"Bits Stored of {stored_bits} in Bits Allocated of {allocated}"
         expected = f"1 or more bits stored in {', '.join(map(str, BITS_ALLOCATED))}"
-        raise DicomRejectedError(Reason.BAD_FRAME, "header", found, expected, FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_FRAME, "header", found, expected, FETCH_AGAIN)
 
 
-def decoder_rejection(error: Exception) -> DicomRejectedError:
+def decoder_rejection(error: Exception) -> FileRejectedError:
     """Return the rejection for an exception of pydicom or a decoder."""
     if getattr(error, "code", None) == cv2.Error.StsNoMem or _OUT_OF_MEMORY.search(str(error)):
         return too_much_memory()
     found = explain(error, "pixel data that does not decode")
-    return DicomRejectedError(Reason.BAD_FRAME, "render", found, "pixel data that fits its header", FETCH_AGAIN)
+    return FileRejectedError(Reason.BAD_FRAME, "render", found, "pixel data that fits its header", FETCH_AGAIN)
 
 
-def too_much_memory() -> DicomRejectedError:
+def too_much_memory() -> FileRejectedError:
     """Return the rejection of a file that takes more memory than its process may use."""
-    return DicomRejectedError(
+    return FileRejectedError(
         Reason.TOO_MUCH_MEMORY,
         "read",
         "more memory than the limit for one file",

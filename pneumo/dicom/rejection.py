@@ -4,7 +4,8 @@ The checks, in the order in which a file meets them::
 
     dicom/opening.py          not_a_file, empty_file, unreadable
     dicom/picture.py          no_id, bad_frame, unsupported: a PNG or JPEG file
-    dicom/parsing.py          not_dicom; bad_frame, too_much_memory: a file that ends early or inflates without end
+    dicom/file_kinds.py       unknown_format
+    dicom/parsing.py          bad_header; bad_frame, too_much_memory: a file that ends early or inflates without end
     dicom/sop_instance.py     not_an_image, no_id
     dataset/plan.py           duplicate
     dicom/reader.py           no_pixels; bad_frame, unsupported: rows, columns, bits; whatever a decoder raises
@@ -41,8 +42,10 @@ class Reason(StrEnum):
     """The file has no bytes."""
     UNREADABLE = "unreadable"
     """The operating system refused to open, read or list it."""
-    NOT_DICOM = "not_dicom"
-    """Neither DICOM, PNG nor JPEG, or its header is damaged: an error page, an archive, another image format."""
+    UNKNOWN_FORMAT = "unknown_format"
+    """Neither DICOM, PNG nor JPEG: an error page, an archive, another image format."""
+    BAD_HEADER = "bad_header"
+    """A DICOM whose elements before the pixel data cannot be parsed."""
     NOT_AN_IMAGE = "not_an_image"
     """A DICOM object other than an X-ray image: a report, a DICOMDIR, an encapsulated PDF, a segmentation."""
     NO_ID = "no_id"
@@ -65,7 +68,7 @@ class Reason(StrEnum):
     """A decoder failed in an unforeseen way, or ended the process that read the file, at each attempt."""
 
 
-class DicomRejectedError(Exception):
+class FileRejectedError(Exception):
     """A file that cannot become a sample.
 
     Args:

@@ -17,7 +17,7 @@ from pneumo.dicom.encodings import registry
 from pneumo.dicom.encodings.encoding import FLAT, StoredValues
 from pneumo.dicom.lookup_tables import InputRange, Values
 from pneumo.dicom.pixel_data import number_of_frames
-from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
 from pneumo.dicom.stored_bits import StoredBits
 from pneumo.dicom.values import first_item, integer, numbers, text, words
 
@@ -53,7 +53,7 @@ def render(dataset: Dataset, precision: int = 0) -> Rendered:
         precision: Bits of a sample in the codestream, 0 when the encoding has none.
 
     Raises:
-        DicomRejectedError: When the color space or the bits stored are not supported, or a display element contradicts
+        FileRejectedError: When the color space or the bits stored are not supported, or a display element contradicts
             itself.
         Exception: Whatever pydicom and its decoders raise on damaged data.
     """
@@ -84,8 +84,8 @@ def _check_color(dataset: Dataset) -> str:
     return photometric
 
 
-def _unsupported(found: str, expected: str) -> DicomRejectedError:
-    return DicomRejectedError(
+def _unsupported(found: str, expected: str) -> FileRejectedError:
+    return FileRejectedError(
         Reason.UNSUPPORTED, "render", found, expected, "export the image as 8- to 16-bit grayscale"
     )
 
@@ -218,14 +218,14 @@ def _rescale(dataset: Dataset, notes: list[str]) -> tuple[float, float]:
     """Return slope and intercept; a slope of 0, which would make all values one, is left out with its intercept.
 
     Raises:
-        DicomRejectedError: When one is present and is not a number.
+        FileRejectedError: When one is present and is not a number.
     """
     found = [1.0, 0.0]
     for index, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
         if text(dataset, keyword):
             values = numbers(dataset, keyword)
             if len(values) != 1:
-                raise DicomRejectedError(
+                raise FileRejectedError(
                     Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", CHECK_HEADER
                 )
             found[index] = values[0]
@@ -239,7 +239,7 @@ def _rescaled(values: Values, range_: InputRange, rescale: tuple[float, float]) 
     """Return the rescaled values and their possible range.
 
     Raises:
-        DicomRejectedError: When they are too large for numbers.
+        FileRejectedError: When they are too large for numbers.
     """
     slope, intercept = rescale
     with np.errstate(over="ignore", invalid="ignore"):
@@ -248,5 +248,5 @@ def _rescaled(values: Values, range_: InputRange, rescale: tuple[float, float]) 
         span = max(ends) - min(ends)
     if not (np.isfinite(values).all() and np.isfinite(span)):
         found = "a rescale to values beyond the largest number"
-        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, "values of an X-ray image", CHECK_HEADER)
+        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "values of an X-ray image", CHECK_HEADER)
     return values, InputRange(min(ends), max(ends))

@@ -3,7 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from pneumo.dicom.rejection import FETCH_AGAIN, DicomRejectedError, Reason
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
 from pneumo.dicom.values import text
 from pneumo.masks import image_ids
 
@@ -40,7 +40,7 @@ def image_id(dataset: Dataset) -> str:
     """Return the SOP Instance UID of an image.
 
     Raises:
-        DicomRejectedError: When there is none, or the object is not an image.
+        FileRejectedError: When there is none, or the object is not an image.
     """
     meta = dataset.file_meta
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
@@ -48,9 +48,9 @@ def image_id(dataset: Dataset) -> str:
         name = UID(sop_class).name
         # pydicom returns an unknown UID as its own name, and that may be any text.
         name = "an object that is not an image" if name == sop_class else name
-        raise DicomRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
+        raise FileRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
     uid = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     if image_ids.find_problem(uid) or "\\" in uid:
         found = "a SOP Instance UID that is not an identifier" if uid else "no SOP Instance UID"
-        raise DicomRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", FETCH_AGAIN)
+        raise FileRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", FETCH_AGAIN)
     return uid

@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
-from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -76,14 +76,14 @@ def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
     """Return the first item of a sequence; None when it is missing or empty.
 
     Raises:
-        DicomRejectedError: When the element is not a sequence.
+        FileRejectedError: When the element is not a sequence.
     """
     if not _value(dataset, keyword):
         return None
     items = dataset[keyword].value
     if not isinstance(items, Sequence):
         found = f"a {keyword} that is not a sequence"
-        raise DicomRejectedError(Reason.BAD_FRAME, "render", found, "a sequence of items", CHECK_HEADER)
+        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "a sequence of items", CHECK_HEADER)
     return items[0] if items else None
 
 

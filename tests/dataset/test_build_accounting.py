@@ -37,8 +37,8 @@ def test_every_odd_file_is_accounted_for(
     assert manifest.found == 29 + 6
     assert (manifest.samples, manifest.quarantined, manifest.unlabeled, manifest.merged_duplicates) == (28, 5, 1, 1)
     assert {row["file"]: row["reason"] for row in rows(out / paths.QUARANTINE)} == {
-        ".hidden": "not_dicom",
-        "429.dcm": "not_dicom",
+        ".hidden": "unknown_format",
+        "429.dcm": "unknown_format",
         "other.dcm": "duplicate",
         second.relative_to(copied_inputs.dicom).as_posix(): "duplicate",
         "small.dcm": "bad_mask",
@@ -122,7 +122,7 @@ def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) 
         build(inputs, tmp_path / "out", OPTIONS)
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     write_one(tmp_path / "in" / "x.dcm", "1.9.9")
-    with pytest.raises(UserError, match=r"no usable image in 2 files \(1 not_dicom, 1 no row in the masks CSV\)"):
+    with pytest.raises(UserError, match=r"no usable image in 2 files \(1 unknown_format, 1 no row in the masks CSV\)"):
         build(inputs, tmp_path / "out", OPTIONS)
 
 

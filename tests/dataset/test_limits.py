@@ -10,7 +10,7 @@ import pytest
 
 from pneumo.dataset import limits
 from pneumo.dataset.limits import Limits
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 IN_A_PROCESS = """
 import json, resource, signal, time
@@ -32,7 +32,7 @@ limits.timed(lambda path: time.sleep(0.7), Path("waits"))  # as on a busy machin
 limits.timed(lambda path: work(0.1), Path("quick"))
 try:
     limits.timed(fail, Path("fails"))
-except limits.DicomRejectedError:
+except limits.FileRejectedError:
     pass
 work(0.7)  # the timer of a file that failed is off, too
 soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
@@ -59,12 +59,12 @@ def test_without_apply_there_is_no_timer() -> None:
 
 def test_result_and_rejection_of_the_reader_come_through() -> None:
     assert limits.timed(lambda path: path.name, Path("x")) == "x"
-    rejected = DicomRejectedError(Reason.NO_ID, "header", "found", "expected", "action")
+    rejected = FileRejectedError(Reason.NO_ID, "header", "found", "expected", "action")
 
     def reject(path: Path) -> None:
         raise rejected
 
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         limits.timed(reject, Path("x"))
     assert caught.value is rejected
 
@@ -73,7 +73,7 @@ def test_any_other_exception_is_a_rejection_that_does_not_repeat_the_file() -> N
     def fail(path: Path) -> None:
         raise RuntimeError("PATIENT^NAME")
 
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         limits.timed(fail, Path("x"))
     assert (caught.value.reason, caught.value.phase) == (Reason.CRASHED, "read")
     assert caught.value.found == "an unexpected RuntimeError"

@@ -15,7 +15,7 @@ def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str
 
 
 def bad(file: str) -> QuarantineRow:
-    return QuarantineRow("train", file, "", Reason.NOT_DICOM, "header", "text", "DICOM", "leave it out")
+    return QuarantineRow("train", file, "", Reason.UNKNOWN_FORMAT, "header", "text", "DICOM", "leave it out")
 
 
 def samples(plan: BuildPlan) -> list:

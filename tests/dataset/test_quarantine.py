@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "job" / "QUARANTINE.md"
 
 
-def row(file: str, reason: Reason = Reason.NOT_DICOM, split: str = "train") -> QuarantineRow:
+def row(file: str, reason: Reason = Reason.UNKNOWN_FORMAT, split: str = "train") -> QuarantineRow:
     return QuarantineRow(split, file, "", reason, "header", "this", "that", "do")
 
 
@@ -33,8 +33,8 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
     assert [(row["split"], row["file"]) for row in rows] == [
         *(("train", "a"), ("train", "b"), ("train", "c"), ("test", "a")),
     ]
-    assert quarantine.count_reasons(dataset) == Counter(not_dicom=3, empty_file=1)
-    assert quarantine.format_counts(quarantine.count_reasons(dataset)) == "3 not_dicom, 1 empty_file"
+    assert quarantine.count_reasons(dataset) == Counter(unknown_format=3, empty_file=1)
+    assert quarantine.format_counts(quarantine.count_reasons(dataset)) == "3 unknown_format, 1 empty_file"
     assert "1.2,,no_file" in (dataset / paths.UNMATCHED).read_text()
 
 
@@ -64,7 +64,7 @@ def test_percentage_that_is_too_high(quarantined: int, found: int, limit: float,
 def test_too_many_are_an_error_with_number_reasons_list_and_action(dataset: Path) -> None:
     with pytest.raises(UserError) as caught:
         quarantine.check_percent(dataset, 4, 40, 5)
-    assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 not_dicom, 1 empty_file"
+    assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 unknown_format, 1 empty_file"
     assert caught.value.expected == "at most 5 %"
     assert str(dataset / paths.QUARANTINE) in caught.value.action
     assert "a higher --max-quarantined" in caught.value.action
@@ -77,7 +77,7 @@ def test_few_are_logged_and_none_are_not(
     quarantine.check_percent(dataset, 0, 40, 0)
     assert caplog.text == ""
     quarantine.check_percent(dataset, 4, 80, 5)
-    assert "4 of 80 files (5.0 %) are quarantined: 3 not_dicom, 1 empty_file; quarantine.csv names" in caplog.text
+    assert "4 of 80 files (5.0 %) are quarantined: 3 unknown_format, 1 empty_file; quarantine.csv names" in caplog.text
 
 
 def test_a_missing_list_does_not_hide_the_number(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
     )
     assert all(isinstance(row, QuarantineRow) and not row.image_id for row in others)
     assert [row.file for row in others] == names[1:]
-    assert [row.reason for row in others[:2]] == [Reason.NOT_DICOM, Reason.NOT_A_FILE]
+    assert [row.reason for row in others[:2]] == [Reason.UNKNOWN_FORMAT, Reason.NOT_A_FILE]
     assert others[2].reason in (Reason.UNREADABLE, Reason.NOT_A_FILE)
 
 

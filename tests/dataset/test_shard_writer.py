@@ -11,7 +11,7 @@ from pneumo.dataset import paths, shard_writer
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import Source
 from pneumo.dataset.table import SCHEMA
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
 NAME = "train-000000"
@@ -60,7 +60,7 @@ def test_crashing_files_are_not_opened_and_change_no_other_byte(tmp_path: Path, 
     shard_writer.write(tmp_path / "without", {}, ShardPlan(NAME, shard.samples[1:]))
     crashing = shard.samples[0].source
     crashing.path.unlink()
-    rejection = DicomRejectedError(Reason.CRASHED, "read", "found", "expected", "action")
+    rejection = FileRejectedError(Reason.CRASHED, "read", "found", "expected", "action")
     shard_writer.write(tmp_path / "out", {crashing: rejection}, shard)
     record = shard_writer.read_record(tmp_path / "out", shard)
     assert [row.reason for row in record.quarantined] == [Reason.CRASHED, Reason.BAD_MASK]

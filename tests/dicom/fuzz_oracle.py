@@ -4,7 +4,7 @@ When ``test_dicom_fuzz.py`` fails, its report names the mutated file, which is k
 
 1. Read the file with ``pneumo.dicom.reader.read`` and with ``pydicom.dcmread(path, force=True)``, and find the element
    that the mutation changed (the report names the file of the corpus and the mutation).
-2. A crash, a hang or an exception other than ``DicomRejectedError`` is an error in ``pneumo.dicom``. Make the reader
+2. A crash, a hang or an exception other than ``FileRejectedError`` is an error in ``pneumo.dicom``. Make the reader
    reject the file, with a case in ``test_dicom_rejected_files.py`` or in the test of the encoding.
 3. For two different images, decide by the standard which of them is right. If it is pydicom's, correct the reader, or
    make it reject the file. If it is the reader's, correct ``by_pydicom`` here (pydicom misread the bytes),
@@ -31,7 +31,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 IMAGE_ELEMENTS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -128,7 +128,7 @@ def image_id(dataset: Dataset) -> str:
 def attempt(use: Any, path: Path) -> Any:
     try:
         return use(path)
-    except DicomRejectedError as rejected:
+    except FileRejectedError as rejected:
         return rejected
 
 
@@ -157,8 +157,8 @@ class Oracle:
         """
         self.path.write_bytes(data)
         header, image = attempt(reader.scan, self.path), attempt(reader.read, self.path)
-        assert isinstance(header, Header | DicomRejectedError)
-        if isinstance(image, DicomRejectedError) or isinstance(header, DicomRejectedError):
+        assert isinstance(header, Header | FileRejectedError)
+        if isinstance(image, FileRejectedError) or isinstance(header, FileRejectedError):
             # A build scans a file before it reads it.
             return "rejected"
         assert header == Header(image.image_id, header.patient_id, header.file_stem)

@@ -10,7 +10,7 @@ import reference_files as reference
 from pydicom.datadict import tag_for_keyword
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
@@ -22,7 +22,7 @@ def test_every_truncated_file_is_rejected_or_gives_the_same_image(tmp_path: Path
         data, image = path.read_bytes(), reader.read(path)
         for length in range(1, len(data), 37):
             path.write_bytes(data[:length])
-            with contextlib.suppress(DicomRejectedError):
+            with contextlib.suppress(FileRejectedError):
                 assert reader.read(path).data == image.data
 
 
@@ -37,7 +37,7 @@ def test_flipped_bits_raise_rejections_only(tmp_path: Path) -> None:
             for at in random.integers(128, min(len(data), 800), 3):
                 damaged[at] ^= 1 << int(random.integers(8))
             path.write_bytes(damaged)
-            with contextlib.suppress(DicomRejectedError):
+            with contextlib.suppress(FileRejectedError):
                 image_codec.decode(reader.read(path).data)
 
 
@@ -48,5 +48,5 @@ def test_an_element_of_unknown_vr_without_a_value_raises_rejections_only(tmp_pat
     at = data.index(tag, 132)
     (tmp_path / "x.dcm").write_bytes(data[: at + 4] + b"NW\0\0" + data[at + 8 :])
     for use in (reader.scan, reader.read):
-        with contextlib.suppress(DicomRejectedError):
+        with contextlib.suppress(FileRejectedError):
             use(tmp_path / "x.dcm")

@@ -6,7 +6,7 @@ always the same file, for the same corpus; real files are in it when PNEUMO_SIIM
 
 Asserted for every file, in processes with limits on time and memory:
 
-- ``scan`` and ``read`` return a result or raise ``DicomRejectedError``; no other exception, no crash, no hang.
+- ``scan`` and ``read`` return a result or raise ``FileRejectedError``; no other exception, no crash, no hang.
 - Both return the same image id, the one that pydicom finds in these bytes.
 - If nothing that the image depends on was changed, by pydicom's reading, the image is that of the original file, byte
   for byte, or the file is rejected.

@@ -11,7 +11,7 @@ import pytest
 import reference_files as reference
 
 from pneumo.dicom import reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 
@@ -26,7 +26,7 @@ def test_what_the_operating_system_refuses_is_unreadable(tmp_path: Path, use: Ca
         (tmp_path, "a directory"),
         (tmp_path / "missing", "No such file or directory"),
     ):
-        with pytest.raises(DicomRejectedError, match=found) as caught:
+        with pytest.raises(FileRejectedError, match=found) as caught:
             use(path)
         assert (caught.value.reason, caught.value.phase) == (Reason.UNREADABLE, "open")
 
@@ -35,7 +35,7 @@ def test_what_the_operating_system_refuses_is_unreadable(tmp_path: Path, use: Ca
 def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     path = whole(tmp_path)
     path.chmod(0)
-    with pytest.raises(DicomRejectedError, match="Permission denied"):
+    with pytest.raises(FileRejectedError, match="Permission denied"):
         reader.read(path)
 
 
@@ -58,6 +58,6 @@ def test_special_files_are_refused_without_being_opened(
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
     for path, kind in special(tmp_path).items():
-        with pytest.raises(DicomRejectedError, match=f"^{kind};") as caught:
+        with pytest.raises(FileRejectedError, match=f"^{kind};") as caught:
             use(path)
         assert (caught.value.reason, caught.value.phase) == (Reason.NOT_A_FILE, "open")

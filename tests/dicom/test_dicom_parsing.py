@@ -10,7 +10,7 @@ from pydicom.tag import Tag
 
 from pneumo.dicom import parsing
 from pneumo.dicom.parsing import parse
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 from pneumo.dicom.values import tags
 
 KEYWORDS = ("SOPInstanceUID", "PatientID", "Rows", "BitsStored", "WindowCenter", "VOILUTSequence", "PixelData")
@@ -58,7 +58,7 @@ def test_inflating_stops_neither_early_nor_late(size: int) -> None:
         assert parsing._inflate(data) == content
         # Its length is padded to an even number.
         assert parsing._inflate(data + b"\0") == content
-        with pytest.raises(DicomRejectedError, match="without an end"):
+        with pytest.raises(FileRejectedError, match="without an end"):
             parsing._inflate(data[:-1])
 
 

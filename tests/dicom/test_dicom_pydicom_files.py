@@ -13,7 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 DIRECTORY = Path(pydicom.data.__file__).parent / "test_files"
 FILES = [
@@ -27,18 +27,18 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     # A codestream of 266 bytes, made to test the parsing of fragments: a delimiter is where its size should be.
     "JPEG2000-embedded-sequence-delimiter.dcm": (Reason.BAD_FRAME, "with 1 component(s)"),
     "MR_truncated.dcm": (Reason.BAD_FRAME, "8130 vs 8192 bytes"),
-    "README*": (Reason.NOT_DICOM, "text without a DICOM prefix"),
+    "README*": (Reason.UNKNOWN_FORMAT, "text without a DICOM prefix"),
     "SC_rgb_rle_32bit*.dcm": (Reason.UNSUPPORTED, "color of signed samples or more than 16 bits"),
     "IM0000*": (Reason.NO_PIXELS, "no pixel data"),
     "UN_sequence.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "badVR.dcm": (Reason.NOT_AN_IMAGE, "RT Dose Storage"),
-    "crayons.icc": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+    "crayons.icc": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
     "empty_charset_LEI.dcm": (Reason.NO_ID, "no SOP Instance UID"),
     "liver_*.dcm": (Reason.NOT_AN_IMAGE, "Segmentation Storage"),
     "meta_missing_tsyntax.dcm": (Reason.NO_ID, "no SOP Instance UID"),
     "nested_priv_SQ.dcm": (Reason.NO_ID, "no SOP Instance UID"),
     # A space before the first element; pydicom finds one wrong element in it.
-    "no_meta.dcm": (Reason.NOT_DICOM, "binary data without a DICOM prefix"),
+    "no_meta.dcm": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
     "no_meta_group_length.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "priv_SQ.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "reportsi*.dcm": (Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
@@ -46,10 +46,10 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "rtplan*.dcm": (Reason.NOT_AN_IMAGE, "RT Plan Storage"),
     "rtstruct.dcm": (Reason.NOT_AN_IMAGE, "RT Structure Set Storage"),
     "test-SR.dcm": (Reason.NOT_AN_IMAGE, "Comprehensive SR Storage"),
-    "*.dump": (Reason.NOT_DICOM, "text without a DICOM prefix"),
-    "*.json": (Reason.NOT_DICOM, "text without a DICOM prefix"),
+    "*.dump": (Reason.UNKNOWN_FORMAT, "text without a DICOM prefix"),
+    "*.json": (Reason.UNKNOWN_FORMAT, "text without a DICOM prefix"),
     "waveform_ecg.dcm": (Reason.NOT_AN_IMAGE, "12-lead ECG Waveform Storage"),
-    "zipMR.gz": (Reason.NOT_DICOM, "a gzip archive by its first bytes"),
+    "zipMR.gz": (Reason.UNKNOWN_FORMAT, "a gzip archive by its first bytes"),
 }
 """Patterns of file names."""
 BY_DCMTK = ("JPEG-lossy.dcm", "JPGExtended.dcm")
@@ -66,7 +66,7 @@ def listed(name: str) -> tuple[Reason, str] | None:
 def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str) -> None:
     why = listed(name)
     if why is not None:
-        with pytest.raises(DicomRejectedError) as caught:
+        with pytest.raises(FileRejectedError) as caught:
             reader.read(DIRECTORY / name)
         assert caught.value.reason == why[0]
         assert why[1] in caught.value.found

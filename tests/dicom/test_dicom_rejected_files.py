@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
 from pneumo.dicom import reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
@@ -162,14 +162,14 @@ def large_codestream(path: Path) -> None:
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), Reason.EMPTY_FILE, "no bytes"),
-    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.NOT_DICOM, "JSON"),
-    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.NOT_DICOM, "HTML"),
-    "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.NOT_DICOM, "text"),
-    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.NOT_DICOM, "a zip archive"),
-    "zeros": (zeros, Reason.NOT_DICOM, "binary data"),
+    "an HTTP error": (lambda path: path.write_text('{"error": 429}'), Reason.UNKNOWN_FORMAT, "JSON"),
+    "a web page": (lambda path: path.write_text("<!DOCTYPE html>" * 50), Reason.UNKNOWN_FORMAT, "HTML"),
+    "a CSV": (lambda path: path.write_text("ImageId,EncodedPixels\n"), Reason.UNKNOWN_FORMAT, "text"),
+    "a zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)), Reason.UNKNOWN_FORMAT, "a zip archive"),
+    "zeros": (zeros, Reason.UNKNOWN_FORMAT, "binary data"),
     "a header cut off": (truncated_header, Reason.NO_ID, "no SOP Instance UID"),
-    "nested sequences": (nested_sequences, Reason.NOT_DICOM, "sequences that are nested too deeply"),
-    "a sequence cut off": (cut_inside_a_sequence, Reason.NOT_DICOM, "a sequence that ends inside an item"),
+    "nested sequences": (nested_sequences, Reason.BAD_HEADER, "sequences that are nested too deeply"),
+    "a sequence cut off": (cut_inside_a_sequence, Reason.BAD_HEADER, "a sequence that ends inside an item"),
     "a prefix alone": (lambda path: path.write_bytes(bytes(128) + b"DICM"), Reason.NO_ID, "no SOP Instance UID"),
     "no id": (without("SOPInstanceUID"), Reason.NO_ID, "no SOP Instance UID"),
     "a report": (of_class(BasicTextSRStorage), Reason.NOT_AN_IMAGE, "Basic Text SR Storage"),
@@ -196,10 +196,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], Reason, str]] = {
         Reason.BAD_FRAME,
         "a PixelRepresentation that DICOM does not allow",
     ),
-    "a damaged transfer syntax": (damaged_syntax, Reason.NOT_DICOM, "a transfer syntax that is not a UID"),
+    "a damaged transfer syntax": (damaged_syntax, Reason.BAD_HEADER, "a transfer syntax that is not a UID"),
     "an unknown transfer syntax": (unknown_syntax("1.2.3.4"), Reason.UNSUPPORTED, "unknown transfer syntax"),
     "a video": (unknown_syntax("1.2.840.10008.1.2.4.100"), Reason.UNSUPPORTED, "MPEG2"),
-    "a damaged deflate stream": (bad_deflate, Reason.NOT_DICOM, "a deflated dataset without an end"),
+    "a damaged deflate stream": (bad_deflate, Reason.BAD_HEADER, "a deflated dataset without an end"),
 }
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_become_a_sample_is_rejected(
     write(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DicomRejectedError) as caught:
+        with pytest.raises(FileRejectedError) as caught:
             reader.read(path)
     assert caught.value.reason == reason
     assert found in caught.value.found
@@ -226,7 +226,7 @@ SEEN_BY_SCAN = ("no bytes", "an HTTP error", "a zip", "zeros", "a header cut off
 def test_a_scan_rejects_what_the_header_shows(tmp_path: Path, name: str) -> None:
     write, reason, _ = DAMAGED[name]
     write(tmp_path / "x.dcm")
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         reader.scan(tmp_path / "x.dcm")
     assert caught.value.reason == reason
 
@@ -243,6 +243,6 @@ def test_a_deflated_file_is_inflated_up_to_a_limit(
     assert reader.read(path).data == whole_image.data
     monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1000)
     for use in (reader.scan, reader.read):
-        with pytest.raises(DicomRejectedError, match="inflate to more than") as caught:
+        with pytest.raises(FileRejectedError, match="inflate to more than") as caught:
             use(path)
         assert caught.value.reason == Reason.TOO_MUCH_MEMORY

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pneumo.dicom import rejection
-from pneumo.dicom.rejection import DicomRejectedError, Reason, explain
+from pneumo.dicom.rejection import FileRejectedError, Reason, explain
 
 
 def test_a_rejection_can_be_pickled() -> None:
-    rejected = DicomRejectedError(Reason.BAD_FRAME, "frame", "this", "that", "do something")
+    rejected = FileRejectedError(Reason.BAD_FRAME, "frame", "this", "that", "do something")
     copy = pickle.loads(pickle.dumps(rejected))
     assert vars(copy) == vars(rejected)
     assert str(copy) == "this; expected that; do something"

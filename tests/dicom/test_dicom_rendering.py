@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
 from pneumo.dicom.encodings.encoding import FLAT
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.rendering import Rendered, render
 
 
@@ -199,7 +199,7 @@ def test_a_presentation_lut_comes_last_before_the_inversion(
 def test_a_rescale_that_is_not_a_number_is_refused(tmp_path: Path, keyword: str, value: str) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12)
     dataset.add(DataElement(keyword, "LO", value.split("\\")))
-    with pytest.raises(DicomRejectedError, match=f"{keyword} that is not a number"):
+    with pytest.raises(FileRejectedError, match=f"{keyword} that is not a number"):
         rendered(dataset, tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_a_slope_of_zero_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("slope", "intercept"), [("1e308", "0"), ("-1e308", "-1e308"), ("4e305", "-1e308")])
 def test_a_rescale_beyond_all_numbers_is_refused(tmp_path: Path, slope: str, intercept: str) -> None:
-    with pytest.raises(DicomRejectedError, match="a rescale to values beyond the largest number") as caught:
+    with pytest.raises(FileRejectedError, match="a rescale to values beyond the largest number") as caught:
         rendered(reference.build(reference.gradient("u2", 12), 12, **rescale(slope, intercept)), tmp_path)
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -372,7 +372,7 @@ def test_a_lookup_table_with_too_few_entries_is_refused(tmp_path: Path, sequence
     item = reference.lut_item(0, 12, list(range(4096)))
     item.LUTData = list(range(3000))
     with pytest.raises(
-        DicomRejectedError, match="a lookup table of 3000 entries; expected 4096, as its descriptor says"
+        FileRejectedError, match="a lookup table of 3000 entries; expected 4096, as its descriptor says"
     ):
         rendered(reference.build(reference.gradient("u2", 12), 12, **{sequence: Sequence([item])}), tmp_path)
 
@@ -386,7 +386,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("elements", "found"), REFUSED.values(), ids=REFUSED)
 def test_unsupported_color_is_refused(tmp_path: Path, elements: dict[str, Any], found: str) -> None:
-    with pytest.raises(DicomRejectedError, match=found) as caught:
+    with pytest.raises(FileRejectedError, match=found) as caught:
         rendered(reference.build(reference.gradient("u1", 8), **elements), tmp_path)
     assert caught.value.reason == Reason.UNSUPPORTED
     assert "JANE" not in str(caught.value)

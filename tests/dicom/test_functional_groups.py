@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from pneumo.dicom import image_codec, reader
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 SHARED, FRAMES = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
@@ -70,5 +70,5 @@ def test_a_jpeg_with_a_window_in_a_group_is_rendered(tmp_path: Path) -> None:
 def test_a_group_that_is_no_sequence_is_refused(tmp_path: Path) -> None:
     dataset = reference.build(RAMP, 12)
     dataset.add_new(SHARED, "LO", "abc")
-    with pytest.raises(DicomRejectedError, match=f"a {SHARED} that is not a sequence"):
+    with pytest.raises(FileRejectedError, match=f"a {SHARED} that is not a sequence"):
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pneumo.dicom import gdcm_decoder
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 DAMAGE = (
     "Corrupt JPEG data: premature end of data segment\n",
@@ -18,7 +18,7 @@ HARMLESS = ("", "Unsupported JPEG data precision 12\n", "Corrupt JPEG data: 9 ex
 
 @pytest.mark.parametrize("text", DAMAGE)
 def test_warnings_of_damage_are_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DicomRejectedError, match="ends before the image"), gdcm_decoder.damage_refused():
+    with pytest.raises(FileRejectedError, match="ends before the image"), gdcm_decoder.damage_refused():
         os.write(2, text.encode())
     assert capfd.readouterr().err == ""
 

@@ -8,7 +8,7 @@ import reference_files as reference
 from picture_files import png
 
 from pneumo.dicom import image_file, reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 DICOM = reference.build(np.arange(40 * 67, dtype=np.uint16).reshape(40, 67) % 256)
 
@@ -43,6 +43,6 @@ def test_a_picture_that_exhausts_the_memory_or_a_decoder_is_a_rejection(
             raise error
 
         monkeypatch.setattr("pneumo.dicom.picture.read", fail)
-        with pytest.raises(DicomRejectedError) as caught:
+        with pytest.raises(FileRejectedError) as caught:
             image_file.read(tmp_path / "x.png")
         assert caught.value.reason == reason

@@ -3,7 +3,7 @@ import pytest
 import reference_files as reference
 
 from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, START_OF_SCAN, read_header, segments
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 JPEG = reference.encode_jpeg(np.random.default_rng(5).integers(0, 256, (24, 40), dtype=np.uint8))
 SCAN = read_header(JPEG).scan
@@ -53,5 +53,5 @@ DAMAGED = {
 
 @pytest.mark.parametrize(("frame", "found"), DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_header_is_refused(frame: bytes, found: str) -> None:
-    with pytest.raises(DicomRejectedError, match=found):
+    with pytest.raises(FileRejectedError, match=found):
         read_header(frame)

@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pneumo.dicom import image_codec, lookup_tables, reader
 from pneumo.dicom.lookup_tables import Descriptor, InputRange
 from pneumo.dicom.reader import Image
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 SHOWN = np.rint(RAMP * (65535 / 4095))
@@ -106,7 +106,7 @@ def test_entries_are_unsigned_in_vr_ss(tmp_path: Path, syntax: str) -> None:
 
 
 def test_negative_entries_of_less_than_16_bits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DicomRejectedError, match="a lookup table with negative entries") as caught:
+    with pytest.raises(FileRejectedError, match="a lookup table with negative entries") as caught:
         read(tmp_path, VOILUTSequence=item(0, 12, [number - 1 for number in range(4096)], "SS"))
     assert (caught.value.reason, caught.value.phase) == (Reason.BAD_FRAME, "render")
 
@@ -155,14 +155,14 @@ CONTRADICTORY = {
 def test_a_table_that_contradicts_its_descriptor_is_refused(
     tmp_path: Path, table: Dataset, found: str, sequence: str
 ) -> None:
-    with pytest.raises(DicomRejectedError, match=found):
+    with pytest.raises(FileRejectedError, match=found):
         read(tmp_path, **{sequence: table})
 
 
 def test_a_descriptor_without_three_values_is_refused(tmp_path: Path) -> None:
     table = item(0, 12)
     table.LUTDescriptor = [4096, 0]
-    with pytest.raises(DicomRejectedError, match="a LUTDescriptor of 2 values; expected three"):
+    with pytest.raises(FileRejectedError, match="a LUTDescriptor of 2 values; expected three"):
         read(tmp_path, VOILUTSequence=table)
 
 

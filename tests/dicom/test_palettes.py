@@ -10,7 +10,7 @@ import reference_files as reference
 
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Image
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLORS = ("Red", "Green", "Blue")
@@ -103,16 +103,16 @@ BAD = {
 
 @pytest.mark.parametrize(("data", "found"), BAD.values(), ids=BAD)
 def test_segments_that_make_no_table_are_refused(tmp_path: Path, data: bytes, found: str) -> None:
-    with pytest.raises(DicomRejectedError, match=found):
+    with pytest.raises(FileRejectedError, match=found):
         read(tmp_path, **palette(data, 16, segmented=True))
 
 
 def test_an_image_without_its_palette_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DicomRejectedError, match="a RedPaletteColorLookupTableDescriptor of 0 values"):
+    with pytest.raises(FileRejectedError, match="a RedPaletteColorLookupTableDescriptor of 0 values"):
         read(tmp_path)
 
 
 def test_colors_with_different_bits_are_refused(tmp_path: Path) -> None:
     elements = palette(bytes(512), 16) | {"BluePaletteColorLookupTableDescriptor": [256, 0, 8]}
-    with pytest.raises(DicomRejectedError, match=r"a palette with entries of \[8, 16\] bits"):
+    with pytest.raises(FileRejectedError, match=r"a palette with entries of \[8, 16\] bits"):
         read(tmp_path, **elements)

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pneumo.dicom import image_codec, picture
 from pneumo.dicom.reader import Image
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 RNG = np.random.default_rng(7)
 GRAY = RNG.integers(0, 256, (37, 53), dtype=np.uint8)
@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], Reason, str]] = {
 
 @pytest.mark.parametrize(("write", "reason", "found"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_gray_picture_is_refused_by_name(write: Callable[[], bytes], reason: Reason, found: str) -> None:
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         read(write())
     assert caught.value.reason == reason
     assert found in caught.value.found
@@ -180,7 +180,7 @@ def test_the_id_is_the_file_name_without_its_ending(name: str, image_id: str) ->
 
 @pytest.mark.parametrize("name", ["=cmd().png", "a\nb.png", "x" * 300 + ".png"])
 def test_a_name_that_cannot_be_an_id_is_refused_without_quoting_it(name: str) -> None:
-    with pytest.raises(DicomRejectedError, match=r"^a file name that .*; rename it") as caught:
+    with pytest.raises(FileRejectedError, match=r"^a file name that .*; rename it") as caught:
         picture.header(Path(name))
     assert caught.value.reason == Reason.NO_ID
     assert name[:-4] not in str(caught.value)

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from pneumo.dicom.pixel_data import check_size, first_frame, number_of_frames
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 PIXELS = reference.gradient("u1", 8)
 FRAMES = [b"first frame!", b"second frame"]
@@ -36,6 +36,6 @@ def test_the_number_of_frames_is_at_least_one(value: str | None, count: int) -> 
 def test_another_size_than_the_header_has_is_refused(size: tuple[int, int, int]) -> None:
     dataset = reference.build(PIXELS)
     check_size(dataset, 40, 67, 1)
-    with pytest.raises(DicomRejectedError, match="expected 40 x 67 with 1, as the DICOM header says") as caught:
+    with pytest.raises(FileRejectedError, match="expected 40 x 67 with 1, as the DICOM header says") as caught:
         check_size(dataset, *size)
     assert caught.value.reason == Reason.BAD_FRAME

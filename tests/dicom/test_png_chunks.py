@@ -10,7 +10,7 @@ from picture_files import chunk, png
 from PIL import Image
 
 from pneumo.dicom import png_chunks
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 ROWS = bytes(3 * 6)
 """Inflated bytes of a black picture of 3 x 5."""
@@ -49,8 +49,8 @@ def test_the_size_of_an_interlaced_picture_is_that_of_its_passes() -> None:
     assert png_chunks.PngHeader(1, 1, 8, 0, True).image_bytes == 2
 
 
-def refused(data: bytes) -> DicomRejectedError:
-    with pytest.raises(DicomRejectedError) as caught:
+def refused(data: bytes) -> FileRejectedError:
+    with pytest.raises(FileRejectedError) as caught:
         png_chunks.read(data).check_image_data()
     return caught.value
 

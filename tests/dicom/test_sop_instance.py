@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from pneumo.dicom import reader, sop_instance
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 
@@ -43,7 +43,7 @@ def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
     assert mark in data
     path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
-    with pytest.raises(DicomRejectedError, match="not an identifier"):
+    with pytest.raises(FileRejectedError, match="not an identifier"):
         reader.scan(path)
 
 
@@ -52,7 +52,7 @@ def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
     path.write_bytes(data + other)
-    with pytest.raises(DicomRejectedError, match="two SOP Instance UIDs") as caught:
+    with pytest.raises(FileRejectedError, match="two SOP Instance UIDs") as caught:
         reader.read(path)
     assert caught.value.reason == Reason.NO_ID
 
@@ -89,14 +89,14 @@ def test_other_sop_classes_are_refused_by_name(sop_class: UID, in_meta: bool) ->
     if in_meta:
         del dataset.SOPClassUID
         dataset.file_meta.MediaStorageSOPClassUID = sop_class
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         sop_instance.image_id(dataset)
     assert (caught.value.reason, caught.value.found) == (Reason.NOT_AN_IMAGE, sop_class.name)
 
 
 def test_a_sop_class_that_is_free_text_is_not_repeated() -> None:
     sop_class = unvalidated_uid("1.2.840.10008.5.1.4.1.1.88.QUUX")
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class))
     assert caught.value.reason == Reason.NOT_AN_IMAGE
     assert "QUUX" not in str(caught.value)

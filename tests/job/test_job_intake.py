@@ -223,7 +223,7 @@ def test_nothing_usable_leaves_the_list_and_frees_the_directory(place: Place) ->
     bad_files.text("NAME")(place.root / "junk" / "a.dcm")
     ended = place.shard(dicom="junk", out="out-junk")
     assert ended.code == 2
-    assert "no usable image in 1 files (1 not_dicom)" in ended.stderr
+    assert "no usable image in 1 files (1 unknown_format)" in ended.stderr
     assert "out-junk/quarantine.csv" in ended.stderr
     assert [row["file"] for row in place.quarantine("out-junk")] == ["a.dcm"]
     # With the right directory the same --out works.

@@ -82,12 +82,12 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     code, output = predict(incoming, out)
     assert code == 0, output
     assert "10 files found = 6 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
-    assert "3 of 10 files (30.0 %) are quarantined: 2 not_dicom, 1 not_a_file" in output
+    assert "3 of 10 files (30.0 %) are quarantined: 2 unknown_format, 1 not_a_file" in output
     assert (out / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     assert {row["file"]: row["reason"] for row in read(out / "quarantine.csv")} == {
         "gone.dcm": "not_a_file",
-        "notes.txt": "not_dicom",
-        "page.dcm": "not_dicom",
+        "notes.txt": "unknown_format",
+        "page.dcm": "unknown_format",
     }
     # Nothing to predict: the list is written all the same.
     code, output = predict(incoming / "page.dcm", out)

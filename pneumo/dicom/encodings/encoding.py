@@ -12,7 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from pneumo.dicom.rejection import CHECK_HEADER, DicomRejectedError, Reason
+from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
 from pneumo.dicom.values import integer, transfer_syntax
 
 StoredValues = npt.NDArray[np.integer]
@@ -46,13 +46,13 @@ class Encoding:
     check: Callable[[Dataset], Bitstream] = no_check
     """Checks the first frame's bitstream before a decoder gets it.
 
-    Raises ``DicomRejectedError`` when it is damaged or contradicts the DICOM header, and whatever pydicom raises on
+    Raises ``FileRejectedError`` when it is damaged or contradicts the DICOM header, and whatever pydicom raises on
     damaged encapsulation.
     """
     decode: Callable[[Dataset], StoredValues]
     """Decodes the first frame; the bits above the stored ones stay as they are.
 
-    Raises ``DicomRejectedError`` when High Bit contradicts Bits Stored or the decoder returned part of an image, and
+    Raises ``FileRejectedError`` when High Bit contradicts Bits Stored or the decoder returned part of an image, and
     whatever pydicom and its decoders raise on damaged data.
     """
 
@@ -99,7 +99,7 @@ def check_high_bit(dataset: Dataset) -> None:
     """Check that the stored bits are the lowest: it is not defined whether a decoder shifts them down.
 
     Raises:
-        DicomRejectedError: When they are not.
+        FileRejectedError: When they are not.
     """
     if unused_low_bits(dataset):
         raise high_bit_rejection(dataset)
@@ -111,8 +111,8 @@ def unused_low_bits(dataset: Dataset) -> int:
     return integer(dataset, "HighBit", bits - 1) + 1 - bits if bits else 0
 
 
-def high_bit_rejection(dataset: Dataset) -> DicomRejectedError:
+def high_bit_rejection(dataset: Dataset) -> FileRejectedError:
     """Return the rejection of an image whose High Bit contradicts its Bits Stored or its encoding."""
     bits, allocated, high = (integer(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated", "HighBit"))
     found = f"{bits} bits stored of {allocated} with the highest at {high}"
-    return DicomRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", CHECK_HEADER)
+    return FileRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", CHECK_HEADER)

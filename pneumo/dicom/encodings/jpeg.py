@@ -23,7 +23,7 @@ from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.gdcm_decoder import decode_jpeg
 from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, first_bitstream, read_header, stray_notes
 from pneumo.dicom.pixel_data import bad_frame, check_size
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.values import transfer_syntax
 
 _RETIRED = UID("1.2.840.10008.1.2.4.53"), UID("1.2.840.10008.1.2.4.55")
@@ -39,7 +39,7 @@ def check(dataset: Dataset) -> Bitstream:
     """Check that the bitstream is whole, has the size in the DICOM header and decodes without a warning.
 
     Raises:
-        DicomRejectedError: When it is damaged or contradicts the header, or is color of more than 8 bits.
+        FileRejectedError: When it is damaged or contradicts the header, or is color of more than 8 bits.
     """
     frame = first_bitstream(dataset)
     header = read_header(frame)
@@ -50,7 +50,7 @@ def check(dataset: Dataset) -> Bitstream:
         precisions = {BASELINE: (8,)}.get(header.process, (8, 12) if header.process in _PROCESSES else ())
         if header.components != 1 or header.precision not in precisions:
             found = f"a lossy JPEG of {header.components} component(s) of {header.precision} bits, {process}"
-            raise DicomRejectedError(
+            raise FileRejectedError(
                 Reason.UNSUPPORTED, "frame", found, "one of 8 or 12 bits, or JPEG Baseline", _CONVERT
             )
         # gdcm refuses damage while it decodes.
@@ -66,11 +66,11 @@ def check_bitstream(frame: bytes, header: JpegHeader) -> bool:
     """Check a bitstream by itself, from a DICOM or a JPEG file; return whether its image is flat.
 
     Raises:
-        DicomRejectedError: When it is damaged, or the samples do not have 8 bits.
+        FileRejectedError: When it is damaged, or the samples do not have 8 bits.
     """
     if header.precision != 8:
         found = f"a lossy JPEG of {header.precision} bits"
-        raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, "8 bits, or another compression", _CONVERT)
+        raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "8 bits, or another compression", _CONVERT)
     is_flat = check_decodes(frame)
     if header.process == BASELINE and header.components == 1:
         _check_baseline(frame, header)
@@ -93,7 +93,7 @@ def check_decodes(frame: bytes) -> bool:
         Whether the image is flat.
 
     Raises:
-        DicomRejectedError: When the scan ends early or late, contains a marker or a code that is not in its tables,
+        FileRejectedError: When the scan ends early or late, contains a marker or a code that is not in its tables,
             or does not fit the frame header, and when a table is damaged.
     """
     try:

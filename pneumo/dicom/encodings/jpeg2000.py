@@ -31,7 +31,7 @@ def check(dataset: Dataset) -> Bitstream:
     """Check the codestream's size, for which decoders allocate memory, and the sign of its samples.
 
     Raises:
-        DicomRejectedError: When they contradict the DICOM header.
+        FileRejectedError: When they contradict the DICOM header.
     """
     size = read_size(first_frame(dataset))
     check_size(dataset, size.rows, size.columns, size.components)
@@ -52,7 +52,7 @@ def read_size(frame: bytes) -> Size:
     """Read the size segment of a codestream.
 
     Raises:
-        DicomRejectedError: When there is none.
+        FileRejectedError: When there is none.
     """
     start = frame.find(_SOC_SIZ)
     segment = frame[start + 8 : start + 42]

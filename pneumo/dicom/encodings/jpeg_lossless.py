@@ -21,7 +21,7 @@ def check(dataset: Dataset) -> Bitstream:
     """Check the header of the bitstream: the size, and a number of bits on which gdcm does not crash.
 
     Raises:
-        DicomRejectedError: When it is damaged or contradicts the DICOM header; gdcm refuses damaged Huffman tables.
+        FileRejectedError: When it is damaged or contradicts the DICOM header; gdcm refuses damaged Huffman tables.
     """
     header = read_header(first_bitstream(dataset))
     check_size(dataset, header.rows, header.columns, header.components)
@@ -37,7 +37,7 @@ def decode(dataset: Dataset) -> StoredValues:
     """Decode the first frame with gdcm.
 
     Raises:
-        DicomRejectedError: When the scan is damaged or cut off, or High Bit contradicts Bits Stored.
+        FileRejectedError: When the scan is damaged or cut off, or High Bit contradicts Bits Stored.
     """
     frame = first_bitstream(dataset)
     precision = read_header(frame).precision

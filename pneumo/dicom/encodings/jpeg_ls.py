@@ -6,7 +6,7 @@ from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 from pneumo.dicom.encodings import jpeg_lossless
 from pneumo.dicom.encodings.encoding import Bitstream, Encoding, StoredValues, decode_compressed
 from pneumo.dicom.jpeg_segments import first_bitstream, read_header
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 _NOT_DECODED = (6, 7)
 """Bits of a sample for which gdcm returns other values."""
@@ -16,13 +16,13 @@ def check(dataset: Dataset) -> Bitstream:
     """Check the header of the bitstream like that of lossless JPEG.
 
     Raises:
-        DicomRejectedError: When it is damaged or contradicts the DICOM header, or has a number of bits that gdcm does
+        FileRejectedError: When it is damaged or contradicts the DICOM header, or has a number of bits that gdcm does
             not decode.
     """
     bitstream = jpeg_lossless.check(dataset)
     if bitstream.precision in _NOT_DECODED:
         found, action = f"JPEG-LS of {bitstream.precision} bits", "convert the file, for example with dcmdjpls"
-        raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, "another number of bits", action)
+        raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "another number of bits", action)
     return bitstream
 
 

@@ -9,7 +9,7 @@ from pydicom.uid import UID, AllTransferSyntaxes
 
 from pneumo.dicom.encodings import jpeg, jpeg2000, jpeg_lossless, jpeg_ls, native, rle
 from pneumo.dicom.encodings.encoding import Encoding
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.values import transfer_syntax
 
 ENCODINGS: dict[str, Encoding] = {
@@ -29,7 +29,7 @@ def find(dataset: Dataset) -> Encoding:
     """Return the encoding of a dataset's pixel data.
 
     Raises:
-        DicomRejectedError: When the transfer syntax is not one that DICOM defines, or has no decoder here.
+        FileRejectedError: When the transfer syntax is not one that DICOM defines, or has no decoder here.
     """
     syntax = transfer_syntax(dataset)
     encoding = BY_TRANSFER_SYNTAX.get(syntax)
@@ -38,5 +38,5 @@ def find(dataset: Dataset) -> Encoding:
         if syntax in AllTransferSyntaxes:
             found, expected = UID(syntax).name, f"an encoding with a decoder: {', '.join(ENCODINGS)}"
         action = "convert the file, for example with dcmconv or gdcmconv"
-        raise DicomRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)
+        raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)
     return encoding

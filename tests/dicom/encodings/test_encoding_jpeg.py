@@ -22,7 +22,7 @@ from pneumo.dicom import image_codec, reader
 from pneumo.dicom.encodings import jpeg
 from pneumo.dicom.encodings.encoding import FLAT
 from pneumo.dicom.jpeg_segments import read_header
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 NOISE = np.random.default_rng(7).integers(0, 256, (40, 56), dtype=np.uint8)
 JPEG = reference.encode_jpeg(NOISE)
@@ -59,7 +59,7 @@ DAMAGED = {
 @pytest.mark.parametrize(("frame", "found"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_bitstreams_are_rejected(tmp_path: Path, frame: bytes, found: str, photometric: str) -> None:
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
-    with pytest.raises(DicomRejectedError, match=found) as caught:
+    with pytest.raises(FileRejectedError, match=found) as caught:
         jpeg.check(through_a_file(dataset, tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
     assert caught.value.phase == "frame"
@@ -87,7 +87,7 @@ def test_what_decoders_only_warn_about_is_rejected(tmp_path: Path, frame: bytes,
     # OpenCV returns an image for each: gray, or shifted, from the damage on.
     assert cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED).shape == NOISE.shape
     dataset = reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric)
-    with pytest.raises(DicomRejectedError, match="does not decode") as caught:
+    with pytest.raises(FileRejectedError, match="does not decode") as caught:
         jpeg.check(through_a_file(dataset, tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -105,7 +105,7 @@ CONTRADICTIONS: dict[str, tuple[bytes, dict[str, Any]]] = {
 def test_a_bitstream_that_contradicts_the_header_is_rejected(
     tmp_path: Path, frame: bytes, elements: dict[str, Any]
 ) -> None:
-    with pytest.raises(DicomRejectedError, match="as the DICOM header says") as caught:
+    with pytest.raises(FileRejectedError, match="as the DICOM header says") as caught:
         jpeg.check(through_a_file(reference.build_jpeg(NOISE, frame, **elements), tmp_path))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -130,7 +130,7 @@ def test_stray_bytes_behind_the_end_are_dropped_and_noted(tmp_path: Path, stray:
 
 
 def test_more_than_stray_bytes_behind_the_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DicomRejectedError, match="no end-of-image marker at the end"):
+    with pytest.raises(FileRejectedError, match="no end-of-image marker at the end"):
         jpeg.check(through_a_file(reference.build_jpeg(NOISE, JPEG + b"DOE^JANE"), tmp_path))
 
 
@@ -225,7 +225,7 @@ def test_damaged_lossy_jpeg_of_12_bits_is_refused(
     frame = zlib.decompress(base64.b85decode(PROCESSES[syntax]))
     for length in range(len(frame) - 100, len(frame) - 6, 9):
         path = save(of_12_bits(syntax, frame[:length] + b"\xff\xd9"), tmp_path / "x.dcm")
-        with pytest.raises(DicomRejectedError) as caught:
+        with pytest.raises(FileRejectedError) as caught:
             reader.read(path)
         assert caught.value.reason == Reason.BAD_FRAME
     assert capfd.readouterr().err == ""
@@ -234,7 +234,7 @@ def test_damaged_lossy_jpeg_of_12_bits_is_refused(
 def test_12_bits_in_a_baseline_bitstream_are_unsupported(tmp_path: Path) -> None:
     at = JPEG.index(b"\xff\xc0")
     frame = JPEG[: at + 4] + b"\x0c" + JPEG[at + 5 :]
-    with pytest.raises(DicomRejectedError, match=r"a lossy JPEG of 1 component\(s\) of 12 bits, baseline") as caught:
+    with pytest.raises(FileRejectedError, match=r"a lossy JPEG of 1 component\(s\) of 12 bits, baseline") as caught:
         jpeg.check(through_a_file(reference.build_jpeg(NOISE, frame), tmp_path))
     assert caught.value.reason == Reason.UNSUPPORTED
 
@@ -273,7 +273,7 @@ def test_every_flipped_bit_of_a_header_is_found_or_harmless_to_decoders() -> Non
             frame[at] ^= 1 << bit
             try:
                 jpeg.check(reference.build_jpeg(NOISE, bytes(frame)))
-            except DicomRejectedError:
+            except FileRejectedError:
                 continue
             accepted += 1
             assert decoded_shape(bytes(frame)) == NOISE.shape, f"bit {bit} of byte {at}"
@@ -288,7 +288,7 @@ LOST_TABLES = {"quantization": (0xDB, "does not decode"), "Huffman": (0xC4, "wit
 def test_a_bitstream_without_its_tables_is_rejected(marker: int, found: str) -> None:
     at = JPEG.index(bytes([0xFF, marker]))
     length = 2 + int.from_bytes(JPEG[at + 2 : at + 4], "big")
-    with pytest.raises(DicomRejectedError, match=found):
+    with pytest.raises(FileRejectedError, match=found):
         jpeg.check(reference.build_jpeg(NOISE, JPEG[:at] + JPEG[at + length :]))
 
 
@@ -313,7 +313,7 @@ DAMAGED_TABLES = {
 
 @pytest.mark.parametrize("frame", DAMAGED_TABLES.values(), ids=DAMAGED_TABLES)
 def test_the_decoder_refuses_damaged_tables_and_scan_headers(frame: bytes) -> None:
-    with pytest.raises(DicomRejectedError, match="does not decode"):
+    with pytest.raises(FileRejectedError, match="does not decode"):
         jpeg.check(reference.build_jpeg(NOISE, frame))
 
 
@@ -322,7 +322,7 @@ def test_no_segment_is_accepted_between_the_scan_and_the_end(marker: int) -> Non
     # Decoders skip it without a warning, and it could carry a patient's name into the shard.
     frame = JPEG[:-2] + bytes([0xFF, marker, 0, 10]) + b"DOE^JANE" + JPEG[-2:]
     assert decoded_shape(frame) == NOISE.shape
-    with pytest.raises(DicomRejectedError, match="behind the scan"):
+    with pytest.raises(FileRejectedError, match="behind the scan"):
         jpeg.check(reference.build_jpeg(NOISE, frame))
 
 
@@ -331,5 +331,5 @@ def test_noise_in_the_scan_is_found() -> None:
     for _ in range(50):
         frame = JPEG[: SCAN + 100] + random.bytes(512) + JPEG[SCAN + 612 :]
         assert len(frame) == len(JPEG)
-        with pytest.raises(DicomRejectedError):
+        with pytest.raises(FileRejectedError):
             jpeg.check(reference.build_jpeg(NOISE, frame))

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEG2000
 
 from pneumo.dicom.encodings import jpeg2000
-from pneumo.dicom.rejection import DicomRejectedError
+from pneumo.dicom.rejection import FileRejectedError
 
 
 @pytest.mark.parametrize(("dtype", "bits"), encodings.HTJ2K)
@@ -65,12 +65,12 @@ def test_the_size_is_without_the_offset_of_the_image_area() -> None:
 
 @pytest.mark.parametrize("frame", [b"", b"no codestream", bytes(codestream()[:30])], ids=["empty", "text", "cut off"])
 def test_a_codestream_without_a_size_segment_is_refused(frame: bytes) -> None:
-    with pytest.raises(DicomRejectedError, match="no start of codestream"):
+    with pytest.raises(FileRejectedError, match="no start of codestream"):
         jpeg2000.read_size(frame)
 
 
 def test_signed_samples_under_an_unsigned_header_are_refused_and_the_reverse_is_not() -> None:
-    with pytest.raises(DicomRejectedError, match="codestream of signed samples"):
+    with pytest.raises(FileRejectedError, match="codestream of signed samples"):
         jpeg2000.check(with_frame(codestream("i2")))
     jpeg2000.check(with_frame(codestream("u2"), PixelRepresentation=1))
 
@@ -79,5 +79,5 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded() -> None:
     frame = codestream()
     at = frame.index(b"\xff\x4f\xff\x51") + 8
     frame[at : at + 8] = struct.pack(">2I", 60000, 60000)
-    with pytest.raises(DicomRejectedError, match="a JPEG of 60000 x 60000"):
+    with pytest.raises(FileRejectedError, match="a JPEG of 60000 x 60000"):
         jpeg2000.check(with_frame(frame))

@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEGLosslessSV1
 
 from pneumo.dicom import reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
 def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     for length in range(len(frame) // 3, len(frame) - 4, 97):
         dataset.PixelData = encapsulate([frame[:length] + b"\xff\xd9"])
-        with pytest.raises(DicomRejectedError, match="ends before the image") as caught:
+        with pytest.raises(FileRejectedError, match="ends before the image") as caught:
             reader.read(reference.save(dataset, path))
         assert caught.value.reason == Reason.BAD_FRAME
 
@@ -35,7 +35,7 @@ def test_reading_good_and_damaged_files_writes_nothing_to_standard_error(
     dataset = dcmread(path)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[:-40] + b"\xff\xd9"])
-    with pytest.raises(DicomRejectedError):
+    with pytest.raises(FileRejectedError):
         reader.read(reference.save(dataset, path))
     assert capfd.readouterr().err == ""
 
@@ -59,7 +59,7 @@ def test_headers_that_crash_gdcm_are_refused_before_decoding(
     assert header in dataset.PixelData
     dataset.PixelData = dataset.PixelData.replace(header, damaged) if header else dataset.PixelData
     dataset.BitsAllocated = allocated
-    with pytest.raises(DicomRejectedError, match=r"bits that fit into 8 or 16|in Bits Allocated of"):
+    with pytest.raises(FileRejectedError, match=r"bits that fit into 8 or 16|in Bits Allocated of"):
         reader.read(reference.save(dataset, path))
 
 
@@ -81,6 +81,6 @@ def test_a_damaged_huffman_table_is_refused(tmp_path: Path, encoding: str, offse
     frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
     frame[frame.index(b"\xff\xc4") + offset] = value
     dataset.PixelData = encapsulate([bytes(frame)])
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         reader.read(reference.save(dataset, path))
     assert caught.value.reason == Reason.BAD_FRAME

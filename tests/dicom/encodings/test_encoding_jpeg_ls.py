@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate, get_frame
 
 from pneumo.dicom import reader
 from pneumo.dicom.encodings import jpeg_ls
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
 
@@ -33,7 +33,7 @@ def test_the_stored_values_come_back(tmp_path: Path, encoding: str) -> None:
 def test_a_size_that_contradicts_the_header_is_refused(tmp_path: Path, keyword: str) -> None:
     dataset = compressed(tmp_path / "x.dcm")
     dataset[keyword].value += 1
-    with pytest.raises(DicomRejectedError, match="as the DICOM header says"):
+    with pytest.raises(FileRejectedError, match="as the DICOM header says"):
         jpeg_ls.check(dataset)
 
 
@@ -41,6 +41,6 @@ def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     dataset = compressed(tmp_path / "x.dcm")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[: len(frame) * 2 // 3] + b"\xff\xd9"])
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         reader.read(reference.save(dataset, tmp_path / "y.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME

@@ -8,7 +8,7 @@ import reference_files as reference
 from decoded_levels import shown, spread
 
 from pneumo.dicom import reader
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
 @pytest.mark.parametrize("extra", [1, 2, 7, 5000])
@@ -25,7 +25,7 @@ def test_surplus_bytes_are_ignored(tmp_path: Path, syntax: str, extra: int) -> N
 def test_missing_bytes_are_refused(tmp_path: Path, syntax: str, missing: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), 12, syntax)
     dataset.PixelData = dataset.PixelData[:-missing]
-    with pytest.raises(DicomRejectedError, match="less than expected") as caught:
+    with pytest.raises(FileRejectedError, match="less than expected") as caught:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME
 
@@ -49,14 +49,14 @@ CONTRADICTORY = {"too low": (12, 10), "beyond the allocated": (12, 16), "nonsens
 def test_an_impossible_high_bit_is_refused(tmp_path: Path, syntax: str, bits: int, high: int) -> None:
     dataset = reference.build(reference.gradient("u2", 12), bits, syntax)
     dataset.HighBit = high
-    with pytest.raises(DicomRejectedError, match="12 bits stored of 16 with the highest at") as caught:
+    with pytest.raises(FileRejectedError, match="12 bits stored of 16 with the highest at") as caught:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.UNSUPPORTED
 
 
 def test_a_high_bit_of_a_compressed_frame_is_refused(tmp_path: Path) -> None:
     # It is not defined whether a decoder shifts the values.
-    with pytest.raises(DicomRejectedError, match="the highest at 15"):
+    with pytest.raises(FileRejectedError, match="the highest at 15"):
         dataset = reference.build(reference.gradient("u2", 12), 12, "jpeg2000")
         dataset.HighBit = 15
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))

@@ -10,7 +10,7 @@ from pydicom.uid import UID, AllTransferSyntaxes, JPEG2000MCLossless
 
 from pneumo.dicom import encodings
 from pneumo.dicom.encodings import encoding, registry
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
 def has_decoder(uid: UID) -> bool:
@@ -53,7 +53,7 @@ UNSUPPORTED = {
 def test_another_transfer_syntax_is_unsupported(uid: str, found: str) -> None:
     dataset = reference.build(reference.gradient("u1", 8))
     dataset.file_meta.TransferSyntaxUID = UID(uid)
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         registry.find(dataset)
     assert (caught.value.reason, caught.value.phase) == (Reason.UNSUPPORTED, "frame")
     assert found in caught.value.found

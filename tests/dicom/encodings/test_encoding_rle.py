@@ -8,7 +8,7 @@ from pydicom.encaps import encapsulate, get_frame
 
 from pneumo.dicom import reader
 from pneumo.dicom.encodings import rle
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
 def compressed(dtype: str, bits: int) -> Dataset:
@@ -25,7 +25,7 @@ def test_the_stored_values_come_back(dtype: str, bits: int) -> None:
 def test_a_high_bit_above_the_stored_bits_is_refused() -> None:
     dataset = compressed("u2", 12)
     dataset.HighBit = 15
-    with pytest.raises(DicomRejectedError, match="12 bits stored of 16 with the highest at 15"):
+    with pytest.raises(FileRejectedError, match="12 bits stored of 16 with the highest at 15"):
         rle.decode(dataset)
 
 
@@ -42,6 +42,6 @@ DAMAGED = {
 def test_damaged_segments_are_refused(tmp_path, frame: bytes) -> None:
     dataset = compressed("u2", 12)
     dataset.PixelData = encapsulate([frame])
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         reader.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME

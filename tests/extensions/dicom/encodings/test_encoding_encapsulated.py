@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate
 
 from pneumo.dicom import reader
 from pneumo.dicom.encodings import encapsulated
-from pneumo.dicom.rejection import DicomRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 
 (SYNTAX,) = encapsulated.ENCODING.transfer_syntaxes
 
@@ -33,6 +33,6 @@ def test_the_values_are_those_of_the_file(tmp_path: Path, dtype: str, bits: int)
 
 def test_a_frame_that_is_too_short_is_rejected(tmp_path: Path) -> None:
     path = save(reference.gradient("u2", 12), 12, tmp_path / "x.dcm", cut=2)
-    with pytest.raises(DicomRejectedError) as caught:
+    with pytest.raises(FileRejectedError) as caught:
         reader.read(path)
     assert caught.value.reason == Reason.BAD_FRAME
