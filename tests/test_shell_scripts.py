@@ -131,3 +131,44 @@ def test_an_environment_made_by_hand_is_filled_and_never_removed(checkout: Path)
     code, errors, calls = set_up(checkout)
     assert (code, installs(calls)) == (0, 3), errors
     assert (checkout / ".venv" / "mine").exists()
+
+
+APT_GET = r"""#!/usr/bin/env bash
+echo "$DEBIAN_FRONTEND $*" >>"$LOG"
+[[ -z ${OFFLINE:-} ]] || { echo "could not resolve the mirror" >&2; exit 100; }
+[[ $1 != install ]] || { cp "$0" "$(dirname "$0")/dcmj2pnm" && cp "$0" "$(dirname "$0")/dcmdjpeg"; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("user", "environment", "calls", "skips"),
+    [
+        (0, {}, ["noninteractive update -qq", "noninteractive install -y -qq --no-install-recommends dcmtk"], False),
+        (0, {"OFFLINE": "1"}, ["noninteractive update -qq"], True),
+        (1000, {}, [], True),
+    ],
+)
+def test_ci_installs_the_decoder_that_tests_compare_with_where_it_may(
+    tmp_path: Path, user: int, environment: dict[str, str], calls: list[str], skips: bool
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    stand_ins = {"bin/apt-get": APT_GET, "bin/id": f"#!/bin/bash\necho {user}\n", "launch.sh": "#!/bin/bash\necho $*\n"}
+    for name, content in stand_ins.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    # Of this machine's programs only those that the script calls: dcmtk may be among the others.
+    for name in ("bash", "dirname", "timeout", "cp"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    log = tmp_path / "log"
+    log.touch()
+    done = subprocess.run(
+        ["bash", tmp_path / ".ci" / "run", "test"],
+        env={"PATH": str(programs), "LOG": str(log)} | environment,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "test --durations=15" in done.stdout) == (0, True), done.stderr
+    assert log.read_text().splitlines() == calls
+    assert ("found no dcmtk; the tests that compare pixels with it skip" in done.stderr) == skips
