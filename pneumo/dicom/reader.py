@@ -198,9 +198,7 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
         raise FileRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
-        raise FileRejectedError(
-            Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header"
-        )
+        raise FileRejectedError(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
