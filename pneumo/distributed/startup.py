@@ -14,7 +14,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
 from pneumo.distributed.device import choose_device, resolve_precision
-from pneumo.distributed.partition import fold_groups
+from pneumo.distributed.partition import FoldGroup, fold_groups, fold_groups_on_gpus
 from pneumo.distributed.rendezvous import Meeting, Rendezvous
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
@@ -160,23 +160,28 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def join_fold_group(
-    world: World, folds: Sequence[int], max_size: int = environment.MAX_RANKS
-) -> tuple[Group, tuple[int, ...]]:
-    """Make the fold groups, and return this rank's with the folds that it trains.
-
-    Collective: every rank calls it with the same arguments. A rank without a fold is a group of its own.
+def plan_fold_groups(world: World, folds: Sequence[int], micro_batches: int) -> list[FoldGroup]:
+    """Return which ranks train which folds. Collective.
 
     Args:
         world: All ranks.
         folds: The folds to train.
-        max_size: Largest number of ranks that can share a step.
+        micro_batches: Micro-batches in a step.
 
     Raises:
         UserError: When several ranks of one fold group have the same GPU.
     """
-    groups = fold_groups(world.size, folds, max_size)
-    _check_gpus(world, groups)
+    if world.device.type != "cuda":
+        return fold_groups(world.size, folds, micro_batches)
+    uuid = str(torch.cuda.get_device_properties(world.device).uuid)
+    return fold_groups_on_gpus(world.broadcast(world.gather((socket.gethostname(), uuid))), folds, micro_batches)
+
+
+def join_fold_group(world: World, groups: Sequence[FoldGroup]) -> tuple[Group, tuple[int, ...]]:
+    """Make the fold groups, and return this rank's with the folds that it trains.
+
+    Collective: every rank calls it with the same arguments. A rank without a fold is a group of its own.
+    """
     mine: tuple[Group, tuple[int, ...]] | None = None
     for ranks, group_folds in groups:
         tensors = control = None
@@ -203,19 +208,3 @@ def join_fold_group(
             mine = group, group_folds
     assert mine is not None
     return mine
-
-
-def _check_gpus(world: World, groups: Sequence[tuple[range, tuple[int, ...]]]) -> None:
-    """Refuse a fold group in which two ranks share a GPU, which NCCL cannot connect. Collective."""
-    if world.size == 1 or world.device.type != "cuda":
-        return
-    uuid = str(torch.cuda.get_device_properties(world.device).uuid)
-    used = world.broadcast(world.gather((socket.gethostname(), uuid)))
-    for ranks, _ in groups:
-        gpus = used[ranks.start : ranks.stop]
-        if len(set(gpus)) < len(gpus):
-            raise UserError(
-                f"ranks {ranks.start} to {ranks.stop - 1} train fold(s) together on {len(set(gpus))} GPU(s)",
-                "a GPU for each rank of a fold, or at most one rank for each fold",
-                "start fewer processes, or more folds; job/launch.py starts one process for each GPU",
-            )

@@ -7,7 +7,7 @@ import torch
 
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device import describe
-from pneumo.distributed.partition import fold_groups
+from pneumo.distributed.partition import FoldGroup, fold_groups
 from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
 
@@ -27,13 +27,13 @@ class World(Group):
     """Where the ranks have met; their watchdogs exchange heartbeats there."""
 
 
-def log_world(world: World, folds: Sequence[int], max_size: int, precision: str) -> None:
+def log_world(world: World, groups: Sequence[FoldGroup], precision: str) -> None:
     """Log on rank 0 the device, the precision, and which ranks train which folds."""
     if world.is_leader:
         plan = "; ".join(
             f"rank{'s' if len(r) > 1 else ''} {'-'.join(map(str, sorted({r.start, r.stop - 1})))}: "
             f"fold {', '.join(map(str, f))}"
-            for r, f in fold_groups(world.size, folds, max_size)
+            for r, f in groups
             if f
         )
         log.info(
@@ -46,17 +46,18 @@ def log_world(world: World, folds: Sequence[int], max_size: int, precision: str)
         )
 
 
-def log_idle_ranks(world: World, folds: int, max_size: int) -> None:
-    """Warn on rank 0 of ranks that cannot train, with the number that could."""
-    useful = folds * max_size
-    if world.is_leader and world.size > useful:
+def log_idle_ranks(world: World, folds: int, micro_batches: int) -> None:
+    """Warn on rank 0 of ranks that shorten no training, with the number that could train."""
+    idle = sum(not group.folds for group in fold_groups(world.size, range(folds), micro_batches))
+    if world.is_leader and idle:
         log.warning(
-            "%d of %d ranks train: %d fold(s), each shared by at most %d rank(s), one for each micro-batch of a step;"
-            " the other %d wait, and take part in the predictions at the end; a smaller --micro-batch-size lets more"
-            " ranks share a fold, in a new --run",
-            useful,
+            "%d of %d ranks train: the other %d would not shorten the training of %d fold(s) with %d micro-batch(es) in a"
+            " step, which uses at most %d ranks; they wait, and take part in the predictions at the end; a smaller"
+            " --micro-batch-size lets more ranks share a fold, in a new --run",
+            world.size - idle,
             world.size,
+            idle,
             folds,
-            max_size,
-            world.size - useful,
+            micro_batches,
+            folds * micro_batches,
         )

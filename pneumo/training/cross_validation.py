@@ -13,7 +13,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import explain_out_of_memory, release_memory
-from pneumo.distributed.startup import join_fold_group
+from pneumo.distributed.startup import join_fold_group, plan_fold_groups
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_idle_ranks, log_world
@@ -60,8 +60,9 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
         run, reader, folds = _open_run(inputs, world)
-        group, own_folds = join_fold_group(world, folds, run.recipe.micro_batches)
-        log_world(world, folds, run.recipe.micro_batches, run.recipe.precision)
+        groups = plan_fold_groups(world, folds, run.recipe.micro_batches)
+        group, own_folds = join_fold_group(world, groups)
+        log_world(world, groups, run.recipe.precision)
         finished = world.on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
         unfinished = [fold for fold in own_folds if fold not in finished]
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []

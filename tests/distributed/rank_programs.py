@@ -23,7 +23,7 @@ import torch.distributed as dist
 from pneumo.distributed import heartbeat, startup, watchdog
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
-from pneumo.distributed.startup import init, join_fold_group, shutdown
+from pneumo.distributed.startup import init, join_fold_group, plan_fold_groups, shutdown
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.runtime import cli
 from pneumo.runtime.errors import StopRequested, UserError
@@ -44,7 +44,7 @@ class Ended(NamedTuple):
 def collectives() -> None:
     """Use every collective in two fold groups, and print what each rank got."""
     world = init()
-    group, folds = join_fold_group(world, (3, 4))
+    group, folds = join_fold_group(world, plan_fold_groups(world, (3, 4), 2))
     value = group.all_reduce_sum_(torch.tensor([world.rank + 1.0])).item()
     # Only rank 2 was asked to stop.
     stop = group.any_rank(world.rank == 2)
@@ -103,7 +103,7 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
     """Train fold groups with a barrier at each step, of which one rank is lost."""
     world = init(rank_timeout_s=5)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, range(folds))
+        group, _ = join_fold_group(world, plan_fold_groups(world, range(folds), 2))
         watch.depend_on(group.ranks)
         group.barrier()
         if world.rank == bad_rank:
@@ -135,7 +135,7 @@ def hang_before_a_queued_collective() -> None:
     """Wait for a result on rank 0, of a collective that rank 1 never queues."""
     world = init(rank_timeout_s=4)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, (0,))
+        group, _ = join_fold_group(world, plan_fold_groups(world, (0,), 2))
         if world.rank == 0:
             settings = [f"{n}={os.environ[f'TORCH_NCCL_{n}']}" for n in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT")]
             sys.stdout.write(f"rank 0: {' '.join(settings)}\n")
@@ -157,7 +157,7 @@ def stop_a_rank(stopped: int, error: BaseException, *, works_s: float) -> None:
     """Stop the rank of one fold while the other's works on its fold, or has trained it and waits for the others."""
     world = init(rank_timeout_s=5)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, range(2))
+        group, _ = join_fold_group(world, plan_fold_groups(world, range(2), 2))
         watch.depend_on(group.ranks)
         if world.rank == stopped:
             time.sleep(2)

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from pneumo.distributed.partition import fold_groups
 from pneumo.distributed.world import World, log_idle_ranks, log_world
 from pneumo.runtime.console import log
 
@@ -14,21 +15,36 @@ def test_rank_0_logs_which_ranks_train_which_folds(
 ) -> None:
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO, logger="pneumo")
-    log_world(dataclasses.replace(world, size=3), (0, 1), 4, "fp32")
-    log_world(dataclasses.replace(world, size=3, rank=1), (0, 1), 4, "fp32")
+    groups = fold_groups(3, (0, 1), 4)
+    log_world(dataclasses.replace(world, size=3), groups, "fp32")
+    log_world(dataclasses.replace(world, size=3, rank=1), groups, "fp32")
     (line,) = caplog.messages
     assert line.startswith("3 rank(s) on cpu in fp32, ")
     assert line.endswith("; ranks 0-1: fold 0; rank 2: fold 1")
 
 
-def test_rank_0_warns_of_ranks_that_cannot_train(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ranks", "folds", "expected"),
+    [
+        (32, 5, "20 of 32 ranks train: the other 12 would not shorten the training of 5 fold(s) with 4 micro-batch(es) in"),
+        (3, 1, "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold(s) with 4 micro-batch(es) in"),
+        (20, 5, ""),
+        (3, 5, ""),
+    ],
+)
+def test_rank_0_warns_of_ranks_that_shorten_nothing(
+    ranks: int,
+    folds: int,
+    expected: str,
+    world: World,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(log, "propagate", True)
-    log_idle_ranks(dataclasses.replace(world, size=20), 5, 4)
-    log_idle_ranks(dataclasses.replace(world, size=32, rank=1), 5, 4)
+    log_idle_ranks(dataclasses.replace(world, size=ranks, rank=1), folds, 4)
     assert not caplog.messages
-    log_idle_ranks(dataclasses.replace(world, size=32), 5, 4)
-    (line,) = caplog.messages
-    assert line.startswith("20 of 32 ranks train: 5 fold(s), each shared by at most 4 rank(s)")
-    assert "the other 12 wait" in line
+    log_idle_ranks(dataclasses.replace(world, size=ranks), folds, 4)
+    assert len(caplog.messages) == bool(expected)
+    assert "".join(caplog.messages).startswith(expected)
+    if expected:
+        assert f" a step, which uses at most {folds * 4} ranks; they wait" in caplog.text
