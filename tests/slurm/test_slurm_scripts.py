@@ -89,15 +89,14 @@ def test_a_script_requests_what_submit_requests(job: str) -> None:
         assert asked["signal"] == "USR1@300"
 
 
-def test_the_examples_of_one_job_for_all_folds_fit_the_default_recipe() -> None:
-    """A fold group with more ranks than micro-batches in a step is refused."""
+def test_the_examples_of_one_job_for_all_folds_use_all_of_their_ranks() -> None:
     readme, header = (SLURM / "README.md").read_text(), (SLURM / "world.sh").read_text()
     found = re.findall(r"--world --nodes (\d+) --gpus (\d+)", readme)
     found += re.findall(r"--nodes=(\d+) --gpus-per-node=(\d+) --ntasks-per-node=\2 slurm/world", readme + header)
     assert len(found) == 3
     for nodes, gpus in found:
-        largest = max(len(ranks) for ranks, _ in fold_groups(int(nodes) * int(gpus), range(5)))
-        assert largest <= RECIPES["best"]().micro_batches
+        groups = fold_groups(int(nodes) * int(gpus), range(5), RECIPES["best"]().micro_batches)
+        assert all(folds for _, folds in groups)
 
 
 def test_the_readme_gives_each_recipes_largest_number_of_ranks() -> None:
