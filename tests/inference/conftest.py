@@ -6,14 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from ensembles import make_networks, write_runs
 from plain_predictions import SIZE, Bright
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
+from pneumo.inference.network_mean import EnsembledRun
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
+from pneumo.modeling.segmenter import Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +83,13 @@ def loader(reader: ShardReader) -> Loader:
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
     return Predictor(Bright(), size=SIZE, tta=(), autocast=nullcontext)
+
+
+@pytest.fixture(scope="session")
+def networks() -> list[list[Segmenter]]:
+    return make_networks()
+
+
+@pytest.fixture(scope="session")
+def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
+    return write_runs(networks, tmp_path_factory.mktemp("weights"))

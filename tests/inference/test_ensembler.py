@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ensembles import average_by_hand, make_networks, write_runs
+from ensembles import average_by_hand
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -24,16 +24,6 @@ from pneumo.masks import rle
 from pneumo.modeling.segmenter import Segmenter
 
 RULE = DecisionRule(top_bin=120, min_area=1.0, bottom_bin=100, presence_threshold=0.0)
-
-
-@pytest.fixture(scope="module")
-def networks() -> list[list[Segmenter]]:
-    return make_networks()
-
-
-@pytest.fixture(scope="module")
-def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
-    return write_runs(networks, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

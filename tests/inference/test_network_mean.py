@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ensembles import CONFIGS, average_by_hand, make_networks, write_runs
+from ensembles import CONFIGS, average_by_hand
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -19,16 +19,6 @@ from pneumo.inference.network_mean import EnsembledRun, MeanPrediction, NetworkM
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.weight_cache import WeightCache
 from pneumo.modeling.segmenter import Segmenter
-
-
-@pytest.fixture(scope="module")
-def networks() -> list[list[Segmenter]]:
-    return make_networks()
-
-
-@pytest.fixture(scope="module")
-def runs(networks: list[list[Segmenter]], tmp_path_factory: pytest.TempPathFactory) -> list[EnsembledRun]:
-    return write_runs(networks, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

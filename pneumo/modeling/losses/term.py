@@ -26,7 +26,7 @@ class LossInputs:
 
     @cached_property
     def positive(self) -> Tensor:
-        """(N,): 1 where the image's mask is not empty, else 0."""
+        """(N,): 1 where the image's mask is not empty, else 0: whether a lesion is in the view, after augmentation."""
         return self.mask.flatten(1).amax(dim=1)
 
     @cached_property

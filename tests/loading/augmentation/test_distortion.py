@@ -36,6 +36,29 @@ def test_distortion_moves_image_and_mask_alike(kind):
     assert not np.array_equal(moved, other)
 
 
+@pytest.mark.parametrize("kind", ["elastic", "grid", "optical"])
+def test_a_lesion_is_marked_unless_it_is_moved_out_of_the_view(kind):
+    size, seen = 64, {"sampled": 0, "skipped": 0, "outside": 0}
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    nothing = np.zeros((size, size), np.uint8)
+    for seed in range(20):
+        # Where each pixel comes from; -1 = from outside.
+        columns, rows = (distort(kind, seed, coordinates + 1, nothing)[0] - 1 for coordinates in (x, y))
+        inside = (columns >= 0) & (rows >= 0)
+        for row, column in np.random.default_rng(seed).integers(1, size - 1, (6, 2)):
+            mask = nothing.copy()
+            mask[row, column] = 1
+            _, moved = distort(kind, seed, x, mask)
+            near = inside & (abs(columns - column) < 1) & (abs(rows - row) < 1)
+            nearest = near & (np.rint(columns) == column) & (np.rint(rows) == row)
+            seen["sampled" if nearest.any() else "skipped" if near.any() else "outside"] += 1
+            assert moved.any() == near.any()
+            assert near[moved > 0].all(), "what is marked comes from the lesion"
+    assert seen["sampled"] >= 30
+    assert seen["skipped"] >= 5
+    assert seen["outside"] >= (20 if kind == "optical" else 0)
+
+
 def test_kinds_are_even():
     drawn = [parameters(DISTORTED, position).pixel_transforms for position in range(3000)]
     kinds = [transform.kind for (transform,) in drawn]
