@@ -1,7 +1,7 @@
 """Which ranks train which folds.
 
-W ranks form fold groups. A group is a block of consecutive ranks (which keeps it on one node where possible), trains its
-folds one after another, and runs DDP over its own process group::
+W ranks form fold groups. A group is a block of consecutive ranks (which keeps it on one node where possible), trains
+its folds one after another, and runs DDP over its own process group::
 
     W = 8, F = 5, M = 4     rank    0 1 2 3   4 5   6 7
                             group   0         1     2
@@ -11,8 +11,8 @@ The ranks of a group divide the M micro-batches of a step, so that a step takes 
 rounded up, of its busiest rank. The groups are those that have trained all folds first, and of several such divisions
 small ones, which exchange less. The exchange itself is counted as free.
 
-A rank that would shorten no step joins no group: with M = 4, a third rank leaves two micro-batches to one of the others.
-It has no fold, and takes part in what all ranks share, such as the predictions of the ensemble.
+A rank that would shorten no step joins no group: with M = 4, a third rank leaves two micro-batches to one of the
+others. It has no fold, and takes part in what all ranks share, such as the predictions of the ensemble.
 """
 
 from bisect import bisect_left

@@ -51,8 +51,8 @@ def log_idle_ranks(world: World, folds: int, micro_batches: int) -> None:
     idle = sum(not group.folds for group in fold_groups(world.size, range(folds), micro_batches))
     if world.is_leader and idle:
         log.warning(
-            "%d of %d ranks train: the other %d would not shorten the training of %d fold(s) with %d micro-batch(es) in a"
-            " step, which uses at most %d ranks; they wait, and take part in the predictions at the end; a smaller"
+            "%d of %d ranks train: the other %d would not shorten the training of %d fold(s) with %d micro-batch(es) in"
+            " a step, which uses at most %d ranks; they wait, and take part in the predictions at the end; a smaller"
             " --micro-batch-size lets more ranks share a fold, in a new --run",
             world.size - idle,
             world.size,

@@ -26,8 +26,12 @@ def test_rank_0_logs_which_ranks_train_which_folds(
 @pytest.mark.parametrize(
     ("ranks", "folds", "expected"),
     [
-        (32, 5, "20 of 32 ranks train: the other 12 would not shorten the training of 5 fold(s) with 4 micro-batch(es) in"),
-        (3, 1, "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold(s) with 4 micro-batch(es) in"),
+        (
+            32,
+            5,
+            "20 of 32 ranks train: the other 12 would not shorten the training of 5 fold(s)",
+        ),
+        (3, 1, "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold(s)"),
         (20, 5, ""),
         (3, 5, ""),
     ],
@@ -47,4 +51,4 @@ def test_rank_0_warns_of_ranks_that_shorten_nothing(
     assert len(caplog.messages) == bool(expected)
     assert "".join(caplog.messages).startswith(expected)
     if expected:
-        assert f" a step, which uses at most {folds * 4} ranks; they wait" in caplog.text
+        assert f" with 4 micro-batch(es) in a step, which uses at most {folds * 4} ranks; they wait" in caplog.text

@@ -1,8 +1,8 @@
 """Elastic, grid or optical distortion by albumentations, with the 1st place's settings (sneddy, 2019).
 
 A lesion that a distortion moves out of the view is gone, and its image is negative: labels are what is left to see, as
-after a translation. Of 860 draws on real masks, 38 of 305 optical distortions did so (a limit of 2 enlarges up to several
-times), of 283 grid and 271 elastic ones none.
+after a translation. Of draws on real masks, 38 of 305 optical distortions did so (a limit of 2 may enlarge the image
+several times), of 283 grid and 271 elastic ones none.
 """
 
 import os
