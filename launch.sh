@@ -93,11 +93,12 @@ lint() {
     "$python" docker/audit.py
 }
 
-# The default suite takes all cores, a worker of pytest-xdist on each. What a path or a marker selects runs in one
-# process: a few tests start sooner there, and those of a marker use all cores themselves.
+# The default suite and the slow tests take all cores, a worker of pytest-xdist on each, in the order of
+# tests/conftest.py. What a path or another marker selects runs in one process: a few tests start sooner there, and those
+# of the other markers use all cores themselves.
 run_tests() {
-    local parallel=(-n auto --dist loadfile)
-    if [[ " $* " == *" -m"* || " $* " == *tests/* ]]; then
+    local parallel=(-n auto --dist loadfile --no-loadscope-reorder)
+    if [[ " $* " == *tests/* || (" $* " == *" -m"* && " $* " != *" -m slow "*) ]]; then
         parallel=()
     fi
     exec "$python" -m pytest -m "$quick" "${parallel[@]}" "$@"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # The package sets this too, but here torch comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -33,6 +34,19 @@ from pneumo.synthetic.dicom_tree import SyntheticTree
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
+TOGETHER = ("tests/security/", "tests/distributed/")
+"""Directories whose files share the results of commands that take long."""
+LONGEST = (
+    *(
+        "tests/distributed/",
+        "tests/test_page_commands.py",
+        "tests/job/test_job_worlds.py",
+        "tests/job/",
+        "tests/security/",
+    ),
+    *("tests/training/", "tests/test_pages.py", "tests/inference/", "tests/dicom/test_dicom_fuzz.py"),
+)
+"""What takes more than half a minute; at the end, a worker would be alone with it."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -48,8 +62,22 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file, and of all that share the results of long commands, in one worker."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySharedResults(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((directory for directory in TOGETHER if file.startswith(directory)), file)
+
+    return BySharedResults(config, log) if config.option.dist == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, with the reason."""
+    """Begin with the longest files, and skip what this machine cannot run, with the reason."""
+    items.sort(key=lambda item: next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start)), 99))
     without_siim = pytest.mark.skip(reason="PNEUMO_SIIM_DIR is not set to the real SIIM files")
     without_gpu = pytest.mark.skip(reason="no CUDA device, or not selected by -m gpu")
     for item in items:

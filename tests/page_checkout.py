@@ -14,7 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm_python
 from pages import ROOT
+from waiting import LONG_S
 
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
@@ -30,7 +32,7 @@ case " $* " in
     *" -m "* | *audit.py* | *job/demo.py* | *job/bench.py*) {RECORD} && exit ;;
     *job/train.py*) set -- "$@" {SMALL} ;;
 esac
-exec {shlex.quote(sys.executable)} {{module}} "$@"
+exec {{python}} {{module}} "$@"
 """
 KUBECTL = """#!/usr/bin/env bash
 # No server is there: a command that kubectl understands ends with a refused connection.
@@ -74,7 +76,7 @@ def run(block: str, root: Path) -> subprocess.CompletedProcess[str]:
     }
     return subprocess.run(
         ["bash", "-O", "expand_aliases", "-eu", "-o", "pipefail"],
-        input=block, cwd=root, env=kept | environment, capture_output=True, text=True, timeout=900, check=False,
+        input=block, cwd=root, env=kept | environment, capture_output=True, text=True, timeout=2 * LONG_S, check=False,
     )  # fmt: skip
 
 
@@ -101,7 +103,8 @@ def add_programs(root: Path) -> None:
         "torchrun": "-m torch.distributed.run",
     }
     for name, module in modules.items():
-        programs |= {f"{place}/{name}": PYTHON.format(module=module) for place in ("bin", ".venv/bin")}
+        text = PYTHON.format(python=shlex.quote(str(warm_python.executable())), module=module)
+        programs |= {f"{place}/{name}": text for place in ("bin", ".venv/bin")}
     kubectl = Path(sys.executable).with_name("kubectl")
     programs["bin/kubectl"] = KUBECTL.format(kubectl=shlex.quote(str(kubectl)))
     for name, text in programs.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pages import CHANGELOG, PAGES, ROOT, blocks
+from waiting import LONG_S
 
 import pneumo
 
@@ -109,7 +110,7 @@ def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *tests, *REGISTRY_TESTS],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=LONG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for name in tests:

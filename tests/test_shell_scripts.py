@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import LONG_S
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [".ci/run", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*.sh"))]
@@ -38,7 +39,7 @@ def test_shell_scripts_are_clean(command: list[str]) -> None:
 def test_what_launch_cannot_do_is_refused_in_one_line(words: list[str], message: str) -> None:
     environment = os.environ | {"PNEUMO_PYTHON": "/nowhere/python"}
     done = subprocess.run(
-        [ROOT / "launch.sh", *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [ROOT / "launch.sh", *words], env=environment, capture_output=True, text=True, timeout=LONG_S, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"launch\.sh: {re.escape(message)}.*; .+\n", done.stderr)
@@ -80,7 +81,7 @@ def set_up(checkout: Path, **environment: str) -> tuple[int, str, list[str]]:
     done = subprocess.run(
         [checkout / "launch.sh", "setup"],
         env=kept | {"PATH": f"{checkout / 'bin'}:/usr/bin:/bin", "LOG": str(log)} | environment,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=LONG_S, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr, log.read_text().splitlines()
 

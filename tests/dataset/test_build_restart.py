@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build_data import OPTIONS, contents, rows, write_one
+from waiting import LONG_S, wait_until
 
 from pneumo.dataset import build as build_module
 from pneumo.dataset import paths, shard_writer
@@ -127,9 +127,18 @@ def run_script(script: str, *arguments: object, path: Path | None = None) -> End
             [sys.executable, "-c", script, *map(str, arguments)],
             env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-        code = process.wait(120)
+        code = process.wait(LONG_S)
         output.seek(0)
         return Ended(code, process.pid, output.read())
+
+
+def has_ended(group: int) -> bool:
+    """Return whether no process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("step", ["shards", "merge"])
@@ -152,15 +161,7 @@ def test_killed_build_resumes_to_the_same_bytes(built: Path, tree, tmp_path: Pat
 
 def test_workers_end_with_the_parent(tree, tmp_path: Path) -> None:
     group = run_script(KILLED_AFTER, tree.inputs.dicom.parent, "shards", tmp_path / "out").group
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    os.killpg(group, signal.SIGKILL)
-    pytest.fail("workers outlived the build")
+    wait_until(lambda: has_ended(group))
 
 
 def test_only_the_file_that_ends_its_process_is_quarantined(copied_inputs: BuildInputs, tmp_path: Path) -> None:
@@ -224,14 +225,7 @@ def test_killed_while_a_file_hangs_leaves_no_process_and_resumes(built: Path, tr
     out = tmp_path / "out"
     ended = run_script(KILLED_AFTER, tree.inputs.dicom.parent, "shards", out, path=tmp_path)
     assert ended.code == -signal.SIGKILL, ended.output
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            os.killpg(ended.group, 0)
-        except ProcessLookupError:
-            break
-        assert time.monotonic() < deadline, "the hanging worker outlived the build"
-        time.sleep(0.05)
+    wait_until(lambda: has_ended(ended.group))
     build(tree.inputs, out, OPTIONS)
     assert contents(out) == contents(built)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import LONG_S
 
 from pneumo.dataset import limits
 from pneumo.dataset.limits import Limits
@@ -48,7 +49,7 @@ limits.timed(lambda path: {hangs}, Path("hangs"))
 )
 def test_timers_run_while_a_file_is_read_and_end_the_process(hangs: str, wall: int, ends_by: signal.Signals) -> None:
     script = IN_A_PROCESS.replace("{hangs}", hangs).replace("{wall}", str(wall))
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert ended.returncode == -ends_by, ended.stderr
     memory, core = eval(ended.stdout)
     assert abs(memory - 0.5 * 2**30) < 2**26

@@ -71,7 +71,7 @@ def test_many_tasks_may_merge_at_once(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert merged == [1]
     assert results == [Manifest.read(built)] * 6
     assert contents(copy) == contents(built)
@@ -137,7 +137,7 @@ def test_processes_that_ask_for_different_folds_take_turns(built: Path, tmp_path
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert most == 1
     table = SampleTable.read(copy)
     assert table.fold.max() == Manifest.read(copy).num_folds - 1

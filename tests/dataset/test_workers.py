@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import JPEGLSLossless
+from waiting import LONG_S
 
 from pneumo.dataset import limits, workers
 from pneumo.dataset.limits import Limits
@@ -162,7 +163,7 @@ def test_the_command_is_not_run_again_by_the_processes(tmp_path: Path) -> None:
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=LONG_S, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "[(0, 1), (1, 2)]\n"), ended.stderr
 
@@ -178,7 +179,7 @@ def test_no_worker_imports_torch(tmp_path: Path) -> None:
         "    print(list(workers.run(eval, [\"'torch' in __import__('sys').modules\"], 1, Limits())))\n"
     )
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, script], capture_output=True, text=True, check=True, timeout=LONG_S,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert done.stdout.strip() == "[(0, False)]"

@@ -26,7 +26,7 @@ def main() -> None:
     world = init(stop=stop)
     with Watchdog(world.meeting, world.rank_timeout_s):
         os.write(1, f"pid {os.getpid()}\n".encode())
-        for _ in range(600):
+        for _ in range(20_000):
             time.sleep(0.1)
             if world.any_rank(bool(stop)):
                 raise StopRequested(f"{stop.signal_name} at a step")

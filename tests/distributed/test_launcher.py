@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import LONG_S, wait_until
 
 from pneumo.distributed.launcher import Arguments
 from pneumo.runtime.errors import UserError
@@ -24,7 +24,7 @@ def launch(*arguments: object) -> subprocess.Popen[str]:
 
 def run_launcher(*arguments: object) -> tuple[int, str]:
     process = launch(*arguments)
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=LONG_S)
     return process.returncode, output
 
 
@@ -47,7 +47,7 @@ if how == "second time":
 elif how == "wait":
     signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
     pathlib.Path(__file__).with_suffix(".ready" + os.environ["RANK"]).touch()
-    time.sleep(60)
+    time.sleep(1800)
 elif os.environ["RANK"] == "1":
     sys.exit(int(how))
 """
@@ -101,12 +101,9 @@ def test_ranks_are_restarted_after_a_crash_and_not_after_wrong_input(script: Pat
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 3), (signal.SIGTERM, 3)])
 def test_signals_reach_the_ranks(script: Path, number: signal.Signals, code: int) -> None:
     process = launch("--processes", 2, "--restarts", 3, script, "wait")
-    deadline = time.monotonic() + 60
-    while not all(script.with_suffix(f".ready{rank}").exists() for rank in (0, 1)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: all(script.with_suffix(f".ready{rank}").exists() for rank in (0, 1)), process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == code, output
     assert "restarting" not in output
 

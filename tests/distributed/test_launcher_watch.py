@@ -5,10 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import LONG_S, wait_until
 
 from pneumo.distributed.environment import LAUNCHER_PID, LAUNCHER_PIPE
 from pneumo.distributed.launcher_watch import report_meeting, stop_with_launcher
@@ -32,18 +32,15 @@ def launch(launcher: str, what: str, output: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(text: str, output: Path, count: int = 1) -> str:
-    deadline = time.monotonic() + 120
-    while (found := output.read_text(errors="replace")).count(text) < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-    return found
+    wait_until(lambda: output.read_text(errors="replace").count(text) >= count)
+    return output.read_text(errors="replace")
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
     # The rank timeout is 15 minutes.
-    assert launch(launcher, "die", output).wait(120) == 1
+    assert launch(launcher, "die", output).wait(LONG_S) == 1
     text = output.read_text()
     assert "Traceback (most recent call last):\n  File" not in text.partition("SIGTERM")[0]
     if launcher == "launch.py":
@@ -61,10 +58,7 @@ def test_ranks_stop_and_save_when_their_launcher_is_killed(launcher: str, tmp_pa
     # All ranks of the step stop when the first of them has noticed.
     wait_for("stopped on request, state saved: ", output, 2)
     assert f"the launcher of this rank (process {process.pid}) has ended: stopping" in output.read_text()
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in re.findall(r"pid (\d+)", found)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in re.findall(r"pid (\d+)", found)))
 
 
 def test_a_closed_terminal_stops_the_ranks_of_a_launcher(tmp_path: Path) -> None:
@@ -72,7 +66,7 @@ def test_a_closed_terminal_stops_the_ranks_of_a_launcher(tmp_path: Path) -> None
     process = launch("launch.py", "train", output)
     wait_for("pid ", output, 2)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 3
+    assert process.wait(LONG_S) == 3
     assert "stopped on request, state saved: SIGHUP at a step" in output.read_text()
 
 
@@ -81,9 +75,9 @@ def test_a_rank_whose_launcher_has_ended_already_is_stopped() -> None:
     gone.wait()
     script = "import os, time\nfrom pneumo.distributed.launcher_watch import *\nstop_with_launcher(os.environ)\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"{script}time.sleep(60)"],
+        [sys.executable, "-c", f"{script}time.sleep(1800)"],
         env=os.environ | {LAUNCHER_PID: str(gone.pid)},
-        timeout=50,
+        timeout=LONG_S,
         check=False,
     )
     assert done.returncode == -signal.SIGTERM

@@ -7,6 +7,7 @@ import sys
 import time
 
 from rank_programs import Ended
+from waiting import LONG_S
 
 from pneumo.distributed.peers import HeartbeatExchange, Peer, identify
 from pneumo.distributed.rendezvous import Meeting
@@ -33,7 +34,7 @@ def test_a_peer_is_killed_only_when_its_host_and_start_time_match() -> None:
         time.sleep(0.2)
         assert process.poll() is None
         Peer(process=identity).kill_if_local()
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(LONG_S) == -signal.SIGKILL
     finally:
         process.kill()
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from torch.distributed import TCPStore
+from waiting import LONG_S, wait_until
 
 from pneumo.distributed import rendezvous
 from pneumo.distributed.rendezvous import PORT_KEY, SEALED_KEY, Rendezvous
@@ -23,7 +24,7 @@ def port() -> int:
 class Rank(threading.Thread):
     """A rank that joins a rendezvous, as a thread."""
 
-    def __init__(self, port: int, rank: int, size: int, timeout_s: float = 60, *, has_agent: bool = False) -> None:
+    def __init__(self, port: int, rank: int, size: int, timeout_s: float = LONG_S, *, has_agent: bool = False) -> None:
         super().__init__(daemon=True)
         self.signal = ""
         self.rendezvous = Rendezvous("127.0.0.1", port, rank, size, timeout_s, has_agent, lambda: self.signal)
@@ -39,21 +40,21 @@ class Rank(threading.Thread):
         except StopRequested as error:
             self.stopped = str(error)
 
-    def has_joined(self, timeout: float = 30) -> bool:
+    def has_joined(self, timeout: float = LONG_S) -> bool:
         self.join(timeout)
         return self.store is not None
 
 
 def _wait_for(key: str, port: int) -> None:
     """Return once a rank has set its key in the store of rank 0."""
-    deadline = time.monotonic() + 30
-    while True:
+
+    def is_set() -> bool:
         with contextlib.suppress(RuntimeError, OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            if TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).check([key]):
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+            return bool(TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).check([key]))
+        return False
+
+    wait_until(is_set)
 
 
 def test_ranks_connect_in_any_order(port: int) -> None:
@@ -84,13 +85,14 @@ def join_and_die(port: int, rank: int) -> None:
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
+
+    def is_open() -> bool:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+            return True
+        return False
+
+    wait_until(is_open)
 
 
 def test_a_rank_that_died_before_the_rendezvous_was_sealed_is_replaced(port: int) -> None:
@@ -110,7 +112,7 @@ def test_a_rank_that_joined_and_died_ends_all_whatever_the_timeout(port: int, mo
     ranks = [Rank(port, rank, 4, timeout_s=900) for rank in (0, 2)]
     join_and_die(port, 1)
     for rank in ranks:
-        rank.join(30)
+        rank.join(LONG_S)
         assert rank.lost == "rank 1 joined, and no longer responds: it was killed, or it is frozen"
         assert rank.code == ExitCode.BUG
 
@@ -125,7 +127,7 @@ def test_the_rendezvous_is_not_sealed_with_a_rank_that_no_longer_responds(
     time.sleep(2)
     late = Rank(port, 2, 3)
     for rank in (zero, late):
-        rank.join(30)
+        rank.join(LONG_S)
         assert "rank 1 joined, and no longer responds" in rank.lost
 
 
@@ -135,7 +137,7 @@ def test_rank_0_has_to_come_back_soon_after_it_died(port: int, monkeypatch: pyte
     waiting = Rank(port, 1, 2, timeout_s=900)
     _wait_for("rank/1", port)
     del server
-    waiting.join(30)
+    waiting.join(LONG_S)
     assert "rank 1 of 2 did not find all others" in waiting.lost
 
 
@@ -145,7 +147,7 @@ def test_ranks_that_wait_for_one_that_is_stopped_are_stopped_too(port: int, stop
     _wait_for("rank/1", port)
     ranks[stopped].signal = "SIGTERM"
     for rank in ranks:
-        rank.join(30)
+        rank.join(LONG_S)
     assert ranks[stopped].stopped == "SIGTERM while waiting for the other ranks"
     assert f"rank {stopped} was stopped by SIGTERM" in ranks[1 - stopped].lost
     assert ranks[1 - stopped].code == ExitCode.REQUEUE
@@ -154,7 +156,7 @@ def test_ranks_that_wait_for_one_that_is_stopped_are_stopped_too(port: int, stop
 def test_a_rank_is_stopped_while_nobody_answers(port: int) -> None:
     alone = Rank(port, 1, 2)
     alone.signal = "SIGHUP"
-    alone.join(30)
+    alone.join(LONG_S)
     assert alone.stopped == "SIGHUP while waiting for the other ranks"
 
 
@@ -176,6 +178,6 @@ def test_an_agents_store_that_outlasts_a_start_does_not_mix_two_starts() -> None
 @pytest.mark.parametrize(("rank", "text"), [(0, "rank 1, rank 2 did not join"), (1, "did not find all others at")])
 def test_missing_ranks_are_named(port: int, rank: int, text: str) -> None:
     found = Rank(port, rank, 3, timeout_s=2)
-    found.join(40)
+    found.join(LONG_S)
     assert text in found.lost
     assert "within 2 s" in found.lost

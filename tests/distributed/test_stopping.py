@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 
+from waiting import LONG_S
+
 from pneumo.distributed.stopping import StopFlag
 
 
@@ -21,7 +23,7 @@ print("still here", flush=True)
 os.kill(os.getpid(), signal.SIGINT)
 print("never printed", flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.stdout == "still here\n"
     assert done.returncode == -signal.SIGINT
 
@@ -40,7 +42,7 @@ except StopRequested as error:
     os.kill(os.getpid(), signal.SIGTERM)
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "during the metrics; received SIGUSR1\n"
 
@@ -55,13 +57,15 @@ print(flag.signal_name, flush=True)
 
 
 def test_a_closed_terminal_is_a_request_to_stop() -> None:
-    done = subprocess.run([sys.executable, "-c", HANGUP], stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", HANGUP], stdout=subprocess.PIPE, text=True, timeout=LONG_S, check=False
+    )
     assert done.stdout == "SIGHUP\n"
 
 
 def test_a_command_under_nohup_ignores_a_closed_terminal() -> None:
     done = subprocess.run(
-        ["nohup", sys.executable, "-c", HANGUP], capture_output=True, text=True, timeout=100, check=False
+        ["nohup", sys.executable, "-c", HANGUP], capture_output=True, text=True, timeout=LONG_S, check=False
     )
     assert done.returncode == 0
     assert done.stdout == "\n"

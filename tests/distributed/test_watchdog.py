@@ -59,8 +59,9 @@ def test_a_process_that_was_paused_and_resumes_blames_no_rank(worlds: dict[str, 
     assert worlds["pause"] == ([0], "resumed\n")
 
 
-def stuck_in_this_test(seconds: float) -> None:
-    time.sleep(seconds)
+def stuck_in_this_test(codes: list[int]) -> None:
+    while not codes:
+        time.sleep(0.1)
 
 
 def test_a_single_rank_without_progress_prints_its_stack_and_ends(
@@ -70,7 +71,7 @@ def test_a_single_rank_without_progress_prints_its_stack_and_ends(
     codes: list[int] = []
     with Watchdog(Meeting(), 1, exit_process=codes.append):
         heartbeat.touch("reading shard 3")
-        stuck_in_this_test(5)
+        stuck_in_this_test(codes)
     assert codes == [ExitCode.BUG]
     (error,) = caplog.messages
     assert "rank 0 made no progress for" in error

@@ -4,13 +4,12 @@ import csv
 import json
 import shutil
 import signal
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from job_commands import JOB, LAUNCH, RECIPE, run, run_together, start, train, weights
+from job_commands import FIRST, JOB, LAUNCH, RECIPE, interrupted, run, run_all, train, weights
 
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.histograms import PredictionHistograms
@@ -119,7 +118,7 @@ def refused(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Refused:
         "train on a damaged mask": training(mask),
         "train on nothing": training(empty, "--skip-damaged"),
     }
-    return Refused(directory, dict(zip(commands, run_together(list(commands.values())), strict=True)), text)
+    return Refused(directory, dict(zip(commands, run_all(list(commands.values())), strict=True)), text)
 
 
 @pytest.mark.parametrize(
@@ -233,14 +232,8 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     """Interrupted, then more damage, then all repaired: the excluded images stay the same, and so do the bytes."""
     directory, copy, ours = tmp_path / "run", shutil.copytree(bad.path, tmp_path / "dataset"), without[0]
     words = [JOB / "train.py", "--dataset", copy, "--run", directory, *RECIPE, "--skip-damaged"]
-    process = start(words)
-    deadline = time.monotonic() + 200
-    while not list(directory.glob("fold-0/checkpoints/step-*-epoch-0000")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(100) == 3, process.communicate()[0]
+    code, output = run(words, launcher=interrupted(tmp_path / "at", FIRST.format(0), signal.SIGTERM))
+    assert code == 3, output
     excluded = json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"]
 
     table = SampleTable.read(copy)

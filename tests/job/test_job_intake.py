@@ -13,6 +13,7 @@ from pathlib import Path
 import bad_files
 import pytest
 from bad_files import BAD, GOOD, ROOT, good
+from waiting import LONG_S
 
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
@@ -85,7 +86,7 @@ class Place:
         path = os.pathsep.join([str(self.root / "site"), str(JOB.parents[1]), *filter(None, sys.path)])
         ended = subprocess.run(
             [sys.executable, str(JOB), *map(str, arguments)], env=os.environ | {"PYTHONPATH": path},
-            cwd=self.root, capture_output=True, text=True, timeout=300, check=False, preexec_fn=bound_to_permissions,
+            cwd=self.root, capture_output=True, text=True, timeout=LONG_S, check=False, preexec_fn=bound_to_permissions,
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 

@@ -1,11 +1,11 @@
 """job/predict.py as a user runs it: every file of a directory predicted or listed, every result of one prediction."""
 
 import csv
+import os
 import re
 import shutil
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +15,7 @@ from types import ModuleType
 import pydicom
 import pytest
 from job_commands import JOB, run, start
+from waiting import LONG_S, wait_until
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -149,13 +150,11 @@ def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
     (out / "findings.csv").write_text("earlier")
     incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
     for copy in range(40):
-        shutil.copytree(synthetic.dicom, incoming / str(copy))
+        shutil.copytree(synthetic.dicom, incoming / str(copy), copy_function=os.link)
     process = start([JOB / "predict.py", "--run", alone, "--dicom", incoming, "--out", out, "--workers", 1])
-    while not (scratch := list(out.glob(".shards.*"))) and process.poll() is None:
-        time.sleep(0.02)
+    wait_until(lambda: list(out.glob(".shards.*")), process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
-    assert scratch, output
+    output, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == 128 + number, output
     assert f"stopped by {number.name}" in output
     assert "Traceback" not in output

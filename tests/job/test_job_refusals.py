@@ -18,7 +18,8 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
-from job_commands import JOB, RECIPE, run_together
+from job_commands import JOB, RECIPE, run_all, warm
+from waiting import LONG_S
 
 from pneumo import __version__
 from pneumo.synthetic.dicom_writer import write_dicom
@@ -250,13 +251,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(directory: Path) -> list[tuple[Any, str, str]]:
     """Exit code, standard output and standard error of each of ``CASES``, then of each of ``HELP``."""
     done = subprocess.run(
-        [sys.executable, JOB.parent / "tests" / "command_driver.py"],
+        [*warm(), JOB.parent / "tests" / "command_driver.py"],
         input=json.dumps([case[:2] for case in (*CASES, *HELP)]),
         cwd=directory,
         env=os.environ | {"COLUMNS": str(COLUMNS)},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=LONG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -368,7 +369,7 @@ def run(command: str, *words: object, cwd: Path) -> subprocess.CompletedProcess[
         env=os.environ | {"COLUMNS": str(COLUMNS)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONG_S,
         check=False,
     )
 
@@ -444,7 +445,7 @@ def test_names_that_a_spreadsheet_would_run_reach_no_csv(tmp_path: Path) -> None
 def test_encoder_weights_that_do_not_fit_leave_no_run(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"no weights")
     wrong = ["--dataset", dataset, "--run", tmp_path / "run", *RECIPE, "--model.encoder-weights", tmp_path / "w.pth"]
-    (code, output), *_ = run_together([("train", wrong)])
+    (code, output), *_ = run_all([("train", wrong)])
     assert code == 2, output
     assert "w.pth cannot be read" in output
     assert not (tmp_path / "run" / "recipe.json").exists()

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from command_driver import call
 from pydicom.encaps import get_frame
+from waiting import LONG_S
 
 from pneumo.dataset.paths import MANIFEST
 from pneumo.dataset.shard_reader import ShardReader
@@ -26,7 +27,7 @@ def shard(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
     environment = os.environ | {"PYTHONPATH": str(JOB.parents[1])}
     return subprocess.run(
         [sys.executable, str(JOB), *map(str, arguments)],
-        env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+        env=environment, cwd=cwd, capture_output=True, text=True, timeout=LONG_S, check=False,
     )  # fmt: skip
 
 

@@ -4,13 +4,12 @@ import csv
 import json
 import math
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from job_commands import JOB, LAUNCH, RECIPE, run, run_together, start, train, weights
+from job_commands import FIRST, JOB, LAUNCH, RECIPE, interrupted, run, run_all, train, weights
 
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.modeling.models import ModelConfig, build
@@ -45,7 +44,7 @@ def test_a_dataset_without_a_positive_image_does_not_look_like_success(
     shard = ["--dicom", synthetic.dicom, "--test-dicom", synthetic.test_dicom, "--masks", tmp_path / "masks.csv"]
     shard += ["--out", tmp_path / "data", "--num-folds", 2, "--workers", 1]
     words = ["--dataset", tmp_path / "data", "--run", tmp_path / "run", *RECIPE, "--epochs", 1]
-    (sharded, _), (trained, output) = run_together([("shard", shard), ("train", words)])
+    (sharded, _), (trained, output) = run_all([("shard", shard), ("train", words)])
     assert (sharded, trained) == (0, 0), output
     assert output.index("no training image has a pneumothorax") < output.index("Dice")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -89,32 +88,15 @@ def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dat
     assert "fold(s) 1" in output
 
 
-def interrupt(dataset: Path, directory: Path, fold: int, number: int) -> tuple[int, str]:
-    """Start training, send a signal once a checkpoint of a fold is there from within its first epoch.
-
-    Returns:
-        The exit code and the output.
-    """
-    process = start([JOB / "train.py", "--dataset", dataset, "--run", directory, *RECIPE])
-    deadline = time.monotonic() + 200
-    while not list(directory.glob(f"fold-{fold}/checkpoints/step-*-epoch-0000")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=100)
-    assert not (directory / f"fold-{fold}" / "fold.json").exists(), "it was too fast to be interrupted"
-    return process.returncode, output
-
-
 def test_a_run_that_is_killed_and_then_stopped_ends_with_the_same_bytes(
     alone: Path, dataset: Path, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
-    code, output = interrupt(dataset, directory, 0, signal.SIGKILL)
-    assert code == -signal.SIGKILL, output
-    code, output = interrupt(dataset, directory, 1, signal.SIGTERM)
-    assert code == 3, output
+    words = [JOB / "train.py", "--dataset", dataset, "--run", directory, *RECIPE]
+    for fold, number, expected in ((0, signal.SIGKILL, -signal.SIGKILL), (1, signal.SIGTERM, 3)):
+        code, output = run(words, launcher=interrupted(tmp_path / f"at {fold}", FIRST.format(fold), number))
+        assert code == expected, output
+        assert not (directory / f"fold-{fold}" / "fold.json").exists()
     assert "fold 0 resumes from step-" in output
     assert "fold 1 resumes from step-" in train(dataset, directory)
     for fold in (0, 1):
@@ -133,7 +115,7 @@ def test_a_command_that_failed_at_its_start_is_corrected_in_place(dataset: Path,
         (["--model.encoder-weights", nan], "is not finite"),
         (["--micro-batch-size", 1, "--seed", 3], "set --micro-batch-size 2 or more"),
     ]
-    outputs = run_together([("train", [*words, *more]) for more, _ in wrong] + [("train", words)])
+    outputs = run_all([("train", [*words, *more]) for more, _ in wrong] + [("train", words)])
     for (_, text), (code, output) in zip(wrong, outputs[:-1], strict=True):
         assert code == 2, output
         assert text in output
@@ -166,7 +148,7 @@ def again(alone: Path, dataset: Path) -> tuple[dict[Path, int], list[tuple[objec
     """
     before = weight_times(alone)
     words = ["--dataset", dataset, "--run", alone, *RECIPE]
-    return before, run_together([("train", [*words, *more]) for more in ([], *(more for more, _ in MISMATCHES))])
+    return before, run_all([("train", [*words, *more]) for more in ([], *(more for more, _ in MISMATCHES))])
 
 
 def test_a_finished_run_is_not_trained_again(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from job_commands import ALONE, JOB, RECIPE, run, train
+from job_commands import JOB, RECIPE, launch, run, train, warm
 from torch.distributed.run import get_args_parser
 
 from pneumo.training.recipe import Recipe
@@ -28,10 +28,6 @@ if os.environ.get("RANK") == "1":
 """For sitecustomize.py: rank 1 does not see the files by which it could decide what to do next."""
 
 
-def launch(processes: int) -> list[str]:
-    return [*ALONE, str(JOB / "launch.py"), "--processes", str(processes)]
-
-
 def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader_does(
     dataset: Path, tmp_path: Path
 ) -> None:
@@ -43,7 +39,7 @@ def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader
         assert "ranks 0-1: fold" in train(dataset, directory, "--folds", fold, launcher=blind)
     # All folds are finished: what is left is done by both.
     assert "epoch" not in train(dataset, directory, launcher=blind)
-    for name, launcher in (("blind", blind), ("alone", ALONE)):
+    for name, launcher in (("blind", blind), ("alone", warm())):
         words = ["--runs", directory, "--dataset", dataset, "--out", tmp_path / name, "--wait", 5]
         code, output = run([JOB / "ensemble.py", *words], launcher=launcher)
         assert code == 0, output

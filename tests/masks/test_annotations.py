@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import LONG_S
 
 from pneumo.masks import annotations, rle
 from pneumo.runtime.errors import UserError
@@ -162,7 +163,7 @@ def test_a_million_rows_load_in_bounded_memory(tmp_path):
     # A process of its own, as the memory of this one has been larger already. The time-out is against a hang: it
     # takes seconds.
     words = [sys.executable, "-c", MANY, path]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG_S, check=True)
     images, kilobytes = map(int, done.stdout.split())
     assert images == 1_000_000
     assert kilobytes * 1024 < 5 * path.stat().st_size

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import pytest
 from annotated_types import Interval
+from waiting import LONG_S
 
 from pneumo import __version__
 from pneumo.runtime import cli
@@ -58,7 +59,7 @@ def test_a_rank_of_several_ends_without_teardown_and_with_its_exit_code() -> Non
     )
     for line, stdout in (("pass", "torn down\n"), ("cli.skip_teardown()", "")):
         command = [sys.executable, "-c", script.format(line)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
         assert (ended.returncode, ended.stdout) == (3, stdout), ended.stderr
 
 

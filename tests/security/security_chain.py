@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from planted import Planted
+from waiting import LONG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = ROOT / "job"
@@ -60,7 +61,7 @@ class Commands:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=LONG_S,
             check=False,
             umask=0o022,
         )

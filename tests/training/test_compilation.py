@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import LONG_S
 
 from pneumo.runtime.errors import UserError
 from pneumo.training.compilation import compile_network
@@ -31,7 +32,7 @@ def run(**environ: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | environ,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONG_S,
         check=False,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from training_runs import TINY, AfterSteps, Never, shrunk, training
+from waiting import LONG_S
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -72,7 +73,7 @@ def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
     words = ["--recipe", "debug", "--image-size", "32", "--model.encoder", TINY, "--precision", "bf16", "--folds", "0"]
     script = Path(__file__).resolve().parents[2] / "job" / "train.py"
     command = [sys.executable, str(script), "--dataset", str(dataset), "--run", str(tmp_path / "run"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
     history = json.loads((tmp_path / "run" / "fold-0" / "fold.json").read_text())["history"]
     assert 0 < history[0]["train/total"] < 10

@@ -14,6 +14,7 @@ import pytest
 import shared_steps as shared_steps_script
 import torch
 from training_runs import shrunk
+from waiting import LONG_S
 
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch
@@ -167,7 +168,7 @@ def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, in
     path = os.pathsep.join([str(script.parent), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, str(script), str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     places = [(size, rank) for size in shared_steps_script.SIZES for rank in range(size)]
     return {(size, rank): torch.load(directory / f"{size}-{rank}.pt") for size, rank in places}

@@ -142,13 +142,13 @@ def test_values_above_the_stored_bits_do_not_wrap(tmp_path: Path, syntax: str, d
 def test_a_large_matrix_takes_bounded_time_and_memory(tmp_path: Path) -> None:
     values = np.arange(6000 * 5000, dtype=np.uint32).reshape(6000, 5000).astype(np.uint16) & 0x3FFF
     path = reference.save(reference.build(values, 14, WindowCenter=8000, WindowWidth=12000), tmp_path / "x.dcm")
-    began = time.monotonic()
+    began = time.process_time()
     tracemalloc.start()
     image = reader.read(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Wide limits: it takes about a second and eighteen bytes a pixel.
-    assert time.monotonic() - began < 120
+    assert time.process_time() - began < 120
     assert peak < 40 * values.size
     assert (image.attributes.rows, image.attributes.columns) == (6000, 5000)
     expected = independent_rendering.render(dcmread(path))
