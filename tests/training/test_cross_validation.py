@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm_python
 from training_runs import TINY, AfterSteps, Never, shrunk, training
 from waiting import LONG_S
 
@@ -68,11 +69,10 @@ def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path,
 def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
     """In a process of its own, as a process has one precision."""
     import subprocess
-    import sys
 
     words = ["--recipe", "debug", "--image-size", "32", "--model.encoder", TINY, "--precision", "bf16", "--folds", "0"]
     script = Path(__file__).resolve().parents[2] / "job" / "train.py"
-    command = [sys.executable, str(script), "--dataset", str(dataset), "--run", str(tmp_path / "run"), *words]
+    command = [warm_python.executable(), script, "--dataset", dataset, "--run", tmp_path / "run", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
     history = json.loads((tmp_path / "run" / "fold-0" / "fold.json").read_text())["history"]
