@@ -14,8 +14,8 @@ JOB = ROOT / "job"
 INTERRUPTION = Path(__file__).parent / "interruption"
 FIRST = r"fold-{}/checkpoints/step-\d+-epoch-0000$"
 """The first checkpoint of a fold, within its first epoch."""
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
 RECIPE += ["--model.encoder", "tu-test_efficientnet"]
 """The smallest encoder of timm, which its own tests use."""
@@ -30,6 +30,11 @@ COLD = [*ONE_CORE, sys.executable]
 def warm() -> list[str]:
     """Return what starts a Python that has its imports behind it."""
     return [*ONE_CORE, str(warm_python.executable())]
+
+
+def accelerate() -> list[str]:
+    """Return what starts two ranks as accelerate does, which share the cores."""
+    return [str(warm_python.executable()), *ACCELERATE]
 
 
 def launch(processes: int) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from job_commands import FIRST, JOB, LAUNCH, RECIPE, interrupted, run, run_all, train, weights
+from job_commands import FIRST, JOB, RECIPE, accelerate, interrupted, run, run_all, train, weights
 
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.histograms import PredictionHistograms
@@ -218,7 +218,7 @@ def test_two_processes_leave_out_the_same_to_the_same_bytes(
     bad: Bad, without: tuple[Path, str], tmp_path: Path
 ) -> None:
     directory, _ = without
-    train(bad.path, tmp_path / "run", "--skip-damaged", "--expect-world", 2, launcher=LAUNCH)
+    train(bad.path, tmp_path / "run", "--skip-damaged", "--expect-world", 2, launcher=accelerate())
     for name in ("recipe.json", "oof.parquet", "oof.csv", "thresholds.json", "submission.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (directory / name).read_bytes(), name
     for fold in (0, 1):

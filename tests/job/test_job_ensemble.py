@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from job_commands import JOB, LAUNCH, RECIPE, run
+from job_commands import JOB, RECIPE, accelerate, run
 
 from pneumo.inference.predictor import Predictor
 from pneumo.synthetic.dicom_tree import SyntheticTree
@@ -25,7 +25,7 @@ def test_ensembling_afterwards_gives_the_same_submission(
     code, output = call_on_one_core("ensemble", *words)
     assert code == 0, output
     assert (tmp_path / "s.csv").read_bytes() == (alone / "submission.csv").read_bytes()
-    code, output = run([JOB / "ensemble.py", *words, "--expected", synthetic.test_masks], launcher=LAUNCH)
+    code, output = run([JOB / "ensemble.py", *words, "--expected", synthetic.test_masks], launcher=accelerate())
     assert code == 0, output
     with synthetic.test_masks.open() as file:
         expected = [row["ImageId"] for row in csv.DictReader(file)]

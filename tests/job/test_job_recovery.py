@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from job_commands import COLD, FIRST, INTERRUPTION, JOB, LAUNCH, RECIPE, interrupted, launch, run, start, train, weights
+from job_commands import (
+    COLD,
+    FIRST,
+    INTERRUPTION,
+    JOB,
+    RECIPE,
+    accelerate,
+    interrupted,
+    launch,
+    run,
+    start,
+    train,
+    weights,
+)
 from waiting import LONG_S, wait_until
 
 from pneumo.dataset.manifest import Manifest
@@ -36,8 +49,10 @@ def test_a_killed_rank_is_restarted_and_the_run_resumes(
     alone: Path, dataset: Path, tmp_path: Path, launcher: str
 ) -> None:
     directory = tmp_path / "run"
-    accelerate = [*LAUNCH, "--max_restarts", "1", "--monitor_interval", "0.2"]
-    launching = [*launch(2), "--restarts", "1"] if launcher == "launch.py" else accelerate
+    launching = {
+        "launch.py": [*launch(2), "--restarts", "1"],
+        "accelerate": [*accelerate(), "--max_restarts", "1", "--monitor_interval", "0.2"],
+    }[launcher]
     killed = interrupted(tmp_path / "at", FIRST.format(1), signal.SIGKILL, rank="1", launcher=launching)
     code, output = run(words(dataset, directory, "--expect-world", 2), launcher=killed)
     assert code == 0, output

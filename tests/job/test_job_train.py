@@ -4,12 +4,13 @@ import csv
 import json
 import math
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from job_commands import FIRST, JOB, LAUNCH, RECIPE, interrupted, run, run_all, train, weights
+from job_commands import ACCELERATE, FIRST, JOB, RECIPE, accelerate, interrupted, run, run_all, train, weights
 
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.modeling.models import ModelConfig, build
@@ -69,7 +70,8 @@ def test_the_reported_dice_is_that_of_the_score_command(alone: Path, synthetic: 
 def test_two_processes_train_two_folds_in_parallel_to_the_same_bytes(
     alone: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    output = train(dataset, tmp_path / "run", "--expect-world", 2, launcher=LAUNCH)
+    # Cold, in Pythons of their own: each has other hashes.
+    output = train(dataset, tmp_path / "run", "--expect-world", 2, launcher=[sys.executable, *ACCELERATE])
     assert "rank 0: fold 0; rank 1: fold 1" in output
     for fold in (0, 1):
         assert weights(tmp_path / "run", fold) == weights(alone, fold)
@@ -78,7 +80,7 @@ def test_two_processes_train_two_folds_in_parallel_to_the_same_bytes(
 
 
 def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dataset: Path, tmp_path: Path) -> None:
-    output = train(dataset, tmp_path / "run", "--folds", 0, launcher=LAUNCH)
+    output = train(dataset, tmp_path / "run", "--folds", 0, launcher=accelerate())
     assert "ranks 0-1: fold 0" in output
     together, single = (safetensors.torch.load(weights(f)) for f in (tmp_path / "run", alone))
     assert together.keys() == single.keys()

@@ -4,6 +4,8 @@ import planted
 import pytest
 from security_chain import JOB, Chain, Commands
 
+SMALL = ("--model.encoder", "tu-test_efficientnet")
+"""The smallest encoder of timm: every byte that is written is searched."""
 STOP = """
 import os, runpy, signal, sys, threading, time
 from pathlib import Path
@@ -37,7 +39,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             ),
             "train": (
                 *(JOB / "train.py", *dataset, "--run", run, "--recipe", "debug"),
-                *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2),
+                *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2, *SMALL),
             ),
             "ensemble": (JOB / "ensemble.py", "--runs", run, *dataset, "--out", out / "ensemble.csv"),
             "predict": (JOB / "predict.py", "--run", run, "--dicom", source.root, "--out", out / "predictions"),
@@ -47,7 +49,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             ),
         }
     )
-    recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-every", 1)
+    recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-every", 1, *SMALL)
     stopped = (out / "stopped", JOB / "train.py", *dataset, "--run", out / "stopped", *recipe)
     commands.run("stopped", "-c", STOP, *stopped, expect=3)
     return Chain(source, commands, out)
