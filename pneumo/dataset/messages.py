@@ -14,7 +14,7 @@ from pneumo.dataset.plan import ANOTHER_ID, BuildPlan
 from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
-from pneumo.masks import annotations
+from pneumo.masks import csv_rows
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
@@ -134,7 +134,7 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
     if plan.grouped_by == "patients csv" and len(patients) and (patients < 0).all():
         raise UserError(
             f"the patients CSV has no row for any of {len(patients)} training images",
-            f"the images' {_ID_NAMES[plan.id_source]} in its column {annotations.ID}",
+            f"the images' {_ID_NAMES[plan.id_source]} in its column {csv_rows.ID}",
             "check --patients, or leave it out",
         )
     if plan.grouped_by == "dicom" and number < folds <= len(patients):

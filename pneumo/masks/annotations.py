@@ -1,44 +1,18 @@
 """Read the CSV files that users bring: masks as run lengths, lists of images, patients.
 
-The competition's files come in several variants, and all of them load: a header with or without a space after the
-comma, or none; a byte order mark; values with a leading space; ids with ``.dcm`` or ``.png`` appended; several rows
-for an image. Columns are found by name where there is a header, so there may be others.
+The competition's ids may have ``.dcm`` or ``.png`` appended, and an image may have several rows.
 """
 
-import codecs
-import csv
-import io
-import itertools
 import re
-import stat
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from pneumo.masks import image_ids, rle
+from pneumo.masks import csv_rows, rle
+from pneumo.masks.csv_rows import ID, MASK, PATIENT, Row
 from pneumo.runtime.errors import UserError
 
-ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
-"""Names of the columns, as the competition writes them; case does not matter when reading."""
-
 _SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
-_LINE_END = re.compile(rb"\r\n?|\n")
 _SPREADSHEET_CELL = (32_767, 32_766)
 """Most characters that Excel keeps in a cell; one less where the cell began with a space, which is removed here."""
-_MAX_CELL_LENGTH = 2**31 - 1
-"""Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
-
-
-class Row(NamedTuple):
-    """One row of a CSV file."""
-
-    line: int
-    """Line of the file where the row ends, counted from 1."""
-    image_id: str
-    """As written, white space around it removed."""
-    value: str
-    """The cell of the other column, white space around it removed."""
 
 
 def read_masks(path: Path) -> dict[str, str]:
@@ -54,7 +28,7 @@ def read_masks(path: Path) -> dict[str, str]:
     """
     masks: dict[str, str] = {}
     further: dict[str, list[str]] = {}
-    for row in read_rows(path):
+    for row in csv_rows.read(path, (ID, MASK)):
         check_mask(path, row)
         image_id = strip_suffix(row.image_id)
         # One object for all empty masks: of a million rows most are.
@@ -81,7 +55,7 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         UserError: When the file cannot be read or names no image.
     """
-    return list(dict.fromkeys(row.image_id for row in _with_or_without_header(path, (ID, ID))))
+    return list(dict.fromkeys(row.image_id for row in csv_rows.read(path, (ID, ID))))
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -91,7 +65,7 @@ def read_patients(path: Path) -> dict[str, str]:
         UserError: When the file cannot be read, a patient id is blank, or one image has two patients.
     """
     patients: dict[str, str] = {}
-    for row in _with_header(path, _records(path), (ID, PATIENT)):
+    for row in csv_rows.read_with_header(path, (ID, PATIENT)):
         if not row.value:
             raise UserError(
                 f"{path} line {row.line}: no patient id for image {row.image_id}",
@@ -112,15 +86,6 @@ def read_patients(path: Path) -> dict[str, str]:
 def strip_suffix(image_id: str) -> str:
     """Return an image id without the file suffix (``.dcm``, ``.dicom``, ``.png``, ``.jpg``) that some files append."""
     return _SUFFIX.sub("", image_id)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the image id and the unparsed mask of every row of a CSV file with or without a header.
-
-    Raises:
-        UserError: When the file cannot be read, does not have these columns, or has no rows.
-    """
-    return _with_or_without_header(path, (ID, MASK))
 
 
 def check_mask(path: Path, row: Row) -> None:
@@ -144,120 +109,3 @@ def check_mask(path: Path, row: Row) -> None:
             f"pairs of gap and length, or {rle.EMPTY}",
             "correct or remove the row",
         ) from error
-
-
-class _Record(NamedTuple):
-    """The cells of one row and the line where it ends."""
-
-    line: int
-    cells: list[str]
-
-
-def _records(path: Path) -> Iterator[_Record]:
-    """Yield the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
-    csv.field_size_limit(_MAX_CELL_LENGTH)
-    # Decoded while it is parsed, so that a file of a million rows is in memory once and not three times.
-    text = io.TextIOWrapper(io.BytesIO(_read_bytes(path)), encoding="utf-8", newline="")
-    reader = csv.reader(text, skipinitialspace=True, strict=True)
-    blank, end = True, 0
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            end = reader.line_num
-            if any(stripped):
-                blank = False
-                yield _Record(end, stripped)
-    except csv.Error as error:
-        # An unclosed quote extends to the end of the file; the row's first line is where to look.
-        raise UserError(
-            f"{path} line {end + 1} is not CSV: {error}", "cells separated by commas, quotes closed", "correct the line"
-        ) from error
-    if blank:
-        raise UserError(f"{path} is empty", f"a CSV file with a column {ID}", "check the file")
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Return the UTF-8 text of a file, undecoded, without its byte order mark."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            raise UserError(f"cannot read {path}: a device", "a CSV file", "check the path")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", "a readable CSV file", "check the path") from error
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = len(_LINE_END.findall(data, 0, error.start)) + 1
-        raise UserError(
-            f"{path} line {line} is not UTF-8 text", "a CSV file in UTF-8", "save the file as CSV in UTF-8"
-        ) from error
-    return data.removeprefix(codecs.BOM_UTF8)
-
-
-def _is_mask_row(cells: Sequence[str]) -> bool:
-    """Return whether the first row of a file is data already: an id and run lengths."""
-    if len(cells) != 2:
-        return False
-    try:
-        rle.parse(cells[1])
-    except rle.RleError:
-        return False
-    return True
-
-
-def _with_or_without_header(path: Path, names: tuple[str, str]) -> Iterator[Row]:
-    """Yield two columns: the named ones, or the ids and masks of a file that has no header."""
-    records = _records(path)
-    first = next(records)
-    all_records = itertools.chain([first], records)
-    if _is_mask_row(first.cells):
-        yield from _by_position(path, all_records, width=2, first=0, second=1)
-    else:
-        yield from _with_header(path, all_records, names)
-
-
-def _with_header(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> Iterator[Row]:
-    """Yield the two named columns of a file with a header."""
-    header = next(records)
-    found = [cell.casefold() for cell in header.cells]
-    counts = Counter(found)
-    required = list(dict.fromkeys(names))
-    missing = [name for name in required if not counts[name.casefold()]]
-    if missing:
-        raise UserError(
-            f"{path} line {header.line} has no {' or '.join(missing)}",
-            f"a header with {','.join(required)}",
-            "write the header, with commas between the cells",
-        )
-    twice = [name for name in required if counts[name.casefold()] > 1]
-    if twice:
-        raise UserError(
-            f"{path} line {header.line} names {' and '.join(twice)} more than once",
-            "one column of each name",
-            "remove or rename the others",
-        )
-    first, second = (found.index(name.casefold()) for name in names)
-    row = next(records, None)
-    if row is None:
-        raise UserError(f"{path} has a header and no rows", "one row or more", "check the file")
-    yield from _by_position(path, itertools.chain([row], records), width=len(found), first=first, second=second)
-
-
-def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: int, second: int) -> Iterator[Row]:
-    """Yield the cells at two positions of rows that must all be ``width`` cells wide."""
-    for line, cells in records:
-        if len(cells) != width:
-            raise UserError(
-                f"{path} line {line} has {len(cells)} cells", f"{width} as in the first line", "correct the line"
-            )
-        image_id = cells[first]
-        if not image_id:
-            raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
-        if problem := image_ids.find_problem(image_id):
-            raise UserError(
-                f"{path} line {line}: the image id {image_id[:60]!r} {problem}",
-                f"an {ID} of 1 to {image_ids.MAX_LENGTH} printable characters that is not a formula",
-                "correct or remove the row",
-            )
-        yield Row(line, image_id, cells[second])

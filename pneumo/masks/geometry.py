@@ -45,6 +45,16 @@ def find_problem(text: str, rows: int, columns: int) -> str:
     return f"its runs are {spacing} pixels apart, as in an image of {spacing} rows, not {rows}"
 
 
+def find_rows(text: str) -> int:
+    """Return how many rows the image of a mask has by the distance of its runs; 0 when they do not tell.
+
+    Args:
+        text: Run lengths that ``rle.parse`` accepts.
+    """
+    starts = rle.parse(text)[:, 0]
+    return round(_spacing(starts)) if len(starts) >= MIN_RUNS else 0
+
+
 def _is_regular(starts: Starts, rows: int) -> bool:
     """Return whether the shape starts at about the same row in neighboring columns, and does not repeat within one."""
     repeats = 0 < _spacing(starts, rows) <= _SHORTER * rows
@@ -59,13 +69,18 @@ def _is_absolute(text: str, rows: int, columns: int) -> bool:
     return bool((starts[1:] >= ends[:-1]).all() and ends[-1] <= rows * columns + 1 and _is_regular(starts, rows))
 
 
-def _spacing(starts: Starts, rows: int) -> float:
-    """Return the distance at which the runs repeat, 0 when they do not; a column may have up to four runs."""
+def _spacing(starts: Starts, rows: int | None = None) -> float:
+    """Return the distance at which the runs repeat, 0 when they do not; a column may have up to four runs.
+
+    Args:
+        starts: Where the runs start.
+        rows: The rows of the image by which starts may differ; those of each distance when they are not known.
+    """
     medians = (float(np.median(starts[runs:] - starts[:-runs])) for runs in (1, 2, 3, 4))
-    return next((median for median in medians if _share(starts, median, rows) >= _REGULAR), 0.0)
+    return next((median for median in medians if _share(starts, median, rows or median) >= _REGULAR), 0.0)
 
 
-def _share(starts: Starts, distance: float, rows: int) -> float:
+def _share(starts: Starts, distance: float, rows: float) -> float:
     """Return the share of the runs that have another one at a distance."""
     return float((np.abs(_differences(starts, distance)) <= rows / 32).mean())
 

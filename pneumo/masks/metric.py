@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.masks import rle
-from pneumo.masks.annotations import ID
+from pneumo.masks.csv_rows import ID
 from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import publish_csv
 

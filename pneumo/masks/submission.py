@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pneumo.masks import image_ids, rle
-from pneumo.masks.annotations import ID, MASK, check_mask, read_rows, strip_suffix
+from pneumo.masks import csv_rows, image_ids, rle
+from pneumo.masks.annotations import check_mask, strip_suffix
+from pneumo.masks.csv_rows import ID, MASK
 from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import publish_csv
 
@@ -75,7 +76,7 @@ def read(path: Path) -> dict[str, str]:
         UserError: When the file cannot be read, a mask is malformed, or an image has several rows.
     """
     masks: dict[str, str] = {}
-    for row in read_rows(path):
+    for row in csv_rows.read(path, (ID, MASK)):
         check_mask(path, row)
         if row.image_id in masks:
             raise UserError(

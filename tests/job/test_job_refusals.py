@@ -121,7 +121,7 @@ ANY: dict[str, dict[str, str]] = {
     "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "launch": {},
     "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
-    "score": {"truth": PATHS, "submission": PATHS, "out": PATHS},
+    "score": {"truth": PATHS, "submission": PATHS, "dataset": PATHS, "out": PATHS},
     "shard": {
         "dicom": PATHS,
         "test-dicom": PATHS,
@@ -172,6 +172,7 @@ READ = [
     ("predict", "run", []),
     ("score", "truth", []),
     ("score", "submission", []),
+    ("score", "dataset", []),
     ("shard", "dicom", []),
     ("shard", "test-dicom", []),
     ("shard", "masks", []),

@@ -8,6 +8,11 @@ from typing import NamedTuple
 import pytest
 from command_driver import call
 
+from pneumo.masks import rle
+from pneumo.masks.annotations import read_masks
+from pneumo.runtime.files import publish_csv
+from pneumo.synthetic.dicom_tree import SyntheticTree
+
 TRUTH = "\ufeffImageId, EncodedPixels\na.dcm, -1\nb.dcm, 0 2\nb.dcm, 1 3\nc.dcm, -1\n"
 SUBMISSION = "ImageId,EncodedPixels\nc,7 1\nb,2 4\na,-1\n"
 
@@ -88,6 +93,34 @@ def test_a_bad_file_is_one_line_and_exit_code_2(files):
     assert done.returncode == 2
     assert "submission.csv line 3: the mask of image b is malformed: an odd count" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_masks_of_another_size_are_found_with_the_dataset_of_the_images(
+    dataset: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    words = ("--truth", synthetic.masks, "--submission", tmp_path / "s.csv", "--dataset", dataset)
+    masks = read_masks(synthetic.masks)
+    worst = next(image_id for image_id, text in masks.items() if text != rle.EMPTY)
+
+    def submit(masks: dict[str, str]) -> Ended:
+        publish_csv(tmp_path / "s.csv", ("ImageId", "EncodedPixels"), masks.items())
+        return score(tmp_path, *words)
+
+    right = submit(masks)
+    assert (right.returncode, right.stderr) == (0, ""), right.stderr
+    beyond = submit(masks | {worst: "99999999 1"})
+    assert (beyond.returncode, beyond.stdout) == (2, "")
+    assert f"s.csv: 1 of {len(masks)} mask(s) end beyond their image, worst {worst}: it ends at pixel" in beyond.stderr
+    other = score(tmp_path, *words[:2], "--submission", synthetic.masks, "--dataset", tmp_path)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert "no dataset.json" in other.stderr
+
+
+def test_masks_of_another_size_are_said_without_a_dataset(files: Path) -> None:
+    (files / "submission.csv").write_text("a,-1\nb,2 4\nc,1048576 1\n")
+    done = score(files, "--truth", "truth.csv", "--submission", "submission.csv")
+    assert done.returncode == 0
+    assert "1 prediction(s) end beyond an image of SIIM-ACR, and no true mask does, worst c" in done.stderr
 
 
 def test_help_and_version(tmp_path):

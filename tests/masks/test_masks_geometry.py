@@ -57,6 +57,12 @@ def test_other_masks_are_named_with_the_likely_cause(text: str, size: tuple[int,
     assert re.search(problem, geometry.find_problem(text, *size)), geometry.find_problem(text, *size)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (512, 400), (1024, 1024), (3000, 2500)])
+def test_the_distance_of_the_runs_tells_the_rows(size: tuple[int, int]) -> None:
+    assert abs(geometry.find_rows(rle.encode(crescent(*size))) - size[0]) <= size[0] / 64
+    assert geometry.find_rows("5 100") == 0
+
+
 @pytest.mark.siim
 @pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
 def test_no_real_mask_is_accused_and_every_one_of_another_size_is() -> None:

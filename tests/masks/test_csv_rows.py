@@ -1,0 +1,129 @@
+"""Two columns of a CSV file: every dialect of the competition's files, and what is no such file."""
+
+from pathlib import Path
+
+import pytest
+
+from pneumo.masks import csv_rows
+from pneumo.masks.csv_rows import ID, MASK, PATIENT
+from pneumo.runtime.errors import UserError
+
+COLUMNS = (ID, MASK)
+
+VARIANTS = {
+    "A: header with a space, values with a leading space": b"ImageId, EncodedPixels\n1.2.3, -1\n1.2.4, 3 2 1 4\n",
+    "B: header with a space": b"ImageId, EncodedPixels\n1.2.3,-1\n1.2.4,3 2 1 4\n",
+    "C: plain": b"ImageId,EncodedPixels\n1.2.3,-1\n1.2.4,3 2 1 4\n",
+    "D: no header, byte order mark, mixed spacing": b"\xef\xbb\xbf1.2.3,-1\n1.2.4, 3 2 1 4\n",
+    "byte order mark and header": b"\xef\xbb\xbfImageId,EncodedPixels\n1.2.3,-1\n1.2.4,3 2 1 4\n",
+    "quoted": b'"ImageId", "EncodedPixels"\n"1.2.3", "-1"\n"1.2.4", "3 2 1 4"\n',
+    "Windows line ends, no last one": b"ImageId,EncodedPixels\r\n1.2.3,-1\r\n1.2.4,3 2 1 4",
+    "old Mac line ends": b"ImageId,EncodedPixels\r1.2.3,-1\r1.2.4,3 2 1 4\r",
+    "blank lines": b"\nImageId,EncodedPixels\n\n1.2.3,-1\n,\n1.2.4,3 2 1 4\n\n",
+    "an index column and another one": b",imageid,Label,encodedpixels\n0,1.2.3,no,-1\n1,1.2.4,yes,3 2 1 4\n",
+    "blank lines of a spreadsheet among old Mac line ends": b"ImageId,EncodedPixels\r,\r\r1.2.3,-1\r1.2.4,3 2 1 4",
+    "mixed line ends": b"ImageId,EncodedPixels\r\n1.2.3,-1\r1.2.4,3 2 1 4\n",
+    "nameless columns beside, twice": b",ImageId,EncodedPixels,\n0,1.2.3,-1,\n1,1.2.4,3 2 1 4,\n",
+    "other columns of one name": b"x,ImageId,x,EncodedPixels\n0,1.2.3,0,-1\n1,1.2.4,0,3 2 1 4\n",
+    "ten thousand columns": b"ImageId,EncodedPixels"
+    + b",x" * 10_000
+    + b"\n1.2.3,-1"
+    + b"," * 10_000
+    + b"\n1.2.4,3 2 1 4"
+    + b"," * 10_000,
+    "no-break spaces around": "ImageId,EncodedPixels\n1.2.3\u00a0,-1\n1.2.4,\u00a03 2 1 4\n".encode(),
+    "several spaces around a mask": b"ImageId,EncodedPixels\n1.2.3,-1\n1.2.4,  3 2 1 4  \n",
+}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write the bytes of a table and return its path."""
+
+    def write(data: bytes) -> Path:
+        path = tmp_path / "table.csv"
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("data", VARIANTS.values(), ids=VARIANTS)
+def test_every_dialect_loads(table, data):
+    rows = list(csv_rows.read(table(data), COLUMNS))
+    assert [(row.image_id, row.value) for row in rows] == [("1.2.3", "-1"), ("1.2.4", "3 2 1 4")]
+    assert rows[0].line < rows[1].line
+
+
+def test_the_two_columns_may_be_one(table):
+    assert [row.value for row in csv_rows.read(table(b"ImageId\nb\na\n"), (ID, ID))] == ["b", "a"]
+
+
+def test_a_header_that_is_required_is_not_guessed(table):
+    path = table(b"a,-1\n")
+    with pytest.raises(UserError, match="line 1 has no ImageId or PatientId"):
+        list(csv_rows.read_with_header(path, (ID, PATIENT)))
+
+
+BAD_FILES = {
+    "empty file": (b"", "is empty"),
+    "blank lines only": (b"\n\n,\n", "is empty"),
+    "header alone": (b"ImageId,EncodedPixels\n", "no rows"),
+    "another header": (b"id,rle\na,-1\n", "line 1 has no ImageId or EncodedPixels"),
+    "one column": (b"ImageId\na\n", "line 1 has no EncodedPixels"),
+    "semicolons": (b"ImageId;EncodedPixels\na;-1\n", "commas between the cells"),
+    "tabs": (b"ImageId\tEncodedPixels\na\t-1\n", "commas between the cells"),
+    "three cells": (b"ImageId,EncodedPixels\na,-1\nb,1,2\n", "line 3 has 3 cells; expected 2"),
+    "one cell": (b"ImageId,EncodedPixels\na\n", "line 2 has 1 cells; expected 2"),
+    "blank id": (b"ImageId,EncodedPixels\n ,-1\n", "line 2 has no image id"),
+    "Latin-1": (b"ImageId,EncodedPixels\na,-1\n\xe9,-1\n", "line 3 is not UTF-8"),
+    "Latin-1 among old Mac line ends": (b"ImageId,EncodedPixels\ra,-1\r\xe9,-1\r", "line 3 is not UTF-8"),
+    "cp1252": (b"ImageId,EncodedPixels\n\x93a\x94,-1\n", "line 2 is not UTF-8"),
+    "UTF-16, big-endian": ("\ufeffImageId,EncodedPixels\na,-1\n".encode("utf-16-be"), "line 1 is not UTF-8"),
+    "UTF-16 without a byte order mark": (
+        "ImageId,EncodedPixels\na,-1\n".encode("utf-16-le"),
+        "line 1 has no ImageId",
+    ),
+    "UTF-32": ("ImageId,EncodedPixels\na,-1\n".encode("utf-32"), "line 1 is not UTF-8"),
+    "UTF-7's and overlong bytes": (b"a,-1\n\xc0\xaf,-1\n", "line 2 is not UTF-8"),
+    "UTF-16": ("ImageId,EncodedPixels\na,-1\n".encode("utf-16"), "line 1 is not UTF-8"),
+    "open quote": (b'ImageId,EncodedPixels\n"a,-1\n', "line 2 is not CSV"),
+    "open quote far above the end": (b'a,-1\n"b,-1\n' + b"c,-1\n" * 1000, "line 2 is not CSV: unexpected end"),
+    "open quote closed by the next one": (b'"a,-1\n"b",-1\n', "line 1 is not CSV"),
+    "a quote over three lines": (b'a,-1\n"b,-1\nc,-1\n"\n', "line 4 has 1 cells; expected 2"),
+    "negative gap": (b"a,-1 2\n", "no ImageId or EncodedPixels"),
+    "10 MB of id": (b"b,-1\n" + b"x" * 10_000_000 + b",-1\n", "line 2: the image id .* has 10000000 characters"),
+    "10 MB of commas": (b"b,-1\n" + b"," * 10_000_000 + b"x\n", "line 2 has 10000001 cells; expected 2"),
+    "NUL in an id": (b"b,-1\na\0,-1\n", "line 2: the image id 'a.x00' has characters that are not printable"),
+    "NUL bytes alone": (b"\0" * 1000, "has no ImageId"),
+    "escape sequence": (b"b,-1\n\x1b[2J,-1\n", "line 2: .* are not printable"),
+    "line end in an id": (b'b,-1\n"a\nc",-1\n', "line 3: .* are not printable"),
+    "formula": (b"b,-1\n=cmd|' /C calc'!A0,-1\n", "line 2: .*would be run as a formula by a spreadsheet"),
+    "formula behind white space": (b"b,-1\n\t@SUM(1),-1\n", "line 2: .*formula"),
+    "formula for another country": (b"b,-1\na;=1+1,-1\n", "line 2: .*formula"),
+    "id of -1": (b"b,-1\n-1,-1\n", "line 2: .*formula"),
+    "two id columns": (b"ImageId,imageid,EncodedPixels\na,b,-1\n", "line 1 names ImageId more than once"),
+    "two mask columns": (b"ImageId,EncodedPixels,EncodedPixels\na,-1,1 2\n", "names EncodedPixels more than once"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_named_with_its_line(table, data, message):
+    path = table(data)
+    with pytest.raises(UserError, match=message) as caught:
+        list(csv_rows.read(path, COLUMNS))
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable(), "one line"
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_device_is_refused():
+    with pytest.raises(UserError, match="cannot read /dev/zero: a device"):
+        list(csv_rows.read(Path("/dev/zero"), COLUMNS))
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*nowhere\.csv: No such file"):
+        list(csv_rows.read(tmp_path / "nowhere.csv", COLUMNS))
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
+        list(csv_rows.read(tmp_path, COLUMNS))
