@@ -25,6 +25,8 @@ from pneumo.runtime.files import sha256
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
 
+OTHER_ID = "give --id file-name when the ids are the files' names; fetch the file again when it is cut off"
+"""What to do about a DICOM without an id."""
 ANOTHER_ID = "keep the right one, or give --id file-name when the ids are the files' names"
 """What to do about different DICOMs with one id."""
 
@@ -119,8 +121,8 @@ def make(
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
     by_uid = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
-    headers, nameless = (by_uid, []) if id_source == "uid" else _by_file_name(by_uid)
-    quarantined = [item for item in scanned if isinstance(item, QuarantineRow)] + nameless
+    headers, without_id = _by_uid(by_uid) if id_source == "uid" else _by_file_name(by_uid)
+    quarantined = [item for item in scanned if isinstance(item, QuarantineRow)] + without_id
     kept, duplicates = _resolve_duplicates(headers, id_source, file_digest)
     frontal, left_out = _partition(kept, lambda item: include_non_frontal or not item.exclusion)
     used, unlabeled = _partition(frontal, lambda item: item.source.split == "test" or item.image_id in masks)
@@ -157,19 +159,33 @@ def _split(item: ScannedFile | QuarantineRow) -> Split:
     return item.source.split if isinstance(item, ScannedFile) else item.split
 
 
+def _by_uid(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], list[QuarantineRow]]:
+    """Quarantine the files without a usable SOP Instance UID."""
+    without = [
+        scan.quarantine_row(
+            item.source,
+            "",
+            FileRejectedError(Reason.NO_ID, "header", item.id_problem, "the image's id in SOP Instance UID", OTHER_ID),
+        )
+        for item in headers
+        if item.id_problem
+    ]
+    return [item for item in headers if not item.id_problem], without
+
+
 def _by_file_name(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], list[QuarantineRow]]:
     """Give each file its name as its id; quarantine those whose name is none."""
     named: list[ScannedFile] = []
-    nameless: list[QuarantineRow] = []
+    without: list[QuarantineRow] = []
     for item in headers:
         if problem := image_ids.find_problem(item.stem):
             error = FileRejectedError(
                 Reason.NO_ID, "plan", f"a file name that {problem}", "a name that can be an id", "rename the file"
             )
-            nameless.append(scan.quarantine_row(item.source, "", error))
+            without.append(scan.quarantine_row(item.source, "", error))
         else:
             named.append(replace(item, image_id=item.stem))
-    return named, nameless
+    return named, without
 
 
 def _count_named_otherwise(

@@ -24,10 +24,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A file whose header names an image."""
+    """A file whose header is that of an image."""
 
     source: Source
     image_id: str
+    """Empty when the header has no usable one."""
     patient_id: str
     """DICOM PatientID, empty when missing; it is never written to disk."""
     stem: str
@@ -40,6 +41,8 @@ class ScannedFile:
     """Why it is not a frontal chest X-ray, such as ``modality CT``; empty when nothing says so."""
     is_picture: bool = False
     """A PNG or JPEG file, which has no header."""
+    id_problem: str = ""
+    """Why there is no image id; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
         modified_ns=state.st_mtime_ns,
         exclusion=header.exclusion,
         is_picture=header.is_picture,
+        id_problem=header.id_problem,
     )
 
 

@@ -70,7 +70,7 @@ class Header:
     """What a dataset is planned by."""
 
     image_id: str
-    """SOP Instance UID: the id in the masks CSV and in the submission."""
+    """SOP Instance UID: the id in the masks CSV and in the submission; empty when it has no usable one."""
     patient_id: str
     """Patient ID, empty when missing; it must never be written anywhere."""
     file_stem: str
@@ -79,6 +79,8 @@ class Header:
     """Why it is not a frontal chest X-ray, such as ``modality CT``; empty when nothing says so."""
     is_picture: bool = False
     """A PNG or JPEG file, which has no header."""
+    id_problem: str = ""
+    """Why there is no image id; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Image:
     """One image, ready to be written into a shard."""
 
     image_id: str
+    """SOP Instance UID, or a picture's name; it may be unusable where files have other ids."""
     attributes: Attributes
     image_format: Literal["jpg", "png"]
     """``jpg``: the frame of the DICOM file, byte for byte except for metadata. ``png``: rendered to 16 bits."""
@@ -100,15 +103,18 @@ def scan(path: Path) -> Header:
     """Read a file's ids and what it shows; the rest of the file is not read.
 
     Raises:
-        FileRejectedError: When the file cannot be read, has another format, is not an image, or has no id.
+        FileRejectedError: When the file cannot be read, has another format, or is not an image.
     """
     with open_file(path) as file, _quiet_pydicom():
         dataset = _parse_ids(file)
-        image_id = sop_instance.image_id(dataset)
+        sop_instance.check_is_image(dataset)
+        uid = sop_instance.instance_uid(dataset)
+        problem = sop_instance.find_problem(uid)
         exclusion = projection.find_exclusion(projection.read(dataset))
     stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # It is sent to the planning process, and a file may give it any length.
-    return Header(image_id, text(dataset, "PatientID")[: image_ids.MAX_LENGTH], stem, exclusion)
+    patient_id = text(dataset, "PatientID")[: image_ids.MAX_LENGTH]
+    return Header("" if problem else uid, patient_id, stem, exclusion, id_problem=problem)
 
 
 def read(path: Path) -> Image:
@@ -128,8 +134,9 @@ def _read(path: Path) -> Image:
         data = file.read()
     with _quiet_pydicom():
         dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
-        image_id = sop_instance.image_id(dataset)
-        if image_id != sop_instance.image_id(_parse_ids(io.BytesIO(data))):
+        sop_instance.check_is_image(dataset)
+        image_id = sop_instance.instance_uid(dataset)
+        if image_id != sop_instance.instance_uid(_parse_ids(io.BytesIO(data))):
             raise FileRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", FETCH_AGAIN)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)

@@ -6,9 +6,9 @@ The checks, in the order in which a file meets them::
     dicom/picture.py          no_id, bad_frame, unsupported: a PNG or JPEG file
     dicom/file_kinds.py       unknown_format
     dicom/parsing.py          bad_header; bad_frame, too_much_memory: a file that ends early or inflates without end
-    dicom/sop_instance.py     not_an_image, no_id
-    dataset/plan.py           duplicate
-    dicom/reader.py           no_pixels; bad_frame, unsupported: rows, columns, bits; whatever a decoder raises
+    dicom/sop_instance.py     not_an_image
+    dataset/plan.py           no_id, duplicate
+    dicom/reader.py           no_id, no_pixels; bad_frame, unsupported: rows, columns, bits; whatever a decoder raises
     dicom/encodings/          bad_frame, unsupported: the check of each encoding, before its decoder gets the frame
     dicom/rendering.py        bad_frame, unsupported: color spaces, lookup tables
     dataset/shard_writer.py   bad_mask
@@ -49,7 +49,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     """A DICOM object other than an X-ray image: a report, a DICOMDIR, an encapsulated PDF, a segmentation."""
     NO_ID = "no_id"
-    """No usable SOP Instance UID, which is the image's id."""
+    """No usable image id: SOP Instance UID, or the name of a picture or, when names are the ids, of any file."""
     NO_PIXELS = "no_pixels"
     """An image's header without rows, columns or pixel data."""
     BAD_FRAME = "bad_frame"

@@ -3,7 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
+from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.values import text
 from pneumo.masks import image_ids
 
@@ -36,11 +36,11 @@ NOT_IMAGES = tuple(
 """Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
 
 
-def image_id(dataset: Dataset) -> str:
-    """Return the SOP Instance UID of an image.
+def check_is_image(dataset: Dataset) -> None:
+    """Check that an object is an image by its SOP class.
 
     Raises:
-        FileRejectedError: When there is none, or the object is not an image.
+        FileRejectedError: When it is another object.
     """
     meta = dataset.file_meta
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
@@ -49,8 +49,15 @@ def image_id(dataset: Dataset) -> str:
         # pydicom returns an unknown UID as its own name, and that may be any text.
         name = "an object that is not an image" if name == sop_class else name
         raise FileRejectedError(Reason.NOT_AN_IMAGE, "header", name, "an X-ray image", "leave it out")
-    uid = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    if image_ids.find_problem(uid) or "\\" in uid:
-        found = "a SOP Instance UID that is not an identifier" if uid else "no SOP Instance UID"
-        raise FileRejectedError(Reason.NO_ID, "header", found, "the image's id in SOP Instance UID", FETCH_AGAIN)
-    return uid
+
+
+def instance_uid(dataset: Dataset) -> str:
+    """Return the SOP Instance UID as it is, empty when there is none."""
+    return text(dataset, "SOPInstanceUID") or text(dataset.file_meta, "MediaStorageSOPInstanceUID")
+
+
+def find_problem(uid: str) -> str:
+    """Return why a SOP Instance UID cannot be an image's id; empty when it can."""
+    if not uid:
+        return "no SOP Instance UID"
+    return "a SOP Instance UID that is not an identifier" if image_ids.find_problem(uid) or "\\" in uid else ""

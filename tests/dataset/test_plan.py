@@ -76,6 +76,18 @@ def test_duplicates_by_their_names_are_not_offered_another_id() -> None:
     assert "rename them" in plan.quarantined[0].action
 
 
+def test_a_file_without_an_id_is_quarantined_unless_its_name_is_the_id() -> None:
+    files = [scanned("1.2"), replace(scanned("", file="a.dcm"), id_problem="no SOP Instance UID")]
+    plan = make(files, {"1.2": "-1", "a": "-1"}, None)
+    (row,) = plan.quarantined
+    assert (row.file, row.reason, row.phase, row.image_id) == ("a.dcm", Reason.NO_ID, "header", "")
+    assert (row.found, plan.named_otherwise) == ("no SOP Instance UID", 1)
+    assert plan.found == 2
+    by_name = make(files, {"1.2": "-1", "a": "-1"}, None, id_source="file-name")
+    assert [sample.image_id for sample in samples(by_name)] == ["1.2", "a"]
+    assert by_name.quarantined == ()
+
+
 def test_identical_duplicates_keep_the_first_path() -> None:
     plan = make([scanned("a", file="2"), scanned("a", file="1")], {"a": "-1"}, None, file_digest=ALIKE)
     assert [sample.source.file for sample in samples(plan)] == ["1"]

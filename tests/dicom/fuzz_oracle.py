@@ -161,6 +161,8 @@ class Oracle:
         if isinstance(image, FileRejectedError) or isinstance(header, FileRejectedError):
             # A build scans a file before it reads it.
             return "rejected"
+        if header.id_problem:
+            return "rejected"
         assert header == Header(image.image_id, header.patient_id, header.file_stem)
         pixels = image_codec.decode(image.data)
         assert pixels.shape == (image.attributes.rows, image.attributes.columns)

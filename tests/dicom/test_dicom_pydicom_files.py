@@ -33,10 +33,10 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "UN_sequence.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "badVR.dcm": (Reason.NOT_AN_IMAGE, "RT Dose Storage"),
     "crayons.icc": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
-    "empty_charset_LEI.dcm": (Reason.NO_ID, "no SOP Instance UID"),
+    "empty_charset_LEI.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "liver_*.dcm": (Reason.NOT_AN_IMAGE, "Segmentation Storage"),
-    "meta_missing_tsyntax.dcm": (Reason.NO_ID, "no SOP Instance UID"),
-    "nested_priv_SQ.dcm": (Reason.NO_ID, "no SOP Instance UID"),
+    "meta_missing_tsyntax.dcm": (Reason.NO_PIXELS, "no pixel data"),
+    "nested_priv_SQ.dcm": (Reason.NO_PIXELS, "no pixel data"),
     # A space before the first element; pydicom finds one wrong element in it.
     "no_meta.dcm": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
     "no_meta_group_length.dcm": (Reason.NO_PIXELS, "no pixel data"),

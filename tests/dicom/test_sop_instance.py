@@ -43,8 +43,21 @@ def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
     assert mark in data
     path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
-    with pytest.raises(FileRejectedError, match="not an identifier"):
-        reader.scan(path)
+    header = reader.scan(path)
+    assert (header.image_id, header.id_problem) == ("", "a SOP Instance UID that is not an identifier")
+
+
+def test_an_image_without_an_id_is_read_since_its_name_may_be_the_id(tmp_path: Path) -> None:
+    dataset = reference.build(VALUES, 12)
+    whole_image = reader.read(reference.save(dataset, tmp_path / "whole.dcm"))
+    for name, uid in (("blank", ""), ("spaces", "  ")):
+        with config.disable_value_validation():
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+            dataset.save_as(tmp_path / name, enforce_file_format=False)
+        header = reader.scan(tmp_path / name)
+        assert (header.image_id, header.id_problem, header.file_stem) == ("", "no SOP Instance UID", name)
+        image = reader.read(tmp_path / name)
+        assert (image.image_id, image.data) == ("", whole_image.data)
 
 
 def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
@@ -60,9 +73,9 @@ def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
 def test_the_id_of_the_meta_header_is_used_when_there_is_no_other() -> None:
     dataset = reference.build(VALUES, 12)
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
-    assert sop_instance.image_id(dataset) == reference.IMAGE_ID
+    assert sop_instance.instance_uid(dataset) == reference.IMAGE_ID
     del dataset.SOPInstanceUID
-    assert sop_instance.image_id(dataset) == "1.2.9"
+    assert sop_instance.instance_uid(dataset) == "1.2.9"
 
 
 IMAGES = (
@@ -73,7 +86,7 @@ IMAGES = (
 
 @pytest.mark.parametrize("sop_class", IMAGES, ids=lambda uid: uid.name)
 def test_the_sop_classes_of_images_are_accepted(sop_class: UID) -> None:
-    assert sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class)) == reference.IMAGE_ID
+    sop_instance.check_is_image(reference.build(VALUES, 12, SOPClassUID=sop_class))
 
 
 OTHERS = (
@@ -90,13 +103,13 @@ def test_other_sop_classes_are_refused_by_name(sop_class: UID, in_meta: bool) ->
         del dataset.SOPClassUID
         dataset.file_meta.MediaStorageSOPClassUID = sop_class
     with pytest.raises(FileRejectedError) as caught:
-        sop_instance.image_id(dataset)
+        sop_instance.check_is_image(dataset)
     assert (caught.value.reason, caught.value.found) == (Reason.NOT_AN_IMAGE, sop_class.name)
 
 
 def test_a_sop_class_that_is_free_text_is_not_repeated() -> None:
     sop_class = unvalidated_uid("1.2.840.10008.5.1.4.1.1.88.QUUX")
     with pytest.raises(FileRejectedError) as caught:
-        sop_instance.image_id(reference.build(VALUES, 12, SOPClassUID=sop_class))
+        sop_instance.check_is_image(reference.build(VALUES, 12, SOPClassUID=sop_class))
     assert caught.value.reason == Reason.NOT_AN_IMAGE
     assert "QUUX" not in str(caught.value)

@@ -191,6 +191,25 @@ def test_masks_that_name_files_are_noticed_and_used_by_a_flag(tmp_path: Path) ->
     assert "a dataset of other files" in errors
 
 
+def test_images_without_a_uid_are_used_by_their_names(tmp_path: Path) -> None:
+    """A de-identification has blanked the SOPInstanceUID of two images of four."""
+    write_images(tmp_path / "in", UIDS, names=NAMES, patient="p{}")
+    for name in NAMES[:2]:
+        dataset = pydicom.dcmread(tmp_path / "in" / f"{name}.dcm")
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = ""
+        dataset.save_as(tmp_path / "in" / f"{name}.dcm", enforce_file_format=False)
+    words = ["--dicom", tmp_path / "in", "--masks", write_masks(tmp_path / "masks.csv", NAMES)]
+    words += ["--out", tmp_path / "out"]
+    code, _, errors = call_shard(*words)
+    assert code == 2
+    assert "no usable image in 4 files (2 no_id, 2 no row in the masks CSV)" in errors
+    assert errors.rstrip().endswith("give --id file-name")
+    assert (tmp_path / "out" / "quarantine.csv").read_text().count(",no SOP Instance UID,") == 2
+    code, output, errors = call_shard(*words, "--id", "file-name")
+    assert code == 0, errors
+    assert "4 files found = 4 samples + 0 quarantined" in output
+
+
 def test_masks_that_name_uids_are_noticed_with_file_names_as_ids(tmp_path: Path) -> None:
     write_images(tmp_path / "train", UIDS, names=NAMES)
     masks = write_masks(tmp_path / "masks.csv", UIDS)
