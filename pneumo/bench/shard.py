@@ -68,7 +68,7 @@ def paths_of(plan: BuildPlan) -> list[Path]:
 def write_shards(plan: BuildPlan, dataset: Path) -> None:
     """Write every shard of a plan in this process."""
     for shard in plan.shards:
-        shard_writer.write(dataset, {}, shard)
+        shard_writer.write(dataset, BuildOptions().conditions, {}, shard)
 
 
 def convert_all(paths: list[Path], directory: Path) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pneumo.dataset import limits, merge, messages, paths, quarantine, scan, shard_writer, workers
+from pneumo.dataset import limits, merge, messages, paths, quarantine, retry, scan, shard_writer, workers
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
@@ -100,7 +100,11 @@ def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOption
 
 def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
     """Write this task's shards, and finish the dataset when none is missing."""
-    _write_shards(out, plan.shards[options.shards], options)
+    shards = plan.shards[options.shards]
+    retry.drop_records(out, shards, options.conditions)
+    if paths.manifest(out).is_file():
+        return _reuse(out, plan, options)
+    _write_shards(out, shards, options)
     missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
         log.info(
@@ -109,7 +113,10 @@ def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manif
             options.task, len(missing), len(plan.shards), missing[0],
         )  # fmt: skip
         return None
-    return merge.merge(out, plan, options)
+    manifest = merge.merge(out, plan, options)
+    if manifest is None:
+        log.info("task %s is done; another process is writing shards again and finishes the dataset", options.task)
+    return manifest
 
 
 @contextmanager
@@ -135,6 +142,7 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     if manifest.digest != plan.digest:
         raise messages.other_input(out, "a dataset")
     quarantine.check_percent(out, manifest.quarantined, manifest.found, options.max_quarantined)
+    retry.log_finished(out)
     has_folds = merge.has_folds(SampleTable.read(out, other_folds=True), manifest, options)
     log.info("%s is already built from this input; %s", out, "nothing to do" if has_folds else "other folds")
     # A process may have been killed when only the removal of .build was left to do.
@@ -192,7 +200,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
     with Progress("shards", total, done=total - left, unit="images") as progress:
         for _ in range(MAX_ATTEMPTS):
             failed: list[ShardPlan] = []
-            write = partial(shard_writer.write, out, crashing_files)
+            write = partial(shard_writer.write, out, options.conditions, crashing_files)
             with closing(workers.run(write, todo, options.workers, options.limits)) as counts:
                 for position, count in counts:
                     if isinstance(count, WorkerDied):

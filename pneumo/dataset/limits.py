@@ -40,6 +40,15 @@ class Limits:
     """GiB of memory that one file may take to read."""
 
 
+@config_dataclass
+class Conditions:
+    """What decides, beside a file itself, whether it can be read."""
+
+    limits: Limits
+    workers: int
+    """Worker processes, which share the machine's memory."""
+
+
 WAITING = 10
 """Times the processor time that a file may take on the clock."""
 _TIMERS = {signal.ITIMER_PROF: 1, signal.ITIMER_REAL: WAITING}

@@ -20,8 +20,11 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 
 
-def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
+def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
     """Finish a dataset whose shards are all written, unless another process has just done so.
+
+    Returns:
+        What it holds, or None when a shard is missing.
 
     Raises:
         UserError: When no file became a sample, too many did not, or there are fewer patients than folds; the shards
@@ -30,6 +33,8 @@ def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     # Tasks of one build wait for each other here: all but the first find the dataset finished.
     with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         done = paths.manifest(dataset).is_file()
+        if not done and not all(shard_writer.is_done(dataset, shard) for shard in plan.shards):
+            return None
         manifest = Manifest.read(dataset) if done else _finish(dataset, plan, options)
         shutil.rmtree(paths.build(dataset), ignore_errors=True)
     return manifest

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
-from pneumo.dataset.limits import Limits
+from pneumo.dataset.limits import Conditions, Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.plan import SHARD_SIZE
 from pneumo.dataset.table import Split
@@ -74,6 +74,11 @@ class BuildOptions:
         found = _TASK.fullmatch(self.task)
         if found is None or int(found[1]) >= int(found[2]):
             raise invalid_value("task", self.task, "I/N with I from 0 to N - 1, such as 0/4")
+
+    @property
+    def conditions(self) -> Conditions:
+        """Under what files are read."""
+        return Conditions(limits=self.limits, workers=self.workers)
 
     @property
     def shards(self) -> slice:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pneumo.dataset import levels, limits, paths, scan
 from pneumo.dataset.levels import Levels
+from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, Source
 from pneumo.dataset.table import SCHEMA
@@ -35,22 +36,31 @@ class ShardRecord:
     rows: list[dict[str, Any]]
     """Rows of the table, without folds yet."""
     quarantined: list[QuarantineRow]
+    conditions: Conditions
+    """Under what its files were read."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file that ``read_record`` reads."""
-        return {"rows": self.rows, "quarantined": [asdict(row) for row in self.quarantined]}
+        return {
+            "rows": self.rows,
+            "quarantined": [asdict(row) for row in self.quarantined],
+            "conditions": asdict(self.conditions),
+        }
 
 
-def write(dataset: Path, crashing_files: Mapping[Source, FileRejectedError], shard: ShardPlan) -> int:
+def write(
+    dataset: Path, conditions: Conditions, crashing_files: Mapping[Source, FileRejectedError], shard: ShardPlan
+) -> int:
     """Write a shard's tar, its index and, last, its record; return the number of files read.
 
     Args:
         dataset: The dataset's directory.
+        conditions: Under what the files are read, for the record.
         crashing_files: Files that must not be opened, because they end the process that reads them, each with its
             rejection.
         shard: What to write.
     """
-    record = ShardRecord(rows=[], quarantined=[])
+    record = ShardRecord(rows=[], quarantined=[], conditions=conditions)
     with publish(paths.tar(dataset, shard.name)) as file:
         writer = TarWriter(file)
         for sample in shard.samples:
@@ -64,8 +74,9 @@ def write(dataset: Path, crashing_files: Mapping[Source, FileRejectedError], sha
     if record.rows:
         publish_text(paths.index(dataset, shard.name), writer.index())
     else:
-        # Neither DALI nor webdataset reads a tar without members.
+        # Neither DALI nor webdataset reads a tar without members. An index is there when an earlier attempt had any.
         paths.tar(dataset, shard.name).unlink()
+        paths.index(dataset, shard.name).unlink(missing_ok=True)
     publish_text(paths.shard_record(dataset, shard.name), json.dumps(record.as_json()))
     return len(shard.samples)
 

@@ -79,12 +79,12 @@ from pneumo.dataset import shard_writer
 
 write = shard_writer.write
 
-def killed(dataset, crashing_files, shard):
+def killed(dataset, options, crashing_files, shard):
     marks = len(list(Path("DIRECTORY").glob("death-*")))
     if shard.name == "train-000001" and marks < DEATHS:
         (Path("DIRECTORY") / f"death-{marks}").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(dataset, crashing_files, shard)
+    return write(dataset, options, crashing_files, shard)
 
 killed.__module__, killed.__qualname__ = "pneumo.dataset.shard_writer", "write"
 shard_writer.write = killed
@@ -248,7 +248,7 @@ def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
 
     def write(out: Path, shards: Sequence[ShardPlan], _: BuildOptions) -> None:
         for shard in shards:
-            shard_writer.write(out, {}, shard)
+            shard_writer.write(out, OPTIONS.conditions, {}, shard)
 
     # Here, where the other process can be put between the last byte of a tar and its rename.
     monkeypatch.setattr(build_module, "_write_shards", write)

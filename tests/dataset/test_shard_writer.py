@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from build_data import write_one
+from build_data import OPTIONS, write_one
 
 from pneumo.dataset import paths, shard_writer
 from pneumo.dataset.plan import PlannedSample, ShardPlan
@@ -15,6 +15,13 @@ from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
 NAME = "train-000000"
+
+
+def record_text(**fields: object) -> str:
+    """Return a record without samples, with other values of some fields."""
+    conditions = {"limits": {"time_limit": 60, "memory_limit": 4}, "workers": 1}
+    whole = {"rows": [], "quarantined": [], "conditions": conditions}
+    return json.dumps(whole | fields)
 
 
 @pytest.fixture
@@ -31,9 +38,10 @@ def shard(tmp_path: Path) -> ShardPlan:
 
 def test_record_has_a_row_or_a_reason_for_each_file(tmp_path: Path, shard: ShardPlan) -> None:
     assert not shard_writer.is_done(tmp_path, shard)
-    assert shard_writer.write(tmp_path, {}, shard) == 3
+    assert shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard) == 3
     assert shard_writer.is_done(tmp_path, shard)
     record = shard_writer.read_record(tmp_path, shard)
+    assert record.conditions == OPTIONS.conditions
     assert [(row["image_id"], row["mask_area"], row["positive"], row["patient"]) for row in record.rows] == [
         ("1.2.1", 0, False, 7), ("1.2.2", 40, True, 7),
     ]  # fmt: skip
@@ -42,7 +50,7 @@ def test_record_has_a_row_or_a_reason_for_each_file(tmp_path: Path, shard: Shard
 
 
 def test_rows_have_the_places_of_their_members(tmp_path: Path, shard: ShardPlan) -> None:
-    shard_writer.write(tmp_path, {}, shard)
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard)
     content = paths.tar(tmp_path, NAME).read_bytes()
     with tarfile.open(paths.tar(tmp_path, NAME)) as archive:
         names = archive.getnames()
@@ -57,11 +65,11 @@ def test_rows_have_the_places_of_their_members(tmp_path: Path, shard: ShardPlan)
 
 
 def test_crashing_files_are_not_opened_and_change_no_other_byte(tmp_path: Path, shard: ShardPlan) -> None:
-    shard_writer.write(tmp_path / "without", {}, ShardPlan(NAME, shard.samples[1:]))
+    shard_writer.write(tmp_path / "without", OPTIONS.conditions, {}, ShardPlan(NAME, shard.samples[1:]))
     crashing = shard.samples[0].source
     crashing.path.unlink()
     rejection = FileRejectedError(Reason.CRASHED, "read", "found", "expected", "action")
-    shard_writer.write(tmp_path / "out", {crashing: rejection}, shard)
+    shard_writer.write(tmp_path / "out", OPTIONS.conditions, {crashing: rejection}, shard)
     record = shard_writer.read_record(tmp_path / "out", shard)
     assert [row.reason for row in record.quarantined] == [Reason.CRASHED, Reason.BAD_MASK]
     assert paths.tar(tmp_path / "out", NAME).read_bytes() == paths.tar(tmp_path / "without", NAME).read_bytes()
@@ -69,17 +77,25 @@ def test_crashing_files_are_not_opened_and_change_no_other_byte(tmp_path: Path, 
 
 def test_a_shard_without_samples_has_a_record_and_no_tar(tmp_path: Path, shard: ShardPlan) -> None:
     only_bad = ShardPlan(NAME, shard.samples[2:])
-    assert shard_writer.write(tmp_path, {}, only_bad) == 1
+    assert shard_writer.write(tmp_path, OPTIONS.conditions, {}, only_bad) == 1
     assert shard_writer.is_done(tmp_path, only_bad)
     assert not list(paths.shards(tmp_path).iterdir())
     assert shard_writer.read_record(tmp_path, only_bad).rows == []
+
+
+def test_a_shard_that_is_written_again_without_samples_leaves_no_file(tmp_path: Path, shard: ShardPlan) -> None:
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard)
+    rejection = FileRejectedError(Reason.CRASHED, "read", "found", "expected", "action")
+    shard_writer.write(tmp_path, OPTIONS.conditions, {sample.source: rejection for sample in shard.samples}, shard)
+    assert shard_writer.is_done(tmp_path, shard)
+    assert not list(paths.shards(tmp_path).iterdir())
 
 
 def test_a_test_image_has_no_mask_member(tmp_path: Path) -> None:
     write_one(tmp_path / "x.dcm", "1.2.9")
     sample = PlannedSample(Source("test", tmp_path / "x.dcm", "x.dcm"), "1.2.9", "1-2-9", -1, None)
     shard = ShardPlan("test-000000", (sample,))
-    shard_writer.write(tmp_path, {}, shard)
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard)
     (row,) = shard_writer.read_record(tmp_path, shard).rows
     assert (row["rle_offset"], row["rle_bytes"], row["rle_sha256"], row["mask_area"]) == (-1, 0, "", -1)
     with tarfile.open(paths.tar(tmp_path, "test-000000")) as archive:
@@ -91,14 +107,15 @@ def test_a_test_image_has_no_mask_member(tmp_path: Path) -> None:
     [
         ("{}", r"rows is missing"),
         ('{"rows": [], "quarantined": []', "JSONDecodeError"),
-        ('{"rows": [], "quarantined": [], "more": 1}', "more is an unknown field"),
-        ('{"rows": [], "quarantined": [{"split": "train"}]}', "quarantined.0.file is missing"),
-        ('{"rows": [{"image_id": "1.2"}], "quarantined": []}', "other columns than those of the table"),
-        (json.dumps({"rows": [dict.fromkeys(SCHEMA.names, True)], "quarantined": []}), "Arrow"),
+        (record_text(more=1), "more is an unknown field"),
+        (record_text(quarantined=[{"split": "train"}]), "quarantined.0.file is missing"),
+        (record_text(rows=[{"image_id": "1.2"}]), "other columns than those of the table"),
+        (record_text(rows=[dict.fromkeys(SCHEMA.names, True)]), "Arrow"),
+        (record_text(conditions={"limits": {"time_limit": 0, "memory_limit": 4}, "workers": 1}), "time.limit"),
     ],
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, shard: ShardPlan, content: str, found: str) -> None:
-    shard_writer.write(tmp_path, {}, shard)
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard)
     path = paths.shard_record(tmp_path, NAME)
     path.write_text(content)
     with pytest.raises(UserError, match=rf"-000000\.json cannot be read \(.*{found}.*remove it and start the same"):
