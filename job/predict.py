@@ -22,11 +22,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import field
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
+
+import tyro
 
 from pneumo.dataset import oddities, paths
 from pneumo.dataset.build import build
+from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource, Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
@@ -83,6 +88,7 @@ class Arguments:
     precision: PrecisionOverride = "recipe"
     """Precision of the networks' arithmetic; recipe = the run's, auto = bf16, fp16 or fp32, as the device
     has them."""
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     workers: WorkersOrAuto = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
 
@@ -186,7 +192,12 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
             BuildInputs(dicom=arguments.dicom, id=arguments.id),
             dataset,
             # The directory may hold files of any kind; every X-ray among them must be predicted.
-            BuildOptions(workers=workers, max_quarantined=100, include_non_frontal=arguments.include_non_frontal),
+            BuildOptions(
+                workers=workers,
+                max_quarantined=100,
+                include_non_frontal=arguments.include_non_frontal,
+                limits=arguments.limits,
+            ),
         )
     except UserError as error:
         if not (dataset / paths.QUARANTINE).is_file():

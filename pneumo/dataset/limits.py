@@ -26,7 +26,7 @@ from pneumo.runtime.config import config_dataclass
 R = TypeVar("R")
 
 _DECODABLE = "a file that the decoders read, or refuse with an error"
-_REPORT = "leave it out, or report a bug, with the versions of pydicom and its decoders"
+_REPORT = "start the same command again; when it happens again, leave it out, or report a bug with pip freeze"
 
 
 @config_dataclass
@@ -104,14 +104,14 @@ def rejection_of_exit(exit_code: int, limits: Limits) -> FileRejectedError:
             "read",
             "the process that read it was killed, probably because the machine ran out of memory",
             "an image that fits into the free memory",
-            "leave it out, or try fewer workers when it is a good image",
+            "leave it out, or try fewer --workers for a good image",
         )
     ended = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
     return FileRejectedError(Reason.CRASHED, "read", f"the process that read it ended {ended}", _DECODABLE, _REPORT)
 
 
 def _took_too_long(found: str) -> FileRejectedError:
-    action = "leave it out, or raise the limit when it is a good file on a slow disk"
+    action = "leave it out, or raise --time-limit for a good file on a slow disk"
     return FileRejectedError(Reason.TOOK_TOO_LONG, "read", found, "a file that is read in milliseconds", action)
 
 

@@ -10,6 +10,7 @@ BEGINNING = 512
 
 _UNPACK = "unpack it, and give the directory with the files that were in it"
 _SAVE_AS_PNG = "save it as a grayscale PNG when it is an X-ray, or leave it out"
+_DELETE = "leave it out: macOS has made it for itself; find DIRECTORY -name '._*' -o -name .DS_Store lists such files"
 _LEAVE_OUT = "leave it out, or fetch it again when it should be an image"
 
 
@@ -22,7 +23,7 @@ class _Kind(NamedTuple):
 
 _KINDS = (
     _Kind(0, b"PK\x03\x04", "a zip archive", _UNPACK),
-    _Kind(0, b"PK\x05\x06", "an empty zip archive", _UNPACK),
+    _Kind(0, b"PK\x05\x06", "an empty zip archive", _LEAVE_OUT),
     _Kind(0, b"PK\x07\x08", "a part of a zip archive", _UNPACK),
     _Kind(0, b"\x1f\x8b", "a gzip archive", _UNPACK),
     _Kind(0, b"BZh", "a bzip2 archive", _UNPACK),
@@ -39,6 +40,9 @@ _KINDS = (
     _Kind(0, b"\0\0\0\x0cjP  ", "a JPEG 2000", _SAVE_AS_PNG),
     _Kind(0, b"\xff\x4f\xff\x51", "a JPEG 2000", _SAVE_AS_PNG),
     _Kind(0, b"%PDF", "a PDF", _LEAVE_OUT),
+    _Kind(0, b"\0\x05\x16\x07", "what macOS keeps beside a file (AppleDouble)", _DELETE),
+    _Kind(0, b"\0\0\0\1Bud1", "a .DS_Store of macOS", _DELETE),
+    _Kind(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a Thumbs.db or another OLE file", _LEAVE_OUT),
 )
 """Formats that are found where images should be, archives first."""
 _ERROR_PAGES = {

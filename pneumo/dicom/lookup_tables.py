@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
+from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 from pneumo.dicom.values import packed_bytes, vr, words
 
 WORD = 1 << 16
@@ -128,4 +128,4 @@ def first_mapped(descriptor: Descriptor, range_: InputRange) -> int:
 
 def bad_table(found: str, expected: str) -> FileRejectedError:
     """Return the rejection of a table that contradicts itself."""
-    return FileRejectedError(Reason.BAD_FRAME, "render", found, expected, CHECK_HEADER)
+    return FileRejectedError(Reason.BAD_FRAME, "render", found, expected, CORRECT_HEADER)

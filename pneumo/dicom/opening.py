@@ -25,7 +25,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            expected, action = "one that can be listed", "check its permissions: the files in it are not counted"
+            expected, action = "one that can be listed", "check its permissions, since the files in it are not counted"
             raise FileRejectedError(Reason.UNREADABLE, "open", UNLISTED_DIRECTORY, expected, action)
         if not stat.S_ISREG(mode):
             found = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
@@ -44,4 +44,5 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
 def unreadable(error: OSError) -> FileRejectedError:
     """Return the rejection of a file that the operating system does not read."""
     found = error.strerror or type(error).__name__
-    return FileRejectedError(Reason.UNREADABLE, "open", found, "a readable file", "check its permissions and disk")
+    action = "check its permissions, the disk and the mount, and start the same command again"
+    return FileRejectedError(Reason.UNREADABLE, "open", found, "a readable file", action)

@@ -3,7 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 
-from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
+from pneumo.dicom.rejection import CORRECT_HEADER, FETCH_AGAIN, FileRejectedError, Reason
 from pneumo.dicom.values import integer, numbers
 
 
@@ -29,12 +29,17 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
     """
     declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
     if (rows, columns, components) != declared:
-        raise bad_frame(
+        raise contradiction(
             f"a JPEG of {rows} x {columns} with {components} component(s)",
             f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
         )
 
 
 def bad_frame(found: str, expected: str) -> FileRejectedError:
-    """Return the rejection of pixel data that is damaged or contradicts the DICOM header."""
+    """Return the rejection of pixel data that is damaged."""
     return FileRejectedError(Reason.BAD_FRAME, "frame", found, expected, FETCH_AGAIN)
+
+
+def contradiction(found: str, expected: str) -> FileRejectedError:
+    """Return the rejection of whole pixel data that contradicts the DICOM header."""
+    return FileRejectedError(Reason.BAD_FRAME, "frame", found, expected, CORRECT_HEADER)

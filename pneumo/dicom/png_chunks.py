@@ -129,7 +129,9 @@ def read(data: bytes) -> PngFile:
             kept.append(data[chunk.start : chunk.end])
         elif chunk.kind[:1].isupper():
             found = "a PNG with an unknown chunk that it cannot be shown without"
-            raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "the chunks of the PNG standard", "convert it")
+            raise FileRejectedError(
+                Reason.UNSUPPORTED, "frame", found, "the chunks of the PNG standard", "save it as a grayscale PNG again"
+            )
         else:
             extras.add(chunk.kind)
             exif = chunk.content if chunk.kind == EXIF else exif

@@ -26,7 +26,7 @@ from pneumo.dicom.opening import open_file
 from pneumo.dicom.palettes import PALETTE_ELEMENTS
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
-from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason, explain
+from pneumo.dicom.rejection import CORRECT_HEADER, FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import integer, is_malformed, tags, text
@@ -62,6 +62,8 @@ BITS_ALLOCATED = (1, 8, 16, 32)
 
 _OUT_OF_MEMORY = re.compile(r"bad_alloc|[Uu]nable to allocate|^  \w+: *$", re.MULTILINE)
 """How pydicom's message reports a decoder that ran out of memory; Python's MemoryError has an empty message."""
+_SMALLER = "leave it out, or make it smaller"
+_NO_IMAGE = "leave it out, or fetch the file again when it is cut off"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 
@@ -137,7 +139,7 @@ def _read(path: Path) -> Image:
         sop_instance.check_is_image(dataset)
         image_id = sop_instance.instance_uid(dataset)
         if image_id != sop_instance.instance_uid(_parse_ids(io.BytesIO(data))):
-            raise FileRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", FETCH_AGAIN)
+            raise FileRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", CORRECT_HEADER)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
@@ -202,19 +204,19 @@ def _check_pixels(dataset: Dataset, described: Attributes, data: bytes) -> None:
     stored = getattr(dataset.get_item("PixelData", keep_deferred=True), "value", None)
     if not stored or not described.rows or not described.columns:
         found = f"{described.rows} x {described.columns} pixels and {'' if stored else 'no '}pixel data"
-        raise FileRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", "leave it out")
+        raise FileRejectedError(Reason.NO_PIXELS, "header", found, "rows, columns and pixel data", _NO_IMAGE)
     if described.rows * described.columns > MAX_PIXELS:
         found = f"{described.rows} x {described.columns} pixels"
-        raise FileRejectedError(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", "check the header")
+        raise FileRejectedError(Reason.UNSUPPORTED, "header", found, f"at most {MAX_PIXELS} pixels", _SMALLER)
     malformed = [keyword for keyword in SAMPLE_ELEMENTS if is_malformed(dataset, keyword)]
     if malformed or integer(dataset, "PixelRepresentation") not in (0, 1):
         found = f"a {(malformed or ['PixelRepresentation'])[0]} that DICOM does not allow"
-        raise FileRejectedError(Reason.BAD_FRAME, "header", found, "one number", FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_FRAME, "header", found, "one number", CORRECT_HEADER)
     allocated, stored_bits = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
     if allocated not in BITS_ALLOCATED or not 1 <= stored_bits <= allocated:
         found = f"Bits Stored of {stored_bits} in Bits Allocated of {allocated}"
         expected = f"1 or more bits stored in {', '.join(map(str, BITS_ALLOCATED))}"
-        raise FileRejectedError(Reason.BAD_FRAME, "header", found, expected, FETCH_AGAIN)
+        raise FileRejectedError(Reason.BAD_FRAME, "header", found, expected, CORRECT_HEADER)
 
 
 def decoder_rejection(error: Exception) -> FileRejectedError:
@@ -232,5 +234,5 @@ def too_much_memory() -> FileRejectedError:
         "read",
         "more memory than the limit for one file",
         "an image that fits into it",
-        "leave it out, or raise the limit for a good image",
+        "leave it out, or raise --memory-limit for a good image",
     )

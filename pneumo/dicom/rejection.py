@@ -19,9 +19,9 @@ import re
 from enum import StrEnum
 
 FETCH_AGAIN = "fetch the file again from its source"
-"""The action for a damaged file."""
-CHECK_HEADER = "check the header"
-"""The action for a file whose header contradicts itself or its pixel data."""
+"""The action for a file that was probably damaged or cut off on its way."""
+CORRECT_HEADER = "correct its header or export it again, or leave it out"
+"""The action for a file whose header contradicts itself or its pixel data: whoever wrote it did so."""
 
 _SENTENCES = (
     (re.compile(r"less than expected \((\d+ vs \d+ bytes)\)"), r"pixel data that is less than expected (\1)"),

@@ -17,7 +17,7 @@ from pneumo.dicom.encodings import registry
 from pneumo.dicom.encodings.encoding import FLAT, StoredValues
 from pneumo.dicom.lookup_tables import InputRange, Values
 from pneumo.dicom.pixel_data import number_of_frames
-from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
+from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 from pneumo.dicom.stored_bits import StoredBits
 from pneumo.dicom.values import first_item, integer, numbers, text, words
 
@@ -226,7 +226,7 @@ def _rescale(dataset: Dataset, notes: list[str]) -> tuple[float, float]:
             values = numbers(dataset, keyword)
             if len(values) != 1:
                 raise FileRejectedError(
-                    Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", CHECK_HEADER
+                    Reason.UNSUPPORTED, "render", f"{keyword} that is not a number", "one", CORRECT_HEADER
                 )
             found[index] = values[0]
     if found[0] == 0:
@@ -248,5 +248,5 @@ def _rescaled(values: Values, range_: InputRange, rescale: tuple[float, float]) 
         span = max(ends) - min(ends)
     if not (np.isfinite(values).all() and np.isfinite(span)):
         found = "a rescale to values beyond the largest number"
-        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "values of an X-ray image", CHECK_HEADER)
+        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "values of an X-ray image", CORRECT_HEADER)
     return values, InputRange(min(ends), max(ends))

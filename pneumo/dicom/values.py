@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
-from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
+from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -83,7 +83,7 @@ def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
     items = dataset[keyword].value
     if not isinstance(items, Sequence):
         found = f"a {keyword} that is not a sequence"
-        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "a sequence of items", CHECK_HEADER)
+        raise FileRejectedError(Reason.BAD_FRAME, "render", found, "a sequence of items", CORRECT_HEADER)
     return items[0] if items else None
 
 

@@ -77,5 +77,5 @@ def test_row_of_a_file_that_cannot_be_read_has_what_the_system_says() -> None:
     row = scan.quarantine_row(Source("test", Path("/in/a"), "a"), "1.2", rejected)
     assert row == QuarantineRow(
         "test", "a", "1.2", Reason.UNREADABLE, "open", "Permission denied", "a readable file",
-        "check its permissions and disk",
+        "check its permissions, the disk and the mount, and start the same command again",
     )  # fmt: skip

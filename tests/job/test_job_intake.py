@@ -4,6 +4,7 @@ import csv
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import bad_files
 import pytest
 from bad_files import BAD, GOOD, ROOT, good
+from command_driver import call
 from waiting import LONG_S
 
 from pneumo.dataset import paths
@@ -188,6 +190,42 @@ def test_each_bad_file_has_its_row_and_reason(place: Place, accepted: Ended, nam
     rows = [row for row in place.quarantine() if row["file"] == name]
     assert [row["reason"] for row in rows] == [REASONS[name]], rows
     assert all(rows[0][column] for column in ("split", "phase", "found", "expected", "action")), rows
+
+
+HELPS: dict[Reason, tuple[str, ...]] = {
+    Reason.NOT_A_FILE: ("leave it out", "fetch the file that it links to"),
+    Reason.EMPTY_FILE: ("fetch the file again",),
+    Reason.UNREADABLE: ("check its permissions",),
+    Reason.UNKNOWN_FORMAT: ("unpack it", "fetch the file again", "leave it out"),
+    Reason.BAD_HEADER: ("fetch the file again",),
+    Reason.NOT_AN_IMAGE: ("leave it out",),
+    Reason.NO_ID: ("--id file-name",),
+    Reason.NO_PIXELS: ("leave it out",),
+    Reason.BAD_FRAME: ("fetch the file again", "correct its header"),
+    Reason.UNSUPPORTED: ("convert it", "make it smaller", "export the image"),
+    Reason.DUPLICATE: ("keep the right one",),
+    Reason.BAD_MASK: ("check that the masks CSV belongs to these files",),
+    Reason.TOOK_TOO_LONG: ("raise --time-limit",),
+    Reason.TOO_MUCH_MEMORY: ("raise --memory-limit", "fewer --workers", "leave it out"),
+    Reason.CRASHED: ("start the same command again",),
+}
+"""What helps for each reason, in the words of the row and of the page."""
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_what_the_rows_say_to_do_is_what_the_page_says_and_flags_exist(
+    place: Place, accepted: Ended, reason: Reason
+) -> None:
+    page = (JOB.parent / "QUARANTINE.md").read_text().replace("`", "")
+    (cell,) = re.findall(rf"^\| {reason} \| .* \| (.*) \|$", page, re.MULTILINE)
+    actions = {row["action"] for row in place.quarantine() if row["reason"] == reason}
+    assert all(any(words in action for words in HELPS[reason]) for action in actions), actions
+    for words in HELPS[reason]:
+        assert words in cell, words
+        assert any(words in action for action in actions), words
+    for command in ("shard", "predict"):
+        shown = call(command, ["--help"])[1]
+        assert all(flag in shown for flag in re.findall(r"--[a-z][a-z-]+", cell + "".join(actions)) if flag != "--raw")
 
 
 def test_no_other_file_has_a_row_and_every_reason_occurs(place: Place, accepted: Ended) -> None:

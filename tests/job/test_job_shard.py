@@ -31,6 +31,13 @@ def shard(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+def write_image(path: Path, pixels: np.ndarray, image_id: str, patient: str, *, syntax: str = "explicit") -> None:
+    write_dicom(
+        path, pixels, image_id=image_id, patient_id=patient, view="PA", sex="F", age=50, spacing_mm=0.2, syntax=syntax,
+        photometric="MONOCHROME2",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("job")
@@ -38,11 +45,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = ["ImageId, EncodedPixels"]
     for number in range(8):
         image_id = f"1.2.826.0.1.3680043.8.498.{number + 1}"
-        write_dicom(
-            root / "train" / f"{image_id}.dcm", np.full((32, 32), 20 * number, np.uint8),
-            image_id=image_id, patient_id=f"p{number // 2}", view="PA", sex="F", age=50, spacing_mm=0.2,
-            syntax="jpeg", photometric="MONOCHROME2",
-        )  # fmt: skip
+        path = root / "train" / f"{image_id}.dcm"
+        write_image(path, np.full((32, 32), 20 * number, np.uint8), image_id, f"p{number // 2}", syntax="jpeg")
         lines.append(f"{image_id}, {'-1' if number % 2 else '0 40'}")
     (root / "masks.csv").write_text("\n".join(lines) + "\n")
     (root / "train" / "notes.txt").write_text("no image")
@@ -148,11 +152,8 @@ def write_images(directory: Path, ids: list[str], *, names: list[str] | None = N
     """Write an image for each id, all different, named after its id by default; ``{}`` in the patient is a number."""
     directory.mkdir()
     for number, (image_id, name) in enumerate(zip(ids, names or ids, strict=True)):
-        write_dicom(
-            directory / f"{name}.dcm", np.full((32, 32), 20 * number, np.uint8),
-            image_id=image_id, patient_id=patient.format(number), view="PA", sex="F", age=50, spacing_mm=0.2,
-            syntax="explicit", photometric="MONOCHROME2",
-        )  # fmt: skip
+        pixels = np.full((32, 32), 20 * number, np.uint8)
+        write_image(directory / f"{name}.dcm", pixels, image_id, patient.format(number))
 
 
 def write_masks(path: Path, ids: list[str]) -> Path:
@@ -250,10 +251,7 @@ def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "masks.csv").write_text("\n".join(lines))
     for number, uid in enumerate([*UIDS, "1.2.7"]):
         picture = np.full((200, 160), 3, np.uint8) if number > 2 else (x + y).astype(np.uint8) % 250
-        write_dicom(
-            tmp_path / "in" / f"{number}.dcm", picture, image_id=f"{uid}9", patient_id=f"p{number}", view="PA", sex="F",
-            age=50, spacing_mm=0.2, syntax="explicit", photometric="MONOCHROME2",
-        )  # fmt: skip
+        write_image(tmp_path / "in" / f"{number}.dcm", picture, f"{uid}9", f"p{number}")
     words = ["--dicom", tmp_path / "in", "--masks", tmp_path / "masks.csv", "--out", tmp_path / "out"]
     code, output, errors = call_shard(*words, "--max-quarantined", 100)
     assert code == 0, errors

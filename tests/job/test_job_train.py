@@ -171,3 +171,12 @@ def test_arguments_that_do_not_match_the_run_are_refused_in_one_line(
     assert code == 2, output
     assert MISMATCHES[number][1] in output
     assert "Traceback" not in output
+
+
+def test_encoder_weights_that_do_not_fit_leave_no_run(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    wrong = ["--dataset", dataset, "--run", tmp_path / "run", *RECIPE, "--model.encoder-weights", tmp_path / "w.pth"]
+    (code, output), *_ = run_all([("train", wrong)])
+    assert code == 2, output
+    assert "w.pth cannot be read" in output
+    assert not (tmp_path / "run" / "recipe.json").exists()

@@ -12,7 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from pneumo.dicom.rejection import CHECK_HEADER, FileRejectedError, Reason
+from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 from pneumo.dicom.values import integer, transfer_syntax
 
 StoredValues = npt.NDArray[np.integer]
@@ -115,4 +115,4 @@ def high_bit_rejection(dataset: Dataset) -> FileRejectedError:
     """Return the rejection of an image whose High Bit contradicts its Bits Stored or its encoding."""
     bits, allocated, high = (integer(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated", "HighBit"))
     found = f"{bits} bits stored of {allocated} with the highest at {high}"
-    return FileRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", CHECK_HEADER)
+    return FileRejectedError(Reason.UNSUPPORTED, "render", found, f"the highest at {bits - 1}", CORRECT_HEADER)

@@ -28,7 +28,7 @@ from pneumo.dicom.values import transfer_syntax
 
 _RETIRED = UID("1.2.840.10008.1.2.4.53"), UID("1.2.840.10008.1.2.4.55")
 """Spectral selection, processes 6 and 8, and full progression, processes 10 and 12; PS3.5 of 1999."""
-_CONVERT = "convert the file to an uncompressed transfer syntax, for example with dcmdjpeg"
+_CONVERT = "convert it to an uncompressed transfer syntax, for example with dcmdjpeg"
 _PROCESSES = {0xC0: "baseline", 0xC1: "extended sequential", 0xC2: "progressive"}
 """Names of the processes of lossy JPEG by the second byte of their start-of-frame marker."""
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000Lossless
 
 from pneumo.dicom.encodings.encoding import Bitstream, Encoding, StoredValues, decode_compressed, header_notes
-from pneumo.dicom.pixel_data import bad_frame, check_size, first_frame
+from pneumo.dicom.pixel_data import bad_frame, check_size, contradiction, first_frame
 from pneumo.dicom.values import integer
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
@@ -37,7 +37,7 @@ def check(dataset: Dataset) -> Bitstream:
     check_size(dataset, size.rows, size.columns, size.components)
     # Decoders disagree about this case. For the reverse, a known error of some writers, pydicom follows the header.
     if size.is_signed and integer(dataset, "PixelRepresentation") == 0:
-        raise bad_frame("a JPEG 2000 codestream of signed samples", "unsigned ones, as the DICOM header says")
+        raise contradiction("a JPEG 2000 codestream of signed samples", "unsigned ones, as the DICOM header says")
     if not 1 <= size.precision <= _MOST_BITS:
         raise bad_frame(f"a JPEG 2000 codestream of {size.precision} bits", f"1 to {_MOST_BITS}")
     return Bitstream(precision=size.precision, notes=header_notes(dataset, size.precision))

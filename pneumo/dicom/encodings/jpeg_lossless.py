@@ -13,7 +13,7 @@ from pneumo.dicom.encodings.encoding import (
 )
 from pneumo.dicom.gdcm_decoder import damage_refused, decode_jpeg
 from pneumo.dicom.jpeg_segments import first_bitstream, read_header, stray_notes
-from pneumo.dicom.pixel_data import bad_frame, check_size
+from pneumo.dicom.pixel_data import check_size, contradiction
 from pneumo.dicom.values import integer
 
 
@@ -28,7 +28,7 @@ def check(dataset: Dataset) -> Bitstream:
     # Other combinations end gdcm's process.
     allocated = integer(dataset, "BitsAllocated")
     if not 2 <= header.precision <= allocated or allocated not in (8, 16):
-        raise bad_frame(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
+        raise contradiction(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
     notes = header_notes(dataset, header.precision) + stray_notes(dataset)
     return Bitstream(precision=header.precision, notes=notes)
 

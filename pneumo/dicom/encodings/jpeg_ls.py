@@ -21,7 +21,10 @@ def check(dataset: Dataset) -> Bitstream:
     """
     bitstream = jpeg_lossless.check(dataset)
     if bitstream.precision in _NOT_DECODED:
-        found, action = f"JPEG-LS of {bitstream.precision} bits", "convert the file, for example with dcmdjpls"
+        found, action = (
+            f"JPEG-LS of {bitstream.precision} bits",
+            "convert it to an uncompressed transfer syntax, for example with dcmdjpls",
+        )
         raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "another number of bits", action)
     return bitstream
 

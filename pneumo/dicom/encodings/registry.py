@@ -37,6 +37,6 @@ def find(dataset: Dataset) -> Encoding:
         found, expected = "an unknown transfer syntax", "one that DICOM defines"
         if syntax in AllTransferSyntaxes:
             found, expected = UID(syntax).name, f"an encoding with a decoder: {', '.join(ENCODINGS)}"
-        action = "convert the file, for example with dcmconv or gdcmconv"
+        action = "convert it to an uncompressed transfer syntax, for example with gdcmconv --raw, or leave it out"
         raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, expected, action)
     return encoding

@@ -1,0 +1,212 @@
+"""Command lines that the commands refuse: each flag out of its range, each impossible path.
+
+Every flag of every command is in ``WRONG`` or in ``ANY``; a new one without a line here fails a test.
+"""
+
+import os
+from collections.abc import Sequence
+
+FLOATS = ("nan", "inf", "-inf", "-1", "1e400", "x", "")
+COUNTS = ("-1", "1.5", "1e3", "nan", "x", "", "9" * 30, "9" * 5000)
+PATHS = "paths are in MISSING, OCCUPIED and ODD_NAMES"
+SWITCH = "a switch takes no value"
+
+NEEDED: dict[str, dict[str, str]] = {
+    "bench": {},
+    "demo": {"out": "demo"},
+    "ensemble": {"runs": "run", "dataset": "dataset", "out": "out.csv"},
+    "launch": {},
+    "predict": {"run": "run", "dicom": "folder", "out": "out"},
+    "score": {"truth": "masks.csv", "submission": "masks.csv"},
+    "shard": {"dicom": "folder", "out": "dataset"},
+    "train": {"dataset": "dataset", "run": "run"},
+    "verify": {"dataset": "dataset"},
+}
+"""Flags that each command needs beside the wrong one."""
+
+WRONG: dict[str, dict[str, Sequence[str]]] = {
+    "bench": {
+        "images": ("0", "1", "100001", *COUNTS),
+        "source-size": ("63", "8193", *COUNTS),
+        "size": ("31", "4097", *COUNTS),
+        "train-size": ("31", "33", "4128", *COUNTS),
+        "histograms": ("9", "1000001", *COUNTS),
+        "rules": ("0", "1000001", *COUNTS),
+        "repeat": ("0", "1001", *COUNTS),
+        "workers": ("0", "4097", *COUNTS),
+        "dicom": ("folder",),
+        "masks": ("masks.csv",),
+    },
+    "demo": {
+        "images": ("0", "19", "100001", *COUNTS),
+        "test-images": ("0", "100001", *COUNTS),
+        "seed": ("4294967296", *COUNTS),
+        "fresh": ("maybe",),
+    },
+    "ensemble": {
+        "weights": ("0", "1e7", "1 2", *FLOATS),
+        "min-component": ("1048577", *FLOATS),
+        "loader": ("pytorch", "", "auto dali"),
+        "precision": ("fp8", "", "auto fp16"),
+        "rule": ("best", "", "auto mean"),
+        "workers": ("4097", *COUNTS),
+        "wait": ("604801", *FLOATS),
+        "rank-timeout": ("0", "604801", *FLOATS),
+        "expect-world": ("65537", *COUNTS),
+        "runs": ("run run", "run ./run"),
+    },
+    "launch": {
+        "processes": ("0", "257", "-1", "1.5", "x", "", "\u00b2"),
+        "nodes": ("0", "65537", *COUNTS),
+        "node-rank": ("1", *COUNTS),
+        "master": ("host", "host:", ":1", "host:x", "host:0", "host:65536", "host:-1"),
+        "restarts": ("1000001", *COUNTS),
+    },
+    "predict": {
+        "min-component": ("1048577", *FLOATS),
+        "outputs": ("", "masks", "findings findings", "findings overlay"),
+        "loader": ("pytorch", ""),
+        "precision": ("fp8", ""),
+        "workers": ("4097", *COUNTS),
+        "time-limit": ("0", "86401", *FLOATS),
+        "memory-limit": ("0", "1025", *FLOATS),
+        "id": ("file", ""),
+    },
+    "score": {"missing": ("ignored", "", "ERROR")},
+    "shard": {
+        "num-folds": ("0", "1", "128", *COUNTS),
+        "seed": ("4294967296", *COUNTS),
+        "workers": ("0", "4097", *COUNTS),
+        "task": ("1", "1/1", "2/1", "0/0", "-1/2", "0/-2", "0.5/2", "a/b", "0/1/2", "", "\u0660/\u0661"),
+        "max-quarantined": ("100.5", *FLOATS),
+        "time-limit": ("0", "86401", *FLOATS),
+        "memory-limit": ("0", "1025", *FLOATS),
+        "id": ("file", ""),
+    },
+    "train": {
+        "recipe": ("nonesuch", "", "best demo"),
+        "folds": ("127", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
+        "workers": ("4097", *COUNTS),
+        "checkpoint-every": ("1000000001", *COUNTS),
+        "expect-world": ("65537", *COUNTS),
+        "rank-timeout": ("0", "604801", *FLOATS),
+    },
+    "verify": {"workers": ("0", "4097", *COUNTS)},
+}
+
+ANY: dict[str, dict[str, str]] = {
+    "bench": {
+        "parts": "a positional, see WORDS",
+        "save-encoder": "checked by the recipe when the part that needs torch is measured",
+        "out": PATHS,
+    },
+    "demo": {"out": PATHS},
+    "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
+    "launch": {},
+    "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
+    "score": {"truth": PATHS, "submission": PATHS, "dataset": PATHS, "out": PATHS},
+    "shard": {
+        "dicom": PATHS,
+        "test-dicom": PATHS,
+        "masks": PATHS,
+        "patients": PATHS,
+        "out": PATHS,
+        "shard-size": "not a flag",
+        "ignore-patient-id": SWITCH,
+        "include-non-frontal": SWITCH,
+    },
+    "train": {
+        "dataset": PATHS,
+        "run": PATHS,
+        "expected": PATHS,
+        "skip-damaged": SWITCH,
+    },
+    "verify": {"dataset": PATHS},
+}
+"""Flags of which no value is wrong here, and why."""
+
+
+def line(command: str, *words: str, without: str = "") -> tuple[str, list[str]]:
+    """Return a command line with the flags that the command needs."""
+    needed = [w for flag, value in NEEDED[command].items() if flag != without for w in (f"--{flag}", value)]
+    script = ["job.py"] if command == "launch" else []
+    return command, [*needed, *words, *script]
+
+
+def out_of_range() -> list[tuple[str, list[str], str]]:
+    cases = []
+    for command, flags in WRONG.items():
+        for flag, values in flags.items():
+            for value in values:
+                words = value.split(" ")
+                cases.append((*line(command, f"--{flag}", *words, without=flag), flag))
+            if flag not in ("fresh", "weights", "folds"):  # the first takes no value, of the others none is fine
+                cases.append((*line(command, f"--{flag}", without=flag), flag))
+    return cases
+
+
+LONG = "x" * 300
+DEEP = "y/" * 3000
+NO_UTF8 = os.fsdecode(b"caf\xe9")
+READ = [
+    ("bench", "dicom", ["--masks", "masks.csv", "rle"]),
+    ("ensemble", "runs", []),
+    ("ensemble", "expected", []),
+    ("predict", "run", []),
+    ("score", "truth", []),
+    ("score", "submission", []),
+    ("score", "dataset", []),
+    ("shard", "dicom", []),
+    ("shard", "test-dicom", []),
+    ("shard", "masks", []),
+    ("shard", "patients", []),
+    ("train", "dataset", []),
+    ("verify", "dataset", []),
+]
+"""Flags whose path is read, with what else is needed."""
+MISSING = ["missing", "file/below", "loop", LONG, DEEP, NO_UTF8, "new\nline", "with space \u00fc", "\x1b[2J"]
+WRITTEN = [("bench", "out", ["rle"]), ("ensemble", "out", []), ("score", "out", [])]
+"""Flags whose path is a file to write."""
+OCCUPIED = ["folder", "file/below", "loop", "pipe", "", ".", "..", LONG, DEEP]
+
+
+def paths() -> list[tuple[str, list[str], str]]:
+    cases = [
+        (*line(command, f"--{flag}", path, *more, without=flag), "") for command, flag, more in READ for path in MISSING
+    ]
+    cases += [
+        (*line(command, f"--{flag}", path, *more, without=flag), "")
+        for command, flag, more in WRITTEN
+        for path in OCCUPIED
+    ]
+    # A directory where a file is read, and a file where a directory is.
+    cases += [
+        (*line("score", "--truth", "folder", without="truth"), "Is a directory"),
+        (*line("shard", "--masks", "folder"), "Is a directory"),
+        (*line("shard", "--patients", "folder"), "Is a directory"),
+        (*line("ensemble", "--expected", "folder"), "Is a directory"),
+        (*line("ensemble", "--expected", "file"), "line 1"),
+        (*line("train", "--dataset", "file", without="dataset"), "dataset.json"),
+        (*line("train", "--dataset", "folder", without="dataset"), "no dataset.json"),
+        (*line("ensemble", "--runs", "file", without="runs"), "recipe.json"),
+        (*line("predict", "--run", "folder", without="run"), "recipe.json does not exist"),
+        ("launch", ["missing.py"], "no script missing.py"),
+        ("launch", [], "no script to start"),
+        ("launch", ["--nodes", "2", "job.py"], "--master"),
+        ("demo", ["--out", "folder", "--fresh"], "--fresh: folder holds no run of the demo"),
+        ("demo", ["--out", "file", "--fresh"], "--fresh: file is no directory"),
+    ]
+    return cases
+
+
+WORDS = [
+    *((*line(command, *words.split()), "") for command in NEEDED for words in ("--nonesuch 1", "stray")),
+    *((command, [], "") for command in NEEDED if command not in ("bench", "demo")),
+    ("bench", ["nonesuch"], "nonesuch"),
+    ("bench", ["rle", "nonesuch"], "nonesuch"),
+    (*line("verify", "--workers", "\x1b[2J\n7", without="workers"), "workers"),
+    (*line("train", "--loss.bce", "nan"), "--loss.bce nan; expected a finite number, 0 to"),
+    (*line("ensemble", "--shares", "1"), "expected --weights, which replaced it"),
+]
+"""Flags that no command has, and words without a flag."""
+CASES = [*out_of_range(), *paths(), *WORDS]
