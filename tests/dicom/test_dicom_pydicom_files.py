@@ -35,8 +35,8 @@ REJECTED: dict[str, tuple[Reason, str]] = {
     "crayons.icc": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
     "empty_charset_LEI.dcm": (Reason.NO_PIXELS, "no pixel data"),
     "liver_*.dcm": (Reason.NOT_AN_IMAGE, "Segmentation Storage"),
-    "meta_missing_tsyntax.dcm": (Reason.NO_PIXELS, "no pixel data"),
-    "nested_priv_SQ.dcm": (Reason.NO_PIXELS, "no pixel data"),
+    "meta_missing_tsyntax.dcm": (Reason.NO_PIXELS, "0 x 0 pixels and pixel data"),
+    "nested_priv_SQ.dcm": (Reason.NO_PIXELS, "0 x 0 pixels and pixel data"),
     # A space before the first element; pydicom finds one wrong element in it.
     "no_meta.dcm": (Reason.UNKNOWN_FORMAT, "binary data without a DICOM prefix"),
     "no_meta_group_length.dcm": (Reason.NO_PIXELS, "no pixel data"),
