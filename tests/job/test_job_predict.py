@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pydicom
 import pytest
 from job_commands import JOB, run, start
@@ -24,6 +25,7 @@ from pneumo.masks import submission
 from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import locks
 from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.dicom_writer import write_dicom
 
 Predict = Callable[..., tuple[object, str]]
 
@@ -249,3 +251,16 @@ def test_the_tables_are_written_when_the_pictures_fill_the_disk(
     assert len(masks) == 6
     assert [row["image_id"] for row in read(out / "findings.csv")] == list(masks)
     assert not list(out.glob(".*"))
+
+
+def test_a_limit_that_a_file_exceeds_is_the_flags(predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_dicom(
+        tmp_path / "in" / "large.dcm", np.zeros((4096, 4096), np.uint8), image_id="1.2.3", patient_id="p", view="PA",
+        sex="F", age=50, spacing_mm=0.2, syntax="explicit", photometric="MONOCHROME2",
+    )  # fmt: skip
+    code, output = predict(tmp_path / "in", tmp_path / "out", "--memory-limit", 0.01)
+    assert code == 2, output
+    assert "none of the 1 test files became a sample" in output
+    (row,) = read(tmp_path / "out" / "quarantine.csv")
+    assert row["action"] == "leave it out, or raise --memory-limit for a good image"
