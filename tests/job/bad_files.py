@@ -188,6 +188,8 @@ BAD: dict[str, tuple[Write, str]] = {
     "picture.dcm": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode() + bytes(300)), "bad_frame"),
     "notes.txt": (text("NAME, room 3"), "unknown_format"),
     ".DS_Store": (lambda path: path.write_bytes(b"\0\0\0\1Bud1" + bytes(500)), "unknown_format"),
+    "._1.dcm": (lambda path: path.write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(4000)), "unknown_format"),
+    "Thumbs.db": (lambda path: path.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(500)), "unknown_format"),
     "two\nlines \udcff.dcm": (text("NAME"), "unknown_format"),
     # Truncated, or with wrong lengths and numbers.
     "cut-in-header.dcm": (damaged(1, lambda data: data[:140]), "no_id"),
