@@ -4,8 +4,7 @@ import itertools
 import re
 
 import pytest
-from command_driver import call
-from job_commands import JOB
+from job_commands import JOB, run_together
 
 from pneumo import __version__
 
@@ -14,13 +13,22 @@ COLUMNS = 80
 COMMANDS = sorted(path.stem for path in JOB.glob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def answers() -> dict[str, tuple[str, str]]:
+    """The help and the version that each command prints."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(COLUMNS))
+        ended = run_together([(command, [flag]) for command in COMMANDS for flag in ("--help", "--version")])
+    assert [code for code, _ in ended] == [0] * len(ended), ended
+    printed = [output for _, output in ended]
+    return dict(zip(COMMANDS, zip(printed[::2], printed[1::2], strict=True), strict=True))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_keeps_within_the_terminal_and_breaks_lines_only_where_they_are_full(
-    command: str, monkeypatch: pytest.MonkeyPatch
+    command: str, answers: dict[str, tuple[str, str]]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    code, out, errors = call(command, ["--help"])
-    assert (code, errors) == (0, "")
+    out, _ = answers[command]
     assert f"usage: job/{command}.py " in out
     box = [line[1:-1].rstrip() for line in out.splitlines() if line.startswith("│")]
     assert max(map(len, box)) <= COLUMNS - 2
@@ -32,5 +40,5 @@ def test_help_keeps_within_the_terminal_and_breaks_lines_only_where_they_are_ful
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_version_is_printed(command: str) -> None:
-    assert call(command, ["--version"]) == (0, f"job/{command}.py {__version__}\n", "")
+def test_the_version_is_printed(command: str, answers: dict[str, tuple[str, str]]) -> None:
+    assert answers[command][1] == f"job/{command}.py {__version__}\n"
