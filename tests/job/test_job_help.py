@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from job_commands import JOB, run_together
+from job_commands import JOB, run_all
 
 from pneumo import __version__
 
@@ -18,7 +18,7 @@ def answers() -> dict[str, tuple[str, str]]:
     """The help and the version that each command prints."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(COLUMNS))
-        ended = run_together([(command, [flag]) for command in COMMANDS for flag in ("--help", "--version")])
+        ended = run_all([(command, [flag]) for command in COMMANDS for flag in ("--help", "--version")])
     assert [code for code, _ in ended] == [0] * len(ended), ended
     printed = [output for _, output in ended]
     return dict(zip(COMMANDS, zip(printed[::2], printed[1::2], strict=True), strict=True))

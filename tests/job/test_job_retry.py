@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from bad_files import GOOD, ROOT, good
 from job_commands import JOB
+from waiting import LONG_S
 
 from pneumo.dataset import paths, quarantine
 
@@ -60,7 +61,7 @@ def shard(place: Path) -> Callable[..., tuple[int, str]]:
         path = os.pathsep.join([str(place / "site"), *filter(None, sys.path)])
         done = subprocess.run(
             [sys.executable, *map(str, command)], env=os.environ | {"PYTHONPATH": path}, cwd=place,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LONG_S, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
 
