@@ -38,6 +38,8 @@ find_python() {
 
 # Make .venv/ with pip, unless it is there, and mark it as unfinished; one that is still marked is made anew.
 make_venv() {
+    # With -m and -c, Python would import from the current directory first.
+    local -x PYTHONSAFEPATH=1
     local base
     python=$venv/bin/python
     if [[ -e $unfinished ]]; then
@@ -58,6 +60,7 @@ make_venv() {
 }
 
 setup() {
+    local -x PYTHONSAFEPATH=1
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
         "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
             fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; expected a Python that has the project; run:" \
@@ -135,6 +138,7 @@ case $command in
         ;;
     wheelhouse)
         # Needs pip and uv, not the gigabytes of setup.
+        export PYTHONSAFEPATH=1
         python=${PNEUMO_PYTHON:-}
         if [[ -z $python ]]; then
             make_venv

@@ -89,7 +89,8 @@ def install(target: Path, manifest: dict[str, str]) -> None:
     environment = target / ".venv"
     log(f"installing into {environment}")
     # Not every Python has ensurepip (Debian's has not), so pip comes as a wheel, which Python can run as it is.
-    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    # -P: with -m alone Python would import from the current directory first.
+    run(sys.executable, "-P", "-m", "venv", "--without-pip", environment)
     wheels = unpacked / "wheels"
     python = environment / "bin" / "python"
     pip = (python, only(wheels, "pip-*.whl") / "pip", "install", "--quiet", "--no-index", "--find-links", wheels)

@@ -15,6 +15,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# With -m and -c, Python would import from the current directory first.
+export PYTHONSAFEPATH=1
 python=$(command -v "${PNEUMO_PYTHON:-python3}")
 extras_known=(cuda13 cuda12 test check)
 project=(pyproject.toml README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff SECURITY.md LICENSE launch.sh .dockerignore

@@ -136,7 +136,8 @@ def why_no_demo_data(data: Path) -> str:
 def train_folds(dataset: Path, run: Path) -> None:
     """Train two folds in parallel, or one after the other where there is only one core."""
     processes = min(2, available_cores())
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", 1, "--mixed_precision", "no"]
+    # -P: with -m alone Python would import from the current directory first.
+    launch = [sys.executable, "-P", "-m", "accelerate.commands.launch", "--num_machines", 1, "--mixed_precision", "no"]
     launch += ["--dynamo_backend", "no", "--num_processes", processes]
     # On a machine without GPUs too: accelerate's CPU mode would start a single process.
     launch += ["--multi_gpu"] if processes > 1 else []

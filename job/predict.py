@@ -12,7 +12,7 @@ Writes into DIR:
     overlays/         a picture of each positive image with its mask outlined
 
 However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results
-are written at the end and replace those of an earlier prediction; a prediction that is stopped leaves none. When one
+are written at the end and replace those of an earlier prediction, and nothing else; a prediction that is stopped leaves none. When one
 cannot be written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or
 no file that can be predicted.
 """
@@ -29,7 +29,7 @@ from typing import Annotated
 
 import tyro
 
-from pneumo.dataset import oddities, paths
+from pneumo.dataset import oddities, ownership, paths
 from pneumo.dataset.build import build
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource, Manifest
@@ -58,7 +58,7 @@ from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
 
-LISTS = (paths.QUARANTINE, paths.LEFT_OUT)
+LISTS = paths.PREDICTION_LISTS
 """What is not predicted, and why."""
 SHARDS = "shards"
 """Part of the name of the hidden directory with the images that are predicted."""
@@ -106,7 +106,8 @@ def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
     written = (*LISTS, *(file for file, _ in OUTPUTS.values()))
-    check_apart("--out", arguments.out, {"--dicom": arguments.dicom}, writes=written)
+    check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=written)
+    ownership.check_prediction(arguments.out, written)
     run = run_directory.load(arguments.run)
     world = init(expect_world=1)
     try:

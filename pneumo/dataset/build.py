@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pneumo.dataset import limits, merge, messages, paths, quarantine, retry, scan, shard_writer, workers
+from pneumo.dataset import limits, merge, messages, ownership, paths, quarantine, retry, scan, shard_writer, workers
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
@@ -51,9 +51,10 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
 
     Raises:
         UserError: On wrong input, when too many files are quarantined or nothing is left, when there are fewer
-            patients than folds, when ``out`` holds a dataset of other input or its unfinished build is damaged, or when
-            another process removes this one's files.
+            patients than folds, when ``out`` holds a dataset of other input, its unfinished build is damaged or
+            something else would be replaced, or when another process removes this one's files.
     """
+    ownership.check_dataset(out)
     plan = make_plan(inputs, out, options)
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)

@@ -39,6 +39,10 @@ SHARDS = "shards"
 BUILD = ".build"
 WRITTEN = (MANIFEST, SAMPLES, QUARANTINE, LEFT_OUT, UNMATCHED, SHARDS, BUILD)
 """What a build writes into the dataset's directory."""
+LISTS = (QUARANTINE, LEFT_OUT, UNMATCHED)
+"""What became no sample, and why; a build that finds nothing to build leaves only these."""
+PREDICTION_LISTS = (QUARANTINE, LEFT_OUT)
+"""The lists that job/predict.py publishes with its results."""
 
 
 SHARD_NAME = re.compile(r"(?:train|test)-[0-9]{6,9}\.tar")

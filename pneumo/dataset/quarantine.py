@@ -15,17 +15,31 @@ from pneumo.runtime.files import publish_csv
 
 COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", "action")
 """Columns of quarantine.csv."""
+_COLUMNS = {
+    paths.QUARANTINE: COLUMNS,
+    paths.LEFT_OUT: ("split", "file", "image_id", "reason"),
+    paths.UNMATCHED: ("image_id", "file", "reason"),
+}
 
 
 def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) -> None:
     """Publish the lists; the quarantine has training files first, each split sorted by file."""
     order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
-    _write_csv(dataset / paths.QUARANTINE, COLUMNS, [[getattr(item, name) for name in COLUMNS] for item in order])
+    _write_csv(dataset / paths.QUARANTINE, [[getattr(item, name) for name in COLUMNS] for item in order])
     left_out = [[item.source.split, item.source.file, item.image_id, item.exclusion] for item in plan.left_out]
-    _write_csv(dataset / paths.LEFT_OUT, ("split", "file", "image_id", "reason"), left_out)
+    _write_csv(dataset / paths.LEFT_OUT, left_out)
     rows = [[item.image_id, item.source.file, "no_row"] for item in plan.unlabeled]
     rows += [[image_id, "", "no_file"] for image_id in plan.missing]
-    _write_csv(dataset / paths.UNMATCHED, ("image_id", "file", "reason"), rows)
+    _write_csv(dataset / paths.UNMATCHED, rows)
+
+
+def is_list(path: Path) -> bool:
+    """Return whether a path is a file that begins as the list of its name does."""
+    header = (",".join(_COLUMNS[path.name]) + "\n").encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
 
 
 def count_reasons(dataset: Path) -> Counter[str]:
@@ -74,6 +88,6 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
     log.warning("%s; %s names each", summary, paths.QUARANTINE)
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
     # Anybody may have named the files: in bytes that are not UTF-8, or as a formula that a spreadsheet would run.
-    publish_csv(path, columns, ([image_ids.escape_formula(cell) for cell in row] for row in rows))
+    publish_csv(path, _COLUMNS[path.name], ([image_ids.escape_formula(cell) for cell in row] for row in rows))

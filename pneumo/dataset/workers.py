@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 from pneumo.dataset import limits as limits_of
 from pneumo.dataset.limits import Limits
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.safe_path import safe_path
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -138,14 +139,18 @@ _EXIT_TIMEOUT_S = 5.0
 
 @contextmanager
 def worker_context() -> Iterator[ForkServerContext]:
-    """Yield the context to start processes with; those that are started in the block do not import ``__main__``."""
+    """Yield the context to start processes with.
+
+    Those that are started in the block import neither ``__main__`` nor anything from the current directory.
+    """
     # Not fork: the parent may have threads (a progress bar's, a test's), and a forked copy of a locked lock hangs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pneumo.dataset.shard_writer"])
     # Without its file, __main__ is not imported again by the processes: job/predict.py's takes seconds, for torch.
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
-        yield context
+        with safe_path():
+            yield context
     finally:
         sys.modules["__main__"] = main
 

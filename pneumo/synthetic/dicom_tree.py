@@ -31,6 +31,7 @@ from pneumo.masks import rle
 from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_csv, publish_directory
+from pneumo.runtime.safe_path import safe_path
 from pneumo.synthetic.anatomy import draw_anatomy
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
@@ -223,7 +224,8 @@ def _map(work: partial[list[str]], plans: Sequence[_ImagePlan], workers: int) ->
         return
     # Not fork: the caller may have threads and locks of OpenCV or torch.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
+    with safe_path(), pool:
         yield from pool.map(work, plans, chunksize=8)
 
 

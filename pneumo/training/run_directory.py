@@ -227,12 +227,16 @@ def foreign_files(path: Path) -> list[Path]:
 
 
 def check_output(out: Path, runs: Sequence["RunDirectory"]) -> None:
-    """Refuse to write a submission in place of another file of a run; RUN/submission.csv is its place.
+    """Refuse to write a submission in place of another file of a run.
+
+    RUN/submission.csv is the place of that run's own, and not of one of several runs.
 
     Raises:
         UserError: Naming the file.
     """
-    kept = written_names() - {RunDirectory.__dict__["submission"].name}
+    kept = written_names()
+    if len(runs) == 1:
+        kept.remove(RunDirectory.__dict__["submission"].name)
     check_apart("--out", out, {"--runs": [run.path / name for run in runs for name in kept]})
 
 

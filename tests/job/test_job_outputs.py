@@ -13,10 +13,15 @@ def place(alone: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     root = tmp_path_factory.mktemp("outputs")
     shutil.copytree(dataset, root / "data")
     shutil.copytree(alone, root / "run")
+    shutil.copytree(alone, root / "other", ignore=shutil.ignore_patterns("fold-*"))
     (root / "dicom").mkdir()
     (root / "dicom" / "a.dcm").touch()
     for name in ("masks.csv", "data/unmatched.csv", "run/submission.csv"):
         (root / name).write_text("ImageId,EncodedPixels\na,-1\n")
+    # The user's own files, of names that commands write.
+    for name in ("quarantine.csv", "samples.parquet", ".build/x", "predictions.csv", "overlays/x.png"):
+        (root / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "mine" / name).write_text("mine")
     return root
 
 
@@ -47,6 +52,12 @@ def state(place: Path) -> dict[str, tuple[int, int]]:
         ("predict", "--run run --dicom dicom --out dicom", "replace dicom, which --dicom reads"),
         ("predict", "--run run --dicom dicom --out dicom/out", "write dicom/out in dicom, which --dicom reads"),
         ("predict", "--run run --dicom out/overlays/a --out out", "replaces what is in out/overlays"),
+        ("predict", "--run run --dicom dicom --out run", "replace run, which --run reads"),
+        ("predict", "--run run --dicom dicom --out run/out", "write run/out in run, which --run reads"),
+        ("predict", "--run run --dicom dicom --out mine", "mine has overlays, predictions.csv, quarantine.csv of"),
+        ("predict", "--run run --dicom dicom --out data", "data has left_out.csv, quarantine.csv of another origin"),
+        ("shard", "--dicom dicom --out mine", "mine has .build, quarantine.csv, samples.parquet of another origin"),
+        ("ensemble", "--runs run other --dataset data --out run/submission.csv", "replace run/submission.csv, which"),
     ],
 )
 def test_it_is_refused(place: Path, command: str, words: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

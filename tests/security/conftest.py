@@ -2,6 +2,7 @@
 
 import planted
 import pytest
+from planted_modules import plant_modules
 from security_chain import JOB, Chain, Commands
 
 SMALL = ("--model.encoder", "tu-test_efficientnet")
@@ -28,6 +29,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Shards, a run and one that was stopped, an ensemble, predictions and a score, of files full of secrets."""
     directory = tmp_path_factory.mktemp("chain")
     source = planted.write(directory / planted.PATH)
+    plant_modules(directory)
     commands, out = Commands(directory), directory / "out"
     dataset, run = ("--dataset", out / "dataset"), out / "run"
     commands.run_sequence(
@@ -51,5 +53,5 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     )
     recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-every", 1, *SMALL)
     stopped = (out / "stopped", JOB / "train.py", *dataset, "--run", out / "stopped", *recipe)
-    commands.run("stopped", "-c", STOP, *stopped, expect=3)
+    commands.run("stopped", "-P", "-c", STOP, *stopped, expect=3)
     return Chain(source, commands, out)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,22 +23,31 @@ def name_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def words_of(node: ast.AST) -> list[str]:
+    """Return the words of a command line that are in the source, "" for others."""
+    parts = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.List | ast.Tuple) else []
+    return [name_of(part) or (str(part.value) if isinstance(part, ast.Constant) else "") for part in parts]
+
+
 def violations(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
+        words = words_of(node)
+        if ("sys.executable", "-m") in pairwise(words) or ("sys.executable", "-c") in pairwise(words):
+            yield f"line {node.lineno}: Python without -P, which imports from the current directory"  # type: ignore[attr-defined]
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if f"{node.module}.{alias.name}" in FORBIDDEN:
                     yield f"line {node.lineno}: imports {node.module}.{alias.name}"
         if not isinstance(node, ast.Call):
             continue
-        called, words = name_of(node.func), {word.arg: word.value for word in node.keywords}
+        called, keywords = name_of(node.func), {word.arg: word.value for word in node.keywords}
         if called in FORBIDDEN:
             yield f"line {node.lineno}: {called}"
-        if "shell" in words and ast.unparse(words["shell"]) != "False":
+        if "shell" in keywords and ast.unparse(keywords["shell"]) != "False":
             yield f"line {node.lineno}: shell"
-        if "allow_pickle" in words and ast.unparse(words["allow_pickle"]) != "False":
+        if "allow_pickle" in keywords and ast.unparse(keywords["allow_pickle"]) != "False":
             yield f"line {node.lineno}: allow_pickle"
-        if called == "torch.load" and ast.unparse(words.get("weights_only", ast.Constant(None))) != "True":
+        if called == "torch.load" and ast.unparse(keywords.get("weights_only", ast.Constant(None))) != "True":
             yield f"line {node.lineno}: torch.load without weights_only"
 
 
@@ -51,6 +61,8 @@ def test_no_shell_no_code_from_data_no_predictable_names(path: Path) -> None:
     [
         "os.system(f'rm {x}')",
         "subprocess.run(x, shell=True)",
+        "subprocess.run([sys.executable, '-m', 'venv'])",
+        "run(sys.executable, '-c', x)",
         "subprocess.run(x, shell=y)",
         "from os import popen",
         "eval(x)",

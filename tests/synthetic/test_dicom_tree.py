@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from planted_modules import modules_run, plant_modules
 
 from pneumo.masks import annotations, rle
 from pneumo.runtime.errors import UserError
@@ -44,8 +45,13 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_equal_seeds_write_equal_bytes_with_any_number_of_workers(tree: SyntheticTree, tmp_path: Path) -> None:
+def test_equal_seeds_write_equal_bytes_with_any_number_of_workers(
+    tree: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_modules(tmp_path)
+    monkeypatch.chdir(tmp_path)
     again = make(tmp_path / "again", workers=2)
+    assert modules_run(tmp_path) == []
     assert contents(again.root) == contents(tree.root)
     other = make(tmp_path / "other", seed=4)
     assert not {image_id for image_id, _ in rows_of(other.masks)} & {image_id for image_id, _ in rows_of(tree.masks)}

@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pneumo.dataset import ownership, paths
+from pneumo.runtime.errors import UserError
+
+HEADERS = {
+    "quarantine.csv": "split,file,image_id,reason,phase,found,expected,action\n",
+    "left_out.csv": "split,file,image_id,reason\n",
+    "unmatched.csv": "image_id,file,reason\n",
+}
+WRITTEN = (*paths.PREDICTION_LISTS, "predictions.csv", "findings.csv", "overlays")
+
+
+def write(directory: Path, *names: str) -> None:
+    for name in names:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEADERS.get(name, "mine"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["notes.txt", ".hidden/x"],
+        ["dataset.json", "samples.parquet", "shards/x"],
+        [".build/plan.json", ".build/train-000000.json", "shards/x"],
+        [".build/.plan.json.pneumo-tmp-abcd1234"],
+        list(HEADERS),
+    ],
+)
+def test_a_build_takes_a_directory_of_its_own(names: list[str], tmp_path: Path) -> None:
+    ownership.check_dataset(tmp_path / "missing")
+    write(tmp_path, *names)
+    ownership.check_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["samples.parquet"], "samples.parquet"),
+        (["shards/train-000000.tar", *HEADERS], "shards"),
+        ([".build/x"], ".build"),
+        (["quarantine.csv", "left_out.csv", "predictions.csv"], "left_out.csv, quarantine.csv"),
+    ],
+)
+def test_a_build_takes_no_other_directory(names: list[str], found: str, tmp_path: Path) -> None:
+    write(tmp_path, *names)
+    with pytest.raises(UserError, match=rf"{tmp_path} has {found} of another origin"):
+        ownership.check_dataset(tmp_path)
+
+
+def test_a_list_with_another_header_is_the_users(tmp_path: Path) -> None:
+    write(tmp_path, *HEADERS)
+    (tmp_path / "left_out.csv").write_text("file,reason\n")
+    with pytest.raises(UserError, match="has left_out.csv, quarantine.csv, unmatched.csv of another origin"):
+        ownership.check_dataset(tmp_path)
+    with pytest.raises(UserError, match="has left_out.csv, quarantine.csv of another origin"):
+        ownership.check_prediction(tmp_path, WRITTEN)
+
+
+def test_a_task_that_begins_at_this_moment_is_no_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_dataset: Callable[[Path], bool] = ownership._is_dataset
+
+    def begin_after_the_first_look(directory: Path) -> bool:
+        found = is_dataset(directory)
+        write(tmp_path, ".build/plan.json", "shards/train-000000.tar")
+        return found
+
+    monkeypatch.setattr(ownership, "_is_dataset", begin_after_the_first_look)
+    ownership.check_dataset(tmp_path)
+
+
+def test_a_prediction_replaces_only_an_earlier_one(tmp_path: Path) -> None:
+    ownership.check_prediction(tmp_path / "missing", WRITTEN)
+    write(tmp_path, "notes.txt")
+    ownership.check_prediction(tmp_path, WRITTEN)
+    write(tmp_path, "predictions.csv")
+    with pytest.raises(UserError, match="has predictions.csv of another origin"):
+        ownership.check_prediction(tmp_path, WRITTEN)
+    write(tmp_path, "quarantine.csv", "left_out.csv")
+    ownership.check_prediction(tmp_path, WRITTEN)
+    write(tmp_path, "unmatched.csv")
+    with pytest.raises(UserError, match="has left_out.csv, predictions.csv, quarantine.csv of another origin"):
+        ownership.check_prediction(tmp_path, WRITTEN)
