@@ -1,5 +1,6 @@
 """Messages of a build: warnings about the input before the work, errors that end it, and the summary at the end."""
 
+import ntpath
 from collections import Counter
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
             if any(item.action == ANOTHER_ID for item in plan.quarantined)
             else "",
         )
+    if named_by_path := _describe_paths(plan):
+        log.warning("%s", named_by_path)
     if plan.missing:
         log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])
     samples = [sample for shard in plan.shards for sample in shard.samples]
@@ -160,6 +163,8 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
     expected = "images with a row in the masks CSV"
     if plan.named_otherwise:
         return UserError(found, expected, _describe_other_ids(plan))
+    if named_by_path := _describe_paths(plan):
+        return UserError(found, expected, named_by_path)
     return UserError(found, expected, f"check --dicom and --masks, and {lists} and {out / paths.UNMATCHED}")
 
 
@@ -168,6 +173,19 @@ def _describe_other_ids(plan: BuildPlan) -> str:
     return (
         f"{plan.named_otherwise} unused files are in the masks CSV by their {_ID_NAMES[other]}, not by their "
         f"{_ID_NAMES[plan.id_source]}: give --id {other}"
+    )
+
+
+def _describe_paths(plan: BuildPlan) -> str:
+    """Return what to do about ids of the masks CSV that are unused files' ids after a directory; "" without any."""
+    unused = {item.image_id for item in plan.unlabeled}
+    # A file's id without a directory is no id of the CSV, or the file would not be unused.
+    paths_of_files = [image_id for image_id in plan.missing if ntpath.basename(image_id) in unused]
+    if not paths_of_files:
+        return ""
+    return (
+        f"{len(paths_of_files)} ids of the masks CSV begin with a directory, first {paths_of_files[0]}, and would have a "
+        f"file without it: remove the directories from the column {annotations.ID}"
     )
 
 

@@ -31,6 +31,7 @@ from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import integer, is_malformed, tags, text
 from pneumo.masks import image_ids
+from pneumo.masks.annotations import strip_suffix
 
 HEADER_ELEMENTS = projection.ELEMENTS | tags(("SOPInstanceUID", "PatientID"))
 SAMPLE_ELEMENTS = (
@@ -53,7 +54,6 @@ IMAGE_ELEMENTS = (DISPLAY_ELEMENTS | GROUP_ELEMENTS | PALETTE_ELEMENTS | OVERLAY
 )
 """All elements that are read for an image; names, dates and free text are skipped."""
 
-FILE_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 MAX_PIXELS = 1 << 26
 """8192 x 8192: more than any X-ray detector has, few enough to decode within the memory limit of a worker."""
 
@@ -113,10 +113,9 @@ def scan(path: Path) -> Header:
         uid = sop_instance.instance_uid(dataset)
         problem = sop_instance.find_problem(uid)
         exclusion = projection.find_exclusion(projection.read(dataset))
-    stem = path.stem if path.suffix.lower() in FILE_SUFFIXES else path.name
     # It is sent to the planning process, and a file may give it any length.
     patient_id = text(dataset, "PatientID")[: image_ids.MAX_LENGTH]
-    return Header("" if problem else uid, patient_id, stem, exclusion, id_problem=problem)
+    return Header("" if problem else uid, patient_id, strip_suffix(path.name), exclusion, id_problem=problem)
 
 
 def read(path: Path) -> Image:

@@ -10,7 +10,8 @@ from pneumo.masks import csv_rows, rle
 from pneumo.masks.csv_rows import ID, MASK, PATIENT, Row
 from pneumo.runtime.errors import UserError
 
-_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|dic|ima|png|jpe?g)$", re.IGNORECASE)
+"""Of an image's file; the files that are read may have others too."""
 _SPREADSHEET_CELL = (32_767, 32_766)
 """Most characters that Excel keeps in a cell; one less where the cell began with a space, which is removed here."""
 
@@ -84,7 +85,7 @@ def read_patients(path: Path) -> dict[str, str]:
 
 
 def strip_suffix(image_id: str) -> str:
-    """Return an image id without the file suffix (``.dcm``, ``.dicom``, ``.png``, ``.jpg``) that some files append."""
+    """Return an image id, or a file's name, without the file suffix (``.dcm``, ``.ima``, ``.png``) that some append."""
     return _SUFFIX.sub("", image_id)
 
 
