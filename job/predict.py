@@ -12,9 +12,9 @@ Writes into DIR:
     overlays/         a picture of each positive image with its mask outlined
 
 However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results
-are written at the end and replace those of an earlier prediction, and nothing else; a prediction that is stopped leaves none. When one
-cannot be written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or
-no file that can be predicted.
+are written at the end and replace those of an earlier prediction, and nothing else; a prediction that is stopped leaves
+none. When one cannot be written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2
+wrong input, or no file that can be predicted.
 """
 
 import signal

@@ -184,8 +184,8 @@ def _describe_paths(plan: BuildPlan) -> str:
     if not paths_of_files:
         return ""
     return (
-        f"{len(paths_of_files)} ids of the masks CSV begin with a directory, first {paths_of_files[0]}, and would have a "
-        f"file without it: remove the directories from the column {annotations.ID}"
+        f"{len(paths_of_files)} ids of the masks CSV begin with a directory, first {paths_of_files[0]}, and would have "
+        f"a file without it: remove the directories from the column {annotations.ID}"
     )
 
 

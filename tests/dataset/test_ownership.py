@@ -56,9 +56,9 @@ def test_a_build_takes_no_other_directory(names: list[str], found: str, tmp_path
 def test_a_list_with_another_header_is_the_users(tmp_path: Path) -> None:
     write(tmp_path, *HEADERS)
     (tmp_path / "left_out.csv").write_text("file,reason\n")
-    with pytest.raises(UserError, match="has left_out.csv, quarantine.csv, unmatched.csv of another origin"):
+    with pytest.raises(UserError, match=r"has left_out\.csv, quarantine\.csv, unmatched\.csv of another origin"):
         ownership.check_dataset(tmp_path)
-    with pytest.raises(UserError, match="has left_out.csv, quarantine.csv of another origin"):
+    with pytest.raises(UserError, match=r"has left_out\.csv, quarantine\.csv of another origin"):
         ownership.check_prediction(tmp_path, WRITTEN)
 
 
@@ -79,10 +79,10 @@ def test_a_prediction_replaces_only_an_earlier_one(tmp_path: Path) -> None:
     write(tmp_path, "notes.txt")
     ownership.check_prediction(tmp_path, WRITTEN)
     write(tmp_path, "predictions.csv")
-    with pytest.raises(UserError, match="has predictions.csv of another origin"):
+    with pytest.raises(UserError, match=r"has predictions\.csv of another origin"):
         ownership.check_prediction(tmp_path, WRITTEN)
     write(tmp_path, "quarantine.csv", "left_out.csv")
     ownership.check_prediction(tmp_path, WRITTEN)
     write(tmp_path, "unmatched.csv")
-    with pytest.raises(UserError, match="has left_out.csv, predictions.csv, quarantine.csv of another origin"):
+    with pytest.raises(UserError, match=r"has left_out\.csv, predictions\.csv, quarantine\.csv of another origin"):
         ownership.check_prediction(tmp_path, WRITTEN)

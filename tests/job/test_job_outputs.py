@@ -56,7 +56,11 @@ def state(place: Path) -> dict[str, tuple[int, int]]:
         ("predict", "--run run --dicom dicom --out run/out", "write run/out in run, which --run reads"),
         ("predict", "--run run --dicom dicom --out mine", "mine has overlays, predictions.csv, quarantine.csv of"),
         ("predict", "--run run --dicom dicom --out data", "data has left_out.csv, quarantine.csv of another origin"),
-        ("shard", "--dicom dicom --out mine", "mine has .build, quarantine.csv, samples.parquet of another origin"),
+        (
+            "shard",
+            "--dicom dicom --masks masks.csv --out mine",
+            "mine has .build, quarantine.csv, samples.parquet of",
+        ),
         ("ensemble", "--runs run other --dataset data --out run/submission.csv", "replace run/submission.csv, which"),
     ],
 )

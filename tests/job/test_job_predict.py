@@ -149,7 +149,13 @@ def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "findings.csv").write_text("earlier")
+    earlier = {
+        "findings.csv": "earlier",
+        "quarantine.csv": "split,file,image_id,reason,phase,found,expected,action\n",
+        "left_out.csv": "split,file,image_id,reason\n",
+    }
+    for name, text in earlier.items():
+        (out / name).write_text(text)
     incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
     for copy in range(40):
         shutil.copytree(synthetic.dicom, incoming / str(copy), copy_function=os.link)
@@ -160,8 +166,7 @@ def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
     assert process.returncode == 128 + number, output
     assert f"stopped by {number.name}" in output
     assert "Traceback" not in output
-    assert [path.name for path in out.iterdir()] == ["findings.csv"]
-    assert (out / "findings.csv").read_text() == "earlier"
+    assert {path.name: path.read_text() for path in out.iterdir()} == earlier
 
 
 def test_the_docstring_lists_the_outputs(load_command: Callable[[str], ModuleType]) -> None:
