@@ -185,7 +185,7 @@ def _describe_paths(plan: BuildPlan) -> str:
         return ""
     return (
         f"{len(paths_of_files)} ids of the masks CSV begin with a directory, first {paths_of_files[0]}, and would have "
-        f"a file without it: remove the directories from the column {annotations.ID}"
+        f"a file without it: remove the directories from the column {csv_rows.ID}"
     )
 
 
