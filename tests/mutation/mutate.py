@@ -1,33 +1,39 @@
 """Change a module in one place after another, and print the changes that its tests do not notice.
 
     python tests/mutation/mutate.py pneumo/inference/decision_rule.py pneumo/training/schedule.py
+    python tests/mutation/mutate.py --sample 20 --log mutation.jsonl --tests tests/loading -- pneumo/loading/*.py
 
-Needs the dependency group ``mutation`` of pyproject.toml (cosmic-ray). The changes are made in a copy of the
-repository: numbers, comparisons, signs, arithmetic, conditions. For each, the module's own test files run, at most
-``TIMEOUT_S``. Exit codes: 0 all were noticed, 1 some survived or the module's tests fail without a change.
+Needs the dependency group ``mutation`` of pyproject.toml (cosmic-ray). The changes are made in copies of the
+repository. For each, the module's own test files run, and those of ``--tests`` if they notice nothing. Slow packages are
+imported once, in the process from which those of the tests are forked. With ``--log`` each outcome is kept at once, and
+another call tries only what is new and what survived.
+
+Exit codes: 0 all that were tried were noticed, 1 some survived, 2 the module's tests fail without a change.
 """
 
+import argparse
+import contextlib
+import importlib
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+from changes import Change, changes, sample
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIMEOUT_S = 60.0
-"""Longest run of a module's tests; a change that makes them run longer counts as noticed."""
-UNLIKELY = [
-    r"core/ReplaceBinaryOperator_\w+_(BitAnd|BitOr|BitXor|FloorDiv|LShift|Mod|Pow|RShift)",
-    r"core/ReplaceBinaryOperator_(BitAnd|BitOr|BitXor|FloorDiv|LShift|Mod|RShift)_\w+",
-    r"core/ReplaceComparisonOperator_\w+_(Is|IsNot|Eq|NotEq)",
-    r"core/ReplaceComparisonOperator_(GtE|Gt)_(Lt|LtE)",
-    r"core/ReplaceComparisonOperator_(LtE|Lt)_(Gt|GtE)",
-    r"core/RemoveDecorator",
-]
-"""Changes that nobody makes by mistake, or that are cruder than another one of the same place."""
+SLOW_IMPORTS = (
+    *("torch", "torch.distributed", "torch.utils.tensorboard", "torchvision", "segmentation_models_pytorch", "accelerate"),
+    *("cv2", "scipy.ndimage", "sklearn.model_selection", "pyarrow.parquet", "pydantic", "tyro", "hypothesis"),
+)
+"""Packages that most tests import; none of pneumo, which the tests shall see changed."""
+NOTICED, SURVIVED, TIMED_OUT = "noticed", "survived", "timed out"
 
 
 def mirrored_tests(module: Path, root: Path) -> list[str]:
@@ -40,65 +46,124 @@ def mirrored_tests(module: Path, root: Path) -> list[str]:
     )
 
 
-def mutate(module: Path, copy: Path) -> tuple[int, list[str]]:
-    """Try all changes of a module in a copy of the repository.
+class Copy:
+    """A copy of the repository, in which one change at a time is tried.
 
-    Returns:
-        The number of changes, and for each that survived its place and what it is.
+    Args:
+        path: Where to make it.
     """
-    tests = mirrored_tests(module, copy)
-    if not tests:
-        sys.exit(f"mutate.py: {module} has no tests of its own; expected a module of pneumo/ with a mirrored test file")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    if subprocess.run(command, cwd=copy, env=_environment(copy), stdout=subprocess.DEVNULL, check=False).returncode:
-        sys.exit(f"mutate.py: {' '.join(tests)} fail without a change; expected tests that pass; correct them first")
-    config, session = copy / "mutation.toml", copy / "mutation.sqlite"
-    session.unlink(missing_ok=True)
-    config.write_text(
-        f'[cosmic-ray]\nmodule-path = "{module}"\ntimeout = {TIMEOUT_S}\nexcluded-modules = []\n'
-        f"test-command = {json.dumps(' '.join(command))}\n"
-        '[cosmic-ray.distributor]\nname = "local"\n'
-        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(UNLIKELY)}\n"
-    )
-    tools = Path(sys.executable).parent
-    for step in (
-        ["cosmic-ray", "init", config, session],
-        ["cr-filter-operators", session, config],
-        ["cosmic-ray", "exec", config, session],
-    ):
-        subprocess.run([tools / step[0], *step[1:]], cwd=copy, env=_environment(copy), check=True)
-    dump = subprocess.run([tools / "cosmic-ray", "dump", session], cwd=copy, check=True, capture_output=True, text=True)
-    outcomes = [json.loads(line) for line in dump.stdout.splitlines()]
-    tried = [(work, result) for work, result in outcomes if result and result["worker_outcome"] != "skipped"]
-    return len(tried), list(_survivors(tried))
+
+    def __init__(self, path: Path) -> None:
+        ignored = shutil.ignore_patterns(".git", ".venv", "data", "runs", "__pycache__")
+        shutil.copytree(ROOT, path, ignore=ignored)
+        self.path = path
+
+    def write(self, module: Path, code: str) -> None:
+        """Write a module; the bytecode of another version that is as long and as old must not stand for it."""
+        (self.path / module).write_text(code)
+        for compiled in (self.path / module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
+            compiled.unlink()
+
+    def test(self, tests: Sequence[str], limit_s: float) -> str:
+        """Run tests on what the copy holds; those that run longer than the limit count as another outcome."""
+        pid = os.fork()
+        if pid == 0:
+            self._run(tests)
+        ends = time.monotonic() + limit_s
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < ends:
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # and what the tests left behind
+        if not ended[0]:
+            os.waitpid(pid, 0)
+            return TIMED_OUT
+        return NOTICED if ended[1] else SURVIVED
+
+    def _run(self, tests: Sequence[str]) -> None:
+        status = 1
+        try:
+            os.setsid()
+            os.chdir(self.path)
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(nowhere.fileno(), 2)
+            sys.path.insert(0, str(self.path))
+            os.environ["PYTHONPATH"] = str(self.path)
+            status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+        finally:
+            os._exit(status)
 
 
-def _survivors(tried: Sequence[tuple[dict, dict]]) -> Iterator[str]:
-    for work, result in tried:
-        if result["test_outcome"] == "survived":
-            lines = [
-                line for line in result["diff"].splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
-            ]
-            change = work["mutations"][0]
-            yield f"{change['module_path']}:{change['start_pos'][0]}\n" + "\n".join(lines)
+def try_module(module: Path, copy: Copy, options: argparse.Namespace) -> Iterator[tuple[Change, str]]:
+    """Yield each drawn change of a module that was not noticed before, with its outcome."""
+    every = list(changes(ROOT, module))
+    drawn = sample(every, options.sample, options.seed)
+    known = noticed(options.log)
+    rounds = [tests for tests in (mirrored_tests(module, ROOT), options.tests) if tests]
+    if not rounds:
+        sys.exit(f"mutate.py: {module} has no tests of its own; expected a mirrored test file; name some with --tests")
+    original, limits = (ROOT / module).read_text(), []
+    for tests in rounds:
+        began = time.monotonic()
+        if copy.test(tests, 3600) != SURVIVED:
+            sys.stderr.write(f"mutate.py: {' '.join(tests)} fail without a change; expected tests that pass\n")
+            sys.exit(2)
+        # On a busy machine the same tests may take several times as long.
+        limits.append(60 + 5 * (time.monotonic() - began))
+    before = sum(change.digest in known for change in drawn)
+    print(f"{module}: {len(every)} changes, {len(drawn)} drawn, {before} of them noticed before", flush=True)
+    for change in drawn:
+        if change.digest not in known:
+            copy.write(module, change.code)
+            outcome = SURVIVED
+            for tests, limit_s in zip(rounds, limits, strict=True):
+                if outcome == SURVIVED:
+                    outcome = copy.test(tests, limit_s)
+            yield change, outcome
+    copy.write(module, original)
 
 
-def _environment(copy: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+def noticed(log: Path | None) -> set[str]:
+    """Return the digests of the changes that were noticed according to a log."""
+    if log is None or not log.is_file():
+        return set()
+    entries = map(json.loads, log.read_text().splitlines())
+    return {entry["digest"] for entry in entries if entry["outcome"] == NOTICED}
+
+
+def keep(log: Path, change: Change, outcome: str) -> None:
+    """Append an outcome to a log."""
+    entry = {"module": str(change.module), "line": change.line, "diff": change.diff, "digest": change.digest}
+    with log.open("a") as file:
+        file.write(json.dumps({**entry, "outcome": outcome}) + "\n")
 
 
 def main() -> None:
-    """Try the modules that the command names, and print a line for each and its survivors."""
+    """Try the modules that the command names, and print each change that survived and a line for each module."""
+    parser = argparse.ArgumentParser(description="Print the changes of modules that their tests do not notice.")
+    parser.add_argument("modules", nargs="+", type=Path, help="paths below the repository's root, pneumo/...")
+    parser.add_argument("--sample", type=int, help="changes of each module that are drawn; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw; a larger sample contains a smaller one")
+    parser.add_argument("--tests", nargs="+", default=[], help="tests for what the module's own do not notice")
+    parser.add_argument("--log", type=Path, help="file of outcomes, to which this call adds its own")
+    options = parser.parse_args()
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
     survived = False
     with tempfile.TemporaryDirectory(prefix="pneumo-mutation-") as directory:
-        copy = Path(directory) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "data", "runs"))
-        for name in sys.argv[1:]:
-            count, survivors = mutate(Path(name), copy)
-            lines = (f"{name}: {count} changes, {len(survivors)} survived", *survivors)
-            sys.stdout.write("\n".join(lines) + "\n")
-            sys.stdout.flush()
-            survived |= bool(survivors)
+        copy = Copy(Path(directory) / "copy")
+        for module in options.modules:
+            outcomes = []
+            for change, outcome in try_module(module, copy, options):
+                outcomes.append(outcome)
+                if options.log is not None:
+                    keep(options.log, change, outcome)
+                if outcome != NOTICED:
+                    print(f"{outcome}: {module}:{change.line}\n{change.diff}", flush=True)
+            counts = ", ".join(f"{outcomes.count(name)} {name}" for name in (NOTICED, SURVIVED, TIMED_OUT))
+            print(f"{module}: {len(outcomes)} tried, {counts}", flush=True)
+            survived |= SURVIVED in outcomes
     sys.exit(survived)
 
 
