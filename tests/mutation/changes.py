@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 OPERATORS = (
     "NumberReplacer",
@@ -48,13 +49,32 @@ def changes(root: Path, module: Path) -> Iterator[Change]:
     code, seen = (root / module).read_text(), set()
     for name in OPERATORS:
         operator = get_operator(f"core/{name}")()
-        places = [place for node in ast_nodes(get_ast(code)) for place in operator.mutation_positions(node)]
-        for occurrence, (start, _) in enumerate(places):
-            changed = mutate_code(code, operator, occurrence)
-            if changed is not None and changed not in seen:
+        places = [
+            (node, place) for node in ast_nodes(get_ast(code)) for place in operator.mutation_positions(node)
+        ]
+        for occurrence, (node, (start, _)) in enumerate(places):
+            changed = None if _is_left_alone(node) else mutate_code(code, operator, occurrence)
+            if changed is not None and changed not in seen and _is_python(changed):
                 seen.add(changed)
                 lines = difflib.unified_diff(code.splitlines(), changed.splitlines(), n=0, lineterm="")
                 yield Change(module, changed, start[0], "\n".join(list(lines)[3:]))
+
+
+def _is_left_alone(node: Any) -> bool:
+    """Return whether a place is no mathematics: in ``@dataclass(frozen=True)``, or the star of ``def f(*, x)``."""
+    if node.type == "operator" and node.parent.type in ("parameters", "param", "lambdef"):
+        return True
+    while node.parent is not None and node.type != "decorator":
+        node = node.parent
+    return node.parent is not None
+
+
+def _is_python(code: str) -> bool:
+    try:
+        compile(code, "", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def sample(every: list[Change], count: int | None, seed: int) -> list[Change]:

@@ -69,11 +69,14 @@ class Copy:
         pid = os.fork()
         if pid == 0:
             self._run(tests)
-        ends = time.monotonic() + limit_s
-        while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < ends:
-            time.sleep(0.05)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # and what the tests left behind
+        ends, ended = time.monotonic() + limit_s, (0, 0)
+        try:
+            while not ended[0] and time.monotonic() < ends:
+                time.sleep(0.05)
+                ended = os.waitpid(pid, os.WNOHANG)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # and what the tests left behind
         if not ended[0]:
             os.waitpid(pid, 0)
             return TIMED_OUT
@@ -147,6 +150,7 @@ def main() -> None:
     parser.add_argument("--tests", nargs="+", default=[], help="tests for what the module's own do not notice")
     parser.add_argument("--log", type=Path, help="file of outcomes, to which this call adds its own")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))  # ends what runs, and removes the copy
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
