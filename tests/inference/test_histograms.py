@@ -50,6 +50,39 @@ def test_dice_and_area_equal_those_of_the_maps(maps):
     assert maps.histograms.truth.tolist() == [g.sum() for g in maps.truth]
 
 
+def one_image(bins: list[int], truth: list[int]) -> PredictionHistograms:
+    """Return the histograms of an image of one row."""
+    counts = histogram(np.array([bins], np.uint8), np.array([truth], np.uint8)).astype(np.int32)
+    return PredictionHistograms(
+        image_id=np.array(["a"]),
+        fold=np.zeros(1, np.int16),
+        patient=np.zeros(1, np.int32),
+        positive=np.array([any(truth)]),
+        pixels=np.array([len(bins)]),
+        presence_probability=np.full(1, np.nan, np.float32),
+        inside=counts[1:],
+        outside=counts[:1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("bins", "truth", "expected"),
+    [
+        pytest.param([0, 0, 9, 0], [0, 0, 0, 0], 0.0, id="one pixel too many"),
+        pytest.param([0, 0, 7, 0], [0, 0, 0, 0], 1.0, id="below the threshold"),
+        pytest.param([0, 0, 0, 0], [1, 0, 0, 0], 0.0, id="one pixel missed, of the lowest bin"),
+        pytest.param([0, 9, 0, 0], [1, 1, 0, 0], 2 / 3, id="one of two"),
+    ],
+)
+def test_every_pixel_counts_in_the_dice_of_a_few_of_them(bins, truth, expected):
+    one = one_image(bins, truth)
+    with np.errstate(all="raise"):
+        assert dice(one, 8).tolist() == [expected]
+    assert one.truth.tolist() == [sum(truth)]
+    assert one.overlap[0, 8] == sum(b >= 8 and t for b, t in zip(bins, truth, strict=True))
+    assert concatenate([one]).predicted.tolist() == one.predicted.tolist()
+
+
 def test_empty_on_empty_scores_one():
     blank = histogram(np.zeros((4, 4), np.uint8), None)[None].astype(np.int32)
     histograms = PredictionHistograms(

@@ -91,6 +91,9 @@ def test_rules_that_tie_in_one_threshold_give_the_middle_one():
     assert threshold_search._best(sums, 10, grid).min_area == 2.0
     sums[0, 3] += 1e-12  # a rounding error is no better rule
     assert threshold_search._best(sums, 10, grid).min_area == 2.0
+    sums[0, 3] += 4e-8  # of 100 images: less than 1e-9 in their mean
+    assert threshold_search._best(sums, 100, grid).min_area == 2.0
+    assert threshold_search._best(sums, 10, grid).min_area == 3.0
 
 
 def test_nested_rules_never_saw_the_fold_they_score(maps):
@@ -125,8 +128,21 @@ def test_one_image_is_too_few(maps):
         nested_estimate(maps.histograms.select(np.array([0])))
 
 
+def test_without_a_presence_head_the_rule_has_no_presence_threshold(maps, maps_without_presence):
+    """Whatever the grid begins with, and however many areas it has."""
+    grid = replace(SMALL, min_areas=(0.0,), presence_thresholds=(0.4, 0.6))
+    assert search(maps_without_presence.histograms, grid).presence_threshold == 0.0
+    assert search(maps.histograms, grid).presence_threshold in (0.4, 0.6)
+
+
 def test_default_grid_is_ascending_and_valid():
     grid = SearchGrid()
+    assert [top / 256 for top in grid.top_bins] == [k / 64 for k in range(1, 64)]
+    assert grid.bottom_bins == grid.top_bins
+    assert [round(100 * presence) for presence in grid.presence_thresholds] == list(range(0, 100, 5))
+    # In pixels of a 1024 x 1024 image.
+    assert all(area % 50 == 0 for area in grid.min_areas[:-1])
+    assert len(grid.min_areas) == 17
     for values in (grid.top_bins, grid.min_areas, grid.bottom_bins, grid.presence_thresholds):
         assert list(values) == sorted(set(values))
     assert grid.min_areas[-1] == NEVER

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -21,19 +22,26 @@ def drift(model: nn.Module, step: int) -> None:
     model(torch.rand(2, 1, 8, 8, generator=generator))
 
 
-def test_weights_follow_the_formula_with_warm_up():
+@pytest.mark.parametrize("largest", [0.3, 0.9995])
+def test_weights_follow_the_formula_with_warm_up(largest):
     model = network()
-    ema = Ema(model, 0.3)
+    ema = Ema(model, largest)
     names = ["0.weight", "0.bias", "1.weight", "1.bias"]
     expected = {name: model.state_dict()[name].double().clone() for name in names}
     for n in range(12):
         drift(model, n)
         ema.update(model)
-        decay = min(0.3, (1 + n) / (10 + n))
+        decay = min(largest, (1 + n) / (10 + n))
         for name in names:
             expected[name] = decay * expected[name] + (1 - decay) * model.state_dict()[name].double()
-    for name in names:
-        torch.testing.assert_close(ema.model.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+            # After each update: a decay of .3 forgets within a few how the average began.
+            torch.testing.assert_close(ema.model.state_dict()[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [-0.5, 1.0])
+def test_a_decay_outside_of_its_range_is_a_fault_of_the_program(decay):
+    with pytest.raises(AssertionError):
+        Ema(network(), decay)
 
 
 def test_buffers_are_copied_and_the_average_is_ready_to_evaluate():

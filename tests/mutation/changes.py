@@ -49,9 +49,7 @@ def changes(root: Path, module: Path) -> Iterator[Change]:
     code, seen = (root / module).read_text(), set()
     for name in OPERATORS:
         operator = get_operator(f"core/{name}")()
-        places = [
-            (node, place) for node in ast_nodes(get_ast(code)) for place in operator.mutation_positions(node)
-        ]
+        places = [(node, place) for node in ast_nodes(get_ast(code)) for place in operator.mutation_positions(node)]
         for occurrence, (node, (start, _)) in enumerate(places):
             changed = None if _is_left_alone(node) else mutate_code(code, operator, occurrence)
             if changed is not None and changed not in seen and _is_python(changed):

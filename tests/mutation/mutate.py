@@ -4,9 +4,9 @@
     python tests/mutation/mutate.py --sample 20 --log mutation.jsonl --tests tests/loading -- pneumo/loading/*.py
 
 Needs the dependency group ``mutation`` of pyproject.toml (cosmic-ray). The changes are made in copies of the
-repository. For each, the module's own test files run, and those of ``--tests`` if they notice nothing. Slow packages are
-imported once, in the process from which those of the tests are forked. With ``--log`` each outcome is kept at once, and
-another call tries only what is new and what survived.
+repository. For each, the module's own test files run, and those of ``--tests`` if they notice nothing. Slow packages
+are imported once, in the process from which those of the tests are forked. With ``--log`` each outcome is kept at once,
+and another call tries only what is new and what survived.
 
 Exit codes: 0 all that were tried were noticed, 1 some survived, 2 the module's tests fail without a change.
 """
@@ -29,8 +29,9 @@ from changes import Change, changes, sample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW_IMPORTS = (
-    *("torch", "torch.distributed", "torch.utils.tensorboard", "torchvision", "segmentation_models_pytorch", "accelerate"),
-    *("cv2", "scipy.ndimage", "sklearn.model_selection", "pyarrow.parquet", "pydantic", "tyro", "hypothesis"),
+    *("torch", "torch.distributed", "torch.utils.tensorboard", "torchvision", "accelerate"),
+    *("segmentation_models_pytorch", "hypothesis", "cv2", "scipy.ndimage", "pyarrow.parquet"),
+    *("sklearn.model_selection", "pydantic", "tyro"),
 )
 """Packages that most tests import; none of pneumo, which the tests shall see changed."""
 NOTICED, SURVIVED, TIMED_OUT = "noticed", "survived", "timed out"
@@ -114,7 +115,7 @@ def try_module(module: Path, copy: Copy, options: argparse.Namespace) -> Iterato
         # On a busy machine the same tests may take several times as long.
         limits.append(60 + 5 * (time.monotonic() - began))
     before = sum(change.digest in known for change in drawn)
-    print(f"{module}: {len(every)} changes, {len(drawn)} drawn, {before} of them noticed before", flush=True)
+    say(f"{module}: {len(every)} changes, {len(drawn)} drawn, {before} of them noticed before")
     for change in drawn:
         if change.digest not in known:
             copy.write(module, change.code)
@@ -141,6 +142,12 @@ def keep(log: Path, change: Change, outcome: str) -> None:
         file.write(json.dumps({**entry, "outcome": outcome}) + "\n")
 
 
+def say(text: str) -> None:
+    """Print at once: a call takes long."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Try the modules that the command names, and print each change that survived and a line for each module."""
     parser = argparse.ArgumentParser(description="Print the changes of modules that their tests do not notice.")
@@ -164,9 +171,9 @@ def main() -> None:
                 if options.log is not None:
                     keep(options.log, change, outcome)
                 if outcome != NOTICED:
-                    print(f"{outcome}: {module}:{change.line}\n{change.diff}", flush=True)
+                    say(f"{outcome}: {module}:{change.line}\n{change.diff}")
             counts = ", ".join(f"{outcomes.count(name)} {name}" for name in (NOTICED, SURVIVED, TIMED_OUT))
-            print(f"{module}: {len(outcomes)} tried, {counts}", flush=True)
+            say(f"{module}: {len(outcomes)} tried, {counts}")
             survived |= SURVIVED in outcomes
     sys.exit(survived)
 

@@ -1,10 +1,16 @@
 """What is changed and which tests are run; cosmic-ray itself runs on demand."""
 
-import re
 from pathlib import Path
 
 import pytest
-from mutate import ROOT, UNLIKELY, mirrored_tests
+from changes import OPERATORS, Change, sample
+from mutate import NOTICED, ROOT, SURVIVED, keep, mirrored_tests, noticed
+
+MODULE = Path("pneumo/inference/decision_rule.py")
+
+
+def change(number: int) -> Change:
+    return Change(MODULE, f"x = {number}\n", 1, f"-x = 0\n+x = {number}")
 
 
 @pytest.mark.parametrize(
@@ -20,22 +26,38 @@ def test_a_modules_tests_are_the_mirrored_ones(module: str, tests: list[str]) ->
     assert mirrored_tests(Path(f"pneumo/{module}.py"), ROOT) == [f"tests/{test}.py" for test in tests]
 
 
-def test_changes_of_scale_sign_and_edge_are_tried() -> None:
-    def is_tried(operator: str) -> bool:
-        return not any(re.match(pattern, f"core/{operator}") for pattern in UNLIKELY)
+def test_a_larger_sample_contains_a_smaller_one_and_another_seed_draws_others() -> None:
+    every = [change(number) for number in range(1, 40)]
+    drawn = sample(every, 10, 0)
+    assert sample(every, 20, 0)[:10] == drawn
+    assert sample(every, 10, 1) != drawn
+    assert len({one.digest for one in sample(every, None, 0)}) == 39
 
+
+def test_a_log_tells_what_need_not_be_tried_again(tmp_path: Path) -> None:
+    log = tmp_path / "outcomes.jsonl"
+    assert noticed(log) == noticed(None) == set()
+    for number, outcome in ((1, NOTICED), (2, SURVIVED), (3, SURVIVED), (3, NOTICED)):
+        keep(log, change(number), outcome)
+    assert noticed(log) == {change(1).digest, change(3).digest}
+    assert len(log.read_text().splitlines()) == 4
+
+
+def test_scales_signs_edges_and_conditions_are_changed() -> None:
     tried = (
-        "ReplaceComparisonOperator_GtE_Gt",
-        "ReplaceComparisonOperator_Gt_GtE",
-        "ReplaceComparisonOperator_Lt_LtE",
-        "ReplaceComparisonOperator_LtE_Lt",
-        "ReplaceBinaryOperator_Mul_Div",
-        "ReplaceBinaryOperator_Add_Sub",
-        "ReplaceUnaryOperator_USub_UAdd",
-        "NumberReplacer",
-        "AddNot",
-        "ReplaceAndWithOr",
+        *("NumberReplacer", "ReplaceBinaryOperator_Mul_Div", "ReplaceBinaryOperator_Add_Sub"),
+        *("ReplaceComparisonOperator_GtE_Gt", "ReplaceComparisonOperator_Lt_LtE"),
+        *("ReplaceUnaryOperator_USub_UAdd", "AddNot", "ReplaceAndWithOr"),
     )
-    assert all(map(is_tried, tried))
-    assert not is_tried("ReplaceBinaryOperator_Mul_BitXor")
-    assert not is_tried("ReplaceComparisonOperator_GtE_IsNot")
+    assert set(tried) <= set(OPERATORS)
+
+
+def test_each_change_is_of_one_line_and_of_the_mathematics(tmp_path: Path) -> None:
+    pytest.importorskip("cosmic_ray")
+    from changes import changes
+
+    (tmp_path / "module.py").write_text(
+        "@dataclass(frozen=True)\nclass A:\n    def f(self, x: int | None, *, y: bool) -> int:\n        return -x * 2\n"
+    )
+    found = [" ".join(one.diff.splitlines()[-1].split()) for one in changes(tmp_path, Path("module.py"))]
+    assert sorted(found) == ["+ return +x * 2", "+ return -x * 1", "+ return -x * 3", "+ return -x / 2"]

@@ -54,7 +54,7 @@ def named(name: str) -> Recipe:
 
 
 def overfit(recipe: Recipe, world: World, *, images: Sequence[int] = (0, 1, 2, 3), steps: int = 60) -> None:
-    """Train on some of the images until their loss is nearly the least possible, and look at the masks predicted then."""
+    """Train on some images until their loss is nearly the least possible, and look at the masks predicted then."""
     recipe = replace(recipe, batch_size=len(images), micro_batch_size=len(images))
     state = TrainState(recipe, 7, world, world)
     image, mask = (maps[list(images)].to(world.device) for maps in (IMAGE, MASK))
@@ -94,8 +94,8 @@ def test_no_term_of_the_loss_is_left_out() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [with_loss(dice=1.0), named("seed")], ids=["dice", "seed"])
 def test_dice_of_an_empty_mask_is_learned_after_that_of_the_others(recipe: Recipe, world: World) -> None:
-    """Its gradient, p (1 - p) s / (|p| + s)^2 in each pixel, is thousands of times smaller while |p| is 300 pixels and s
-    an eighth of one: it comes to bear when Adam's second moments have forgotten the gradients of positive images.
+    """Its gradient, p (1 - p) s / (|p| + s)^2 in each pixel, is thousands of times smaller while |p| is 300 pixels and
+    s an eighth of one: it comes to bear when Adam's second moments have forgotten the gradients of positive images.
     """
     overfit(recipe, world, steps=600)
 
@@ -133,7 +133,5 @@ def test_every_network_learns_a_batch(
 ) -> None:
     """The encoders of the named recipes and the default one, with every decoder."""
     loss = LossConfig(bce=1.0, dice=1.0, dice_on="positive", presence=0.1 * presence_head)
-    network = with_model(
-        encoder=encoder, architecture=architecture, attention=attention, presence_head=presence_head
-    )
+    network = with_model(encoder=encoder, architecture=architecture, attention=attention, presence_head=presence_head)
     overfit(replace(network, loss=loss), world)

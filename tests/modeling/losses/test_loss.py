@@ -9,6 +9,7 @@ import torch
 from loss_batches import batch
 
 from pneumo.modeling.losses.loss import SUMS, TERMS, LossConfig, loss
+from pneumo.modeling.losses.term import LossInputs, Term
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
 
@@ -27,6 +28,11 @@ def test_the_total_is_the_weighted_sum_of_the_terms() -> None:
     t = {name: value.double() for name, value in losses.terms.items()}
     expected = 3 * t["bce"] + t["dice"] + 4 * t["focal"] + 0.5 * t["presence"]
     torch.testing.assert_close(losses.total.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_by_default_the_total_is_cross_entropy_plus_dice() -> None:
+    losses = loss(*batch(), LossConfig())
+    torch.testing.assert_close(losses.total, losses.terms["bce"] + losses.terms["dice"], rtol=1e-6, atol=0)
 
 
 def test_sums_are_over_the_images_in_the_order_of_their_names() -> None:
@@ -144,6 +150,20 @@ def test_autocast_around_the_loss_changes_nothing() -> None:
     outside = loss(output, mask, ALL_TERMS)
     assert torch.equal(inside.total, outside.total)
     assert all(torch.equal(inside.terms[name], value) for name, value in outside.terms.items())
+
+
+def test_a_term_of_matrix_products_is_computed_in_float32_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast would compute them in bf16; the terms that there are have none."""
+
+    def product(inputs: LossInputs) -> torch.Tensor:
+        flat = inputs.logits.flatten(1)
+        return (flat @ flat.T).diagonal()
+
+    monkeypatch.setitem(TERMS, "bce", Term(product))
+    output, mask = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(output, mask, LossConfig()).terms["bce"]
+    torch.testing.assert_close(found, output.logits.float().square().sum((1, 2, 3)), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(
