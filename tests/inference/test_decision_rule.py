@@ -56,6 +56,11 @@ def test_at_the_edge_of_every_threshold_masks_and_histograms_are_those_of_the_pi
         assert score_images(histograms, rule).tolist() == expected, rule
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (1024, 1024)])
+def test_the_rule_that_calls_every_image_empty_does_so_for_one_that_is_full(shape):
+    assert not apply_rule(np.full(shape, BINS - 1, np.uint8), RULES["never"]).any()
+
+
 def test_mask_follows_the_rules_definition():
     bins = np.zeros((512, 512), np.uint8)  # a quarter of 1024x1024: each pixel counts as four
     bins[0, :10] = 200

@@ -43,6 +43,14 @@ def test_order_is_a_pure_function_of_seed_and_epoch():
     assert set(draw()) != set(draw(epoch=5))
 
 
+def test_order_is_that_of_every_version_of_this_one():
+    """A resumed run, of a later version, sees the samples that the first one would have seen."""
+    labels = np.arange(20) % 5 == 0
+    assert epoch_order(labels, seed=3, epoch=2, positive_rate=0.5).tolist() == [12, 11, 0, 19, 15, 10, 4, 5]
+    every = [3, 2, 15, 6, 9, 7, 18, 10, 5, 13, 4, 8, 19, 1, 11, 14, 12, 16, 17, 0]
+    assert epoch_order(labels, seed=3, epoch=2, positive_rate=None).tolist() == every
+
+
 def test_order_is_shuffled_evenly():
     first_halves = [LABELS[epoch_order(LABELS, seed=s, epoch=0, positive_rate=0.5)[:200]].mean() for s in range(20)]
     assert 0.45 < np.mean(first_halves) < 0.55
