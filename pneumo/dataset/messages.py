@@ -87,7 +87,8 @@ def _log_patients(plan: BuildPlan, folds: int) -> None:
     """Warn when patients may be divided between folds, or when one has more images than a fold."""
     patients = plan.training_patients
     largest = int(np.bincount(patients[patients >= 0]).max(initial=0))
-    if largest * folds > len(patients):
+    # With an image each, more folds than patients are refused.
+    if largest > 1 and largest * folds > len(patients):
         log.warning(
             "%d of %d training images are of one patient (%s), more than one of %d folds can hold evenly%s",
             largest, len(patients), _GROUPED_BY[plan.grouped_by], folds,

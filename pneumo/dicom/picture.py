@@ -8,7 +8,7 @@ to 16 bits, with a note: fewer bits, a palette, or color channels that are equal
 made of color or of transparent pixels would be a guess.
 """
 
-import warnings
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pneumo.dicom.encodings.jpeg import check_bitstream
 from pneumo.dicom.image_codec import Pixels
 from pneumo.dicom.jpeg_metadata import strip
 from pneumo.dicom.jpeg_segments import APPLICATION, BASELINE, read_header, segments
+from pneumo.dicom.orientation import jpeg_is_turned, png_is_turned
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.reader import MAX_PIXELS, Header, Image
 from pneumo.dicom.rejection import FileRejectedError, Reason
@@ -39,7 +40,6 @@ _FEW_BITS = 14
 """Of 16: the brightest pixel is then darker than a quarter of white."""
 _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Baseline, extended and progressive, with Huffman or arithmetic codes; lossless JPEG is for DICOM."""
-_APP1, _EXIF, _ORIENTATION, _UPRIGHT = APPLICATION[1], b"Exif\0\0", 0x0112, 1
 
 
 def header(path: Path) -> Header:
@@ -78,7 +78,8 @@ def _read_png(image_id: str, data: bytes) -> Image:
         raise _unsupported("an animated PNG", "one picture", "save its first frame as a grayscale PNG")
     if png.has_transparent_level:
         raise _transparent()
-    _check_upright([png.exif] if png.exif else [])
+    if png_is_turned(png.metadata):
+        raise _turned()
     png.check_image_data()
     pixels, notes = _to_gray(_decode(png.data))
     used = _notes_of_used_bits(pixels)
@@ -86,6 +87,7 @@ def _read_png(image_id: str, data: bytes) -> Image:
     if head.color_type == png_chunks.GRAY and head.bits >= 8 and not notes and not head.interlaced:
         return Image(image_id, attributes, "png", png.data, was_monochrome1=False, render_notes=tuple(used))
     if head.color_type == png_chunks.PALETTE:
+        _check_palette(png)
         notes = ["palette of grays rendered to gray", *notes[1:]]
     elif head.bits < 8:
         notes = [f"{head.bits}-bit PNG rendered to 16 bits", *notes]
@@ -102,8 +104,8 @@ def _read_jpeg(image_id: str, data: bytes) -> Image:
         raise _unsupported(found, "a lossy JPEG of 8 bits", "save it as a grayscale PNG")
     if head.components not in (1, 3):
         raise _unsupported(f"a JPEG of {head.components} components", "gray", "save it as grayscale")
-    exif = [segment.parameters for segment in segments(data) if segment.marker == _APP1]
-    _check_upright([content[len(_EXIF) :] for content in exif if content.startswith(_EXIF)])
+    if jpeg_is_turned(segment.parameters for segment in segments(data) if segment.marker == APPLICATION[1]):
+        raise _turned()
     check_bitstream(data, head)
     attributes = _attributes(head.rows, head.columns, 8)
     if head.components == 1 and head.process == BASELINE:
@@ -119,6 +121,14 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise bad_frame("PNG data that does not decode", "a whole PNG")
     return pixels  # type: ignore[return-value]
+
+
+def _check_palette(png: png_chunks.PngFile) -> None:
+    """Refuse pixels beyond the palette, which decoders show as black."""
+    # Pillow decodes to the entries' numbers, OpenCV to their colors.
+    highest = int(np.asarray(PillowImage.open(io.BytesIO(png.data))).max())
+    if highest >= png.palette_entries:
+        raise bad_frame(f"a pixel of palette entry {highest}", f"the palette's entries, 0 to {png.palette_entries - 1}")
 
 
 def _to_gray(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> tuple[Pixels, list[str]]:
@@ -176,19 +186,9 @@ def _check_size(rows: int, columns: int) -> None:
         raise _unsupported(f"a picture of {rows} x {columns} pixels", expected, "leave it out, or make it smaller")
 
 
-def _check_upright(exif: Sequence[bytes]) -> None:
-    """Refuse an orientation: some viewers turn the picture by it and others do not, so no mask fits for certain."""
-    for content in exif:
-        found = PillowImage.Exif()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found.load(content)
-            orientation = found.get(_ORIENTATION, _UPRIGHT)
-        except Exception:  # on damaged bytes it raises errors of every kind
-            orientation = _UPRIGHT
-        if orientation not in (0, _UPRIGHT):
-            raise _unsupported("a picture that its Exif data turns or mirrors", "an upright one", "save it upright")
+def _turned() -> FileRejectedError:
+    """Some viewers turn such a picture and others do not, so no mask fits for certain."""
+    return _unsupported("a picture that its metadata turns or mirrors", "an upright one", "save it upright")
 
 
 def _transparent() -> FileRejectedError:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pneumo.dicom import orientation
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 """Color types."""
-ANIMATION, EXIF, TRANSPARENCY = b"acTL", b"eXIf", b"tRNS"
+ANIMATION, PALETTE_CHUNK, TRANSPARENCY = b"acTL", b"PLTE", b"tRNS"
 _CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
 _BITS = {
     GRAY: (1, 2, 4, 8, 16),
@@ -23,7 +24,7 @@ _BITS = {
     GRAY_ALPHA: (8, 16),
     RGB_ALPHA: (8, 16),
 }
-_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_CRITICAL = (b"IHDR", PALETTE_CHUNK, b"IDAT", b"IEND")
 _NEEDED = (*_CRITICAL, TRANSPARENCY)
 """Chunks that the pixels depend on; all others are texts, times, profiles and hints."""
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -77,8 +78,9 @@ class PngFile:
     """The file without the chunks that no pixel depends on, and without what is behind its end."""
     extras: frozenset[bytes]
     """Kinds of the chunks that were left out."""
-    exif: bytes
-    """Content of the Exif chunk; empty without one."""
+    metadata: tuple[tuple[bytes, bytes], ...]
+    """Kind and content of the chunks that may hold an orientation."""
+    palette_entries: int
     has_transparent_level: bool
     """One gray level or color is transparent; in a palette, entries are, which decoding gives an alpha channel."""
 
@@ -119,12 +121,18 @@ def read(data: bytes) -> PngFile:
         FileRejectedError: When a chunk that the pixels depend on is damaged, missing or unknown.
     """
     header: PngHeader | None = None
-    kept, extras, exif = [SIGNATURE], set[bytes](), b""
+    kept, extras, metadata, palette_entries = [SIGNATURE], set[bytes](), list[tuple[bytes, bytes]](), 0
     for chunk in _chunks(data):
         if (header is None) != (chunk.kind == b"IHDR"):
             raise _damaged(chunk.start, len(data))
         if chunk.kind == b"IHDR":
             header = _read_header(chunk.content)
+        if chunk.kind == PALETTE_CHUNK:
+            palette_entries = len(chunk.content) // 3
+            if header is not None and header.color_type in (GRAY, GRAY_ALPHA):
+                # The standard forbids it there, and decoders print that they ignore it.
+                extras.add(chunk.kind)
+                continue
         if chunk.kind in _NEEDED:
             kept.append(data[chunk.start : chunk.end])
         elif chunk.kind[:1].isupper():
@@ -134,10 +142,11 @@ def read(data: bytes) -> PngFile:
             )
         else:
             extras.add(chunk.kind)
-            exif = chunk.content if chunk.kind == EXIF else exif
+            if chunk.kind in (orientation.EXIF, *orientation.TEXTS):
+                metadata.append((chunk.kind, chunk.content))
     assert header is not None
     transparent = any(chunk[4:8] == TRANSPARENCY for chunk in kept) and header.color_type != PALETTE
-    return PngFile(header, b"".join(kept), frozenset(extras), exif, transparent)
+    return PngFile(header, b"".join(kept), frozenset(extras), tuple(metadata), palette_entries, transparent)
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

@@ -22,6 +22,8 @@ from pneumo.runtime.errors import UserError
 ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 """Names of the columns, as the competition writes them; case does not matter when reading."""
 
+_OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "vertical bars": "|"}
+"""What programs of other locales write in place of commas."""
 _LINE_END = re.compile(rb"\r\n?|\n")
 _MAX_CELL_LENGTH = 2**31 - 1
 """Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
@@ -134,8 +136,10 @@ def _by_name(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> 
     required = list(dict.fromkeys(names))
     missing = [name for name in required if not counts[name.casefold()]]
     if missing:
+        others = [name for name, separator in _OTHER_SEPARATORS.items() if separator in "".join(header.cells)]
+        instead = f", but {others[0]} between its cells" if others and len(found) == 1 else ""
         raise UserError(
-            f"{path} line {header.line} has no {' or '.join(missing)}",
+            f"{path} line {header.line} has no {' or '.join(missing)}{instead}",
             f"a header with {','.join(required)}",
             "write the header, with commas between the cells",
         )

@@ -117,14 +117,14 @@ def publish_directory(target: Path) -> Iterator[Path]:
 
 
 def remove_temporary_files(directory: Path, target: str = "") -> None:
-    """Remove the temporary files of killed processes in a directory, all of them or those of one target.
+    """Remove the temporary files of other processes in a directory, all of them or those of one target.
 
-    No other process may be writing there.
+    These processes should have been killed: one that is still writing there fails.
     """
     if directory.is_dir():
         for path in directory.iterdir():
             if is_temporary(path, target):
-                log.info("removing %s, left by a killed process", path)
+                log.info("removing %s, which another process has not finished", path)
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:

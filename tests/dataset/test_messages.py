@@ -6,6 +6,7 @@ import pytest
 from build_data import OPTIONS
 
 from pneumo.dataset.build import build
+from pneumo.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,18 @@ def test_how_patients_are_distinguished_is_logged(
         assert "no patients CSV" not in caplog.text
     else:
         assert message in caplog.text
+
+
+def test_more_folds_than_images_are_refused_and_no_patient_is_blamed(
+    make_tree, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    made = make_tree(train=6, test=0)
+    patients = tmp_path / "patients.csv"
+    patients.write_text("ImageId,PatientId\n" + "".join(f"{name},own-{name}\n" for name in made.masks))
+    with pytest.raises(UserError, match="--num-folds 7, and"):
+        build(replace(made.inputs, patients=patients), tmp_path / "out", replace(OPTIONS, workers=1, num_folds=7))
+    assert "of one patient" not in caplog.text
 
 
 def test_test_images_that_are_training_images_are_logged(

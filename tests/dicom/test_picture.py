@@ -40,6 +40,19 @@ def exif(orientation: int) -> PillowImage.Exif:
     return content
 
 
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def raw_profile(content: bytes) -> str:
+    return f"\nexif\n{len(content):8d}\n{content.hex()}\n"
+
+
+def text(keyword: str, value: str) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt(keyword, value) if keyword.startswith("XML") else info.add_text(keyword, value, zip=True)
+    return info
+
+
 def test_a_gray_picture_is_kept_byte_for_byte() -> None:
     for data, kind, bits in (
         (saved(GRAY, "PNG"), "png", 8),
@@ -138,8 +151,24 @@ REFUSED: dict[str, tuple[Callable[[], bytes], Reason, str]] = {
     "transparency": (lambda: saved(np.dstack([GRAY] * 4), "PNG"), Reason.UNSUPPORTED, "transparent pixels"),
     "a transparent gray": (lambda: saved(GRAY, "PNG", transparency=5), Reason.UNSUPPORTED, "transparent pixels"),
     "animation": (animated, Reason.UNSUPPORTED, "an animated PNG"),
-    "turned JPEG": (lambda: saved(GRAY, "JPEG", exif=exif(6)), Reason.UNSUPPORTED, "Exif data turns"),
-    "turned PNG": (lambda: saved(GRAY, "PNG", exif=exif(3)), Reason.UNSUPPORTED, "Exif data turns"),
+    "turned JPEG": (lambda: saved(GRAY, "JPEG", exif=exif(6)), Reason.UNSUPPORTED, "metadata turns"),
+    "turned PNG": (lambda: saved(GRAY, "PNG", exif=exif(3)), Reason.UNSUPPORTED, "metadata turns"),
+    "turned PNG of ImageMagick": (
+        lambda: saved(GRAY, "PNG", pnginfo=text("Raw profile type exif", raw_profile(exif(6).tobytes()))),
+        Reason.UNSUPPORTED, "metadata turns",
+    ),
+    "turned PNG of Adobe": (
+        lambda: saved(GRAY, "PNG", pnginfo=text("XML:com.adobe.xmp", XMP)), Reason.UNSUPPORTED, "metadata turns",
+    ),
+    "turned JPEG of Adobe": (lambda: saved(GRAY, "JPEG", xmp=XMP.encode()), Reason.UNSUPPORTED, "metadata turns"),
+    "a pixel beyond the palette": (
+        lambda: png(2, 2, b"\0\0\1\0\1\3", color_type=3, before=chunk(b"PLTE", bytes(9))),
+        Reason.BAD_FRAME, "a pixel of palette entry 3",
+    ),
+    "a pixel beyond the palette of 2 bits": (
+        lambda: png(2, 4, b"\0\x1b\0\xe4", bits=2, color_type=3, before=chunk(b"PLTE", bytes(9))),
+        Reason.BAD_FRAME, "a pixel of palette entry 3",
+    ),
     "12 bits": (
         lambda: saved(GRAY, "JPEG").replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"),
         Reason.UNSUPPORTED, "12 bits",
@@ -161,6 +190,13 @@ def test_what_is_no_gray_picture_is_refused_by_name(write: Callable[[], bytes], 
         read(write())
     assert caught.value.reason == reason
     assert found in caught.value.found
+
+
+def test_the_palette_of_a_gray_picture_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    """The standard forbids it, and libpng prints that it ignores it."""
+    image = read(png(3, 5, bytes(18), before=chunk(b"PLTE", bytes(48))))
+    assert image.data == png(3, 5, bytes(18))
+    assert capfd.readouterr().err == ""
 
 
 def test_damaged_exif_data_is_no_orientation() -> None:
