@@ -11,6 +11,7 @@ describes the baselines and has results.
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -27,6 +28,8 @@ from pneumo.runtime.files import check_target, publish_text
 from pneumo.runtime.outputs import check_apart
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
+RENAMED_FLAGS = {"--evidences": "--histograms"}
+"""Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
 
 @config_dataclass
@@ -59,5 +62,10 @@ def main(arguments: Arguments) -> None:
     sys.stdout.write(table.text(comparisons, described))
 
 
+def read_arguments(argv: Sequence[str]) -> Arguments:
+    """Parse the command line."""
+    return cli.parse(Arguments, argv, prog="job/bench.py", description=__doc__, renamed=RENAMED_FLAGS)
+
+
 if __name__ == "__main__":
-    cli.run(lambda: main(cli.parse(Arguments, sys.argv[1:], prog="job/bench.py", description=__doc__)))
+    cli.run(lambda: main(read_arguments(sys.argv[1:])))

@@ -6,7 +6,7 @@
 
 With several runs of the same folds, the metrics of their mean are written beside it: s.metrics.json.
 It also finishes a run whose folds were trained one by one: decision rule, out-of-fold metrics and masks.
-Exit codes: 0 done, 2 wrong input, 3 folds are still missing after --wait.
+Exit codes: 0 done, 2 wrong input, 3 stopped on request, or folds are still missing after --wait.
 """
 
 import os
@@ -24,6 +24,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
+from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S
 from pneumo.inference.ensembler import Ensembler
@@ -41,6 +42,9 @@ from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverr
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
+
+RENAMED_FLAGS = {"--shares": "--weights"}
+"""Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
 
 @config_dataclass
@@ -93,13 +97,15 @@ class Arguments:
 
 def main() -> None:
     """Ensemble."""
-    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__)
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__, renamed=RENAMED_FLAGS)
     check_target(arguments.out)
     check_apart("--out", arguments.out, {"--dataset": arguments.dataset, "--expected": arguments.expected})
-    world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout)
+    stop = StopFlag()
+    world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout, stop=stop)
     workers = arguments.workers or world.cores
     with (
         Watchdog(world.meeting, world.rank_timeout_s),
+        stop.raising("the predictions and the submission"),
         explain_out_of_memory(*LESS_MEMORY),
         ExitStack() as held,
     ):

@@ -21,6 +21,9 @@ from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.outputs import check_apart
 
+RENAMED_FLAGS = {"--folds": "--num-folds", "--verify": "job/verify.py --dataset"}
+"""Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
+
 
 @config_dataclass
 class Arguments(BuildOptions, BuildInputs):
@@ -56,7 +59,7 @@ def main(arguments: Arguments) -> None:
 def read_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line."""
     description = f"Turn DICOM, PNG or JPEG files into a dataset. {PRIVACY_NOTE}"
-    return parse(Arguments, argv, prog="job/shard.py", description=description)
+    return parse(Arguments, argv, prog="job/shard.py", description=description, renamed=RENAMED_FLAGS)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,23 @@ from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
 
+RENAMED_FLAGS = {
+    "--model.empty-head": "--model.presence-head",
+    "--model.no-empty-head": "--model.no-presence-head",
+    "--loss.empty": "--loss.presence",
+    "--augmentation.hflip": "--augmentation.flip.probability",
+    "--augmentation.affine": "--augmentation.affine.probability",
+    "--augmentation.shift": "--augmentation.affine.translate",
+    "--augmentation.scale": "--augmentation.affine.scale",
+    "--augmentation.rotate-deg": "--augmentation.affine.rotate-deg",
+    "--augmentation.tone": "--augmentation.intensity.probability",
+    "--augmentation.contrast": "--augmentation.intensity.contrast",
+    "--augmentation.gamma": "--augmentation.intensity.gamma",
+    "--augmentation.brightness": "--augmentation.intensity.brightness",
+    "--augmentation.distort": "--augmentation.distortion.probability",
+}
+"""Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
+
 
 @config_dataclass
 class Arguments:
@@ -83,7 +100,7 @@ def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     ) -> tuple[Arguments, Recipe]:
         return arguments, recipe
 
-    return cli.parse(both, argv, prog="job/train.py", description=__doc__)
+    return cli.parse(both, argv, prog="job/train.py", description=__doc__, renamed=RENAMED_FLAGS)
 
 
 def main() -> None:

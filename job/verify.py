@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.dataset.verify import verify
+from pneumo.dataset.table import SampleTable
+from pneumo.dataset.verify import Issue, check, describe, summary
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.console import Progress
+from pneumo.runtime.errors import ExitCode
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Workers
 
@@ -27,10 +30,19 @@ class Arguments:
     """Threads that read."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Verify."""
+def main(argv: Sequence[str]) -> ExitCode:
+    """Verify, and print every issue with its shard and sample, and their counts."""
     arguments = parse(Arguments, argv, prog="job/verify.py", description=__doc__)
-    return verify(arguments.dataset, arguments.workers)
+    table = SampleTable.read(arguments.dataset)
+    issues: list[Issue] = []
+    with Progress("verify", len(table), unit="images") as progress:
+        for images, found in check(arguments.dataset, table, arguments.workers):
+            for issue in found:
+                sys.stdout.write(describe(issue, table) + "\n")
+            issues += found
+            progress.step(images, note=f"{len(issues)} issues")
+    sys.stdout.write(summary(arguments.dataset, table, issues))
+    return ExitCode.USER if issues else ExitCode.DONE
 
 
 if __name__ == "__main__":

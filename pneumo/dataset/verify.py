@@ -9,7 +9,6 @@ against dataset.json when it is read. Files that the table does not name are ign
 import errno
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ import numpy as np
 
 from pneumo.dataset import paths, tar
 from pneumo.dataset.table import SampleTable
-from pneumo.runtime.console import Progress
-from pneumo.runtime.errors import ExitCode
 
 WHOLE_SHARD = -1
 """Row of an issue that no single sample has."""
@@ -57,27 +54,6 @@ class _Member:
     @property
     def end(self) -> int:
         return self.offset + tar.padded_size(self.size)
-
-
-def verify(dataset: Path, workers: int) -> ExitCode:
-    """Verify a dataset, and print every issue with its shard and sample, and their counts.
-
-    Returns:
-        ``DONE`` when there is no issue, else ``USER``.
-
-    Raises:
-        UserError: When dataset.json or the table cannot be used, without which nothing else can be verified.
-    """
-    table = SampleTable.read(dataset)
-    issues: list[Issue] = []
-    with Progress("verify", len(table), unit="images") as progress:
-        for images, found in check(dataset, table, workers):
-            for issue in found:
-                sys.stdout.write(describe(issue, table) + "\n")
-            issues += found
-            progress.step(images, note=f"{len(issues)} issues")
-    sys.stdout.write(summary(dataset, table, issues))
-    return ExitCode.USER if issues else ExitCode.DONE
 
 
 def describe(issue: Issue, table: SampleTable) -> str:

@@ -4,6 +4,7 @@ Gradients and other tensors on the device go through the device's backend (NCCL 
 through gloo, with a timeout that lets one fold group wait for another.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ import torch
 import torch.distributed as dist
 
 from pneumo.distributed import heartbeat
-from pneumo.runtime.errors import StartAgain, UserError
+from pneumo.runtime.errors import StartAgain, StopRequested, UserError
 
 T = TypeVar("T")
 
 CONTROL_TIMEOUT = timedelta(days=7)
 """Longest wait of one fold group for another: a fold can take days. The watchdog ends the wait for a lost rank."""
+MIN_POLL_INTERVAL_S, MAX_POLL_INTERVAL_S = 1e-4, 1e-2
+"""Seconds between two looks whether all ranks have come; they double from the first to the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ class Group:
             return flag
         value = torch.tensor([int(flag)], dtype=torch.int32)
         with heartbeat.waiting():
-            dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control_group)
+            _wait(dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control_group, async_op=True))
         return bool(value.item())
 
     def gather(self, value: T) -> list[T]:
@@ -82,6 +85,7 @@ class Group:
         if self.control_group is None:
             return [value]
         gathered: list[Any] | None = [None] * self.size if self.is_leader else None
+        self.barrier()
         with heartbeat.waiting():
             dist.gather_object(value, gathered, group=self.control_group, group_dst=0)
         return gathered or []
@@ -91,6 +95,7 @@ class Group:
         if self.control_group is None:
             return value
         box: list[Any] = [value]
+        self.barrier()
         with heartbeat.waiting():
             dist.broadcast_object_list(box, group=self.control_group, group_src=0)
         return box[0]  # type: ignore[no-any-return]
@@ -102,7 +107,7 @@ class Group:
         change, and would then do different things.
         """
         value: T | None = None
-        error: Exception | None = None
+        error: BaseException | None = None
         if self.is_leader:
             try:
                 value = action()
@@ -113,11 +118,31 @@ class Group:
             raise error
         return value  # type: ignore[return-value]
 
+    def stop_request(self, signal_name: str, where: str) -> StopRequested:
+        """Return the request to stop that the ranks agreed on, with the signals that they received. Collective.
+
+        Args:
+            signal_name: The signal that this rank received, "" without one.
+            where: What was done last, for the message.
+        """
+        signals = zip(self.ranks, self.broadcast(self.gather(signal_name)), strict=True)
+        return StopRequested(f"{where}; {', '.join(f'rank {rank} received {name}' for rank, name in signals if name)}")
+
     def barrier(self) -> None:
         """Return once every rank of the group has called this."""
         if self.control_group is not None:
             with heartbeat.waiting():
-                dist.barrier(group=self.control_group)
+                _wait(dist.barrier(group=self.control_group, async_op=True))
+
+
+def _wait(work: dist.Work) -> None:
+    """Return once all ranks have called the collective; signals are handled meanwhile, as they are not within it."""
+    interval_s = MIN_POLL_INTERVAL_S
+    while not work.is_completed():
+        time.sleep(interval_s)
+        interval_s = min(2 * interval_s, MAX_POLL_INTERVAL_S)
+    # Raises the error of a collective that failed.
+    work.wait()
 
 
 def new_process_group(ranks: range, **options: Any) -> dist.ProcessGroup | None:

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 
 from pneumo.runtime.errors import ExitCode
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+STOPPED = {
+    int(ExitCode.REQUEUE),
+    *(-number for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)),
+    128 + signal.SIGINT,
+}
 
 
-def combine_exit_codes(codes: Sequence[int], *, stop_requested: bool = False) -> int:
+def combine_exit_codes(codes: Sequence[int]) -> int:
     """Return the one exit code for the codes of several ranks (negative = killed by that signal).
 
-    Wrong input comes first, since a restart would not help; then a crash; then a stop. A rank that was killed by the
-    signal that requested the stop, before it could catch it, counts as stopped, and so does one that
-    Ctrl-C interrupted.
+    Wrong input comes first, since a restart would not help; then a crash; then a stop. A rank that a signal which
+    requests a stop killed, before the rank could catch it, counts as stopped, and so does one that Ctrl-C interrupted.
     """
-    stopped = {int(ExitCode.REQUEUE)}
-    if stop_requested:
-        stopped |= {-number for number in STOP_SIGNALS} | {128 + signal.SIGINT}
     if ExitCode.USER in codes:
         return ExitCode.USER
-    if any(code not in {*stopped, ExitCode.DONE} for code in codes):
+    if any(code not in {*STOPPED, ExitCode.DONE} for code in codes):
         return ExitCode.BUG
     return ExitCode.REQUEUE if any(codes) else ExitCode.DONE
 

@@ -130,7 +130,7 @@ class Launcher:
             if deadline and time.monotonic() > deadline:
                 self._send(signal.SIGKILL)
             time.sleep(POLL_INTERVAL_S)
-        return combine_exit_codes(list(codes.values()), stop_requested=self.stop_signal is not None)
+        return combine_exit_codes(list(codes.values()))
 
     def _rank_environment(self, local_rank: int, master: str, write_end: int) -> dict[str, str]:
         """Return the variables from which torch.distributed reads a rank, and those of this launcher."""

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from pneumo.runtime.errors import StopRequested
@@ -20,7 +22,7 @@ class StopFlag:
     """True once a signal has requested a stop; a second Ctrl-C ends the process at once.
 
     The handler only sets the flag: after each step the ranks agree whether to stop (``Group.any_rank``), and save.
-    Where there is nothing to save, it raises.
+    Where there is nothing to save, it raises: within ``raising``.
     """
 
     def __init__(self) -> None:
@@ -31,13 +33,22 @@ class StopFlag:
             for number in stop_signals():
                 signal.signal(number, self._handle)
 
-    def raise_during(self, what: str) -> None:
-        """From now on let the first signal raise ``StopRequested`` where it arrives, in the main thread.
+    @contextmanager
+    def raising(self, what: str) -> Iterator[None]:
+        """Let the first signal raise ``StopRequested`` where it arrives, in the main thread, while the block runs.
+
+        One that came before the block raises at once; one that comes behind it finds the work done.
 
         Args:
             what: What it interrupts, for the message; the same command does it again.
         """
         self._raises_during = what
+        try:
+            if self:
+                raise self._request()
+            yield
+        finally:
+            self._raises_during = ""
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name and number == signal.SIGINT:
@@ -45,7 +56,10 @@ class StopFlag:
             signal.raise_signal(signal.SIGINT)
         is_first, self.signal_name = not self.signal_name, signal.Signals(number).name
         if self._raises_during and is_first:
-            raise StopRequested(f"during {self._raises_during}; received {self.signal_name}")
+            raise self._request()
+
+    def _request(self) -> StopRequested:
+        return StopRequested(f"during {self._raises_during}; received {self.signal_name}")
 
     def __bool__(self) -> bool:
         return bool(self.signal_name)

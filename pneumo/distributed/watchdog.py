@@ -46,6 +46,7 @@ HEARTBEAT_TIMEOUT_AFTER_ERROR_S = 5.0
 MAX_PAUSE_S = 5.0
 """When the watchdog's own thread was paused for longer, the whole process was, and the timers mean nothing."""
 _NO_FAILURE = (ExitCode.DONE, ExitCode.REQUEUE)
+_FAILED = "failed, and this rank depends on"
 
 
 class Watchdog:
@@ -151,7 +152,8 @@ class Watchdog:
             status = peer.exit_status
             # A peer that was asked to stop matters only to ranks that wait for it; the others stop too, or will.
             if status is not None and status.code not in ((ExitCode.DONE,) if waiting else _NO_FAILURE):
-                return RankLost(f"rank {rank} failed, and this rank depends on it:\n{status.message}", status.code)
+                how = "was stopped, and this rank waits for" if status.code == ExitCode.REQUEUE else _FAILED
+                return RankLost(f"rank {rank} {how} it:\n{status.message}", status.code)
         silent = {rank: peer for rank, peer in peers.items() if peer.exit_status is None}
         store_silence_s = now - self._exchange.last_response
         if 0 in silent and store_silence_s > heartbeat_timeout_s:
@@ -193,12 +195,12 @@ def _exit_status(error: BaseException | None) -> ExitStatus:
     if error is None:
         return ExitStatus(int(ExitCode.DONE), "")
     if isinstance(error, KeyboardInterrupt):
-        return ExitStatus(int(ExitCode.REQUEUE), "it was interrupted")
+        return ExitStatus(int(ExitCode.REQUEUE), "interrupted")
     user_error = as_user_error(error)
     if user_error is not None:
         return ExitStatus(int(ExitCode.USER), str(user_error))
     if isinstance(error, StartAgain):
-        return ExitStatus(int(ExitCode.REQUEUE), f"it was stopped: {error}")
+        return ExitStatus(int(ExitCode.REQUEUE), str(error))
     if isinstance(error, RankLost):
         return ExitStatus(error.code, str(error))
     return ExitStatus(int(ExitCode.BUG), "".join(traceback.format_exception(error)))

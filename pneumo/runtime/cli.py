@@ -9,8 +9,9 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -29,28 +30,6 @@ from pneumo.runtime.errors import (
 
 A = TypeVar("A")
 
-RENAMED_FLAGS = {
-    "job/bench.py": {"--evidences": "--histograms"},
-    "job/ensemble.py": {"--shares": "--weights"},
-    "job/shard.py": {"--folds": "--num-folds", "--verify": "job/verify.py --dataset"},
-    "job/train.py": {
-        "--model.empty-head": "--model.presence-head",
-        "--model.no-empty-head": "--model.no-presence-head",
-        "--loss.empty": "--loss.presence",
-        "--augmentation.hflip": "--augmentation.flip.probability",
-        "--augmentation.affine": "--augmentation.affine.probability",
-        "--augmentation.shift": "--augmentation.affine.translate",
-        "--augmentation.scale": "--augmentation.affine.scale",
-        "--augmentation.rotate-deg": "--augmentation.affine.rotate-deg",
-        "--augmentation.tone": "--augmentation.intensity.probability",
-        "--augmentation.contrast": "--augmentation.intensity.contrast",
-        "--augmentation.gamma": "--augmentation.intensity.gamma",
-        "--augmentation.brightness": "--augmentation.intensity.brightness",
-        "--augmentation.distort": "--augmentation.distortion.probability",
-    },
-}
-"""Flags of version 0.1 of each command, and what replaced them; CHANGELOG.md has the same table."""
-
 MAX_WORD_LENGTH = 200
 """Characters of each word of the command line that a message of the parser shows."""
 
@@ -67,7 +46,14 @@ def skip_teardown() -> None:
     _skip_teardown = True
 
 
-def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: str, description: str | None) -> A:
+def parse(
+    arguments: type[A] | Callable[..., A],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str | None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> A:
     """Parse a command line into ``arguments``; print the help or the version and exit when asked to.
 
     Args:
@@ -76,6 +62,7 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
         argv: The arguments after the program's name.
         prog: The program's name in the help.
         description: What the help begins with, such as the module's docstring.
+        renamed: Flags of version 0.1, and what replaced them.
 
     Raises:
         SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
@@ -86,7 +73,7 @@ def parse(arguments: type[A] | Callable[..., A], argv: Sequence[str], *, prog: s
         raise SystemExit(int(ExitCode.DONE))
     for word in argv:
         flag = word.partition("=")[0].replace("_", "-")
-        if replacement := RENAMED_FLAGS.get(prog, {}).get(flag):
+        if replacement := renamed.get(flag):
             expected = f"{replacement}, which replaced it in version 0.2.0"
             raise UserError(f"{flag} is no longer a flag of {prog}", expected, "correct the command")
     if {"-h", "--help"} & set(argv):

@@ -65,8 +65,11 @@ class UserError(Exception):
         return escape_control_characters(f"{found}; expected {expected}; {action}")
 
 
-class StartAgain(Exception):
+class StartAgain(BaseException):
     """Nothing is wrong and something is left to do: exit with ``ExitCode.REQUEUE``.
+
+    No ``Exception``, as ``KeyboardInterrupt`` is none: a signal may raise it anywhere, also where every error in
+    reading a file is taken for damage of the file.
 
     Args:
         message: What the command waits for.
@@ -74,7 +77,7 @@ class StartAgain(Exception):
 
 
 class StopRequested(StartAgain):
-    """All ranks agreed to stop; the state is saved."""
+    """A signal asked to stop; the state is saved, or there is none that is not on disk."""
 
 
 class RankLost(Exception):

@@ -22,7 +22,7 @@ from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import StopRequested, UserError, list_some
+from pneumo.runtime.errors import UserError, list_some
 from pneumo.training import run_directory
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
@@ -59,7 +59,8 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         RankLost: When a rank that this one depends on is lost.
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
-        run, reader, folds = _open_run(inputs, world)
+        with stop.raising("the start"):
+            run, reader, folds = _open_run(inputs, world)
         groups = plan_fold_groups(world, folds, run.recipe.micro_batches)
         group, own_folds = join_fold_group(world, groups)
         log_world(world, groups, run.recipe.precision)
@@ -74,16 +75,18 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
                     run.fold(fold).remove_checkpoints()
             for fold in unfinished:
                 _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
+        if group.any_rank(bool(stop)):
+            raise group.stop_request(stop.signal_name, "after the last step")
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
         watchdog.depend_on(range(world.size))
-        if world.any_rank(bool(stop)):
-            raise StopRequested("after the last step" if inputs.folds else "before the metrics and the submission")
+        with stop.raising("the wait for the other folds"):
+            world.barrier()
         if inputs.folds:
             _log_remaining_folds(run, world)
-        else:
-            # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
-            stop.raise_during("the metrics and the submission")
+            return
+        # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
+        with stop.raising("the metrics and the submission"):
             _finish(run, world, reader, inputs)
 
 

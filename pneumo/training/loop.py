@@ -22,7 +22,6 @@ from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
 from pneumo.reporting.tensorboard import FoldCurves
 from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import StopRequested
 from pneumo.training import checkpoint
 from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
 from pneumo.training.epoch import Epoch
@@ -291,9 +290,7 @@ class FoldTrainer:
 
     def _stop(self) -> NoReturn:
         """Raise with the signals that the ranks received. Collective."""
-        signals = zip(self.group.ranks, self.group.broadcast(self.group.gather(self.stop.signal_name)), strict=True)
-        received = ", ".join(f"rank {rank} received {name}" for rank, name in signals if name)
-        raise StopRequested(f"fold {self.fold} at step {self.state.step}; {received}")
+        raise self.group.stop_request(self.stop.signal_name, f"fold {self.fold} at step {self.state.step}")
 
     def _save(self) -> None:
         """Save a checkpoint. Collective.

@@ -15,7 +15,7 @@ from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.dataset.verify import verify
+from pneumo.dataset.verify import check, describe, summary
 from pneumo.runtime.errors import UserError
 
 ROW = 5
@@ -37,28 +37,27 @@ def flip(path: Path, place: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
-def issues(dataset: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Verify, check the exit code and the count, and return the lines of the issues."""
-    code = verify(dataset, workers=2)
-    lines = capsys.readouterr().out.splitlines()
-    found = [line for line in lines if line.startswith("shards/")]
-    assert code == (2 if found else 0)
+def issues(dataset: Path) -> list[str]:
+    """Check the dataset and the closing lines, and return the lines of the issues."""
+    table = SampleTable.read(dataset)
+    found = [issue for _, part in check(dataset, table, 2) for issue in part]
+    lines = summary(dataset, table, found).splitlines()
     if found:
-        assert f": {len(found)} issues in {len({line.split(':')[0] for line in found})} files" in lines[-2]
+        assert f": {len(found)} issues in {len({issue.file for issue in found})} files" in lines[-2]
     else:
         assert lines == [f"{dataset}: 29 images in 8 shards, nothing is damaged"]
-    return found
+    return [describe(issue, table) for issue in found]
 
 
-def test_an_undamaged_dataset_has_no_issue(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert issues(built, capsys) == []
+def test_an_undamaged_dataset_has_no_issue(built: Path) -> None:
+    assert issues(built) == []
 
 
-def test_files_that_the_table_does_not_name_are_ignored(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_the_table_does_not_name_are_ignored(copy: Path) -> None:
     (copy / "notes.txt").write_text("hello")
     (paths.shards(copy) / "train-999999.tar").write_bytes(b"no tar")
     (paths.shards(copy) / ".nfs0001").touch()
-    assert issues(copy, capsys) == []
+    assert issues(copy) == []
 
 
 IMAGE = "its jpg member is damaged (the SHA-256 is not the table's)"
@@ -88,15 +87,15 @@ HEADER = "the header of its {} member is damaged"
 )
 @pytest.mark.parametrize("bit", [0, 3])
 def test_a_flipped_bit_is_found_with_its_shard_and_sample(
-    copy: Path, capsys: pytest.CaptureFixture[str], place: Callable[[SampleTable], int], found: str, bit: int
+    copy: Path, place: Callable[[SampleTable], int], found: str, bit: int
 ) -> None:
     table = SampleTable.read(copy)
     assert table.image_format[ROW] == "jpg"
     flip(tar_of(copy, table), int(place(table)), bit)
-    assert issues(copy, capsys) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
+    assert issues(copy) == [f"shards/{table.shard[ROW]}: image {table.image_id[ROW]}: {found}"]
 
 
-def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path) -> None:
     table = SampleTable.read(copy)
     tar = tar_of(copy, table)
     generator = np.random.default_rng(1)
@@ -104,9 +103,9 @@ def test_every_bit_of_a_shard_and_of_its_index_counts(copy: Path, capsys: pytest
         content = path.read_bytes()
         for place in generator.choice(len(content), 60, replace=False).tolist():
             flip(path, place, int(generator.integers(8)))
-            assert all(line.startswith(f"shards/{path.name}:") for line in issues(copy, capsys))
+            assert all(line.startswith(f"shards/{path.name}:") for line in issues(copy))
             path.write_bytes(content)
-    assert issues(copy, capsys) == []
+    assert issues(copy) == []
 
 
 def cut(dataset: Path, table: SampleTable) -> list[str]:
@@ -204,18 +203,17 @@ def shards_swapped(dataset: Path, table: SampleTable) -> list[str]:
 )
 def test_a_damaged_file_is_reported_with_every_sample_that_is_lost(
     copy: Path,
-    capsys: pytest.CaptureFixture[str],
     damage: Callable[[Path, SampleTable], list[str]],
     complete: bool,
 ) -> None:
     expected = damage(copy, SampleTable.read(copy))
-    found = issues(copy, capsys)
+    found = issues(copy)
     for pattern in expected:
         assert any(re.fullmatch(pattern, line) for line in found), (pattern, found)
     assert not complete or len(found) == len(expected)
 
 
-def test_an_offset_that_is_not_the_shards_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_offset_that_is_not_the_shards_is_found(copy: Path) -> None:
     """A table that was written wrongly, with its digests; the reader refuses what is at that offset too."""
     table = SampleTable.read(copy)
     offset = table.offset.copy()
@@ -223,7 +221,7 @@ def test_an_offset_that_is_not_the_shards_is_found(copy: Path, capsys: pytest.Ca
     wrong = replace(table, offset=offset)
     wrong.write(copy)
     replace(Manifest.read(copy), samples_digest=wrong.digest()).write(copy)
-    (found,) = issues(copy, capsys)
+    (found,) = issues(copy)
     assert re.match(rf"shards/train-000001.tar: image {table.image_id[ROW]}: the table has its members at \[", found)
     with pytest.raises(UserError, match="the jpg member is damaged"):
         ShardReader(copy, wrong).image(ROW)
@@ -283,7 +281,7 @@ def test_without_an_undamaged_table_nothing_is_verified(
 ) -> None:
     damage(copy)
     with pytest.raises(UserError, match=message):
-        verify(copy, workers=1)
+        issues(copy)
 
 
 def test_no_flipped_bit_of_the_table_or_of_dataset_json_gets_through(copy: Path) -> None:

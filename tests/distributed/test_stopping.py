@@ -34,17 +34,32 @@ import os, signal
 from pneumo.distributed.stopping import StopFlag
 from pneumo.runtime.errors import StopRequested
 flag = StopFlag()
-flag.raise_during("the metrics")
 try:
-    os.kill(os.getpid(), signal.SIGUSR1)
-    print("never printed")
+    with flag.raising("the metrics"):
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        except Exception:
+            print("taken for an error")
+        print("never printed")
 except StopRequested as error:
     os.kill(os.getpid(), signal.SIGTERM)
     print(error)
+try:
+    with flag.raising("the submission"):
+        print("never printed")
+except StopRequested as error:
+    print(error)
+flag.signal_name = ""
+with flag.raising("nothing"):
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+print("behind it", flag.signal_name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "during the metrics; received SIGUSR1\n"
+    assert done.stdout == (
+        "during the metrics; received SIGUSR1\nduring the submission; received SIGTERM\nbehind it SIGTERM\n"
+    )
 
 
 HANGUP = """

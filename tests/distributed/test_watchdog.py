@@ -95,7 +95,7 @@ def test_ranks_that_all_wait_end_with_the_activity_of_each() -> None:
 
 def test_a_stopped_peer_ends_only_ranks_that_wait_for_it() -> None:
     watch = Watchdog(Meeting(), 900)
-    watch._peers = {1: Peer(exit_status=ExitStatus(ExitCode.REQUEUE, "it was stopped: fold 0 at step 3"))}
+    watch._peers = {1: Peer(exit_status=ExitStatus(ExitCode.REQUEUE, "fold 0 at step 3; rank 1 received SIGTERM"))}
     assert watch._find_lost_peer(60, waiting=False) is None
     # Nor is it lost when its heartbeats end afterwards, or the store with rank 0.
     watch._peers[1].last_heartbeat = time.monotonic() - 100
@@ -103,7 +103,7 @@ def test_a_stopped_peer_ends_only_ranks_that_wait_for_it() -> None:
     lost = watch._find_lost_peer(60, waiting=True)
     assert lost is not None
     assert lost.code == ExitCode.REQUEUE
-    assert "rank 1 failed, and this rank depends on it:\nit was stopped: fold 0 at step 3" in str(lost)
+    assert str(lost) == "rank 1 was stopped, and this rank waits for it:\nfold 0 at step 3; rank 1 received SIGTERM"
 
 
 @pytest.mark.parametrize("seconds", [0, 5])

@@ -21,6 +21,7 @@ class Never(StopFlag):
 
     def __init__(self) -> None:
         self.signal_name = ""
+        self._raises_during = ""
 
 
 class AfterSteps(Never):
