@@ -1,6 +1,6 @@
 """A rank that fails at an instant of the start, or whose launcher is killed: started by each of the launchers.
 
-    starting_rank.py die          rank 1 is killed before it has joined the others
+    starting_rank.py die 1        rank 1 is killed before it has joined the others
     starting_rank.py train        the ranks join, and train until they are stopped; each prints its process id
 
 A rank that is stopped exits with 3, like job/train.py.
@@ -21,7 +21,7 @@ from pneumo.runtime.errors import StopRequested
 def main() -> None:
     """Do what the first argument says."""
     stop = StopFlag()
-    if sys.argv[1] == "die" and "1" in (os.environ.get("RANK"), os.environ.get("SLURM_PROCID")):
+    if sys.argv[1] == "die" and sys.argv[2] in (os.environ.get("RANK"), os.environ.get("SLURM_PROCID")):
         os.kill(os.getpid(), signal.SIGKILL)
     world = init(stop=stop)
     with Watchdog(world.meeting, world.rank_timeout_s):

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ LAUNCHERS = {
 }
 
 
-def launch(launcher: str, what: str, output: Path) -> subprocess.Popen[bytes]:
+def launch(launcher: str, what: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
     with output.open("wb") as file:
-        command = [sys.executable, *LAUNCHERS[launcher], what]
+        command = [sys.executable, *LAUNCHERS[launcher], *what]
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": ROOT})
 
 
@@ -40,7 +41,7 @@ def wait_for(text: str, output: Path, count: int = 1) -> str:
 def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
     # The rank timeout is 15 minutes.
-    assert launch(launcher, "die", output).wait(LONG_S) == 1
+    assert launch(launcher, ["die", "1"], output).wait(LONG_S) == 1
     text = output.read_text()
     assert "Traceback (most recent call last):\n  File" not in text.partition("SIGTERM")[0]
     if launcher == "launch.py":
@@ -51,7 +52,7 @@ def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_ranks_stop_and_save_when_their_launcher_is_killed(launcher: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
-    process = launch(launcher, "train", output)
+    process = launch(launcher, ["train"], output)
     found = wait_for("pid ", output, 2)
     process.kill()
     process.wait()
@@ -63,7 +64,7 @@ def test_ranks_stop_and_save_when_their_launcher_is_killed(launcher: str, tmp_pa
 
 def test_a_closed_terminal_stops_the_ranks_of_a_launcher(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    process = launch("launch.py", "train", output)
+    process = launch("launch.py", ["train"], output)
     wait_for("pid ", output, 2)
     process.send_signal(signal.SIGHUP)
     assert process.wait(LONG_S) == 3

@@ -1,6 +1,8 @@
 """Several nodes in one job: folds side by side, and one fold over two nodes."""
 
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -98,3 +100,20 @@ def test_one_fold_on_two_nodes_survives_the_loss_of_a_rank(
     for name, tensor in single.items():
         torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
     one.assert_nothing_left()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_ranks_that_can_never_meet_end_soon_whatever_the_rank_timeout(
+    killed: int, cluster: Cluster, tmp_path: Path
+) -> None:
+    """srun, with the flags of slurm/common.sh, does not end them; the rank timeout is 15 minutes."""
+    log, rank = tmp_path / "log", ROOT / "tests" / "distributed" / "starting_rank.py"
+    srun = ["srun", "--kill-on-bad-exit=0", "--wait=0", sys.executable, str(rank), "die", str(killed)]
+    sbatch = ["sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=1", f"--output={log}"]
+    job = cluster.run("env", f"PYTHONPATH={ROOT}", *sbatch, f"--wrap={shlex.join(srun)}").strip()
+    assert cluster.ended(job).startswith("FAILED")
+    text = log.read_text()
+    found = re.search(rf"rank {1 - killed} of 2 did not find all others at n\d:\d+ within (\d+) s", text)
+    assert found, text
+    # 40 s, and twice what the start of this Python took.
+    assert 40 <= int(found[1]) < 450
