@@ -90,8 +90,8 @@ def remove_earlier_demo(run: Path, data: Path) -> None:
     Raises:
         UserError: When one of them is not, or not only, a demo's.
     """
-    for directory, why in ((run, why_no_demo_run(run, data)), (data, why_no_demo_data(data))):
-        if why:
+    for directory, found in ((run, why_no_demo_run(run, data)), (data, why_no_demo_data(data))):
+        if why := "is a link" if directory.is_symlink() else found:
             raise UserError(
                 f"--fresh: {directory} {why}", "an earlier demo to delete", "give another --out, or omit --fresh"
             )
@@ -112,6 +112,8 @@ def why_no_demo_run(run: Path, data: Path) -> str:
         found, manifest = run_directory.load(run), Manifest.read(data / DATASET)
     except UserError as error:
         return f"holds no run of the demo ({error.found})"
+    if found.is_in_use:
+        return "holds a run that another process is at work on"
     if found.recipe.name != RECIPE:
         return f"holds a run of the recipe {found.recipe.name}"
     if found.dataset.digest != manifest.samples_digest:

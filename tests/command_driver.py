@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 JOB = Path(__file__).resolve().parents[1] / "job"
 
 
@@ -37,6 +38,8 @@ def _run(command: str, words: list[str], out: int, errors: int) -> object:
     """Run the command's file as Python does when it is started by its name, with its output in two files."""
     sys.argv = [f"job/{command}.py", *words]
     saved = os.dup(1), os.dup(2)
+    # job/train.py and job/ensemble.py catch signals to stop.
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     os.dup2(out, 1)
     os.dup2(errors, 2)
     try:
@@ -51,6 +54,8 @@ def _run(command: str, words: list[str], out: int, errors: int) -> object:
     except SystemExit as ended:
         return ended.code
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for standard, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, standard)
             os.close(descriptor)
@@ -63,7 +68,5 @@ if __name__ == "__main__":
         for command, words in json.load(sys.stdin):
             out, errors = (_output(files) for _ in range(2))
             ended.append((_run(command, words, out, errors), out, errors))
-            # job/train.py catches it to save its state.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Only now: worker processes of the first command may work, and print, for a later one.
         json.dump([(code, _read(out), _read(errors)) for code, out, errors in ended], sys.stdout)

@@ -1,6 +1,9 @@
 """What a command prints while it works: log lines, and a progress bar on a terminal or progress lines elsewhere."""
 
+import contextlib
+import errno
 import logging
+import os
 import sys
 import time
 from types import TracebackType
@@ -17,11 +20,27 @@ LINE_INTERVAL_S = 10.0
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to standard error, above a progress bar if there is one; control characters of file names are escaped."""
+    """Writes to standard error, above a progress bar if there is one; control characters of file names are escaped.
+
+    A line that cannot be written is lost, and no reason to end the work: a terminal was closed, a pipe's reader has
+    ended, the log has filled the disk.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         lines = self.format(record).split("\n")
-        tqdm.write("\n".join(map(escape_control_characters, lines)), file=sys.stderr)
+        try:
+            tqdm.write("\n".join(map(escape_control_characters, lines)), file=sys.stderr)
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.EPIPE):
+                _discard_stderr()
+
+
+def _discard_stderr() -> None:
+    """Send standard error to nowhere; else what its buffer holds would change the exit code when the process ends."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def set_up_logging(label: str = "") -> None:

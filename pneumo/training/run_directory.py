@@ -198,7 +198,16 @@ class RunDirectory:
     @property
     def has_begun(self) -> bool:
         """True when the run has results, or a process is working on them."""
-        return self.has_results or any(locks.is_held(self.fold(k).lock) for k in range(self.dataset.num_folds))
+        return self.has_results or self._is_training
+
+    @property
+    def is_in_use(self) -> bool:
+        """True when a process starts, trains or finishes the run."""
+        return locks.is_held(self.lock) or self._is_training
+
+    @property
+    def _is_training(self) -> bool:
+        return any(locks.is_held(self.fold(k).lock) for k in range(self.dataset.num_folds))
 
     def require_unchanged(self) -> None:
         """Refuse to train what recipe.json does not say. The caller holds the locks of its folds.

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,7 @@ from types import ModuleType
 import pytest
 from command_driver import call
 
+from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
 from pneumo.training.run_directory import LOCK_FILE
 
@@ -36,6 +39,13 @@ def rename_recipe(run: Path, name: str) -> None:
     (run / "recipe.json").write_text(json.dumps(record))
 
 
+def linked(directory: Path) -> None:
+    """Move a directory elsewhere, and leave a link to it."""
+    elsewhere = directory.with_name("elsewhere")
+    directory.rename(elsewhere)
+    directory.symlink_to(elsewhere)
+
+
 def everything(directory: Path) -> set[Path]:
     return set(directory.rglob("*"))
 
@@ -61,6 +71,8 @@ def test_a_demos_own_directories_are_deleted(demo: ModuleType, place: tuple[Path
         (lambda run, data: (run / "fold-0" / "mine.ckpt").touch(), r"holds other files too: 1 \(.*/fold-0/mine.ckpt\)"),
         (lambda run, data: (run / "recipe.json").unlink(), "holds no run of the demo"),
         (lambda run, data: shutil.rmtree(data), "holds no run of the demo"),
+        (lambda run, data: linked(run), "x is a link"),
+        (lambda run, data: linked(data), "x is a link"),
         (lambda run, data: (data / "demo.json").unlink(), r"holds no data of the demo \(no demo.json\)"),
         (lambda run, data: (data / "train-rle.csv").touch(), r"holds other files too: 1 \(train-rle.csv\)"),
     ],
@@ -74,6 +86,20 @@ def test_nothing_else_is_ever_deleted(
     with pytest.raises(UserError, match=message):
         demo.remove_earlier_demo(run, data)
     assert (everything(run), everything(data)) == before
+
+
+def test_a_demo_that_is_at_work_is_not_deleted(demo: ModuleType, place: tuple[Path, Path]) -> None:
+    run, data = place
+    for lock in (run / LOCK_FILE, run / "fold-1" / LOCK_FILE):
+        # In another process, as this one's locks are no obstacle for it.
+        with subprocess.Popen(["flock", "--exclusive", lock, "cat"], stdin=subprocess.PIPE):
+            deadline = time.monotonic() + 30
+            while not locks.is_held(lock):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with pytest.raises(UserError, match="holds a run that another process is at work on"):
+                demo.remove_earlier_demo(run, data)
+    assert (run / "recipe.json").is_file()
 
 
 def test_a_real_run_is_not_taken_for_a_demo(alone: Path, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """Progress: lines now and then where there is no terminal, nothing on silent ranks."""
 
 import logging
+import os
+import pty
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +60,40 @@ def test_control_characters_of_a_message_are_escaped(capsys: pytest.CaptureFixtu
     console.log.warning("skipped %s\nand %s", "\x1b[2Jgone", "caf\udce9")
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition("WARNING ")[2] or line for line in lines] == [r"skipped \x1b[2Jgone", r"and caf\xe9"]
+
+
+UNREAD = """
+import os, sys, time
+from pneumo.distributed.stopping import StopFlag
+from pneumo.runtime import cli
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import StopRequested
+flag = StopFlag()
+def command():
+    log.info("ready")
+    while os.getppid() and not (flag or os.path.exists(sys.argv[1])):
+        time.sleep(0.01)
+    for number in range(3):
+        log.info("line %d", number)
+    raise StopRequested(flag.signal_name)
+cli.run(command)
+"""
+"""A command that works until it gets SIGHUP or a file appears, and then writes to its log."""
+
+
+def test_work_is_saved_when_its_terminal_was_closed(tmp_path: Path) -> None:
+    pid, ours = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", UNREAD, str(tmp_path / "never")])
+    assert b"ready" in os.read(ours, 1000)
+    os.close(ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+def test_work_is_saved_when_the_reader_of_its_log_has_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", UNREAD, tmp_path / "go"], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"ready" in process.stderr.readline()
+    process.stderr.close()
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 3
