@@ -3,13 +3,14 @@
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from command_driver import call
+from waiting import wait_until
 
 from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
@@ -93,10 +94,7 @@ def test_a_demo_that_is_at_work_is_not_deleted(demo: ModuleType, place: tuple[Pa
     for lock in (run / LOCK_FILE, run / "fold-1" / LOCK_FILE):
         # In another process, as this one's locks are no obstacle for it.
         with subprocess.Popen(["flock", "--exclusive", lock, "cat"], stdin=subprocess.PIPE):
-            deadline = time.monotonic() + 30
-            while not locks.is_held(lock):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(partial(locks.is_held, lock))
             with pytest.raises(UserError, match="holds a run that another process is at work on"):
                 demo.remove_earlier_demo(run, data)
     assert (run / "recipe.json").is_file()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from job_commands import RECIPE
+from waiting import LONG_S
 
 PRODUCTS = ["fold-0/model.safetensors", "fold-1/model.safetensors", "fold-0/oof.parquet", "oof.csv", "oof.parquet"]
 PRODUCTS += ["thresholds.json", "metrics.json", "submission.csv"]
@@ -19,7 +20,7 @@ def run_worlds(worlds: Sequence[World]) -> list[tuple[list[int], str]]:
     words = [(command, [*map(str, flags)], point, stopped) for command, flags, point, stopped in worlds]
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("stopped_ranks.py")],
-        input=json.dumps(words), capture_output=True, text=True, cwd="/", timeout=1500, check=False,
+        input=json.dumps(words), capture_output=True, text=True, cwd="/", timeout=LONG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [(codes, output) for codes, output in json.loads(done.stdout)]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import LONG_S
 
 from pneumo.runtime import console
 from pneumo.runtime.console import Progress
@@ -96,4 +97,4 @@ def test_work_is_saved_when_the_reader_of_its_log_has_ended(tmp_path: Path) -> N
     assert b"ready" in process.stderr.readline()
     process.stderr.close()
     (tmp_path / "go").touch()
-    assert process.wait(60) == 3
+    assert process.wait(LONG_S) == 3
