@@ -101,7 +101,7 @@ class Projection(NamedTuple):
 def read(dataset: Dataset) -> Projection:
     """Read what an image shows, of a dataset whose elements are not converted yet; never raises."""
     modality, intent = (text(dataset, name).strip().upper() for name in ("Modality", "PresentationIntentType"))
-    sop_class = text(dataset, "SOPClassUID").removeprefix(_STORAGE)
+    sop_class = _standard_class(text(dataset, "SOPClassUID"))
     if sop_class in _FOR_PROCESSING:
         intent = "FOR PROCESSING"
     position, orientation = text(dataset, "ViewPosition").upper(), text(dataset, "PatientOrientation")
@@ -126,6 +126,11 @@ def find_exclusion(projection: Projection) -> str:
         return f"view {projection.view}"
     # The detector's values before the processing that makes an image of them: dark, flat, and often inverted.
     return projection.presentation_intent if projection.presentation_intent == "FOR PROCESSING" else ""
+
+
+def _standard_class(uid: str) -> str:
+    """Return a SOP class without ``_STORAGE``; empty for a private one, or one that anonymization replaced."""
+    return uid.removeprefix(_STORAGE) if uid.startswith(_STORAGE) else ""
 
 
 def _modality_of(sop_class: str) -> str:

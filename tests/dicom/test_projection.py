@@ -65,6 +65,11 @@ CLASSES: dict[UID, str] = {
     DigitalXRayImageStorageForProcessing: "FOR PROCESSING",
     SecondaryCaptureImageStorage: "",
     ComputedRadiographyImageStorage: "",
+    # Private classes, and those that anonymization wrote: their roots begin like the last numbers of standard ones.
+    UID("1.2.826.0.1.3680043.8.498.7777"): "",
+    UID("1.3.12.2.1107.5.9.1"): "",
+    UID("2.25.329800735698586629295641978511506172918"): "",
+    UID("1.1.1"): "",
 }
 
 
