@@ -278,9 +278,20 @@ def create(
 
 
 def load_if_begun(path: Path) -> RunDirectory | None:
-    """Return the run in a directory, None when there is none that has begun."""
+    """Return the run in a directory, None when there is none that has begun.
+
+    Raises:
+        UserError: When the run cannot be loaded, or another process keeps its lock.
+    """
     run = _load_if_exists(path)
-    return run if run is not None and run.has_begun else None
+    if run is None or not run.has_begun:
+        return None
+    if run.has_results:
+        return run
+    # Whoever replaces the run holds the locks of its folds, too, but under the run's own lock.
+    with locks.hold(path / LOCK_FILE, str(path)):
+        run = load(path)
+        return run if run.has_begun else None
 
 
 def _load_if_exists(path: Path) -> RunDirectory | None:
@@ -309,12 +320,14 @@ def _check_empty(path: Path) -> None:
 
 def _replace(old: RunDirectory, new: RunDirectory) -> bool:
     """Write another recipe.json in place of that of a run that has not begun; return False when it has."""
+    if old.has_begun:
+        return False
     folds = [old.fold(k) for k in range(old.dataset.num_folds)]
     with ExitStack() as held:
         try:
-            # Held, no other process can begin a fold meanwhile.
+            # Held, no other process can begin a fold meanwhile. One that only looks has a lock for a moment.
             for fold in folds:
-                held.enter_context(locks.hold(fold.lock, str(fold.path), wait_s=0))
+                held.enter_context(locks.hold(fold.lock, str(fold.path)))
         except UserError:
             return False
         if old.has_results:

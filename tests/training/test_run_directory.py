@@ -1,8 +1,12 @@
 """A run belongs to one recipe and one dataset."""
 
+import fcntl
 import json
+import threading
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -293,6 +297,46 @@ def test_a_fold_that_begins_while_its_run_is_replaced_keeps_its_recipe(tmp_path:
     with pytest.raises(UserError, match=r"another recipe \(seed: 0 -> 1\)"):
         run_directory.create(run.path, replace(debug(), seed=1), DATASET, begin_meanwhile)
     run.require_unchanged()
+
+
+def test_who_comes_while_a_run_is_replaced_joins_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = replace(debug(), seed=1)
+    run = run_directory.create(tmp_path / "run", debug(), replace(DATASET, excluded={"1.2.3": "damaged"}))
+    write, is_held, has_looked = run_directory._write, locks.is_held, threading.Event()
+
+    def look(path: Path) -> bool:
+        held = is_held(path)
+        if held:
+            has_looked.set()
+        return held
+
+    with ThreadPoolExecutor() as sibling:
+        joined: list[Future[RunDirectory]] = []
+
+        def write_before_a_sibling(replaced: RunDirectory) -> None:
+            if not joined:
+                joined.append(sibling.submit(run_directory.create, run.path, new, DATASET))
+                assert has_looked.wait(60)
+            write(replaced)
+
+        monkeypatch.setattr(locks, "is_held", look)
+        monkeypatch.setattr(run_directory, "_write", write_before_a_sibling)
+        replaced = run_directory.create(run.path, new, DATASET)
+        assert joined[0].result() == replaced == run_directory.load(run.path)
+
+
+def test_a_look_at_a_fold_does_not_keep_its_run_from_being_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_directory.create(tmp_path / "run", debug(), DATASET)
+    lock = run.fold(2).lock
+    lock.parent.mkdir()
+    lock.touch()
+    with ExitStack() as looking:
+        fcntl.flock(looking.enter_context(lock.open()), fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda seconds: looking.close())
+        replaced = run_directory.create(run.path, replace(debug(), seed=1), DATASET)
+    assert run_directory.load(run.path) == replaced
 
 
 def test_a_run_that_another_command_replaced_is_not_trained(tmp_path: Path) -> None:
