@@ -65,14 +65,15 @@ class DaliLoader(ThreadedLoader):
         return PipelineShape(self._largest_batch, downsample_steps=factor.bit_length() - 1)
 
     def _run(self, shape: PipelineShape, batches: Iterator[InFlight]) -> Iterator[Batch]:
-        """Run batches of one shape through a pipeline, which is kept for the next call unless it failed."""
+        """Run batches of one shape through a pipeline, which is kept for the next call if it came to its end."""
         # Popped, so that two iterators of one loader never share a pipeline; only one is kept, to bound the memory.
-        run = self._idle.pop(shape, None) or _Run(self, shape)
+        run = self._idle.pop(shape, None)
         self._idle.clear()
-        run.batches = batches
+        run = run or _Run(self, shape)
+        run.source.batches = batches
         try:
             while (image := run.next_images()) is not None:
-                batch = run.in_pipeline.popleft()
+                batch = run.source.in_pipeline.popleft()
                 for sample, parameters in zip(image, batch.parameters(), strict=True):
                     for transform in parameters.pixel_transforms:
                         transform.apply_to_tensor(sample)
@@ -115,24 +116,34 @@ class DaliLoader(ThreadedLoader):
         )
 
 
-class _Run:
-    """A pipeline and the batches that are in it."""
+class _Source:
+    """What a pipeline takes its inputs from. It does not refer to the pipeline: unused, that ends at once.
+
+    Args:
+        loader: Makes the inputs.
+        shape: Shape of the pipeline.
+    """
 
     def __init__(self, loader: DaliLoader, shape: PipelineShape) -> None:
         self.loader, self.shape = loader, shape
         self.batches: Iterator[InFlight] = iter(())
         self.in_pipeline: deque[InFlight] = deque()
-        self._being_copied: deque[tuple[torch.Tensor, Any]] = deque()
-        self.pipeline = build_pipeline(
-            self._next_inputs, shape, loader.device_id, min(loader.workers, MAX_PIPELINE_THREADS)
-        )
 
-    def _next_inputs(self) -> Inputs:
+    def __call__(self) -> Inputs:
         """Return the next batch's inputs; StopIteration ends the run."""
         batch = next(self.batches)
         inputs = self.loader.inputs(batch, self.shape)
         self.in_pipeline.append(batch)
         return inputs
+
+
+class _Run:
+    """A pipeline and the batches that are in it."""
+
+    def __init__(self, loader: DaliLoader, shape: PipelineShape) -> None:
+        self.source = _Source(loader, shape)
+        self._being_copied: deque[tuple[torch.Tensor, Any]] = deque()
+        self.pipeline = build_pipeline(self.source, shape, loader.device_id, min(loader.workers, MAX_PIPELINE_THREADS))
 
     def next_images(self) -> torch.Tensor | None:
         """Return the images of the first batch in the pipeline, (N, 1, size, size), or None after the last.
@@ -146,9 +157,9 @@ class _Run:
             self.pipeline.reset()
             return None
         except RuntimeError as error:
-            if not self.in_pipeline:
+            if not self.source.in_pipeline:
                 raise
-            raise self.loader.decoding_error(self.in_pipeline[0], error) from error
+            raise self.source.loader.decoding_error(self.source.in_pipeline[0], error) from error
         images: torch.Tensor = from_dlpack(output.as_tensor())
         samples, height, width, _ = images.shape
         return self._copy(images).view(samples, 1, height, width)

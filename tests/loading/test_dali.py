@@ -1,5 +1,8 @@
 """The DALI loader on a GPU, and its pipelines from call to call."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +27,32 @@ def test_pipeline_is_kept_for_the_next_call_and_not_after_an_error(data):
     next(stopped)
     stopped.close()
     assert loader._idle == {}
+
+
+def test_one_pipeline_exists_at_a_time(data, monkeypatch):
+    build, pipelines, others = dali_module.build_pipeline, [], []
+
+    def alive():
+        return sum(pipeline() is not None for pipeline in pipelines)
+
+    def build_watched(*arguments):
+        others.append(alive())
+        pipeline = build(*arguments)
+        pipelines.append(weakref.ref(pipeline))
+        return pipeline
+
+    monkeypatch.setattr(dali_module, "build_pipeline", build_watched)
+    loader = data.dali()
+    gc.disable()  # it would find circles by chance
+    try:
+        for size in (256, 1024):
+            list(loader([plan([ROW["square"], ROW["large"]], size)]))
+        stopped = loader([plan([0, 1], 64)] * 9)
+        next(stopped)
+        stopped.close()
+        assert (others, alive()) == ([0, 0, 0], 0)
+    finally:
+        gc.enable()
 
 
 def test_pipeline_downsamples_as_often_as_the_largest_image_needs(data):
