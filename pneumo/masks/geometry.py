@@ -56,9 +56,21 @@ def find_rows(text: str) -> int:
 
 
 def _is_regular(starts: Starts, rows: int) -> bool:
-    """Return whether the shape starts at about the same row in neighboring columns, and does not repeat within one."""
-    repeats = 0 < _spacing(starts, rows) <= _SHORTER * rows
-    return not repeats and abs(float(np.median(_differences(starts, rows)))) <= _slack(rows)
+    """Return whether the runs can be those of a shape that is drawn in columns of so many rows.
+
+    They repeat after a column and not within one; or the shape starts at about the same row in neighboring columns; or
+    it is slanted, and all its columns together start no further from each other than the image is high. In columns of
+    another length, the starts move on as far as there are columns.
+    """
+    spacing, differences = _spacing(starts, rows), _differences(starts, rows)
+    if 0 < spacing <= _SHORTER * rows:
+        return False
+    columns = float(starts[-1] - starts[0]) / rows
+    return (
+        abs(spacing - rows) <= _slack(rows)
+        or abs(float(np.median(differences))) <= _slack(rows)
+        or abs(float(differences.mean())) * columns <= rows
+    )
 
 
 def _is_absolute(text: str, rows: int, columns: int) -> bool:

@@ -28,6 +28,17 @@ def test_masks_of_the_image_are_right(size: tuple[int, int]) -> None:
     assert geometry.find_problem(rle.encode(crescent(*size)), *size) == ""
 
 
+@pytest.mark.parametrize("bend", [-3e-4, 0, 1e-4, 3e-4, 1e-3])
+@pytest.mark.parametrize("slope", [-0.1, -0.05, 0, 0.02, 0.05, 0.1, 0.2])
+def test_thin_strips_along_the_chest_wall_are_right(slope: float, bend: float) -> None:
+    y, x = np.mgrid[:1024, :1024]
+    for top, bottom in ((150, 700), (20, 1000)):
+        for width in (6, 10, 15, 25, 40):
+            left = 300 + slope * (y - 512) + bend * (y - 512) ** 2
+            strip = (x >= left) & (x < left + width) & (y >= top) & (y < bottom)
+            assert geometry.find_problem(rle.encode(strip.astype(np.uint8)), 1024, 1024) == "", (top, width)
+
+
 def test_two_regions_above_each_other_are_right() -> None:
     mask = np.zeros((512, 512), np.uint8)
     mask[40:100, 100:300] = mask[280:350, 100:300] = 1
