@@ -1,5 +1,6 @@
 """The segments of a JPEG bitstream up to its first scan, ITU-T T.81 annex B; JPEG-LS, ITU-T T.87, has the same."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +19,8 @@ APPLICATION = range(0xE0, 0xF0)
 
 MAX_STRAY = 5
 """Most bytes behind the end of a bitstream, besides padding, that do not make it a damaged one."""
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+"""In entropy-coded data, where 0xff00 is a byte and the eight restart markers have no length."""
 DHT, DQT, DRI = 0xC4, 0xDB, 0xDD
 _APP1 = 0xE1
 _JPEG_LS, _JPEG_LS_PARAMETERS = 0xF7, 0xF8
@@ -68,6 +71,24 @@ def first_bitstream(dataset: Dataset) -> bytes:
     at = frame.find(END_OF_IMAGE, max(0, end - len(END_OF_IMAGE) - MAX_STRAY), end)
     is_stray = at >= 0 and at + len(END_OF_IMAGE) < end
     return frame[: at + len(END_OF_IMAGE)] if is_stray else frame
+
+
+def whole_picture(data: bytes) -> bytes:
+    """Return a JPEG file without what is behind its first image: another one, or what a camera or a vendor appends.
+
+    A file without an end of its image is returned as it is.
+
+    Raises:
+        FileRejectedError: When a segment before the first scan is damaged.
+    """
+    at = max((segment.end for segment in segments(data)), default=0)
+    while found := _MARKER.search(data, at):
+        end = found.end()
+        if data[end - 1] == END_OF_IMAGE[1]:
+            return data[:end]
+        # Tables or the header of another scan, with their length.
+        at = end + max(2, int.from_bytes(data[end : end + 2], "big"))
+    return data
 
 
 def stray_notes(dataset: Dataset) -> tuple[str, ...]:

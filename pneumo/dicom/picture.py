@@ -21,9 +21,10 @@ from PIL import Image as PillowImage
 from pneumo.dicom import image_codec, png_chunks
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings.jpeg import check_bitstream
+from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.image_codec import Pixels
 from pneumo.dicom.jpeg_metadata import strip
-from pneumo.dicom.jpeg_segments import APPLICATION, BASELINE, read_header, segments
+from pneumo.dicom.jpeg_segments import APPLICATION, BASELINE, read_header, segments, whole_picture
 from pneumo.dicom.orientation import jpeg_is_turned, png_is_turned
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.reader import MAX_PIXELS, Header, Image
@@ -38,6 +39,7 @@ SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff")
 
 _FEW_BITS = 14
 """Of 16: the brightest pixel is then darker than a quarter of white."""
+_TAIL_NOTE = ["data behind the end of the picture dropped"]
 _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Baseline, extended and progressive, with Huffman or arithmetic codes; lossless JPEG is for DICOM."""
 
@@ -82,7 +84,7 @@ def _read_png(image_id: str, data: bytes) -> Image:
         raise _turned()
     png.check_image_data()
     pixels, notes = _to_gray(_decode(png.data))
-    used = _notes_of_used_bits(pixels)
+    used = _notes_of_used_bits(pixels) + _TAIL_NOTE * png.has_tail
     attributes = _attributes(head.rows, head.columns, head.bits)
     if head.color_type == png_chunks.GRAY and head.bits >= 8 and not notes and not head.interlaced:
         return Image(image_id, attributes, "png", png.data, was_monochrome1=False, render_notes=tuple(used))
@@ -96,7 +98,9 @@ def _read_png(image_id: str, data: bytes) -> Image:
     return _rendered(image_id, attributes, pixels, notes + used)
 
 
-def _read_jpeg(image_id: str, data: bytes) -> Image:
+def _read_jpeg(image_id: str, whole: bytes) -> Image:
+    data = whole_picture(whole)
+    tail = _TAIL_NOTE * bool(whole[len(data) :].strip(PADDING_BYTES))
     head = read_header(data)
     _check_size(head.rows, head.columns)
     if head.precision != 8 or head.process not in _JPEG_PROCESSES:
@@ -109,10 +113,10 @@ def _read_jpeg(image_id: str, data: bytes) -> Image:
     check_bitstream(data, head)
     attributes = _attributes(head.rows, head.columns, 8)
     if head.components == 1 and head.process == BASELINE:
-        return Image(image_id, attributes, "jpg", strip(data), was_monochrome1=False, render_notes=())
+        return Image(image_id, attributes, "jpg", strip(data), was_monochrome1=False, render_notes=tuple(tail))
     decoded = simplejpeg.decode_jpeg(data, "GRAY" if head.components == 1 else "RGB", strict=True)
     pixels, notes = _to_gray(decoded.squeeze(2) if head.components == 1 else decoded)
-    return _rendered(image_id, attributes, pixels, notes or ["JPEG that is not baseline rendered"])
+    return _rendered(image_id, attributes, pixels, (notes or ["JPEG that is not baseline rendered"]) + tail)
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:

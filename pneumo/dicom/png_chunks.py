@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pneumo.dicom import orientation
+from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
@@ -81,6 +82,8 @@ class PngFile:
     metadata: tuple[tuple[bytes, bytes], ...]
     """Kind and content of the chunks that may hold an orientation."""
     palette_entries: int
+    has_tail: bool
+    """Something is behind its end."""
     has_transparent_level: bool
     """One gray level or color is transparent; in a palette, entries are, which decoding gives an alpha channel."""
 
@@ -122,6 +125,7 @@ def read(data: bytes) -> PngFile:
     """
     header: PngHeader | None = None
     kept, extras, metadata, palette_entries = [SIGNATURE], set[bytes](), list[tuple[bytes, bytes]](), 0
+    end = len(data)
     for chunk in _chunks(data):
         if (header is None) != (chunk.kind == b"IHDR"):
             raise _damaged(chunk.start, len(data))
@@ -144,9 +148,11 @@ def read(data: bytes) -> PngFile:
             extras.add(chunk.kind)
             if chunk.kind in (orientation.EXIF, *orientation.TEXTS):
                 metadata.append((chunk.kind, chunk.content))
+        end = chunk.end
     assert header is not None
+    has_tail = bool(data[end:].strip(PADDING_BYTES))
     transparent = any(chunk[4:8] == TRANSPARENCY for chunk in kept) and header.color_type != PALETTE
-    return PngFile(header, b"".join(kept), frozenset(extras), tuple(metadata), palette_entries, transparent)
+    return PngFile(header, b"".join(kept), frozenset(extras), tuple(metadata), palette_entries, has_tail, transparent)
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

@@ -180,7 +180,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], Reason, str]] = {
     "wide PNG": (lambda: png(1, 70_000, bytes(70_001)), Reason.UNSUPPORTED, "1 x 70000 pixels"),
     "no pixels": (lambda: png(3, 0, b""), Reason.BAD_FRAME, "3 x 0 pixels"),
     "cut JPEG": (lambda: saved(GRAY, "JPEG")[:-9] + b"\xff\xd9", Reason.BAD_FRAME, "JPEG data that does not decode"),
-    "bytes behind a JPEG": (lambda: saved(GRAY, "JPEG") * 2, Reason.BAD_FRAME, "data behind the scan"),
+    "JPEG that ends early": (
+        lambda: saved(GRAY, "JPEG")[:-200] + b"\xff\xd9" + saved(GRAY, "JPEG"),
+        Reason.BAD_FRAME, "JPEG data that does not decode",
+    ),
 }  # fmt: skip
 
 
@@ -197,6 +200,22 @@ def test_the_palette_of_a_gray_picture_is_dropped(capfd: pytest.CaptureFixture[s
     image = read(png(3, 5, bytes(18), before=chunk(b"PLTE", bytes(48))))
     assert image.data == png(3, 5, bytes(18))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("tail", [b"Z" * 1000, b"\xff\xd9", saved(GRAY, "JPEG"), saved(GRAY, "PNG")])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_what_is_behind_a_picture_is_dropped_and_noted(kind: str, tail: bytes) -> None:
+    """A second image for a display, or what a vendor appends; the picture before it is whole."""
+    picture = saved(GRAY, kind)
+    image = read(picture + tail)
+    assert image.data == picture
+    assert image.render_notes == ("data behind the end of the picture dropped",)
+    assert read(picture + bytes(3)).render_notes == ()
+    if kind == "JPEG":
+        # Scans with tables between them, in which an end is no end.
+        progressive = saved(GRAY, kind, progressive=True)
+        assert read(progressive + tail).data == read(progressive).data
+        assert len(read(progressive + tail).render_notes) == 2
 
 
 def test_damaged_exif_data_is_no_orientation() -> None:
