@@ -201,6 +201,15 @@ def _choose_port(environ: Mapping[str, str]) -> int:
     return BASE_PORT + (job + 101 * step + 1009 * int(environ.get("SLURM_RESTART_COUNT", "0"))) % NUM_PORTS
 
 
+def ranks_on_machine(environ: Mapping[str, str]) -> int:
+    """Return the number of ranks on this rank's machine.
+
+    Raises:
+        UserError: When the launcher's variable is malformed.
+    """
+    return _integer(environ, "LOCAL_WORLD_SIZE", 1, MAX_RANKS, default=1)
+
+
 def cores_per_rank(environ: Mapping[str, str]) -> int:
     """Return this rank's share of the cores that the ranks of its node may use, at least 1.
 
@@ -209,7 +218,7 @@ def cores_per_rank(environ: Mapping[str, str]) -> int:
     Raises:
         UserError: When a launcher's or Slurm's variable is malformed.
     """
-    usable, local_size = available_cores(), _integer(environ, "LOCAL_WORLD_SIZE", 1, MAX_RANKS, default=1)
+    usable, local_size = available_cores(), ranks_on_machine(environ)
     if "SLURM_CPUS_ON_NODE" in environ:
         return max(1, min(usable, _integer(environ, "SLURM_CPUS_ON_NODE", 1, MAX_RANKS) // local_size))
     return max(1, usable // local_size)

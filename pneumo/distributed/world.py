@@ -21,6 +21,8 @@ class World(Group):
 
     cores: int
     """CPU cores for this rank."""
+    ranks_on_machine: int = 1
+    """How many ranks share this rank's machine, and its memory."""
     rank_timeout_s: float = RANK_TIMEOUT_S
     """Seconds without progress or response after which a rank is lost."""
     meeting: Meeting = field(default_factory=Meeting)

@@ -73,7 +73,7 @@ class NetworkMean:
         self.runs, self.reader, self.world, self.workers = runs, reader, world, workers
         # One network for each run, into which the weights of one fold after the other are loaded.
         self.loaders_and_predictors = [build(run.config, reader, world.device, workers=workers) for run in runs]
-        self.cache = WeightCache(memory_limit(world.cores))
+        self.cache = WeightCache(memory_limit(world.ranks_on_machine))
 
     def blocks(self, batches: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
         """Divide batches into those that ``predict_block`` takes at once."""

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pneumo.modeling.trained_weights import TrainedWeights
-from pneumo.runtime.machine import available_cores, available_memory
+from pneumo.runtime.machine import available_memory
 
 SHARE = 0.25
-"""Of the memory that is available to a rank when the first weights are read: what they may take."""
+"""Of the memory that is available when the first weights are read: what those of all ranks of a machine may take."""
 
 
 class WeightCache:
@@ -40,6 +40,6 @@ class WeightCache:
         return state
 
 
-def memory_limit(cores: int) -> int:
-    """Return the bytes of weights that a rank may keep, which shares the machine's memory as it shares its cores."""
-    return int(SHARE * available_memory() * min(1.0, cores / available_cores()))
+def memory_limit(ranks_on_machine: int) -> int:
+    """Return the bytes of weights that a rank may keep: the ranks of a machine share its memory evenly."""
+    return int(SHARE * available_memory() / ranks_on_machine)

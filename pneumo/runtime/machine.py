@@ -12,21 +12,25 @@ def available_cores() -> int:
     A container, a Slurm job or ``taskset`` limits them.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(max(1, min(affinity, cpu_quota(Path("/sys/fs/cgroup")))))
+    return int(max(1, min(affinity, cpu_quota())))
 
 
-def cpu_quota(cgroup: Path) -> float:
-    """Return the CPU time that a container may use, in cores, by cgroup version 2 or 1; infinity without a limit.
+def cpu_quota(root: Path = Path("/")) -> float:
+    """Return the CPU time that this process may use, in cores; infinity without a limit.
 
     A container with a limit (``docker run --cpus``, ``limits.cpu``) sees all of the machine's cores, but that many
     threads would be suspended by the scheduler again and again.
     """
+    return min(map(_quota_of, _cgroups(root, "cpu")))
+
+
+def _quota_of(cgroup: Path) -> float:
     try:
         if (cgroup / "cpu.max").is_file():
             limit, period = (cgroup / "cpu.max").read_text().split()
         else:
-            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+            limit = (cgroup / "cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu.cfs_period_us").read_text()
         return float("inf") if limit == "max" or float(limit) <= 0 else float(limit) / float(period)
     except (OSError, ValueError):
         return float("inf")
@@ -42,17 +46,34 @@ def seconds_since_start() -> float:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that are available, at most a container's limit; 0 where it is not known.
+    """Return the bytes of memory that are available, at most this process's limit; 0 where it is not known.
 
-    A container with a limit sees all of the machine's memory, but is killed at its own.
+    A container or a Slurm job with a limit (``--mem``) sees all of the machine's memory, but is killed at its own.
     """
     try:
         lines = (root / "proc" / "meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError, StopIteration):
         return 0
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        # There is no file of the other version of cgroups, and no number without a limit.
-        with contextlib.suppress(OSError, ValueError):
-            available = min(available, int((root / "sys" / "fs" / "cgroup" / name).read_text()))
+    for cgroup in _cgroups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            # There is no file of the other version of cgroups, and no number without a limit.
+            with contextlib.suppress(OSError, ValueError):
+                available = min(available, int((cgroup / name).read_text()))
     return available
+
+
+def _cgroups(root: Path, controller: str) -> list[Path]:
+    """Return this process's control group and all that it is in, of cgroup version 2 and 1; each may have a limit.
+
+    A container often sees its own as the root. A process that Slurm or systemd started is some levels below it.
+    """
+    mounts = {"": root / "sys" / "fs" / "cgroup", controller: root / "sys" / "fs" / "cgroup" / controller}
+    found = list(mounts.values())
+    with contextlib.suppress(OSError):
+        for line in (root / "proc" / "self" / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for mount in (mounts[name] for name in controllers.split(",") if name in mounts):
+                own = mount / path.strip("/")
+                found += [own, *(parent for parent in own.parents if parent.is_relative_to(mount))]
+    return found

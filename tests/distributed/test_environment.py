@@ -13,6 +13,7 @@ from pneumo.distributed.environment import (
     is_pod,
     launched_rank,
     launcher_pid,
+    ranks_on_machine,
     starts_all_ranks_at_once,
     tasks_per_node,
     translate_slurm_variables,
@@ -112,6 +113,10 @@ def test_tasks_are_counted_on_each_node() -> None:
 def test_a_pod_is_known_by_the_service_of_the_api_server() -> None:
     assert is_pod({"KUBERNETES_SERVICE_HOST": "10.96.0.1"})
     assert not is_pod({"HOSTNAME": "folds-0"})
+
+
+def test_the_ranks_of_a_machine_are_counted() -> None:
+    assert (ranks_on_machine({}), ranks_on_machine({"LOCAL_WORLD_SIZE": "8"})) == (1, 8)
 
 
 def test_cores_are_divided_unless_slurm_has_bound_them() -> None:

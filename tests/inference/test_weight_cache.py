@@ -38,7 +38,6 @@ def test_weights_that_are_read_again_are_checked_again(weights: list[TrainedWeig
         cache.read(weights[0])
 
 
-def test_ranks_share_memory_as_they_share_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_cache, "available_memory", lambda: 1000)
-    monkeypatch.setattr(weight_cache, "available_cores", lambda: 8)
-    assert [memory_limit(cores) for cores in (2, 8, 16)] == [62, 250, 250]
+    assert [memory_limit(ranks) for ranks in (1, 2, 8)] == [250, 125, 31]

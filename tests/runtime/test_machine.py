@@ -11,6 +11,16 @@ from waiting import LONG_S
 
 from pneumo.runtime.machine import available_cores, available_memory, cpu_quota, seconds_since_start
 
+# /proc/self/cgroup of a task of Slurm, by cgroup version 2 and 1.
+V2 = {"proc/self/cgroup": "0::/slurm/job_7/step_0/task_0"}
+V1 = {"proc/self/cgroup": "9:memory:/slurm/job_7/step_0\n5:cpu,cpuacct:/slurm/job_7/step_0\n1:name=systemd:/x:y\n0::/"}
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+
 
 @pytest.mark.parametrize(
     ("files", "cores"),
@@ -21,12 +31,12 @@ from pneumo.runtime.machine import available_cores, available_memory, cpu_quota,
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
         ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
         ({"cpu.max": "nonsense"}, math.inf),
+        ({"slurm/job_7/cpu.max": "300000 100000", "slurm/job_7/step_0/cpu.max": "max 100000"}, 3),
+        ({"slurm/job_8/cpu.max": "300000 100000"}, math.inf),
     ],
 )
 def test_a_limit_is_read_from_either_version(tmp_path: Path, files: dict[str, str], cores: float) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
+    write(tmp_path, {**V2, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}})
     assert cpu_quota(tmp_path) == cores
 
 
@@ -55,12 +65,19 @@ MEMINFO = "MemTotal: 16000 kB\nMemFree: 100 kB\nMemAvailable: 8000 kB\n"
         ({"proc/meminfo": MEMINFO, "sys/fs/cgroup/memory.max": "1000"}, 1000),
         ({"proc/meminfo": MEMINFO, "sys/fs/cgroup/memory/memory.limit_in_bytes": "2000"}, 2000),
         ({"proc/meminfo": MEMINFO, "sys/fs/cgroup/memory.max": str(1 << 40)}, 8000 << 10),
+        ({"proc/meminfo": MEMINFO, **V2, "sys/fs/cgroup/slurm/job_7/step_0/task_0/memory.max": "3000"}, 3000),
+        ({"proc/meminfo": MEMINFO, **V2, "sys/fs/cgroup/slurm/job_7/memory.max": "3000",
+          "sys/fs/cgroup/slurm/job_7/step_0/memory.max": "4000"}, 3000),
+        ({"proc/meminfo": MEMINFO, **V2, "sys/fs/cgroup/slurm/job_8/memory.max": "3000"}, 8000 << 10),
+        ({"proc/meminfo": MEMINFO, **V1, "sys/fs/cgroup/memory/slurm/job_7/memory.limit_in_bytes": "5000"}, 5000),
+        # In a container that sees the machine's path but not its groups.
+        ({"proc/meminfo": MEMINFO, **V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "6000"}, 6000),
     ],
-)
-def test_available_memory_is_at_most_the_containers_limit(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
+)  # fmt: skip
+def test_available_memory_is_at_most_the_limit_of_the_container_or_the_job(
+    tmp_path: Path, files: dict[str, str], expected: int
+) -> None:
+    write(tmp_path, files)
     assert available_memory(tmp_path) == expected
 
 
