@@ -2,13 +2,13 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, check_cuda_p2p_ib_support
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed import environment, heartbeat, launcher_watch
@@ -60,7 +60,9 @@ def init(
     environment.check_accelerate(os.environ, resolve_precision(precision, device))
     cores = environment.cores_per_rank(os.environ)
     on_gpu = device.type == "cuda"
-    if not on_gpu:
+    if on_gpu:
+        disable_unsupported_links(os.environ)
+    else:
         # accelerate would otherwise choose a number itself, and log it on every rank.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     # Before any rank connects: a rank that ends here would break the connections that the others are making.
@@ -76,6 +78,16 @@ def init(
     if not on_gpu or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores)
     return world
+
+
+def disable_unsupported_links(environ: MutableMapping[str, str]) -> None:
+    """Keep NCCL from links that this machine's GPUs do not support, as ``accelerate launch`` does.
+
+    accelerate refuses the ranks of other launchers on GPUs of the RTX 40 series with an early driver otherwise.
+    """
+    if not check_cuda_p2p_ib_support():
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+            environ.setdefault(name, "1")
 
 
 def _check_size(found: int, expected: int) -> None:
@@ -143,6 +155,7 @@ def _connect(
         tensor_group=dist.group.WORLD if size > 1 else None,
         control_group=control,
         cores=cores,
+        ranks_on_machine=environment.ranks_on_machine(os.environ),
         rank_timeout_s=rank_timeout_s,
         meeting=meeting,
     )
