@@ -131,8 +131,9 @@ class TrainState:
         try:
             with self.autocast():
                 return self.network(image)  # type: ignore[no-any-return]
-        except ValueError as error:
-            # torch's own check in batch normalization, whose variance of one value would be 0.
+        except (ValueError, RuntimeError) as error:
+            # torch's own check in batch normalization, whose variance of one value would be 0; a compiled network's
+            # error is one of the compiler with the same text.
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(

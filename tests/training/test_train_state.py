@@ -142,8 +142,10 @@ def test_micro_batches_are_divided_among_the_ranks(world: World) -> None:
     assert indices == [[0, 3], [1, 4], [2]]
 
 
-def test_batch_normalization_of_one_value_names_the_flags(world: World) -> None:
-    state = TrainState(replace(RECIPE, batch_size=1, micro_batch_size=1), 0, world, world)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_batch_normalization_of_one_value_names_the_flags(compiled: bool, world: World) -> None:
+    recipe = replace(RECIPE, batch_size=1, micro_batch_size=1, precision="fp32", compile=compiled)
+    state = TrainState(recipe, 0, world, world)
     one = replace(BATCHES[0], image=BATCHES[0].image[:1], mask=BATCHES[0].mask[:1])
     with pytest.raises(
         UserError, match=r"^--micro-batch-size 1 at 32 px gives .* one value; .*--micro-batch-size 2 or more"
