@@ -19,7 +19,6 @@ from pneumo.loading.contract import BatchPlan, Loader
 
 BATCH_SIZE = 8
 """Images in one forward pass."""
-"""(n,) row numbers of the sample table."""
 
 
 class Prediction(NamedTuple):

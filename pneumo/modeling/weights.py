@@ -15,9 +15,9 @@ from pneumo.runtime.errors import UserError
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
-PREFIXES = ("module.", "model.", "encoder.", "backbone.")
-"""What DataParallel, training frameworks and segmentation models put before the names of an encoder's tensors, in any
-order and number."""
+PREFIXES = ("module.", "model.", "net.", "encoder.", "backbone.")
+"""What DataParallel, training frameworks and segmentation models, pneumo's too, put before the names of an encoder's
+tensors, in any order and number."""
 MAX_KEYS_SHOWN = 5
 """How many keys of each kind an error names."""
 

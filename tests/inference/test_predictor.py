@@ -118,17 +118,16 @@ def test_each_pixel_of_the_source_is_interpolated_in_the_content_of_the_letterbo
         assert found[y, x] == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["logits", "presence_logit"])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_probability_that_is_not_finite_is_refused(value: float, part: str, flipped: bool) -> None:
-    """In one image of one view: inf - inf is NaN, as in a sum that overflows."""
+def test_a_probability_that_is_not_finite_is_refused(part: str, flipped: bool) -> None:
+    """In one image of one view; a logit of infinity is a probability of 1."""
 
     class Broken(LeftHalf):
         def forward(self, image: torch.Tensor) -> SegmenterOutput:
             output = super().forward(image)
             if bool(image[0, 0, 0, 0] == 0) == flipped:
-                getattr(output, part)[1] = value - value
+                getattr(output, part)[1] = np.nan
             return output
 
     image = torch.ones(2, 1, 32, 32)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import make
 
+from pneumo.modeling import weight_files
 from pneumo.modeling.weights import load_encoder
 from pneumo.runtime.errors import UserError
 
@@ -68,6 +69,16 @@ def test_an_encoder_is_found_within_a_whole_model(tmp_path, caplog, encoder, pre
         loaded = make(encoder=encoder, encoder_weights=str(tmp_path / "w.pth")).net.encoder.state_dict()
     assert all(torch.equal(loaded[key], original[key]) for key in original)
     assert f"{len(original)} tensors of the encoder under {prefix}; 2 others are not used" in caplog.text
+
+
+def test_an_encoder_is_found_within_a_fold_of_our_own(tmp_path, caplog):
+    fold = make(encoder="resnet18")
+    (tmp_path / "model.safetensors").write_bytes(weight_files.to_safetensors(fold.state_dict()))
+    with caplog.at_level(logging.INFO):
+        loaded = make(encoder="resnet18", encoder_weights=str(tmp_path / "model.safetensors")).net.encoder.state_dict()
+    original = fold.net.encoder.state_dict()
+    assert all(torch.equal(loaded[key], original[key]) for key in original)
+    assert "tensors of the encoder under net.encoder.;" in caplog.text
 
 
 def test_a_first_convolution_of_one_channel_is_repeated(tmp_path):
