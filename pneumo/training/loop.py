@@ -145,8 +145,8 @@ class FoldTrainer:
         table, rows = self.data.reader.table, self.data.train_rows
         return Epoch(recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows)
 
-    def _train_epoch(self, epoch: Epoch) -> float:
-        """Do the epoch's steps from the cursor on; return the images per second."""
+    def _train_epoch(self, epoch: Epoch) -> float | None:
+        """Do the epoch's steps from the cursor on; return the images per second, None when no step was left."""
         first, steps, start = self.state.cursor.step, epoch.steps, time.monotonic()
         loaded = self.loader(epoch.plans(range(first, steps), self.train_state.micro_batch_indices))
         what = f"fold {self.fold} epoch {epoch.number + 1}"
@@ -165,9 +165,13 @@ class FoldTrainer:
                 self.state.cursor.step = step + 1
                 progress.step(note=self._log_step(rate))
                 self._save_or_stop(within_epoch=step + 1 < steps)
+            # Only at its end does a loader keep its pipeline for the next call.
+            next(loaded, None)
+        if first == steps:
+            return None
         return (steps - first) * self.recipe.batch_size / max(time.monotonic() - start, 1e-9)
 
-    def _finish_epoch(self, epoch: Epoch, images_per_s: float) -> bool:
+    def _finish_epoch(self, epoch: Epoch, images_per_s: float | None) -> bool:
         """Validate, log, and move the cursor to the next epoch; return True when the stage is over."""
         entry = self._train_metrics(epoch, images_per_s)
         stop_early = False
@@ -195,14 +199,15 @@ class FoldTrainer:
         self.curves.add(self.state.step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
         return f"loss {means['total']:.4f}"
 
-    def _train_metrics(self, epoch: Epoch, images_per_s: float) -> dict[str, int | float]:
+    def _train_metrics(self, epoch: Epoch, images_per_s: float | None) -> dict[str, int | float]:
         """Return the epoch's entry of the history, without its validation. Collective."""
+        speed = {} if images_per_s is None else {"images_per_s": images_per_s}
         return {
             "epoch": epoch.number + 1,
             "stage": epoch.stage.index,
             "step": self.state.step,
             **{f"train/{name}": value for name, value in self.sums.means(self.state.step).items()},
-            "images_per_s": images_per_s,
+            **speed,
         }
 
     def _update_early_stopping(self, score: float) -> bool:
@@ -215,12 +220,12 @@ class FoldTrainer:
         if self.group.is_leader:
             metrics = ", ".join(f"{k.removeprefix('val/')} {v:.4f}" for k, v in entry.items() if k.startswith("val/"))
             log.info(
-                "fold %d epoch %d: train loss %.4f%s, %.1f images/s%s",
+                "fold %d epoch %d: train loss %.4f%s%s%s",
                 self.fold,
                 entry["epoch"],
                 entry["train/total"],
                 f"; validation: {metrics}" if metrics else "",
-                entry["images_per_s"],
+                f", {entry['images_per_s']:.1f} images/s" if "images_per_s" in entry else "",
                 "; the stage ends early" if stop_early else "",
             )
 

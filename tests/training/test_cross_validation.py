@@ -5,7 +5,10 @@ import json
 import shutil
 import signal
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,8 @@ def test_nothing_of_a_fold_is_left_when_the_next_one_and_the_ensemble_begin(
 ) -> None:
     parts: list[weakref.ref[object]] = []
     alive_at = []
+    pipelines: list[weakref.ref[object]] = []
+    others_at_build = []
 
     def count_alive() -> None:
         alive_at.append(sum(part() is not None for part in parts))
@@ -114,15 +119,27 @@ def test_nothing_of_a_fold_is_left_when_the_next_one_and_the_ensemble_begin(
     def finish(*_: object) -> None:
         count_alive()
 
+    def watch(build: Callable[..., Any], *arguments: Any) -> Any:
+        others_at_build.append(sum(pipeline() is not None for pipeline in pipelines))
+        pipeline = build(*arguments)
+        pipelines.append(weakref.ref(pipeline))
+        return pipeline
+
+    if loader == "dali":
+        dali = import_module("pneumo.loading.dali")
+        monkeypatch.setattr(dali, "build_pipeline", partial(watch, dali.build_pipeline))
     monkeypatch.setattr(cross_validation, "FoldTrainer", Watched)
     monkeypatch.setattr(cross_validation, "_finish", finish)
     gc.disable()  # it would find circles by chance
     try:
-        train(training(replace(shrunk("debug"), loader=loader), dataset, tmp_path / "run"), world, Never())
+        recipe = replace(shrunk("debug"), loader=loader, epochs=(3,), validate_every=1)
+        train(training(recipe, dataset, tmp_path / "run"), world, Never())
     finally:
         gc.enable()
     assert len(parts) == 2 * 6
     assert alive_at == [0, 0, 0]
+    # One for the first epoch's small batches, and one for all others, of each fold.
+    assert others_at_build == [0] * (4 if loader == "dali" else 0)
 
 
 OUT_OF_MEMORY = [
