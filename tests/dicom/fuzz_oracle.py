@@ -13,6 +13,8 @@ When ``test_dicom_fuzz.py`` fails, its report names the mutated file, which is k
 """
 
 import io
+import re
+import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +24,12 @@ from unittest import mock
 
 import independent_rendering
 import numpy as np
+import reference_encodings as encodings
 from fuzz_mutations import LONG, elements
 from pydicom import Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import get_frame
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -45,6 +49,7 @@ IMAGE_ELEMENTS = (
     *("ExtendedOffsetTableLengths", "PixelData"),
 )
 """All elements that an image depends on, besides the transfer syntax."""
+CODESTREAM = re.compile(r"codestream of (\d+) bits under")
 META_LENGTH = b"DICM\x02\0\0\0"
 REQUIRED_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
 """VRs of the transfer syntax and of the character set, without which pydicom refuses the file."""
@@ -163,7 +168,7 @@ class Oracle:
             return "rejected"
         if header.id_problem:
             return "rejected"
-        assert header == Header(image.image_id, header.patient_id, header.file_stem)
+        assert header == Header(image.image_id, header.patient_id, header.file_stem, header.exclusion)
         pixels = image_codec.decode(image.data)
         assert pixels.shape == (image.attributes.rows, image.attributes.columns)
         with lenient_pydicom():
@@ -182,6 +187,8 @@ class Oracle:
             assert image.data == original.data, "another image although nothing that it depends on was changed"
             return "untouched"
         _apply_notes(dataset, image.render_notes)
+        if any(" of 12 bits, " in note for note in image.render_notes):
+            _decode_by_dcmtk(dataset, self.path.with_name("dcmtk"))
         if image.image_format == "jpg":
             # If missing, they are those of the bitstream, which is never signed.
             dataset.setdefault("PixelRepresentation", 0)
@@ -213,3 +220,19 @@ def _apply_notes(dataset: Dataset, notes: tuple[str, ...]) -> None:
     if not dataset.get("VOILUTFunction", "LINEAR"):
         # Blank is the same as missing.
         del dataset.VOILUTFunction
+    for precision in (int(found[1]) for found in map(CODESTREAM.match, notes) if found):
+        dataset.BitsStored = min(precision, dataset.BitsStored)
+        dataset.BitsAllocated, dataset.HighBit = 8 if precision <= 8 else 16, dataset.BitsStored - 1
+
+
+def _decode_by_dcmtk(dataset: Dataset, directory: Path) -> None:
+    """Replace a lossy JPEG of 12 bits by the values that dcmtk decodes, from a file that has nothing else."""
+    directory.mkdir(exist_ok=True)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    file = encodings.jpeg_of_12_bits(dataset.file_meta.TransferSyntaxUID, frame)
+    file.Rows, file.Columns = dataset.Rows, dataset.Columns
+    encodings.save_jpeg_of_12_bits(file, directory / "jpeg.dcm")
+    subprocess.run(["dcmdjpeg", directory / "jpeg.dcm", directory / "plain.dcm"], check=True, capture_output=True)
+    plain = dcmread(directory / "plain.dcm")
+    dataset.PixelData, dataset.NumberOfFrames = plain.PixelData, 1
+    dataset.file_meta.TransferSyntaxUID = plain.file_meta.TransferSyntaxUID

@@ -15,10 +15,15 @@ from pydicom.pixels.utils import pixel_array
 WHITE = 65535
 LUMA = (0.299, 0.587, 0.114)
 COLORS = ("Red", "Green", "Blue")
+MACROS = {
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+}
 
 
 def render(dataset: Dataset, decoder: str = "") -> np.ndarray:
     """Return (rows, columns) levels of 0 to 65535, not rounded, of the first frame as a viewer shows it."""
+    lift_first_frame(dataset)
     stored = stored_values(dataset, decoder)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return palette(dataset, stored) @ LUMA * WHITE
@@ -30,6 +35,18 @@ def render(dataset: Dataset, decoder: str = "") -> np.ndarray:
         levels = WHITE - levels
     levels[padding(dataset, stored)] = 0
     return levels
+
+
+def lift_first_frame(dataset: Dataset) -> None:
+    """Put what functional groups say about the first frame to the top level; PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10."""
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in list(dataset.get(keyword) or [])[:1]:
+            for macro, elements in MACROS.items():
+                for item in list(group.get(macro) or [])[:1]:
+                    for name in elements:
+                        dataset.pop(name, None)
+                        if name in item:
+                            dataset[name] = item[name]
 
 
 def stored_values(dataset: Dataset, decoder: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The same image in every encoding: written by pydicom, by gdcm, or stored here as bytes."""
 
 import base64
+import zlib
 from pathlib import Path
 
 import gdcm
@@ -9,7 +10,7 @@ import reference_files as reference
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, RLELossless
+from pydicom.uid import UID, HTJ2KLossless, JPEG2000Lossless, RLELossless
 
 PYDICOM = {"RLE": RLELossless, "JPEG 2000": JPEG2000Lossless}
 GDCM = {
@@ -85,3 +86,51 @@ def htj2k(dtype: str, bits: int) -> tuple[Dataset, np.ndarray]:
     dataset.PixelData = encapsulate([base64.b85decode(HTJ2K[dtype, bits])])
     dataset["PixelData"].VR = "OB"
     return dataset, values
+
+
+ROWS, COLUMNS = np.mgrid[:24, :32]
+TWELVE_BITS = np.clip(128 * ROWS + 3 * COLUMNS**2 % 900 + 200, 0, 4095).astype(np.uint16)
+PROGRESSIVE = "1.2.840.10008.1.2.4.55"
+JPEG_OF_12_BITS = {
+    "1.2.840.10008.1.2.4.51": (
+        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
+        "B!omnMgAXT;O1eFU{GLW6lC~+1ju4w2HAiB9GqO-yg(UE0R{#pHcnO~sYDhwZgpoDMkZ!fb`CDJbWRN|kHY`A7&t&C*fTu;kjgl_"
+        "@0(NU#jF$Z2P>qKX6|^O>U-UF(*!FHafx+jkDtA6(YH%a@<idSb&k1Th0-41;#-g&`}UMiyLD`edH5-2bJ;g7uNPgNVBhq?<fw7s"
+        "y;HN-b*Czn2<REc&hDSRu28ll#(2WxtualvU#XluzD3sI-0s^`X7ZKoI+3@23R|A_P0s7Cs}<^5A7pl=J>EOjJXY+K!wZF&q}}H7"
+        "<}r_~UhGI$Jf5|ab^8_1+5H(-jdRPlYZ}SCEuHZH|4jf=`*eu"
+    ),
+    "1.2.840.10008.1.2.4.53": (
+        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
+        "B!omnMgAXR;O1eFU{GLW6lC~+1ju4w2HAiB9GqO-y#H@8a6p8ge~4o&*!Deq57Wckck3%y58Vdpk``cKWMM|u#m&yasm7(D1=YyN"
+        "%8<caxI0<ITzb<wbGf@I9(h(x7uX(`9n;7&PmRg5-F0HZol@2XyvN@51l-9xwc}28=|sgHulRw6s|YYKurPBXJ4)Rpk%i5fk%^g="
+        "orB9Gy%1^(n>|C5_Nu!M{~1`8g@+z;_-1fVF*e-iLgk%xhbI`u-kvc<?(NhK)KT*PCIAa~cH9"
+    ),
+    PROGRESSIVE: (
+        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
+        "B!omnMgAXR;O1eFU{GLW6lC~+1ju4w2HAiB>>Qk2JpXSoaDaswpTFP3dUSi~^oAYV-mUu}E_NTNNm_t`k%bvq6DKPhy9$Sz22>v-"
+        "D^mvV=^aPR^;Y$syE~EX*@6qw(+fNDVne0p?pESG>$t#N@3Fw0U8~Hk%Uq;qwFAvm6kuRrWnxD*lu6ami6xbhnU#&hEeL8dn>~|K"
+        "^be8F{1&#4-nB+zuL4hq?7Nc@U(_gc|G*OO8U^#N=$8|=2lY8D{r1@D_Y{t4|5%lxA2RL<y6@AvYf2HT{&p$xI}3ppiVC3mn}I>0"
+        "5$1e*#W~!3oR9rj+gUy?XFA+eaUUKa0w4Z^!c9tm0T>M^+CL~ZGA0(njSxsrZ<e>XaP5NP7oImClAlXS-D0t8oI8)F=CO0ML;HpL"
+        "|2F}#w}I~"
+    ),
+}
+"""``TWELVE_BITS`` less 200, by dcmtk with quality 90, compressed by zlib, base85: they have no encoder here."""
+
+
+def jpeg_bitstream_of_12_bits(syntax: str) -> bytes:
+    return zlib.decompress(base64.b85decode(JPEG_OF_12_BITS[syntax]))
+
+
+def jpeg_of_12_bits(syntax: str, frame: bytes | None = None) -> Dataset:
+    """Return a dataset around a bitstream of 12 bits, that of ``TWELVE_BITS`` or another of its size."""
+    dataset = reference.build(TWELVE_BITS, 12)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.PixelData = encapsulate([frame or jpeg_bitstream_of_12_bits(syntax)])
+    dataset["PixelData"].VR = "OB"
+    return dataset
+
+
+def save_jpeg_of_12_bits(dataset: Dataset, path: Path) -> Path:
+    """Write a dataset whose transfer syntax pydicom does not know."""
+    dataset.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return path

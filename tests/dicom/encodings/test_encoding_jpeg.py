@@ -1,9 +1,7 @@
 """Lossy JPEG: whole bitstreams decode, damaged and contradictory ones are refused."""
 
-import base64
 import shutil
 import subprocess
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,11 @@ import cv2
 import numpy as np
 import pydicom.data
 import pytest
+import reference_encodings as encodings
 import reference_files as reference
 from decoded_levels import shown
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from pneumo.dicom import image_codec, reader
@@ -153,78 +151,42 @@ def test_a_flat_jpeg_is_noted_and_one_that_is_only_flat_when_small_is_not(tmp_pa
         assert (image.image_format, image.render_notes) == ("jpg", notes)
 
 
-ROWS, COLUMNS = np.mgrid[:24, :32]
-TWELVE_BITS = np.clip(128 * ROWS + 3 * COLUMNS**2 % 900 + 200, 0, 4095).astype(np.uint16)
-PROCESSES = {
-    "1.2.840.10008.1.2.4.51": (
-        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
-        "B!omnMgAXT;O1eFU{GLW6lC~+1ju4w2HAiB9GqO-yg(UE0R{#pHcnO~sYDhwZgpoDMkZ!fb`CDJbWRN|kHY`A7&t&C*fTu;kjgl_"
-        "@0(NU#jF$Z2P>qKX6|^O>U-UF(*!FHafx+jkDtA6(YH%a@<idSb&k1Th0-41;#-g&`}UMiyLD`edH5-2bJ;g7uNPgNVBhq?<fw7s"
-        "y;HN-b*Czn2<REc&hDSRu28ll#(2WxtualvU#XluzD3sI-0s^`X7ZKoI+3@23R|A_P0s7Cs}<^5A7pl=J>EOjJXY+K!wZF&q}}H7"
-        "<}r_~UhGI$Jf5|ab^8_1+5H(-jdRPlYZ}SCEuHZH|4jf=`*eu"
-    ),
-    "1.2.840.10008.1.2.4.53": (
-        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
-        "B!omnMgAXR;O1eFU{GLW6lC~+1ju4w2HAiB9GqO-y#H@8a6p8ge~4o&*!Deq57Wckck3%y58Vdpk``cKWMM|u#m&yasm7(D1=YyN"
-        "%8<caxI0<ITzb<wbGf@I9(h(x7uX(`9n;7&PmRg5-F0HZol@2XyvN@51l-9xwc}28=|sgHulRw6s|YYKurPBXJ4)Rpk%i5fk%^g="
-        "orB9Gy%1^(n>|C5_Nu!M{~1`8g@+z;_-1fVF*e-iLgk%xhbI`u-kvc<?(NhK)KT*PCIAa~cH9"
-    ),
-    "1.2.840.10008.1.2.4.55": (
-        "c-s4a<NpH&0WUXCHwH#V1_nkTWcYuZ!I^=Xi3x;&fCY$HIapa)SXjB(+1WUFxOjNDxwyG``Gf>``2_j6xdp@o1cgOJMMZh|#U;c<"
-        "B!omnMgAXR;O1eFU{GLW6lC~+1ju4w2HAiB>>Qk2JpXSoaDaswpTFP3dUSi~^oAYV-mUu}E_NTNNm_t`k%bvq6DKPhy9$Sz22>v-"
-        "D^mvV=^aPR^;Y$syE~EX*@6qw(+fNDVne0p?pESG>$t#N@3Fw0U8~Hk%Uq;qwFAvm6kuRrWnxD*lu6ami6xbhnU#&hEeL8dn>~|K"
-        "^be8F{1&#4-nB+zuL4hq?7Nc@U(_gc|G*OO8U^#N=$8|=2lY8D{r1@D_Y{t4|5%lxA2RL<y6@AvYf2HT{&p$xI}3ppiVC3mn}I>0"
-        "5$1e*#W~!3oR9rj+gUy?XFA+eaUUKa0w4Z^!c9tm0T>M^+CL~ZGA0(njSxsrZ<e>XaP5NP7oImClAlXS-D0t8oI8)F=CO0ML;HpL"
-        "|2F}#w}I~"
-    ),
-}
-"""``TWELVE_BITS`` less 200, by dcmtk with quality 90, compressed by zlib, base85: they have no encoder here."""
-
-
-def of_12_bits(syntax: str, frame: bytes | None = None) -> Dataset:
-    dataset = reference.build(TWELVE_BITS, 12)
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    dataset.PixelData = encapsulate([frame or zlib.decompress(base64.b85decode(PROCESSES[syntax]))])
-    dataset["PixelData"].VR = "OB"
-    return dataset
-
-
-def save(dataset: Dataset, path: Path) -> Path:
-    """Write a dataset whose transfer syntax pydicom does not know."""
-    dataset.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    return path
-
-
-@pytest.mark.parametrize("syntax", PROCESSES)
+@pytest.mark.parametrize("syntax", encodings.JPEG_OF_12_BITS)
 def test_lossy_jpeg_of_12_bits_is_decoded_and_noted(tmp_path: Path, syntax: str) -> None:
-    path = save(of_12_bits(syntax), tmp_path / "x.dcm")
+    path = encodings.save_jpeg_of_12_bits(encodings.jpeg_of_12_bits(syntax), tmp_path / "x.dcm")
     process = "extended sequential" if syntax.endswith("51") else "progressive"
     assert reader.read(path).render_notes == (f"lossy JPEG of 12 bits, {process}",)
-    difference = np.abs(shown(path) - (TWELVE_BITS.astype(int) - 200) * 65535 / 4095)
+    difference = np.abs(shown(path) - (encodings.TWELVE_BITS.astype(int) - 200) * 65535 / 4095)
     assert difference.mean() < 0.01 * 65535
     assert difference.max() < 0.06 * 65535
 
 
 PYDICOM_FILES = Path(pydicom.data.__file__).parent / "test_files"
-OF_12_BITS = (*PROCESSES, "JPEG-lossy.dcm", "JPGExtended.dcm")
+OF_12_BITS = (*encodings.JPEG_OF_12_BITS, "JPEG-lossy.dcm", "JPGExtended.dcm")
 
 
 @pytest.mark.skipif(shutil.which("dcmdjpeg") is None, reason="dcmtk is not installed")
 @pytest.mark.parametrize("source", OF_12_BITS)
 def test_lossy_jpeg_of_12_bits_is_what_dcmtk_decodes(tmp_path: Path, source: str) -> None:
-    path = save(of_12_bits(source), tmp_path / "x.dcm") if source in PROCESSES else PYDICOM_FILES / source
+    path = (
+        encodings.save_jpeg_of_12_bits(encodings.jpeg_of_12_bits(source), tmp_path / "x.dcm")
+        if source in encodings.JPEG_OF_12_BITS
+        else PYDICOM_FILES / source
+    )
     subprocess.run(["dcmdjpeg", str(path), str(tmp_path / "plain.dcm")], check=True, capture_output=True)
     # The decoded file is uncompressed, and takes another way through the reader.
     assert np.array_equal(shown(path), shown(tmp_path / "plain.dcm"))
 
 
-@pytest.mark.parametrize("syntax", PROCESSES)
+@pytest.mark.parametrize("syntax", encodings.JPEG_OF_12_BITS)
 def test_damaged_lossy_jpeg_of_12_bits_is_refused(
     tmp_path: Path, syntax: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    frame = zlib.decompress(base64.b85decode(PROCESSES[syntax]))
+    frame = encodings.jpeg_bitstream_of_12_bits(syntax)
     for length in range(len(frame) - 100, len(frame) - 6, 9):
-        path = save(of_12_bits(syntax, frame[:length] + b"\xff\xd9"), tmp_path / "x.dcm")
+        path = encodings.save_jpeg_of_12_bits(
+            encodings.jpeg_of_12_bits(syntax, frame[:length] + b"\xff\xd9"), tmp_path / "x.dcm"
+        )
         with pytest.raises(FileRejectedError) as caught:
             reader.read(path)
         assert caught.value.reason == Reason.BAD_FRAME
