@@ -8,7 +8,8 @@ Writes into DIR:
                       (format version 3: image_id, positive, presence_probability, max_pixel_probability,
                       mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent)
     quarantine.csv    files that could not be read, with the reason
-    left_out.csv      images that are no frontal chest X-rays by their header, with what says so
+    left_out.csv      images that are no frontal chest X-rays by their header, and masks among the images, with what
+                      says so
     overlays/         a picture of each positive image with its mask outlined
 
 However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results

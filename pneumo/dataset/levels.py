@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 _PERCENTILES = (5, 95)
 """Text that is burned into an image, and its frame, are less than that."""
@@ -16,17 +17,23 @@ class Levels(NamedTuple):
     high: float
 
 
-def measure(data: bytes) -> Levels:
+def measure(data: bytes, small: npt.NDArray[np.uint8] | None = None) -> Levels:
     """Return the 5th and the 95th percentile of an image's levels, rounded to 1/255.
 
     An eighth of the size is decoded, which a JPEG decoder does without the whole image.
 
     Args:
         data: A JPEG or PNG with one gray channel.
+        small: Its eighth, where it has been decoded already.
 
     Raises:
         ValueError: When it cannot be decoded.
     """
+    low, high = np.percentile(_decode_eighth(data) if small is None else small, _PERCENTILES, method="nearest")
+    return Levels(round(float(low) / 255, 4), round(float(high) / 255, 4))
+
+
+def _decode_eighth(data: bytes) -> npt.NDArray[np.uint8]:
     stored = np.frombuffer(data, np.uint8)
     try:
         small = cv2.imdecode(stored, cv2.IMREAD_REDUCED_GRAYSCALE_8)
@@ -35,5 +42,4 @@ def measure(data: bytes) -> Levels:
         small = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
     if small is None:
         raise ValueError(f"damaged image of {len(data)} bytes")
-    low, high = np.percentile(small, _PERCENTILES, method="nearest")
-    return Levels(round(float(low) / 255, 4), round(float(high) / 255, 4))
+    return small  # type: ignore[return-value]

@@ -42,7 +42,7 @@ class Manifest:
     quarantined: Count
     """Files listed in quarantine.csv."""
     left_out: Count
-    """Images that are no frontal chest X-rays, listed in left_out.csv."""
+    """Images that are no frontal chest X-rays, and masks among the images, listed in left_out.csv."""
     unlabeled: Count
     """Readable training files without a row in the masks CSV; left out, since unlabeled is not negative."""
     merged_duplicates: Count

@@ -11,13 +11,13 @@ from pneumo.dataset import paths, quarantine
 from pneumo.dataset.manifest import GroupedBy, IdSource, Manifest
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.patients import count_patients
-from pneumo.dataset.plan import ANOTHER_ID, BuildPlan
+from pneumo.dataset.plan import ANOTHER_ID, MASK, BuildPlan, directory
 from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
 from pneumo.masks import csv_rows
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, list_some
 
 _GROUPED_BY: dict[GroupedBy, str] = {
     "patients csv": "by the patients CSV",
@@ -36,12 +36,19 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
-    if plan.left_out:
+    exclusions = Counter(item.exclusion for item in plan.left_out)
+    if masks := exclusions.pop(MASK, 0):
+        places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
+        log.warning(
+            "%d pictures are masks, black but for one other level, and are left out: %s lists them; give the directory "
+            "of the images alone, without the masks in %s",
+            masks, paths.LEFT_OUT, list_some(places),
+        )  # fmt: skip
+    if exclusions:
         log.warning(
             "%d images are no frontal chest X-rays and are left out (%s): %s lists them, --include-non-frontal takes "
             "them",
-            len(plan.left_out), quarantine.format_counts(Counter(item.exclusion for item in plan.left_out)),
-            paths.LEFT_OUT,
+            exclusions.total(), quarantine.format_counts(exclusions), paths.LEFT_OUT,
         )  # fmt: skip
     if plan.unlabeled:
         log.warning(

@@ -55,12 +55,12 @@ def _masks(table: SampleTable) -> Iterator[str]:
 
 def _notes(table: SampleTable) -> Iterator[str]:
     """Yield a line for each kind of note; notes that differ only in their numbers are of one kind."""
-    kinds: dict[str, list[tuple[float, int, str]]] = {}
+    kinds: dict[str, list[tuple[list[float], int, str]]] = {}
     for row in np.flatnonzero(table.render_notes != "").tolist():
         for note in table.render_notes[row].split("; "):
-            number = max((float(word) for word in _NUMBER.findall(note)), default=0.0)
-            kinds.setdefault(_NUMBER.sub("N", note), []).append((-number, row, note))
-    for kind, found in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
-        _, row, note = min(found)
-        example = f"such as {table.image_id[row]}" if kind == note else f"worst {table.image_id[row]}: {note}"
-        yield f"{len(found)} image(s): {kind}, {example}"
+            numbers = [float(word) for word in _NUMBER.findall(note)]
+            kinds.setdefault(_NUMBER.sub("N", note), []).append((numbers, row, note))
+    for _, found in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
+        (_, row, note), (_, last_row, last) = min(found), max(found)
+        span = "" if note == last else f", to {last}, such as {table.image_id[last_row]}"
+        yield f"{len(found)} image(s): {note}, such as {table.image_id[row]}{span}"

@@ -6,7 +6,7 @@
       dataset.json              format version, counts, folds, digests; written last: a dataset without it is unfinished
       samples.parquet           one row per image, see pneumo.dataset.table
       quarantine.csv            every file that could not become a sample, with the reason (job/QUARANTINE.md)
-      left_out.csv              images that are no frontal chest X-rays, with what says so
+      left_out.csv              images that are no frontal chest X-rays, and masks among them, with what says so
       unmatched.csv             training files without a row in the masks CSV, and rows without a file
                                 all three are written even when too many files are quarantined for a dataset
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json

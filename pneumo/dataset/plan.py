@@ -27,6 +27,8 @@ SHARD_SIZE = 256
 
 OTHER_ID = "give --id file-name when the ids are the files' names; fetch the file again when it is cut off"
 """What to do about a DICOM without an id."""
+MASK = "mask picture"
+"""Why a mask among the images is left out."""
 ANOTHER_ID = "keep the right one, or give --id file-name when the ids are the files' names"
 """What to do about different DICOMs with one id."""
 
@@ -60,7 +62,7 @@ class BuildPlan:
     quarantined: tuple[QuarantineRow, ...]
     """Files that are rejected by their header, and contradicting duplicates."""
     left_out: tuple[ScannedFile, ...]
-    """Images that are no frontal chest X-rays."""
+    """Images that are no frontal chest X-rays, and masks that are pictures among the images."""
     unlabeled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
@@ -121,10 +123,12 @@ def make(
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
     by_uid = sorted((item for item in scanned if isinstance(item, ScannedFile)), key=_sort_key)
-    headers, without_id = _by_uid(by_uid) if id_source == "uid" else _by_file_name(by_uid)
+    images, masks_among_them = _part_masks(by_uid)
+    headers, without_id = _by_uid(images) if id_source == "uid" else _by_file_name(images)
     quarantined = [item for item in scanned if isinstance(item, QuarantineRow)] + without_id
     kept, duplicates = _resolve_duplicates(headers, id_source, file_digest)
     frontal, left_out = _partition(kept, lambda item: include_non_frontal or not item.exclusion)
+    left_out = sorted(left_out + masks_among_them, key=_sort_key)
     used, unlabeled = _partition(frontal, lambda item: item.source.split == "test" or item.image_id in masks)
     # Not by path: directories are named after people, and the order of the rows would reveal the order of their names.
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
@@ -140,7 +144,7 @@ def make(
         missing=tuple(image_id for image_id in masks if image_id not in present),
         found_in=Counter(_split(item) for item in scanned),
         named_otherwise=_count_named_otherwise(by_uid, used + left_out, masks, id_source),
-        merged_duplicates=len(scanned) - len(quarantined) - len(kept),
+        merged_duplicates=len(scanned) - len(quarantined) - len(kept) - len(masks_among_them),
         renamed=sum(item.stem != item.image_id for item in used),
         pictures=sum(item.is_picture for item in used),
         grouped_by=grouped_by,
@@ -157,6 +161,23 @@ def _sort_key(item: ScannedFile) -> tuple[bool, str]:
 
 def _split(item: ScannedFile | QuarantineRow) -> Split:
     return item.source.split if isinstance(item, ScannedFile) else item.split
+
+
+def _part_masks(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], list[ScannedFile]]:
+    """Part the images from masks that are pictures among them, before a mask is another file of its image's id.
+
+    An all-black picture is a mask where others are, of an image without a finding; elsewhere it is an image, if flat.
+    """
+    places = {(item.source.split, directory(item)) for item in headers if item.drawn == "mask"}
+    images, masks = _partition(
+        headers, lambda item: not item.drawn or (item.source.split, directory(item)) not in places
+    )
+    return images, [replace(item, exclusion=MASK) for item in masks]
+
+
+def directory(item: ScannedFile) -> str:
+    """Return the directory of a file below that of its split."""
+    return item.source.file.rpartition("/")[0] or "."
 
 
 def _by_uid(headers: Sequence[ScannedFile]) -> tuple[list[ScannedFile], list[QuarantineRow]]:
@@ -237,13 +258,9 @@ def _resolve_duplicates(
 
 def _duplicate(item: ScannedFile, files: Sequence[ScannedFile], id_source: IdSource) -> QuarantineRow:
     others = [other.source.file for other in files if other is not item]
-    if any(file.is_picture for file in files):
-        # The id of a picture is its name already.
-        action = "keep the right one, or rename them; masks that are named like images belong elsewhere"
-    elif id_source == "uid":
-        action = ANOTHER_ID
-    else:
-        action = "keep the right one, or rename them"
+    # The id of a picture is its name already.
+    by_uid = id_source == "uid" and not any(file.is_picture for file in files)
+    action = ANOTHER_ID if by_uid else "keep the right one, or rename them"
     error = FileRejectedError(
         Reason.DUPLICATE,
         "plan",

@@ -7,6 +7,7 @@ from pathlib import Path
 from pneumo.dataset import limits
 from pneumo.dataset.table import Split
 from pneumo.dicom import files, image_file, opening
+from pneumo.dicom.reader import Drawn
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
 
@@ -43,6 +44,8 @@ class ScannedFile:
     """A PNG or JPEG file, which has no header."""
     id_problem: str = ""
     """Why there is no image id; empty when there is one."""
+    drawn: Drawn = ""
+    """Whether a picture is a mask, or may be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
         exclusion=header.exclusion,
         is_picture=header.is_picture,
         id_problem=header.id_problem,
+        drawn=header.drawn,
     )
 
 

@@ -184,7 +184,7 @@ def _measure(image: Image) -> Levels:
         FileRejectedError: When what would be stored cannot be decoded.
     """
     try:
-        return levels.measure(image.data)
+        return levels.measure(image.data, image.small)
     except (ValueError, cv2.error) as error:
         raise FileRejectedError(
             Reason.BAD_FRAME,

@@ -36,11 +36,13 @@ SPACING_LIMIT_MM = 10.0
 """No X-ray detector has larger pixels."""
 
 PRIVACY_NOTE = (
-    "What leaves a DICOM: its first frame's pixels (a JPEG without its comments), SOPInstanceUID (the image id), size, "
+    "What leaves a DICOM: its first frame's pixels (a JPEG without comments and unused tables), SOPInstanceUID (the "
+    "image id), size, "
     "pixel spacing, modality, body part, view, presentation intent, sex, age (90 for 90 and more), transfer syntax, "
     "photometric interpretation and bits stored; patients become group numbers. Of a PNG or JPEG: its pixels, and its "
-    "name as the image id. quarantine.csv, left_out.csv and unmatched.csv contain file names: keep them where "
-    "the files are."
+    "name as the image id; with --id file-name a DICOM's name is the id, too, and gets into every output: check that "
+    "no name is a patient's. quarantine.csv, left_out.csv and unmatched.csv contain file names: keep them where the "
+    "files are."
 )
 """The summary that ``job/shard.py --help`` prints."""
 

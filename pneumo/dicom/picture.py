@@ -18,9 +18,10 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image as PillowImage
 
-from pneumo.dicom import image_codec, png_chunks
+from pneumo.dicom import image_codec, mask_pictures, png_chunks
 from pneumo.dicom.attributes import Attributes
-from pneumo.dicom.encodings.jpeg import check_bitstream
+from pneumo.dicom.encodings.encoding import FLAT
+from pneumo.dicom.encodings.jpeg import check_bitstream, flat_notes
 from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.image_codec import Pixels
 from pneumo.dicom.jpeg_metadata import strip
@@ -45,9 +46,9 @@ _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 
 
 def header(path: Path) -> Header:
-    """Return a picture's ids: its name for the image, and none for the patient."""
+    """Return a picture's ids, its name for the image and none for the patient, and whether it is a mask."""
     name = _image_id(path)
-    return Header(image_id=name, patient_id="", file_stem=name, is_picture=True)
+    return Header(image_id=name, patient_id="", file_stem=name, is_picture=True, drawn=mask_pictures.drawn(path))
 
 
 def read(path: Path, data: bytes) -> Image:
@@ -84,7 +85,7 @@ def _read_png(image_id: str, data: bytes) -> Image:
         raise _turned()
     png.check_image_data()
     pixels, notes = _to_gray(_decode(png.data))
-    used = _notes_of_used_bits(pixels) + _TAIL_NOTE * png.has_tail
+    used = _notes_of_levels(pixels) + _TAIL_NOTE * png.has_tail
     attributes = _attributes(head.rows, head.columns, head.bits)
     if head.color_type == png_chunks.GRAY and head.bits >= 8 and not notes and not head.interlaced:
         return Image(image_id, attributes, "png", png.data, was_monochrome1=False, render_notes=tuple(used))
@@ -110,13 +111,16 @@ def _read_jpeg(image_id: str, whole: bytes) -> Image:
         raise _unsupported(f"a JPEG of {head.components} components", "gray", "save it as grayscale")
     if jpeg_is_turned(segment.parameters for segment in segments(data) if segment.marker == APPLICATION[1]):
         raise _turned()
-    check_bitstream(data, head)
+    small = check_bitstream(data, head)
+    flat = flat_notes(data, small)
     attributes = _attributes(head.rows, head.columns, 8)
     if head.components == 1 and head.process == BASELINE:
-        return Image(image_id, attributes, "jpg", strip(data), was_monochrome1=False, render_notes=tuple(tail))
+        return Image(
+            image_id, attributes, "jpg", strip(data), was_monochrome1=False, render_notes=(*flat, *tail), small=small
+        )
     decoded = simplejpeg.decode_jpeg(data, "GRAY" if head.components == 1 else "RGB", strict=True)
     pixels, notes = _to_gray(decoded.squeeze(2) if head.components == 1 else decoded)
-    return _rendered(image_id, attributes, pixels, (notes or ["JPEG that is not baseline rendered"]) + tail)
+    return _rendered(image_id, attributes, pixels, [*(notes or ["JPEG that is not baseline rendered"]), *flat, *tail])
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
@@ -155,10 +159,12 @@ def _to_gray(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> tuple[Pi
     return gray.copy(), notes
 
 
-def _notes_of_used_bits(pixels: Pixels) -> list[str]:
-    """Note values that were saved as they were in a DICOM of fewer bits: the picture is almost black."""
-    used = int(pixels.max()).bit_length()
-    return [f"values use {used} of 16 bits"] if pixels.dtype == np.uint16 and 0 < used <= _FEW_BITS else []
+def _notes_of_levels(pixels: Pixels) -> list[str]:
+    """Note a flat picture, and values as they were in a DICOM of fewer bits, of which the picture is almost black."""
+    notes, used = [FLAT] if pixels.min() == pixels.max() else [], int(pixels.max()).bit_length()
+    if pixels.dtype == np.uint16 and 0 < used <= _FEW_BITS:
+        notes.append(f"values use {used} of 16 bits")
+    return notes
 
 
 def _rendered(image_id: str, attributes: Attributes, pixels: Pixels, notes: Sequence[str]) -> Image:

@@ -8,11 +8,13 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -67,6 +69,11 @@ _NO_IMAGE = "leave it out, or fetch the file again when it is cut off"
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 
+Drawn = Literal["", "mask", "black"]
+"""What a picture without gray levels is: ``mask``, 0 and one other level, mostly 0; ``black``, 0 alone; empty for all
+others, and for a DICOM."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a dataset is planned by."""
@@ -83,6 +90,7 @@ class Header:
     """A PNG or JPEG file, which has no header."""
     id_problem: str = ""
     """Why there is no image id; empty when there is one."""
+    drawn: Drawn = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class Image:
     """Whether the lowest stored value is white, as in MONOCHROME1; in ``data`` it is always black."""
     render_notes: tuple[str, ...]
     """Decisions of the rendering, such as ``first of 4 frames``."""
+    small: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
+    """(rows / 8, columns / 8) of the image, where reading it has made one."""
 
 
 def scan(path: Path) -> Header:
@@ -158,9 +168,12 @@ def _parse_ids(file: BinaryIO) -> Dataset:
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     functional_groups.merge_first_frame(dataset)
     bitstream = registry.find(dataset).check(dataset)
+    notes = sop_instance.notes_of(image_id) + bitstream.notes
     frame = passthrough_frame(dataset)
     if frame is not None:
-        return Image(image_id, described, "jpg", frame, was_monochrome1=False, render_notes=bitstream.notes)
+        return Image(
+            image_id, described, "jpg", frame, was_monochrome1=False, render_notes=notes, small=bitstream.small
+        )
     rendered = render(dataset, bitstream.precision)
     return Image(
         image_id,
@@ -168,7 +181,7 @@ def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
         "png",
         image_codec.encode_png(rendered.pixels),
         rendered.was_monochrome1,
-        tuple(dict.fromkeys(bitstream.notes + rendered.render_notes)),
+        tuple(dict.fromkeys(notes + rendered.render_notes)),
     )
 
 

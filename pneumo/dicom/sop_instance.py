@@ -34,6 +34,8 @@ NOT_IMAGES = tuple(
     )
 )
 """Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
+NO_UID = "SOP Instance UID that is no UID taken as the image id"
+"""The note of an id such as the competition's in its second stage: refusing it would leave them all out."""
 
 
 def check_is_image(dataset: Dataset) -> None:
@@ -61,3 +63,8 @@ def find_problem(uid: str) -> str:
     if not uid:
         return "no SOP Instance UID"
     return "a SOP Instance UID that is not an identifier" if image_ids.find_problem(uid) or "\\" in uid else ""
+
+
+def notes_of(image_id: str) -> tuple[str, ...]:
+    """Return a note when an image id is no UID: 64 characters at most, numbers without leading zeros, PS3.5 9.1."""
+    return () if UID(image_id).is_valid else (NO_UID,)

@@ -1,10 +1,14 @@
 """The levels of a stored image are those of its pixels, whatever its format."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from pneumo.dataset import levels
+from pneumo.dicom import reader
 
 
 @pytest.mark.parametrize(("ending", "dtype", "white"), [(".jpg", np.uint8, 255), (".png", np.uint16, 65535)])
@@ -23,6 +27,15 @@ def test_levels_of_a_ramp(ending: str, dtype: type, white: int) -> None:
 def test_levels_of_the_smallest_images(ending: str, shape: tuple[int, int]) -> None:
     data = cv2.imencode(ending, np.full(shape, 51, np.uint8))[1].tobytes()
     assert levels.measure(data) == pytest.approx((0.2, 0.2), abs=0.01)
+
+
+@pytest.mark.siim
+@pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
+def test_levels_of_real_images_are_the_same_from_the_eighth_that_their_check_decodes() -> None:
+    for path in sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::20]:
+        image = reader.read(path)
+        assert image.small is not None
+        assert levels.measure(b"", image.small) == levels.measure(image.data)
 
 
 def test_what_is_no_image_is_an_error() -> None:

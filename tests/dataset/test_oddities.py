@@ -37,11 +37,11 @@ def test_pictures_without_content_are_counted_by_kind_with_the_worst(table: Samp
     ]
 
 
-def test_notes_of_one_kind_are_counted_together_with_the_largest_number(table: SampleTable) -> None:
+def test_notes_of_one_kind_are_counted_together_with_the_lowest_and_the_highest_number(table: SampleTable) -> None:
     table.render_notes[:4] = "first of 4 frames", "first of 40 frames; RGB rendered to gray", "first of 7 frames", "odd"
     ids = table.image_id
     assert oddities.describe(table) == [
-        f"3 image(s): first of N frames, worst {ids[1]}: first of 40 frames",
+        f"3 image(s): first of 4 frames, such as {ids[0]}, to first of 40 frames, such as {ids[1]}",
         f"1 image(s): RGB rendered to gray, such as {ids[1]}",
         f"1 image(s): odd, such as {ids[3]}",
     ]

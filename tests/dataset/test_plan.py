@@ -203,3 +203,22 @@ def test_neither_rows_nor_group_numbers_reveal_paths_or_patients() -> None:
         return [(sample.image_id, sample.patient) for sample in samples(make(files, masks, None))]
 
     assert plan(str) == plan(renamed.__getitem__) == [("1", 0), ("2", 0), ("4", 1), ("7", 2), ("9", 2)]
+
+
+def test_masks_among_the_images_are_no_duplicates_of_them() -> None:
+    files = [scanned("a"), scanned("b"), scanned("a", file="masks/a.dcm"), scanned("b", file="masks/b.dcm")]
+    drawn = [files[0], replace(files[1], drawn="black"), replace(files[2], drawn="mask")]
+    plan = make([*drawn, replace(files[3], drawn="black")], {"a": "-1", "b": "-1"}, None, file_digest=OTHER)
+    assert [sample.source.file for sample in samples(plan)] == ["a.dcm", "b.dcm"]
+    assert [(item.source.file, item.exclusion) for item in plan.left_out] == [
+        ("masks/a.dcm", "mask picture"),
+        ("masks/b.dcm", "mask picture"),
+    ]
+    assert (plan.found, plan.merged_duplicates, plan.quarantined) == (4, 0, ())
+
+
+def test_masks_of_one_split_say_nothing_about_the_other() -> None:
+    files = [replace(scanned("a", file="x/a.png"), drawn="mask")]
+    files.append(replace(scanned("b", split="test", file="x/b.png"), drawn="black"))
+    plan = make(files, {"a": "-1"}, None)
+    assert [sample.image_id for sample in samples(plan)] == ["b"]

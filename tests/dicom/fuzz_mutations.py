@@ -1,6 +1,6 @@
 """Mutations of a DICOM file as by disks, networks, converters and people, each a pure function of its random state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,25 +25,30 @@ class Element(NamedTuple):
 
 
 def elements(data: bytes) -> list[Element]:
-    """Return the top-level elements of a file in explicit VR little endian, as far as it is one."""
-    found, at = list[Element](), PREAMBLE
-    while at + 12 <= len(data):
+    """Return the elements of a file in explicit VR little endian, as far as it is one, those in sequences too."""
+    return list(_walk(data, PREAMBLE, len(data)))
+
+
+def _walk(data: bytes, at: int, stop: int, depth: int = 0) -> Iterator[Element]:
+    while at + 8 <= stop:
         vr = data[at + 4 : at + 6]
         size = 4 if vr in LONG else 2
         length_at = at + 8 if vr in LONG else at + 6
         value = length_at + size
         length = data[length_at:value]
         if length == UNDEFINED:
-            end = data.rfind(SEQUENCE_END) + 8
+            end = data.rfind(SEQUENCE_END, 0, stop) + 8
             if end < value:
-                break
+                return
         else:
             end = value + int.from_bytes(length, "little")
-        if end > len(data) or not vr.isalpha():
-            break
-        found.append(Element(at, length_at, size, value, end))
+        if end > stop or not vr.isalpha():
+            return
+        yield Element(at, length_at, size, value, end)
+        if vr == b"SQ" and depth < 3 and data[value : value + 4] == ITEM:
+            item = int.from_bytes(data[value + 4 : value + 8], "little")
+            yield from _walk(data, value + 8, min(end, value + 8 + item), depth + 1)
         at = end
-    return found
 
 
 def pick(random: Random, data: bytes) -> Element:

@@ -36,6 +36,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import FileRejectedError
+from pneumo.dicom.sop_instance import NO_UID
 
 IMAGE_ELEMENTS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -97,6 +98,8 @@ def by_pydicom(data: bytes) -> Dataset:
                 continue  # pydicom accepts a binary number as well
             # The data dictionary defines the VR, whatever it was mutated to.
             source[element.tag] = element._replace(VR=dictionary_VR(element.tag))
+        elif isinstance(element, RawDataElement) and keyword.endswith("LookupTableDescriptor"):
+            source[element.tag] = element._replace(VR="US")
         elif isinstance(element, RawDataElement) and keyword == "PixelData" and element.VR not in ("OB", "OW"):
             source[element.tag] = element._replace(VR="OB")
     syntax = dataset.file_meta.get("TransferSyntaxUID", "")
@@ -179,13 +182,15 @@ class Oracle:
         dataset = by_pydicom(data)
         assert image.image_id == image_id(dataset)
         if dependencies(dataset) == depends:
-            assert (image.image_format, image.was_monochrome1, image.render_notes) == (
+            notes = tuple(note for note in image.render_notes if note != NO_UID)
+            assert (image.image_format, image.was_monochrome1, notes) == (
                 original.image_format,
                 original.was_monochrome1,
                 original.render_notes,
             )
             assert image.data == original.data, "another image although nothing that it depends on was changed"
             return "untouched"
+        independent_rendering.lift_first_frame(dataset)
         _apply_notes(dataset, image.render_notes)
         if any(" of 12 bits, " in note for note in image.render_notes):
             _decode_by_dcmtk(dataset, self.path.with_name("dcmtk"))
@@ -235,4 +240,5 @@ def _decode_by_dcmtk(dataset: Dataset, directory: Path) -> None:
     subprocess.run(["dcmdjpeg", directory / "jpeg.dcm", directory / "plain.dcm"], check=True, capture_output=True)
     plain = dcmread(directory / "plain.dcm")
     dataset.PixelData, dataset.NumberOfFrames = plain.PixelData, 1
+    dataset.setdefault("SamplesPerPixel", 1)
     dataset.file_meta.TransferSyntaxUID = plain.file_meta.TransferSyntaxUID

@@ -6,11 +6,13 @@ here pydicom decodes pixels, converts elements and applies windows.
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 
 WHITE = 65535
 LUMA = (0.299, 0.587, 0.114)
@@ -37,8 +39,25 @@ def render(dataset: Dataset, decoder: str = "") -> np.ndarray:
     return levels
 
 
+@contextmanager
+def unmasked(dataset: Dataset) -> Iterator[None]:
+    """Keep gdcm from removing the bits of lossless JPEG above Bits Stored, which dcmtk returns."""
+    stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
+    masked = dataset.file_meta.TransferSyntaxUID in (JPEGLossless, JPEGLosslessSV1) and dataset.BitsAllocated == 16
+    if masked:
+        dataset.BitsStored, dataset.HighBit = 16, 15
+    try:
+        yield
+    finally:
+        if masked:
+            dataset.BitsStored, dataset.HighBit = stored, high
+
+
 def lift_first_frame(dataset: Dataset) -> None:
-    """Put what functional groups say about the first frame to the top level; PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10."""
+    """Put what functional groups say about the first frame to the top level, instead of the groups.
+
+    PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10.
+    """
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in list(dataset.get(keyword) or [])[:1]:
             for macro, elements in MACROS.items():
@@ -47,15 +66,17 @@ def lift_first_frame(dataset: Dataset) -> None:
                         dataset.pop(name, None)
                         if name in item:
                             dataset[name] = item[name]
+        dataset.pop(keyword, None)
 
 
 def stored_values(dataset: Dataset, decoder: str) -> np.ndarray:
     """Return the first frame's numbers; bits above High Bit count unless they are copies of the sign or an overlay."""
-    if dataset.get("SamplesPerPixel", 1) == 3:
-        return pixel_array(dataset, index=0, decoding_plugin=decoder)
-    raw = pixel_array(dataset, index=0, decoding_plugin=decoder, correct_unused_bits=False)
     high = dataset.get("HighBit")
     below = high + 1 - dataset.BitsStored if isinstance(high, int) else 0
+    if dataset.get("SamplesPerPixel", 1) == 3:
+        return pixel_array(dataset, index=0, decoding_plugin=decoder, correct_unused_bits=not below) >> below
+    with unmasked(dataset):
+        raw = pixel_array(dataset, index=0, decoding_plugin=decoder, correct_unused_bits=False)
     container, kept = 8 * raw.dtype.itemsize - below, dataset.BitsStored
     patterns = (raw.astype(np.int64) % (1 << 8 * raw.dtype.itemsize)) >> below
     for group in range(0x6000, 0x6020, 2):

@@ -1,12 +1,9 @@
 """Lookup tables as the standard has them, and as writers get them wrong: a ramp stays a ramp, or is refused by name."""
 
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import reference_files as reference
@@ -164,23 +161,3 @@ def test_a_descriptor_without_three_values_is_refused(tmp_path: Path) -> None:
     table.LUTDescriptor = [4096, 0]
     with pytest.raises(FileRejectedError, match="a LUTDescriptor of 2 values; expected three"):
         read(tmp_path, VOILUTSequence=table)
-
-
-BY_DCMTK = {
-    "signed by the rescale": ("implicit", {"VOILUTSequence": item(-1024, 12), **RESCALED}),
-    "signed by the rescale, as US": ("explicit", {"VOILUTSequence": item(-1024, 12), **RESCALED}),
-    "of 32 bits": ("explicit", {"VOILUTSequence": item(0, 32)}),
-}
-
-
-@pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="dcmtk is not installed")
-@pytest.mark.parametrize(("syntax", "more"), BY_DCMTK.values(), ids=BY_DCMTK)
-def test_tables_are_shown_as_by_dcmtk(tmp_path: Path, syntax: str, more: dict[str, Any]) -> None:
-    image = read(tmp_path, syntax, **more)
-    picture = tmp_path / "x.pgm"
-    subprocess.run(
-        ["dcmj2pnm", "-O", "+on2", "+Wl", "1", str(tmp_path / "x.dcm"), str(picture)], check=True, capture_output=True
-    )
-    # dcmtk puts 12 bits into the upper ones of 16, so that white is 65520.
-    expected = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED).astype(int) * 65535 / 65520
-    assert np.abs(levels(image) - expected).max() <= 16

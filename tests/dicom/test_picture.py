@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
 from pneumo.dicom import image_codec, picture
+from pneumo.dicom.encodings.encoding import FLAT
 from pneumo.dicom.reader import Image
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
@@ -77,6 +78,11 @@ def test_values_of_fewer_bits_are_noted(highest: int, bits: int) -> None:
     image = read(data)
     assert image.data == data
     assert image.render_notes == ((f"values use {bits} of 16 bits",) if bits else ())
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_flat_picture_is_noted(kind: str) -> None:
+    assert read(saved(np.full((16, 24), 90, np.uint8), kind)).render_notes == (FLAT,)
 
 
 def test_metadata_does_not_leave_a_picture() -> None:

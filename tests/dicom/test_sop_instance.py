@@ -1,8 +1,10 @@
 """The SOP class must be one of images, and the SOP Instance UID one identifier."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import reference_files as reference
 from pydicom import config
@@ -58,6 +60,29 @@ def test_an_image_without_an_id_is_read_since_its_name_may_be_the_id(tmp_path: P
         assert (header.image_id, header.id_problem, header.file_stem) == ("", "no SOP Instance UID", name)
         image = reader.read(tmp_path / name)
         assert (image.image_id, image.data) == ("", whole_image.data)
+
+
+NO_UIDS = {"stage 2": "ID_0011fe81e", "leading zero": "1.02.3", "no number": "1..2", "long": f"1.{'2' * 63}"}
+UIDS = {"of pydicom": reference.IMAGE_ID, "zero": "1.2.0.3", "longest": f"1.{'2' * 62}"}
+
+
+@pytest.mark.parametrize("uid", [*NO_UIDS.values(), *UIDS.values()], ids=[*NO_UIDS, *UIDS])
+@pytest.mark.parametrize("passed_through", [True, False])
+def test_an_id_that_is_no_uid_is_kept_with_a_note(tmp_path: Path, uid: str, passed_through: bool) -> None:
+    pixels = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    dataset = (reference.build_jpeg if passed_through else reference.build)(pixels)
+    del dataset.SOPInstanceUID
+    dataset.SOPInstanceUID = unvalidated_uid(uid)
+    image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    assert (image.image_id, image.image_format) == (uid, "jpg" if passed_through else "png")
+    assert image.render_notes == ((sop_instance.NO_UID,) if uid in NO_UIDS.values() else ())
+
+
+@pytest.mark.siim
+@pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
+def test_the_ids_of_real_images_are_uids() -> None:
+    paths = sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::10]
+    assert not any(sop_instance.notes_of(reader.scan(path).image_id) for path in paths)
 
 
 def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:

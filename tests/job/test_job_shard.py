@@ -265,21 +265,28 @@ def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
     assert "2 flat image(s), worst" in again[2], "said again of a finished dataset"
 
 
-def test_pictures_of_few_bits_and_masks_among_them_are_said(tmp_path: Path) -> None:
+def test_pictures_of_few_bits_are_said_and_masks_among_them_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "in" / "masks").mkdir(parents=True)
     ramp = np.linspace(0, 4095, 32 * 40).astype(np.uint16).reshape(32, 40)
-    for name, pixels in (("a", ramp), ("b", ramp * 16), ("c", ramp * 16), ("masks/c", (ramp > 99).astype(np.uint8))):
+    mask, black = ((ramp > 4000) * 255).astype(np.uint8), np.zeros((32, 40), np.uint8)
+    pictures = {"a": ramp, "b": ramp * 16, "c": ramp * 16, "d": ramp // 16, "black": black}
+    pictures |= {"masks/a": mask, "masks/b": mask // 255, "masks/c": black, "masks/d_mask": np.dstack([mask] * 3)}
+    for name, pixels in pictures.items():
         (tmp_path / "in" / f"{name}.PNG").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    code, output, errors = call_shard("--dicom", tmp_path / "in", "--out", tmp_path / "out", "--max-quarantined", 100)
+    flags = ["--include-non-frontal"]
+    code, output, errors = call_shard("--dicom", tmp_path / "in", "--out", tmp_path / "out", *flags)
     assert code == 0, errors
-    assert "1 image(s): values use N of N bits, worst a: values use 12 of 16 bits" in errors
-    assert "1 flat image(s), worst a: " in errors
-    assert "4 files found = 2 samples + 2 quarantined" in output
-    assert "2 files differ from another file with the same id and are quarantined" in errors
-    listed = (tmp_path / "out" / "quarantine.csv").read_text()
-    assert "masks that are named like images belong elsewhere" in listed
-    # The id of a picture is its name already.
-    assert "--id file-name" not in errors + listed
+    assert "2 image(s): values use 8 of 16 bits, such as d, to values use 12 of 16 bits, such as a" in errors
+    assert "1 image(s): flat image: every pixel has the same level, such as black" in errors
+    assert "9 files found = 5 samples + 0 quarantined + 4 left out" in output
+    assert "4 pictures are masks, black but for one other level, and are left out: left_out.csv lists them" in errors
+    assert "give the directory of the images alone, without the masks in 1 (masks)" in errors
+    assert "no frontal chest" not in errors.replace("it is taken for granted that they show frontal chest X-rays", "")
+    listed = (tmp_path / "out" / "left_out.csv").read_text()
+    assert listed.count(",mask picture\n") == 4
+    code, _, errors = call_shard("--dicom", tmp_path / "in" / "masks", "--out", tmp_path / "none")
+    assert code == 2
+    assert "no usable image in 4 files (4 mask picture)" in errors
 
 
 def test_masks_that_are_all_empty_are_no_good_dataset(tmp_path: Path) -> None:

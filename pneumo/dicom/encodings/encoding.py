@@ -1,7 +1,7 @@
 """What an encoding is: its transfer syntaxes, the check of its bitstream and its decoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Bitstream:
     """Bits of a sample, 0 when the bitstream does not say."""
     notes: tuple[str, ...] = ()
     """What a user of the data may want to know."""
+    small: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
+    """(rows / 8, columns / 8) of the gray image, where the check has decoded it."""
 
 
 def no_check(dataset: Dataset) -> Bitstream:

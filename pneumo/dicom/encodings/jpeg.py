@@ -6,6 +6,7 @@ Of the processes, DICOM still has baseline and extended; spectral selection and 
 import re
 
 import numpy as np
+import numpy.typing as npt
 import simplejpeg
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
@@ -57,13 +58,12 @@ def check(dataset: Dataset) -> Bitstream:
         return Bitstream(
             precision=header.precision, notes=(*notes, f"lossy JPEG of {header.precision} bits, {process}")
         )
-    if check_bitstream(frame, header):
-        notes += (FLAT,)
-    return Bitstream(precision=header.precision, notes=notes)
+    small = check_bitstream(frame, header)
+    return Bitstream(precision=header.precision, notes=notes + flat_notes(frame, small), small=small)
 
 
-def check_bitstream(frame: bytes, header: JpegHeader) -> bool:
-    """Check a bitstream by itself, from a DICOM or a JPEG file; return whether its image is flat.
+def check_bitstream(frame: bytes, header: JpegHeader) -> npt.NDArray[np.uint8]:
+    """Check a bitstream by itself, from a DICOM or a JPEG file; return its gray image at an eighth of the size.
 
     Raises:
         FileRejectedError: When it is damaged, or the samples do not have 8 bits.
@@ -71,10 +71,16 @@ def check_bitstream(frame: bytes, header: JpegHeader) -> bool:
     if header.precision != 8:
         found = f"a lossy JPEG of {header.precision} bits"
         raise FileRejectedError(Reason.UNSUPPORTED, "frame", found, "8 bits, or another compression", _CONVERT)
-    is_flat = check_decodes(frame)
+    small = check_decodes(frame)
     if header.process == BASELINE and header.components == 1:
         _check_baseline(frame, header)
-    return is_flat
+    return small
+
+
+def flat_notes(frame: bytes, small: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    """Return a note when the image is flat, which a small one can seem to be without being so."""
+    is_flat = np.ptp(small) == 0 and np.ptp(simplejpeg.decode_jpeg(frame, "GRAY")) == 0
+    return (FLAT,) if is_flat else ()
 
 
 def _needs_gdcm(dataset: Dataset, header: JpegHeader) -> bool:
@@ -82,7 +88,7 @@ def _needs_gdcm(dataset: Dataset, header: JpegHeader) -> bool:
     return header.precision != 8 or transfer_syntax(dataset) in _RETIRED
 
 
-def check_decodes(frame: bytes) -> bool:
+def check_decodes(frame: bytes) -> npt.NDArray[np.uint8]:
     """Decode the bitstream once and treat the decoder's warnings as errors.
 
     Decoders return an image for whatever they are given: a scan that is cut off becomes an image that is gray from
@@ -90,15 +96,14 @@ def check_decodes(frame: bytes) -> bool:
     decoder can detect damage after which the codes happen to fit together again with the right number of blocks.
 
     Returns:
-        Whether the image is flat.
+        (rows / 8, columns / 8) of the gray image.
 
     Raises:
         FileRejectedError: When the scan ends early or late, contains a marker or a code that is not in its tables,
             or does not fit the frame header, and when a table is damaged.
     """
     try:
-        small = simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)
-        return bool(np.ptp(small) == 0) and bool(np.ptp(simplejpeg.decode_jpeg(frame, "GRAY")) == 0)
+        return simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)[..., 0]
     except ValueError as error:
         # The messages of libjpeg are constant texts with numbers in them.
         raise bad_frame(f"JPEG data that does not decode ({error})", "a whole JPEG bitstream") from None
