@@ -1,8 +1,9 @@
 """Read one file that may be anything, by its content whatever its name: a DICOM, or a picture in PNG or JPEG."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from pneumo.dicom import picture, reader
+from pneumo.dicom import mask_pictures, picture, reader
 from pneumo.dicom.opening import open_file
 from pneumo.dicom.reader import Header, Image, decoder_rejection, too_much_memory
 from pneumo.dicom.rejection import FileRejectedError
@@ -12,12 +13,14 @@ _DICOM_PREFIX = slice(128, 132), b"DICM"
 
 
 def scan(path: Path) -> Header:
-    """Read a file's ids.
+    """Read a file's ids, and whether a picture is a mask.
 
     Raises:
         FileRejectedError: When the file cannot be read, is not an image, or has no id.
     """
-    return picture.header(path) if is_picture(path) else reader.scan(path)
+    if not is_picture(path):
+        return reader.scan(path)
+    return replace(picture.header(path), drawn=mask_pictures.drawn(path))
 
 
 def read(path: Path) -> Image:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image as PillowImage
 
-from pneumo.dicom import image_codec, mask_pictures, png_chunks
+from pneumo.dicom import image_codec, png_chunks
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings.encoding import FLAT
 from pneumo.dicom.encodings.jpeg import check_bitstream, flat_notes
@@ -46,9 +46,9 @@ _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 
 
 def header(path: Path) -> Header:
-    """Return a picture's ids, its name for the image and none for the patient, and whether it is a mask."""
+    """Return a picture's ids: its name for the image, and none for the patient."""
     name = _image_id(path)
-    return Header(image_id=name, patient_id="", file_stem=name, is_picture=True, drawn=mask_pictures.drawn(path))
+    return Header(image_id=name, patient_id="", file_stem=name, is_picture=True)
 
 
 def read(path: Path, data: bytes) -> Image:

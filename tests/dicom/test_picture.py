@@ -69,9 +69,7 @@ def test_a_gray_picture_is_kept_byte_for_byte() -> None:
         assert (head.age_years, head.row_spacing_mm) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("highest", "bits"), [(1, 1), (4095, 12), (4096, 13), (16383, 14), (16384, 0), (65535, 0), (0, 0)]
-)
+@pytest.mark.parametrize(("highest", "bits"), [(1, 1), (4095, 12), (4096, 13), (16383, 14), (16384, 0), (65535, 0)])
 def test_values_of_fewer_bits_are_noted(highest: int, bits: int) -> None:
     """Stored values of a DICOM that were saved as they are: almost black, and nothing else tells."""
     data = saved(np.linspace(0, highest, 12).astype(np.uint16).reshape(3, 4), "PNG")
