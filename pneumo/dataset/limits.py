@@ -50,7 +50,11 @@ class Conditions:
 
 
 WAITING = 10
-"""Times the processor time that a file may take on the clock."""
+"""Times the processor time that a file may take on the clock.
+
+With a load of 27 on two cores, reading 977 files took 7 times their processor time, and a good file takes seconds of
+the minute that it has. More would only let a read that hangs on a lost disk hold its worker for longer.
+"""
 _TIMERS = {signal.ITIMER_PROF: 1, signal.ITIMER_REAL: WAITING}
 """Timers, and how often each has the limit of processor time."""
 TIMED_OUT = (-signal.SIGPROF, -signal.SIGALRM)

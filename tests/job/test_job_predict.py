@@ -1,6 +1,7 @@
 """job/predict.py as a user runs it: every file of a directory predicted or listed, every result of one prediction."""
 
 import csv
+import gzip
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -20,6 +22,7 @@ from waiting import LONG_S, wait_until
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.sop_instance import NO_UID
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
 from pneumo.reporting.outputs.registry import OUTPUTS
@@ -58,7 +61,9 @@ def test_prediction_of_the_test_files_gives_the_submission(
 ) -> None:
     code, output = run([JOB / "predict.py", "--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"])
     assert code == 0, output
-    assert "WARNING" not in output
+    # The only warning is about the ids, which are those of the competition's second stage.
+    assert output.count("WARNING") == 1
+    assert f"WARNING 6 image(s): {NO_UID}, such as " in output
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     rows = read(tmp_path / "out" / "findings.csv")
     assert len(rows) == 6
@@ -122,6 +127,65 @@ def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
     assert (row["found"], row["action"]) == (
         *("a zip archive by its first bytes", "unpack it, and give the directory with the files that were in it"),
     )
+
+
+def test_names_are_ids_in_every_result_when_asked_for(
+    predict: Predict, all_positive: Path, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    """Also where the files share a SOPInstanceUID, which by itself makes them one image."""
+    incoming, names = tmp_path / "incoming", [f"case-{number}" for number in range(3)]
+    incoming.mkdir()
+    for name, source in zip(names, sorted(synthetic.test_dicom.iterdir()), strict=False):
+        image = pydicom.dcmread(source)
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        image.save_as(incoming / f"{name}.DCM")
+    code, output = predict(incoming, tmp_path / "out", run=all_positive)
+    assert code == 2, output
+    assert "--id file-name tells them apart" in output
+    code, output = predict(incoming, tmp_path / "out", "--id", "file-name", run=all_positive)
+    assert code == 0, output
+    assert list(submission.read(tmp_path / "out" / "predictions.csv")) == names
+    assert [row["image_id"] for row in read(tmp_path / "out" / "findings.csv")] == names
+    assert sorted(path.stem for path in (tmp_path / "out" / "overlays").iterdir()) == names
+
+
+def test_a_directory_of_everything_is_accounted_for_to_the_last_file(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    incoming, sources = tmp_path / "incoming", sorted(synthetic.test_dicom.iterdir())
+    (incoming / "masks").mkdir(parents=True)
+    for source in sources[:2]:
+        shutil.copy(source, incoming)
+    lateral = pydicom.dcmread(sources[2])
+    lateral.ViewPosition = "LL"
+    lateral.save_as(incoming / "lateral.dcm")
+    ramp = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
+    mask = (ramp > 180).astype(np.uint8) * 255
+    pictures = {"a.png": ramp, "b.jpg": ramp, "c d,\u00e9.png": ramp.astype(np.uint16) * 257, "masks/a.png": mask}
+    pictures |= {"masks/b.png": mask * 0, "color.png": np.dstack([ramp, ramp, mask]), "=cmd.png": ramp}
+    for name, pixels in pictures.items():
+        written = cv2.imencode(name[-4:], pixels)[1].tobytes()
+        (incoming / name).write_bytes(written)
+    (incoming / "again.png").write_bytes(sources[0].read_bytes())
+    (incoming / "desktop.ini").write_text("[.ShellClassInfo]\r\nIconIndex=0")
+    (incoming / "b.jpg.gz").write_bytes(gzip.compress((incoming / "b.jpg").read_bytes()))
+    code, output = predict(incoming, tmp_path / "out")
+    assert code == 0, output
+    assert "13 files found = 5 predicted + 4 quarantined + 3 left out + 1 merged duplicates" in output
+    assert {row["file"]: row["reason"] for row in read(tmp_path / "out" / "quarantine.csv")} == {
+        "'=cmd.png": "no_id",
+        "b.jpg.gz": "unknown_format",
+        "color.png": "unsupported",
+        "desktop.ini": "unknown_format",
+    }
+    assert {row["file"]: row["reason"] for row in read(tmp_path / "out" / "left_out.csv")} == {
+        "lateral.dcm": "view LL",
+        "masks/a.png": "mask picture",
+        "masks/b.png": "mask picture",
+    }
+    expected = {sources[0].stem, sources[1].stem, "a", "b", "c d,\u00e9"}
+    assert set(submission.read(tmp_path / "out" / "predictions.csv")) == expected
+    assert {row["image_id"] for row in read(tmp_path / "out" / "findings.csv")} == expected
 
 
 def test_what_is_no_frontal_chest_x_ray_is_left_out_unless_asked_for(
