@@ -41,7 +41,7 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
         places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
         log.warning(
             "%d pictures are masks, black but for one other level, and are left out: %s lists them; give the directory "
-            "of the images alone, without the masks in %s",
+            "of the images alone (directories of masks: %s)",
             masks, paths.LEFT_OUT, list_some(places),
         )  # fmt: skip
     if exclusions:
