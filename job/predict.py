@@ -205,7 +205,9 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
         if not (dataset / paths.QUARANTINE).is_file():
             raise
         raise NothingToPredictError(
-            error.found, "X-ray images in --dicom", f"see {arguments.out / paths.QUARANTINE} for what they are instead"
+            error.found,
+            "X-ray images in --dicom",
+            f"see {' and '.join(str(arguments.out / name) for name in LISTS)} for what they are instead",
         ) from None
     assert manifest is not None
     return manifest

@@ -165,7 +165,7 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
     found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
-    lists = f"see {out / paths.QUARANTINE}"
+    lists = f"see {out / paths.QUARANTINE}" + (f" and {out / paths.LEFT_OUT}" if plan.left_out else "")
     if split == "test":
         return UserError(found, "images to predict", f"check the directory of the test images, and {lists}")
     expected = "images with a row in the masks CSV"

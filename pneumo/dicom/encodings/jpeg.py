@@ -103,7 +103,7 @@ def check_decodes(frame: bytes) -> npt.NDArray[np.uint8]:
             or does not fit the frame header, and when a table is damaged.
     """
     try:
-        return simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)[..., 0]
+        return np.asarray(simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1, strict=True)[..., 0])
     except ValueError as error:
         # The messages of libjpeg are constant texts with numbers in them.
         raise bad_frame(f"JPEG data that does not decode ({error})", "a whole JPEG bitstream") from None
