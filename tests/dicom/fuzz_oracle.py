@@ -31,12 +31,13 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from pneumo.dicom import image_codec, reader
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.dicom.sop_instance import NO_UID
+from pneumo.masks import image_ids
 
 IMAGE_ELEMENTS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -51,6 +52,7 @@ IMAGE_ELEMENTS = (
 )
 """All elements that an image depends on, besides the transfer syntax."""
 CODESTREAM = re.compile(r"codestream of (\d+) bits under")
+RETIRED = ("1.2.840.10008.1.2.4.53", encodings.PROGRESSIVE)
 META_LENGTH = b"DICM\x02\0\0\0"
 REQUIRED_VRS = {b"\x02\0\x10\0": b"UI", b"\x08\0\x05\0": b"CS"}
 """VRs of the transfer syntax and of the character set, without which pydicom refuses the file."""
@@ -88,7 +90,7 @@ def lenient_pydicom() -> Iterator[None]:
 def by_pydicom(data: bytes) -> Dataset:
     """Read a file with pydicom, with the VRs of the data dictionary instead of mutated ones."""
     dataset = dcmread(io.BytesIO(_with_required_vrs(data)), force=True)
-    if not image_id(dataset):
+    if not 0 < len(image_id(dataset)) <= image_ids.MAX_LENGTH:
         # Where other VRs are wrong as well, pydicom may only read the file with the mutated one.
         dataset = dcmread(io.BytesIO(data), force=True)
     for source, keyword in ((dataset.file_meta, "TransferSyntaxUID"), *((dataset, key) for key in IMAGE_ELEMENTS)):
@@ -194,6 +196,10 @@ class Oracle:
         _apply_notes(dataset, image.render_notes)
         if any(" of 12 bits, " in note for note in image.render_notes):
             _decode_by_dcmtk(dataset, self.path.with_name("dcmtk"))
+        is_retired = dataset.file_meta.TransferSyntaxUID in RETIRED
+        if is_retired:
+            # One of 8 bits, which pydicom decodes by this name.
+            dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
         if image.image_format == "jpg":
             # If missing, they are those of the bitstream, which is never signed.
             dataset.setdefault("PixelRepresentation", 0)
@@ -205,7 +211,7 @@ class Oracle:
             # Pillow refuses some JPEG 2000 codestreams that OpenJPEG accepts.
             expected = independent_rendering.render(dataset, "pylibjpeg")
         kind = "color" if dataset.get("SamplesPerPixel", 1) == 3 else image.image_format
-        if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        if is_retired or dataset.PhotometricInterpretation == "PALETTE COLOR":
             kind = "color"
         shown = pixels.astype(np.float64) * (65535 / np.iinfo(pixels.dtype).max)
         worst = np.abs(shown - expected).max()
