@@ -36,20 +36,7 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
         log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
-    exclusions = Counter(item.exclusion for item in plan.left_out)
-    if masks := exclusions.pop(MASK, 0):
-        places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
-        log.warning(
-            "%d pictures are masks, black but for one other level, and are left out: %s lists them; give the directory "
-            "of the images alone (directories of masks: %s)",
-            masks, paths.LEFT_OUT, list_some(places),
-        )  # fmt: skip
-    if exclusions:
-        log.warning(
-            "%d images are no frontal chest X-rays and are left out (%s): %s lists them, --include-non-frontal takes "
-            "them",
-            exclusions.total(), quarantine.format_counts(exclusions), paths.LEFT_OUT,
-        )  # fmt: skip
+    _log_left_out(plan)
     if plan.unlabeled:
         log.warning(
             "%d files have no row in the masks CSV and are left out: unlabeled is not negative", len(plan.unlabeled)
@@ -87,6 +74,23 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
             "not be published",
             len(plan.quarantined), plan.found, quarantine.format_counts(_count_reasons(plan)),
             options.max_quarantined,
+        )  # fmt: skip
+
+
+def _log_left_out(plan: BuildPlan) -> None:
+    exclusions = Counter(item.exclusion for item in plan.left_out)
+    if masks := exclusions.pop(MASK, 0):
+        places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
+        log.warning(
+            "%d pictures are masks, black but for one other level, and are left out: %s lists them; give the directory "
+            "of the images alone (directories of masks: %s)",
+            masks, paths.LEFT_OUT, list_some(places),
+        )  # fmt: skip
+    if exclusions:
+        log.warning(
+            "%d images are no frontal chest X-rays and are left out (%s): %s lists them, --include-non-frontal takes "
+            "them",
+            exclusions.total(), quarantine.format_counts(exclusions), paths.LEFT_OUT,
         )  # fmt: skip
 
 

@@ -67,4 +67,4 @@ def find_problem(uid: str) -> str:
 
 def notes_of(image_id: str) -> tuple[str, ...]:
     """Return a note when an image id is no UID: 64 characters at most, numbers without leading zeros, PS3.5 9.1."""
-    return () if UID(image_id).is_valid else (NO_UID,)
+    return () if find_problem(image_id) or UID(image_id).is_valid else (NO_UID,)
