@@ -3,10 +3,8 @@
 import planted
 import pytest
 from planted_modules import plant_modules
-from security_chain import JOB, Chain, Commands
+from security_chain import JOB, SMALL, Chain, Commands
 
-SMALL = ("--model.encoder", "tu-test_efficientnet")
-"""The smallest encoder of timm: every byte that is written is searched."""
 STOP = """
 import os, runpy, signal, sys, threading, time
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from hostile import change_record, change_table, saved, sign_checkpoint
-from security_chain import JOB, Chain, Commands
+from security_chain import JOB, SMALL, Chain, Commands
 
 from pneumo.training import checkpoint
 from pneumo.training.checkpoint import Snapshot
@@ -52,7 +52,7 @@ def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     sign_checkpoint(newest)
     train = (
         *(JOB / "train.py", "--dataset", chain.out / "dataset", "--run", run, "--recipe", "debug"),
-        *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2),
+        *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2, *SMALL),
     )
 
     commands = Commands(tmp_path_factory.mktemp("commands"))
