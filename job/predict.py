@@ -57,7 +57,7 @@ from pneumo.training import run_directory
 from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run
+from pneumo.training.run_metrics import finish_run, require_finished_folds
 
 LISTS = paths.PREDICTION_LISTS
 """What is not predicted, and why."""
@@ -110,6 +110,10 @@ def main() -> None:
     check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=written)
     ownership.check_prediction(arguments.out, written)
     run = run_directory.load(arguments.run)
+    # Now, and not after all images are read.
+    require_finished_folds(run)
+    if run.thresholds.is_file():
+        read_rule(run.thresholds)
     world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,23 @@ from pathlib import Path
 
 from pneumo.dataset import paths, quarantine
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import is_temporary
+from pneumo.runtime.files import check_writable, is_temporary
 
 
 def check_dataset(dataset: Path) -> None:
-    """Refuse a directory in which a build would replace or delete what no build has written.
+    """Refuse a directory in which a build would replace or delete what no build has written, or could not write.
 
     Raises:
-        UserError: Naming what is there.
+        UserError: Naming what is there, or why it cannot be written to.
     """
     if _is_dataset(dataset):
         return
+    try:
+        # Now, and not after all headers are read.
+        check_writable(dataset)
+    except OSError as error:
+        expected = "a directory that can be written to"
+        raise UserError(f"{dataset}: {error.strerror}", expected, "choose another --out") from None
     entries = {entry.name for entry in dataset.iterdir()} if dataset.is_dir() else set()
     found = entries & set(paths.WRITTEN)
     if _has_lists(dataset, paths.LISTS):

@@ -48,14 +48,23 @@ def check_target(target: Path) -> None:
         if target.is_symlink():
             # Publishing would replace the link and not its target; /dev/stdout is a link too.
             raise UserError(f"{target} is a link", "the name of a file to write", "give the path of its target")
-        directory = target.absolute().parent
-        while not directory.exists():
-            directory = directory.parent
-        # Writing is a surer test than reading permissions, which a mount may not grant. The file has no name.
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        check_writable(target.absolute().parent)
     except OSError as error:
         raise UserError(f"{target}: {error.strerror}", "a file that can be written", "give another path") from None
+
+
+def check_writable(directory: Path) -> None:
+    """Try to write in a directory, or in the nearest one above that exists.
+
+    Raises:
+        OSError: When it is no directory, or cannot be written to.
+    """
+    directory = directory.absolute()
+    while not directory.exists():
+        directory = directory.parent
+    # Writing is a surer test than reading permissions, which a mount may not grant. The file has no name.
+    with tempfile.TemporaryFile(dir=directory):
+        pass
 
 
 @contextmanager

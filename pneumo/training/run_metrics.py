@@ -57,13 +57,22 @@ def _is_finished(run: RunDirectory, *, needs_masks: bool) -> bool:
             log.info("wrote %s again, from %s", run.thresholds, run.metrics)
         if run.masks.is_file() or not needs_masks:
             return True
+    require_finished_folds(run)
+    return False
+
+
+def require_finished_folds(run: RunDirectory) -> None:
+    """Refuse a run whose folds are not all trained.
+
+    Raises:
+        UserError: Naming the folds.
+    """
     if run.unfinished_folds:
         raise UserError(
             f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
             f"all {run.dataset.num_folds} folds",
-            "train them with the same job/train.py command",
+            "train them with the same job/train.py command, or copy them from where they were trained",
         )
-    return False
 
 
 def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:

@@ -1,6 +1,7 @@
 """No command's output replaces, or is written among, what it reads: refused before anything is written."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,31 @@ def test_it_is_refused(place: Path, command: str, words: str, message: str, monk
     (line,) = errors.splitlines()
     assert "; expected an output " in line
     assert state(place) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run: shutil.rmtree(run / "fold-1"), "has no finished fold 1; expected all 2 folds"),
+        (lambda run: (run / "thresholds.json").write_text("{}"), "thresholds.json"),
+    ],
+)
+def test_a_run_that_cannot_predict_is_refused_before_the_images_are_read(
+    place: Path, tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    change(shutil.copytree(place / "run", tmp_path / "run"))
+    words = ["--run", str(tmp_path / "run"), "--dicom", str(place / "missing"), "--out", str(tmp_path / "out")]
+    code, _, errors = call("predict", words)
+    assert (code, message in errors) == (2, True), errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/dataset", "/proc/dataset"])
+def test_a_dataset_that_cannot_be_written_is_refused_before_the_images_are_read(
+    tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    code, _, errors = call("shard", ["--dicom", "missing", "--masks", "missing.csv", "--out", out])
+    assert (code, f"{out}: " in errors) == (2, True), errors
+    assert "expected a directory that can be written to; choose another --out" in errors
