@@ -126,7 +126,8 @@ def _explained_removal(out: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if error.filename is None or not Path(error.filename).is_relative_to(out):
+        # tempfile makes the names of temporary files absolute.
+        if error.filename is None or not Path(error.filename).resolve().is_relative_to(out.resolve()):
             raise
         # Most likely a second process of the same task has merged the shards and removed what this one was writing;
         # or the file system was unmounted.

@@ -241,10 +241,13 @@ def test_a_damaged_record_of_the_input_is_refused(tree, tmp_path: Path, content:
         build(tree.inputs, tmp_path / "out", OPTIONS)
 
 
+@pytest.mark.parametrize("is_absolute", [True, False])
 def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
-    tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_absolute: bool
 ) -> None:
     out = tmp_path / "out"
+    if not is_absolute:
+        out = Path(os.path.relpath(out))
 
     def write(out: Path, shards: Sequence[ShardPlan], _: BuildOptions) -> None:
         for shard in shards:
