@@ -224,8 +224,11 @@ def _map(work: partial[list[str]], plans: Sequence[_ImagePlan], workers: int) ->
         return
     # Not fork: the caller may have threads and locks of OpenCV or torch.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
-    with safe_path(), pool:
+    # The pool's locks start a process, too.
+    with (
+        safe_path(),
+        ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool,
+    ):
         yield from pool.map(work, plans, chunksize=8)
 
 
