@@ -1,4 +1,7 @@
 import csv
+import os
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -45,13 +48,27 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_equal_seeds_write_equal_bytes_with_any_number_of_workers(
-    tree: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+PROGRAM = """
+from pathlib import Path
+from pneumo.synthetic.dicom_tree import write_tree
+if __name__ == "__main__":
+    write_tree(Path("tree"), images=2, test_images=1, size=32, positive_fraction=0.5, seed=1, workers=2)
+"""
+
+
+def test_its_processes_import_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    """In a process of its own, which has not started multiprocessing's resource tracker yet."""
     plant_modules(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    again = make(tmp_path / "again", workers=2)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "program.py").write_text(PROGRAM)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "bin/program.py"], cwd=tmp_path, env=environment, check=True, timeout=300)
+    assert (tmp_path / "tree" / "masks.csv").exists()
     assert modules_run(tmp_path) == []
+
+
+def test_equal_seeds_write_equal_bytes_with_any_number_of_workers(tree: SyntheticTree, tmp_path: Path) -> None:
+    again = make(tmp_path / "again", workers=2)
     assert contents(again.root) == contents(tree.root)
     other = make(tmp_path / "other", seed=4)
     assert not {image_id for image_id, _ in rows_of(other.masks)} & {image_id for image_id, _ in rows_of(tree.masks)}
