@@ -30,7 +30,7 @@ from typing import Annotated
 
 import tyro
 
-from pneumo.dataset import oddities, ownership, paths
+from pneumo.dataset import oddities, ownership, paths, quarantine
 from pneumo.dataset.build import build
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource, Manifest
@@ -208,11 +208,8 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
     except UserError as error:
         if not (dataset / paths.QUARANTINE).is_file():
             raise
-        raise NothingToPredictError(
-            error.found,
-            "X-ray images in --dicom",
-            f"see {' and '.join(str(arguments.out / name) for name in LISTS)} for what they are instead",
-        ) from None
+        lists = quarantine.describe_lists(arguments.out, quarantine.find_lists(dataset, "test"))
+        raise NothingToPredictError(error.found, "X-ray images in --dicom", lists or "check --dicom") from None
     assert manifest is not None
     return manifest
 

@@ -162,22 +162,23 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
 
 
 def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
-    """Return the error of an input without a single sample for a split."""
+    """Return the error of an input without a single sample for a split, whose lists are written."""
     reasons = _count_reasons(plan, split)
     reasons.update(item.exclusion for item in plan.left_out if item.source.split == split)
     if split == "train" and plan.unlabeled:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
     found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
-    lists = f"see {out / paths.QUARANTINE}" + (f" and {out / paths.LEFT_OUT}" if plan.left_out else "")
+    lists = quarantine.describe_lists(out, quarantine.find_lists(out, split))
+    and_see = f", and {lists}" if lists else ""
     if split == "test":
-        return UserError(found, "images to predict", f"check the directory of the test images, and {lists}")
+        return UserError(found, "images to predict", f"check the directory of the test images{and_see}")
     expected = "images with a row in the masks CSV"
     if plan.named_otherwise:
         return UserError(found, expected, _describe_other_ids(plan))
     if named_by_path := _describe_paths(plan):
         return UserError(found, expected, named_by_path)
-    return UserError(found, expected, f"check --dicom and --masks, and {lists} and {out / paths.UNMATCHED}")
+    return UserError(found, expected, f"check --dicom and --masks{and_see}")
 
 
 def _describe_other_ids(plan: BuildPlan) -> str:

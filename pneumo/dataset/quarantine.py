@@ -8,6 +8,7 @@ from pathlib import Path
 from pneumo.dataset import paths
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.scan import QuarantineRow
+from pneumo.dataset.table import Split
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
@@ -44,11 +45,21 @@ def is_list(path: Path) -> bool:
 
 def count_reasons(dataset: Path) -> Counter[str]:
     """Count the reasons in a dataset's quarantine.csv; none when the file is missing."""
-    path = dataset / paths.QUARANTINE
-    if not path.is_file():
-        return Counter()
-    with path.open(encoding="utf-8", newline="") as file:
-        return Counter(row["reason"] for row in csv.DictReader(file))
+    return Counter(row["reason"] for row in _read_csv(dataset / paths.QUARANTINE))
+
+
+def find_lists(dataset: Path, split: Split) -> list[str]:
+    """Return the names of those of a dataset's lists that name what did not become a sample of a split."""
+    names = (paths.QUARANTINE, paths.LEFT_OUT, *((paths.UNMATCHED,) if split == "train" else ()))
+    return [name for name in names if any(row.get("split", split) == split for row in _read_csv(dataset / name))]
+
+
+def describe_lists(directory: Path, names: Sequence[str]) -> str:
+    """Return that the lists should be looked at, and what takes the images that are left out; empty without lists."""
+    if not names:
+        return ""
+    lists = f"see {' and '.join(str(directory / name) for name in names)}"
+    return f"{lists}; --include-non-frontal takes those of {paths.LEFT_OUT}" if paths.LEFT_OUT in names else lists
 
 
 def format_counts(reasons: Counter[str]) -> str:
@@ -86,6 +97,14 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
             "which resumes from the shards that are finished, or repair the files and give another --out",
         )
     log.warning("%s; %s names each", summary, paths.QUARANTINE)
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a list; none when the file is missing."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:

@@ -38,6 +38,14 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
     assert "1.2,,no_file" in (dataset / paths.UNMATCHED).read_text()
 
 
+def test_lists_are_named_only_where_they_name_something(dataset: Path, tmp_path: Path) -> None:
+    assert quarantine.find_lists(dataset, "train") == [paths.QUARANTINE, paths.UNMATCHED]
+    assert quarantine.find_lists(dataset, "test") == [paths.QUARANTINE]
+    quarantine.write(dataset, make([], {}, None), [row("a")])
+    assert quarantine.find_lists(dataset, "test") == []
+    assert quarantine.describe_lists(dataset, []) == ""
+
+
 def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:
     names = ["a,b", 'a"b', "a\nb", "a\rb", b"\xff".decode("utf-8", "surrogateescape"), "=1+1"]
     quarantine.write(tmp_path, make([], {}, None), [row(name) for name in names])

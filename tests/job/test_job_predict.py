@@ -100,7 +100,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     # Nothing to predict: the list is written all the same.
     code, output = predict(incoming / "page.dcm", out)
     assert code == 2, output
-    assert f"see {out / 'quarantine.csv'} and {out / 'left_out.csv'} for what they are instead" in output
+    assert f"; expected X-ray images in --dicom; see {out / 'quarantine.csv'}\n" in output
     assert ".shards." not in output
     assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
     assert read(out / "findings.csv") == read(out / "predictions.csv") == list((out / "overlays").glob("*.png")) == []
@@ -201,6 +201,10 @@ def test_what_is_no_frontal_chest_x_ray_is_left_out_unless_asked_for(
     assert "6 files found = 5 predicted + 0 quarantined + 1 left out" in output
     (row,) = read(tmp_path / "out" / "left_out.csv")
     assert (row["file"], row["reason"]) == (first.name, "view LL")
+    code, output = predict(incoming / first.name, tmp_path / "none")
+    assert code == 2, output
+    listed = tmp_path / "none" / "left_out.csv"
+    assert f"; see {listed}; --include-non-frontal takes those of left_out.csv\n" in output
     code, output = predict(incoming, tmp_path / "out", "--include-non-frontal")
     assert code == 0, output
     (row,) = [row for row in read(tmp_path / "out" / "findings.csv") if row["image_id"] == first.stem]
