@@ -208,7 +208,7 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
     except UserError as error:
         if not (dataset / paths.QUARANTINE).is_file():
             raise
-        lists = quarantine.describe_lists(arguments.out, quarantine.find_lists(dataset, "test"))
+        lists = quarantine.describe_lists(dataset, "test", arguments.out)
         raise NothingToPredictError(error.found, "X-ray images in --dicom", lists or "check --dicom") from None
     assert manifest is not None
     return manifest

@@ -101,7 +101,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
             raise UserError(
                 f"none of the {plan.found_in[split]} {split} files became a sample",
                 "at least one readable image",
-                quarantine.describe_lists(dataset, quarantine.find_lists(dataset, split)),
+                quarantine.describe_lists(dataset, split),
             )
     quarantine.check_percent(dataset, len(quarantined), plan.found, options.max_quarantined)
     manifest = _manifest(plan, table, len(quarantined), options)

@@ -169,7 +169,7 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
     found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
-    lists = quarantine.describe_lists(out, quarantine.find_lists(out, split))
+    lists = quarantine.describe_lists(out, split)
     and_see = f", and {lists}" if lists else ""
     if split == "test":
         return UserError(found, "images to predict", f"check the directory of the test images{and_see}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pneumo.dataset import paths
-from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.plan import MASK, BuildPlan
 from pneumo.dataset.scan import QuarantineRow
 from pneumo.dataset.table import Split
 from pneumo.masks import image_ids
@@ -48,18 +48,23 @@ def count_reasons(dataset: Path) -> Counter[str]:
     return Counter(row["reason"] for row in _read_csv(dataset / paths.QUARANTINE))
 
 
-def find_lists(dataset: Path, split: Split) -> list[str]:
-    """Return the names of those of a dataset's lists that name what did not become a sample of a split."""
+def describe_lists(dataset: Path, split: Split, place: Path | None = None) -> str:
+    """Return which of a dataset's lists name what did not become a sample of a split, and what takes those left out.
+
+    Args:
+        dataset: The dataset.
+        split: The split.
+        place: The directory that the lists are copied to, where that is not the dataset.
+
+    Returns:
+        An advice; empty when no list names anything.
+    """
     names = (paths.QUARANTINE, paths.LEFT_OUT, *((paths.UNMATCHED,) if split == "train" else ()))
-    return [name for name in names if any(row.get("split", split) == split for row in _read_csv(dataset / name))]
-
-
-def describe_lists(directory: Path, names: Sequence[str]) -> str:
-    """Return that the lists should be looked at, and what takes the images that are left out; empty without lists."""
-    if not names:
-        return ""
-    lists = f"see {' and '.join(str(directory / name) for name in names)}"
-    return f"{lists}; --include-non-frontal takes those of {paths.LEFT_OUT}" if paths.LEFT_OUT in names else lists
+    rows = {name: [row for row in _read_csv(dataset / name) if row.get("split", split) == split] for name in names}
+    lists = " and ".join(str((place or dataset) / name) for name in names if rows[name])
+    if any(row["reason"] != MASK for row in rows[paths.LEFT_OUT]):
+        return f"see {lists}; --include-non-frontal takes the images of {paths.LEFT_OUT}"
+    return f"see {lists}" if lists else ""
 
 
 def format_counts(reasons: Counter[str]) -> str:

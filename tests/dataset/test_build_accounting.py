@@ -104,7 +104,7 @@ def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
     with pytest.raises(
         UserError,
         match=r"no usable image in 1 files \(1 modality CT\); .*; check --dicom and --masks, and see \S+/left_out.csv"
-        r"; --include-non-frontal takes those of left_out.csv$",
+        r"; --include-non-frontal takes the images of left_out.csv$",
     ):
         build(replace(copied_inputs, dicom=copied_inputs.dicom / "ct.dcm", test_dicom=None), tmp_path / "ct", OPTIONS)
 

@@ -38,12 +38,13 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
     assert "1.2,,no_file" in (dataset / paths.UNMATCHED).read_text()
 
 
-def test_lists_are_named_only_where_they_name_something(dataset: Path, tmp_path: Path) -> None:
-    assert quarantine.find_lists(dataset, "train") == [paths.QUARANTINE, paths.UNMATCHED]
-    assert quarantine.find_lists(dataset, "test") == [paths.QUARANTINE]
+def test_lists_are_named_only_where_they_name_something(dataset: Path) -> None:
+    rejected, unmatched = dataset / paths.QUARANTINE, dataset / paths.UNMATCHED
+    assert quarantine.describe_lists(dataset, "train") == f"see {rejected} and {unmatched}"
+    assert quarantine.describe_lists(dataset, "test") == f"see {rejected}"
+    assert quarantine.describe_lists(dataset, "test", Path("out")) == f"see {Path('out') / paths.QUARANTINE}"
     quarantine.write(dataset, make([], {}, None), [row("a")])
-    assert quarantine.find_lists(dataset, "test") == []
-    assert quarantine.describe_lists(dataset, []) == ""
+    assert quarantine.describe_lists(dataset, "test") == ""
 
 
 def test_file_names_of_any_bytes_are_one_row_each(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_what_is_no_frontal_chest_x_ray_is_left_out_unless_asked_for(
     code, output = predict(incoming / first.name, tmp_path / "none")
     assert code == 2, output
     listed = tmp_path / "none" / "left_out.csv"
-    assert f"; see {listed}; --include-non-frontal takes those of left_out.csv\n" in output
+    assert f"; see {listed}; --include-non-frontal takes the images of left_out.csv\n" in output
     code, output = predict(incoming, tmp_path / "out", "--include-non-frontal")
     assert code == 0, output
     (row,) = [row for row in read(tmp_path / "out" / "findings.csv") if row["image_id"] == first.stem]

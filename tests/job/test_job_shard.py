@@ -287,6 +287,7 @@ def test_pictures_of_few_bits_are_said_and_masks_among_them_are_left_out(tmp_pat
     code, _, errors = call_shard("--dicom", tmp_path / "in" / "masks", "--out", tmp_path / "none")
     assert code == 2
     assert "no usable image in 4 files (4 mask picture)" in errors
+    assert f", and see {tmp_path / 'none' / 'left_out.csv'}\n" in errors, "no flag takes masks"
 
 
 def test_masks_that_are_all_empty_are_no_good_dataset(tmp_path: Path) -> None:
