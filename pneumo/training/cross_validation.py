@@ -23,7 +23,7 @@ from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, list_some
-from pneumo.training import run_directory
+from pneumo.training import run_start
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.locking import exclusive_locks
@@ -68,7 +68,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         unfinished = [fold for fold in own_folds if fold not in finished]
         locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
         with exclusive_locks(locks, world):
-            world.on_leader(run.require_unchanged)
+            world.on_leader(lambda: run_start.require_unchanged(run))
             watchdog.depend_on(group.ranks)
             if group.is_leader:
                 for fold in set(own_folds) - set(unfinished):
@@ -141,9 +141,7 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
-    run = world.on_leader(
-        lambda: run_directory.create(inputs.run, inputs.recipe, identity, partial(_settle, world.device))
-    )
+    run = world.on_leader(lambda: run_start.create(inputs.run, inputs.recipe, identity, partial(_settle, world.device)))
     # Another rank may have another device, and a resumed run another one than it was started on.
     resolve_auto(run.recipe, world.device)
     return run, reader, folds

@@ -21,7 +21,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.loading.damaged import find_damaged
 from pneumo.runtime.console import log
-from pneumo.training import run_directory
+from pneumo.training import run_start
 
 
 def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
@@ -37,7 +37,7 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     Raises:
         UserError: When the run's recipe.json cannot be read.
     """
-    started = world.on_leader(lambda: run_directory.load_if_begun(run))
+    started = world.on_leader(lambda: run_start.load_if_begun(run))
     excluded = None if started is None else started.dataset.excluded
     if excluded is None:
         excluded = _find_training_images(reader, world, workers) if skip else {}

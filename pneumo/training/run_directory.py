@@ -1,4 +1,4 @@
-"""The run directory: its files, and which run of which recipe and dataset it belongs to.
+"""The run directory: its files, and the recipe and the dataset of its run.
 
     RUN/
         recipe.json            recipe, dataset, excluded images, version; fixed once a fold has begun
@@ -16,16 +16,14 @@
             fold.json          history; written last: a fold that has it is finished
             .lock              while a process trains the fold; RUN/.lock while one starts or finishes the run
 
-A run belongs to one recipe and one dataset with one assignment of folds, and cannot be resumed with others. Until a
-fold has begun there is nothing to resume: a command that failed at its start can be corrected in place.
+``run_start`` says who may start a run, and what a second process does.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -41,7 +39,7 @@ from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import MAX_FOLDS
 from pneumo.training import checkpoint
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import add_newer_entries, differences, to_json
+from pneumo.training.recipe_json import add_newer_entries
 
 FORMAT_VERSION = 3
 RECIPE_FILE = "recipe.json"
@@ -209,17 +207,6 @@ class RunDirectory:
     def _is_training(self) -> bool:
         return any(locks.is_held(self.fold(k).lock) for k in range(self.dataset.num_folds))
 
-    def require_unchanged(self) -> None:
-        """Refuse to train what recipe.json does not say. The caller holds the locks of its folds.
-
-        Raises:
-            UserError: When another command, before these locks were held, has started another run here.
-        """
-        if load(self.path) != self:
-            raise UserError(
-                f"another command has just started another run in {self.path}", "one run", "give another --run"
-            )
-
 
 def written_names() -> set[str]:
     """Return the names of what a run's directory may hold."""
@@ -249,98 +236,8 @@ def check_output(out: Path, runs: Sequence["RunDirectory"]) -> None:
     check_apart("--out", out, {"--runs": [run.path / name for run in runs for name in kept]})
 
 
-def create(
-    path: Path,
-    recipe: Recipe,
-    dataset: DatasetIdentity,
-    settle: Callable[[Recipe], tuple[Recipe, str]] = lambda recipe: (recipe, ""),
-) -> RunDirectory:
-    """Start a run, or load one of the same recipe and dataset.
-
-    Several processes may do so at once (an array job with a fold in each element): one starts it, the others load it.
-
-    Args:
-        path: The run's directory.
-        recipe: The recipe that is asked for; ``auto`` in it is whatever a run that has begun has.
-        dataset: The dataset.
-        settle: Called unless the run has begun: returns the recipe without ``auto``, and the digest of the encoder's
-            first weights. Nothing is written when it raises an error.
-
-    Raises:
-        UserError: When the directory holds a run of another recipe or dataset that has begun, or something else.
-    """
-    run = load_if_begun(path)
-    if run is None:
-        settled, encoder_sha256 = settle(recipe)
-        run = _start(RunDirectory(path=path, recipe=settled, dataset=dataset, encoder_sha256=encoder_sha256))
-    _compare(run, recipe, dataset)
-    return run
-
-
-def load_if_begun(path: Path) -> RunDirectory | None:
-    """Return the run in a directory, None when there is none that has begun.
-
-    Raises:
-        UserError: When the run cannot be loaded, or another process keeps its lock.
-    """
-    run = _load_if_exists(path)
-    if run is None or not run.has_begun:
-        return None
-    if run.has_results:
-        return run
-    # Whoever replaces the run holds the locks of its folds, too, but under the run's own lock.
-    with locks.hold(path / LOCK_FILE, str(path)):
-        run = load(path)
-        return run if run.has_begun else None
-
-
-def _load_if_exists(path: Path) -> RunDirectory | None:
-    return load(path) if (path / RECIPE_FILE).exists() else None
-
-
-def _start(run: RunDirectory) -> RunDirectory:
-    """Write the recipe.json of a run, unless another process has begun one; return the run that is there then."""
-    with locks.hold(run.path / LOCK_FILE, str(run.path)):
-        other = _load_if_exists(run.path)
-        if other is None:
-            _check_empty(run.path)
-            remove_temporary_files(run.path, RECIPE_FILE)
-            _write(run)
-        elif other != run and not _replace(other, run):
-            return other
-    return run
-
-
-def _check_empty(path: Path) -> None:
-    if any(p for p in path.iterdir() if not p.name.startswith((".", "fold-"))):
-        raise UserError(
-            f"{path} exists and has no recipe.json", "a new or empty directory, or a run", "give another --run"
-        )
-
-
-def _replace(old: RunDirectory, new: RunDirectory) -> bool:
-    """Write another recipe.json in place of that of a run that has not begun; return False when it has."""
-    if old.has_begun:
-        return False
-    folds = [old.fold(k) for k in range(old.dataset.num_folds)]
-    with ExitStack() as held:
-        try:
-            # Held, no other process can begin a fold meanwhile. One that only looks has a lock for a moment.
-            for fold in folds:
-                held.enter_context(locks.hold(fold.lock, str(fold.path)))
-        except UserError:
-            return False
-        if old.has_results:
-            return False
-        _write(new)
-    for fold in folds:
-        # The directory that the lock made; one that is not empty stays.
-        with suppress(OSError):
-            fold.path.rmdir()
-    return True
-
-
-def _write(run: RunDirectory) -> None:
+def write(run: RunDirectory) -> None:
+    """Publish the recipe.json of a run."""
     record = _Record(pneumo=__version__, recipe=run.recipe, dataset=run.dataset, encoder_sha256=run.encoder_sha256)
     content = {"format_version": FORMAT_VERSION, **asdict(record)}
     publish_text(run.path / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
@@ -376,33 +273,3 @@ def _check_links(path: Path) -> None:
                     "files inside the run",
                     "move what it points to here; the run directory as a whole may be a link",
                 )
-
-
-def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
-    rng_scheme = run.recipe.augmentation.rng_scheme
-    if rng_scheme != recipe.augmentation.rng_scheme and run.unfinished_folds:
-        raise UserError(
-            f"{run.path} is unfinished and draws its augmentation by scheme {rng_scheme}",
-            f"scheme {recipe.augmentation.rng_scheme}, which this version of pneumo has",
-            "finish it with the version of pneumo that started it, or give another --run to start a new one",
-        )
-    # A finished run draws nothing more.
-    recipe = replace(recipe, augmentation=replace(recipe.augmentation, rng_scheme=rng_scheme))
-    if recipe.precision == "auto":
-        recipe = replace(recipe, precision=run.recipe.precision)
-    if recipe.loader == "auto":
-        recipe = replace(recipe, loader=run.recipe.loader)
-    changed = differences(to_json(run.recipe), to_json(recipe))
-    if changed:
-        raise UserError(
-            f"{run.path} was started with another recipe ({'; '.join(changed)})",
-            "the same recipe",
-            "give the same flags to resume it, or another --run to start a new one",
-        )
-    if run.dataset != dataset:
-        changed = differences(vars(run.dataset), vars(dataset))
-        raise UserError(
-            f"{run.path} was started on another dataset or other folds ({'; '.join(changed)})",
-            "the same dataset and folds",
-            "give the same --dataset to resume it, or another --run to start a new one",
-        )

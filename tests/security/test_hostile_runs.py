@@ -10,7 +10,7 @@ from hostile import change_record, refused
 from pneumo.inference import decision_rule
 from pneumo.inference.decision_rule import read_rule
 from pneumo.runtime.errors import MAX_PART_LENGTH
-from pneumo.training import run_directory
+from pneumo.training import run_directory, run_start
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 
@@ -19,7 +19,7 @@ IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=3, 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    return run_directory.create(tmp_path / "run", debug(), IDENTITY)
+    return run_start.create(tmp_path / "run", debug(), IDENTITY)
 
 
 RECORDS: dict[str, tuple[tuple[str, ...], object]] = {

@@ -13,7 +13,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.inference.build import build
 from pneumo.inference.out_of_fold import predict_histograms
-from pneumo.training import run_directory
+from pneumo.training import run_start
 from pneumo.training.fold_results import publish_fold
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
@@ -39,7 +39,7 @@ def finish_folds(
     recipe, excluded = recipe or tiny_recipe(), dict(excluded or {})
     reader = ShardReader(dataset, SampleTable.read(dataset)).exclude(excluded)
     manifest = Manifest.read(dataset)
-    run = run_directory.create(path, recipe, DatasetIdentity.of(manifest, excluded))
+    run = run_start.create(path, recipe, DatasetIdentity.of(manifest, excluded))
     torch.manual_seed(seed)
     for fold in range(manifest.num_folds):
         loader, predictor = build(recipe.inference, reader, world.device, workers=1)

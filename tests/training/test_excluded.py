@@ -11,7 +11,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
-from pneumo.training import run_directory
+from pneumo.training import run_start
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity
@@ -69,14 +69,14 @@ def test_without_the_flag_nothing_is_read_and_nothing_excluded(
 def test_a_run_that_has_begun_keeps_its_list(copy: Path, tmp_path: Path, world: World, skip: bool) -> None:
     damage(copy, "train", 3)
     kept = str(SampleTable.read(copy).image_id[5])
-    started = run_directory.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
+    started = run_start.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
     (started.fold(0).checkpoints / "step-00000001-epoch-0000").mkdir(parents=True)
     assert resolve(tmp_path / "run", copy, world, skip=skip) == {kept: "its CRC differs"}
 
 
 def test_a_run_that_has_not_begun_decides_again(copy: Path, tmp_path: Path, world: World) -> None:
     damaged = damage(copy, "train", 3)
-    run_directory.create(tmp_path / "run", debug(), IDENTITY)
+    run_start.create(tmp_path / "run", debug(), IDENTITY)
     assert set(resolve(tmp_path / "run", copy, world, skip=True)) == {damaged}
 
 

@@ -23,7 +23,7 @@ from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
-from pneumo.training import checkpoint, loop, run_directory
+from pneumo.training import checkpoint, loop, run_directory, run_start
 from pneumo.training.batch_norm import estimate_statistics
 from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.loop_state import Cursor
@@ -46,7 +46,7 @@ def make_trainer(
 ) -> FoldTrainer:
     """Make the trainer of fold 0 in a run."""
     reader = ShardReader(dataset, SampleTable.read(dataset))
-    directory = run_directory.create(run, recipe, IDENTITY).fold(0)
+    directory = run_start.create(run, recipe, IDENTITY).fold(0)
     return FoldTrainer(
         recipe,
         0,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,12 +22,15 @@ from pneumo.inference.threshold_search import NestedEstimate, search
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_tree import SyntheticTree
-from pneumo.training import out_of_fold_masks, run_directory, run_metrics
+from pneumo.training import out_of_fold_masks, run_directory, run_metrics, run_start
 from pneumo.training.fold_results import trained_weights
-from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run
+from pneumo.training.recipe import Recipe
+from pneumo.training.recipes import debug
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+from pneumo.training.run_metrics import caveats, finish_run
 
 FILES = {"metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"}
+DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +185,36 @@ def test_rounding_on_a_gpu_is_no_warning(
     monkeypatch.setattr(run_metrics, "_publish", publish_on)
     finish_run(run, world, reader, workers=1)
     assert caplog.text.count("the second prediction differs") == warnings
+
+
+@pytest.mark.parametrize(
+    ("recipe", "patients", "texts"),
+    [
+        (debug(), 9, []),
+        (debug(), 10, ["folds may leak"]),
+        (replace(debug(), keep="best"), 9, ["chosen on its own images"]),
+        (replace(debug(), patience=3), 10, ["folds may leak", "chosen on its own images"]),
+    ],
+)
+def test_the_report_names_what_makes_metrics_optimistic(
+    tmp_path: Path, recipe: Recipe, patients: int, texts: list[str]
+) -> None:
+    run = run_start.create(tmp_path / "run", recipe, replace(DATASET, patients=patients))
+    found = caveats(run, images=10, positives=3)
+    assert len(found) == len(texts)
+    assert all(text in caveat for text, caveat in zip(texts, found, strict=True))
+
+
+def test_a_score_without_a_positive_image_is_no_success(tmp_path: Path) -> None:
+    run = run_start.create(tmp_path / "run", debug(), DATASET)
+    assert caveats(run, images=10, positives=0)[0].startswith("none of 10 images has a pneumothorax: nothing was")
+
+
+def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -> None:
+    excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
+    run = run_start.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))
+    (caveat,) = caveats(run, images=6, positives=3)
+    assert (
+        "4 damaged training image(s) were excluded, neither trained on nor scored (1.2.0, 1.2.1, 1.2.2 ...)" in caveat
+    )
+    assert run_directory.load(tmp_path / "run") == run
