@@ -8,7 +8,7 @@ The search visits every rule of a grid. With F the Dice at a bottom threshold, E
 once a product of two matrices, decisions by images and images by bottom thresholds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ class NestedEstimate:
 
 def search(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> DecisionRule:
     """Return the rule of the grid with the highest mean Dice; see ``_best`` for ties."""
-    grid = grid or SearchGrid()
+    grid = _fit_grid(grid or SearchGrid(), histograms)
     subset = np.zeros(len(histograms), np.int64)
     return _best(_sum_dice_over_empty(histograms, grid, subset)[0], len(histograms), grid)
 
@@ -69,7 +69,7 @@ def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = 
     Raises:
         UserError: With fewer than two images.
     """
-    grid = grid or SearchGrid()
+    grid = _fit_grid(grid or SearchGrid(), histograms)
     subset = _assign_subsets(histograms)
     sums = _sum_dice_over_empty(histograms, grid, subset)
     rules = []
@@ -84,6 +84,12 @@ def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = 
         values[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
     final = _best(sums.sum(axis=0), len(histograms), grid)
     return NestedEstimate(rule_index=subset, rules=tuple(rules), final=final, dice=values, predicted_positive=positive)
+
+
+def _fit_grid(grid: SearchGrid, histograms: PredictionHistograms) -> SearchGrid:
+    """Return the grid; with 0 as its only presence threshold where no image has a presence probability."""
+    has_presence = np.isfinite(histograms.presence_probability).any()
+    return grid if has_presence else replace(grid, presence_thresholds=(0.0,))
 
 
 def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
@@ -112,11 +118,10 @@ def _sum_dice_over_empty(
     The result is (subsets, top thresholds, areas, presence thresholds, bottom thresholds), with -inf where the bottom
     threshold is above the top one. Memory is bounded by one top threshold and one subset at a time.
     """
-    presence_thresholds = grid.presence_thresholds if _has_presence(histograms) else (0.0,)
-    present = ~(histograms.presence_probability.astype(np.float64)[:, None] < np.asarray(presence_thresholds))
+    present = ~(histograms.presence_probability.astype(np.float64)[:, None] < np.asarray(grid.presence_thresholds))
     over_empty = np.stack([dice(histograms, b) for b in grid.bottom_bins], axis=1) - ~histograms.positive[:, None]
     images = [np.flatnonzero(subset == k) for k in range(subset.max() + 1)]
-    lengths = (len(grid.min_areas), len(presence_thresholds))
+    lengths = (len(grid.min_areas), len(grid.presence_thresholds))
     sums = np.full((len(images), len(grid.top_bins), *lengths, len(grid.bottom_bins)), -np.inf)
     for t, top in enumerate(grid.top_bins):
         large = area(histograms, top)[:, None] >= np.asarray(grid.min_areas)
@@ -127,10 +132,6 @@ def _sum_dice_over_empty(
             flat = decisions.reshape(len(index), -1).astype(np.float64)
             sums[k, t, ..., :allowed] = (flat.T @ over_empty[index, :allowed]).reshape(*lengths, allowed)
     return sums
-
-
-def _has_presence(histograms: PredictionHistograms) -> bool:
-    return bool(np.isfinite(histograms.presence_probability).any())
 
 
 def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> DecisionRule:
@@ -150,5 +151,4 @@ def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decis
     # Times their number, all distances are integers, and equal ones stay equal.
     distances = ((len(ties) * ties - ties.sum(axis=0)) ** 2).sum(axis=1)
     t, a, p, b = ties[distances.argmin()].tolist()
-    presence_threshold = 0.0 if mean.shape[2] == 1 else grid.presence_thresholds[p]
-    return DecisionRule(grid.top_bins[t], grid.min_areas[a], grid.bottom_bins[b], presence_threshold)
+    return DecisionRule(grid.top_bins[t], grid.min_areas[a], grid.bottom_bins[b], grid.presence_thresholds[p])

@@ -135,6 +135,14 @@ def test_without_a_presence_head_the_rule_has_no_presence_threshold(maps, maps_w
     assert search(maps.histograms, grid).presence_threshold in (0.4, 0.6)
 
 
+def test_a_presence_threshold_without_another_is_that_of_the_rule(maps, maps_without_presence):
+    grid = replace(SMALL, presence_thresholds=(0.4,))
+    assert search(maps.histograms, grid).presence_threshold == 0.4
+    assert nested_estimate(maps.histograms, grid).final.presence_threshold == 0.4
+    assert search(maps_without_presence.histograms, grid).presence_threshold == 0.0
+    assert nested_estimate(maps_without_presence.histograms, grid).final.presence_threshold == 0.0
+
+
 def test_default_grid_is_ascending_and_valid():
     grid = SearchGrid()
     assert [top / 256 for top in grid.top_bins] == [k / 64 for k in range(1, 64)]

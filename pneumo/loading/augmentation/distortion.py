@@ -2,7 +2,8 @@
 
 A lesion that a distortion moves out of the view is gone, and its image is negative: labels are what is left to see, as
 after a translation. Of draws on real masks, 38 of 305 optical distortions did so (a limit of 2 may enlarge the image
-several times), of 283 grid and 271 elastic ones none.
+several times), of 283 grid and 271 elastic ones none. A very small lesion may be lost in the view, too: one grid draw
+at 256 lost a lesion of 3 pixels.
 """
 
 import os
@@ -38,7 +39,7 @@ class DistortionTransform(PixelTransform):
         """Distort both alike, in place."""
         distorted_image, distorted_mask = self._distort(image, mask)
         if mask.any() and not distorted_mask.any():
-            # Sampling the nearest pixel may skip a lesion that is still in the view; interpolation does not.
+            # Sampling the nearest pixel may skip a lesion that is still in the view; interpolation reaches further.
             coverage, _ = self._distort(mask.astype(np.float32), mask)
             distorted_mask[np.unravel_index(coverage.argmax(), mask.shape)] = coverage.any()
         image[:], mask[:] = distorted_image, distorted_mask
