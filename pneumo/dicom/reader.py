@@ -31,7 +31,7 @@ from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
 from pneumo.dicom.rejection import CORRECT_HEADER, FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
-from pneumo.dicom.values import integer, is_malformed, tags, text
+from pneumo.dicom.values import correct_vr, integer, is_malformed, tags, text
 from pneumo.masks import image_ids
 from pneumo.masks.annotations import strip_suffix
 
@@ -152,6 +152,8 @@ def _read(path: Path) -> Image:
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
         _check_pixels(dataset, described, data)
+        for keyword in ("Rows", "Columns", *SAMPLE_ELEMENTS):
+            correct_vr(dataset, keyword)
         try:
             return _image(dataset, image_id, described)
         except (FileRejectedError, MemoryError):

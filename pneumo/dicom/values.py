@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -90,6 +91,16 @@ def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
 def is_malformed(dataset: Dataset, keyword: str) -> bool:
     """Return whether an unsigned binary element (VR US) has a value that is not a single number."""
     return _value(dataset, keyword) not in (None, b"", "") and integer(dataset, keyword, -1) < 0
+
+
+def correct_vr(dataset: Dataset, keyword: str) -> None:
+    """Give an unsigned binary element the VR of the DICOM dictionary, US, whatever the file says.
+
+    pydicom's decoders then take it for the number that :func:`integer` returns.
+    """
+    item = _item(dataset, keyword)
+    if isinstance(item, RawDataElement) and item.VR != "US":
+        dataset[item.tag] = item._replace(VR="US")
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:

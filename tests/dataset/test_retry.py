@@ -8,7 +8,7 @@ import pytest
 from build_data import OPTIONS, contents, rows
 
 from pneumo.dataset import merge, paths, retry, shard_writer
-from pneumo.dataset.build import build, make_plan
+from pneumo.dataset.build import _record_input, build, make_plan
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.plan import BuildPlan
@@ -24,7 +24,8 @@ def plan(tree, tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
 
 
 def write_all(dataset: Path, plan: BuildPlan, reason: Reason) -> None:
-    """Write every shard, one of them with a file that is rejected for a reason."""
+    """Write the plan and every shard, one of them with a file that is rejected for a reason."""
+    _record_input(dataset, plan)
     for shard in plan.shards:
         rejection = FileRejectedError(reason, "read", "found", "expected", "action")
         rejected = {shard.samples[0].source: rejection} if shard.name == REJECTED else {}

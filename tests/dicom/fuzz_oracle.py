@@ -104,6 +104,7 @@ def by_pydicom(data: bytes) -> Dataset:
             source[element.tag] = element._replace(VR="US")
         elif isinstance(element, RawDataElement) and keyword == "PixelData" and element.VR not in ("OB", "OW"):
             source[element.tag] = element._replace(VR="OB")
+    _correct_lut_descriptors(dataset)
     syntax = dataset.file_meta.get("TransferSyntaxUID", "")
     if not (syntax if isinstance(syntax, str) else "".join(syntax or "")):
         # Missing or blank: the encoding in which pydicom read the elements.
@@ -111,6 +112,17 @@ def by_pydicom(data: bytes) -> Dataset:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
+
+
+def _correct_lut_descriptors(dataset: Dataset) -> None:
+    """Let pydicom read the descriptors of lookup tables in all sequences as numbers, whatever VR they were given."""
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if tag == Tag("LUTDescriptor") and isinstance(element, RawDataElement) and element.VR not in ("US", "SS"):
+            dataset[tag] = element._replace(VR="US")
+        elif element.VR == "SQ":
+            for item in dataset[tag].value or ():
+                _correct_lut_descriptors(item)
 
 
 def _with_required_vrs(data: bytes) -> bytes:

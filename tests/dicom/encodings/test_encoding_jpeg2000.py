@@ -24,6 +24,17 @@ def test_high_throughput_jpeg_2000(tmp_path: Path, dtype: str, bits: int) -> Non
     assert np.array_equal(shown(reference.save(dataset, tmp_path / "x.dcm")), spread(values, bits))
 
 
+@pytest.mark.parametrize(
+    "tag", [b"\x28\0\x10\0", b"\x28\0\x11\0", *(b"\x28\0" + bytes([last, 1]) for last in range(4))]
+)
+def test_a_number_under_the_vr_of_a_text_is_that_number_for_the_decoder_too(tmp_path: Path, tag: bytes) -> None:
+    dataset, values = encodings.htj2k("u2", 12)
+    path = reference.save(dataset, tmp_path / "x.dcm")
+    assert path.read_bytes().count(tag + b"US") == 1
+    path.write_bytes(path.read_bytes().replace(tag + b"US", tag + b"SH"))
+    assert np.array_equal(shown(path), spread(values, 12))
+
+
 @pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 12), ("u2", 16)])
 def test_lossy_jpeg_2000_agrees_with_another_decoder(tmp_path: Path, dtype: str, bits: int) -> None:
     values = reference.gradient(dtype, bits)
