@@ -103,17 +103,22 @@ def _train_fold(
     """Train a fold, and leave nothing of it on the device: the next one, or the ensemble, may need all of it."""
     if group.is_leader:
         run.fold(fold).remove_temporary_files()
-    FoldTrainer(
-        run.recipe,
-        fold,
-        FoldData.of(reader, fold, run.dataset.num_folds),
-        world=world,
-        group=group,
-        directory=run.fold(fold),
-        stop=stop,
-        options=inputs.options,
-        encoder_sha256=run.encoder_sha256,
-    ).run()
+    try:
+        FoldTrainer(
+            run.recipe,
+            fold,
+            FoldData.of(reader, fold, run.dataset.num_folds),
+            world=world,
+            group=group,
+            directory=run.fold(fold),
+            stop=stop,
+            options=inputs.options,
+            encoder_sha256=run.encoder_sha256,
+        ).run()
+    except FileNotFoundError:
+        # The mount of the run may have vanished at any moment.
+        run.fold(fold).require_run_directory()
+        raise
     release_memory()
 
 

@@ -245,7 +245,8 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_it_used(alone: Path, d
     second = r"fold-0/checkpoints/step-\d+-epoch-0001$"
     code, output = run(words(dataset, directory), launcher=interrupted(tmp_path / "at", second, signal.SIGKILL))
     assert code == -signal.SIGKILL, output
-    older, newer = sorted(directory.glob("fold-0/checkpoints/step-*"))
+    # One more than are kept: those before it were still to be removed.
+    *_, older, newer = sorted(directory.glob("fold-0/checkpoints/step-*"))
     damaged = newer / "optimizer.pt"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
