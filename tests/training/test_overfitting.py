@@ -133,5 +133,11 @@ def test_every_network_learns_a_batch(
 ) -> None:
     """The encoders of the named recipes and the default one, with every decoder."""
     loss = LossConfig(bce=1.0, dice=1.0, dice_on="positive", presence=0.1 * presence_head)
-    network = dict(encoder=encoder, architecture=architecture, attention=attention, presence_head=presence_head)
-    overfit(replace(BASE, model=replace(BASE.model, **network), loss=loss), world)
+    model = ModelConfig(
+        encoder=encoder,
+        encoder_weights="none",
+        architecture=architecture,
+        attention=attention,
+        presence_head=presence_head,
+    )
+    overfit(replace(BASE, model=model, loss=loss), world)
