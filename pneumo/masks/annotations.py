@@ -15,6 +15,9 @@ _SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|dic|ima|png|jpe?g)$", re.IGNORECASE)
 _SPREADSHEET_CELL = (32_767, 32_766)
 """Most characters that Excel keeps in a cell; one less where the cell began with a space, which is removed here."""
 
+_NO_VALUE = {"", "nan"}
+"""How programs write that a cell has no value."""
+
 
 def read_masks(path: Path) -> dict[str, str]:
     """Read the masks of a CSV file and unite the rows of each image.
@@ -73,6 +76,13 @@ def read_patients(path: Path) -> dict[str, str]:
                 "a patient id in every row",
                 "fill it in, or remove the row",
             )
+        if csv_rows.is_spreadsheet_number(row.value):
+            raise UserError(
+                f"{path} line {row.line}: the patient id of image {row.image_id} is a number that a "
+                "spreadsheet has rounded",
+                "patient ids with all their digits",
+                "export the CSV again without opening it in a spreadsheet, or import that column as text",
+            )
         image_id = strip_suffix(row.image_id)
         # The message must not have the patient ids: others may read the log.
         if patients.setdefault(image_id, row.value) != row.value:
@@ -101,6 +111,12 @@ def check_mask(path: Path, row: Row) -> None:
             "spreadsheet has cut it",
             "whole run lengths",
             "export the CSV again without opening it in a spreadsheet; if the mask is whole, divide it into two rows",
+        )
+    if row.value.casefold() in _NO_VALUE:
+        raise UserError(
+            f"{path} line {row.line}: image {row.image_id} has no mask, but an empty value",
+            f"pairs of gap and length, or {rle.EMPTY}",
+            f"write {rle.EMPTY} where there is no pneumothorax, and remove the rows of images that nobody has labeled",
         )
     try:
         rle.parse(row.value)

@@ -24,6 +24,18 @@ ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 
 _OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "vertical bars": "|"}
 """What programs of other locales write in place of commas."""
+_OTHER_FORMATS = {
+    "a spreadsheet or an archive": (
+        re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0"),
+        "save the spreadsheet as CSV in UTF-8, or unpack the archive",
+    ),
+    "a compressed file": (re.compile(rb"\x1f\x8b"), "decompress it"),
+    # Not a brace alone: an image id may begin with one.
+    "JSON": (re.compile(rb"\s*[\[{]\s*[\"\[{}\]]"), "give the CSV file instead"),
+}
+"""What is given in place of CSV: how it starts, and what to do."""
+_SPREADSHEET_NUMBER = re.compile(r"\d(?:[.,]\d+)?[Ee]\+\d\d+")
+"""What a spreadsheet makes of an id of many digits: 1.2276E+47."""
 _LINE_END = re.compile(rb"\r\n?|\n")
 _MAX_CELL_LENGTH = 2**31 - 1
 """Characters; a scattered full-size mask needs a few million, and Python's default limit is 131072."""
@@ -75,6 +87,11 @@ class _Record(NamedTuple):
     cells: list[str]
 
 
+def is_spreadsheet_number(cell: str) -> bool:
+    """Return whether a cell is a rounded number with an exponent, which a spreadsheet makes of a long id."""
+    return _SPREADSHEET_NUMBER.fullmatch(cell) is not None
+
+
 def _records(path: Path) -> Iterator[_Record]:
     """Yield the rows of a CSV file that are not blank, at least one, with white space around cells removed."""
     csv.field_size_limit(_MAX_CELL_LENGTH)
@@ -107,6 +124,9 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "a readable CSV file", "check the path") from error
+    for name, (start, action) in _OTHER_FORMATS.items():
+        if start.match(data.removeprefix(codecs.BOM_UTF8)):
+            raise UserError(f"{path} is {name}", "a CSV file in UTF-8", action)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -136,12 +156,12 @@ def _by_name(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> 
     required = list(dict.fromkeys(names))
     missing = [name for name in required if not counts[name.casefold()]]
     if missing:
-        others = [name for name, separator in _OTHER_SEPARATORS.items() if separator in "".join(header.cells)]
-        instead = f", but {others[0]} between its cells" if others and len(found) == 1 else ""
+        separators = _other_separators(header.cells)
+        instead = f", but {separators} between its cells" if separators else ""
         raise UserError(
             f"{path} line {header.line} has no {' or '.join(missing)}{instead}",
             f"a header with {','.join(required)}",
-            "write the header, with commas between the cells",
+            _replace(separators) if separators else "write the header, with commas between the cells",
         )
     twice = [name for name in required if counts[name.casefold()] > 1]
     if twice:
@@ -161,12 +181,22 @@ def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: i
     """Yield the cells at two positions of rows that must all be ``width`` cells wide."""
     for line, cells in records:
         if len(cells) != width:
+            separators = _other_separators(cells)
             raise UserError(
-                f"{path} line {line} has {len(cells)} cells", f"{width} as in the first line", "correct the line"
+                f"{path} line {line} has {len(cells)} cell{'s' * (len(cells) != 1)}"
+                + (f", and {separators} in it" if separators else ""),
+                f"{width} as in the first line",
+                _replace(separators) if separators else "correct the line",
             )
         image_id = cells[first]
         if not image_id:
             raise UserError(f"{path} line {line} has no image id", f"an {ID} in every row", "correct the line")
+        if is_spreadsheet_number(image_id):
+            raise UserError(
+                f"{path} line {line}: the image id {image_id!r} is a number that a spreadsheet has rounded",
+                "image ids with all their digits",
+                "export the CSV again without opening it in a spreadsheet, or import that column as text",
+            )
         if problem := image_ids.find_problem(image_id):
             raise UserError(
                 f"{path} line {line}: the image id {image_id[:60]!r} {problem}",
@@ -174,3 +204,14 @@ def _by_position(path: Path, records: Iterator[_Record], *, width: int, first: i
                 "correct or remove the row",
             )
         yield Row(line, image_id, cells[second])
+
+
+def _other_separators(cells: Sequence[str]) -> str:
+    """Return the name of the separators in a row's only cell; empty without any."""
+    if len(cells) != 1:
+        return ""
+    return next((name for name, separator in _OTHER_SEPARATORS.items() if separator in cells[0]), "")
+
+
+def _replace(separators: str) -> str:
+    return f"write commas between the cells, in place of the {separators}, in the whole file"

@@ -42,8 +42,8 @@ def test_a_mask_longer_than_the_csv_modules_own_limit(table):
 
 
 BAD_MASKS = {
-    "blank mask": (b"ImageId,EncodedPixels\na,-1\nb,\n", "line 3: the mask of image b is malformed: an empty string"),
-    "nan": (b"ImageId,EncodedPixels\na,nan\n", "line 2: .* word 1 is not an integer"),
+    "blank mask": (b"ImageId,EncodedPixels\na,-1\nb,\n", "line 3: image b has no mask, .*; write -1 where there is no"),
+    "nan": (b"ImageId,EncodedPixels\na,NaN\n", "line 2: image a has no mask, .*; write -1 where there is no"),
     "odd count": (b"ImageId,EncodedPixels\na,1 2 3\n", "line 2: .* odd count"),
     "second header": (b"a,-1\nImageId,EncodedPixels\n", "line 2: .* word 1 is not an integer"),
     "empty beside a mask": (b"a,-1\nb,-1\na,1 2\n", "line 3: image a has both -1 and a mask"),
@@ -135,6 +135,10 @@ BAD_PATIENTS = {
     "no header": (b"a,007\n", "line 1 has no ImageId or PatientId"),
     "no patient column": (b"ImageId,EncodedPixels\na,-1\n", "has no PatientId"),
     "blank": (b"ImageId,PatientId\na,007\nb,\n", "line 3: no patient id for image b"),
+    "rounded": (
+        b"ImageId,PatientId\na,1.23457E+11\n",
+        "line 2: the patient id of image a is a number that a spreadsheet has rounded[^0-9]*$",
+    ),
     "a formula for an id": (b"ImageId,PatientId\n=1+1,007\n", "line 2: .*formula"),
     "two patient columns": (b"ImageId,PatientId,PatientId\na,1,2\n", "line 1 names PatientId more than once"),
     "two patients": (b"ImageId,PatientId\na,007\nb,7\na,008\n", "line 4: a second patient for image a"),

@@ -1,5 +1,6 @@
 """Two columns of a CSV file: every dialect of the competition's files, and what is no such file."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ def test_every_dialect_loads(table, data):
     assert rows[0].line < rows[1].line
 
 
+def test_ids_that_look_like_something_else_load(table):
+    ids = ["{6F9619FF-8B86}", "[a]", "1E5", "1.2E+3a", "PK"]
+    rows = csv_rows.read(table("".join(f"{image_id},-1\n" for image_id in ids).encode()), COLUMNS)
+    assert [row.image_id for row in rows] == ids
+
+
 def test_the_two_columns_may_be_one(table):
     assert [row.value for row in csv_rows.read(table(b"ImageId\nb\na\n"), (ID, ID))] == ["b", "a"]
 
@@ -71,11 +78,34 @@ BAD_FILES = {
     "header alone": (b"ImageId,EncodedPixels\n", "no rows"),
     "another header": (b"id,rle\na,-1\n", "line 1 has no ImageId or EncodedPixels"),
     "one column": (b"ImageId\na\n", "line 1 has no EncodedPixels"),
-    "semicolons": (b"ImageId;EncodedPixels\na;-1\n", "but semicolons between its cells; .* commas between the cells"),
+    "semicolons": (
+        b"ImageId;EncodedPixels\na;-1\n",
+        "but semicolons between its cells; .* commas .* in place of the semicolons, in the whole file",
+    ),
     "semicolons without a header": (b"a;-1\n", "no ImageId or EncodedPixels, but semicolons between its cells"),
-    "tabs": (b"ImageId\tEncodedPixels\na\t-1\n", "but tabs between its cells; .* commas between the cells"),
+    "tabs": (
+        b"ImageId\tEncodedPixels\na\t-1\n",
+        "but tabs between its cells; .* in place of the tabs, in the whole",
+    ),
+    "semicolons below the header": (
+        b"ImageId,EncodedPixels\na;-1\n",
+        "line 2 has 1 cell, and semicolons in it; expected 2 .*; .* in place of the semicolons, in the whole file",
+    ),
+    "a spreadsheet": (b"PK\x03\x04\x14\0\x06\0", "is a spreadsheet or an archive; .*; save the spreadsheet as CSV"),
+    "an old spreadsheet": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a spreadsheet or an archive"),
+    "gzip": (gzip.compress(b"a,-1\n"), "is a compressed file; .*; decompress it"),
+    "JSON": (b'{\n  "dice": 0.8,\n  "n": 3\n}\n', "is JSON; .*; give the CSV file instead"),
+    "JSON in one line after a byte order mark": (b'\xef\xbb\xbf[{"a": 1, "b": 2}]', "is JSON; expected a CSV file"),
+    "an id that a spreadsheet has rounded": (
+        b"ImageId,EncodedPixels\na,-1\n1.2276E+47,-1\n",
+        r"line 3: the image id '1\.2276E\+47' is a number that a spreadsheet has rounded; .*; export the CSV again",
+    ),
+    "such an id of another country": (
+        b'b,-1\n"1,2276E+47",-1\n',
+        "line 2: the image id .* is a number that a spreadsheet has rounded",
+    ),
     "three cells": (b"ImageId,EncodedPixels\na,-1\nb,1,2\n", "line 3 has 3 cells; expected 2"),
-    "one cell": (b"ImageId,EncodedPixels\na\n", "line 2 has 1 cells; expected 2"),
+    "one cell": (b"ImageId,EncodedPixels\na\n", "line 2 has 1 cell; expected 2 .*; correct the line"),
     "blank id": (b"ImageId,EncodedPixels\n ,-1\n", "line 2 has no image id"),
     "Latin-1": (b"ImageId,EncodedPixels\na,-1\n\xe9,-1\n", "line 3 is not UTF-8"),
     "Latin-1 among old Mac line ends": (b"ImageId,EncodedPixels\ra,-1\r\xe9,-1\r", "line 3 is not UTF-8"),
@@ -91,7 +121,7 @@ BAD_FILES = {
     "open quote": (b'ImageId,EncodedPixels\n"a,-1\n', "line 2 is not CSV"),
     "open quote far above the end": (b'a,-1\n"b,-1\n' + b"c,-1\n" * 1000, "line 2 is not CSV: unexpected end"),
     "open quote closed by the next one": (b'"a,-1\n"b",-1\n', "line 1 is not CSV"),
-    "a quote over three lines": (b'a,-1\n"b,-1\nc,-1\n"\n', "line 4 has 1 cells; expected 2"),
+    "a quote over three lines": (b'a,-1\n"b,-1\nc,-1\n"\n', "line 4 has 1 cell; expected 2"),
     "negative gap": (b"a,-1 2\n", "no ImageId or EncodedPixels"),
     "10 MB of id": (b"b,-1\n" + b"x" * 10_000_000 + b",-1\n", "line 2: the image id .* has 10000000 characters"),
     "10 MB of commas": (b"b,-1\n" + b"," * 10_000_000 + b"x\n", "line 2 has 10000001 cells; expected 2"),
