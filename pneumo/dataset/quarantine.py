@@ -99,7 +99,7 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
             summary,
             f"at most {limit:g} %",
             f"see what to do about each in {dataset / paths.QUARANTINE}; accept them with a higher --max-quarantined, "
-            "which resumes from the shards that are finished, or repair the files and give another --out",
+            "which resumes from the shards that are finished, or correct the files or CSVs and give another --out",
         )
     log.warning("%s; %s names each", summary, paths.QUARANTINE)
 

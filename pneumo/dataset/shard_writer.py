@@ -212,7 +212,8 @@ def _area(mask: str | None, rows: int, columns: int) -> int:
             "mask",
             f"{error} ({rows} x {columns})" + (f"; {cause}" if cause else ""),
             "a mask of this image's size",
-            "check that the masks CSV belongs to these files",
+            "check that the masks CSV belongs to these files"
+            + (f"; {geometry.ABSOLUTE_ACTION}" if cause == geometry.ABSOLUTE else ""),
         ) from None
 
 

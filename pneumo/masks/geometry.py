@@ -12,6 +12,10 @@ from pneumo.masks import rle
 
 MIN_RUNS = 8
 """Fewer runs say nothing about their distance; the smallest of the 220 masks has 30."""
+ABSOLUTE = "its numbers seem to be absolute starts, not gaps"
+"""The problem of starts that count from the first pixel, not from the end of the run before."""
+ABSOLUTE_ACTION = "write each start as the gap to the end of the run before it"
+"""What to do about absolute starts."""
 _TOLERANCE = 1 / 128
 """Of the rows: by how much the median start may differ from one column to the next. Four times what occurs, and less
 than the difference that a mask of 1008 rows makes in an image of 1024."""
@@ -36,7 +40,7 @@ def find_problem(text: str, rows: int, columns: int) -> str:
     if len(starts) < MIN_RUNS or _is_regular(starts, rows):
         return ""
     if _is_absolute(text, rows, columns):
-        return "its numbers seem to be absolute starts, not gaps"
+        return ABSOLUTE
     spacing = round(_spacing(starts, rows))
     if not spacing:
         return f"its runs are not one column of {rows} pixels apart"

@@ -38,7 +38,9 @@ def check_ends(path: Path, masks: Mapping[str, str], shapes: Shapes) -> None:
             f"{path}: {len(beyond)} of {len(excess)} mask(s) end beyond their image, worst "
             + _describe_end(worst, masks[worst], shapes[worst]),
             "run lengths of the images in their own size",
-            "resize the masks before they are encoded, or check that the file belongs to these images",
+            geometry.ABSOLUTE_ACTION
+            if geometry.find_problem(masks[worst], *shapes[worst]) == geometry.ABSOLUTE
+            else "resize the masks before they are encoded, or check that the file belongs to these images",
         )
 
 

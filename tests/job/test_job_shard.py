@@ -261,6 +261,7 @@ def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
     assert "4 samples + 1 quarantined" in output
     listed = (tmp_path / "out" / "quarantine.csv").read_text()
     assert "beyond the image's 32000 pixels (200 x 160); its numbers seem to be absolute starts, not gaps" in listed
+    assert "masks CSV belongs to these files; write each start as the gap to the end of the run before it" in listed
     again = call_shard(*words, "--max-quarantined", 100)
     assert "2 flat image(s), worst" in again[2], "said again of a finished dataset"
 

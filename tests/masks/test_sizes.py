@@ -34,7 +34,10 @@ def test_masks_up_to_the_last_pixel_fit_and_one_pixel_more_does_not() -> None:
 
 def test_the_likely_cause_is_named() -> None:
     text = absolute(drawn(200, 200))
-    with pytest.raises(UserError, match=r"worst a: .*; its numbers seem to be absolute starts, not gaps"):
+    with pytest.raises(
+        UserError,
+        match=r"worst a: .*; its numbers seem to be absolute starts, not gaps; .*; write each start as the gap to",
+    ):
         sizes.check_ends(FILE, {"a": text}, {"a": (200, 200)})
 
 
