@@ -111,7 +111,9 @@ def _log_patients(plan: BuildPlan, folds: int) -> None:
     elif len(patients) and count_patients(patients) == len(patients):
         log.warning(
             "no patients CSV, and %s: folds may leak, that is, have images of one patient in training and validation",
-            "PatientID is not used" if plan.grouped_by == "none" else "no two training images share a PatientID",
+            "PatientID is missing or not used"
+            if plan.grouped_by == "none"
+            else "no two training images share a PatientID",
         )
     elif len(patients):
         log.warning("no patients CSV: patients are distinguished by PatientID; folds leak where that is not reliable")
@@ -152,6 +154,12 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
             f"the images' {_ID_NAMES[plan.id_source]} in its column {csv_rows.ID}",
             "check --patients, or leave it out",
         )
+    if plan.grouped_by == "patients csv" and number < folds <= len(patients):
+        raise UserError(
+            f"--num-folds {folds}, and the patients CSV names {number} patient(s) for {len(patients)} training images",
+            "a patient or more for each fold",
+            f"check the column {csv_rows.PATIENT} of --patients" + (", or lower --num-folds" if number > 1 else ""),
+        )
     if plan.grouped_by == "dicom" and number < folds <= len(patients):
         raise UserError(
             f"--num-folds {folds}, and {number} PatientID(s) in {len(patients)} training images",
@@ -178,7 +186,13 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
         return UserError(found, expected, _describe_other_ids(plan))
     if named_by_path := _describe_paths(plan):
         return UserError(found, expected, named_by_path)
-    return UserError(found, expected, f"check --dicom and --masks{and_see}")
+    # Side by side, so that a difference in form is seen.
+    ids = (
+        f" (an id of the masks CSV: {plan.missing[0]}; of a file: {plan.unlabeled[0].image_id})"
+        if plan.missing and plan.unlabeled
+        else ""
+    )
+    return UserError(found, expected + ids, f"check --dicom and --masks{and_see}")
 
 
 def _describe_other_ids(plan: BuildPlan) -> str:

@@ -321,7 +321,7 @@ def test_one_patient_id_in_all_files_is_said_with_the_flag_that_helps(tmp_path: 
     code, output, errors = call_shard(*words, "--ignore-patient-id")
     assert code == 0, errors
     assert "4 patients (each image counts as one)" in output
-    assert "PatientID is not used: folds may leak" in errors
+    assert "PatientID is missing or not used: folds may leak" in errors
 
 
 def test_a_patient_with_more_images_than_a_fold_is_said(tmp_path: Path) -> None:
@@ -341,6 +341,19 @@ def test_a_patients_csv_of_other_images_is_refused(tmp_path: Path) -> None:
     code, _, errors = call_shard(*words, "--patients", tmp_path / "patients.csv")
     assert code == 2
     assert "the patients CSV has no row for any of 4 training images" in errors
+    (tmp_path / "patients.csv").write_text("ImageId,PatientId\n" + "".join(f"{uid},1\n" for uid in UIDS))
+    code, _, errors = call_shard(*words, "--patients", tmp_path / "patients.csv")
+    assert code == 2
+    assert "the patients CSV names 1 patient(s) for 4 training images; " in errors
+    assert errors.rstrip().endswith("; check the column PatientId of --patients")
+
+
+def test_an_id_of_each_side_is_shown_when_none_fits(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", UIDS, names=NAMES, patient="p{}")
+    words = ["--dicom", tmp_path / "in", "--masks", write_masks(tmp_path / "masks.csv", ["scan_0"])]
+    code, _, errors = call_shard(*words, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"masks CSV (an id of the masks CSV: scan_0; of a file: {UIDS[0]}); check --dicom and --masks" in errors
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
