@@ -30,6 +30,7 @@ from typing import Annotated, Self
 from annotated_types import Interval
 
 from pneumo import __version__
+from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.runtime import config, documents, locks
 from pneumo.runtime.config import config_dataclass
@@ -253,13 +254,24 @@ def load(path: Path) -> RunDirectory:
         path / RECIPE_FILE,
         FORMAT_VERSION,
         expected="the recipe.json that job/train.py wrote",
-        repair="restore it, or check the path of the run",
+        repair=_how_to_give(path),
         other_version="use the version of pneumo that wrote it, or start a new --run",
     )
     _check_links(path)
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
     record = config.from_json(_Record, content, str(path / RECIPE_FILE))
     return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset, encoder_sha256=record.encoder_sha256)
+
+
+def _how_to_give(path: Path) -> str:
+    """Return what to do about a path that is not a run's, by what is there instead."""
+    if (path.parent / RECIPE_FILE).is_file() and not (path / RECIPE_FILE).exists():
+        return f"give the run's directory above: {path.parent}"
+    if paths.manifest(path).is_file():
+        return "give the directory of a run, not that of the dataset"
+    if "," in str(path) and not path.exists():
+        return "part several runs by spaces, not by commas"
+    return "restore it, or check the path of the run"
 
 
 def _check_links(path: Path) -> None:

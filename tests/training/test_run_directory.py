@@ -22,6 +22,21 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_directory.load(tmp_path)
 
 
+def test_what_is_given_in_place_of_a_run_is_named(tmp_path: Path) -> None:
+    run_start.create(tmp_path / "run", debug(), DATASET)
+    (tmp_path / "run" / "fold-0").mkdir()
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "dataset.json").write_text("{}")
+    given = {
+        "run/fold-0": rf"give the run's directory above: {tmp_path / 'run'}$",
+        "dataset": "give the directory of a run, not that of the dataset$",
+        "run,other": "part several runs by spaces, not by commas$",
+    }
+    for path, action in given.items():
+        with pytest.raises(UserError, match=rf"recipe\.json does not exist; .*; {action}"):
+            run_directory.load(tmp_path / path)
+
+
 @pytest.mark.parametrize(
     "path", ["pneumo", "recipe", "dataset", "encoder_sha256", "recipe.seed", "recipe.model", "dataset.excluded"]
 )
