@@ -190,6 +190,7 @@ def test_masks_that_name_files_are_noticed_and_used_by_a_flag(tmp_path: Path) ->
     code, _, errors = call_shard(*words)
     assert code == 2, "the ids are part of what the dataset was built from"
     assert "a dataset of other files" in errors
+    assert "and the same --id, --patients, --ignore-patient-id and --include-non-frontal; give the same flags" in errors
 
 
 def test_images_without_a_uid_are_used_by_their_names(tmp_path: Path) -> None:
