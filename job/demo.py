@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from annotated_types import Interval
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.inference import metrics
-from pneumo.runtime import cli
+from pneumo.runtime import cli, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError, list_some
@@ -47,7 +48,7 @@ class Arguments:
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
     """Synthetic test images."""
     fresh: bool = False
-    """Delete an earlier demo first; otherwise it is resumed."""
+    """Delete an earlier demo first; otherwise it is resumed, if it was asked for the same images."""
     seed: Seed = 0
     """Seed of the synthetic images."""
 
@@ -60,8 +61,10 @@ def main() -> int:
         remove_earlier_demo(arguments.out, data)
     elif why := why_no_demo_data(data):
         raise UserError(f"{data} {why}", "a directory for the demo's data", "give another --out")
+    images = {"images": arguments.images, "test-images": arguments.test_images, "seed": arguments.seed}
+    check_same_images(data, images)
     # Before anything else: what an interrupted demo leaves can be deleted, too.
-    publish_text(data / MARKER, json.dumps({"images": arguments.images, "seed": arguments.seed}) + "\n")
+    publish_text(data / MARKER, json.dumps(images) + "\n")
     tree = dicom_tree.SyntheticTree(data / DICOM)
     if not tree.root.exists():
         dicom_tree.write_tree(
@@ -133,6 +136,31 @@ def why_no_demo_data(data: Path) -> str:
         return f"holds no data of the demo (no {MARKER})"
     foreign = sorted(names - {MARKER, DICOM, DATASET})
     return f"holds other files too: {list_some(foreign)}" if foreign else ""
+
+
+def check_same_images(data: Path, asked: Mapping[str, int]) -> None:
+    """Refuse to resume an earlier demo that was asked for other images: it would go on with those that it has.
+
+    Args:
+        data: Directory of the demo's data, which may be missing.
+        asked: The flags that decide which images are made, without their dashes, and their values.
+
+    Raises:
+        UserError: Naming the flags that differ, or when the record of the earlier demo cannot be read.
+    """
+    if not (data / DICOM).exists():
+        return
+    try:
+        earlier = documents.read(data / MARKER)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{data / MARKER} cannot be read ({error})", "a demo to resume", "give --fresh") from None
+    others = [flag for flag, value in asked.items() if earlier.get(flag) != value]
+    if others:
+        raise UserError(
+            f"the demo in {data} has {', '.join(f'--{flag} {earlier.get(flag)}' for flag in others)}",
+            ", ".join(f"--{flag} {asked[flag]}" for flag in others),
+            "give --fresh to delete it and start again, its own flags to resume it, or another --out",
+        )
 
 
 def train_folds(dataset: Path, run: Path) -> None:

@@ -1,4 +1,4 @@
-"""job/demo.py: what --fresh deletes. The demo itself is a part of CI (.ci/run demo)."""
+"""job/demo.py: what --fresh deletes, and what is resumed. The demo itself is a part of CI (.ci/run demo)."""
 
 import json
 import shutil
@@ -113,3 +113,36 @@ def test_a_real_run_is_not_taken_for_a_demo(alone: Path, tmp_path: Path) -> None
     assert code == 2
     assert "data/best holds no data of the demo (no demo.json); expected a directory for the demo's data" in errors
     assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "asked"),
+    [
+        ([], "--images 24, --test-images 4", "--images 240, --test-images 24"),
+        (["--images", "24", "--test-images", "4", "--seed", "9"], "--seed 0", "--seed 9"),
+    ],
+)
+def test_a_demo_of_other_images_is_not_resumed(tmp_path: Path, flags: list[str], found: str, asked: str) -> None:
+    """Its few images would be trained on, and the result be called a bug."""
+    data = tmp_path / "data" / "x"
+    (data / "dicom").mkdir(parents=True)
+    (data / "demo.json").write_text(json.dumps({"images": 24, "test-images": 4, "seed": 0}))
+    before = (data / "demo.json").read_bytes()
+    code, _, errors = call("demo", ["--out", str(tmp_path / "runs" / "x"), *flags])
+    assert code == 2
+    assert f"the demo in {data} has {found}; expected {asked}; give --fresh to delete it" in errors
+    assert (data / "demo.json").read_bytes() == before
+
+
+def test_a_demo_is_resumed_with_its_own_flags_and_started_again_before_it_has_images(
+    demo: ModuleType, tmp_path: Path
+) -> None:
+    asked = {"images": 24, "test-images": 4, "seed": 0}
+    (tmp_path / "demo.json").write_text(json.dumps({"images": 240, "test-images": 4, "seed": 0}))
+    demo.check_same_images(tmp_path, asked)
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "demo.json").write_text(json.dumps(asked))
+    demo.check_same_images(tmp_path, asked)
+    (tmp_path / "demo.json").write_text("[]")
+    with pytest.raises(UserError, match="cannot be read"):
+        demo.check_same_images(tmp_path, asked)
