@@ -17,13 +17,13 @@ from pathlib import Path
 from pneumo.dataset.table import SampleTable
 from pneumo.masks import sizes
 from pneumo.masks.annotations import read_masks
-from pneumo.masks.metric import Missing, align, format_summary, score, write_scores
+from pneumo.masks.metric import SCORE_COLUMNS, Missing, align, format_summary, score, write_scores
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import check_target
-from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.outputs import check_apart, check_earlier_csv
 
 
 @config_dataclass
@@ -37,7 +37,8 @@ class Arguments:
     dataset: Path | None = None
     """Dataset of the images: masks that end beyond their image are refused (exit code 2)."""
     out: Path | None = None
-    """CSV to write with each image's Dice coefficient (0 to 1) and areas (pixels)."""
+    """CSV to write with each image's Dice coefficient (0 to 1) and areas (pixels). An existing file is replaced only
+    when it is such a CSV."""
     missing: Missing = "error"
     """Images that are in only one file: error refuses; empty takes a missing prediction as empty; ignore leaves its
     image out. Predictions without a truth are left out with both."""
@@ -48,6 +49,7 @@ def main(arguments: Arguments) -> None:
     if arguments.out is not None:
         check_target(arguments.out)
         check_apart("--out", arguments.out, {"--truth": arguments.truth, "--submission": arguments.submission})
+        check_earlier_csv("--out", arguments.out, SCORE_COLUMNS)
     truth = read_masks(arguments.truth)
     predicted = read_masks(arguments.submission)
     aligned = align(truth, predicted, arguments.missing)

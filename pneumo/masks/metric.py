@@ -19,6 +19,9 @@ from pneumo.runtime.files import publish_csv
 Missing = Literal["error", "empty", "ignore"]
 """What to do with images that are in only one of two files."""
 
+SCORE_COLUMNS = (ID, "dice", "truth_area", "predicted_area")
+"""Header of the CSV of each image's score."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageScores:
@@ -162,7 +165,7 @@ def write_scores(path: Path, scores: ImageScores) -> None:
     """Publish a CSV of each image's Dice coefficient and areas."""
     dice = [f"{value:.6f}" for value in scores.dice]
     rows = zip(scores.image_id, dice, scores.truth_area, scores.predicted_area, strict=True)
-    publish_csv(path, (ID, "dice", "truth_area", "predicted_area"), rows)
+    publish_csv(path, SCORE_COLUMNS, rows)
 
 
 def _score_image(truth: str, predicted: str) -> tuple[float, int, int]:

@@ -1,7 +1,7 @@
 """What a command writes must not replace what it reads."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pneumo.runtime.errors import UserError
@@ -35,6 +35,33 @@ def check_apart(
         for path in [] if given is None else [given] if isinstance(given, Path) else given:
             for written in [output, *(output / entry for entry in writes)]:
                 _check_pair(flag, written, name, path, may_lie_in=name in inside, replaces=written is not output)
+
+
+def check_earlier_csv(flag: str, output: Path, header: Sequence[str]) -> None:
+    """Refuse to replace a file that is not an earlier result of the command: a slip of the path would destroy it.
+
+    Args:
+        flag: Flag of the output, for the message.
+        output: The CSV that the command writes; one that is missing or empty is no fault.
+        header: The columns of the command's CSVs.
+
+    Raises:
+        UserError: When the file has other columns, or cannot be read.
+    """
+    line = ",".join(header).encode() + b"\n"
+    try:
+        with output.open("rb") as file:
+            found = file.read(len(line))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}", "a file that can be read", f"give another {flag}") from None
+    if found and found != line:
+        raise UserError(
+            f"{flag} would replace {output}, which is no earlier result of this command",
+            f"a new file, or a CSV of {','.join(header)}",
+            f"give another {flag}, or move the file",
+        )
 
 
 def _check_pair(flag: str, written: Path, name: str, path: Path, *, may_lie_in: bool, replaces: bool) -> None:

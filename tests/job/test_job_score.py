@@ -58,6 +58,24 @@ def test_any_variant_on_either_side_from_any_directory(files):
         ]
 
 
+@pytest.mark.parametrize("content", ["ImageId,EncodedPixels\na,-1\n", "precious", "ImageId,dice"])
+def test_only_an_earlier_result_is_replaced(files: Path, content: str) -> None:
+    words = ("--truth", "truth.csv", "--submission", "submission.csv", "--out", "out.csv")
+    out = files / "out.csv"
+    out.write_text(content)
+    refused = score(files, *words)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--out would replace out.csv, which is no earlier result of this command; expected a new file" in (
+        refused.stderr
+    )
+    assert out.read_text() == content
+    # An empty file, as of mktemp, and an earlier result.
+    for earlier in ("", "ImageId,dice,truth_area,predicted_area\nold,1.000000,0,0\n"):
+        out.write_text(earlier)
+        assert score(files, *words).returncode == 0
+        assert [line.partition(",")[0] for line in out.read_text().splitlines()] == ["ImageId", "a", "b", "c"]
+
+
 def test_missing_predictions(files):
     (files / "submission.csv").write_text("c,-1\nb,2 4\nx,0 1\n")
     flags = ("--truth", "truth.csv", "--submission", "submission.csv")

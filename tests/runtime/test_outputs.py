@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.outputs import check_apart, check_earlier_csv
 
 
 @pytest.fixture
@@ -55,3 +55,16 @@ def test_a_directory_may_hold_an_output_that_the_command_leaves_out(place: Path)
     check_apart("--out", Path("images/out"), {"--dicom": Path("images")}, inside=["--dicom"])
     with pytest.raises(UserError, match="would replace images"):
         check_apart("--out", Path("images"), {"--dicom": Path("images")}, inside=["--dicom"])
+
+
+def test_only_an_earlier_csv_of_the_same_columns_is_replaced(place: Path) -> None:
+    check_earlier_csv("--out", Path("missing.csv"), ("a", "b"))
+    for content in ("", "a,b\n", "a,b\n1,2\n"):
+        Path("out.csv").write_text(content)
+        check_earlier_csv("--out", Path("out.csv"), ("a", "b"))
+    for content in ("a,b", "a,bc\n", "a\n", "1,2\na,b\n"):
+        Path("out.csv").write_text(content)
+        with pytest.raises(UserError, match=r"--out would replace out\.csv, .*; expected a new file, or a CSV of a,b;"):
+            check_earlier_csv("--out", Path("out.csv"), ("a", "b"))
+    with pytest.raises(UserError, match=r"images: Is a directory; expected a file that can be read; give another --out"):
+        check_earlier_csv("--out", Path("images"), ("a", "b"))
