@@ -48,6 +48,7 @@ while (($#)); do
     shift
 done
 train=("$@")
+asked_folds=${PNEUMO_NUM_FOLDS:-}
 # All settings are passed to the jobs: a later change of settings.sh does not affect a job that is requeued.
 set -a
 # shellcheck source=slurm/settings.sh
@@ -62,6 +63,15 @@ done
 for name in PNEUMO_{GPUS,RETRIES,SAVE_SECONDS}; do
     [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name is ${!name}; expected a non-negative integer; correct it"
 done
+# A dataset that exists has its number of folds: an array of more elements would fail in the surplus ones.
+if [[ -f $PNEUMO_DATASET/dataset.json ]]; then
+    found=$(sed -n 's/^ *"num_folds": \([1-9][0-9]*\),\{0,1\}$/\1/p' "$PNEUMO_DATASET/dataset.json")
+    [[ $found =~ ^[0-9]+$ ]] ||
+        fail "found no num_folds in $PNEUMO_DATASET/dataset.json; expected the number of folds; build the dataset again"
+    [[ -z $asked_folds || $asked_folds == "$found" ]] ||
+        fail "PNEUMO_NUM_FOLDS is $asked_folds; expected $found, the folds of $PNEUMO_DATASET; correct it, or leave it out"
+    PNEUMO_NUM_FOLDS=$found
+fi
 if [[ -z $dry_run ]]; then
     command -v sbatch >/dev/null || fail "found no sbatch; expected it on PATH; run this on a login node of Slurm"
     [[ -n $PNEUMO_IMAGE || -x $PNEUMO_VENV/bin/python ]] ||

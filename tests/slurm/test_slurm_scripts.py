@@ -54,6 +54,16 @@ def test_an_existing_dataset_is_not_built_again(dataset: Path) -> None:
     assert not any("dependency" in word for word in commands[0])
 
 
+def test_the_array_has_the_folds_of_a_dataset_that_exists(dataset: Path, tmp_path: Path) -> None:
+    for flags in ([], ["--num-folds", 2]):
+        assert "--array=0-1" in dry_run("--dataset", dataset, *flags)[0]
+    other = bash(SLURM / "submit.sh", "--dry-run", "--dataset", dataset, "--num-folds", 5)
+    assert f"PNEUMO_NUM_FOLDS is 5; expected 2, the folds of {dataset}" in refusal(other)
+    (tmp_path / "dataset.json").write_text("{}\n")
+    damaged = bash(SLURM / "submit.sh", "--dry-run", "--dataset", tmp_path)
+    assert "found no num_folds" in refusal(damaged)
+
+
 def test_flags_override_the_environment_which_overrides_the_file(dataset: Path) -> None:
     command = dry_run(
         "--dataset", dataset, "--gpus", 4, "--sbatch", "--constraint=a100 --array=2", PNEUMO_GPUS=8, PNEUMO_QOS="low"
