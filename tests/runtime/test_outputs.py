@@ -66,5 +66,7 @@ def test_only_an_earlier_csv_of_the_same_columns_is_replaced(place: Path) -> Non
         Path("out.csv").write_text(content)
         with pytest.raises(UserError, match=r"--out would replace out\.csv, .*; expected a new file, or a CSV of a,b;"):
             check_earlier_csv("--out", Path("out.csv"), ("a", "b"))
-    with pytest.raises(UserError, match=r"images: Is a directory; expected a file that can be read; give another --out"):
+    with pytest.raises(
+        UserError, match=r"images: Is a directory; expected a file that can be read; give another --out"
+    ):
         check_earlier_csv("--out", Path("images"), ("a", "b"))
