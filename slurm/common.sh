@@ -89,9 +89,9 @@ run_step() {
         case $code in
             0) return ;;
             2) fail "$command refused its input (exit code 2): not restarted" ;;
-            3) requeue "$command saved its state" ;;
+            3) requeue "$command was stopped" ;;
             # 128 + SIGUSR1
-            138) requeue "$command was told to stop before it could save" ;;
+            138) requeue "$command was stopped before it could save" ;;
         esac
         if ((attempt == PNEUMO_RETRIES)); then
             log "$command failed with exit code $code, started $((attempt + 1)) time(s): giving up"
