@@ -4,6 +4,7 @@ A rank is frozen (SIGSTOP) until the interruption has happened, so that nothing 
 """
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,6 @@ def test_a_signal_before_the_rank_can_handle_it(
     thaw(frozen)
     assert one.ended() == ["COMPLETED 0:0"] * 3
     assert [cluster.job(one.fold(k))["Restarts"] for k in (0, 1)] == ["1", "0"]
-    # job/launch.py ends with 3 for a rank that was stopped, whether it could save or not.
-    assert f"train.py was stopped; job {one.fold(0)} is requeued" in one.log(0)
+    # On a busy machine the rank may have been frozen when it could handle the signal already.
+    assert re.search(rf"train\.py was stopped( before it could save)?; job {one.fold(0)} is requeued", one.log(0))
     one.assert_same(reference_run)
