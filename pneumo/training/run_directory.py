@@ -270,7 +270,7 @@ def _how_to_give(path: Path) -> str:
     if paths.manifest(path).is_file():
         return "give the directory of a run, not that of the dataset"
     if "," in str(path) and not path.exists():
-        return "part several runs by spaces, not by commas"
+        return "separate several runs by spaces, not by commas"
     return "restore it, or check the path of the run"
 
 

@@ -11,18 +11,6 @@ from pneumo.masks import annotations, rle
 from pneumo.runtime.errors import UserError
 
 
-@pytest.fixture
-def table(tmp_path):
-    """Write the bytes of a table and return its path."""
-
-    def write(data: bytes) -> Path:
-        path = tmp_path / "table.csv"
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 def test_masks_are_read_in_their_order_by_the_ids_without_suffixes(table):
     path = table(b"\xef\xbb\xbfImageId, EncodedPixels\n1.2.3.dcm, -1\n1.2.4.PNG,  3 2 1 4 \n")
     assert list(annotations.read_masks(path).items()) == [("1.2.3", "-1"), ("1.2.4", "3 2 1 4")]

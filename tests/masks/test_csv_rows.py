@@ -37,18 +37,6 @@ VARIANTS = {
 }
 
 
-@pytest.fixture
-def table(tmp_path):
-    """Write the bytes of a table and return its path."""
-
-    def write(data: bytes) -> Path:
-        path = tmp_path / "table.csv"
-        path.write_bytes(data)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("data", VARIANTS.values(), ids=VARIANTS)
 def test_every_dialect_loads(table, data):
     rows = list(csv_rows.read(table(data), COLUMNS))

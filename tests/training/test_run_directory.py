@@ -30,7 +30,7 @@ def test_what_is_given_in_place_of_a_run_is_named(tmp_path: Path) -> None:
     given = {
         "run/fold-0": rf"give the run's directory above: {tmp_path / 'run'}$",
         "dataset": "give the directory of a run, not that of the dataset$",
-        "run,other": "part several runs by spaces, not by commas$",
+        "run,other": "separate several runs by spaces, not by commas$",
     }
     for path, action in given.items():
         with pytest.raises(UserError, match=rf"recipe\.json does not exist; .*; {action}"):
