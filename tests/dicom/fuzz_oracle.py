@@ -207,7 +207,8 @@ class Oracle:
         independent_rendering.lift_first_frame(dataset)
         _apply_notes(dataset, image.render_notes)
         if any(" of 12 bits, " in note for note in image.render_notes):
-            _decode_by_dcmtk(dataset, self.path.with_name("dcmtk"))
+            # A directory of this process: two of them would read each other's files.
+            _decode_by_dcmtk(dataset, self.path.with_suffix(".dcmtk"))
         is_retired = dataset.file_meta.TransferSyntaxUID in RETIRED
         if is_retired:
             # One of 8 bits, which pydicom decodes by this name.
