@@ -33,10 +33,11 @@ def read_table(
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} has more than {MAX_BYTES} bytes", expected, action)
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+        # In this thread alone: Arrow's own may still hold the buffer when Python ends, and then abort the process.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False) as file:
             rows, found = file.metadata.num_rows, file.schema_arrow
             fits = found.equals(schema, check_metadata=True) and min_rows <= rows <= max_rows
-            table = file.read() if fits else None
+            table = file.read(use_threads=False) if fits else None
     except (OSError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}", expected, action) from None
     if table is None:

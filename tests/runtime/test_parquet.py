@@ -1,5 +1,7 @@
 """Parquet files of a known schema."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +25,23 @@ def read(path: Path, **bounds: int) -> pa.Table:
 def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     pq.write_table(table(["a", "b", "c"]), tmp_path / "t")
     assert read(tmp_path / "t", min_rows=3).equals(table(["a", "b", "c"]), check_metadata=True)
+
+
+def test_reading_and_writing_start_no_threads(tmp_path: Path) -> None:
+    """Threads of Arrow's that outlive Python's end abort the process with "terminate called", once in some 250."""
+    program = """
+import os, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from pneumo.runtime.parquet import read_table
+before = len(os.listdir("/proc/self/task"))
+table = pa.table({f"column {i}": np.arange(1000, dtype=np.int32) for i in range(30)})
+pq.write_table(table, sys.argv[1], compression="zstd")
+assert read_table(Path(sys.argv[1]), table.schema, max_rows=1000, expected="", action="").equals(table)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    found = subprocess.run([sys.executable, "-c", program, tmp_path / "t"], check=True, capture_output=True, text=True)
+    assert found.stdout == "0\n"
 
 
 @pytest.mark.parametrize(
