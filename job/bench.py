@@ -25,7 +25,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target, publish_text
-from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.outputs import check_apart, check_earlier_json
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 RENAMED_FLAGS = {"--evidences": "--histograms"}
@@ -39,7 +39,7 @@ class Arguments(Settings):
     parts: tyro.conf.Positional[tuple[Part, ...]] = ()
     """What to measure; none named = all."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
-    """File for the results as JSON."""
+    """File for the results as JSON. An existing file is replaced only when it has such results."""
 
 
 def main(arguments: Arguments) -> None:
@@ -50,6 +50,7 @@ def main(arguments: Arguments) -> None:
     if arguments.out is not None:
         check_target(arguments.out)
         check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--masks": arguments.masks})
+        check_earlier_json("--out", arguments.out, table.FIELDS)
     described = machine.describe()
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:

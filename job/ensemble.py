@@ -34,10 +34,11 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import StartAgain
 from pneumo.runtime.files import check_target
-from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
+from pneumo.runtime.recorded import check_recorded
 from pneumo.training import run_directory
-from pneumo.training.blended_rule import RuleSource, choose_rule, metrics_path
+from pneumo.training.blended_rule import METRICS_FIELDS, RuleSource, choose_rule, metrics_path
 from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
@@ -56,7 +57,8 @@ class Arguments:
     dataset: Path
     """Dataset whose test images are predicted."""
     out: Path
-    """Submission to write; replaced in one step when it exists."""
+    """Submission to write. An existing file is replaced only when it is the run's own RUN/submission.csv, or when this
+    command wrote it and nobody has changed it since."""
     expected: Path | None = None
     """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
     weights: tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...] = ()
@@ -127,7 +129,13 @@ def main() -> None:
         )
         rule = choose_rule(runs, mean, arguments.rule, arguments.out)
         ensembler = Ensembler(mean, rule, min_component=arguments.min_component)
-        write_submission(ensembler, arguments.out, expected=arguments.expected, skip_damaged=arguments.skip_damaged)
+        write_submission(
+            ensembler,
+            arguments.out,
+            expected=arguments.expected,
+            skip_damaged=arguments.skip_damaged,
+            recorded=not run_directory.is_own_submission(arguments.out, runs),
+        )
     shutdown()
 
 
@@ -137,9 +145,13 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
     run_directory.check_output(arguments.out, runs)
+    if not run_directory.is_own_submission(arguments.out, runs):
+        check_recorded("--out", arguments.out)
     if len(runs) > 1:
-        check_target(metrics_path(arguments.out))
-        run_directory.check_output(metrics_path(arguments.out), runs)
+        metrics = metrics_path(arguments.out)
+        check_target(metrics)
+        run_directory.check_output(metrics, runs)
+        check_earlier_json("--out", metrics, METRICS_FIELDS)
     wait_for_folds(runs, arguments.wait)
     return runs
 

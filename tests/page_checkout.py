@@ -124,7 +124,7 @@ def finish_installation(root: Path) -> None:
 
 
 def remove_outputs(root: Path, block: str) -> None:
-    """Remove what the block's commands are to write: the runs, or one fold of a run, and the datasets."""
+    """Remove what the block's commands are to write: runs, or one fold of a run, datasets and submissions."""
     text = block.replace("\\\n", " ")
     for line in text.splitlines():
         run = re.search(r"job/train\.py.* --run (\S+)", line)
@@ -133,6 +133,8 @@ def remove_outputs(root: Path, block: str) -> None:
             shutil.rmtree(root / run[1] / f"fold-{fold[1]}" if fold else root / run[1], ignore_errors=True)
         if out := re.search(r"job/shard\.py.* --out (\S+)", line):
             shutil.rmtree(root / out[1], ignore_errors=True)
+        if out := re.search(r"job/ensemble\.py.* --out (\S+)", line):
+            (root / out[1]).unlink(missing_ok=True)
 
 
 def written(block: str) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pneumo.bench.comparison import Comparison
 
 HEADINGS = ("part", "what", "ours", "baseline or limit", "theirs", "unit", "ratio", "lowest-highest")
+FIELDS = ("machine", "comparisons")
+"""Of the JSON."""
 ON_THE_RIGHT = frozenset(("ours", "theirs", "ratio", "lowest-highest"))
 
 
@@ -22,8 +24,8 @@ def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
 
 def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
     """Return the comparisons and the machine as JSON."""
-    values = {"machine": dict(machine), "comparisons": [dataclasses.asdict(comparison) for comparison in comparisons]}
-    return json.dumps(values, indent=2) + "\n"
+    values = dict(machine), [dataclasses.asdict(comparison) for comparison in comparisons]
+    return json.dumps(dict(zip(FIELDS, values, strict=True)), indent=2) + "\n"
 
 
 def _row(row: Comparison) -> tuple[str, ...]:

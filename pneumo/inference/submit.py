@@ -16,7 +16,12 @@ from pneumo.runtime.files import remove_temporary_files
 
 
 def write_submission(
-    ensembler: Ensembler, out: Path, *, expected: Path | None = None, skip_damaged: bool = False
+    ensembler: Ensembler,
+    out: Path,
+    *,
+    expected: Path | None = None,
+    skip_damaged: bool = False,
+    recorded: bool = False,
 ) -> None:
     """Predict the dataset's test images, and publish a checked submission from rank 0. Collective over all ranks.
 
@@ -26,6 +31,7 @@ def write_submission(
         expected: CSV with the ids, and their order, that the submission must have; by default the dataset's.
         skip_damaged: Give damaged test images an empty mask, with a warning: a submission must have a row for each,
             and empty is right for most images. Without it the first such image is an error.
+        recorded: Whether a later call must know the file again (``recorded.check_recorded``).
 
     Raises:
         UserError: When there are no test images that can be used, or the ids are not the expected ones.
@@ -48,7 +54,7 @@ def write_submission(
             ordered = submission.order_rows(masks, expected_ids, log.warning)
         # The directory may hold any other files of the user's.
         remove_temporary_files(out.parent, out.name)
-        submission.write(out, ordered, table.shapes(rows), expected=expected_ids)
+        submission.write(out, ordered, table.shapes(rows), expected=expected_ids, recorded=recorded)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, ensembler.rule.describe())
 

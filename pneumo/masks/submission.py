@@ -11,7 +11,8 @@ from pneumo.masks import csv_rows, image_ids, rle
 from pneumo.masks.annotations import check_mask, strip_suffix
 from pneumo.masks.csv_rows import ID, MASK
 from pneumo.runtime.errors import UserError, list_some
-from pneumo.runtime.files import publish_csv
+from pneumo.runtime.files import format_csv, publish_text
+from pneumo.runtime.recorded import publish_recorded
 
 
 def write(
@@ -19,6 +20,8 @@ def write(
     rows: Sequence[tuple[str, str]],
     shapes: Mapping[str, tuple[int, int]],
     expected: Sequence[str] | None = None,
+    *,
+    recorded: bool = False,
 ) -> None:
     """Check a submission and publish it in one step, its rows in the given order.
 
@@ -27,12 +30,13 @@ def write(
         rows: Image id and run lengths.
         shapes: Rows and columns of each image.
         expected: The ids that it must have; those of ``shapes`` by default.
+        recorded: Whether a later call must know the file again (``recorded.check_recorded``).
 
     Raises:
         UserError: When ``validate`` raises; nothing is written then.
     """
     validate(rows, tuple(shapes) if expected is None else expected, shapes)
-    publish_csv(path, (ID, MASK), rows)
+    (publish_recorded if recorded else publish_text)(path, format_csv((ID, MASK), rows))
 
 
 def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: Mapping[str, tuple[int, int]]) -> None:

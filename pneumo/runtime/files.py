@@ -182,8 +182,13 @@ def publish_csv(target: Path, header: Sequence[str], rows: Iterable[Sequence[obj
 
     Strings that a spreadsheet would run as a formula are the caller's to escape (``image_ids.escape_formula``).
     """
+    publish_text(target, format_csv(header, rows))
+
+
+def format_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return the text of a CSV file with Unix line ends."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    publish_text(target, text.getvalue())
+    return text.getvalue()

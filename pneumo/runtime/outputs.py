@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pneumo.runtime import documents
 from pneumo.runtime.errors import UserError
 
 
@@ -57,11 +58,38 @@ def check_earlier_csv(flag: str, output: Path, header: Sequence[str]) -> None:
     except OSError as error:
         raise UserError(f"{output}: {error.strerror}", "a file that can be read", f"give another {flag}") from None
     if found and found != line:
-        raise UserError(
-            f"{flag} would replace {output}, which is no earlier result of this command",
-            f"a new file, or a CSV of {','.join(header)}",
-            f"give another {flag}, or move the file",
-        )
+        raise _foreign(flag, output, f"a CSV of {','.join(header)}")
+
+
+def check_earlier_json(flag: str, output: Path, fields: Collection[str]) -> None:
+    """Refuse to replace a JSON file that is not an earlier result of the command.
+
+    Args:
+        flag: Flag of the output, for the message.
+        output: The file that the command writes; one that is missing or empty is no fault.
+        fields: Fields that all of the command's files have, of any version.
+
+    Raises:
+        UserError: When the file is no JSON object with these fields, or cannot be read.
+    """
+    try:
+        if not output.exists() or output.stat().st_size == 0:
+            return
+        found = documents.read(output)
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}", "a file that can be read", f"give another {flag}") from None
+    except ValueError:
+        found = {}
+    if not found.keys() >= set(fields):
+        raise _foreign(flag, output, f"JSON with {', '.join(fields)}")
+
+
+def _foreign(flag: str, output: Path, own: str) -> UserError:
+    return UserError(
+        f"{flag} would replace {output}, which is no earlier result of this command",
+        f"a new file, or {own}",
+        f"give another {flag}, or move the file",
+    )
 
 
 def _check_pair(flag: str, written: Path, name: str, path: Path, *, may_lie_in: bool, replaces: bool) -> None:

@@ -22,10 +22,15 @@ from pneumo.inference.out_of_fold import predict_mean_histograms
 from pneumo.inference.threshold_search import nested_estimate
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.files import remove_temporary_files
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import caveats
 
 RuleSource = Literal["auto", "out-of-fold", "mean"]
+
+
+METRICS_FIELDS = ("format_version", "nested", "folds")
+"""Of the metrics of any version, by which a file is known."""
 
 
 def metrics_path(out: Path) -> Path:
@@ -52,6 +57,8 @@ def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSou
         rules = mean.world.on_leader(lambda: _run_rules(runs))
         rule = blend_rules(rules, [run.weight for run in mean.runs])
         if mean.world.is_leader:
+            # Those of an earlier blend in the same place.
+            metrics_path(out).unlink(missing_ok=True)
             log.warning(
                 "the decision rule is the mean of the runs' rules (%s): no metrics are known for this blend",
                 obstacle or "--rule mean",
@@ -125,6 +132,7 @@ def _score_mean_of_rules(
 
 
 def _publish(path: Path, results: Metrics) -> None:
+    remove_temporary_files(path.parent, path.name)
     metrics.write(path, results)
     log.info("wrote %s:\n%s", path, metrics.describe(results))
     for caveat in results.caveats:

@@ -237,6 +237,11 @@ def check_output(out: Path, runs: Sequence["RunDirectory"]) -> None:
     check_apart("--out", out, {"--runs": [run.path / name for run in runs for name in kept]})
 
 
+def is_own_submission(out: Path, runs: Sequence["RunDirectory"]) -> bool:
+    """Return whether a submission is RUN/submission.csv of the only run."""
+    return len(runs) == 1 and os.path.realpath(out) == os.path.realpath(runs[0].submission)
+
+
 def write(run: RunDirectory) -> None:
     """Publish the recipe.json of a run."""
     record = _Record(pneumo=__version__, recipe=run.recipe, dataset=run.dataset, encoder_sha256=run.encoder_sha256)

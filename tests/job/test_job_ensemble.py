@@ -33,6 +33,40 @@ def test_ensembling_afterwards_gives_the_same_submission(
         assert [row["ImageId"] for row in csv.DictReader(file)] == list(dict.fromkeys(expected))
 
 
+def test_only_what_the_command_wrote_is_replaced(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    run, out = shutil.copytree(alone, tmp_path / "run"), tmp_path / "s.csv"
+    words = ["--runs", run, "--dataset", dataset, "--out"]
+    submission = (run / "submission.csv").read_bytes()
+    # Masks drawn by hand look like a submission, as do those of another run.
+    for theirs, content in ((out, "ImageId,EncodedPixels\na,-1\n"), (tmp_path / "other" / "submission.csv", "x\n")):
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_text(content)
+        code, output = call_on_one_core("ensemble", *words, theirs)
+        assert (code, theirs.read_text()) == (2, content)
+        assert (
+            f"--out would replace {theirs}, which this command did not write, or which was changed since; expected a"
+            " new file, or an earlier result as it was written; give another --out, or move the file"
+        ) in output
+    # The run's own, whoever wrote it; then a new file, again, and after a correction by hand.
+    (run / "submission.csv").write_text("x\n")
+    out.unlink()
+    for target in (run / "submission.csv", out, out):
+        code, output = call_on_one_core("ensemble", *words, target)
+        assert (code, target.read_bytes()) == (0, submission), output
+    assert not list(run.glob(".*"))
+    out.write_bytes(submission + b"\n")
+    code, output = call_on_one_core("ensemble", *words, out)
+    assert (code, out.read_bytes()) == (2, submission + b"\n"), output
+    # The metrics of a blend, before anything is predicted.
+    (tmp_path / "b.metrics.json").write_text('{"format_version": 3}')
+    blend = ["--runs", run, alone, "--dataset", dataset, "--out", tmp_path / "b.csv"]
+    code, output = call_on_one_core("ensemble", *blend)
+    assert (code, (tmp_path / "b.metrics.json").read_text()) == (2, '{"format_version": 3}')
+    assert "b.metrics.json, which is no earlier result of this command; expected a new file, or JSON with" in output
+
+
 def test_too_little_memory_is_an_error_with_the_flags_that_need_less(
     alone: Path,
     dataset: Path,
@@ -80,6 +114,7 @@ def test_runs_with_and_without_a_presence_head_are_blended_under_a_rule_of_their
         rule = {"top_threshold": 0.5, "min_area": 64.0, "bottom_threshold": 0.25, "presence_threshold": presence}
         (directory / "thresholds.json").write_text(json.dumps({"format_version": 2, "rule": rule}))
     code, output = call_on_one_core("ensemble", *words, "--rule", "mean")
+    assert not (tmp_path / "blend.metrics.json").exists()
     mean_rule = "64 px (of 1024x1024) of probability >= 0.500 and presence probability >= 0.50"
     assert (code, mean_rule in output) == (0, True), output
     # A rule that calls every image empty is no number to average.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.outputs import check_apart, check_earlier_csv
+from pneumo.runtime.outputs import check_apart, check_earlier_csv, check_earlier_json
 
 
 @pytest.fixture
@@ -70,3 +70,14 @@ def test_only_an_earlier_csv_of_the_same_columns_is_replaced(place: Path) -> Non
         UserError, match=r"images: Is a directory; expected a file that can be read; give another --out"
     ):
         check_earlier_csv("--out", Path("images"), ("a", "b"))
+
+
+def test_only_earlier_json_with_the_same_fields_is_replaced(place: Path) -> None:
+    check_earlier_json("--out", Path("missing.json"), ("a", "b"))
+    for content in ("", '{"a": 1, "b": []}', '{"b": 1, "a": 2, "c": 3}'):
+        Path("out.json").write_text(content)
+        check_earlier_json("--out", Path("out.json"), ("a", "b"))
+    for content in ('{"a": 1}', '["a", "b"]', "a,b", "\n"):
+        Path("out.json").write_text(content)
+        with pytest.raises(UserError, match=r"would replace out\.json, .*; expected a new file, or JSON with a, b;"):
+            check_earlier_json("--out", Path("out.json"), ("a", "b"))
