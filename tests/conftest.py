@@ -6,6 +6,7 @@ one thread as it does without xdist, and no test waits for the threads of anothe
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -32,6 +33,11 @@ from pneumo.synthetic import dicom_tree
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 torch.set_num_threads(1)
+# nohup and the background of a script ignore these, and so would all commands that the tests start. A handler does not
+# end the suite either, and is not inherited.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 ROOT = Path(__file__).resolve().parent.parent
 TOGETHER = ("tests/security/", "tests/distributed/")
