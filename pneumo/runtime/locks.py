@@ -20,13 +20,15 @@ from pneumo.runtime.errors import UserError
 WAIT_S = 10.0
 """Seconds to wait for a lock: processes that were just killed may take seconds to end."""
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_warned: set[int] = set()
+"""File systems without locks that the log has named: a command may hold several locks on one, some in scratch."""
 
 
 @contextmanager
 def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the lock of ``path`` while the block runs; the file exists only while a process holds it.
 
-    On a file system without locks the block runs anyway, with a warning.
+    On a file system without locks the block runs anyway, with a warning at the first lock of the process there.
 
     Args:
         path: The lock's file; its directory is made when it is missing.
@@ -94,9 +96,7 @@ def _try_lock(path: Path, job: str) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in UNSUPPORTED:
-            log.warning(
-                "%s: this file system has no locks; nothing stops a second process from working here", path.parent
-            )
+            _warn_once(os.fstat(descriptor).st_dev, path.parent)
             return descriptor
         os.close(descriptor)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
@@ -115,6 +115,12 @@ def _try_lock(path: Path, job: str) -> int | None:
         error.filename = str(path)
         raise
     return descriptor
+
+
+def _warn_once(file_system: int, directory: Path) -> None:
+    if file_system not in _warned:
+        _warned.add(file_system)
+        log.warning("%s: this file system has no locks; nothing stops a second process from working here", directory)
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

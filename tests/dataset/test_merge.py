@@ -86,6 +86,7 @@ def test_a_file_system_without_locks_is_no_obstacle(
 
     monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
     monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr("pneumo.runtime.locks._warned", set())
     assert build(tree.inputs, tmp_path / "out", OPTIONS) == Manifest.read(built)
     assert contents(tmp_path / "out") == contents(built)
     assert "this file system has no locks" in caplog.text

@@ -5,8 +5,11 @@ import pty
 import subprocess
 from pathlib import Path
 
+import pytest
 from job_commands import COLD, FIRST, JOB, RECIPE, interrupted, train, weights
 from waiting import LONG_S, wait_until
+
+pytestmark = pytest.mark.slow
 
 
 def train_until_terminal_closes(dataset: Path, directory: Path, launcher: list[str]) -> int:

@@ -82,16 +82,20 @@ def test_holders_follow_each_other_and_are_never_two(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_system_without_locks_is_a_warning(
+def test_a_file_system_without_locks_is_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def flock(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with locks.hold(tmp_path / ".lock", "it"):
-        pass
-    assert "this file system has no locks; nothing stops a second process" in caplog.text
+    monkeypatch.setattr(locks, "_warned", set())
+    for name in ("first", "second"):
+        with locks.hold(tmp_path / name / ".lock", "it"):
+            pass
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'first'}: this file system has no locks; nothing stops a second process from working here"
+    ]
 
 
 def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
