@@ -1,5 +1,7 @@
 """Resizing to the source image, and the mean over views."""
 
+import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import get_args
 
@@ -75,6 +77,26 @@ def test_every_view_has_its_transforms() -> None:
     for apply, invert in VIEWS.values():
         assert not torch.equal(apply(image), image)
         assert torch.equal(invert(apply(image)), image)
+
+
+MOVES: dict[View, Callable[[int, int], tuple[int, int]]] = {"hflip": lambda row, column: (row, 4 - column)}
+"""Where each view has a pixel of an image of 3 x 5."""
+
+
+def test_every_view_moves_each_pixel_and_its_maps_are_moved_back() -> None:
+    image = torch.rand(2, 1, 3, 5, generator=torch.Generator().manual_seed(0))
+    side = np.linspace(4, -4, 5)
+    for name, (apply, invert) in VIEWS.items():
+        seen, back = apply(image), invert(image)
+        mean, _ = predictor(LeftHalf(), (name,))(image)
+        for n, row, column in np.ndindex(2, 3, 5):
+            there = MOVES[name](row, column)
+            assert seen[n, 0, *there] == image[n, 0, row, column]
+            assert back[n, 0, row, column] == image[n, 0, *there]
+            # The network sees the same value at the place itself, and at the one that it has in the view.
+            logits = [side[at] * float(image[n, 0, row, column]) for at in (column, there[1])]
+            expected = sum(1 / (1 + math.exp(-logit)) for logit in logits) / 2
+            assert float(mean[n, row, column]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_view_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

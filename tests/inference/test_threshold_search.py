@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_rules import EDGE_RULES, ON_THE_EDGES, PIXEL, plain_dice, plain_mask, to_histograms
+from plain_rules import EDGE_RULES, ON_THE_EDGES, PIXEL, example, plain_dice, plain_mask, to_histograms
 
 from pneumo.inference import threshold_search
 from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
@@ -94,6 +94,19 @@ def test_rules_that_tie_in_one_threshold_give_the_middle_one():
     sums[0, 3] += 4e-8  # of 100 images: less than 1e-9 in their mean
     assert threshold_search._best(sums, 100, grid).min_area == 2.0
     assert threshold_search._best(sums, 10, grid).min_area == 3.0
+
+
+def test_of_a_prediction_that_leaves_no_doubt_the_rule_is_the_middle_of_all_that_are_right():
+    """A lesion of 16 of 64 pixels at 0.75 in an image at 0.25, and an image at 0.25; presences 0.625 and 0.3.
+
+    Right is every rule with 0.25 < bottom <= top <= 0.75, an area below that of the lesion, and a presence threshold of
+    at most 0.6: a triangle of 32 top by 32 bottom thresholds, in steps of 4/256, with 16 areas and 13 presences. The
+    centroid of a triangle of n steps is (2n + 1)/3 = 21.7 steps up for the top and (n + 2)/3 = 11.3 for the bottom.
+    """
+    lesion = example({0.75: 16, 0.25: 48}, true_pixels=16, presence=0.625)
+    nothing = example({0.25: 64}, true_pixels=0, presence=0.3)
+    found = search(to_histograms([lesion, nothing]))
+    assert found == DecisionRule(64 + 22 * 4, SearchGrid().min_areas[7], 64 + 11 * 4, 6 / 20)
 
 
 def test_nested_rules_never_saw_the_fold_they_score(maps):
