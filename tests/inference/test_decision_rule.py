@@ -114,18 +114,39 @@ def test_json_without_a_threshold_is_refused():
         config.from_json(RuleInProbabilities, {}, "rule")
 
 
+@pytest.mark.parametrize(
+    "rule", [(128, 0.0, 0), (127, 0.0, 128), (256, 0.0, 1), (128, -0.5, 1), (128, 0.0, 1, -0.5), (128, 0.0, 1, 1.5)]
+)
+def test_a_rule_out_of_range_is_a_fault_of_the_program(rule):
+    with pytest.raises(AssertionError):
+        DecisionRule(*rule)
+
+
+def test_a_rule_at_the_ends_of_every_range_is_one():
+    assert DecisionRule(255, 0.0, 255, 1.0).in_probabilities().presence_threshold == 1.0
+    assert DecisionRule(1, NEVER, 1, 0.0).in_probabilities().bottom_threshold == 1 / 256
+
+
 def test_descriptions():
     assert RULES["never"].describe() == "every mask is empty"
     assert RULES["triplet"].describe() == (
         "positive with 4000 px (of 1024x1024) of probability >= 0.750; the mask is every pixel of probability >= 0.301"
     )
     assert RULES["any pixel"].describe().startswith("positive with a pixel of probability >= 0.500; the mask")
+    assert DecisionRule(128, 1.0, 128).describe().startswith("positive with 1 px (of 1024x1024) of probability >= 0.500")
     assert "and presence probability >= 0.50; the mask" in RULES["presence"].describe()
 
 
 def test_file_gives_the_rule_back(tmp_path):
     write_rule(tmp_path / "thresholds.json", RULES["triplet"])
     assert read_rule(tmp_path / "thresholds.json") == RULES["triplet"]
+
+
+def test_file_of_the_rule_that_calls_every_image_empty_has_twice_the_pixels_of_the_reference(tmp_path):
+    path = tmp_path / "thresholds.json"
+    write_rule(path, RULES["never"])
+    assert json.loads(path.read_text())["rule"]["min_area"] == 2 * 1024 * 1024
+    assert read_rule(path).describe() == "every mask is empty"
 
 
 @pytest.mark.parametrize("version", [1, 3, None, "2"])

@@ -123,6 +123,11 @@ def test_nested_rules_never_saw_the_fold_they_score(maps):
     assert result.dice.mean() <= score_images(histograms, result.final).mean()
 
 
+def test_two_folds_are_not_divided_anew(maps):
+    two = maps.histograms.select(maps.histograms.fold != 2)
+    assert nested_estimate(two, SMALL).rule_index.tolist() == two.fold.tolist()
+
+
 def test_one_fold_is_divided_by_patients(maps):
     histograms = maps.histograms
     one = histograms.select(histograms.fold == 1)
