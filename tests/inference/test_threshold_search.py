@@ -123,6 +123,13 @@ def test_nested_rules_never_saw_the_fold_they_score(maps):
     assert result.dice.mean() <= score_images(histograms, result.final).mean()
 
 
+def test_each_rule_s_mean_is_over_the_images_that_it_is_chosen_on(maps, monkeypatch):
+    counts, real = [], threshold_search._best
+    monkeypatch.setattr(threshold_search, "_best", lambda *of_rule: counts.append(of_rule[1]) or real(*of_rule))
+    nested_estimate(maps.histograms.select(np.arange(27)), SMALL)
+    assert counts == [27 - 10, 27 - 9, 27 - 8, 27]
+
+
 def test_two_folds_are_not_divided_anew(maps):
     two = maps.histograms.select(maps.histograms.fold != 2)
     assert nested_estimate(two, SMALL).rule_index.tolist() == two.fold.tolist()
