@@ -81,6 +81,29 @@ def test_incomplete_last_batch_is_dropped():
     assert step_slice(np.arange(50), 5, 8, 8)[0].max() == 47
 
 
+def test_an_epoch_of_one_sample_in_batches_of_one_has_one_step():
+    assert steps(1, 1) == 1
+    assert [m.tolist() for m in step_slice(np.arange(1), 0, 1, 1)] == [[0]]
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(0, 8), (-1, 8), (8, 0), (8, -1)])
+def test_steps_of_no_samples_or_of_an_empty_batch_are_a_fault_of_the_program(samples, batch):
+    with pytest.raises(AssertionError):
+        steps(samples, batch)
+
+
+@pytest.mark.parametrize("step", [-1, 6])
+def test_a_step_that_the_epoch_does_not_have_is_a_fault_of_the_program(step):
+    with pytest.raises(AssertionError):
+        step_slice(np.arange(50), step, 8, 8)
+
+
+@pytest.mark.parametrize("rate", [-0.5, 0.0, 1.5])
+def test_a_positive_rate_out_of_range_is_a_fault_of_the_program(rate):
+    with pytest.raises(AssertionError):
+        epoch_order(LABELS, seed=0, epoch=0, positive_rate=rate)
+
+
 def test_epoch_smaller_than_a_batch_is_repeated_with_new_positions():
     order = np.array([2, 0, 1])
     assert steps(len(order), 8) == 1
