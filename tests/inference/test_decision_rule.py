@@ -133,7 +133,9 @@ def test_descriptions():
         "positive with 4000 px (of 1024x1024) of probability >= 0.750; the mask is every pixel of probability >= 0.301"
     )
     assert RULES["any pixel"].describe().startswith("positive with a pixel of probability >= 0.500; the mask")
-    assert DecisionRule(128, 1.0, 128).describe().startswith("positive with 1 px (of 1024x1024) of probability >= 0.500")
+    assert (
+        DecisionRule(128, 1.0, 128).describe().startswith("positive with 1 px (of 1024x1024) of probability >= 0.500")
+    )
     assert "and presence probability >= 0.50; the mask" in RULES["presence"].describe()
 
 

@@ -104,3 +104,11 @@ def test_too_many_overflows_in_a_row_are_an_error_and_a_good_step_between_starts
         update(scaling, scaled(scaling, gradient), 0.0)
     with pytest.raises(UserError, match=r"^20 steps in a row overflowed fp16 .*--precision bf16 or fp32"):
         update(scaling, scaled(scaling, torch.inf), 0.0)
+
+
+def test_the_first_steps_of_a_run_are_as_many_in_a_row_as_later_ones() -> None:
+    scaling = LossScaling(alone(), fp16=True)
+    for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
+        update(scaling, scaled(scaling, torch.inf), 0.0)
+    with pytest.raises(UserError, match=r"^20 steps in a row overflowed fp16"):
+        update(scaling, scaled(scaling, torch.inf), 0.0)
