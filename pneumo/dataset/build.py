@@ -1,16 +1,27 @@
 """Build a dataset from DICOM files: plan, write the shards, merge; each step can be interrupted and resumed."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pneumo.dataset import limits, merge, messages, ownership, paths, quarantine, retry, scan, shard_writer, workers
+from pneumo.dataset import (
+    input_record,
+    limits,
+    merge,
+    messages,
+    ownership,
+    paths,
+    quarantine,
+    retry,
+    scan,
+    shard_writer,
+    workers,
+)
 from pneumo.dataset import plan as build_plan
+from pneumo.dataset.input_record import InputRecord, OtherInputError, Planner
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.plan import BuildPlan, ShardPlan
@@ -19,11 +30,8 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import WorkerDied
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
-from pneumo.runtime import config, documents
-from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError
-from pneumo.runtime.files import publish_text
 
 R = TypeVar("R")
 
@@ -31,14 +39,6 @@ SCAN_CHUNK = 64
 """Headers read per message to a worker; one takes about as long as the message itself."""
 MAX_ATTEMPTS = 3
 """Attempts to write a shard whose process dies although each of its files can be read alone, as without memory."""
-
-
-@config_dataclass
-class _RecordedInput:
-    """The content of .build/plan.json."""
-
-    digest: str
-    """That of the plan."""
 
 
 def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | None:
@@ -55,9 +55,13 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
             something else would be replaced, or when another process removes this one's files.
     """
     ownership.check_dataset(out)
-    plan = make_plan(inputs, out, options)
+    planner = _planner(inputs, out, options)
+    plan = planner()
+    messages.log_plan(plan, options)
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
+    except OtherInputError as other:
+        raise input_record.explain(out, other, planner, inputs, options) from None
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:
             raise
@@ -70,11 +74,17 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
 
 def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPlan:
     """Read the CSVs and every file's header, and plan the dataset."""
+    return _planner(inputs, out, options)()
+
+
+def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
+    """Read the CSVs and every file's header; return what plans the dataset."""
     masks = annotations.read_masks(inputs.masks) if inputs.masks else None
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=masks is not None, exclude=exclude)
-    plan = build_plan.make(
+    return partial(
+        build_plan.make,
         _scan(sources, options),
         masks or {},
         patients,
@@ -83,13 +93,11 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
         include_non_frontal=options.include_non_frontal,
         shard_size=options.shard_size,
     )
-    messages.log_plan(plan, options)
-    return plan
 
 
 def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
     messages.check_patients(plan, options.num_folds)
-    _record_input(out, plan)
+    input_record.write_or_check(out, plan)
     for split in inputs.splits:
         if split not in plan.planned_splits:
             quarantine.write(out, plan, plan.quarantined)
@@ -142,35 +150,13 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     """Return what a finished dataset holds, after giving it the folds asked for."""
     manifest = Manifest.read(out)
     if manifest.digest != plan.digest:
-        raise messages.other_input(out, "a dataset")
+        raise OtherInputError("a dataset", InputRecord.of_dataset(manifest))
     quarantine.check_percent(out, manifest.quarantined, manifest.found, options.max_quarantined)
     retry.log_finished(out)
     has_folds = merge.has_folds(SampleTable.read(out, other_folds=True), manifest, options)
     log.info("%s is already built from this input; %s", out, "nothing to do" if has_folds else "other folds")
     # A process may have been killed when only the removal of .build was left to do.
     return manifest if has_folds and not paths.build(out).exists() else merge.refold(out, options)
-
-
-def _record_input(out: Path, plan: BuildPlan) -> None:
-    """Record which input the unfinished dataset is built from, or check that it is this one."""
-    path = paths.plan(out)
-    try:
-        if not path.is_file():
-            publish_text(path, json.dumps(asdict(_RecordedInput(digest=plan.digest))) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"{out}: {error.strerror}", "a directory that can be written to", "choose another --out"
-        ) from None
-    try:
-        recorded = config.from_json(_RecordedInput, documents.read(path), str(path))
-    except (ValueError, UserError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error.found if isinstance(error, UserError) else error})",
-            "the record of the input that an unfinished dataset is built from",
-            f"remove {out} and start the same command again, or choose another --out",
-        ) from None
-    if recorded.digest != plan.digest:
-        raise messages.other_input(out, "an unfinished dataset")
 
 
 def _scan(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile | QuarantineRow]:

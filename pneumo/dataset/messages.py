@@ -216,17 +216,6 @@ def _describe_paths(plan: BuildPlan) -> str:
     )
 
 
-def other_input(out: Path, what: str) -> UserError:
-    """Return the error of a directory that holds ``what``, built from another input than this."""
-    return UserError(
-        f"{out}: {what} of other files, masks or patients (a file's size and time of modification count)",
-        "the input and the version of pneumo that it was started with, and the same --id, --patients, "
-        "--ignore-patient-id and --include-non-frontal",
-        "give the same flags again; for other input choose another --out, or remove this directory; copy input with "
-        "its times (cp -p, rsync -t)",
-    )
-
-
 def writer_died(shard: str, attempts: int) -> UserError:
     """Return the error of a shard whose process dies although each of its files can be read alone."""
     return UserError(

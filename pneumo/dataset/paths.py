@@ -80,7 +80,7 @@ def build(dataset: Path) -> Path:
 
 
 def plan(dataset: Path) -> Path:
-    """Return the path of the digest of the input that an unfinished dataset is built from."""
+    """Return the path of the record of the input that an unfinished dataset is built from."""
     return build(dataset) / "plan.json"
 
 

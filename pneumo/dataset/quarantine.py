@@ -48,6 +48,11 @@ def count_reasons(dataset: Path) -> Counter[str]:
     return Counter(row["reason"] for row in _read_csv(dataset / paths.QUARANTINE))
 
 
+def read_images(dataset: Path) -> set[tuple[str, str]]:
+    """Return split and image id of the files in a dataset's quarantine.csv; none when the file is missing."""
+    return {(row["split"], row["image_id"]) for row in _read_csv(dataset / paths.QUARANTINE)}
+
+
 def describe_lists(dataset: Path, split: Split, place: Path | None = None) -> str:
     """Return which of a dataset's lists name what did not become a sample of a split, and what takes those left out.
 

@@ -130,12 +130,22 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
             "give the same flags to resume it, or another --run to start a new one",
         )
     if run.dataset != dataset:
-        changed = differences(vars(run.dataset), vars(dataset))
+        changed = _dataset_differences(run.dataset, dataset)
         raise UserError(
             f"{run.path} was started on another dataset or other folds ({'; '.join(changed)})",
             "the same dataset and folds",
             "give the same --dataset to resume it, or another --run to start a new one",
         )
+
+
+def _dataset_differences(old: DatasetIdentity, new: DatasetIdentity) -> list[str]:
+    """Return the fields in which two datasets differ; of digests, only what they are of."""
+    digests = {"digest": "other images, masks or patients", "folds_digest": "other folds"}
+    known = [{name: value for name, value in vars(each).items() if name not in digests} for each in (old, new)]
+    changed = differences(*known)
+    # Other images are other folds, too.
+    other = (meaning for name, meaning in digests.items() if getattr(old, name) != getattr(new, name))
+    return [*changed, *list(other)[:1]]
 
 
 def require_unchanged(run: RunDirectory) -> None:

@@ -89,7 +89,7 @@ def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
             ("test", "raw.dcm", "1.9.4", "FOR PROCESSING"),
         )
     ]
-    with pytest.raises(UserError, match="a dataset of other"):
+    with pytest.raises(UserError, match="a dataset that was built without --include-non-frontal;"):
         build(copied_inputs, tmp_path / "out", replace(OPTIONS, include_non_frontal=True))
     manifest = build(copied_inputs, tmp_path / "all", replace(OPTIONS, include_non_frontal=True))
     assert (manifest.samples, manifest.left_out) == (34, 0)
@@ -177,6 +177,6 @@ def test_nothing_to_build_leaves_another_dataset_untouched(built: Path, tree, tm
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "page.dcm").write_text("<html>")
     out = shutil.copytree(built, tmp_path / "out")
-    with pytest.raises(UserError, match="a dataset of other files"):
+    with pytest.raises(UserError, match="a dataset that was built with --test-dicom; expected the same flags"):
         build(replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None), out, OPTIONS)
     assert contents(out) == contents(built)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from build_data import OPTIONS, contents, rows
 
-from pneumo.dataset import merge, paths, retry, shard_writer
-from pneumo.dataset.build import _record_input, build, make_plan
+from pneumo.dataset import input_record, merge, paths, retry, shard_writer
+from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.plan import BuildPlan
@@ -25,7 +25,7 @@ def plan(tree, tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
 
 def write_all(dataset: Path, plan: BuildPlan, reason: Reason) -> None:
     """Write the plan and every shard, one of them with a file that is rejected for a reason."""
-    _record_input(dataset, plan)
+    input_record.write_or_check(dataset, plan)
     for shard in plan.shards:
         rejection = FileRejectedError(reason, "read", "found", "expected", "action")
         rejected = {shard.samples[0].source: rejection} if shard.name == REJECTED else {}

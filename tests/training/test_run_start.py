@@ -42,8 +42,8 @@ def test_a_run_is_made_and_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "text"),
     [
-        (replace(DATASET, digest="c" * 64), "another dataset or other folds \\(digest"),
-        (replace(DATASET, folds_digest="d" * 64), "folds_digest: 'bbb"),
+        (replace(DATASET, digest="c" * 64), "another dataset or other folds \\(other images, masks or patients\\)"),
+        (replace(DATASET, folds_digest="d" * 64), "another dataset or other folds \\(other folds\\);"),
     ],
 )
 def test_another_dataset_is_refused(tmp_path: Path, dataset: DatasetIdentity, text: str) -> None:
