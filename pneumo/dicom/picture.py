@@ -31,7 +31,7 @@ from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.reader import MAX_PIXELS, Header, Image
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
-from pneumo.masks.annotations import strip_suffix
+from pneumo.masks.image_ids import strip_suffix
 
 MAX_SIDE = 65_535
 """Pixels, as in a DICOM and in a JPEG; a PNG's own limit is 2^31."""

@@ -33,7 +33,7 @@ from pneumo.dicom.rendering import render
 from pneumo.dicom.stored_bits import OVERLAY_ELEMENTS
 from pneumo.dicom.values import correct_vr, integer, is_malformed, tags, text
 from pneumo.masks import image_ids
-from pneumo.masks.annotations import strip_suffix
+from pneumo.masks.image_ids import strip_suffix
 
 HEADER_ELEMENTS = projection.ELEMENTS | tags(("SOPInstanceUID", "PatientID"))
 SAMPLE_ELEMENTS = (

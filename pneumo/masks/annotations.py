@@ -3,15 +3,13 @@
 The competition's ids may have ``.dcm`` or ``.png`` appended, and an image may have several rows.
 """
 
-import re
 from pathlib import Path
 
 from pneumo.masks import csv_rows, rle
 from pneumo.masks.csv_rows import ID, MASK, PATIENT, Row
+from pneumo.masks.image_ids import strip_suffix
 from pneumo.runtime.errors import UserError
 
-_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|dic|ima|png|jpe?g)$", re.IGNORECASE)
-"""Of an image's file; the files that are read may have others too."""
 _SPREADSHEET_CELL = (32_767, 32_766)
 """Most characters that Excel keeps in a cell; one less where the cell began with a space, which is removed here."""
 
@@ -92,11 +90,6 @@ def read_patients(path: Path) -> dict[str, str]:
                 "remove the row that is wrong",
             )
     return patients
-
-
-def strip_suffix(image_id: str) -> str:
-    """Return an image id, or a file's name, without the file suffix (``.dcm``, ``.ima``, ``.png``) that some append."""
-    return _SUFFIX.sub("", image_id)
 
 
 def check_mask(path: Path, row: Row) -> None:

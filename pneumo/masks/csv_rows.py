@@ -119,6 +119,8 @@ def _read_bytes(path: Path) -> bytes:
     """Return the UTF-8 text of a file, undecoded, without its byte order mark."""
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a directory", f"a CSV file with a column {ID}", _advise_file(path))
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise UserError(f"cannot read {path}: a device", "a CSV file", "check the path")
         data = path.read_bytes()
@@ -135,6 +137,12 @@ def _read_bytes(path: Path) -> bytes:
             f"{path} line {line} is not UTF-8 text", "a CSV file in UTF-8", "save the file as CSV in UTF-8"
         ) from error
     return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _advise_file(directory: Path) -> str:
+    """Return which file to give in place of a directory."""
+    files = sorted(path for path in directory.iterdir() if path.suffix.casefold() == ".csv")
+    return f"give the file, such as {files[0]}" if files else "give the path of the file"
 
 
 def _is_mask_row(cells: Sequence[str]) -> bool:

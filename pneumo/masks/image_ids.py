@@ -1,4 +1,4 @@
-"""Check image ids, and escape cells that a spreadsheet would run as a formula.
+"""Image ids: suffixes that some append, which ids are valid; cells that a spreadsheet would run as a formula.
 
 Spreadsheets run a cell that begins with one of a few characters as a formula, and a formula can start programs and
 fetch URLs. Whoever names an image or a file could thus attack everybody who opens a CSV with that name. Such ids are
@@ -12,6 +12,8 @@ from pneumo.runtime.errors import escape_control_characters
 MAX_LENGTH = 256
 """Characters; a SOP Instance UID has 64."""
 
+_SUFFIX = re.compile(r"(?<=.)\.(?:dcm|dicom|dic|ima|png|jpe?g)$", re.IGNORECASE)
+"""Of an image's file; the files that are read may have others too."""
 _SUSPECT = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _FORMULA = re.compile(r"""(?:^|(?<=[;,\t\r\n"'|]))(?=[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])""")
 """Where a formula begins: at the start of the cell, or after what a spreadsheet of another locale takes for a
@@ -31,6 +33,11 @@ def find_problem(text: str) -> str:
     if _SUSPECT.search(text) and _FORMULA.search(text):
         return "would be run as a formula by a spreadsheet"
     return ""
+
+
+def strip_suffix(image_id: str) -> str:
+    """Return an image id, or a file's name, without the file suffix (``.dcm``, ``.ima``, ``.png``) that some append."""
+    return _SUFFIX.sub("", image_id)
 
 
 def escape_formula(cell: str) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pneumo.masks import csv_rows, image_ids, rle
-from pneumo.masks.annotations import check_mask, strip_suffix
+from pneumo.masks.annotations import check_mask
 from pneumo.masks.csv_rows import ID, MASK
+from pneumo.masks.image_ids import strip_suffix
 from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import format_csv, publish_text
 from pneumo.runtime.recorded import publish_recorded

@@ -93,7 +93,8 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
     if run.dataset.num_folds > 1:
         found.append(
             f"the metrics are of single networks, while a submission is the mean of {run.dataset.num_folds} under the "
-            "rule that was chosen for one; on synthetic images its Dice was higher, and its rule a little too strict"
+            "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
+            "and the rule was a little too strict for it"
         )
     if rule.min_area >= NEVER:
         found.append("no rule is better than calling every image empty, and this is what the run does")

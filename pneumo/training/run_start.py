@@ -141,11 +141,12 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
 def _dataset_differences(old: DatasetIdentity, new: DatasetIdentity) -> list[str]:
     """Return the fields in which two datasets differ; of digests, only what they are of."""
     digests = {"digest": "other images, masks or patients", "folds_digest": "other folds"}
-    known = [{name: value for name, value in vars(each).items() if name not in digests} for each in (old, new)]
-    changed = differences(*known)
+    before, now = vars(old), vars(new)
+    same = {name: before[name] for name in digests}
+    changed = differences(before, now | same)
     # Other images are other folds, too.
-    other = (meaning for name, meaning in digests.items() if getattr(old, name) != getattr(new, name))
-    return [*changed, *list(other)[:1]]
+    other = [meaning for name, meaning in digests.items() if before[name] != now[name]]
+    return [*changed, *other[:1]]
 
 
 def require_unchanged(run: RunDirectory) -> None:

@@ -181,10 +181,16 @@ def paths() -> list[tuple[str, list[str], str]]:
     ]
     # A directory where a file is read, and a file where a directory is.
     cases += [
-        (*line("score", "--truth", "folder", without="truth"), "Is a directory"),
-        (*line("shard", "--masks", "folder"), "Is a directory"),
-        (*line("shard", "--patients", "folder"), "Is a directory"),
-        (*line("ensemble", "--expected", "folder"), "Is a directory"),
+        (
+            *line("score", "--truth", "folder", without="truth"),
+            "folder is a directory; expected a CSV",
+        ),
+        (
+            *line("shard", "--masks", "folder"),
+            "folder is a directory; expected a CSV",
+        ),
+        (*line("shard", "--patients", "folder"), "folder is a directory; expected a CSV"),
+        (*line("ensemble", "--expected", "folder"), "folder is a directory; expected a CSV"),
         (*line("ensemble", "--expected", "file"), "line 1"),
         (*line("train", "--dataset", "file", without="dataset"), "dataset.json"),
         (*line("train", "--dataset", "folder", without="dataset"), "no dataset.json"),

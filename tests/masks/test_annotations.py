@@ -140,25 +140,6 @@ def test_a_bad_patient_file_is_named_with_its_line(table, data, message):
     assert "008" not in str(caught.value), "patient ids stay out of messages"
 
 
-SUFFIXES = {
-    "1.2.3.dcm": "1.2.3",
-    "1.2.3.DCM": "1.2.3",
-    "1.2.3.dicom": "1.2.3",
-    "1.2.3.dic": "1.2.3",
-    "im1.IMA": "im1",
-    "1.2.3.png": "1.2.3",
-    "1.2.3.jpg": "1.2.3",
-    "1.2.3": "1.2.3",
-    "ID_00dcm": "ID_00dcm",
-    "1.2.dcm.3": "1.2.dcm.3",
-}
-
-
-@pytest.mark.parametrize(("written", "image_id"), SUFFIXES.items())
-def test_strip_suffix(written, image_id):
-    assert annotations.strip_suffix(written) == image_id
-
-
 @pytest.mark.siim
 @pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
 def test_the_competitions_own_files():

@@ -144,5 +144,12 @@ def test_a_device_is_refused():
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*nowhere\.csv: No such file"):
         list(csv_rows.read(tmp_path / "nowhere.csv", COLUMNS))
-    with pytest.raises(UserError, match=r"cannot read .*: Is a directory"):
+
+
+def test_a_directory_is_refused_with_the_file_to_give(tmp_path):
+    with pytest.raises(UserError, match=r" is a directory; expected a CSV file .* ImageId; give the path of the file$"):
+        list(csv_rows.read(tmp_path, COLUMNS))
+    for name in ("z.csv", "masks.CSV", "a.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"; give the file, such as .*/masks\.CSV$"):
         list(csv_rows.read(tmp_path, COLUMNS))

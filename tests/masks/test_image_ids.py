@@ -71,3 +71,22 @@ CELLS = {
 def test_formulas_are_escaped(cell: str, shown: str) -> None:
     assert image_ids.escape_formula(cell) == shown
     shown.encode("utf-8")
+
+
+SUFFIXES = {
+    "1.2.3.dcm": "1.2.3",
+    "1.2.3.DCM": "1.2.3",
+    "1.2.3.dicom": "1.2.3",
+    "1.2.3.dic": "1.2.3",
+    "im1.IMA": "im1",
+    "1.2.3.png": "1.2.3",
+    "1.2.3.jpg": "1.2.3",
+    "1.2.3": "1.2.3",
+    "ID_00dcm": "ID_00dcm",
+    "1.2.dcm.3": "1.2.dcm.3",
+}
+
+
+@pytest.mark.parametrize(("written", "image_id"), SUFFIXES.items())
+def test_strip_suffix(written, image_id):
+    assert image_ids.strip_suffix(written) == image_id
