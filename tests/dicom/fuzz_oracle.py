@@ -116,7 +116,8 @@ def by_pydicom(data: bytes) -> Dataset:
 
 def _correct_lut_descriptors(dataset: Dataset) -> None:
     """Let pydicom read the descriptors of lookup tables in all sequences as numbers, whatever VR they were given."""
-    for tag in list(dataset.keys()):
+    # A delimiter out of place is no element, and pydicom cannot convert it.
+    for tag in [tag for tag in dataset.keys() if tag.group != 0xFFFE]:  # noqa: SIM118
         element = dataset.get_item(tag)
         if tag == Tag("LUTDescriptor") and isinstance(element, RawDataElement) and element.VR not in ("US", "SS"):
             dataset[tag] = element._replace(VR="US")

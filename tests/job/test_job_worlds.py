@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from job_commands import JOB, RECIPE, launch, run, train, warm
+import safetensors.torch
+import torch
+from job_commands import JOB, RECIPE, launch, run, train, warm, weights
 from torch.distributed.run import get_args_parser
 
 from pneumo.training.recipe import Recipe
@@ -93,3 +96,46 @@ def test_torchrun_takes_flags_after_the_script_for_its_own_unless_two_dashes_are
     assert refused == (["--run"] if command == "train" else [])
     if refused:
         assert "ambiguous option: --run could match --run-path, --run_path" in capsys.readouterr().err
+
+
+LARGE_STEPS = ["--batch-size", 16, "--learning-rate", 1e-5]
+"""A step of 8 micro-batches: each of 2 folds can use 8 ranks."""
+
+
+@pytest.fixture(scope="module")
+def one_rank(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "one_rank"
+    train(dataset, directory, *LARGE_STEPS)
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "groups", "unused"),
+    [
+        (8, "ranks 0-3: fold 0; ranks 4-7: fold 1", ""),
+        (32, "ranks 0-7: fold 0; ranks 8-15: fold 1", "16 of 32 ranks train: the other 16 would not shorten"),
+    ],
+)
+def test_many_ranks_train_what_one_does_and_predict_it_to_the_byte(
+    ranks: int, groups: str, unused: str, one_rank: Path, dataset: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    output = train(dataset, directory, *LARGE_STEPS, launcher=launch(ranks))
+    assert f"{ranks} rank(s) on cpu in fp32, " in output
+    assert f"; {groups}\n" in output
+    said = output.partition("epoch 1")[0]
+    assert unused in said if unused else "ranks train:" not in said
+    for fold in (0, 1):
+        together, single = (safetensors.torch.load(weights(path, fold)) for path in (directory, one_rank))
+        for name, tensor in single.items():
+            torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
+    # With the weights of one rank, all ranks together predict what it has predicted.
+    for fold in (0, 1):
+        shutil.copytree(one_rank / f"fold-{fold}", directory / f"fold-{fold}", dirs_exist_ok=True)
+    products = ("oof.parquet", "oof.csv", "thresholds.json", "submission.csv")
+    for name in (*products, "metrics.json"):
+        (directory / name).unlink()
+    train(dataset, directory, *LARGE_STEPS, launcher=launch(ranks))
+    for name in products:
+        assert (directory / name).read_bytes() == (one_rank / name).read_bytes(), name
