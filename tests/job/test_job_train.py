@@ -80,8 +80,10 @@ def test_two_processes_train_two_folds_in_parallel_to_the_same_bytes(
 
 
 def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dataset: Path, tmp_path: Path) -> None:
-    output = train(dataset, tmp_path / "run", "--folds", 0, launcher=accelerate())
+    asked = [*accelerate(), "--mixed_precision", "fp16"]
+    output = train(dataset, tmp_path / "run", "--folds", 0, launcher=asked)
     assert "ranks 0-1: fold 0" in output
+    assert output.count("--mixed_precision fp16; training is in fp32, by the recipe's --precision") == 1
     together, single = (safetensors.torch.load(weights(f)) for f in (tmp_path / "run", alone))
     assert together.keys() == single.keys()
     for name, tensor in single.items():
