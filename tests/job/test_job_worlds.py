@@ -112,7 +112,7 @@ def test_torchrun_takes_flags_after_the_script_for_its_own_unless_two_dashes_are
 
 
 LARGE_STEPS = ["--batch-size", 16, "--learning-rate", 1e-5]
-"""Steps of 8 micro-batches: each of 2 folds can use 8 ranks. At a low rate, rounding does not grow much in two steps."""
+"""Steps of 8 micro-batches: 8 ranks can train each fold. At a low rate, rounding does not grow much in two steps."""
 
 
 @pytest.fixture(scope="module")
