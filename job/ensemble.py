@@ -42,7 +42,7 @@ from pneumo.training.blended_rule import METRICS_FIELDS, RuleSource, choose_rule
 from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run
+from pneumo.training.run_metrics import finish_run, is_finished
 
 RENAMED_FLAGS = {"--shares": "--weights"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
@@ -112,11 +112,12 @@ def main() -> None:
         ExitStack() as held,
     ):
         runs = world.on_leader(lambda: open_runs(arguments))
-        locks = [(run.lock, str(run.path)) for run in runs] if world.is_leader else []
+        written = world.on_leader(lambda: written_runs(arguments, runs))
+        locks = [(run.lock, str(run.path)) for run in written] if world.is_leader else []
         held.enter_context(exclusive_locks(locks, world))
         table = world.on_leader(lambda: SampleTable.read(arguments.dataset))
         reader = ShardReader(arguments.dataset, table)
-        for run in runs:
+        for run in written:
             finish_run(run, world, reader, workers=workers)
         mean = build_mean(
             runs,
@@ -154,6 +155,13 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
         check_earlier_json("--out", metrics, METRICS_FIELDS)
     wait_for_folds(runs, arguments.wait)
     return runs
+
+
+def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
+    """Return the runs that are written to: any other may be on a read-only mount, or used by others meanwhile."""
+    if run_directory.is_own_submission(arguments.out, runs):
+        return list(runs)
+    return [run for run in runs if not is_finished(run, arguments.dataset)]
 
 
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:

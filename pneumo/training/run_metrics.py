@@ -1,6 +1,7 @@
 """The results of a run whose folds are all trained: decision rule, out-of-fold masks and metrics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -36,8 +37,8 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     """
     if world.is_leader:
         remove_temporary_files(run.path)
-    own_dataset = world.on_leader(lambda: Manifest.read(reader.dataset).samples_digest == run.dataset.digest)
-    if world.on_leader(lambda: _is_finished(run, needs_masks=own_dataset)):
+    own_dataset = world.on_leader(lambda: _was_trained_on(run, reader.dataset))
+    if world.on_leader(lambda: _is_finished_now(run, reader.dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
     histograms = world.on_leader(lambda: read_histograms(run))
@@ -48,17 +49,31 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, device=world.device))
 
 
-def _is_finished(run: RunDirectory, *, needs_masks: bool) -> bool:
-    """Return whether the results of a run are written; refuse one whose folds are not trained."""
-    if run.metrics.is_file():
-        known = metrics.read(run.metrics)
-        if not run.thresholds.is_file():
-            write_rule(run.thresholds, DecisionRule.from_probabilities(known.in_sample.rule))
-            log.info("wrote %s again, from %s", run.thresholds, run.metrics)
-        if run.masks.is_file() or not needs_masks:
-            return True
+def is_finished(run: RunDirectory, dataset: Path) -> bool:
+    """Return whether ``finish_run`` has nothing left to write, so that the run may be on a read-only mount.
+
+    Raises:
+        UserError: When metrics.json is of another format version.
+    """
+    if not run.metrics.is_file():
+        return False
+    metrics.read(run.metrics)
+    return run.thresholds.is_file() and (run.masks.is_file() or not _was_trained_on(run, dataset))
+
+
+def _is_finished_now(run: RunDirectory, dataset: Path) -> bool:
+    """Return whether a run is finished, with a missing rule written again; refuse one whose folds are not trained."""
+    if run.metrics.is_file() and not run.thresholds.is_file():
+        write_rule(run.thresholds, DecisionRule.from_probabilities(metrics.read(run.metrics).in_sample.rule))
+        log.info("wrote %s again, from %s", run.thresholds, run.metrics)
+    if is_finished(run, dataset):
+        return True
     require_finished_folds(run)
     return False
+
+
+def _was_trained_on(run: RunDirectory, dataset: Path) -> bool:
+    return Manifest.read(dataset).samples_digest == run.dataset.digest
 
 
 def require_finished_folds(run: RunDirectory) -> None:

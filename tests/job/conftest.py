@@ -36,6 +36,23 @@ def call_on_one_core(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[obj
 
 
 @pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Mount directories read-only over themselves; permissions do not stop root."""
+    mounted = []
+
+    def mount(directory: Path) -> None:
+        for options in (["--bind", directory, directory], ["-o", "remount,bind,ro", directory]):
+            made = subprocess.run(["mount", *map(str, options)], capture_output=True, check=False)
+            if made.returncode != 0:
+                pytest.skip(f"mounting is not permitted here: {made.stderr.decode().strip()}")
+            mounted.append(directory)
+
+    yield mount
+    for directory in dict.fromkeys(mounted):
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A separate file system that a test can fill, make read-only and unmount."""
     disk = tmp_path / "disk"

@@ -11,6 +11,7 @@ import torch
 from job_commands import JOB, RECIPE, accelerate, run
 
 from pneumo.inference.predictor import Predictor
+from pneumo.runtime import locks
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
@@ -65,6 +66,45 @@ def test_only_what_the_command_wrote_is_replaced(
     code, output = call_on_one_core("ensemble", *blend)
     assert (code, (tmp_path / "b.metrics.json").read_text()) == (2, '{"format_version": 3}')
     assert "b.metrics.json, which is no earlier result of this command; expected a new file, or JSON with" in output
+
+
+def test_a_finished_run_is_only_read(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    words = ["--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    with locks.hold(alone / ".lock", "the run of another process"):
+        code, output = call_on_one_core("ensemble", *words)
+    assert (code, (tmp_path / "s.csv").read_bytes()) == (0, (alone / "submission.csv").read_bytes()), output
+
+
+def test_a_finished_run_may_be_on_a_read_only_mount(
+    alone: Path,
+    dataset: Path,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    call_on_one_core: Callable[..., tuple[object, str]],
+    read_only: Callable[[Path], None],
+) -> None:
+    run, out = shutil.copytree(alone, tmp_path / "run"), tmp_path / "s.csv"
+    read_only(run)
+    with pytest.raises(OSError, match="Read-only file system"):
+        (run / "x").touch()
+    predictions = tmp_path / "predicted" / "predictions.csv"
+    image = next(synthetic.test_dicom.rglob("*.dcm"))
+    commands: dict[str, list[object]] = {
+        "ensemble": ["--runs", run, "--dataset", dataset, "--out", out],
+        "predict": ["--run", run, "--dicom", image, "--out", predictions.parent],
+        "score": ["--truth", synthetic.masks, "--submission", run / "oof.csv"],
+    }
+    for command, words in commands.items():
+        code, output = call_on_one_core(command, *words)
+        assert code == 0, output
+    assert out.read_bytes() == (alone / "submission.csv").read_bytes()
+    assert len(predictions.read_text().splitlines()) == 2
+    # What has to be written there is refused.
+    code, output = call_on_one_core("ensemble", *commands["ensemble"][:-1], run / "submission.csv")
+    assert code == 2, output
+    assert "Read-only file system" in output
 
 
 def test_too_little_memory_is_an_error_with_the_flags_that_need_less(

@@ -27,7 +27,7 @@ from pneumo.training.fold_results import trained_weights
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
-from pneumo.training.run_metrics import caveats, finish_run
+from pneumo.training.run_metrics import caveats, finish_run, is_finished
 
 FILES = {"metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"}
 DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
@@ -89,6 +89,7 @@ def test_a_missing_rule_is_written_again_from_the_metrics(
     finish_run(run, world, reader, workers=1)
     before = {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()}
     run.thresholds.unlink()
+    assert not is_finished(run, reader.dataset)
     with caplog.at_level("INFO"):
         finish_run(run, world, reader, workers=1)
     assert {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()} == before
@@ -102,9 +103,11 @@ def test_another_dataset_leaves_the_masks_for_later(
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     finish_run(run, world, other, workers=1)
     assert written(run) == FILES - {"oof.csv", "overlay.png"}
+    assert (is_finished(run, other.dataset), is_finished(run, reader.dataset)) == (True, False)
     assert metrics.read(run.metrics).oof_csv_dice is None
     finish_run(run, world, reader, workers=1)
     assert written(run) == FILES
+    assert is_finished(run, reader.dataset)
     assert metrics.read(run.metrics).oof_csv_dice is not None
 
 
