@@ -141,6 +141,7 @@ def check_equal_training(fold: Path, other: Path) -> None:
         (8, "ranks 0-3: fold 0; ranks 4-7: fold 1", ""),
         (32, "ranks 0-7: fold 0; ranks 8-15: fold 1", "16 of 32 ranks train: the other 16 would not shorten"),
     ],
+    ids=["8 ranks", "32 ranks"],
 )
 def test_many_ranks_train_what_one_does_and_predict_it_to_the_byte(
     ranks: int, groups: str, unused: str, one_rank: Path, dataset: Path, tmp_path: Path
