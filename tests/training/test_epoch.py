@@ -1,5 +1,7 @@
 """An epoch's number, order, micro-batches and learning rates."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,10 @@ RECIPE = Recipe(
 )
 
 
-def epoch(dataset: Path, stage: int, index: int) -> Epoch:
+def epoch(dataset: Path, stage: int, index: int, recipe: Recipe = RECIPE) -> Epoch:
     table = SampleTable.read(dataset)
     rows = table.select("train", {1})
-    return Epoch(recipe=RECIPE, stage=RECIPE.stages[stage], index=index, seed=5, table=table, rows=rows)
+    return Epoch(recipe=recipe, stage=recipe.stages[stage], index=index, seed=5, table=table, rows=rows)
 
 
 def test_epochs_are_numbered_over_all_stages(dataset: Path) -> None:
@@ -32,6 +34,12 @@ def test_epochs_are_numbered_over_all_stages(dataset: Path) -> None:
     assert [e.number for e in epochs] == [0, 1, 2, 3, 4]
     assert [e.is_last for e in epochs] == [False, True, False, False, True]
     assert [e.is_validated for e in epochs] == [False, True, False, True, True]
+
+
+def test_every_third_epoch_and_the_last_are_validated(dataset: Path) -> None:
+    recipe = replace(RECIPE, epochs=(7,), image_size=(32,), learning_rate=(1e-3,), validate_every=3)
+    validated = [index for index in range(7) if epoch(dataset, 0, index, recipe).is_validated]
+    assert validated == [2, 5, 6]
 
 
 def test_epochs_have_different_orders_of_the_same_rate(dataset: Path) -> None:
@@ -64,3 +72,13 @@ def test_the_learning_rate_falls_over_the_steps_of_a_stage(dataset: Path) -> Non
     assert rates == sorted(rates, reverse=True)
     assert 1e-4 > rates[0] > 0.9e-4
     assert rates[-1] < 0.1e-4
+
+
+def test_the_learning_rate_of_a_step_is_that_of_its_middle(dataset: Path) -> None:
+    recipe = replace(RECIPE, final_lr_factor=0.25)
+    for index in range(3):
+        one = epoch(dataset, 1, index, recipe)
+        for step in range(one.steps):
+            progress = (index + (2 * step + 1) / (2 * one.steps)) / 3
+            expected = 1e-4 * (0.25 + 0.75 * (1 + math.cos(math.pi * progress)) / 2)
+            assert one.learning_rate(step) == pytest.approx(expected, rel=1e-9)
