@@ -74,11 +74,11 @@ def test_width_is_that_of_the_ratio_of_sums_over_patients(monkeypatch):
 
 
 def test_resamples_are_those_of_an_explicit_loop_over_patients():
-    values = np.array([0.0, 1.0, 1.0, 0.5, 0.25, 0.75])
-    patients = np.array([2, 0, 2, 1, 1, 1])
+    # So many that another number of resamples has other quantiles.
+    values, patients = np.random.default_rng(2).random(18), np.arange(18) * 5 % 12
     rng, means = np.random.default_rng(5), []
-    for _ in range(bootstrap.RESAMPLES // bootstrap.BLOCK):
-        for drawn in rng.integers(3, size=(bootstrap.BLOCK, 3)).tolist():
+    for _ in range(20):
+        for drawn in rng.integers(12, size=(bootstrap.BLOCK, 12)).tolist():
             images = [value for patient in drawn for value, own in zip(values, patients, strict=True) if own == patient]
             means.append(sum(images) / len(images))
     assert len(means) == 2000

@@ -31,6 +31,10 @@ def test_table_shows_folds_estimates_and_the_rule(metrics):
     assert json_and_back(metrics) == metrics
 
 
+def test_what_is_not_said_is_one_network_and_no_image_excluded(metrics):
+    assert (metrics.networks, metrics.submission_networks, metrics.excluded) == (1, 1, 0)
+
+
 def test_file_gives_the_metrics_back(metrics, tmp_path):
     write(tmp_path / "metrics.json", metrics)
     assert read(tmp_path / "metrics.json") == metrics
