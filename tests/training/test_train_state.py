@@ -162,6 +162,12 @@ def test_dropout_is_a_function_of_its_counters() -> None:
     assert len({tuple(draw(*c)) for c in [(1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3)]}) == 4
 
 
+def test_the_seed_of_a_micro_batch_has_64_bits_and_is_that_of_every_version_of_this_one() -> None:
+    seed_step(1, 2, 3)
+    # numpy.random.SeedSequence([1, 2, 3]).generate_state(2), the first word above the second.
+    assert torch.initial_seed() == 3822189696 * 2**32 + 3026158655
+
+
 @pytest.fixture(scope="module")
 def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Any]:
     """Gradients and state after the step of each (size, rank)."""
