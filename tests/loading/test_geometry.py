@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from loading_data import map_point
 
-from pneumo.loading.geometry import downsample_factor, downsampled_shape, letterbox, scale_matrix, to_corner_coordinates
+from pneumo.loading.geometry import (
+    downsample_factor,
+    downsampled_shape,
+    homogeneous,
+    letterbox,
+    scale_matrix,
+    to_corner_coordinates,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,10 @@ def test_corner_coordinates_are_half_a_pixel_larger():
     matrix = np.array([[3.7, -1.1, 40.0], [0.9, 3.9, -12.5]])
     x, y = map_point(matrix, 10, 20)
     assert map_point(to_corner_coordinates(matrix), 10.5, 20.5) == pytest.approx((x + 0.5, y + 0.5))
+
+
+def test_product_of_homogeneous_matrices_maps_by_one_after_the_other():
+    first, second = np.array([[3.7, -1.1, 40.0], [0.9, 3.9, -12.5]]), np.array([[0.8, 0.3, 5.0], [-0.2, 1.1, 7.0]])
+    product = homogeneous(first) @ homogeneous(second)
+    assert product[2].tolist() == [0, 0, 1]
+    assert map_point(product[:2], 10, 20) == pytest.approx(map_point(first, *map_point(second, 10, 20)))
