@@ -31,6 +31,11 @@ def test_ranges_are_kept(flip):
     assert spans(moved[:, 1], -25.6, 25.6)
 
 
+def test_half_a_turn_in_either_direction_gives_every_rotation():
+    drawn = matrices(Affine(probability=1, rotate_deg=180))
+    assert spans(np.rad2deg(np.arctan2(drawn[:, 1, 0], drawn[:, 0, 0])), -180, 180)
+
+
 def test_rotation_and_scaling_leave_the_center_in_place():
     for matrix in matrices(Affine(probability=1, translate=0)):
         assert map_point(matrix, 127.5, 127.5) == pytest.approx((127.5, 127.5))

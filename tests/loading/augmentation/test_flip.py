@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from augmentation_draws import only, parameters
+from loading_data import map_point
 
 from pneumo.loading.augmentation.flip import Flip
 
@@ -11,6 +12,14 @@ from pneumo.loading.augmentation.flip import Flip
 def test_flip_mirrors_whole_pixels(size):
     flipped = parameters(only(flip=Flip(probability=1)), rows=size, columns=size, size=size)
     assert np.array_equal(flipped.matrix, [[-1, 0, size - 1], [0, 1, 0]])
+
+
+def test_flip_mirrors_what_the_letterbox_has_centered():
+    sample = {"rows": 300, "columns": 200}
+    plain = parameters(only(), **sample).matrix
+    flipped = parameters(only(flip=Flip(probability=1)), **sample).matrix
+    for x, y in [(0, 0), (40, 7), (255, 255)]:
+        assert map_point(flipped, x, y) == pytest.approx(map_point(plain, 255 - x, y))
 
 
 def test_flip_changes_no_pixel_values():
