@@ -33,6 +33,8 @@ def test_ranges_are_kept():
     [
         *({}, {"gamma": 0.8}, {"gamma": 1.2}, {"contrast": 1.2}, {"contrast": 0.8}),
         *({"brightness": 0.2}, {"brightness": -0.2}, {"gamma": 0.9, "contrast": 1.1, "brightness": 0.1}),
+        # One step beside the values that change nothing.
+        *({"gamma": 2}, {"gamma": 0}, {"contrast": 2}, {"contrast": 0}, {"brightness": 1}, {"brightness": -1}),
     ],
 )
 def test_formula_is_the_documented_one_in_both_versions(change):
