@@ -22,7 +22,7 @@ from pneumo.inference import metrics
 from pneumo.runtime import cli, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import ExitCode, UserError, list_some
+from pneumo.runtime.errors import ExitCode, UserError, counted, list_some
 from pneumo.runtime.files import publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Seed
@@ -196,7 +196,7 @@ def check_learned(run: Path, images: int) -> int:
     if dice >= empty + MIN_DICE_OVER_EMPTY:
         return ExitCode.DONE
     if images < Arguments.images:
-        log.warning("%d images are too few to learn from; the default is %d", images, Arguments.images)
+        log.warning("%s: too few to learn from; the default is %d", counted(images, "image"), Arguments.images)
         return ExitCode.DONE
     log.error(
         "the demo's out-of-fold Dice is %.4f; expected at least %.4f; this is a bug in pneumo or a wrong installation,"

@@ -32,7 +32,7 @@ from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
-from pneumo.runtime.errors import StartAgain
+from pneumo.runtime.errors import StartAgain, counted
 from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
@@ -94,7 +94,7 @@ class Arguments:
         if len({os.path.realpath(path) for path in self.runs}) < len(self.runs):
             raise invalid_value("runs", self.runs, "different runs; --weights weighs them")
         if self.weights and len(self.weights) != len(self.runs):
-            raise invalid_value("weights", self.weights, f"{len(self.runs)} values, one for each run")
+            raise invalid_value("weights", self.weights, f"{counted(len(self.runs), 'value')}, one for each run")
 
 
 def main() -> None:

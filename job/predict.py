@@ -48,7 +48,7 @@ from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import cli, locks
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import publish_text, remove_temporary_files, temporary_prefix
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
@@ -171,14 +171,14 @@ def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
     outputs.close()
     positive = sum(prediction.mask_area > 0 for prediction in predictions)
     log.info(
-        "%s: %d of %d images are positive; the rule: %s",
+        "%s: positive are %d of %s; the rule: %s",
         arguments.out,
         positive,
-        len(predictions),
+        counted(len(predictions), "image"),
         ensembler.rule.describe(),
     )
     sys.stdout.write(
-        f"{manifest.found} files found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
+        f"{counted(manifest.found, 'file')} found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
         f" + {manifest.left_out} left out + {manifest.merged_duplicates} merged duplicates\n"
     )
 

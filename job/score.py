@@ -21,7 +21,7 @@ from pneumo.masks.metric import SCORE_COLUMNS, Missing, align, format_summary, s
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, list_some
+from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart, check_earlier_csv
 
@@ -74,12 +74,12 @@ def _check_sizes(arguments: Arguments, truth: Mapping[str, str], predicted: Mapp
     unknown = [image_id for image_id in truth if image_id not in shapes]
     if len(unknown) == len(truth):
         raise UserError(
-            f"{arguments.dataset} has none of the {len(truth)} images, such as {unknown[0]}",
+            f"{arguments.dataset} has none of {counted(len(truth), 'image')}, such as {unknown[0]}",
             "the dataset of the images",
             "check --dataset, or leave it out",
         )
     if unknown:
-        yield f"{len(unknown)} images are not in {arguments.dataset}, and of unknown size: {list_some(unknown)}"
+        yield f"images that are not in {arguments.dataset}, and of unknown size: {list_some(unknown)}"
     for path, masks in ((arguments.truth, truth), (arguments.submission, predicted)):
         sizes.check_ends(path, masks, shapes)
         yield from sizes.describe_misfits(path, masks, shapes)
@@ -89,9 +89,9 @@ def _log_differences(unpredicted: set[str], unlabeled: set[str], missing: Missin
     """Log how images that are in only one file are treated."""
     if unpredicted:
         treatment = "taken as empty" if missing == "empty" else "left out"
-        log.warning("%d images without a prediction: %s", len(unpredicted), treatment)
+        log.warning("%s without a prediction: %s", counted(len(unpredicted), "image"), treatment)
     if unlabeled:
-        log.warning("%d predictions without a truth: left out", len(unlabeled))
+        log.warning("%s without a truth: left out", counted(len(unlabeled), "prediction"))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from pneumo.dataset.workers import WorkerDied
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
 from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
 
 R = TypeVar("R")
 
@@ -117,9 +117,9 @@ def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manif
     missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
         log.info(
-            "task %s is done; %d of %d shards are still missing (%s first): the task that writes the last one finishes "
+            "task %s is done; still missing are %d of %s (%s first): the task that writes the last one finishes "
             "the dataset",
-            options.task, len(missing), len(plan.shards), missing[0],
+            options.task, len(missing), counted(len(plan.shards), "shard"), missing[0],
         )  # fmt: skip
         return None
     manifest = merge.merge(out, plan, options)
@@ -183,7 +183,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
     todo = [shard for shard in shards if not shard_writer.is_done(out, shard)]
     total, left = (sum(len(shard.samples) for shard in part) for part in (shards, todo))
     if left < total:
-        log.info("resuming: %d of %d images are already in shards", total - left, total)
+        log.info("resuming: already in shards are %d of %s", total - left, counted(total, "image"))
     crashing_files: dict[Source, FileRejectedError] = {}
     with Progress("shards", total, done=total - left, unit="images") as progress:
         for _ in range(MAX_ATTEMPTS):
@@ -212,7 +212,7 @@ def _read_individually(
 ) -> dict[Source, R | FileRejectedError]:
     """Read each file in a worker by itself; return its result, or its rejection when it ends the worker."""
     if suspects:
-        log.warning("a worker process died; reading %d files again, one at a time", len(suspects))
+        log.warning("a worker process died; reading %s again, one at a time", counted(len(suspects), "file"))
     results: dict[Source, R | FileRejectedError] = {}
     with (
         Progress("files one at a time", len(suspects), unit="files") as progress,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pneumo.dataset.patients import count_patients, number_patients
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.ranges import MAX_FOLDS
 
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -63,7 +63,7 @@ def check_number(folds: int, patients: int) -> None:
     """
     if 0 < patients < folds:
         raise UserError(
-            f"--num-folds {folds}, and the training images are of {patients} patient(s)",
+            f"--num-folds {folds}, and the training images are of {counted(patients, 'patient')}",
             "a patient or more for each fold",
             "lower --num-folds, or add images of other patients" if patients > 1 else "add images of other patients",
         )

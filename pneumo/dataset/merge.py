@@ -16,7 +16,7 @@ from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import remove_temporary_files
 
 
@@ -99,7 +99,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     for split in plan.planned_splits:
         if not len(table.select(split)):
             raise UserError(
-                f"none of the {plan.found_in[split]} {split} files became a sample",
+                f"none of {counted(plan.found_in[split], f'{split} file')} became a sample",
                 "at least one readable image",
                 quarantine.describe_lists(dataset, split),
             )

@@ -17,7 +17,7 @@ from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
 from pneumo.masks import csv_rows
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, list_some
+from pneumo.runtime.errors import UserError, counted, list_some
 
 _GROUPED_BY: dict[GroupedBy, str] = {
     "patients csv": "by the patients CSV",
@@ -35,18 +35,22 @@ _OTHER: dict[IdSource, IdSource] = {"uid": "file-name", "file-name": "uid"}
 def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
-        log.warning("%d directories cannot be listed: each counts as one file, however many are in it", unlisted)
+        log.warning(
+            "%s cannot be listed: each counts as one file, however many are in it",
+            counted(unlisted, "directory", "directories"),
+        )
     _log_left_out(plan)
     if plan.unlabeled:
         log.warning(
-            "%d files have no row in the masks CSV and are left out: unlabeled is not negative", len(plan.unlabeled)
+            "%s no row in the masks CSV and left out: unlabeled is not negative",
+            counted(len(plan.unlabeled), "file has", "files have"),
         )
     if plan.named_otherwise:
         log.warning("%s", _describe_other_ids(plan))
     elif duplicates := sum(item.reason == Reason.DUPLICATE for item in plan.quarantined):
         log.warning(
-            "%d files differ from another file with the same id and are quarantined%s",
-            duplicates,
+            "quarantined, since they differ from another file with the same id: %s%s",
+            counted(duplicates, "file"),
             "; --id file-name tells them apart, if the ids are the files' names"
             if any(item.action == ANOTHER_ID for item in plan.quarantined)
             else "",
@@ -54,25 +58,28 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     if named_by_path := _describe_paths(plan):
         log.warning("%s", named_by_path)
     if plan.missing:
-        log.warning("%d ids of the masks CSV have no file, first %s", len(plan.missing), plan.missing[0])
+        missing = counted(len(plan.missing), "id of the masks CSV has", "ids of the masks CSV have")
+        log.warning("%s no file, first %s", missing, plan.missing[0])
     samples = [sample for shard in plan.shards for sample in shard.samples]
     train, test = ({item.image_id for item in samples if item.source.split == split} for split in ("train", "test"))
     if both := len(train & test):
-        log.warning("%d test images are training images too: their metrics will be too good", both)
+        images = counted(both, "test image is a training image", "test images are training images")
+        log.warning("%s too: the metrics on them will be too good", images)
     if plan.pictures:
         log.warning(
-            "%d images are PNG or JPEG files, which have no header: patients, views and pixel spacing are unknown, and "
-            "it is taken for granted that they show frontal chest X-rays with dense tissue in white",
-            plan.pictures,
+            "%s, without a header: patients, views and pixel spacing are unknown, and it is taken for granted that "
+            "each shows a frontal chest X-ray with dense tissue in white",
+            counted(plan.pictures, "image is a PNG or JPEG file", "images are PNG or JPEG files"),
         )
     if plan.renamed:
-        log.info("%d files are not named after their image id (SOPInstanceUID), which is what counts", plan.renamed)
+        files = counted(plan.renamed, "file is not named after its", "files are not named after their")
+        log.info("%s image id (SOPInstanceUID), which is what counts", files)
     _log_patients(plan, options.num_folds)
     if plan.shards and quarantine.exceeds(len(plan.quarantined), plan.found, options.max_quarantined):
         log.warning(
-            "%d of %d files are quarantined by their headers alone (%s): with --max-quarantined %g the dataset will "
+            "%d of %s quarantined by the header alone (%s): with --max-quarantined %g the dataset will "
             "not be published",
-            len(plan.quarantined), plan.found, quarantine.format_counts(_count_reasons(plan)),
+            len(plan.quarantined), counted(plan.found, "file"), quarantine.format_counts(_count_reasons(plan)),
             options.max_quarantined,
         )  # fmt: skip
 
@@ -82,15 +89,15 @@ def _log_left_out(plan: BuildPlan) -> None:
     if masks := exclusions.pop(MASK, 0):
         places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
         log.warning(
-            "%d pictures are masks, black but for one other level, and are left out: %s lists them; give the directory "
-            "of the images alone (directories of masks: %s)",
-            masks, paths.LEFT_OUT, list_some(places),
+            "%s, black but for one other level, and left out: %s lists them; give the directory of the images alone "
+            "(directories of masks: %s)",
+            counted(masks, "picture is a mask", "pictures are masks"), paths.LEFT_OUT, list_some(places),
         )  # fmt: skip
     if exclusions:
         log.warning(
-            "%d images are no frontal chest X-rays and are left out (%s): %s lists them, --include-non-frontal takes "
-            "them",
-            exclusions.total(), quarantine.format_counts(exclusions), paths.LEFT_OUT,
+            "%s and left out (%s): %s lists them, --include-non-frontal takes them",
+            counted(exclusions.total(), "image is no frontal chest X-ray", "images are no frontal chest X-rays"),
+            quarantine.format_counts(exclusions), paths.LEFT_OUT,
         )  # fmt: skip
 
 
@@ -101,13 +108,14 @@ def _log_patients(plan: BuildPlan, folds: int) -> None:
     # With an image each, more folds than patients are refused.
     if largest > 1 and largest * folds > len(patients):
         log.warning(
-            "%d of %d training images are of one patient (%s), more than one of %d folds can hold evenly%s",
-            largest, len(patients), _GROUPED_BY[plan.grouped_by], folds,
+            "%d of %s are of one patient (%s), more than one of %d folds can hold evenly%s",
+            largest, counted(len(patients), "training image"), _GROUPED_BY[plan.grouped_by], folds,
             _PATIENT_FLAGS if plan.grouped_by == "dicom" else "",
         )  # fmt: skip
     if plan.grouped_by == "patients csv":
         if unknown := int((patients < 0).sum()):
-            log.warning("%d training images have no row in the patients CSV; each counts as a patient", unknown)
+            images = counted(unknown, "training image has", "training images have")
+            log.warning("%s no row in the patients CSV; each counts as a patient", images)
     elif len(patients) and count_patients(patients) == len(patients):
         log.warning(
             "no patients CSV, and %s: folds may leak, that is, have images of one patient in training and validation",
@@ -124,17 +132,17 @@ def summary(out: Path, manifest: Manifest) -> str:
     held = []
     if manifest.train:
         held.append(
-            f"{manifest.train} training images: {manifest.positive} positive, {manifest.patients} patients"
-            f" ({_GROUPED_BY[manifest.grouped_by]}), {manifest.num_folds} folds"
+            f"{counted(manifest.train, 'training image')}: {manifest.positive} positive,"
+            f" {counted(manifest.patients, 'patient')} ({_GROUPED_BY[manifest.grouped_by]}), {manifest.num_folds} folds"
         )
     if manifest.test:
-        held.append(f"{manifest.test} test images")
-    held.append(f"{manifest.shards} shards")
+        held.append(counted(manifest.test, "test image"))
+    held.append(counted(manifest.shards, "shard"))
     if manifest.missing:
-        held.append(f"{manifest.missing} ids of the masks CSV without a file")
+        held.append(f"{counted(manifest.missing, 'id')} of the masks CSV without a file")
     return (
-        f"{manifest.found} files found = {manifest.samples} samples + {manifest.quarantined} quarantined"
-        f" + {manifest.left_out} left out + {manifest.unlabeled} unlabeled"
+        f"{counted(manifest.found, 'file')} found = {counted(manifest.samples, 'sample')}"
+        f" + {manifest.quarantined} quarantined + {manifest.left_out} left out + {manifest.unlabeled} unlabeled"
         f" + {manifest.merged_duplicates} merged duplicates\n"
         f"{'; '.join(held)}\ndataset: {out}\n"
     )
@@ -150,19 +158,20 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
     number = count_patients(patients)
     if plan.grouped_by == "patients csv" and len(patients) and (patients < 0).all():
         raise UserError(
-            f"the patients CSV has no row for any of {len(patients)} training images",
+            f"the patients CSV has no row for any of {counted(len(patients), 'training image')}",
             f"the images' {_ID_NAMES[plan.id_source]} in its column {csv_rows.ID}",
             "check --patients, or leave it out",
         )
     if plan.grouped_by == "patients csv" and number < folds <= len(patients):
         raise UserError(
-            f"--num-folds {folds}, and the patients CSV names {number} patient(s) for {len(patients)} training images",
+            f"--num-folds {folds}, and the patients CSV names {counted(number, 'patient')} for {len(patients)} training"
+            " images",
             "a patient or more for each fold",
             f"check the column {csv_rows.PATIENT} of --patients" + (", or lower --num-folds" if number > 1 else ""),
         )
     if plan.grouped_by == "dicom" and number < folds <= len(patients):
         raise UserError(
-            f"--num-folds {folds}, and {number} PatientID(s) in {len(patients)} training images",
+            f"--num-folds {folds}, and {counted(number, 'PatientID')} in {len(patients)} training images",
             "a patient or more for each fold",
             ("lower --num-folds" if number > 1 else "add images of other patients") + _PATIENT_FLAGS,
         )
@@ -176,7 +185,7 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
     if split == "train" and plan.unlabeled:
         reasons["no row in the masks CSV"] = len(plan.unlabeled)
     counts = f" ({quarantine.format_counts(reasons)})" if reasons else ""
-    found = f"no usable image in {plan.found_in.get(split, 0)} files{counts}"
+    found = f"no usable image in {counted(plan.found_in.get(split, 0), 'file')}{counts}"
     lists = quarantine.describe_lists(out, split)
     and_see = f", and {lists}" if lists else ""
     if split == "test":
@@ -197,9 +206,10 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
 
 def _describe_other_ids(plan: BuildPlan) -> str:
     other = _OTHER[plan.id_source]
+    files = counted(plan.named_otherwise, "unused file is", "unused files are")
     return (
-        f"{plan.named_otherwise} unused files are in the masks CSV by their {_ID_NAMES[other]}, not by their "
-        f"{_ID_NAMES[plan.id_source]}: give --id {other}"
+        f"{files} in the masks CSV by their {_ID_NAMES[other]}, not by their {_ID_NAMES[plan.id_source]}: give --id "
+        f"{other}"
     )
 
 
@@ -211,8 +221,8 @@ def _describe_paths(plan: BuildPlan) -> str:
     if not paths_of_files:
         return ""
     return (
-        f"{len(paths_of_files)} ids of the masks CSV begin with a directory, first {paths_of_files[0]}, and would have "
-        f"a file without it: remove the directories from the column {csv_rows.ID}"
+        "ids of the masks CSV that begin with a directory, and would have a file without it: "
+        f"{list_some(paths_of_files)}; remove the directories from the column {csv_rows.ID}"
     )
 
 

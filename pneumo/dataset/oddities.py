@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pneumo.dataset.table import SampleTable
+from pneumo.runtime.errors import counted
 
 FLAT, DARK, BRIGHT = 1 / 16, 1 / 4, 3 / 4
 """Of the range from black to white. In 977 images of SIIM-ACR the levels between which 90 % of an image are differ by
@@ -22,7 +23,8 @@ def describe(table: SampleTable) -> list[str]:
 def _labels(table: SampleTable) -> Iterator[str]:
     train = len(table.select("train"))
     if train and not table.positive.any():
-        yield f"none of {train} training images has a pneumothorax: nothing can be learned; check the masks CSV"
+        images = counted(train, "training image")
+        yield f"none of {images} has a pneumothorax: nothing can be learned; check the masks CSV"
 
 
 def _pictures(table: SampleTable) -> Iterator[str]:
@@ -38,8 +40,8 @@ def _pictures(table: SampleTable) -> Iterator[str]:
         if len(rows):
             row = rows[np.argmin(badness[rows])]
             yield (
-                f"{len(rows)} {name} image(s), worst {table.image_id[row]}: 90 % of it is between {low[row]:.2f} and "
-                f"{high[row]:.2f} of white"
+                f"{counted(len(rows), f'{name} image')}, worst {table.image_id[row]}: 90 % of it is between "
+                f"{low[row]:.2f} and {high[row]:.2f} of white"
             )
 
 
@@ -48,8 +50,8 @@ def _masks(table: SampleTable) -> Iterator[str]:
     if len(rows):
         row = rows[np.argmax(table.mask_area[rows])]
         yield (
-            f"{len(rows)} of {int(table.positive.sum())} mask(s) probably do not fit their image, the largest "
-            f"{table.image_id[row]}: {table.mask_note[row]}"
+            f"{len(rows)} of {counted(int(table.positive.sum()), 'mask')} probably not of the image's size, the "
+            f"largest {table.image_id[row]}: {table.mask_note[row]}"
         )
 
 
@@ -63,4 +65,4 @@ def _notes(table: SampleTable) -> Iterator[str]:
     for _, found in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
         (_, row, note), (_, last_row, last) = min(found), max(found)
         span = "" if note == last else f", to {last}, such as {table.image_id[last_row]}"
-        yield f"{len(found)} image(s): {note}, such as {table.image_id[row]}{span}"
+        yield f"{counted(len(found), 'image')}: {note}, such as {table.image_id[row]}{span}"

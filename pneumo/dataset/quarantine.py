@@ -11,7 +11,7 @@ from pneumo.dataset.scan import QuarantineRow
 from pneumo.dataset.table import Split
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import publish_csv
 
 COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", "action")
@@ -98,7 +98,7 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
         return
     percent = 100 * quarantined / found
     reasons = format_counts(count_reasons(dataset))
-    summary = f"{quarantined} of {found} files ({percent:.1f} %) are quarantined: {reasons}"
+    summary = f"{quarantined} of {counted(found, 'file')} ({percent:.1f} %) quarantined: {reasons}"
     if exceeds(quarantined, found, limit):
         raise UserError(
             summary,

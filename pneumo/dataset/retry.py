@@ -17,6 +17,7 @@ from pneumo.dataset.shard_writer import ShardRecord
 from pneumo.dicom.rejection import Reason
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
+from pneumo.runtime.errors import counted
 
 RETRIED = (Reason.UNREADABLE, Reason.CRASHED, Reason.TOOK_TOO_LONG, Reason.TOO_MUCH_MEMORY)
 """Reasons that do not follow from the file alone."""
@@ -38,7 +39,7 @@ def drop_records(dataset: Path, shards: Sequence[ShardPlan], now: Conditions) ->
     with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         if paths.manifest(dataset).is_file():
             return
-        log.info("writing %d shards again: files of theirs could not be read and may be readable now", len(chosen))
+        log.info("writing %s again, with files that may be readable now", counted(len(chosen), "shard"))
         for shard in chosen:
             paths.shard_record(dataset, shard.name).unlink(missing_ok=True)
 
@@ -49,8 +50,8 @@ def log_finished(dataset: Path) -> None:
     found = Counter({str(reason): reasons[reason] for reason in RETRIED if reasons[reason]})
     if found:
         log.warning(
-            "%d files were quarantined for what may be over (%s): they are tried again with another --out",
-            found.total(), quarantine.format_counts(found),
+            "quarantined for what may be over: %s (%s); tried again with another --out",
+            counted(found.total(), "file"), quarantine.format_counts(found),
         )  # fmt: skip
 
 

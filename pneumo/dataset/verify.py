@@ -21,6 +21,7 @@ import numpy as np
 
 from pneumo.dataset import paths, tar
 from pneumo.dataset.table import SampleTable
+from pneumo.runtime.errors import counted
 
 WHOLE_SHARD = -1
 """Row of an issue that no single sample has."""
@@ -64,14 +65,14 @@ def describe(issue: Issue, table: SampleTable) -> str:
 
 def summary(dataset: Path, table: SampleTable, issues: Sequence[Issue]) -> str:
     """Return the closing lines: what was verified, and how much of it is damaged."""
-    verified = f"{dataset}: {len(table)} images in {len(np.unique(table.shard))} shards"
+    verified = f"{dataset}: {counted(len(table), 'image')} in {counted(len(np.unique(table.shard)), 'shard')}"
     if not issues:
         return f"{verified}, nothing is damaged\n"
     rows = np.unique([issue.row for issue in issues if issue.row != WHOLE_SHARD]).astype(np.int64)
     test = int((table.split[rows] == "test").sum())
     return (
-        f"{verified}: {len(issues)} issues in {len({issue.file for issue in issues})} files,"
-        f" {len(rows) - test} training images and {test} test images have one\n"
+        f"{verified}: {counted(len(issues), 'issue')} in {counted(len({issue.file for issue in issues}), 'file')},"
+        f" of {counted(len(rows) - test, 'training image')} and {counted(test, 'test image')}\n"
         "copy these files again from an undamaged dataset, or build the dataset again;"
         " --skip-damaged trains without the images that cannot be used\n"
     )

@@ -5,6 +5,7 @@ from pydicom.encaps import get_frame
 
 from pneumo.dicom.rejection import CORRECT_HEADER, FETCH_AGAIN, FileRejectedError, Reason
 from pneumo.dicom.values import integer, numbers
+from pneumo.runtime.errors import counted
 
 
 def number_of_frames(dataset: Dataset) -> int:
@@ -30,7 +31,7 @@ def check_size(dataset: Dataset, rows: int, columns: int, components: int) -> No
     declared = integer(dataset, "Rows"), integer(dataset, "Columns"), integer(dataset, "SamplesPerPixel", 1)
     if (rows, columns, components) != declared:
         raise contradiction(
-            f"a JPEG of {rows} x {columns} with {components} component(s)",
+            f"a JPEG of {rows} x {columns} with {counted(components, 'component')}",
             f"{declared[0]} x {declared[1]} with {declared[2]}, as the DICOM header says",
         )
 

@@ -20,6 +20,7 @@ from pneumo.dicom.pixel_data import number_of_frames
 from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 from pneumo.dicom.stored_bits import StoredBits
 from pneumo.dicom.values import first_item, integer, numbers, text, words
+from pneumo.runtime.errors import counted
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 WHITE = 65535
@@ -80,7 +81,9 @@ def _check_color(dataset: Dataset) -> str:
     photometric, samples = text(dataset, "PhotometricInterpretation").upper(), integer(dataset, "SamplesPerPixel", 1)
     if photometric not in PHOTOMETRICS or samples != (1 if photometric in (*GRAY, "PALETTE COLOR") else 3):
         name = photometric if photometric in PHOTOMETRICS else "an unknown photometric interpretation"
-        raise _unsupported(f"{name} with {samples} sample(s) a pixel", "grayscale or color as DICOM defines them")
+        raise _unsupported(
+            f"{name} with {counted(samples, 'sample')} a pixel", "grayscale or color as DICOM defines them"
+        )
     return photometric
 
 

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 
 
 class FoldGroup(NamedTuple):
@@ -70,7 +70,7 @@ def fold_groups_on_gpus(gpus: Sequence[Hashable], folds: Sequence[int], micro_ba
         distinct = len(set(gpus[ranks.start : ranks.stop]))
         if distinct < len(ranks) and len(gpus) > len(folds):
             raise UserError(
-                f"ranks {ranks.start} to {ranks.stop - 1} train fold(s) together on {distinct} GPU(s)",
+                f"ranks {ranks.start} to {ranks.stop - 1} train folds together on {counted(distinct, 'GPU')}",
                 "a GPU for each rank of a fold, or at most one rank for each fold",
                 "start fewer processes, or more folds; job/launch.py starts one process for each GPU",
             )

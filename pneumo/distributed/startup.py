@@ -21,7 +21,7 @@ from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import RANK_TIMEOUT_S, World
 from pneumo.runtime import cli
 from pneumo.runtime.console import set_up_logging
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.machine import seconds_since_start
 
 START_TIMEOUT_S = 40.0
@@ -93,7 +93,7 @@ def disable_unsupported_links(environ: MutableMapping[str, str]) -> None:
 def _check_size(found: int, expected: int) -> None:
     if found != expected:
         raise UserError(
-            f"a world of {found} rank(s)",
+            f"a world of {counted(found, 'rank')}",
             f"{expected}",
             "start with `accelerate launch --multi_gpu --num_processes N` (also on a machine without GPUs), torchrun,"
             " srun or job/launch.py, or correct --expect-world",

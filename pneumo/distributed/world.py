@@ -10,6 +10,7 @@ from pneumo.distributed.device import describe
 from pneumo.distributed.partition import FoldGroup, fold_groups
 from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
+from pneumo.runtime.errors import counted
 
 RANK_TIMEOUT_S = 900.0
 """Default of --rank-timeout: longer than anything that a healthy rank does between two touches of its heartbeat."""
@@ -39,11 +40,11 @@ def log_world(world: World, groups: Sequence[FoldGroup], precision: str) -> None
             if f
         )
         log.info(
-            "%d rank(s) on %s in %s, %d thread(s) each; %s",
-            world.size,
+            "%s on %s in %s, %s each; %s",
+            counted(world.size, "rank"),
             describe(world.device),
             precision,
-            torch.get_num_threads(),
+            counted(torch.get_num_threads(), "thread"),
             plan,
         )
 
@@ -53,13 +54,13 @@ def log_idle_ranks(world: World, folds: int, micro_batches: int) -> None:
     idle = sum(not group.folds for group in fold_groups(world.size, range(folds), micro_batches))
     if world.is_leader and idle:
         log.warning(
-            "%d of %d ranks train: the other %d would not shorten the training of %d fold(s) with %d micro-batch(es) in"
-            " a step, which uses at most %d ranks; they wait, and take part in the predictions at the end; a smaller"
+            "%d of %d ranks train: the other %d would not shorten the training of %s with %s in a step, which uses at"
+            " most %s; they wait, and take part in the predictions at the end; a smaller"
             " --micro-batch-size lets more ranks share a fold, in a new --run",
             world.size - idle,
             world.size,
             idle,
-            folds,
-            micro_batches,
-            folds * micro_batches,
+            counted(folds, "fold"),
+            counted(micro_batches, "micro-batch", "micro-batches"),
+            counted(folds * micro_batches, "rank"),
         )

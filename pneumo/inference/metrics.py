@@ -10,6 +10,7 @@ from pathlib import Path
 from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.errors import counted
 from pneumo.runtime.files import publish_text
 
 FORMAT_VERSION = 3
@@ -143,12 +144,12 @@ def describe(metrics: Metrics) -> str:
     """Format the metrics as a table for the terminal."""
     low, high = metrics.nested.dice_interval
     over_low, over_high = metrics.dice_over_empty_interval
-    counted: list[tuple[str, FoldScores | Metrics, Scores]] = [(f"fold {f.fold}", f, f) for f in metrics.folds]
-    counted += [("nested", metrics, metrics.nested), ("in-sample", metrics, metrics.in_sample)]
-    counted += [] if metrics.mean_of_rules is None else [("mean rule", metrics, metrics.mean_of_rules)]
+    scored: list[tuple[str, FoldScores | Metrics, Scores]] = [(f"fold {f.fold}", f, f) for f in metrics.folds]
+    scored += [("nested", metrics, metrics.nested), ("in-sample", metrics, metrics.in_sample)]
+    scored += [] if metrics.mean_of_rules is None else [("mean rule", metrics, metrics.mean_of_rules)]
     rows = [
         (name, counts.images, counts.positives, *(getattr(scores, column) for column in COLUMNS))
-        for name, counts, scores in counted
+        for name, counts, scores in scored
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
@@ -156,12 +157,12 @@ def describe(metrics: Metrics) -> str:
     return "\n".join(
         [
             *lines,
-            f"nested Dice {_number(metrics.nested.dice)} (95 % interval over {metrics.patients} patients "
+            f"nested Dice {_number(metrics.nested.dice)} (95 % interval over {counted(metrics.patients, 'patient')} "
             f"{low:.4f} to {high:.4f}), every image empty {metrics.dice_all_empty:.4f}, "
             f"difference {metrics.dice_over_empty:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
             f"AUC of pneumothorax or not: presence head {_number(metrics.auc.presence_head)}, "
             f"maximum pixel {_number(metrics.auc.max_pixel)}",
-            f"out-of-fold predictions are of {metrics.networks} network(s), submissions are means of"
+            f"out-of-fold predictions are of {counted(metrics.networks, 'network')}, submissions are means of"
             f" {metrics.submission_networks}",
             f"rule for new images: {rule.describe()}",
         ]

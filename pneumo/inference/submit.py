@@ -11,7 +11,7 @@ from pneumo.inference.ensembler import Ensembler
 from pneumo.loading.damaged import find_damaged
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import remove_temporary_files
 
 
@@ -56,7 +56,8 @@ def write_submission(
         remove_temporary_files(out.parent, out.name)
         submission.write(out, ordered, table.shapes(rows), expected=expected_ids, recorded=recorded)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
-        log.info("%s: %d images, %d positive (%s)", out, len(ordered), positive, ensembler.rule.describe())
+        images = counted(len(ordered), "image")
+        log.info("%s: %s, %d positive (%s)", out, images, positive, ensembler.rule.describe())
 
     world.on_leader(publish)
 
@@ -66,7 +67,7 @@ def _find_test_images(reader: ShardReader, rows: npt.NDArray[np.int64], world: W
     found = find_damaged(reader, rows, world, workers=workers)
     if len(found) == len(rows):
         raise UserError(
-            f"none of {len(rows)} test images can be used, first: {next(iter(found.values()))}",
+            f"none of {counted(len(rows), 'test image')} can be used, first: {next(iter(found.values()))}",
             "whole images",
             REPAIR_HINT,
         )

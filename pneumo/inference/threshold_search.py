@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms, area, dice
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 
 DECIMALS = 9
 """Decimals of the mean Dice to which rules are compared: smaller differences are rounding errors."""
@@ -96,7 +96,9 @@ def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     """Number the folds from 0, or divide the patients of a single fold into two halves: (n,)."""
     if len(histograms) < 2:
         raise UserError(
-            f"out-of-fold predictions of {len(histograms)} images", "at least two", "train on more labeled images"
+            f"out-of-fold predictions of {counted(len(histograms), 'image')}",
+            "at least two",
+            "train on more labeled images",
         )
     folds, subset = np.unique(histograms.fold, return_inverse=True)
     if len(folds) > 1:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pneumo.masks import geometry, rle
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 
 Shapes = Mapping[str, tuple[int, int]]
 """Rows and columns of each image, in pixels."""
@@ -35,7 +35,7 @@ def check_ends(path: Path, masks: Mapping[str, str], shapes: Shapes) -> None:
     if beyond:
         worst = max(beyond, key=excess.__getitem__)
         raise UserError(
-            f"{path}: {len(beyond)} of {len(excess)} mask(s) end beyond their image, worst "
+            f"{path}: {len(beyond)} of {counted(len(excess), 'mask')} beyond the end of the image, worst "
             + _describe_end(worst, masks[worst], shapes[worst]),
             "run lengths of the images in their own size",
             geometry.ABSOLUTE_ACTION
@@ -55,8 +55,8 @@ def describe_misfits(path: Path, masks: Mapping[str, str], shapes: Shapes) -> It
         largest = max(found, key=lambda image_id: _area(masks[image_id]))
         positive = sum(text != rle.EMPTY for text in masks.values())
         yield (
-            f"{path}: {len(found)} of {positive} mask(s) probably do not fit their image, the largest {largest}: "
-            f"{found[largest]}"
+            f"{path}: {len(found)} of {counted(positive, 'mask')} probably not of the image's size, the largest "
+            f"{largest}: {found[largest]}"
         )
 
 
@@ -80,11 +80,12 @@ def _compare_ends(truth: Mapping[str, str], predicted: Mapping[str, str]) -> Ite
     if not beyond:
         return
     worst = max(beyond, key=ends.__getitem__)
+    what = counted(len(beyond), "prediction ends", "predictions end")
     if largest > pixels:
-        yield f"{len(beyond)} prediction(s) end beyond pixel {largest}, the last of all true masks, worst {worst}"
+        yield f"{what} beyond pixel {largest}, the last of all true masks, worst {worst}"
     else:
         yield (
-            f"{len(beyond)} prediction(s) end beyond an image of SIIM-ACR, and no true mask does, worst "
+            f"{what} beyond an image of SIIM-ACR, and no true mask does, worst "
             + _describe_end(worst, predicted[worst], SIIM_SHAPE)
         )
 
@@ -100,8 +101,8 @@ def _compare_rows(truth: Mapping[str, str], predicted: Mapping[str, str]) -> Ite
         largest = max(found, key=lambda image_id: _area(truth[image_id]))
         rows = found[largest]
         yield (
-            f"{len(found)} prediction(s) are probably of an image of another size than the true mask, the largest "
-            f"{largest}: runs {rows[1]} pixels apart, those of the truth {rows[0]}"
+            f"{counted(len(found), 'prediction is', 'predictions are')} probably of an image of another size than the "
+            f"true mask, the largest {largest}: runs {rows[1]} pixels apart, those of the truth {rows[0]}"
         )
 
 

@@ -11,7 +11,7 @@ from pneumo.masks import csv_rows, image_ids, rle
 from pneumo.masks.annotations import check_mask
 from pneumo.masks.csv_rows import ID, MASK
 from pneumo.masks.image_ids import strip_suffix
-from pneumo.runtime.errors import UserError, list_some
+from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.runtime.files import format_csv, publish_text
 from pneumo.runtime.recorded import publish_recorded
 
@@ -111,14 +111,14 @@ def order_rows(masks: Mapping[str, str], expected: Sequence[str], warn: Callable
     surplus = len(masks.keys() - set(named.values()))
     if len(missing) == len(named):
         raise UserError(
-            f"none of the {len(expected)} expected ids is among the {len(masks)} test images",
+            f"none of {counted(len(expected), 'expected id')} is among {counted(len(masks), 'test image')}",
             "the sample submission that belongs to these images",
             "check --expected and the dataset's --test-dicom (stage 1 and stage 2 have different ids)",
         )
     if missing:
         warn(f"expected ids that have no image and get an empty mask: {list_some(missing)}")
     if surplus:
-        warn(f"{surplus} test image(s) are not expected and are left out of the submission")
+        warn(f"not expected and left out of the submission: {counted(surplus, 'test image')}")
     return [(spelled, masks.get(named[spelled], rle.EMPTY)) for spelled in expected]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.weight_files import read_state
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 
 HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.", "output.", "logits.")
 """Prefixes of the ImageNet classifiers that encoders leave out."""
@@ -50,11 +50,11 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         ) from error
     left = len(content) - len(state)
     log.info(
-        "%s: %d tensors of the encoder%s%s%s",
+        "%s: %s of the encoder%s%s%s",
         path,
-        len(state),
+        counted(len(state), "tensor"),
         f" under {prefix}" if prefix else "",
-        f"; {left} others are not used" if left else "",
+        f"; not used: {left} more" if left else "",
         f"; {adapted} adapted to the number of input channels" if adapted else "",
     )
 

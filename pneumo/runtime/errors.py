@@ -129,6 +129,17 @@ def as_user_error(error: BaseException) -> UserError | None:
     return UserError(f"{named}{error.strerror}", expected, f"{action}, and start the same command again")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts, ``1 file`` or ``3 files``, for messages.
+
+    Args:
+        number: How many.
+        one: What follows 1, such as ``file is``.
+        many: What follows other numbers, such as ``files are``; empty = ``one`` and an s.
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def list_some(names: Iterable[str], most: int = 3) -> str:
     """Return the number of names and the first few of them, for messages."""
     listed = list(names)

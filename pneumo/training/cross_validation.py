@@ -22,7 +22,7 @@ from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, list_some
+from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.training import run_start
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
@@ -166,8 +166,9 @@ def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -
     empty = [f for f in range(manifest.num_folds) if not len(table.select("train", {f}))]
     if empty:
         raise UserError(
-            f"folds of the dataset without images: {list_some(map(str, empty))} ({manifest.patients} patients,"
-            f" {manifest.train - len(table.select('train'))} damaged images excluded)",
+            f"folds of the dataset without images: {list_some(map(str, empty))} ("
+            f"{counted(manifest.patients, 'patient')},"
+            f" {counted(manifest.train - len(table.select('train')), 'damaged image')} excluded)",
             "at least one patient in each fold",
             "divide the dataset into fewer folds with job/shard.py --num-folds",
         )
@@ -200,10 +201,10 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
 
 def _log_remaining_folds(run: RunDirectory, world: World) -> None:
     if world.is_leader:
-        remaining = ", ".join(map(str, run.unfinished_folds))
+        remaining = run.unfinished_folds
         log.info(
             "%s; then job/ensemble.py --runs %s writes the metrics and the submission",
-            f"fold(s) {remaining} are still to be trained" if remaining else "all folds are trained",
+            f"still to be trained: fold {', '.join(map(str, remaining))}" if remaining else "all folds are trained",
             run.path,
         )
         for caveat in exclusion_caveats(run.dataset.excluded):

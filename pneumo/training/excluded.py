@@ -21,6 +21,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.loading.damaged import find_damaged
 from pneumo.runtime.console import log
+from pneumo.runtime.errors import counted
 from pneumo.training import run_start
 
 
@@ -46,9 +47,11 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
     if excluded and world.is_leader:
         is_excluded = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
         log.warning(
-            "%d damaged training image(s) (%d positive) are excluded, first: %s",
-            len(excluded), int(reader.table.positive[is_excluded].sum()), next(iter(excluded.values())),
-        )  # fmt: skip
+            "excluded: %s (%d positive), first: %s",
+            counted(len(excluded), "damaged training image"),
+            int(reader.table.positive[is_excluded].sum()),
+            next(iter(excluded.values())),
+        )
     return excluded
 
 
@@ -58,7 +61,12 @@ def _find_training_images(reader: ShardReader, world: World, workers: int) -> di
     found = find_damaged(reader, np.arange(len(table)), world, workers=workers)
     train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == "train"}
     if world.is_leader and len(train) < len(found):
-        log.warning("%d test image(s) are damaged: unless repaired, they get empty masks", len(found) - len(train))
+        damaged = counted(
+            len(found) - len(train),
+            "test image is damaged: unless repaired, it gets an empty mask",
+            "test images are damaged: unless repaired, they get empty masks",
+        )
+        log.warning("%s", damaged)
     return train
 
 
@@ -68,6 +76,6 @@ def exclusion_caveats(excluded: Mapping[str, str]) -> list[str]:
         return []
     names = ", ".join(list(excluded)[:3])
     return [
-        f"{len(excluded)} damaged training image(s) were excluded, neither trained on nor scored ({names}"
+        f"excluded, neither trained on nor scored: {counted(len(excluded), 'damaged training image')} ({names}"
         f"{' ...' * (len(excluded) > 3)}); recipe.json names each and what was found"
     ]

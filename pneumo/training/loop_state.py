@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import field
 
 from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.errors import counted
 from pneumo.runtime.ranges import Count
 from pneumo.training.recipe import Stage
 
@@ -69,4 +70,5 @@ class LoopState:
         most = sum(stage.epochs for stage in stages[: cursor.stage]) + cursor.epoch
         # A stage before may have ended early, after one epoch at least.
         if not cursor.stage + cursor.epoch <= self.epochs_done <= most:
-            raise ValueError(f"{self.epochs_done} epochs are done before stage {cursor.stage}, epoch {cursor.epoch}")
+            done = counted(self.epochs_done, "epoch is", "epochs are")
+            raise ValueError(f"{done} done before stage {cursor.stage}, epoch {cursor.epoch}")

@@ -15,7 +15,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
 from pneumo.training.excluded import exclusion_caveats
@@ -85,7 +85,7 @@ def require_finished_folds(run: RunDirectory) -> None:
     if run.unfinished_folds:
         raise UserError(
             f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
-            f"all {run.dataset.num_folds} folds",
+            f"all {counted(run.dataset.num_folds, 'fold')}",
             "train them with the same job/train.py command, or copy them from where they were trained",
         )
 
@@ -94,7 +94,9 @@ def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:
     """Describe what the out-of-fold metrics exclude, and what makes them better than on new images."""
     found = exclusion_caveats(run.dataset.excluded)
     if not positives:
-        found.append(f"none of {images} images has a pneumothorax: nothing was learned, and any empty mask scores 1")
+        found.append(
+            f"none of {counted(images, 'image')} has a pneumothorax: nothing was learned, and any empty mask scores 1"
+        )
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the metrics may be too high")
     if run.recipe.keep == "best" or run.recipe.patience > 0:

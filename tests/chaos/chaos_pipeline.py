@@ -85,7 +85,7 @@ def pipeline(tree: SyntheticTree, made: dict[str, Path]) -> list[Command]:
                 lambda directory: [shard(directory, "0/2", 1), shard(directory, "1/2", 1)],
             ],
             prepare=lambda directory: None,
-            resume_message="images are already in shards",
+            resume_message="resuming: already in shards are ",
             keeps_work=False,
         ),
         Command(

@@ -76,7 +76,7 @@ def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
     manifest = build(copied_inputs, tmp_path / "out", OPTIONS)
     assert (manifest.found, manifest.samples, manifest.left_out, manifest.missing) == (34, 29, 5, 0)
     assert (
-        "5 images are no frontal chest X-rays and are left out (2 FOR PROCESSING, 1 modality CT, 1 view LATERAL, "
+        "5 images are no frontal chest X-rays and left out (2 FOR PROCESSING, 1 modality CT, 1 view LATERAL, "
         "1 body part KNEE): left_out.csv lists them, --include-non-frontal takes them"
     ) in caplog.text
     assert rows(tmp_path / "out" / paths.LEFT_OUT) == [
@@ -103,7 +103,7 @@ def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
     copied_inputs.masks.write_text("ImageId, EncodedPixels\n1.9.1, -1\n")
     with pytest.raises(
         UserError,
-        match=r"no usable image in 1 files \(1 modality CT\); .*; check --dicom and --masks, and see \S+/left_out.csv"
+        match=r"no usable image in 1 file \(1 modality CT\); .*; check --dicom and --masks, and see \S+/left_out.csv"
         r"; --include-non-frontal takes the images of left_out.csv$",
     ):
         build(replace(copied_inputs, dicom=copied_inputs.dicom / "ct.dcm", test_dicom=None), tmp_path / "ct", OPTIONS)
@@ -144,9 +144,7 @@ def test_only_the_merging_task_knows_the_percentage_and_finished_shards_stay(
     assert build(copied_inputs, out, tasks[2]) is None
     assert build(copied_inputs, out, tasks[0]) is None
     for options in (tasks[1], tasks[1], OPTIONS):
-        with pytest.raises(
-            UserError, match=r"4 of 29 files \(13.8 %\) are quarantined: 4 bad_frame; expected at most 5 %"
-        ):
+        with pytest.raises(UserError, match=r"4 of 29 files \(13.8 %\) quarantined: 4 bad_frame; expected at most 5 %"):
             build(copied_inputs, out, options)
         assert len(rows(out / paths.QUARANTINE)) == 4
         assert not paths.manifest(out).exists()
@@ -168,9 +166,7 @@ def test_too_many_bad_headers_are_logged_before_the_work(
         (copied_inputs.dicom / f"{number}.dcm").touch()
     with pytest.raises(UserError, match="3 of 32 files"):
         build(copied_inputs, tmp_path / "out", OPTIONS)
-    assert (
-        "3 of 32 files are quarantined by their headers alone (3 empty_file): with --max-quarantined 5" in caplog.text
-    )
+    assert "3 of 32 files quarantined by the header alone (3 empty_file): with --max-quarantined 5" in caplog.text
 
 
 def test_nothing_to_build_leaves_another_dataset_untouched(built: Path, tree, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_fewer_patients_than_folds_are_refused() -> None:
     assert sorted(set(assign(np.zeros(4, np.int64), groups, 3, 0).tolist())) == [0, 1, 2]
     with pytest.raises(
         UserError,
-        match=r"--num-folds 4, and the training images are of 3 patient\(s\); expected a patient or more for each fold",
+        match=r"--num-folds 4, and the training images are of 3 patients; expected a patient or more for each fold",
     ):
         assign(np.zeros(4, np.int64), groups, 4, 0)
 

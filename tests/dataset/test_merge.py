@@ -111,7 +111,7 @@ def test_no_sample_at_all_leaves_the_lists_and_no_dataset(copy: Path, plan: Buil
     for shard, record in rows:
         paths.shard_record(copy, shard.name).write_text(json.dumps(replace(record, rows=[]).as_json()))
         assert record.rows
-    with pytest.raises(UserError, match="none of the 24 train files became a sample"):
+    with pytest.raises(UserError, match="none of 24 train files became a sample"):
         finish(copy, plan)
     assert (copy / paths.QUARANTINE).is_file()
     assert not paths.manifest(copy).exists()

@@ -31,9 +31,9 @@ def test_pictures_without_content_are_counted_by_kind_with_the_worst(table: Samp
     table.high_level[:6] = 0.05, 0.5, 0.2, 0.24, 0.99, 1.0
     ids = table.image_id
     assert oddities.describe(table) == [
-        f"2 flat image(s), worst {ids[1]}: 90 % of it is between 0.49 and 0.50 of white",
-        f"2 almost black image(s), worst {ids[2]}: 90 % of it is between 0.00 and 0.20 of white",
-        f"2 almost white image(s), worst {ids[5]}: 90 % of it is between 0.90 and 1.00 of white",
+        f"2 flat images, worst {ids[1]}: 90 % of it is between 0.49 and 0.50 of white",
+        f"2 almost black images, worst {ids[2]}: 90 % of it is between 0.00 and 0.20 of white",
+        f"2 almost white images, worst {ids[5]}: 90 % of it is between 0.90 and 1.00 of white",
     ]
 
 
@@ -41,9 +41,9 @@ def test_notes_of_one_kind_are_counted_together_with_the_lowest_and_the_highest_
     table.render_notes[:4] = "first of 4 frames", "first of 40 frames; RGB rendered to gray", "first of 7 frames", "odd"
     ids = table.image_id
     assert oddities.describe(table) == [
-        f"3 image(s): first of 4 frames, such as {ids[0]}, to first of 40 frames, such as {ids[1]}",
-        f"1 image(s): RGB rendered to gray, such as {ids[1]}",
-        f"1 image(s): odd, such as {ids[3]}",
+        f"3 images: first of 4 frames, such as {ids[0]}, to first of 40 frames, such as {ids[1]}",
+        f"1 image: RGB rendered to gray, such as {ids[1]}",
+        f"1 image: odd, such as {ids[3]}",
     ]
 
 
@@ -52,7 +52,7 @@ def test_masks_that_do_not_fit_are_counted_with_the_largest(table: SampleTable) 
     table.mask_area[[first, second]] = 10, 20
     table.mask_note[[first, second]] = "small", "large"
     assert oddities.describe(table) == [
-        f"2 of 6 mask(s) probably do not fit their image, the largest {table.image_id[second]}: large"
+        f"2 of 6 masks probably not of the image's size, the largest {table.image_id[second]}: large"
     ]
 
 

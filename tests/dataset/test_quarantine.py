@@ -73,7 +73,7 @@ def test_percentage_that_is_too_high(quarantined: int, found: int, limit: float,
 def test_too_many_are_an_error_with_number_reasons_list_and_action(dataset: Path) -> None:
     with pytest.raises(UserError) as caught:
         quarantine.check_percent(dataset, 4, 40, 5)
-    assert caught.value.found == "4 of 40 files (10.0 %) are quarantined: 3 unknown_format, 1 empty_file"
+    assert caught.value.found == "4 of 40 files (10.0 %) quarantined: 3 unknown_format, 1 empty_file"
     assert caught.value.expected == "at most 5 %"
     assert str(dataset / paths.QUARANTINE) in caught.value.action
     assert "a higher --max-quarantined" in caught.value.action
@@ -86,7 +86,7 @@ def test_few_are_logged_and_none_are_not(
     quarantine.check_percent(dataset, 0, 40, 0)
     assert caplog.text == ""
     quarantine.check_percent(dataset, 4, 80, 5)
-    assert "4 of 80 files (5.0 %) are quarantined: 3 unknown_format, 1 empty_file; quarantine.csv names" in caplog.text
+    assert "4 of 80 files (5.0 %) quarantined: 3 unknown_format, 1 empty_file; quarantine.csv names" in caplog.text
 
 
 def test_a_missing_list_does_not_hide_the_number(tmp_path: Path) -> None:

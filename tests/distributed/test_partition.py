@@ -115,5 +115,5 @@ def test_ranks_that_share_a_gpu_train_folds_of_their_own() -> None:
     assert describe(fold_groups_on_gpus("abcd", range(5), 4)) == [(4, (0, 1, 2, 3, 4))]
     # Two of each GPU, but no two of one in a group.
     assert describe(fold_groups_on_gpus("abab", range(2), 2)) == [(2, (0,)), (2, (1,))]
-    with pytest.raises(UserError, match=r"^ranks 0 to 1 train fold\(s\) together on 1 GPU\(s\); expected a GPU"):
+    with pytest.raises(UserError, match=r"^ranks 0 to 1 train folds together on 1 GPU; expected a GPU"):
         fold_groups_on_gpus("aabb", range(2), 2)

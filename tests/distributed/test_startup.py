@@ -11,7 +11,7 @@ from pneumo.runtime.errors import UserError
 def test_a_world_of_another_size_is_refused(worlds: dict[str, Ended]) -> None:
     codes, output = worlds["one of two"]
     assert codes == [2]
-    assert "a world of 1 rank(s); expected 2; start with `accelerate launch --multi_gpu" in output
+    assert "a world of 1 rank; expected 2; start with `accelerate launch --multi_gpu" in output
     assert "Traceback" not in output
 
 

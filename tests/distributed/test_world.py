@@ -19,7 +19,7 @@ def test_rank_0_logs_which_ranks_train_which_folds(
     log_world(dataclasses.replace(world, size=3), groups, "fp32")
     log_world(dataclasses.replace(world, size=3, rank=1), groups, "fp32")
     (line,) = caplog.messages
-    assert line.startswith("3 rank(s) on cpu in fp32, ")
+    assert line.startswith("3 ranks on cpu in fp32, ")
     assert line.endswith("; ranks 0-1: fold 0; rank 2: fold 1")
 
 
@@ -29,9 +29,9 @@ def test_rank_0_logs_which_ranks_train_which_folds(
         (
             32,
             5,
-            "20 of 32 ranks train: the other 12 would not shorten the training of 5 fold(s)",
+            "20 of 32 ranks train: the other 12 would not shorten the training of 5 folds ",
         ),
-        (3, 1, "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold(s)"),
+        (3, 1, "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold "),
         (20, 5, ""),
         (3, 5, ""),
     ],
@@ -51,4 +51,4 @@ def test_rank_0_warns_of_ranks_that_shorten_nothing(
     assert len(caplog.messages) == bool(expected)
     assert "".join(caplog.messages).startswith(expected)
     if expected:
-        assert f" with 4 micro-batch(es) in a step, which uses at most {folds * 4} ranks; they wait" in caplog.text
+        assert f" with 4 micro-batches in a step, which uses at most {folds * 4} ranks; they wait" in caplog.text

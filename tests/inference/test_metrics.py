@@ -88,4 +88,4 @@ def test_a_blends_metrics_have_its_runs_and_the_mean_of_their_rules(metrics, tmp
         *["0.5000", "0.6000", "-", "0.2500", "1.0000"],
     ]
     assert len({len(line) for line in lines[:7]}) == 1
-    assert "out-of-fold predictions are of 2 network(s), submissions are means of 6" in lines
+    assert "out-of-fold predictions are of 2 networks, submissions are means of 6" in lines

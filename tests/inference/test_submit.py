@@ -66,7 +66,7 @@ def test_expected_ids_give_the_order_and_the_rest(
     assert list(submission.read(tmp_path / "s.csv").items()) == [(ids[2], "5 1"), ("1.2.3.4", "-1"), (ids[0], "5 1")]
     assert [record.getMessage() for record in caplog.records] == [
         "expected ids that have no image and get an empty mask: 1 (1.2.3.4)",
-        "4 test image(s) are not expected and are left out of the submission",
+        "not expected and left out of the submission: 4 test images",
     ]
 
 

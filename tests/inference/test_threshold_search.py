@@ -149,7 +149,7 @@ def test_one_fold_is_divided_by_patients(maps):
 
 
 def test_one_image_is_too_few(maps):
-    with pytest.raises(UserError, match="of 1 images; expected at least two"):
+    with pytest.raises(UserError, match="of 1 image; expected at least two"):
         nested_estimate(maps.histograms.select(np.array([0])))
 
 

@@ -45,8 +45,8 @@ def test_directories_in_the_ids_are_said(scans: Path, separator: str) -> None:
     ids = [f"train{separator}1.2.3{number}.dcm" for number in range(4)]
     code, _, errors = shard(scans, ids)
     assert code == 2, errors
-    assert f"4 ids of the masks CSV begin with a directory, first train{separator}1.2.30, and would" in errors
+    assert f"that begin with a directory, and would have a file without it: 4 (train{separator}1.2.30, " in errors
     assert errors.splitlines()[-1].endswith("remove the directories from the column ImageId")
     code, _, errors = shard(scans, [*ids[:2], "1.2.32", "1.2.33"], "--num-folds", "2")
     assert code == 0, errors
-    assert "WARNING 2 ids of the masks CSV begin with a directory" in errors
+    assert "WARNING ids of the masks CSV that begin with a directory, and would have a file without it: 2 (" in errors

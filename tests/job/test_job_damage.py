@@ -84,7 +84,7 @@ def test_verify_ends_with_0_or_2(dataset: Path, bad: Bad) -> None:
     assert code == 2, output
     for image_id in (*bad.ids, bad.test_id):
         assert f": image {image_id}: its " in output
-    assert "3 issues in 2 files, 2 training images and 1 test images have one" in output
+    assert "3 issues in 2 files, of 2 training images and 1 test image" in output
 
 
 @dataclass(frozen=True)
@@ -170,17 +170,19 @@ def test_a_gradient_that_is_not_finite_ends_the_run_without_a_checkpoint(dataset
 
 def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -> None:
     directory, output = without
-    assert "2 damaged training image(s) (1 positive) are excluded" in output
-    assert "1 test image(s) are damaged" in output
+    assert "excluded: 2 damaged training images (1 positive)" in output
+    assert "1 test image is damaged" in output
     # At the end, too, after the metrics.
-    assert "2 damaged training image(s) were excluded, neither trained on nor scored" in output.split("nested Dice")[1]
+    assert "excluded, neither trained on nor scored: 2 damaged training images (" in output.split("nested Dice")[1]
     recorded = json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"]
     assert list(recorded) == bad.ids
     assert all("member is damaged" in reason for reason in recorded.values())
     metrics = json.loads((directory / "metrics.json").read_text())
     assert (metrics["images"], metrics["excluded"]) == (30, 2)
     assert sum(fold["images"] for fold in metrics["folds"]) == 30
-    assert any("2 damaged training image(s) were excluded" in caveat for caveat in metrics["caveats"])
+    assert any(
+        "excluded, neither trained on nor scored: 2 damaged training images" in caveat for caveat in metrics["caveats"]
+    )
 
 
 def test_what_was_left_out_is_in_no_metric(bad: Bad, without: tuple[Path, str], dataset: Path) -> None:
@@ -248,7 +250,7 @@ def test_what_a_run_leaves_out_is_decided_when_it_is_started(
     # Without the flag: it only decides on what a run is started with.
     code, output = run(words[:-1])
     assert code == 0, output
-    assert "2 damaged training image(s) (1 positive) are excluded" in output
+    assert "excluded: 2 damaged training images (1 positive)" in output
     assert json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"] == excluded
     for fold in (0, 1):
         assert weights(directory, fold) == weights(ours, fold)

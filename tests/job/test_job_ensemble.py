@@ -147,7 +147,7 @@ def test_runs_with_and_without_a_presence_head_are_blended_under_a_rule_of_their
     assert (found["images"], found["networks"], found["submission_networks"]) == (32, 2, 4)
     assert [run["run"] for run in found["runs"]] == [str(headed), str(other)]
     assert f"nested Dice {found['nested']['dice']:.4f}" in output
-    assert output.count("out-of-fold predictions are of 2 network(s), submissions are means of 4") == 1
+    assert output.count("out-of-fold predictions are of 2 networks, submissions are means of 4") == 1
 
     # The mean of the rules: a run without a presence head does not halve the other's presence threshold.
     for directory, presence in ((headed, 0.5), (other, 0.0)):

@@ -154,13 +154,13 @@ def test_too_many_bad_files_are_an_error_with_their_number_reasons_and_list(plac
     found = len(REASONS) + GOOD + 2
     share = 100 * len(REASONS) / found
     last = refused.stderr.splitlines()[-1]
-    assert f"{len(REASONS)} of {found} files ({share:.1f} %) are quarantined: " in last
+    assert f"{len(REASONS)} of {found} files ({share:.1f} %) quarantined: " in last
     counts = sorted((list(REASONS.values()).count(reason) for reason in set(REASONS.values())), reverse=True)
     assert [int(part.split()[0]) for part in last.partition("quarantined: ")[2].partition(";")[0].split(", ")] == counts
     assert "; expected at most 5 %; see what to do about each in out/quarantine.csv" in last
     assert "a higher --max-quarantined" in last
     assert "Traceback" not in refused.stderr
-    assert "1 directories cannot be listed: each counts as one file" in refused.stderr
+    assert "1 directory cannot be listed: each counts as one file" in refused.stderr
     assert not (place.root / "out" / paths.MANIFEST).exists()
     assert not (place.root / "out" / paths.SAMPLES).exists()
 
@@ -170,7 +170,7 @@ def test_a_higher_limit_accepts_them_after_another_attempt_at_those_that_may_be_
 ) -> None:
     assert accepted.code == 0, accepted.stderr
     assert place.shards() == shards_of_refused
-    assert "writing 1 shards again: files of theirs could not be read" in accepted.stderr
+    assert "writing 1 shard again, with files that may be" in accepted.stderr
     assert not paths.build(place.root / "out").exists()
 
 
@@ -262,7 +262,7 @@ def test_nothing_usable_leaves_the_list_and_frees_the_directory(place: Place) ->
     bad_files.text("NAME")(place.root / "junk" / "a.dcm")
     ended = place.shard(dicom="junk", out="out-junk")
     assert ended.code == 2
-    assert "no usable image in 1 files (1 unknown_format)" in ended.stderr
+    assert "no usable image in 1 file (1 unknown_format)" in ended.stderr
     assert "out-junk/quarantine.csv" in ended.stderr
     assert [row["file"] for row in place.quarantine("out-junk")] == ["a.dcm"]
     # With the right directory the same --out works.

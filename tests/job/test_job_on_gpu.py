@@ -39,7 +39,7 @@ def words(dataset: Path, directory: Path, *more: object) -> list[object]:
 def test_two_ranks_of_one_fold_on_one_gpu_are_refused(dataset: Path, tmp_path: Path) -> None:
     code, output = run(words(dataset, tmp_path / "run", "--folds", 0), launcher=TWO_RANKS)
     assert code == 2, output
-    assert "ranks 0 to 1 train fold(s) together on 1 GPU(s); expected a GPU for each rank of a fold" in output
+    assert "ranks 0 to 1 train folds together on 1 GPU; expected a GPU for each rank of a fold" in output
     assert "Traceback" not in output
 
 

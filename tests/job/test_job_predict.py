@@ -63,7 +63,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     assert code == 0, output
     # The only warning is about the ids, which are those of the competition's second stage.
     assert output.count("WARNING") == 1
-    assert f"WARNING 6 image(s): {NO_UID}, such as " in output
+    assert f"WARNING 6 images: {NO_UID}, such as " in output
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     rows = read(tmp_path / "out" / "findings.csv")
     assert len(rows) == 6
@@ -90,7 +90,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     code, output = predict(incoming, out)
     assert code == 0, output
     assert "10 files found = 6 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
-    assert "3 of 10 files (30.0 %) are quarantined: 2 unknown_format, 1 not_a_file" in output
+    assert "3 of 10 files (30.0 %) quarantined: 2 unknown_format, 1 not_a_file" in output
     assert (out / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     assert {row["file"]: row["reason"] for row in read(out / "quarantine.csv")} == {
         "gone.dcm": "not_a_file",
@@ -120,7 +120,7 @@ def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
     code, output = predict(tmp_path / "incoming", tmp_path / "out")
     assert code == 0, output
     assert "7 files found = 6 predicted + 1 quarantined" in output
-    assert "6 images are PNG or JPEG files, which have no header: patients, views and pixel spacing" in output
+    assert "6 images are PNG or JPEG files, without a header: patients, views and pixel spacing" in output
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     assert {row["mask_area_mm2"] for row in read(tmp_path / "out" / "findings.csv")} == {""}
     (row,) = read(tmp_path / "out" / "quarantine.csv")
@@ -257,7 +257,7 @@ def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     assert (out / "findings.csv").read_bytes() == before
     code, output = predict(files[1], out, run=all_positive)
     assert code == 0, output
-    assert f"{out / 'overlays'}: removed 1 pictures of an earlier prediction" in output
+    assert f"{out / 'overlays'}: removed 1 picture of an earlier prediction" in output
     assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[1].stem}.png"]
     assert [row["image_id"] for row in read(out / "findings.csv")] == list(submission.read(out / "predictions.csv"))
     code, output = predict(files[1], out, "--outputs", "findings", "dicom_seg")
@@ -334,6 +334,6 @@ def test_a_limit_that_a_file_exceeds_is_the_flags(predict: Predict, tmp_path: Pa
     )  # fmt: skip
     code, output = predict(tmp_path / "in", tmp_path / "out", "--memory-limit", 0.01)
     assert code == 2, output
-    assert "none of the 1 test files became a sample" in output
+    assert "none of 1 test file became a sample" in output
     (row,) = read(tmp_path / "out" / "quarantine.csv")
     assert row["action"] == "leave it out, or raise --memory-limit for a good image"

@@ -126,7 +126,7 @@ def test_the_ensembler_combines_folds_that_were_trained_separately(alone: Path, 
     ensemble = [JOB / "ensemble.py", "--runs", directory, "--dataset", dataset, "--out", directory / "submission.csv"]
     code, output = run(words(dataset, directory, "--folds", 1))
     assert code == 0, output
-    assert "fold(s) 0 are still to be trained" in output
+    assert "still to be trained: fold 0;" in output
     for more, expected, text in [([], 2, "no finished fold 0"), (["--wait", 1], 3, "fold 0 of")]:
         code, output = run([*ensemble, *more])
         assert code == expected, output

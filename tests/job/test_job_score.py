@@ -88,13 +88,13 @@ def test_missing_predictions(files):
 
     empty = score(files, *flags, "--missing", "empty")
     assert empty.returncode == 0
-    assert "1 images without a prediction: taken as empty" in empty.stderr
-    assert "1 predictions without a truth: left out" in empty.stderr
+    assert "1 image without a prediction: taken as empty" in empty.stderr
+    assert "1 prediction without a truth: left out" in empty.stderr
     assert empty.stdout.splitlines()[1].split()[-2:] == ["0.8333", "3"]
 
     ignored = score(files, *flags, "--missing", "ignore")
     assert ignored.returncode == 0
-    assert "1 images without a prediction: left out" in ignored.stderr
+    assert "1 image without a prediction: left out" in ignored.stderr
     assert ignored.stdout.splitlines()[1].split()[-2:] == ["0.7500", "2"]
 
 
@@ -128,7 +128,9 @@ def test_masks_of_another_size_are_found_with_the_dataset_of_the_images(
     assert (right.returncode, right.stderr) == (0, ""), right.stderr
     beyond = submit(masks | {worst: "99999999 1"})
     assert (beyond.returncode, beyond.stdout) == (2, "")
-    assert f"s.csv: 1 of {len(masks)} mask(s) end beyond their image, worst {worst}: it ends at pixel" in beyond.stderr
+    assert (
+        f"s.csv: 1 of {len(masks)} masks beyond the end of the image, worst {worst}: it ends at pixel" in beyond.stderr
+    )
     other = score(tmp_path, *words[:2], "--submission", synthetic.masks, "--dataset", tmp_path)
     assert (other.returncode, other.stdout) == (2, "")
     assert "no dataset.json" in other.stderr
@@ -138,7 +140,7 @@ def test_masks_of_another_size_are_said_without_a_dataset(files: Path) -> None:
     (files / "submission.csv").write_text("a,-1\nb,2 4\nc,1048576 1\n")
     done = score(files, "--truth", "truth.csv", "--submission", "submission.csv")
     assert done.returncode == 0
-    assert "1 prediction(s) end beyond an image of SIIM-ACR, and no true mask does, worst c" in done.stderr
+    assert "1 prediction ends beyond an image of SIIM-ACR, and no true mask does, worst c" in done.stderr
 
 
 def test_help_and_version(tmp_path):

@@ -62,7 +62,7 @@ def test_the_competition_as_pictures_is_a_dataset(tmp_path: Path) -> None:
     done = shard("--dicom", "pictures", "--masks", "masks.csv", "--out", "out", "--num-folds", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("8 files found = 8 samples + 0 quarantined + 0 left out + 0 unlabeled")
-    assert done.stderr.count("8 images are PNG or JPEG files, which have no header") == 1
+    assert done.stderr.count("8 images are PNG or JPEG files, without a header") == 1
     reader = ShardReader(tmp_path / "out", SampleTable.read(tmp_path / "out"))
     assert {str(reader.table.image_id[row]): reader.image(row) for row in range(8)} == pictures
     assert set(reader.table.transfer_syntax) == {""}
@@ -75,7 +75,7 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     first = shard(*arguments, cwd=tree)
     assert first.returncode == 0, first.stderr
     assert "9 files found = 8 samples + 1 quarantined + 0 left out + 0 unlabeled + 0 merged duplicates" in first.stdout
-    assert "8 training images: 4 positive, 4 patients (by PatientID), 2 folds; 1 shards\n" in first.stdout
+    assert "8 training images: 4 positive, 4 patients (by PatientID), 2 folds; 1 shard\n" in first.stdout
     again = shard(*arguments, cwd=tree)
     assert again.returncode == 0
     assert again.stdout == first.stdout
@@ -104,7 +104,7 @@ def test_tasks_finish_together(tree: Path, tmp_path: Path) -> None:
     arguments += ["--max-quarantined", 20, "--num-folds", 2]
     other = shard(*arguments, "--task", "1/2")
     assert other.returncode == 0, other.stderr
-    assert "1 of 1 shards are still missing" in other.stderr
+    assert "still missing are 1 of 1 shard " in other.stderr
     assert not (tmp_path / "out" / MANIFEST).exists()
     assert shard(*arguments, "--task", "0/2").returncode == 0
     assert json.loads((tmp_path / "out" / MANIFEST).read_text())["samples"] == 8
@@ -132,7 +132,7 @@ def test_more_folds_than_patients_are_refused_before_a_shard_is_written(tree: Pa
     arguments = ["--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out"]
     ended = shard(*arguments, "--num-folds", 5)
     assert ended.returncode == 2
-    assert "--num-folds 5, and 4 PatientID(s) in 8 training images" in ended.stderr
+    assert "--num-folds 5, and 4 PatientIDs in 8 training images" in ended.stderr
     assert not (tmp_path / "out").exists()
     arguments += ["--max-quarantined", 20]
     assert shard(*arguments, "--num-folds", 4).returncode == 0

@@ -29,15 +29,15 @@ def test_odd_content_is_counted_at_the_end(tmp_path: Path) -> None:
     words = ["--dicom", tmp_path / "in", "--masks", tmp_path / "masks.csv", "--out", tmp_path / "out"]
     code, output, errors = call_shard(*words, "--max-quarantined", 100)
     assert code == 0, errors
-    assert "2 flat image(s), worst" in errors
-    assert "1 of 2 mask(s) probably do not fit their image, the largest" in errors
+    assert "2 flat images, worst" in errors
+    assert "1 of 2 masks probably not of the image's size, the largest" in errors
     assert "as in row-major order of 160 columns" in errors
     assert "4 samples + 1 quarantined" in output
     listed = (tmp_path / "out" / "quarantine.csv").read_text()
     assert "beyond the image's 32000 pixels (200 x 160); its numbers seem to be absolute starts, not gaps" in listed
     assert "masks CSV belongs to these files; write each start as the gap to the end of the run before it" in listed
     again = call_shard(*words, "--max-quarantined", 100)
-    assert "2 flat image(s), worst" in again[2], "said again of a finished dataset"
+    assert "2 flat images, worst" in again[2], "said again of a finished dataset"
 
 
 def test_pictures_of_few_bits_are_said_and_masks_among_them_are_left_out(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_pictures_of_few_bits_are_said_and_masks_among_them_are_left_out(tmp_pat
     flags = ["--include-non-frontal"]
     code, output, errors = call_shard("--dicom", tmp_path / "in", "--out", tmp_path / "out", *flags)
     assert code == 0, errors
-    assert "2 image(s): values use 8 of 16 bits, such as d, to values use 12 of 16 bits, such as a" in errors
-    assert "1 image(s): flat image: every pixel has the same level, such as black" in errors
+    assert "2 images: values use 8 of 16 bits, such as d, to values use 12 of 16 bits, such as a" in errors
+    assert "1 image: flat image: every pixel has the same level, such as black" in errors
     assert "9 files found = 5 samples + 0 quarantined + 4 left out" in output
-    assert "4 pictures are masks, black but for one other level, and are left out: left_out.csv lists them" in errors
+    assert "4 pictures are masks, black but for one other level, and left out: left_out.csv lists them" in errors
     assert "give the directory of the images alone (directories of masks: 1 (masks))" in errors
-    assert "no frontal chest" not in errors.replace("it is taken for granted that they show frontal chest X-rays", "")
+    assert "no frontal chest" not in errors.replace("it is taken for granted that each shows a frontal chest X-ray", "")
     listed = (tmp_path / "out" / "left_out.csv").read_text()
     assert listed.count(",mask picture\n") == 4
     code, _, errors = call_shard("--dicom", tmp_path / "in" / "masks", "--out", tmp_path / "none")

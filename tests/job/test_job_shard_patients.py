@@ -12,7 +12,7 @@ def test_one_patient_id_in_all_files_is_said_with_the_flag_that_helps(tmp_path: 
     code, _, errors = call_shard(*words)
     assert code == 2
     last = errors.splitlines()[-1]
-    assert "--num-folds 2, and 1 PatientID(s) in 4 training images" in last
+    assert "--num-folds 2, and 1 PatientID in 4 training images" in last
     assert "--ignore-patient-id" in last
     assert "lower --num-folds" not in last, "it refuses 1"
     assert "ANONYMOUS" not in errors
@@ -42,5 +42,5 @@ def test_a_patients_csv_of_other_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "patients.csv").write_text("ImageId,PatientId\n" + "".join(f"{uid},1\n" for uid in UIDS))
     code, _, errors = call_shard(*words, "--patients", tmp_path / "patients.csv")
     assert code == 2
-    assert "the patients CSV names 1 patient(s) for 4 training images; " in errors
+    assert "the patients CSV names 1 patient for 4 training images; " in errors
     assert errors.rstrip().endswith("; check the column PatientId of --patients")

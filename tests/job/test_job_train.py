@@ -89,7 +89,7 @@ def test_two_processes_share_one_fold_and_agree_within_rounding(alone: Path, dat
     for name, tensor in single.items():
         torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
     assert not (tmp_path / "run" / "metrics.json").exists()
-    assert "fold(s) 1" in output
+    assert "still to be trained: fold 1;" in output
 
 
 def test_a_run_that_is_killed_and_then_stopped_ends_with_the_same_bytes(
@@ -133,7 +133,7 @@ def test_a_command_that_failed_at_its_start_is_corrected_in_place(dataset: Path,
 MISMATCHES: list[tuple[list[object], str]] = [
     (["--seed", 5], "another recipe (seed: 0 -> 5)"),
     (["--folds", 0, 7], "--folds 0 7; expected different numbers from 0 to 1"),
-    (["--expect-world", 4], "1 rank(s)"),
+    (["--expect-world", 4], "a world of 1 rank;"),
     (["--expected", "/nowhere/sample.csv"], "/nowhere/sample.csv"),
     (["--micro-batch-size", 3], "multiple of --micro-batch-size 3"),
 ]

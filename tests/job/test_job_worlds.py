@@ -60,9 +60,9 @@ def test_more_ranks_than_can_train_are_said_and_take_part_in_the_predictions(
     # A step of the recipe has 2 micro-batches: each of 2 folds can use 2 ranks.
     directory = tmp_path / "run"
     output = train(dataset, directory, "--folds", 0, launcher=launch(3))
-    assert "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold(s)" in output
+    assert "2 of 3 ranks train: the other 1 would not shorten the training of 1 fold " in output
     assert "which uses at most 2 ranks; they wait, and take part in the predictions at the end" in output
-    assert re.search(r"3 rank\(s\) on cpu in fp32, .*; ranks 0-1: fold 0\n", output)
+    assert re.search(r"3 ranks on cpu in fp32, .*; ranks 0-1: fold 0\n", output)
     histories = [json.loads((path / "fold-0" / "fold.json").read_text())["history"] for path in (directory, alone)]
     for ours, single in zip(*histories, strict=True):
         assert ours["train/total"] == pytest.approx(single["train/total"], rel=1e-3)
@@ -148,7 +148,7 @@ def test_many_ranks_train_what_one_does_and_predict_it_to_the_byte(
 ) -> None:
     directory = tmp_path / "run"
     output = train(dataset, directory, *LARGE_STEPS, launcher=launch(ranks))
-    assert f"{ranks} rank(s) on cpu in fp32, " in output
+    assert f"{ranks} ranks on cpu in fp32, " in output
     assert f"; {groups}\n" in output
     said = output.partition("epoch 1")[0]
     assert unused in said if unused else "ranks train:" not in said

@@ -28,7 +28,7 @@ def test_masks_up_to_the_last_pixel_fit_and_one_pixel_more_does_not() -> None:
     with pytest.raises(UserError) as caught:
         sizes.check_ends(FILE, fitting | {"a": "199 2", "b": f"{1025 * 1024 - 9} 10"}, shapes)
     assert caught.value.found == (
-        "submission.csv: 2 of 2 mask(s) end beyond their image, worst a: it ends at pixel 201 of 200 (10 x 20)"
+        "submission.csv: 2 of 2 masks beyond the end of the image, worst a: it ends at pixel 201 of 200 (10 x 20)"
     )
 
 
@@ -44,7 +44,7 @@ def test_the_likely_cause_is_named() -> None:
 def test_masks_of_another_size_within_the_image_are_described() -> None:
     masks = {"a": drawn(512, 512), "b": drawn(400, 400), "c": drawn(1024, 1024), "d": "-1"}
     (line,) = sizes.describe_misfits(FILE, masks, dict.fromkeys(masks, (1024, 1024)))
-    assert line.startswith("submission.csv: 2 of 3 mask(s) probably do not fit their image, the largest a: its")
+    assert line.startswith("submission.csv: 2 of 3 masks probably not of the image's size, the largest a: its")
     assert not list(sizes.describe_misfits(FILE, masks, {"a": (512, 512), "c": (1024, 1024)}))
 
 
@@ -58,10 +58,10 @@ def test_masks_of_another_size_within_the_image_are_described() -> None:
         (
             "0 9",
             f"{2**20} 1",
-            "1 prediction(s) end beyond an image of SIIM-ACR, and no true mask does, worst x: it",
+            "1 prediction ends beyond an image of SIIM-ACR, and no true mask does, worst x: it",
         ),
         (f"{2**21} 9", f"{2**21} 9", ""),
-        (f"{2**21} 9", f"{2**21} 10", "1 prediction(s) end beyond pixel 2097161, the last of all true masks, worst x"),
+        (f"{2**21} 9", f"{2**21} 10", "1 prediction ends beyond pixel 2097161, the last of all true masks, worst x"),
         (drawn(1024, 1024), drawn(512, 512), "another size than the true mask, the largest x: runs 51"),
         (drawn(512, 512), drawn(1024, 1024), "another size than the true mask, the largest x: runs 102"),
     ],

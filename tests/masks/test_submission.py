@@ -102,12 +102,12 @@ def test_rows_follow_the_expected_ids_and_differences_are_warned_of() -> None:
     assert rows == [("b", "-1"), ("c", "-1"), ("a", "1 2")]
     assert warnings == [
         "expected ids that have no image and get an empty mask: 1 (c)",
-        "1 test image(s) are not expected and are left out of the submission",
+        "not expected and left out of the submission: 1 test image",
     ]
 
 
 def test_ids_of_another_stage_are_refused() -> None:
-    with pytest.raises(UserError, match="none of the 2 expected ids is among the 1 test images"):
+    with pytest.raises(UserError, match="none of 2 expected ids is among 1 test image"):
         submission.order_rows({"a": "-1"}, ["p", "q"], print)
 
 

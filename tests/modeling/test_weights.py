@@ -68,7 +68,7 @@ def test_an_encoder_is_found_within_a_whole_model(tmp_path, caplog, encoder, pre
     with caplog.at_level(logging.INFO):
         loaded = make(encoder=encoder, encoder_weights=str(tmp_path / "w.pth")).net.encoder.state_dict()
     assert all(torch.equal(loaded[key], original[key]) for key in original)
-    assert f"{len(original)} tensors of the encoder under {prefix}; 2 others are not used" in caplog.text
+    assert f"{len(original)} tensors of the encoder under {prefix}; not used: 2 more" in caplog.text
 
 
 def test_an_encoder_is_found_within_a_fold_of_our_own(tmp_path, caplog):

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, ExitCode, RankLost, UserError, as_user_error, first_line
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, ExitCode, RankLost, UserError, as_user_error, counted, first_line
 
 
 def test_an_error_is_one_line_whatever_it_names() -> None:
@@ -65,3 +65,8 @@ def test_first_line_has_the_type_and_no_more_than_one_line() -> None:
     assert first_line(ValueError("one\ntwo")) == "ValueError: one"
     assert first_line(KeyError()) == "KeyError: "
     assert len(first_line(ValueError("x" * 10_000))) == len("ValueError: ") + 200
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [counted(number, "file is", "files are") for number in (1, 2)] == ["1 file is", "2 files are"]

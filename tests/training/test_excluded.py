@@ -53,8 +53,8 @@ def test_damaged_training_images_are_found_and_test_images_are_not_listed(
     excluded = resolve(tmp_path / "run", copy, world, skip=True)
     assert set(excluded) == {first, second}
     assert all(image_id in reason for image_id, reason in excluded.items())
-    assert any(line.startswith("1 test image(s) are damaged") for line in caplog.messages)
-    assert any(line.startswith("2 damaged training image(s)") for line in caplog.messages)
+    assert any(line.startswith("1 test image is damaged") for line in caplog.messages)
+    assert any(line.startswith("excluded: 2 damaged training images (") for line in caplog.messages)
 
 
 def test_without_the_flag_nothing_is_read_and_nothing_excluded(
@@ -83,6 +83,6 @@ def test_a_run_that_has_not_begun_decides_again(copy: Path, tmp_path: Path, worl
 def test_the_report_names_three_of_the_images() -> None:
     assert exclusion_caveats({}) == []
     (one,) = exclusion_caveats({"1.2": "cut short"})
-    assert "1 damaged training image(s) were excluded, neither trained on nor scored (1.2);" in one
+    assert "excluded, neither trained on nor scored: 1 damaged training image (1.2);" in one
     (many,) = exclusion_caveats({f"1.{n}": "cut short" for n in range(5)})
-    assert "5 damaged training image(s) were excluded, neither trained on nor scored (1.0, 1.1, 1.2 ...);" in many
+    assert "excluded, neither trained on nor scored: 5 damaged training images (1.0, 1.1, 1.2 ...);" in many

@@ -44,7 +44,7 @@ def test_states_of_the_recipe_also_after_early_stopping_are_taken(place: tuple[i
         ((2, 1, 5), "stage 2, epoch 1 is beyond the recipe's"),
         ((0, 2, 2), "stage 0, epoch 2 is beyond the recipe's"),
         ((1, 1, 4), "4 epochs are done before stage 1, epoch 1"),
-        ((1, 1, 1), "1 epochs are done before stage 1, epoch 1"),
+        ((1, 1, 1), "1 epoch is done before stage 1, epoch 1"),
     ],
 )
 def test_a_state_of_another_fold_or_recipe_is_refused(place: tuple[int, ...], text: str) -> None:

@@ -26,6 +26,7 @@ from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, first
 from pneumo.dicom.pixel_data import bad_frame, check_size
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.values import transfer_syntax
+from pneumo.runtime.errors import counted
 
 _RETIRED = UID("1.2.840.10008.1.2.4.53"), UID("1.2.840.10008.1.2.4.55")
 """Spectral selection, processes 6 and 8, and full progression, processes 10 and 12; PS3.5 of 1999."""
@@ -50,7 +51,7 @@ def check(dataset: Dataset) -> Bitstream:
         process = _PROCESSES.get(header.process, "of another process")
         precisions = {BASELINE: (8,)}.get(header.process, (8, 12) if header.process in _PROCESSES else ())
         if header.components != 1 or header.precision not in precisions:
-            found = f"a lossy JPEG of {header.components} component(s) of {header.precision} bits, {process}"
+            found = f"a lossy JPEG of {counted(header.components, 'component')} of {header.precision} bits, {process}"
             raise FileRejectedError(
                 Reason.UNSUPPORTED, "frame", found, "one of 8 or 12 bits, or JPEG Baseline", _CONVERT
             )

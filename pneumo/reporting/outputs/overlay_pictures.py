@@ -8,7 +8,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.reporting import overlays
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import temporary_prefix
 
 SIDE = 768
@@ -70,4 +70,4 @@ class OverlayPictures:
         for path in earlier:
             path.unlink()
         if earlier:
-            log.info("%s: removed %d pictures of an earlier prediction", self._path, len(earlier))
+            log.info("%s: removed %s of an earlier prediction", self._path, counted(len(earlier), "picture"))
