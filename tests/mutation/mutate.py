@@ -13,6 +13,7 @@ Exit codes: 0 all that were tried were noticed, 1 some survived, 2 the module's 
 
 import argparse
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SLOW_IMPORTS = (
     *("torch", "torch.distributed", "torch.utils.tensorboard", "torchvision", "accelerate"),
     *("segmentation_models_pytorch", "hypothesis", "cv2", "scipy.ndimage", "pyarrow.parquet"),
-    *("sklearn.model_selection", "pydantic", "tyro"),
+    *("sklearn.model_selection", "pydantic", "tyro", "pydicom.pixels"),
 )
 """Packages that most tests import; none of pneumo, which the tests shall see changed."""
 NOTICED, SURVIVED, TIMED_OUT = "noticed", "survived", "timed out"
@@ -161,6 +162,7 @@ def main() -> None:
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
+    gc.freeze()  # pytest collects garbage at its end, which takes a second with all that is imported here
     survived = False
     with tempfile.TemporaryDirectory(prefix="pneumo-mutation-") as directory:
         copy = Copy(Path(directory) / "copy")
