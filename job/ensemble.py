@@ -36,9 +36,9 @@ from pneumo.runtime.errors import StartAgain, counted
 from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
-from pneumo.runtime.recorded import check_recorded
+from pneumo.runtime.recorded import check_recorded, lock_path
 from pneumo.training import run_directory
-from pneumo.training.blended_rule import METRICS_FIELDS, RuleSource, choose_rule, metrics_path
+from pneumo.training.blended_rule import METRICS_FIELDS, RuleSource, choose_rule, metrics_path, publish_metrics
 from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
@@ -112,9 +112,12 @@ def main() -> None:
         ExitStack() as held,
     ):
         runs = world.on_leader(lambda: open_runs(arguments))
+        is_own = world.on_leader(lambda: run_directory.is_own_submission(arguments.out, runs))
         written = world.on_leader(lambda: written_runs(arguments, runs))
-        locks = [(run.lock, str(run.path)) for run in written] if world.is_leader else []
-        held.enter_context(exclusive_locks(locks, world))
+        locks = [(run.lock, str(run.path)) for run in written]
+        if not is_own:
+            locks.append((lock_path(arguments.out), f"--out {arguments.out}"))
+        held.enter_context(exclusive_locks(locks if world.is_leader else [], world))
         table = world.on_leader(lambda: SampleTable.read(arguments.dataset))
         reader = ShardReader(arguments.dataset, table)
         for run in written:
@@ -128,15 +131,17 @@ def main() -> None:
             loader=arguments.loader,
             precision=arguments.precision,
         )
-        rule = choose_rule(runs, mean, arguments.rule, arguments.out)
-        ensembler = Ensembler(mean, rule, min_component=arguments.min_component)
-        write_submission(
+        chosen = choose_rule(runs, mean, arguments.rule)
+        ensembler = Ensembler(mean, chosen.rule, min_component=arguments.min_component)
+        submission = write_submission(
             ensembler,
             arguments.out,
             expected=arguments.expected,
             skip_damaged=arguments.skip_damaged,
-            recorded=not run_directory.is_own_submission(arguments.out, runs),
+            recorded=not is_own,
         )
+        if not is_own:
+            world.on_leader(lambda: publish_metrics(submission, chosen.metrics))
     shutdown()
 
 
@@ -148,7 +153,6 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
     run_directory.check_output(arguments.out, runs)
     if not run_directory.is_own_submission(arguments.out, runs):
         check_recorded("--out", arguments.out)
-    if len(runs) > 1:
         metrics = metrics_path(arguments.out)
         check_target(metrics)
         run_directory.check_output(metrics, runs)

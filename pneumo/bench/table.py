@@ -24,8 +24,8 @@ def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
 
 def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
     """Return the comparisons and the machine as JSON."""
-    values = dict(machine), [dataclasses.asdict(comparison) for comparison in comparisons]
-    return json.dumps(dict(zip(FIELDS, values, strict=True)), indent=2) + "\n"
+    values = {"machine": dict(machine), "comparisons": [dataclasses.asdict(comparison) for comparison in comparisons]}
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _row(row: Comparison) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from pneumo.dataset import (
     limits,
     merge,
     messages,
+    other_input,
     ownership,
     paths,
     quarantine,
@@ -21,9 +22,10 @@ from pneumo.dataset import (
     workers,
 )
 from pneumo.dataset import plan as build_plan
-from pneumo.dataset.input_record import InputRecord, OtherInputError, Planner
+from pneumo.dataset.input_record import InputRecord, OtherInputError
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.other_input import Planner
 from pneumo.dataset.plan import BuildPlan, ShardPlan
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
@@ -32,6 +34,7 @@ from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
+from pneumo.runtime.files import sha256
 
 R = TypeVar("R")
 
@@ -61,7 +64,7 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     try:
         return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
     except OtherInputError as other:
-        raise input_record.explain(out, other, planner, inputs, options) from None
+        raise other_input.explain(out, other, plan, planner, inputs, options) from None
     except OSError as error:
         if error.errno not in RECOVERABLE_ERRNOS:
             raise
@@ -92,6 +95,8 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
         ignore_patient_id=inputs.ignore_patient_id,
         include_non_frontal=options.include_non_frontal,
         shard_size=options.shard_size,
+        # An explanation plans again, and need not read the copies of an image again.
+        file_digest=cache(sha256),
     )
 
 

@@ -44,12 +44,12 @@ def is_list(path: Path) -> bool:
 
 
 def count_reasons(dataset: Path) -> Counter[str]:
-    """Count the reasons in a dataset's quarantine.csv; none when the file is missing."""
+    """Count the reasons in a dataset's quarantine.csv; none when it is missing, or no longer this list."""
     return Counter(row["reason"] for row in _read_csv(dataset / paths.QUARANTINE))
 
 
 def read_images(dataset: Path) -> set[tuple[str, str]]:
-    """Return split and image id of the files in a dataset's quarantine.csv; none when the file is missing."""
+    """Return split and image id of the files in a dataset's quarantine.csv; none where ``count_reasons`` has none."""
     return {(row["split"], row["image_id"]) for row in _read_csv(dataset / paths.QUARANTINE)}
 
 
@@ -110,10 +110,10 @@ def check_percent(dataset: Path, quarantined: int, found: int, limit: float) -> 
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a list; none when the file is missing."""
-    if not path.is_file():
+    """Return the rows of a list; none when it is missing, or a spreadsheet has saved it in another form."""
+    if not is_list(path):
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         return list(csv.DictReader(file))
 
 

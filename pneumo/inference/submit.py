@@ -12,7 +12,8 @@ from pneumo.loading.damaged import find_damaged
 from pneumo.masks import annotations, rle, submission
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted
-from pneumo.runtime.files import remove_temporary_files
+from pneumo.runtime.files import publish_text, remove_temporary_files
+from pneumo.runtime.recorded import free_target, publish_recorded
 
 
 def write_submission(
@@ -22,7 +23,7 @@ def write_submission(
     expected: Path | None = None,
     skip_damaged: bool = False,
     recorded: bool = False,
-) -> None:
+) -> Path:
     """Predict the dataset's test images, and publish a checked submission from rank 0. Collective over all ranks.
 
     Args:
@@ -32,6 +33,9 @@ def write_submission(
         skip_damaged: Give damaged test images an empty mask, with a warning: a submission must have a row for each,
             and empty is right for most images. Without it the first such image is an error.
         recorded: Whether a later call must know the file again (``recorded.check_recorded``).
+
+    Returns:
+        The file that was written: a recorded one that somebody has changed meanwhile is left as it is.
 
     Raises:
         UserError: When there are no test images that can be used, or the ids are not the expected ones.
@@ -47,19 +51,22 @@ def write_submission(
     damaged = _find_test_images(reader, rows, world, ensembler.mean.workers) if skip_damaged else []
     predictions = ensembler.run(rows[~np.isin(rows, damaged)])
 
-    def publish() -> None:
+    def publish() -> Path:
         masks = dict.fromkeys(table.image_id[rows].tolist(), rle.EMPTY) | {p.image_id: p.rle for p in predictions}
         ordered = list(masks.items())
         if expected_ids is not None:
             ordered = submission.order_rows(masks, expected_ids, log.warning)
+        target = free_target(out) if recorded else out
         # The directory may hold any other files of the user's.
         remove_temporary_files(out.parent, out.name)
-        submission.write(out, ordered, table.shapes(rows), expected=expected_ids, recorded=recorded)
+        write = publish_recorded if recorded else publish_text
+        submission.write(target, ordered, table.shapes(rows), expected=expected_ids, publish=write)
         positive = sum(mask != rle.EMPTY for _, mask in ordered)
         images = counted(len(ordered), "image")
-        log.info("%s: %s, %d positive (%s)", out, images, positive, ensembler.rule.describe())
+        log.info("%s: %s, %d positive (%s)", target, images, positive, ensembler.rule.describe())
+        return target
 
-    world.on_leader(publish)
+    return world.on_leader(publish)
 
 
 def _find_test_images(reader: ShardReader, rows: npt.NDArray[np.int64], world: World, workers: int) -> list[int]:

@@ -141,7 +141,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _advise_file(directory: Path) -> str:
     """Return which file to give in place of a directory."""
-    files = sorted(path for path in directory.iterdir() if path.suffix.casefold() == ".csv")
+    files = sorted(path for path in directory.iterdir() if path.suffix.casefold() == ".csv" and path.is_file())
     return f"give the file, such as {files[0]}" if files else "give the path of the file"
 
 

@@ -13,7 +13,6 @@ from pneumo.masks.csv_rows import ID, MASK
 from pneumo.masks.image_ids import strip_suffix
 from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.runtime.files import format_csv, publish_text
-from pneumo.runtime.recorded import publish_recorded
 
 
 def write(
@@ -22,7 +21,7 @@ def write(
     shapes: Mapping[str, tuple[int, int]],
     expected: Sequence[str] | None = None,
     *,
-    recorded: bool = False,
+    publish: Callable[[Path, str], None] = publish_text,
 ) -> None:
     """Check a submission and publish it in one step, its rows in the given order.
 
@@ -31,13 +30,13 @@ def write(
         rows: Image id and run lengths.
         shapes: Rows and columns of each image.
         expected: The ids that it must have; those of ``shapes`` by default.
-        recorded: Whether a later call must know the file again (``recorded.check_recorded``).
+        publish: Writes a text in one step; ``publish_recorded`` for a file that a later call must know again.
 
     Raises:
         UserError: When ``validate`` raises; nothing is written then.
     """
     validate(rows, tuple(shapes) if expected is None else expected, shapes)
-    (publish_recorded if recorded else publish_text)(path, format_csv((ID, MASK), rows))
+    publish(path, format_csv((ID, MASK), rows))
 
 
 def validate(rows: Sequence[tuple[str, str]], expected: Sequence[str], shapes: Mapping[str, tuple[int, int]]) -> None:

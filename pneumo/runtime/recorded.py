@@ -5,8 +5,11 @@ was corrected by hand has another one.
 """
 
 import hashlib
+import os
+from itertools import count
 from pathlib import Path
 
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text, remove_temporary_files, sha256
 
@@ -22,15 +25,38 @@ def check_recorded(flag: str, output: Path) -> None:
         UserError: When the file has another SHA-256 than its record, no record, or cannot be read.
     """
     try:
-        if not output.exists() or output.stat().st_size == 0 or sha256(output) in _digests(output):
+        if _may_be_replaced(output):
             return
+        record = _record(output)
+        found = (
+            "was changed since this command wrote it" if record.exists() else f"has no record {record.name} beside it"
+        )
     except OSError as error:
-        raise UserError(f"{output}: {error.strerror}", "a file that can be read", f"give another {flag}") from None
+        name = error.filename or output
+        raise UserError(f"{name}: {error.strerror}", "a file that can be read", f"give another {flag}") from None
     raise UserError(
-        f"{flag} would replace {output}, which this command did not write, or which was changed since",
-        "a new file, or an earlier result as it was written",
+        f"{flag} would replace {output}, which {found}",
+        "a new file, or an earlier result of this command as it was written",
         f"give another {flag}, or move the file",
     )
+
+
+def free_target(output: Path) -> Path:
+    """Return the output, or a new name beside it where somebody has changed the file since ``check_recorded``.
+
+    What took hours to compute is written then, and the other file stays.
+    """
+    if _may_be_replaced(output):
+        return output
+    others = (output.with_name(f"{output.stem}-{number}{output.suffix}") for number in count(2))
+    target = next(path for path in others if not os.path.lexists(path))
+    log.warning("%s was changed meanwhile, and stays as it is; this result is %s", output, target)
+    return target
+
+
+def lock_path(output: Path) -> Path:
+    """Return the file of the lock that a process holds while it makes the output."""
+    return output.with_name(f".{output.name}.lock")
 
 
 def publish_recorded(target: Path, text: str) -> None:
@@ -46,6 +72,10 @@ def publish_recorded(target: Path, text: str) -> None:
 
 def _record(target: Path) -> Path:
     return target.with_name(f".{target.name}.pneumo-sha256")
+
+
+def _may_be_replaced(output: Path) -> bool:
+    return not output.exists() or output.stat().st_size == 0 or sha256(output) in _digests(output)
 
 
 def _digests(target: Path) -> list[str]:

@@ -6,7 +6,7 @@ searched for on these predictions, as for a run. Elsewhere the rule is the mean 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +27,17 @@ from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import caveats
 
 RuleSource = Literal["auto", "out-of-fold", "mean"]
-
-
 METRICS_FIELDS = ("format_version", "nested", "folds")
 """Of the metrics of any version, by which a file is known."""
+
+
+@dataclass(frozen=True)
+class ChosenRule:
+    """The decision rule of an ensemble."""
+
+    rule: DecisionRule
+    metrics: Metrics | None
+    """Those of a blend whose rule was searched for."""
 
 
 def metrics_path(out: Path) -> Path:
@@ -38,35 +45,43 @@ def metrics_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.metrics.json")
 
 
-def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource, out: Path) -> DecisionRule:
-    """Return the decision rule of one or more finished runs; write the metrics of a blend. Collective.
+def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource) -> ChosenRule:
+    """Return the decision rule of one or more finished runs, and the metrics of a blend. Collective.
 
     Args:
         runs: The runs, whose metrics are written.
         mean: Their networks, and the dataset.
         source: How the rule of several runs is found; ``auto`` = ``out-of-fold`` where the runs have the same folds.
-        out: The submission.
 
     Raises:
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return mean.world.on_leader(lambda: read_rule(runs[0].thresholds))
+        return ChosenRule(mean.world.on_leader(lambda: read_rule(runs[0].thresholds)), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
         rules = mean.world.on_leader(lambda: _run_rules(runs))
         rule = blend_rules(rules, [run.weight for run in mean.runs])
         if mean.world.is_leader:
-            # Those of an earlier blend in the same place.
-            metrics_path(out).unlink(missing_ok=True)
             log.warning(
                 "the decision rule is the mean of the runs' rules (%s): no metrics are known for this blend",
                 obstacle or "--rule mean",
             )
-        return rule
+        return ChosenRule(rule, None)
     if obstacle:
         raise UserError(f"--rule out-of-fold: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
-    return _search(runs, mean, metrics_path(out))
+    return _search(runs, mean)
+
+
+def publish_metrics(out: Path, results: Metrics | None) -> None:
+    """Write the metrics beside the submission that they describe, or remove those of an earlier one in its place."""
+    path = metrics_path(out)
+    remove_temporary_files(path.parent, path.name)
+    if results is None:
+        path.unlink(missing_ok=True)
+        return
+    metrics.write(path, results)
+    log.info("wrote %s", path)
 
 
 def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
@@ -84,16 +99,16 @@ def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
     return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
 
 
-def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> DecisionRule:
-    """Search for the rule on the mean's out-of-fold predictions, and write its metrics. Collective."""
+def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
+    """Search for the rule on the mean's out-of-fold predictions. Collective."""
     excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
     histograms = predict_mean_histograms(mean, runs[0].dataset.num_folds, excluded)
 
-    def choose() -> DecisionRule:
+    def choose() -> ChosenRule:
         assert histograms is not None
         nested = nested_estimate(histograms)
         positives = int(histograms.positive.sum())
-        results = replace(
+        found = replace(
             compute_metrics(histograms, nested),
             networks=len(runs),
             submission_networks=len(runs) * runs[0].dataset.num_folds,
@@ -105,8 +120,10 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, path: Path) -> Deci
             excluded=len(excluded),
             caveats=list(dict.fromkeys(caveat for run in runs for caveat in caveats(run, len(histograms), positives))),
         )
-        _publish(path, results)
-        return nested.final
+        log.info("the blend's metrics:\n%s", metrics.describe(found))
+        for caveat in found.caveats:
+            log.warning("%s", caveat)
+        return ChosenRule(nested.final, found)
 
     return mean.world.on_leader(choose)
 
@@ -129,11 +146,3 @@ def _score_mean_of_rules(
         except UserError:
             return None
     return score_by_fold_rules(histograms, histograms.fold.astype(int), rules)
-
-
-def _publish(path: Path, results: Metrics) -> None:
-    remove_temporary_files(path.parent, path.name)
-    metrics.write(path, results)
-    log.info("wrote %s:\n%s", path, metrics.describe(results))
-    for caveat in results.caveats:
-        log.warning("%s", caveat)

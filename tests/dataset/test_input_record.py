@@ -1,97 +1,31 @@
-"""A directory that was built from another input: which flag, or which images."""
+"""The record of the input that an unfinished dataset is built from."""
 
-import csv
-import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from build_data import OPTIONS
 
-from pneumo.dataset.build import build
-from pneumo.dataset.options import BuildInputs
+from pneumo.dataset import paths
+from pneumo.dataset.input_record import InputRecord, OtherInputError, write_or_check
+from pneumo.dataset.plan import make
 from pneumo.runtime.errors import UserError
 
-
-def change_masks(inputs: BuildInputs) -> None:
-    """Take one mask away, and change one of the others."""
-    assert inputs.masks is not None
-    header, *lines = inputs.masks.read_text().splitlines()
-    last = next(line for line in reversed(lines) if line.endswith("-1"))
-    lines.remove(last)
-    lines[-1] = lines[-1].partition(",")[0] + ", 1 1"
-    inputs.masks.write_text("\n".join([header, *lines]) + "\n")
+PLAN = make([], {"1.2": "-1"}, None)
+OTHER = make([], {"1.3": "-1"}, None)
 
 
-def change_patients(inputs: BuildInputs) -> None:
-    assert inputs.patients is not None
-    with inputs.patients.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    with inputs.patients.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *([image_id, "one"] for image_id, _ in rows[:6]), *rows[6:]])
+def test_the_first_input_is_recorded_and_another_is_noticed(tmp_path: Path) -> None:
+    write_or_check(tmp_path, PLAN)
+    written = paths.plan(tmp_path).read_bytes()
+    write_or_check(tmp_path, PLAN)
+    with pytest.raises(OtherInputError, match="an unfinished dataset") as caught:
+        write_or_check(tmp_path, OTHER)
+    assert caught.value.record == InputRecord.of(PLAN) != InputRecord.of(OTHER)
+    assert paths.plan(tmp_path).read_bytes() == written
 
 
-def rename(inputs: BuildInputs) -> None:
-    path = next(inputs.dicom.rglob("*.498.5.dcm"))
-    path.rename(path.with_name("other.dcm"))
-
-
-def remove(inputs: BuildInputs) -> None:
-    assert inputs.test_dicom is not None
-    next(inputs.test_dicom.rglob("*.498.25.dcm")).unlink()
-
-
-UID = r"1\.2\.826\.0\.1\.3680043\.8\.498\."
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (change_masks, rf"images missing: 1 \({UID}24\); masks changed: 1 \({UID}\d+\); without a mask: 0 -> 1;"),
-        (change_patients, "images grouped by other patients; expected the input that it was built from; for other"),
-        (remove, rf"images missing: 1 \({UID}25\); files found: 29 -> 28;"),
-        (rename, r"\(a file's size and time of modification count\); .* copy input with its times"),
-    ],
-)
-def test_the_images_that_differ_are_named(
-    copied_inputs: BuildInputs, built: Path, tmp_path: Path, change: Callable[[BuildInputs], None], message: str
-) -> None:
-    change(copied_inputs)
-    with pytest.raises(UserError, match=f"/out: a dataset of other files, masks or patients.*{message}"):
-        build(copied_inputs, shutil.copytree(built, tmp_path / "out"), OPTIONS)
-
-
-@pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"id": "file-name"}, "with --id uid"),
-        ({"patients": None}, "with --patients"),
-        ({"test_dicom": None}, "with --test-dicom"),
-        ({"masks": None, "patients": None}, "with --masks and with --patients"),
-    ],
-)
-def test_the_flag_that_differs_is_named(
-    copied_inputs: BuildInputs, built: Path, tmp_path: Path, changed: dict[str, object], message: str, finished: bool
-) -> None:
-    out = tmp_path / "out"
-    if finished:
-        shutil.copytree(built, out)
-    else:
-        build(copied_inputs, out, replace(OPTIONS, task="0/2"))
-    what = "a dataset" if finished else "an unfinished dataset"
-    expected = f"/out: {what} that was built {message}; expected the same flags; give them as they were, or choose"
-    with pytest.raises(UserError, match=expected):
-        build(replace(copied_inputs, **changed), out, OPTIONS)
-
-
-def test_a_switch_is_named_only_where_it_makes_the_input_the_same(copied_inputs: BuildInputs, tmp_path: Path) -> None:
-    inputs = replace(copied_inputs, patients=None)
-    build(inputs, tmp_path / "out", OPTIONS)
-    other = replace(inputs, ignore_patient_id=True)
-    with pytest.raises(UserError, match="that was built without --ignore-patient-id; expected the same flags"):
-        build(other, tmp_path / "out", OPTIONS)
-    remove(inputs)
-    with pytest.raises(UserError, match=r"of other files, masks or patients: images missing: 1"):
-        build(other, tmp_path / "out", OPTIONS)
+@pytest.mark.parametrize("content", ["", "{}", '{"digest": 1}', "[1]", '{"digest": "' + "0" * 64])
+def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path, content: str) -> None:
+    paths.plan(tmp_path).parent.mkdir(parents=True)
+    paths.plan(tmp_path).write_text(content)
+    with pytest.raises(UserError, match=rf"{paths.plan(tmp_path)} cannot be read \(.*; remove {tmp_path} and start"):
+        write_or_check(tmp_path, PLAN)

@@ -94,6 +94,17 @@ def test_a_missing_list_does_not_hide_the_number(tmp_path: Path) -> None:
         quarantine.check_percent(tmp_path, 4, 40, 5)
 
 
+def test_a_list_that_a_spreadsheet_saved_otherwise_names_nothing(dataset: Path) -> None:
+    path = dataset / paths.QUARANTINE
+    text = path.read_text()
+    path.write_bytes(text.replace("train,b,", "train,caf\xe9,").encode("latin-1"))
+    assert ("train", "") in quarantine.read_images(dataset)
+    path.write_text(text.replace(",", ";"))
+    assert quarantine.read_images(dataset) == set()
+    assert quarantine.count_reasons(dataset) == Counter()
+    assert "quarantine" not in quarantine.describe_lists(dataset, "train")
+
+
 def test_page_explains_each_reason_and_column_once() -> None:
     text = PAGE.read_text()
     before, after = text.split("| reason |", maxsplit=1)

@@ -47,8 +47,8 @@ def test_only_what_the_command_wrote_is_replaced(
         code, output = call_on_one_core("ensemble", *words, theirs)
         assert (code, theirs.read_text()) == (2, content)
         assert (
-            f"--out would replace {theirs}, which this command did not write, or which was changed since; expected a"
-            " new file, or an earlier result as it was written; give another --out, or move the file"
+            f"--out would replace {theirs}, which has no record .{theirs.name}.pneumo-sha256 beside it; expected a new"
+            " file, or an earlier result of this command as it was written; give another --out, or move the file"
         ) in output
     # The run's own, whoever wrote it; then a new file, again, and after a correction by hand.
     (run / "submission.csv").write_text("x\n")
@@ -60,6 +60,7 @@ def test_only_what_the_command_wrote_is_replaced(
     out.write_bytes(submission + b"\n")
     code, output = call_on_one_core("ensemble", *words, out)
     assert (code, out.read_bytes()) == (2, submission + b"\n"), output
+    assert f"--out would replace {out}, which was changed since this command wrote it" in output
     # The metrics of a blend, before anything is predicted.
     (tmp_path / "b.metrics.json").write_text('{"format_version": 3}')
     blend = ["--runs", run, alone, "--dataset", dataset, "--out", tmp_path / "b.csv"]
@@ -153,6 +154,11 @@ def test_runs_with_and_without_a_presence_head_are_blended_under_a_rule_of_their
     for directory, presence in ((headed, 0.5), (other, 0.0)):
         rule = {"top_threshold": 0.5, "min_area": 64.0, "bottom_threshold": 0.25, "presence_threshold": presence}
         (directory / "thresholds.json").write_text(json.dumps({"format_version": 2, "rule": rule}))
+    # The metrics of the first blend stay until another submission is in its place.
+    other_ids = tmp_path / "other.csv"
+    other_ids.write_text("ImageId,EncodedPixels\nnobody,-1\n")
+    code, output = call_on_one_core("ensemble", *words, "--rule", "mean", "--expected", other_ids)
+    assert (code, (tmp_path / "blend.metrics.json").exists()) == (2, True), output
     code, output = call_on_one_core("ensemble", *words, "--rule", "mean")
     assert not (tmp_path / "blend.metrics.json").exists()
     mean_rule = "64 px (of 1024x1024) of probability >= 0.500 and presence probability >= 0.50"

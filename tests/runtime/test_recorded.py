@@ -8,7 +8,7 @@ import pytest
 from pneumo.runtime import recorded
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text, temporary_prefix
-from pneumo.runtime.recorded import check_recorded, publish_recorded
+from pneumo.runtime.recorded import check_recorded, free_target, publish_recorded
 
 
 def is_refused(path: Path) -> bool:
@@ -39,6 +39,20 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "d" / "e").mkdir(parents=True)
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'd'}: Is a directory; expected a file that can be")):
         check_recorded("--out", tmp_path / "d")
+
+
+def test_a_file_that_was_changed_meanwhile_stays_and_the_result_has_a_name_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s.csv"
+    assert free_target(path) == path
+    publish_recorded(path, "first")
+    assert free_target(path) == path
+    assert not caplog.records
+    path.write_text("corrected by hand")
+    (tmp_path / "s-2.csv").symlink_to("nowhere")
+    assert free_target(path) == tmp_path / "s-3.csv"
+    assert f"{path} was changed meanwhile, and stays as it is; this result is {tmp_path / 's-3.csv'}" in caplog.text
 
 
 @pytest.mark.parametrize("writes", range(3))

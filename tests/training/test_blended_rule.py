@@ -22,10 +22,13 @@ from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_tree import SyntheticTree
 from pneumo.training import blended_rule, run_directory
-from pneumo.training.blended_rule import choose_rule, metrics_path
+from pneumo.training.blended_rule import ChosenRule, choose_rule, metrics_path, publish_metrics
 from pneumo.training.ensemble import build_mean
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
+
+MEAN_OF_RULES = DecisionRule(175, 1250.0, 85, 0.5)
+"""Of the runs' rules, 3 to 1."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,8 @@ def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_
 
     monkeypatch.setattr(blended_rule, "predict_mean_histograms", keep)
     mean = make(runs, reader, world)
-    rule = choose_rule(runs, mean, "auto", tmp_path / "blend.csv")
+    chosen = choose_rule(runs, mean, "auto")
+    rule, found = chosen.rule, chosen.metrics
     (histograms,) = seen
     assert rule == search(histograms)
     table = reader.table
@@ -86,7 +90,7 @@ def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_
             counts = histogram(quantize(p.probability), rle.decode(reader.rle(p.row), *table.shape(p.row)))
             assert [histograms.outside[i].tolist(), histograms.inside[i].tolist()] == counts.tolist()
 
-    found = metrics.read(tmp_path / "blend.metrics.json")
+    assert found is not None
     assert (found.images, found.networks, found.submission_networks) == (32, 2, 4)
     assert found.in_sample.rule == rule.in_probabilities()
     own = [metrics.read(run.metrics).nested.dice for run in runs]
@@ -105,17 +109,16 @@ def test_images_that_a_run_excluded_are_not_scored(
     other = finish_folds(tmp_path / "other", dataset, world, excluded=excluded, seed=2)
     finish_run(other, world, reader, workers=1)
     runs = [finished[0], other]
-    choose_rule(runs, make(runs, reader, world), "out-of-fold", tmp_path / "blend.csv")
-    found = metrics.read(tmp_path / "blend.metrics.json")
+    found = choose_rule(runs, make(runs, reader, world), "out-of-fold").metrics
+    assert found is not None
     assert (found.images, found.excluded) == (len(train) - 2, 2)
 
 
 def test_the_mean_of_rules_is_taken_when_it_is_asked_for(
     runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rule = choose_rule(runs, make(runs, reader, world), "mean", tmp_path / "blend.csv")
-    assert rule == DecisionRule(175, 1250.0, 85, 0.5)
-    assert not metrics_path(tmp_path / "blend.csv").exists()
+    chosen = choose_rule(runs, make(runs, reader, world), "mean")
+    assert chosen == ChosenRule(MEAN_OF_RULES, metrics=None)
     assert "no metrics are known for this blend" in caplog.text
 
 
@@ -129,10 +132,10 @@ def test_without_the_runs_dataset_the_mean_of_rules_is_taken(
     build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     mean = make(runs, other, world)
-    assert choose_rule(runs, mean, "auto", tmp_path / "blend.csv") == DecisionRule(175, 1250.0, 85, 0.5)
+    assert choose_rule(runs, mean, "auto") == ChosenRule(MEAN_OF_RULES, metrics=None)
     assert f"{runs[0].path} was not trained on {tmp_path / 'new'}" in caplog.text
     with pytest.raises(UserError, match=r"--rule out-of-fold: .* was not trained on .*; give --rule mean"):
-        choose_rule(runs, mean, "out-of-fold", tmp_path / "blend.csv")
+        choose_rule(runs, mean, "out-of-fold")
 
 
 def test_runs_of_other_folds_have_no_predictions_in_common(
@@ -140,7 +143,7 @@ def test_runs_of_other_folds_have_no_predictions_in_common(
 ) -> None:
     mean = make(runs, reader, world)
     runs[1] = replace(runs[1], dataset=replace(runs[1].dataset, folds_digest="0" * 64))
-    assert choose_rule(runs, mean, "auto", tmp_path / "blend.csv") == DecisionRule(175, 1250.0, 85, 0.5)
+    assert choose_rule(runs, mean, "auto") == ChosenRule(MEAN_OF_RULES, metrics=None)
     assert f"{runs[1].path} has other folds than" in caplog.text
 
 
@@ -150,9 +153,8 @@ def test_a_rule_that_calls_every_image_empty_has_no_mean(
     write_rule(runs[1].thresholds, DecisionRule(128, NEVER, 128))
     mean = make(runs, reader, world)
     with pytest.raises(UserError, match=f"the decision rule of {runs[1].path} calls every image empty"):
-        choose_rule(runs, mean, "mean", tmp_path / "blend.csv")
-    choose_rule(runs, mean, "auto", tmp_path / "blend.csv")  # searched, not averaged
-    assert metrics_path(tmp_path / "blend.csv").is_file()
+        choose_rule(runs, mean, "mean")
+    assert choose_rule(runs, mean, "auto").metrics is not None, "searched, not averaged"
 
 
 def test_a_single_run_keeps_its_rule(
@@ -160,8 +162,8 @@ def test_a_single_run_keeps_its_rule(
 ) -> None:
     mean = build_mean(runs[:1], reader=reader, world=world, workers=1)
     for source in ("auto", "out-of-fold", "mean"):
-        assert choose_rule(runs[:1], mean, source, tmp_path / "s.csv") == read_rule(runs[0].thresholds)
-    assert not metrics_path(tmp_path / "s.csv").exists()
+        expected = ChosenRule(read_rule(runs[0].thresholds), metrics=None)
+        assert choose_rule(runs[:1], mean, source) == expected
 
 
 def test_the_mean_of_rules_is_scored_on_the_same_predictions(
@@ -174,8 +176,9 @@ def test_the_mean_of_rules_is_scored_on_the_same_predictions(
         folds = [replace(fold, rule=rule.in_probabilities()) for fold in known.folds]
         metrics.write(run.metrics, replace(known, folds=folds))
     mean = make(runs, reader, world)
-    choose_rule(runs, mean, "auto", tmp_path / "blend.csv")
-    found = metrics.read(tmp_path / "blend.metrics.json").mean_of_rules
+    chosen = choose_rule(runs, mean, "auto")
+    assert chosen.metrics is not None
+    found = chosen.metrics.mean_of_rules
     assert found is not None
     rows = reader.table.select("train")
     predicted = {p.row: p for fold in (0, 1) for p in mean.predict_block([reader.table.select("train", {fold})], fold)}
@@ -202,3 +205,13 @@ def test_metrics_lie_beside_the_submission() -> None:
     assert metrics_path(Path("runs/blend.csv")) == Path("runs/blend.metrics.json")
     assert metrics_path(Path("s")) == Path("s.metrics.json")
     assert metrics_path(Path("a.b.csv")) == Path("a.b.metrics.json")
+
+
+def test_metrics_are_those_of_the_submission_beside_them(runs: list[RunDirectory], tmp_path: Path) -> None:
+    out = tmp_path / "blend.csv"
+    results = metrics.read(runs[0].metrics)
+    publish_metrics(out, results)
+    assert metrics.read(metrics_path(out)) == results
+    publish_metrics(out, None)
+    publish_metrics(out, None)
+    assert not metrics_path(out).exists()
