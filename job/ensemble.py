@@ -34,6 +34,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import StartAgain, counted
 from pneumo.runtime.files import check_target
+from pneumo.runtime.locks import is_left_behind
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.runtime.recorded import check_recorded, lock_path
@@ -162,10 +163,13 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
 
 
 def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
-    """Return the runs that are written to: any other may be on a read-only mount, or used by others meanwhile."""
+    """Return the runs that are written to: any other may be on a read-only mount, or used by others meanwhile.
+
+    One whose lock a killed process left is among them, so that the lock is removed.
+    """
     if run_directory.is_own_submission(arguments.out, runs):
         return list(runs)
-    return [run for run in runs if not is_finished(run, arguments.dataset)]
+    return [run for run in runs if not is_finished(run, arguments.dataset) or is_left_behind(run.lock)]
 
 
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:

@@ -30,6 +30,9 @@ from pneumo.runtime.safe_path import safe_path
 T = TypeVar("T")
 R = TypeVar("R")
 
+MAX_FAILED_STARTS = 3
+"""Times in a row that each process of a pool may die before it is sent an item."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
@@ -54,9 +57,10 @@ def run(
         max_attempts: Attempts at an item whose process dies; one that exceeds the time limit is not repeated.
 
     Raises:
-        UserError: When processes die before they are sent an item.
+        UserError: When process after process dies before it is sent an item.
     """
     waiting, attempts = deque(range(len(items))), Counter[int]()
+    failed_starts = 0
     pool: dict[Connection, _Worker[T, R]] = {}
     try:
         while waiting or any(worker.position is not None for worker in pool.values()):
@@ -67,10 +71,13 @@ def run(
                 assert isinstance(pipe, Connection)
                 worker = pool[pipe]
                 position, result = worker.position, worker.receive()
+                failed_starts = failed_starts + 1 if position is None and isinstance(result, WorkerDied) else 0
+                if failed_starts >= MAX_FAILED_STARTS * workers:
+                    raise _cannot_start()
                 if isinstance(result, WorkerDied):
                     pool.pop(pipe)
                     if position is None:
-                        raise _cannot_start()
+                        continue  # their server may have been killed, which all that start at the time die of
                     attempts[position] += 1
                     if attempts[position] < max_attempts and result.exit_code not in limits_of.TIMED_OUT:
                         waiting.append(position)
@@ -95,14 +102,22 @@ class _Worker(Generic[T, R]):
         with worker_context() as context:
             self.pipe, child_end = context.Pipe()
             self.process = context.Process(target=_serve, args=(child_end, function, limits), daemon=True)
+            self._start()
+        # Now only the process has the other end, which closes when it dies.
+        child_end.close()
+
+    def _start(self) -> None:
+        for _ in range(MAX_FAILED_STARTS):
             try:
                 self.process.start()
+                return
+            except (ConnectionError, EOFError):
+                continue  # the server was killed meanwhile; the next attempt starts another
             except OSError as error:
                 if "AF_UNIX path too long" not in str(error):
                     raise
                 raise _long_temporary_path() from error
-        # Now only the process has the other end, which closes when it dies.
-        child_end.close()
+        raise _cannot_start()
 
     def send(self, position: int, item: T) -> None:
         """Send an item to the process."""

@@ -74,6 +74,11 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def is_left_behind(path: Path) -> bool:
+    """Return whether a process that was killed left the lock's file where this one can remove it."""
+    return path.exists() and os.access(path.parent, os.W_OK) and not is_held(path)
+
+
 def _try_lock(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
     try:

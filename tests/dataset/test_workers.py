@@ -4,7 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -153,6 +159,36 @@ def test_processes_that_cannot_start_are_not_blamed_on_the_items(monkeypatch: py
     monkeypatch.setattr(workers, "_serve", abs)  # fails at once: it takes one argument
     with pytest.raises(UserError, match="worker processes die as soon as they start"):
         list(workers.run(abs, [1, 2], 2, LIMITS))
+
+
+def serve_at_the_fourth_start(pipe: Connection, function: Callable[[int], int], limits_: Limits) -> None:
+    """Die before an item comes, as when the server of the processes is killed."""
+    assert isinstance(function, partial)
+    for number in range(3):
+        with suppress(FileExistsError):
+            (function.args[0] / str(number)).touch(exist_ok=False)
+            os._exit(1)
+    workers._serve(pipe, function, limits_)
+
+
+def double_beside(_directory: Path, number: int) -> int:
+    return 2 * number
+
+
+def test_a_few_processes_that_die_at_their_start_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_serve", serve_at_the_fourth_start)
+    results = workers.run(partial(double_beside, tmp_path), [1, 2, 3], 2, LIMITS)
+    assert sorted(results) == [(0, 2), (1, 4), (2, 6)]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_server_that_is_killed_while_a_process_starts_is_replaced() -> None:
+    assert list(workers.run(double, [1], 1, LIMITS)) == [(0, 2)]
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGSTOP)
+    Timer(0.3, os.kill, (server, signal.SIGKILL)).start()
+    assert sorted(workers.run(double, [1, 2], 2, LIMITS)) == [(0, 2), (1, 4)]
+    assert forkserver._forkserver._forkserver_pid != server  # type: ignore[attr-defined]
 
 
 def test_the_command_is_not_run_again_by_the_processes(tmp_path: Path) -> None:

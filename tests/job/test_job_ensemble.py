@@ -11,7 +11,7 @@ import torch
 from job_commands import JOB, RECIPE, accelerate, run
 
 from pneumo.inference.predictor import Predictor
-from pneumo.runtime import locks
+from pneumo.runtime import locks, recorded
 from pneumo.synthetic.dicom_tree import SyntheticTree
 
 
@@ -72,10 +72,26 @@ def test_only_what_the_command_wrote_is_replaced(
 def test_a_finished_run_is_only_read(
     alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
 ) -> None:
-    words = ["--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.csv"]
-    with locks.hold(alone / ".lock", "the run of another process"):
+    run = shutil.copytree(alone, tmp_path / "run")
+    words = ["--runs", run, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    with locks.hold(run / ".lock", "the run of another process"):
         code, output = call_on_one_core("ensemble", *words)
+        assert (run / ".lock").exists()
     assert (code, (tmp_path / "s.csv").read_bytes()) == (0, (alone / "submission.csv").read_bytes()), output
+    # The lock of a process that was killed is removed.
+    (run / ".lock").touch()
+    code, output = call_on_one_core("ensemble", *words)
+    assert (code, list(run.glob(".*"))) == (0, []), output
+
+
+def test_two_processes_do_not_write_one_submission(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    out = tmp_path / "s.csv"
+    with locks.hold(recorded.lock_path(out), "the submission of another process"):
+        code, output = call_on_one_core("ensemble", "--runs", alone, "--dataset", dataset, "--out", out)
+    assert (code, out.exists()) == (2, False), output
+    assert f"another process works on --out {out}" in output
 
 
 def test_a_finished_run_may_be_on_a_read_only_mount(

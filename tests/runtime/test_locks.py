@@ -38,11 +38,13 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: Path) 
 def test_a_lock_is_held_while_another_process_lives(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     assert not locks.is_held(path)
+    assert not locks.is_left_behind(path)
     process = holder(path)
     assert locks.is_held(path)
+    assert not locks.is_left_behind(path)
     process.kill()
     process.communicate()
-    assert path.exists(), "killed, it removed nothing"
+    assert locks.is_left_behind(path), "killed, it removed nothing"
     assert not locks.is_held(path)
 
 
