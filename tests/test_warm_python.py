@@ -16,7 +16,8 @@ PLACE = "import os, sys; print(sys.argv, os.getcwd(), os.environ['A'], os.sched_
 def run(program: object, *words: object, **more: object) -> tuple[int, str, str]:
     command = [str(program), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False, **more)  # type: ignore[call-overload]
-    return done.returncode, done.stdout, done.stderr.rpartition("\n  File ")[2].partition("\n")[2]
+    # The error alone: from 3.13 on Python shows the line of -c, too.
+    return done.returncode, done.stdout, done.stderr.rstrip().rpartition("\n")[2]
 
 
 @pytest.mark.parametrize(
