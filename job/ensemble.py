@@ -154,6 +154,7 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
     run_directory.check_output(arguments.out, runs)
     if not run_directory.is_own_submission(arguments.out, runs):
         check_recorded("--out", arguments.out)
+    if len(runs) > 1:
         metrics = metrics_path(arguments.out)
         check_target(metrics)
         run_directory.check_output(metrics, runs)

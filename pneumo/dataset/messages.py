@@ -42,8 +42,12 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     _log_left_out(plan)
     if plan.unlabeled:
         log.warning(
-            "%s no row in the masks CSV and left out: unlabeled is not negative",
-            counted(len(plan.unlabeled), "file has", "files have"),
+            "%s: unlabeled is not negative",
+            counted(
+                len(plan.unlabeled),
+                "file has no row in the masks CSV and is left out",
+                "files have no row in the masks CSV and are left out",
+            ),
         )
     if plan.named_otherwise:
         log.warning("%s", _describe_other_ids(plan))
@@ -89,13 +93,13 @@ def _log_left_out(plan: BuildPlan) -> None:
     if masks := exclusions.pop(MASK, 0):
         places = dict.fromkeys(directory(item) for item in plan.left_out if item.exclusion == MASK)
         log.warning(
-            "%s, black but for one other level, and left out: %s lists them; give the directory of the images alone "
+            "left out: %s, black but for one other level; %s lists them; give the directory of the images alone "
             "(directories of masks: %s)",
             counted(masks, "picture is a mask", "pictures are masks"), paths.LEFT_OUT, list_some(places),
         )  # fmt: skip
     if exclusions:
         log.warning(
-            "%s and left out (%s): %s lists them, --include-non-frontal takes them",
+            "left out: %s (%s); %s lists them, --include-non-frontal takes them",
             counted(exclusions.total(), "image is no frontal chest X-ray", "images are no frontal chest X-rays"),
             quarantine.format_counts(exclusions), paths.LEFT_OUT,
         )  # fmt: skip

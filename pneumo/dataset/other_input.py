@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pneumo.dataset import paths, quarantine
 from pneumo.dataset.input_record import InputRecord, OtherInputError
 from pneumo.dataset.manifest import Manifest
@@ -47,7 +45,7 @@ def explain(
             action,
         )
     return UserError(
-        f"{out}: {other.what} of other files, masks or patients (a file's size and time of modification count)",
+        f"{out}: {other.what} of other files, masks or patients (a file's name, size and time of modification count)",
         "the input and the version of pneumo that it was started with",
         f"copy input with its times (cp -p, rsync -t); {action}",
     )
@@ -83,7 +81,9 @@ def _differences(out: Path, plan: BuildPlan) -> Iterator[str]:
     table = SampleTable.read(out, other_folds=True)
     planned = {(s.source.split, s.image_id): s for shard in plan.shards for s in shard.samples}
     built = {key: row for row, key in enumerate(zip(table.split.tolist(), table.image_id.tolist(), strict=True))}
-    added = planned.keys() - built.keys() - quarantine.read_images(out)
+    # Without the list of what was quarantined, nobody knows which of the others are new.
+    is_known = quarantine.is_list(out / paths.QUARANTINE)
+    added = planned.keys() - built.keys() - quarantine.read_images(out) if is_known else set()
     missing = built.keys() - planned.keys()
     for what, keys in (("images added", added), ("images missing", missing)):
         if keys:
@@ -92,9 +92,9 @@ def _differences(out: Path, plan: BuildPlan) -> Iterator[str]:
     masks = [key[1] for key in both if _mask_digest(planned[key]) != table.rle_sha256[built[key]]]
     if masks:
         yield f"masks changed: {list_some(masks)}"
-    # A patient's number is that of the first image, so that it differs where there are other images.
-    patients = np.array([planned[key].patient for key in both])
-    if not added and not missing and (patients != table.patient[[built[key] for key in both]]).any():
+    # The numbers themselves depend on images that are not in both.
+    pairs = {(planned[key].patient, int(table.patient[built[key]])) for key in both}
+    if len(pairs) > min(len(set(numbers)) for numbers in zip(*pairs, strict=True)):
         yield "images grouped by other patients"
     manifest = Manifest.read(out)
     counts = {

@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pneumo.dataset import paths
@@ -113,8 +114,10 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     """Return the rows of a list; none when it is missing, or a spreadsheet has saved it in another form."""
     if not is_list(path):
         return []
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return list(csv.DictReader(file))
+    with path.open(encoding="utf-8", errors="replace", newline="") as file, suppress(csv.Error):
+        # Cells are missing from a line that was written by hand.
+        return [row for row in csv.DictReader(file) if None not in row.values()]
+    return []
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:

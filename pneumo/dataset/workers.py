@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -107,12 +108,13 @@ class _Worker(Generic[T, R]):
         child_end.close()
 
     def _start(self) -> None:
-        for _ in range(MAX_FAILED_STARTS):
+        for pause in _PAUSES_S:
             try:
                 self.process.start()
                 return
             except (ConnectionError, EOFError):
-                continue  # the server was killed meanwhile; the next attempt starts another
+                # The server was killed. Only when it has ended, which takes a while, is it replaced.
+                time.sleep(pause)
             except OSError as error:
                 if "AF_UNIX path too long" not in str(error):
                     raise
@@ -148,6 +150,8 @@ class _Worker(Generic[T, R]):
         self.process.join()
 
 
+_PAUSES_S = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds to wait after each attempt to start a process whose server was killed."""
 _EXIT_TIMEOUT_S = 5.0
 """Seconds in which a process that has closed its pipe may exit; killed at once, its exit code would be the kill's."""
 

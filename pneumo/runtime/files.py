@@ -45,6 +45,8 @@ def check_target(target: Path) -> None:
     """
     try:
         _check_kind(target)
+        # The file is written under a longer name, which the file system has to take.
+        target.with_name(f"{temporary_prefix(target.name)}{'x' * 8}").exists()
         if target.is_symlink():
             # Publishing would replace the link and not its target; /dev/stdout is a link too.
             raise UserError(f"{target} is a link", "the name of a file to write", "give the path of its target")

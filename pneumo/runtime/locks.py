@@ -20,6 +20,8 @@ from pneumo.runtime.errors import UserError
 WAIT_S = 10.0
 """Seconds to wait for a lock: processes that were just killed may take seconds to end."""
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_OWNER = b"process"
+"""What the text in a lock begins with."""
 _warned: set[int] = set()
 """File systems without locks that the log has named: a command may hold several locks on one, some in scratch."""
 
@@ -81,21 +83,8 @@ def is_left_behind(path: Path) -> bool:
 
 def _try_lock(path: Path, job: str) -> int | None:
     """Return the descriptor of the lock that this process now holds, None while another has it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path.parent} cannot be created", "a place where directories can be created", "give another path"
-        ) from None
-    except FileExistsError:
-        # Another holder may have removed the directory after mkdir found it, and before it was seen to be a directory.
-        if path.parent.is_file():
-            raise
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:
-        # Another holder has just removed the directory together with its lock.
+    descriptor = _open(path)
+    if descriptor is None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,6 +99,9 @@ def _try_lock(path: Path, job: str) -> int | None:
     if not _is_named(descriptor, path):
         os.close(descriptor)
         return None
+    if (written := os.pread(descriptor, len(_OWNER), 0)) and written != _OWNER:
+        os.close(descriptor)
+        raise _foreign(path)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _describe(job).encode(), 0)
@@ -120,6 +112,35 @@ def _try_lock(path: Path, job: str) -> int | None:
         error.filename = str(path)
         raise
     return descriptor
+
+
+def _open(path: Path) -> int | None:
+    """Return a descriptor of the lock's file, None while another holder removes its directory."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} cannot be created", "a place where directories can be created", "give another path"
+        ) from None
+    except FileExistsError:
+        # Another holder may have removed the directory after mkdir found it, and before it was seen to be a directory.
+        if path.parent.is_file():
+            raise
+        return None
+    try:
+        # Not through a link: what it leads to is nobody's lock.
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except FileNotFoundError:
+        # Another holder has just removed the directory together with its lock.
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _foreign(path) from None
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(f"{path} is in the way", "the lock of another process, or no file", "move it")
 
 
 def _warn_once(file_system: int, directory: Path) -> None:
@@ -138,7 +159,7 @@ def _is_named(descriptor: int, path: Path) -> bool:
 
 def _describe(job: str) -> str:
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"process {os.getpid()} on {socket.gethostname()}{f', {job}' if job else ''}, since {started}"
+    return f"{_OWNER.decode()} {os.getpid()} on {socket.gethostname()}{f', {job}' if job else ''}, since {started}"
 
 
 def _read_owner(path: Path) -> str:

@@ -5,13 +5,13 @@ was corrected by hand has another one.
 """
 
 import hashlib
-import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
-from pneumo.runtime.files import publish_text, remove_temporary_files, sha256
+from pneumo.runtime.files import check_target, publish_text, remove_temporary_files, sha256
 
 
 def check_recorded(flag: str, output: Path) -> None:
@@ -24,10 +24,11 @@ def check_recorded(flag: str, output: Path) -> None:
     Raises:
         UserError: When the file has another SHA-256 than its record, no record, or cannot be read.
     """
+    record = _record(output)
+    check_target(record)
     try:
         if _may_be_replaced(output):
             return
-        record = _record(output)
         found = (
             "was changed since this command wrote it" if record.exists() else f"has no record {record.name} beside it"
         )
@@ -46,10 +47,12 @@ def free_target(output: Path) -> Path:
 
     What took hours to compute is written then, and the other file stays.
     """
-    if _may_be_replaced(output):
-        return output
-    others = (output.with_name(f"{output.stem}-{number}{output.suffix}") for number in count(2))
-    target = next(path for path in others if not os.path.lexists(path))
+    with suppress(OSError):
+        if _may_be_replaced(output):
+            return output
+    taken = {entry.name.partition(".")[0] for entry in output.parent.iterdir()}
+    stem = next(stem for number in count(2) if (stem := f"{output.stem}-{number}") not in taken)
+    target = output.with_name(f"{stem}{output.suffix}")
     log.warning("%s was changed meanwhile, and stays as it is; this result is %s", output, target)
     return target
 

@@ -20,6 +20,7 @@ from pneumo.inference.metrics import BlendedRun, Metrics
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.out_of_fold import predict_mean_histograms
 from pneumo.inference.threshold_search import nested_estimate
+from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
@@ -43,6 +44,15 @@ class ChosenRule:
 def metrics_path(out: Path) -> Path:
     """Return where the metrics of the blend of a submission are written: blend.metrics.json beside blend.csv."""
     return out.with_name(f"{out.stem}.metrics.json")
+
+
+def is_of_a_blend(path: Path) -> bool:
+    """Return whether a file has the metrics of a blend, of any version; those of a run may be a copy of the user's."""
+    try:
+        found = documents.read(path)
+    except (OSError, ValueError):
+        return False
+    return found.keys() >= set(METRICS_FIELDS) and bool(found.get("runs"))
 
 
 def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource) -> ChosenRule:
@@ -78,7 +88,8 @@ def publish_metrics(out: Path, results: Metrics | None) -> None:
     path = metrics_path(out)
     remove_temporary_files(path.parent, path.name)
     if results is None:
-        path.unlink(missing_ok=True)
+        if is_of_a_blend(path):
+            path.unlink()
         return
     metrics.write(path, results)
     log.info("wrote %s", path)

@@ -37,5 +37,5 @@ def exclusive_locks(paths: Sequence[tuple[Path, str]], world: World) -> Iterator
             message = "; ".join(all_refused)
             if is_pod(os.environ):
                 raise StartAgain(message)
-            raise UserError(message, "one process at a time", "wait for it or stop it, or give another directory")
+            raise UserError(message, "one process at a time", "wait for it or stop it, or give another --run or --out")
         yield

@@ -76,8 +76,8 @@ def test_images_that_are_no_frontal_chest_x_rays_are_left_out_unless_asked_for(
     manifest = build(copied_inputs, tmp_path / "out", OPTIONS)
     assert (manifest.found, manifest.samples, manifest.left_out, manifest.missing) == (34, 29, 5, 0)
     assert (
-        "5 images are no frontal chest X-rays and left out (2 FOR PROCESSING, 1 modality CT, 1 view LATERAL, "
-        "1 body part KNEE): left_out.csv lists them, --include-non-frontal takes them"
+        "left out: 5 images are no frontal chest X-rays (2 FOR PROCESSING, 1 modality CT, 1 view LATERAL, "
+        "1 body part KNEE); left_out.csv lists them, --include-non-frontal takes them"
     ) in caplog.text
     assert rows(tmp_path / "out" / paths.LEFT_OUT) == [
         {"split": split, "file": file, "image_id": image_id, "reason": reason}

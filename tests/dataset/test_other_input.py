@@ -51,7 +51,7 @@ UID = r"1\.2\.826\.0\.1\.3680043\.8\.498\."
         (change_masks, rf"images missing: 1 \({UID}24\); masks changed: 1 \({UID}\d+\); without a mask: 0 -> 1;"),
         (change_patients, "images grouped by other patients; expected the input that it was built from; for other"),
         (remove, rf"images missing: 1 \({UID}25\); files found: 29 -> 28;"),
-        (rename, r"\(a file's size and time of modification count\); .* copy input with its times"),
+        (rename, r"\(a file's name, size and time of modification count\); .* copy input with its times"),
     ],
 )
 def test_the_images_that_differ_are_named(

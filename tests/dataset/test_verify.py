@@ -16,7 +16,7 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.verify import check, describe, summary
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, counted
 
 ROW = 5
 """The sample that most tests damage: the second of the second shard, a JPEG."""
@@ -43,7 +43,8 @@ def issues(dataset: Path) -> list[str]:
     found = [issue for _, part in check(dataset, table, 2) for issue in part]
     lines = summary(dataset, table, found).splitlines()
     if found:
-        assert f": {len(found)} issues in {len({issue.file for issue in found})} files" in lines[-2]
+        files = counted(len({issue.file for issue in found}), "file")
+        assert f": {counted(len(found), 'issue')} in {files}, of " in lines[-2]
     else:
         assert lines == [f"{dataset}: 29 images in 8 shards, nothing is damaged"]
     return [describe(issue, table) for issue in found]

@@ -54,7 +54,7 @@ def test_pictures_of_few_bits_are_said_and_masks_among_them_are_left_out(tmp_pat
     assert "2 images: values use 8 of 16 bits, such as d, to values use 12 of 16 bits, such as a" in errors
     assert "1 image: flat image: every pixel has the same level, such as black" in errors
     assert "9 files found = 5 samples + 0 quarantined + 4 left out" in output
-    assert "4 pictures are masks, black but for one other level, and left out: left_out.csv lists them" in errors
+    assert "left out: 4 pictures are masks, black but for one other level; left_out.csv lists them" in errors
     assert "give the directory of the images alone (directories of masks: 1 (masks))" in errors
     assert "no frontal chest" not in errors.replace("it is taken for granted that each shows a frontal chest X-ray", "")
     listed = (tmp_path / "out" / "left_out.csv").read_text()

@@ -48,6 +48,20 @@ def test_a_lock_is_held_while_another_process_lives(tmp_path: Path) -> None:
     assert not locks.is_held(path)
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_file_that_is_no_lock_is_left_alone(tmp_path: Path, is_link: bool) -> None:
+    path, theirs = tmp_path / ".lock", tmp_path / "precious"
+    theirs.write_text("notes")
+    if is_link:
+        path.symlink_to(theirs)
+    else:
+        theirs.rename(path)
+        theirs = path
+    with pytest.raises(UserError, match=f"{path} is in the way"), locks.hold(path, "it"):
+        raise AssertionError("held")
+    assert theirs.read_text() == "notes"
+
+
 def test_the_message_names_the_other_jobs_number(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locks.hold(path, "it", job="Slurm job 4711"):

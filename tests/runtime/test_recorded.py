@@ -35,6 +35,14 @@ def test_what_was_written_is_known_again_and_a_change_is_noticed(tmp_path: Path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"s.csv", "other.csv", ".s.csv.pneumo-sha256"}
 
 
+def test_a_place_where_no_record_can_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".s.csv.pneumo-sha256").mkdir()
+    # Of 255 bytes: the record's name, or only that of the file that it is written to first.
+    for name in ("s.csv", "n" * 242, "n" * 230):
+        with pytest.raises(UserError):
+            check_recorded("--out", tmp_path / name)
+
+
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "d" / "e").mkdir(parents=True)
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'd'}: Is a directory; expected a file that can be")):
@@ -50,7 +58,10 @@ def test_a_file_that_was_changed_meanwhile_stays_and_the_result_has_a_name_besid
     assert free_target(path) == path
     assert not caplog.records
     path.write_text("corrected by hand")
-    (tmp_path / "s-2.csv").symlink_to("nowhere")
+    (tmp_path / "s-2.metrics.json").symlink_to("nowhere")
+    assert free_target(path) == tmp_path / "s-3.csv"
+    path.unlink()
+    path.mkdir()
     assert free_target(path) == tmp_path / "s-3.csv"
     assert f"{path} was changed meanwhile, and stays as it is; this result is {tmp_path / 's-3.csv'}" in caplog.text
 

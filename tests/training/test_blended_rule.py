@@ -15,6 +15,7 @@ from pneumo.inference import metrics
 from pneumo.inference.decision_rule import NEVER, DecisionRule, read_rule, write_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.histograms import histogram, quantize
+from pneumo.inference.metrics import BlendedRun
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.threshold_search import search
@@ -209,9 +210,14 @@ def test_metrics_lie_beside_the_submission() -> None:
 
 def test_metrics_are_those_of_the_submission_beside_them(runs: list[RunDirectory], tmp_path: Path) -> None:
     out = tmp_path / "blend.csv"
-    results = metrics.read(runs[0].metrics)
-    publish_metrics(out, results)
-    assert metrics.read(metrics_path(out)) == results
-    publish_metrics(out, None)
+    of_run = metrics.read(runs[0].metrics)
+    of_blend = replace(of_run, runs=[BlendedRun(run="a", weight=1.0, nested_dice=0.5)])
+    publish_metrics(out, of_blend)
+    assert metrics.read(metrics_path(out)) == of_blend
     publish_metrics(out, None)
     assert not metrics_path(out).exists()
+    publish_metrics(out, None)
+    # A copy of a run's metrics, which this command does not write.
+    metrics.write(metrics_path(out), of_run)
+    publish_metrics(out, None)
+    assert metrics.read(metrics_path(out)) == of_run
