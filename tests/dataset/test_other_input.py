@@ -95,3 +95,12 @@ def test_a_switch_is_named_only_where_it_makes_the_input_the_same(copied_inputs:
     remove(inputs)
     with pytest.raises(UserError, match=r"of other files, masks or patients: images missing: 1"):
         build(other, tmp_path / "out", OPTIONS)
+
+
+def test_an_input_without_any_of_the_images_is_refused_too(copied_inputs: BuildInputs, tmp_path: Path) -> None:
+    assert copied_inputs.test_dicom is not None
+    build(BuildInputs(dicom=copied_inputs.test_dicom), tmp_path / "out", OPTIONS)
+    with pytest.raises(
+        UserError, match=r"of other files, masks or patients: images added: \d+ \(.*; images missing: \d"
+    ):
+        build(BuildInputs(dicom=copied_inputs.dicom), tmp_path / "out", OPTIONS)
