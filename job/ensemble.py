@@ -58,8 +58,8 @@ class Arguments:
     dataset: Path
     """Dataset whose test images are predicted."""
     out: Path
-    """Submission to write. An existing file is replaced only when it is the run's own RUN/submission.csv, or when this
-    command wrote it and nobody has changed it since."""
+    """Submission to write, a .csv file. An existing one is replaced only when it is the run's own RUN/submission.csv,
+    or when this command wrote it and nobody has changed it since."""
     expected: Path | None = None
     """CSV with the ids, and their order, that the submission must have (Kaggle's sample submission)."""
     weights: tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...] = ()
@@ -96,6 +96,9 @@ class Arguments:
             raise invalid_value("runs", self.runs, "different runs; --weights weighs them")
         if self.weights and len(self.weights) != len(self.runs):
             raise invalid_value("weights", self.weights, f"{counted(len(self.runs), 'value')}, one for each run")
+        if self.out.suffix != ".csv":
+            # The metrics of a blend have the name without the suffix: s.csv and s.txt would have one file of metrics.
+            raise invalid_value("out", self.out, "the name of a file that ends with .csv")
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ class BuildPlan:
     unlabeled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
     missing: tuple[str, ...]
-    """Ids of the masks CSV without a file."""
+    """Ids of the masks CSV without a file, sorted."""
     found_in: Mapping[Split, int]
     """Files found, by split."""
     named_otherwise: int
@@ -141,7 +141,7 @@ def make(
         quarantined=tuple(quarantined),
         left_out=tuple(left_out),
         unlabeled=tuple(unlabeled),
-        missing=tuple(image_id for image_id in masks if image_id not in present),
+        missing=tuple(sorted(image_id for image_id in masks if image_id not in present)),
         found_in=Counter(_split(item) for item in scanned),
         named_otherwise=_count_named_otherwise(by_uid, used + left_out, masks, id_source),
         merged_duplicates=len(scanned) - len(quarantined) - len(kept) - len(masks_among_them),

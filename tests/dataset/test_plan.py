@@ -187,6 +187,14 @@ def test_digest_follows_the_input() -> None:
     assert len({plan.digest, *digests.values()}) == 1 + len(digests), digests
 
 
+def test_the_order_of_the_masks_does_not_matter() -> None:
+    files = [scanned("a"), scanned("b")]
+    masks = {"a": "-1", "z": "1 2", "y": "-1", "b": "1 2"}
+    plans = [make(files, dict(rows), None) for rows in (masks.items(), reversed(masks.items()))]
+    assert plans[0].digest == plans[1].digest
+    assert plans[0].missing == plans[1].missing == ("y", "z")
+
+
 def test_digest_does_not_depend_on_the_directory_of_the_input() -> None:
     moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10, 99)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest

@@ -127,7 +127,7 @@ def interpolate(pixels: np.ndarray, y: float, x: float) -> float:
     return total
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (57, 31), (20, 64), (9, 13)])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (57, 31), (20, 64), (9, 13), (93, 20), (20, 93)])
 def test_each_pixel_of_the_source_is_interpolated_in_the_content_of_the_letterbox(rows: int, columns: int) -> None:
     size = 32
     box = letterbox(rows, columns, size)

@@ -84,6 +84,16 @@ def test_a_finished_run_is_only_read(
     assert (code, list(run.glob(".*"))) == (0, []), output
 
 
+def test_a_submission_is_a_csv_file(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
+) -> None:
+    words = ["--runs", alone, "--dataset", dataset, "--out", tmp_path / "s.txt"]
+    code, output = call_on_one_core("ensemble", *words)
+    assert code == 2
+    assert f"--out {tmp_path}/s.txt; expected the name of a file that ends with .csv" in output
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_processes_do_not_write_one_submission(
     alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]]
 ) -> None:

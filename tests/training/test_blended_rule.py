@@ -204,7 +204,6 @@ def test_the_ensembler_takes_the_rule_that_was_chosen(
 
 def test_metrics_lie_beside_the_submission() -> None:
     assert metrics_path(Path("runs/blend.csv")) == Path("runs/blend.metrics.json")
-    assert metrics_path(Path("s")) == Path("s.metrics.json")
     assert metrics_path(Path("a.b.csv")) == Path("a.b.metrics.json")
 
 

@@ -7,8 +7,10 @@ import pytest
 from augmentation_draws import NAMES, only, parameters, same, with_probability
 
 from pneumo.loading.augmentation.affine import Affine
+from pneumo.loading.augmentation.distortion import DistortionTransform
+from pneumo.loading.augmentation.intensity import IntensityTransform
 from pneumo.loading.augmentation.parameters import identity
-from pneumo.loading.augmentation.registry import Augmentation
+from pneumo.loading.augmentation.registry import RNG_SCHEME, Augmentation
 from pneumo.runtime.config import config_dataclass
 
 
@@ -71,6 +73,18 @@ def test_entries_draw_from_different_numbers():
     affine = Affine(probability=1.0)
     first, second = only(affine=affine, registry=Extended), only(zoom=affine, registry=Extended)
     assert not any(np.array_equal(parameters(first, p).matrix, parameters(second, p).matrix) for p in range(50))
+
+
+def test_a_resumed_run_draws_what_earlier_versions_drew():
+    """Values written down once. Where they change on purpose, RNG_SCHEME is raised, and runs are not resumed."""
+    assert RNG_SCHEME == 2
+    drawn = parameters(all_on(), 5)
+    matrix = [[-3.782307101183659, -0.596473666048208, 1067.111693429994]]
+    matrix += [[-0.596473666048208, 3.782307101183659, 136.37111594258732]]
+    np.testing.assert_allclose(drawn.matrix, matrix, rtol=1e-12)
+    brighter, distorted = drawn.pixel_transforms
+    assert brighter == IntensityTransform(brightness=pytest.approx(0.14298798001170893, rel=1e-12))
+    assert distorted == DistortionTransform(kind="optical", seed=2103882258)
 
 
 def test_draws_of_another_scheme_are_not_made():
