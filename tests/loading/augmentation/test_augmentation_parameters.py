@@ -78,7 +78,8 @@ def test_entries_draw_from_different_numbers():
 def test_a_resumed_run_draws_what_earlier_versions_drew():
     """Values written down once. Where they change on purpose, RNG_SCHEME is raised, and runs are not resumed."""
     assert RNG_SCHEME == 2
-    drawn = parameters(all_on(), 5)
+    entries = ("flip", "affine", "intensity", "distortion")
+    drawn = parameters(only(**{name: getattr(all_on(), name) for name in entries}), 5)
     matrix = [[-3.782307101183659, -0.596473666048208, 1067.111693429994]]
     matrix += [[-0.596473666048208, 3.782307101183659, 136.37111594258732]]
     np.testing.assert_allclose(drawn.matrix, matrix, rtol=1e-12)
