@@ -109,12 +109,12 @@ class _Worker(Generic[T, R]):
 
     def _start(self) -> None:
         for pause in _PAUSES_S:
+            time.sleep(pause)
             try:
                 self.process.start()
                 return
             except (ConnectionError, EOFError):
-                # The server was killed. Only when it has ended, which takes a while, is it replaced.
-                time.sleep(pause)
+                continue  # the server was killed; only when it has ended, which takes a while, is it replaced
             except OSError as error:
                 if "AF_UNIX path too long" not in str(error):
                     raise
@@ -150,8 +150,8 @@ class _Worker(Generic[T, R]):
         self.process.join()
 
 
-_PAUSES_S = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Seconds to wait after each attempt to start a process whose server was killed."""
+_PAUSES_S = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Seconds to wait before each attempt to start a process; more than one where its server was killed."""
 _EXIT_TIMEOUT_S = 5.0
 """Seconds in which a process that has closed its pipe may exit; killed at once, its exit code would be the kill's."""
 

@@ -140,7 +140,7 @@ def _open(path: Path) -> int | None:
 
 
 def _foreign(path: Path) -> UserError:
-    return UserError(f"{path} is in the way", "the lock of another process, or no file", "move it")
+    return UserError(f"{path} is no lock", "the lock of another process, or no file", "move it to another directory")
 
 
 def _warn_once(file_system: int, directory: Path) -> None:

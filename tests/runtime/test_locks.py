@@ -57,7 +57,7 @@ def test_a_file_that_is_no_lock_is_left_alone(tmp_path: Path, is_link: bool) -> 
     else:
         theirs.rename(path)
         theirs = path
-    with pytest.raises(UserError, match=f"{path} is in the way"), locks.hold(path, "it"):
+    with pytest.raises(UserError, match=f"{path} is no lock"), locks.hold(path, "it"):
         raise AssertionError("held")
     assert theirs.read_text() == "notes"
 
