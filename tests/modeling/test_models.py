@@ -4,6 +4,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from tiny_models import TINY, image, make, packaged_mobilenet
+from torchvision.models import ResNet34_Weights
 
 from pneumo.modeling.losses.loss import LossConfig, loss
 from pneumo.runtime.errors import UserError
@@ -22,6 +23,20 @@ def test_output_has_one_logit_a_pixel_and_one_an_image(architecture, attention, 
         assert output.presence_logit.shape == (2,)
     else:
         assert output.presence_logit is None
+
+
+def test_images_are_normalized_as_those_of_torchvisions_weights():
+    theirs = ResNet34_Weights.IMAGENET1K_V1.transforms()
+    model = make()
+    torch.testing.assert_close(model.mean.flatten(), torch.tensor(theirs.mean))
+    torch.testing.assert_close(model.std.flatten(), torch.tensor(theirs.std))
+
+
+def test_the_presence_head_sees_the_image_without_dropout():
+    model, images = make(presence_head=True).train(), torch.rand(4, 1, 32, 32)
+    first, second = (model(images).presence_logit for _ in range(2))
+    assert torch.equal(first, second)
+    assert len(first.unique()) == 4
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobileone_s0", "mit_b0", "densenet121", "tu-resnet10t"])
