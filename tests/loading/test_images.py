@@ -24,6 +24,14 @@ def test_image_is_read_at_every_factor(data):
         assert np.abs(read_image(data.reader, row, factor) - means).max() < 3.5 / 255
 
 
+def test_png_is_averaged_at_every_factor(data):
+    row = ROW["deep"]
+    assert np.array_equal(read_image(data.reader, row), data.pixels(row).astype(np.float32))
+    for factor in (1, 2, 4, 8):
+        means = data.pixels(row).reshape(256 // factor, factor, 256 // factor, factor).mean(axis=(1, 3))
+        np.testing.assert_allclose(read_image(data.reader, row, factor), means, atol=1e-6)
+
+
 def test_odd_image_is_downsampled_alike_by_decoder_and_by_averages(data):
     row = ROW["odd"]
     for factor in (2, 4, 8):

@@ -65,6 +65,30 @@ def test_a_lesion_between_the_sampled_pixels_is_marked_and_one_outside_of_the_vi
     assert not out.any()
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "moved", "marked"),
+    [
+        ((1, 4), (145, 149), 0, [[0, 9]]),
+        ((33, 36), (145, 149), 40, []),  # less than a pixel above the view
+        ((33, 36), (159, 163), 0, [[2, 10]]),  # a column belongs to the ninth pixel, three to the tenth
+        ((33, 36), (157, 161), 0, [[2, 9]]),
+        ((239, 243), (145, 149), 0, [[15, 9]]),
+    ],
+)
+def test_the_pixel_with_most_of_a_small_lesion_is_marked(tmp_path, data, rows, columns, moved, marked):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[slice(*rows), slice(*columns)] = 1
+    texts = [rle.encode(other) for other in data.masks]
+    texts[ROW["square"]] = rle.encode(mask)
+    reader = write_dataset(tmp_path / "d", data.files, texts)
+    matrix = letterbox(256, 256, 16).matrix + np.array([[0, 0, 0], [0, 0, moved]])
+    out = np.zeros((16, 16), np.uint8)
+    warp(mask, matrix, out, cv2.INTER_NEAREST)
+    assert not out.any()
+    rasterize_mask(reader, ROW["square"], matrix, out)
+    assert np.argwhere(out).tolist() == marked
+
+
 def test_damaged_run_lengths_are_named(data, tmp_path):
     texts = [rle.encode(mask) for mask in data.masks]
     texts[ROW["square"]] = "5 10 99999999 3"

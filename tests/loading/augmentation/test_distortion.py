@@ -59,6 +59,21 @@ def test_a_lesion_is_marked_unless_it_is_moved_out_of_the_view(kind):
     assert seen["outside"] >= (20 if kind == "optical" else 0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("elastic", [29.98, 19.908, 45.158]),
+        ("grid", [29.422, 19.607, 45.573]),
+        ("optical", [30.475, 20.311, 45.938]),
+    ],
+)
+def test_a_resumed_run_is_distorted_as_by_earlier_versions(kind, columns):
+    """Where three pixels come from, written down once; where it changes on purpose, RNG_SCHEME is raised."""
+    ramp = np.tile(np.arange(64, dtype=np.float32), (64, 1))
+    moved, _ = distort(kind, 5, ramp, np.zeros((64, 64), np.uint8))
+    np.testing.assert_allclose(moved[[20, 32, 40], [30, 20, 45]], columns, atol=0.002)
+
+
 def test_kinds_are_even():
     drawn = [parameters(DISTORTED, position).pixel_transforms for position in range(3000)]
     kinds = [transform.kind for (transform,) in drawn]
