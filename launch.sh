@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One entry for a fresh machine: set-up, demo, tests, checks. Needs Linux and Python 3.11 to 3.13, nothing else.
 #
-#   ./launch.sh setup     make .venv/ with everything; again: only after a change of pyproject.toml
+#   ./launch.sh setup     make .venv/ with everything; again: only after a change of what it installs
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
 #   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, bounds, gpu: the others
 #   ./launch.sh lint      lint, format, types, security, known vulnerabilities
@@ -70,7 +70,7 @@ setup() {
     fi
     python=$venv/bin/python
     local stamp=$venv/.installed state
-    state="$(cksum <"$root/pyproject.toml") $root"
+    state="$(cat "$root/pyproject.toml" "$root/docker/weights.txt" | cksum) $root"
     if [[ -x $python && ! -e $unfinished && -f $stamp && $(<"$stamp") == "$state" ]]; then
         return
     fi

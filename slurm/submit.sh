@@ -115,7 +115,8 @@ submit() {
     echo "$script ${submitted[-1]}"
 }
 
-if [[ ! -f $PNEUMO_DATASET/dataset.json ]]; then
+# With DICOMs, also where the dataset exists: job/shard.py keeps one of the same files, and refuses one of others.
+if [[ -n $PNEUMO_DICOM || ! -f $PNEUMO_DATASET/dataset.json ]]; then
     [[ -n $PNEUMO_DICOM ]] ||
         fail "found no dataset at $PNEUMO_DATASET; expected one, or DICOMs to build it from; give --dataset, or" \
             "--dicom and --masks"

@@ -117,8 +117,8 @@ def add_programs(root: Path) -> None:
 
 def finish_installation(root: Path) -> None:
     """Mark .venv/ as ./launch.sh does at the end of a set-up in this place."""
-    with (root / "pyproject.toml").open("rb") as project:
-        checksum = subprocess.run(["cksum"], stdin=project, capture_output=True, text=True, check=True).stdout.strip()
+    needed = b"".join((root / name).read_bytes() for name in ("pyproject.toml", "docker/weights.txt"))
+    checksum = subprocess.run(["cksum"], input=needed, capture_output=True, check=True).stdout.decode().strip()
     (root / ".venv" / ".installed").write_text(f"{checksum} {root}\n")
     (root / ".venv" / "bin" / "activate").write_text(f'PATH="{root}/.venv/bin:$PATH"\n')
 

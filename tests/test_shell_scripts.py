@@ -48,8 +48,9 @@ def test_what_launch_cannot_do_is_refused_in_one_line(words: list[str], message:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """launch.sh beside stand-ins: a Python whose environments hold one, and a pip that writes down what it installs."""
-    for name in ("launch.sh", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "docker").mkdir()
+    for name in ("launch.sh", "pyproject.toml", "docker/weights.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
     python = tmp_path / "bin" / "python3.13"
     python.parent.mkdir()
     python.write_text(PYTHON)
@@ -90,10 +91,16 @@ def installs(calls: list[str]) -> int:
     return sum(call.startswith("-m pip install") for call in calls)
 
 
-def test_setup_installs_once(checkout: Path) -> None:
+def test_setup_installs_once_and_again_when_what_it_installs_changes(checkout: Path) -> None:
     code, errors, calls = set_up(checkout)
     assert (code, installs(calls)) == (0, 3), errors
     assert set_up(checkout) == (0, "", [])
+    for name in ("pyproject.toml", "docker/weights.txt"):
+        with (checkout / name).open("a") as file:
+            file.write("# changed\n")
+        code, errors, calls = set_up(checkout)
+        assert (code, installs(calls)) == (0, 3), errors
+        assert set_up(checkout) == (0, "", [])
 
 
 def test_an_environment_without_pip_is_explained_and_made_anew(checkout: Path) -> None:

@@ -33,7 +33,7 @@ from pneumo.dataset.workers import WorkerDied
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
 from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, StartAgain, UserError, counted
 from pneumo.runtime.files import sha256
 
 R = TypeVar("R")
@@ -135,20 +135,16 @@ def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manif
 
 @contextmanager
 def _explained_removal(out: Path) -> Iterator[None]:
-    """Turn the error of a file of the dataset that another process has removed into one of the user."""
+    """Turn the error of a file of the dataset that another process has removed into another start."""
     try:
         yield
     except FileNotFoundError as error:
         # tempfile makes the names of temporary files absolute.
         if error.filename is None or not Path(error.filename).resolve().is_relative_to(out.resolve()):
             raise
-        # Most likely a second process of the same task has merged the shards and removed what this one was writing;
-        # or the file system was unmounted.
-        raise UserError(
-            f"{error.filename} was removed during the build",
-            f"{out}, which nothing else changes, such as another process with the same --task",
-            "start the same command again when the other process has ended",
-        ) from error
+        # Most likely a second process of the same task, such as a pod of a Job that was deleted, has merged the shards
+        # and removed what this one was writing; or the file system was unmounted.
+        raise StartAgain(f"another process has removed {error.filename}, which this one was writing") from error
 
 
 def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:

@@ -55,7 +55,9 @@ def read_images(dataset: Path) -> set[tuple[str, str]]:
 
 
 def describe_lists(dataset: Path, split: Split, place: Path | None = None) -> str:
-    """Return which of a dataset's lists name what did not become a sample of a split, and what takes those left out.
+    """Return which of a dataset's lists name what did not become a sample of a split, and what to do about it.
+
+    That is the flag that takes images left out, or the action where all quarantined files have the same.
 
     Args:
         dataset: The dataset.
@@ -67,7 +69,12 @@ def describe_lists(dataset: Path, split: Split, place: Path | None = None) -> st
     """
     names = (paths.QUARANTINE, paths.LEFT_OUT, *((paths.UNMATCHED,) if split == "train" else ()))
     rows = {name: [row for row in _read_csv(dataset / name) if row.get("split", split) == split] for name in names}
-    lists = " and ".join(str((place or dataset) / name) for name in names if rows[name])
+    actions = {row.get("action") for row in rows[paths.QUARANTINE]}
+    action = (actions.pop() or "") if len(actions) == 1 else ""
+    shown = {name: f"{(place or dataset) / name}" for name in names if rows[name]}
+    if action:
+        shown[paths.QUARANTINE] += f" (action: {action})"
+    lists = " and ".join(shown.values())
     if any(row["reason"] != MASK for row in rows[paths.LEFT_OUT]):
         return f"see {lists}; --include-non-frontal takes the images of {paths.LEFT_OUT}"
     return f"see {lists}" if lists else ""

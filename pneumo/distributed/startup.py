@@ -135,13 +135,20 @@ def _connect(
             # Between all ranks gloo, also on GPUs: NCCL's memory and its rule of one GPU for each rank are for the fold
             # groups, which are the ones that exchange tensors.
             dist.init_process_group("gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=timeout)
-        accelerator = Accelerator(
-            cpu=device.type != "cuda",
-            # The recipe's precision is applied where the network is called. Given, none is read from the launcher's
-            # variables.
-            mixed_precision="no",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
-        )
+        try:
+            accelerator = Accelerator(
+                cpu=device.type != "cuda",
+                # The recipe's precision is applied where the network is called. Given, none is read from the launcher's
+                # variables.
+                mixed_precision="no",
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+            )
+        except ValueError as error:
+            raise UserError(
+                f"accelerate refuses its settings: {error}",
+                "variables ACCELERATE_* with values that it knows",
+                "correct or unset them, or its configuration file",
+            ) from error
         rank, size = accelerator.process_index, accelerator.num_processes
         # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
         _check_size(size, meeting.size)

@@ -1,6 +1,7 @@
 import csv
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,12 @@ def test_lists_are_in_order_and_count(dataset: Path) -> None:
 
 def test_lists_are_named_only_where_they_name_something(dataset: Path) -> None:
     rejected, unmatched = dataset / paths.QUARANTINE, dataset / paths.UNMATCHED
-    assert quarantine.describe_lists(dataset, "train") == f"see {rejected} and {unmatched}"
-    assert quarantine.describe_lists(dataset, "test") == f"see {rejected}"
-    assert quarantine.describe_lists(dataset, "test", Path("out")) == f"see {Path('out') / paths.QUARANTINE}"
+    assert quarantine.describe_lists(dataset, "train") == f"see {rejected} (action: do) and {unmatched}"
+    assert quarantine.describe_lists(dataset, "test") == f"see {rejected} (action: do)"
+    place = Path("out")
+    assert quarantine.describe_lists(dataset, "test", place).startswith(f"see {place / paths.QUARANTINE} ")
+    quarantine.write(dataset, make([], {}, None), [row("a"), replace(row("b"), action="do more")])
+    assert quarantine.describe_lists(dataset, "train") == f"see {rejected}"
     quarantine.write(dataset, make([], {}, None), [row("a")])
     assert quarantine.describe_lists(dataset, "test") == ""
 

@@ -44,6 +44,8 @@ def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp
     assert launch(launcher, ["die", "1"], output).wait(LONG_S) == 1
     text = output.read_text()
     assert "Traceback (most recent call last):\n  File" not in text.partition("SIGTERM")[0]
+    # What the others say when nobody has ended them and their time is up.
+    assert "did not find all others" not in text
     if launcher == "launch.py":
         assert "rank 1 was the first to fail: killed by SIGKILL" in text
         assert "the ranks had not met yet, and now cannot: ending the others" in text

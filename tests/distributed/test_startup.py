@@ -1,8 +1,11 @@
 """Start of the process groups: what a launcher must have set."""
 
+import os
+
 import pytest
 from rank_programs import Ended
 
+from pneumo.distributed import launcher_watch, startup
 from pneumo.distributed.startup import disable_unsupported_links, init
 from pneumo.runtime import cli
 from pneumo.runtime.errors import UserError
@@ -25,6 +28,40 @@ def test_incomplete_variables_of_a_launcher_are_refused(monkeypatch: pytest.Monk
         init()
     # Else the next command of this process, the suite, would end it at once.
     assert not cli._skip_teardown
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank_timeout_s", "expected"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "none"}, 900, 60),
+        ({"SLURM_STEP_NUM_TASKS": "2"}, 900, 60),
+        ({"TORCHELASTIC_RUN_ID": "none"}, 30, 30),
+        ({"SLURM_STEP_NUM_TASKS": "2", "PNEUMO_LAUNCHER_PID": str(os.getppid())}, 900, 900),
+        ({}, 900, 900),
+    ],
+)
+def test_ranks_that_start_together_wait_a_minute_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], rank_timeout_s: int, expected: int
+) -> None:
+    """And no longer, whatever --rank-timeout is; this process has taken 10 s so far."""
+
+    class Waits(Exception):
+        """Instead of the rendezvous."""
+
+    def rendezvous(host: str, port: int, rank: int, size: int, timeout_s: float, *_: object, **__: object) -> None:
+        assert (host, rank, size) == ("localhost", 1, 2)
+        raise Waits(timeout_s)
+
+    launched = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in (launched | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli, "_skip_teardown", False)
+    monkeypatch.setattr(startup, "seconds_since_start", lambda: 10.0)
+    monkeypatch.setattr(startup, "Rendezvous", rendezvous)
+    monkeypatch.setattr(launcher_watch, "stop_with_launcher", lambda environ: None)
+    with pytest.raises(Waits) as waits:
+        init(rank_timeout_s=rank_timeout_s)
+    assert waits.value.args == (expected,)
 
 
 @pytest.mark.parametrize(

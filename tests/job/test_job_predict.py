@@ -100,7 +100,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     # Nothing to predict: the list is written all the same.
     code, output = predict(incoming / "page.dcm", out)
     assert code == 2, output
-    assert f"; expected X-ray images in --dicom; see {out / 'quarantine.csv'}\n" in output
+    assert f"; expected X-ray images in --dicom; see {out / 'quarantine.csv'} (action: " in output
     assert ".shards." not in output
     assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
     assert read(out / "findings.csv") == read(out / "predictions.csv") == list((out / "overlays").glob("*.png")) == []

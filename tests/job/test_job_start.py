@@ -51,6 +51,7 @@ def test_every_flag_that_the_changelog_renames_is_refused_with_its_new_name(
             {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "x"},
             "MASTER_PORT is 'x', which is not an integer from 1 to 65535",
         ),
+        ({"ACCELERATE_USE_CPU": "x"}, "accelerate refuses its settings: "),
         ({"PNEUMO_LAUNCHER_PID": "x"}, "PNEUMO_LAUNCHER_PID is 'x'"),
         ({"SLURM_STEP_NUM_TASKS": "x"}, "a Slurm step of x tasks without the rank of this one"),
     ],

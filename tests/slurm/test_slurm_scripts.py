@@ -54,6 +54,13 @@ def test_an_existing_dataset_is_not_built_again(dataset: Path) -> None:
     assert not any("dependency" in word for word in commands[0])
 
 
+def test_files_that_are_given_are_compared_with_an_existing_dataset(dataset: Path) -> None:
+    """A DICOM may have been corrected since: job/shard.py looks, and keeps a dataset of the same files."""
+    commands = dry_run("--dataset", dataset, "--dicom", "d", "--masks", "m.csv")
+    assert [command[-1] for command in commands] == ["slurm/shard.sh", "slurm/folds.sh", "slurm/ensemble.sh"]
+    assert "--array=0-1" in commands[1]
+
+
 def test_the_array_has_the_folds_of_a_dataset_that_exists(dataset: Path, tmp_path: Path) -> None:
     for flags in ([], ["--num-folds", 2]):
         assert "--array=0-1" in dry_run("--dataset", dataset, *flags)[0]

@@ -32,6 +32,19 @@ def test_lossless_encodings_keep_the_values(tmp_path: Path, encoding: str, dtype
     assert np.array_equal(shown(path), spread(values, bits))
 
 
+@pytest.mark.parametrize("encoding", ["JPEG Lossless, process 14", "JPEG Lossless SV1", "JPEG-LS", "JPEG 2000"])
+@pytest.mark.parametrize("stored", [8, 12, 16])
+def test_8_bits_under_a_header_of_16_are_noted_and_shown_in_their_range(
+    tmp_path: Path, encoding: str, stored: int
+) -> None:
+    values = reference.gradient("u1", 8)
+    dataset = dcmread(encodings.save(reference.build(values, 8), encoding, tmp_path / "x.dcm"))
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, stored, stored - 1
+    path = reference.save(dataset, tmp_path / "y.dcm")
+    assert reader.read(path).render_notes == (f"codestream of 8 bits under {stored} bits stored in 16",)
+    assert np.array_equal(shown(path), spread(values, 8))
+
+
 @pytest.mark.parametrize("encoding", encodings.LOSSLESS)
 def test_display_elements_apply_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     values = reference.gradient("i2", 12)
