@@ -206,6 +206,13 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
             ),
         )
     except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            # The dataset is in a hidden directory, which is gone when the message is read.
+            raise UserError(
+                f"--out {arguments.out}: {error.__cause__.strerror}",
+                "free space for the images, and the permission to write there",
+                "make space or give another --out, and start the same command again",
+            ) from error
         if not (dataset / paths.QUARANTINE).is_file():
             raise
         lists = quarantine.describe_lists(dataset, "test", arguments.out)

@@ -72,7 +72,7 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
             f"{out}: {error.strerror}",
             "a directory with free space, and the permission to write there",
             "make space or choose another --out, and start the same command again; it resumes from what is there",
-        ) from None
+        ) from error
 
 
 def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPlan:

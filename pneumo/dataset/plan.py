@@ -214,11 +214,13 @@ def _count_named_otherwise(
 ) -> int:
     """Count the training files that are not used or left out, and would have a mask by their other id."""
     placed = {item.source for item in known}
+    # Another file of an image that is used has its mask already.
+    used = {item.image_id for item in by_uid if item.source in placed}
     # A picture has no other id.
     others = (
         item
         for item in by_uid
-        if item.source.split == "train" and item.source not in placed and item.stem != item.image_id
+        if item.source.split == "train" and item.source not in placed and item.stem != item.image_id not in used
     )
     return sum((item.stem if id_source == "uid" else item.image_id) in masks for item in others)
 

@@ -21,7 +21,7 @@ from pneumo.runtime.errors import UserError
 
 REPAIR_HINT = (
     "copy the shard or build the dataset again; job/verify.py lists all that is damaged, "
-    "and --skip-damaged trains without it (see job/README.md)"
+    "and --skip-damaged leaves it out (see job/README.md)"
 )
 """What to do about a damaged sample, for messages."""
 

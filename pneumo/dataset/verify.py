@@ -73,8 +73,8 @@ def summary(dataset: Path, table: SampleTable, issues: Sequence[Issue]) -> str:
     return (
         f"{verified}: {counted(len(issues), 'issue')} in {counted(len({issue.file for issue in issues}), 'file')},"
         f" of {counted(len(rows) - test, 'training image')} and {counted(test, 'test image')}\n"
-        "copy these files again from an undamaged dataset, or build the dataset again;"
-        " --skip-damaged trains without the images that cannot be used\n"
+        "copy these files again from an undamaged dataset, or build the dataset again; --skip-damaged trains without"
+        " the training images that cannot be used, and gives such test images empty masks\n"
     )
 
 

@@ -43,7 +43,8 @@ def launched_rank(environ: Mapping[str, str]) -> LaunchedRank:
     size = _integer(environ, "WORLD_SIZE", 1, MAX_RANKS)
     needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if size > 1 else ()
     if missing := [name for name in needed if not environ.get(name)]:
-        raise _wrong_variables(f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set")
+        verb = "is" if len(missing) == 1 else "are"
+        raise _wrong_variables(f"WORLD_SIZE is {size}, but {', '.join(missing)} {verb} not set")
     rank = _integer(environ, "RANK", 0, size - 1, default=0)
     local_size = _integer(environ, "LOCAL_WORLD_SIZE", 1, size, default=size)
     _integer(environ, "LOCAL_RANK", 0, local_size - 1, default=0)

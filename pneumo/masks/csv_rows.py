@@ -166,10 +166,13 @@ def _by_name(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> 
     if missing:
         separators = _other_separators(header.cells)
         instead = f", but {separators} between its cells" if separators else ""
+        action = _replace(separators) if separators else "write the header, with commas between the cells"
+        if other := next((name for name in (MASK, PATIENT) if name not in names and counts[name.casefold()]), ""):
+            instead, action = f", but {other}", "check which CSV belongs to which flag"
         raise UserError(
             f"{path} line {header.line} has no {' or '.join(missing)}{instead}",
             f"a header with {','.join(required)}",
-            _replace(separators) if separators else "write the header, with commas between the cells",
+            action,
         )
     twice = [name for name in required if counts[name.casefold()] > 1]
     if twice:

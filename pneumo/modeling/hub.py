@@ -23,9 +23,9 @@ def downloading(encoder: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # the hub's client raises the errors of whichever HTTP library it uses
-        found = f"encoder_weights imagenet: the weights of {encoder} cannot be downloaded ({first_line(error)})"
+        found = f"--model.encoder-weights imagenet: the weights of {encoder} cannot be downloaded ({first_line(error)})"
         expected = "a connection to the Hugging Face hub"
-        action = "give encoder_weights the path of a local .pth or .safetensors file, or none"
+        action = "give it the path of a local .pth or .safetensors file, or none"
         if _is_away(error):
             raise StartAgain(
                 f"{found}; expected a connection to the Hugging Face hub; without one, {action}"

@@ -51,7 +51,9 @@ class TrainedWeights:
 
     def _wrong(self, reason: str) -> UserError:
         return UserError(
-            f"{self.path}: {reason}", "the weights of a finished fold", "restore the file, or train the fold again"
+            f"{self.path}: {reason}",
+            "the weights of a finished fold",
+            f"restore the file, or delete {self.path.parent}: the same job/train.py command trains the fold again",
         )
 
 

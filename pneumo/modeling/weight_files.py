@@ -1,5 +1,6 @@
 """Reading files of weights from any source, within bounds and without running code; writing safetensors files."""
 
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,9 @@ def read_pickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             # weights_only: a pickle from an unknown source must not run code here.
             return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # Torch's text is several lines, and advises to allow code.
+        raise ValueError("not a file of torch.save, or with more in it than tensors, numbers and text") from error
     except Exception as error:  # on damaged bytes the unpickler raises errors of every kind
         raise ValueError(first_line(error)) from error
 

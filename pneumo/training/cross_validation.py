@@ -1,5 +1,6 @@
 """A run from its recipe to its submission, on any number of ranks: what job/train.py starts."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +84,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         with stop.raising("the wait for the other folds"):
             world.barrier()
         if inputs.folds:
-            _log_remaining_folds(run, world)
+            _log_remaining_folds(run, world, reader)
             return
         # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
         with stop.raising("the metrics and the submission"):
@@ -197,15 +198,18 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
             ensembler = Ensembler(mean, world.on_leader(lambda: read_rule(run.thresholds)))
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
+        elif world.is_leader:
+            log.warning("%s has no test images: no submission is written", reader.dataset)
 
 
-def _log_remaining_folds(run: RunDirectory, world: World) -> None:
+def _log_remaining_folds(run: RunDirectory, world: World, reader: ShardReader) -> None:
     if world.is_leader:
         remaining = run.unfinished_folds
+        words = ["--runs", run.path, "--dataset", reader.dataset, "--out", run.submission]
         log.info(
-            "%s; then job/ensemble.py --runs %s writes the metrics and the submission",
+            "%s; then job/ensemble.py %s writes the metrics and the submission",
             f"still to be trained: fold {', '.join(map(str, remaining))}" if remaining else "all folds are trained",
-            run.path,
+            shlex.join(map(str, words)),
         )
         for caveat in exclusion_caveats(run.dataset.excluded):
             log.warning("%s", caveat)

@@ -92,13 +92,13 @@ def _read_fold_histograms(directory: FoldDirectory, fold: int) -> PredictionHist
         raise UserError(
             f"{directory.histograms} has predictions of fold {', '.join(map(str, found))}",
             f"those of fold {fold}",
-            "restore the file, or train the fold again",
+            f"restore the file, or delete {directory.path}: the same job/train.py command trains the fold again",
         )
     if sha256(directory.histograms) != summary.histograms_sha256:
         raise UserError(
             f"{directory.histograms} is not the file that training wrote",
             f"the SHA-256 in {directory.summary}",
-            "restore the file, or train the fold again",
+            f"restore the file, or delete {directory.path}: the same job/train.py command trains the fold again",
         )
     return histograms
 

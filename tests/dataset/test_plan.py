@@ -139,6 +139,13 @@ def test_patients_become_numbers_in_order_of_appearance(patients: dict, expected
     assert plan.grouped_by == grouped_by
 
 
+def test_a_copy_of_a_used_file_is_not_offered_another_id() -> None:
+    """A copy that a file manager made has the id of an image that has its mask."""
+    files = [scanned("u1", file="a.dcm"), scanned("u1", file="u1 (copy).dcm"), scanned("u2", file="b.dcm")]
+    plan = make(files, {"a": "-1", "b": "1 2", "u1": "-1"}, None, id_source="file-name")
+    assert ([sample.image_id for sample in samples(plan)], plan.named_otherwise) == (["a", "b"], 0)
+
+
 def test_without_any_patient_id_nothing_groups() -> None:
     assert make([scanned("a")], {"a": "-1"}, None).grouped_by == "none"
 

@@ -56,6 +56,12 @@ def test_a_missing_directory_and_the_same_one_twice_are_refused(inputs: Path) ->
         scan.find(inputs / "train", inputs / "link", labeled=True, exclude=[])
 
 
+def test_a_csv_given_as_the_images_is_refused(inputs: Path) -> None:
+    masks = inputs / "train" / "masks.csv"
+    with pytest.raises(UserError, match=r"masks\.csv given as images and as a CSV; expected an image file or a dir"):
+        scan.find(masks, None, labeled=True, exclude=[inputs / "none.csv", masks])
+
+
 def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
     write_one(tmp_path / "image.dcm", "1.2.3")
     (tmp_path / "page.dcm").write_text("<html>")

@@ -165,7 +165,7 @@ def test_a_launched_rank_is_read() -> None:
         ({"RANK": "1.0"}, "RANK is '1.0'"),
         ({"RANK": "٣"}, "RANK is"),
         ({"RANK": None}, "WORLD_SIZE is 4, but RANK is not set"),
-        ({"LOCAL_RANK": None, "MASTER_ADDR": ""}, "WORLD_SIZE is 4, but LOCAL_RANK, MASTER_ADDR is not set"),
+        ({"LOCAL_RANK": None, "MASTER_ADDR": ""}, "WORLD_SIZE is 4, but LOCAL_RANK, MASTER_ADDR are not set"),
         ({"LOCAL_RANK": "2"}, "LOCAL_RANK is '2', which is not an integer from 0 to 1"),
         ({"LOCAL_WORLD_SIZE": "5"}, "LOCAL_WORLD_SIZE is '5', which is not an integer from 1 to 4"),
         ({"LOCAL_WORLD_SIZE": ""}, "LOCAL_WORLD_SIZE is ''"),

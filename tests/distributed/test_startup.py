@@ -24,7 +24,7 @@ def test_incomplete_variables_of_a_launcher_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    with pytest.raises(UserError, match="WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is not set"):
+    with pytest.raises(UserError, match="WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT are not set"):
         init()
     # Else the next command of this process, the suite, would end it at once.
     assert not cli._skip_teardown

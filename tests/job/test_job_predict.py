@@ -309,6 +309,18 @@ def test_results_of_a_run_are_written_under_its_lock_only(
     assert not temporary.exists()
 
 
+def test_a_disk_without_space_for_the_images_is_named_by_the_flag(
+    predict: Predict, synthetic: SyntheticTree, small_disk: Path
+) -> None:
+    out = small_disk / "out"
+    subprocess.run(["mount", "-o", "remount,size=24k", small_disk], check=True)
+    code, output = predict(synthetic.test_dicom, out)
+    assert code == 2, output
+    assert f"--out {out}: No space left on device; expected free space for the images" in output
+    assert ".pneumo-tmp" not in output
+    assert not list(out.iterdir())
+
+
 def test_the_tables_are_written_when_the_pictures_fill_the_disk(
     predict: Predict, all_positive: Path, synthetic: SyntheticTree, small_disk: Path
 ) -> None:

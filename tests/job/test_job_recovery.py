@@ -133,7 +133,8 @@ def test_the_ensembler_combines_folds_that_were_trained_separately(alone: Path, 
         assert text in output
     waiting = start([*ensemble, "--wait", LONG_S])
     output = train(dataset, directory, "--folds", 0)
-    assert "all folds are trained; then job/ensemble.py" in output
+    shown = f"--runs {directory} --dataset {dataset} --out {directory}/submission.csv"
+    assert f"all folds are trained; then job/ensemble.py {shown} writes the metrics and the submission" in output
     output, _ = waiting.communicate(timeout=LONG_S)
     assert waiting.returncode == 0, output
     assert same(directory, alone)

@@ -42,7 +42,7 @@ def test_every_flag_that_the_changelog_renames_is_refused_with_its_new_name(
         ({"WORLD_SIZE": ""}, "WORLD_SIZE is '', which is not an integer from 1 to"),
         (
             {"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0"},
-            "WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is not set",
+            "WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT are not set",
         ),
         ({"WORLD_SIZE": "1", "RANK": "x"}, "RANK is 'x', which is not an integer from 0 to 0"),
         ({"WORLD_SIZE": "1", "LOCAL_RANK": ""}, "LOCAL_RANK is '', which is not"),

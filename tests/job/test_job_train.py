@@ -42,7 +42,7 @@ def test_a_dataset_without_a_positive_image_does_not_look_like_success(
     with synthetic.masks.open() as file:
         ids = dict.fromkeys(row["ImageId"] for row in csv.DictReader(file))
     (tmp_path / "masks.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"{name},-1\n" for name in ids))
-    shard = ["--dicom", synthetic.dicom, "--test-dicom", synthetic.test_dicom, "--masks", tmp_path / "masks.csv"]
+    shard = ["--dicom", synthetic.dicom, "--masks", tmp_path / "masks.csv"]
     shard += ["--out", tmp_path / "data", "--num-folds", 2, "--workers", 1]
     words = ["--dataset", tmp_path / "data", "--run", tmp_path / "run", *RECIPE, "--epochs", 1]
     (sharded, _), (trained, output) = run_all([("shard", shard), ("train", words)])
@@ -52,6 +52,8 @@ def test_a_dataset_without_a_positive_image_does_not_look_like_success(
     assert metrics["nested"]["dice"] == 1
     assert "none of 32 images has a pneumothorax: nothing was learned" in metrics["caveats"][0]
     assert output.index("nested") < output.rindex(metrics["caveats"][0]), "the caveat is said after the score"
+    assert f"{tmp_path / 'data'} has no test images: no submission is written" in output
+    assert not (tmp_path / "run" / "submission.csv").exists()
 
 
 def test_the_reported_dice_is_that_of_the_score_command(alone: Path, synthetic: SyntheticTree, tmp_path: Path) -> None:

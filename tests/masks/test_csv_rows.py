@@ -66,6 +66,10 @@ BAD_FILES = {
     "header alone": (b"ImageId,EncodedPixels\n", "no rows"),
     "another header": (b"id,rle\na,-1\n", "line 1 has no ImageId or EncodedPixels"),
     "one column": (b"ImageId\na\n", "line 1 has no EncodedPixels"),
+    "patients": (
+        b"ImageId,PatientId\na,7\n",
+        "line 1 has no EncodedPixels, but PatientId; .* check which CSV belongs to which flag",
+    ),
     "semicolons": (
         b"ImageId;EncodedPixels\na;-1\n",
         "but semicolons between its cells; .* commas .* in place of the semicolons, in the whole file",
