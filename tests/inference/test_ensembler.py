@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ensembles import average_by_hand
+from scipy import ndimage
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -117,14 +118,28 @@ def test_one_image_at_a_time_has_its_pixels_at_the_size_of_the_source(
     assert most == 1
 
 
+@pytest.mark.parametrize("quantile", [0.0, 0.5, 1.0])
 def test_small_components_are_removed_from_mask_and_numbers(
-    runs: list[EnsembledRun], reader: ShardReader, world: World
+    runs: list[EnsembledRun], reader: ShardReader, world: World, quantile: float
 ) -> None:
-    images: list[PredictedImage] = []
-    predictions = make(runs, reader, world, min_component=2.0**20).run(reader.table.select("test"), images.append)
-    whole = make(runs, reader, world).run(reader.table.select("test"))
-    assert any(prediction.mask_area for prediction in whole)
-    # Only a component of the whole image's size is left.
-    for prediction, image in zip(predictions, images, strict=True):
-        assert prediction.mask_area in (0, image.mask.size)
-        assert (prediction.rle == rle.EMPTY) == (prediction.mask_area == 0) == (not image.mask.any())
+    """Against SciPy's components, at limits that none, some and all but the largest are below."""
+    mean, rows = NetworkMean(runs, reader=reader, world=world, workers=1), reader.table.select("test")
+    bins: list[np.ndarray] = []
+    Ensembler(mean, RULE).run(rows, lambda image: bins.append(quantize(image.probability)))
+    threshold = int(np.quantile(np.concatenate(bins, axis=None), 0.8))
+    rule = DecisionRule(threshold, 0.0, threshold, 0.0)
+    masks = [(each >= threshold).astype(np.uint8) for each in bins]
+    labeled = [ndimage.label(mask, np.ones((3, 3))) for mask in masks]
+    areas = [
+        np.bincount(labels.ravel())[1:] / mask.size * 1024**2 for (labels, _), mask in zip(labeled, masks, strict=True)
+    ]
+    limit = float(np.quantile(np.concatenate(areas), quantile))
+    predictions = Ensembler(mean, rule, min_component=limit).run(rows)
+    removed = 0
+    for prediction, mask, (labels, _), area in zip(predictions, masks, labeled, areas, strict=True):
+        kept = np.concatenate([[False], area >= limit - 1e-6])[labels]
+        removed += int(mask.sum() - kept.sum())
+        assert np.array_equal(rle.decode(prediction.rle, *mask.shape), kept)
+        assert prediction.mask_area == kept.sum()
+    assert (removed > 0) == (quantile > 0)
+    assert len(np.concatenate(areas)) > 4

@@ -44,10 +44,10 @@ def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader
     # All folds are finished: what is left is done by both.
     assert "epoch" not in train(dataset, directory, launcher=blind)
     for name, launcher in (("blind", blind), ("alone", warm())):
-        words = ["--runs", directory, "--dataset", dataset, "--out", tmp_path / name, "--wait", 5]
+        words = ["--runs", directory, "--dataset", dataset, "--out", tmp_path / f"{name}.csv", "--wait", 5]
         code, output = run([JOB / "ensemble.py", *words], launcher=launcher)
         assert code == 0, output
-        assert (tmp_path / name).read_bytes() == (directory / "submission.csv").read_bytes()
+        assert (tmp_path / f"{name}.csv").read_bytes() == (directory / "submission.csv").read_bytes()
     # What the leader refuses is refused by all.
     code, output = run([JOB / "train.py", "--dataset", tmp_path, "--run", directory, *RECIPE], launcher=blind)
     assert code == 2, output

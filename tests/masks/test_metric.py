@@ -58,6 +58,11 @@ def test_summary():
     assert summary.dice_all_empty == pytest.approx(4 / 7)
 
 
+def test_one_pixel_makes_an_image_positive():
+    summary = metric.score({"a": "0 1"}, {"a": "0 1"}).summarize()
+    assert (summary.positives, summary.sensitivity, summary.specificity) == (1, 1, None)
+
+
 def test_summary_of_a_case_done_by_hand():
     positive = np.array([True, True, False, False])
     found = metric.summarize(positive, np.array([0.5, 0.0, 1.0, 0.0]), np.array([True, False, False, True]))
