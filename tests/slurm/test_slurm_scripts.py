@@ -32,13 +32,17 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def dry_run(*flags: object, **environment: object) -> list[list[str]]:
+    """Return the sbatch commands; the settings are printed before them."""
     done = bash(SLURM / "submit.sh", "--dry-run", *flags, **environment)
     assert done.returncode == 0, done.stderr
-    return [shlex.split(line) for line in done.stdout.splitlines()]
+    lines = [shlex.split(line) for line in done.stdout.splitlines()]
+    commands = [line for line in lines if line[0] == "sbatch"]
+    assert commands == [line for line in lines if line[0] != "export"]
+    return commands
 
 
 def test_shards_folds_and_ensembler_follow_each_other() -> None:
-    shard, folds, ensemble = dry_run("--dicom", "in", "--num-folds", 4, "--shard-tasks", 9, "--", "--epochs", 7)
+    shard, folds, ensemble = dry_run("--dicom", "tests", "--num-folds", 4, "--shard-tasks", 9, "--", "--epochs", 7)
     assert shard[-1] == "slurm/shard.sh"
     assert {"--array=0-8", "--signal=USR1@300"} <= set(shard)
     assert not any("dependency" in word for word in shard)
@@ -56,7 +60,7 @@ def test_an_existing_dataset_is_not_built_again(dataset: Path) -> None:
 
 def test_files_that_are_given_are_compared_with_an_existing_dataset(dataset: Path) -> None:
     """A DICOM may have been corrected since: job/shard.py looks, and keeps a dataset of the same files."""
-    commands = dry_run("--dataset", dataset, "--dicom", "d", "--masks", "m.csv")
+    commands = dry_run("--dataset", dataset, "--dicom", "tests", "--masks", "README.md")
     assert [command[-1] for command in commands] == ["slurm/shard.sh", "slurm/folds.sh", "slurm/ensemble.sh"]
     assert "--array=0-1" in commands[1]
 
@@ -73,12 +77,26 @@ def test_the_array_has_the_folds_of_a_dataset_that_exists(dataset: Path, tmp_pat
 
 def test_flags_override_the_environment_which_overrides_the_file(dataset: Path) -> None:
     command = dry_run(
-        "--dataset", dataset, "--gpus", 4, "--sbatch", "--constraint=a100 --array=2", PNEUMO_GPUS=8, PNEUMO_QOS="low"
+        "--dataset", dataset, "--gpus", 4, "--sbatch", "--constraint=a100 --time=1", PNEUMO_GPUS=8, PNEUMO_QOS="low"
     )[0]
-    assert {"--gpus-per-node=4", "--ntasks-per-node=4", "--qos=low", "--time=24:00:00", "--constraint=a100"} <= set(
-        command
-    )
-    assert [word for word in command if word.startswith("--array")][-1] == "--array=2"
+    assert {"--gpus-per-node=4", "--ntasks-per-node=4", "--qos=low", "--constraint=a100"} <= set(command)
+    assert [word for word in command if word.startswith("--time")] == ["--time=24:00:00", "--time=1"]
+
+
+def test_only_the_array_of_the_folds_is_throttled() -> None:
+    commands = dry_run("--dicom", "tests", "--folds-at-once", 2)
+    arrays = [[word for word in command if word.startswith("--array")] for command in commands]
+    assert arrays == [["--array=0-3"], ["--array=0-4%2"], []]
+
+
+def test_the_settings_of_a_dry_run_are_those_that_the_jobs_get(dataset: Path) -> None:
+    """Those of settings.sh are left out: the jobs read that file themselves."""
+    done = bash(SLURM / "submit.sh", "--dry-run", "--dataset", dataset, "--run", "runs/my run", "--gpus", 1)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("export")]
+    found = {name: value for name, value in (shlex.split(line)[1].split("=", 1) for line in lines)}
+    assert found == {
+        "PNEUMO_ROOT": str(ROOT), "PNEUMO_DATASET": str(dataset), "PNEUMO_RUN": "runs/my run", "PNEUMO_NUM_FOLDS": "2"
+    }  # fmt: skip
 
 
 def test_one_job_for_all_folds(dataset: Path) -> None:
@@ -96,7 +114,7 @@ def test_a_script_requests_what_submit_requests(job: str) -> None:
     """The #SBATCH lines of a script must request what submit.sh requests with the default settings."""
     asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", (SLURM / f"{job}.sh").read_text(), re.MULTILINE))
     world = ["--world", "--nodes", 2] if job == "world" else []
-    commands = {c[-1]: c for c in dry_run("--dicom", "in", *world)}
+    commands = {c[-1]: c for c in dry_run("--dicom", "tests", *world)}
     options = [w for w in commands[f"slurm/{job}.sh"] if w.startswith("--") and "=" in w]
     given = dict(option[2:].split("=", 1) for option in options)
     for name in ("dependency", "kill-on-invalid-dep", "chdir", "export"):
@@ -128,6 +146,13 @@ def test_the_readme_gives_each_recipes_largest_number_of_ranks() -> None:
     [
         (["--gpu", "4"], "--gpu is not a setting"),
         (["--gpus"], "--gpus has no value"),
+        (["--gpus", "--dataset", "data/siim"], "--gpus has no value, --dataset follows; expected --gpus VALUE"),
+        (["--sbatch", "-C a100 --array=0-4%2"], "found --array=0-4%2 in PNEUMO_SBATCH"),
+        (["--sbatch", "-a 0-4"], "give --folds-at-once N"),
+        (["--sbatch", "--dependency=afterok:1"], "found --dependency=afterok:1 in PNEUMO_SBATCH"),
+        (["--folds-at-once", "2", "--world"], "PNEUMO_FOLDS_AT_ONCE is 2 with --world; expected 0"),
+        (["--dicom", "nowhere"], f"PNEUMO_DICOM is nowhere, which does not exist; expected a path that does, from {ROOT}"),
+        (["--image", "./pneumo.sif", "--dicom", "in-the-image"], "PNEUMO_IMAGE is ./pneumo.sif, which does not exist"),
         (["--gpus", "four"], "PNEUMO_GPUS is four; expected a non-negative integer"),
         (["--gpus", "08"], "PNEUMO_GPUS is 08; expected a non-negative integer"),
         (["--num-folds", "0"], "PNEUMO_NUM_FOLDS is 0; expected a positive integer"),
@@ -137,6 +162,18 @@ def test_the_readme_gives_each_recipes_largest_number_of_ranks() -> None:
 )
 def test_what_cannot_be_submitted_is_refused_in_one_line(flags: list[str], text: str) -> None:
     assert text in refusal(bash(SLURM / "submit.sh", "--dry-run", *flags))
+
+
+def test_each_path_that_does_not_exist_is_named() -> None:
+    names = ["dicom", "test-dicom", "masks", "patients", "expected"]
+    done = bash(SLURM / "submit.sh", "--dry-run", *(word for name in names for word in (f"--{name}", f"no-{name}")))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.findall(r"PNEUMO_\w+ is (\S+), which does not exist", done.stderr) == [f"no-{name}" for name in names]
+
+
+def test_an_image_may_have_other_paths_and_a_name_that_a_registry_knows() -> None:
+    for image in ("registry/pneumo:0.2.0", "docker://pneumo"):
+        assert len(dry_run("--image", image, "--dicom", "/in-the-image")) == 3
 
 
 @pytest.mark.parametrize("job", JOBS)
