@@ -59,6 +59,7 @@ def make(root: Path, synthetic: SyntheticTree, ids: list[str]) -> None:
             shutil.copy(source, root / name)
     _add_data(root, synthetic, ids)
     add_programs(root)
+    # docker/README.md asks for the revision.
     for words in ("init", "add k8s", "-c user.name=a -c user.email=a@b.c commit --message manifests"):
         subprocess.run(["git", *words.split()], cwd=root, check=True, capture_output=True)
 
@@ -91,6 +92,7 @@ def _add_data(root: Path, synthetic: SyntheticTree, ids: list[str]) -> None:
         (directory / "train-rle.csv").symlink_to(synthetic.masks)
         (directory / "patients.csv").symlink_to(synthetic.patients)
     (data / "sample_submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *(f"{i},-1" for i in ids)]))
+    (root / "sample_submission.csv").symlink_to(data / "sample_submission.csv")
 
 
 def add_programs(root: Path) -> None:
