@@ -56,6 +56,7 @@ def test_metrics_agree_with_one_another(maps, metrics):
     assert [fold.fold for fold in folds] == [0, 1, 2]
     assert sum(fold.images for fold in folds) == metrics.images == len(maps.histograms)
     assert sum(fold.positives for fold in folds) == metrics.positives == positive.sum()
+    assert all(fold.dice_all_empty == pytest.approx(1 - fold.positives / fold.images) for fold in folds)
     mean = sum(fold.dice * fold.images for fold in folds) / metrics.images
     assert mean == pytest.approx(metrics.nested.dice)
     assert metrics.in_sample.dice >= metrics.nested.dice
