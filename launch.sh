@@ -36,6 +36,13 @@ find_python() {
     fail "found no Python 3.11, 3.12 or 3.13; expected one on PATH; install it, or set PNEUMO_PYTHON"
 }
 
+# A name is looked for on PATH.
+check_own_python() {
+    [[ -z ${PNEUMO_PYTHON:-} ]] || command -v "$PNEUMO_PYTHON" >/dev/null ||
+        fail "PNEUMO_PYTHON=$PNEUMO_PYTHON is no executable file; expected a Python; correct it, or unset it for" \
+            "$venv, which is then made"
+}
+
 # Make .venv/ with pip, unless it is there, and mark it as unfinished; one that is still marked is made anew.
 make_venv() {
     # With -m and -c, Python would import from the current directory first.
@@ -61,6 +68,7 @@ make_venv() {
 
 setup() {
     local -x PYTHONSAFEPATH=1
+    check_own_python
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
         "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
             fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; expected a Python that has the project; run:" \
@@ -139,6 +147,7 @@ case $command in
     wheelhouse)
         # Needs pip and uv, not the gigabytes of setup.
         export PYTHONSAFEPATH=1
+        check_own_python
         python=${PNEUMO_PYTHON:-}
         if [[ -z $python ]]; then
             make_venv

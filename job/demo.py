@@ -23,7 +23,7 @@ from pneumo.runtime import cli, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError, counted, list_some
-from pneumo.runtime.files import publish_text
+from pneumo.runtime.files import is_temporary, publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Seed
 from pneumo.synthetic import dicom_tree
@@ -32,7 +32,9 @@ from pneumo.training import run_directory
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "demo"
 MARKER, DICOM, DATASET = "demo.json", "dicom", "dataset"
-"""In the directory of the data; only a directory with the first is ever deleted."""
+"""In the directory of the data; only a directory whose first is the demo's own record is ever deleted."""
+RECORDED = ("images", "test-images", "seed")
+"""What the record holds: the flags that decide which images are made."""
 MIN_DICE_OVER_EMPTY = 0.10
 """Out-of-fold Dice above that of predicting all masks empty from which on the network counts as trained."""
 
@@ -42,7 +44,8 @@ class Arguments:
     """Flags of job/demo.py."""
 
     out: Path = ROOT / "runs" / "demo"
-    """Run directory; the synthetic DICOMs and the dataset are in data/demo, beside the directory runs."""
+    """Run directory. The synthetic DICOMs and the dataset are beside it in NAME-data, or, where it is in a directory
+    runs, beside that one in data/NAME: data/demo."""
     images: Annotated[int, Interval(ge=20, le=100_000)] = 240
     """Synthetic training images; fewer than 240 are too few to learn from."""
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
@@ -56,12 +59,13 @@ class Arguments:
 def main() -> int:
     """Run the demo."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=__doc__)
-    data = arguments.out.parent.parent / "data" / arguments.out.name
+    data = data_directory(arguments.out)
+    log.info("run: %s, synthetic DICOMs and dataset: %s", arguments.out, data)
     if arguments.fresh:
         remove_earlier_demo(arguments.out, data)
     elif why := why_no_demo_data(data):
         raise UserError(f"{data} {why}", "a directory for the demo's data", "give another --out")
-    images = {"images": arguments.images, "test-images": arguments.test_images, "seed": arguments.seed}
+    images = dict(zip(RECORDED, (arguments.images, arguments.test_images, arguments.seed), strict=True))
     check_same_images(data, images)
     # Before anything else: what an interrupted demo leaves can be deleted, too.
     publish_text(data / MARKER, json.dumps(images) + "\n")
@@ -85,6 +89,12 @@ def main() -> int:
         "--truth", tree.test_masks, "--submission", run_directory.load(arguments.out).submission,
     )  # fmt: skip
     return check_learned(arguments.out, arguments.images)
+
+
+def data_directory(run: Path) -> Path:
+    """Return where the data of a run go: beside the run, or beside a directory "runs" as this project's own do."""
+    parent = run.absolute().parent
+    return parent.parent / "data" / run.name if parent.name == "runs" else parent / f"{run.name}-data"
 
 
 def remove_earlier_demo(run: Path, data: Path) -> None:
@@ -131,11 +141,28 @@ def why_no_demo_data(data: Path) -> str:
         return ""
     if not data.is_dir():
         return "is no directory"
+    tree = dicom_tree.SyntheticTree(data / DICOM)
     names = {entry.name for entry in data.iterdir()}
     if names and MARKER not in names:
         return f"holds no data of the demo (no {MARKER})"
-    foreign = sorted(names - {MARKER, DICOM, DATASET})
+    if names and read_record(data) is None:
+        return f"holds no data of the demo ({MARKER} was not written by it)"
+    own = {data / MARKER, tree.root, data / DATASET}
+    own |= {tree.dicom, tree.test_dicom, tree.masks, tree.patients, tree.test_masks}
+    entries = [*data.iterdir(), *(tree.root.iterdir() if tree.root.is_dir() else [])]
+    # A demo that was killed leaves temporary ones.
+    foreign = sorted(str(path.relative_to(data)) for path in entries if path not in own and not is_temporary(path))
     return f"holds other files too: {list_some(foreign)}" if foreign else ""
+
+
+def read_record(data: Path) -> dict[str, int] | None:
+    """Return what the demo has recorded of its images; None for a file that another program wrote, or a damaged one."""
+    try:
+        found = documents.read(data / MARKER)
+    except (OSError, ValueError):
+        return None
+    is_own = found.keys() == set(RECORDED) and all(type(value) is int for value in found.values())
+    return found if is_own else None
 
 
 def check_same_images(data: Path, asked: Mapping[str, int]) -> None:
@@ -146,18 +173,13 @@ def check_same_images(data: Path, asked: Mapping[str, int]) -> None:
         asked: The flags that decide which images are made, without their dashes, and their values.
 
     Raises:
-        UserError: Naming the flags that differ, or when the record of the earlier demo cannot be read.
+        UserError: Naming the flags that differ.
     """
-    if not (data / DICOM).exists():
-        return
-    try:
-        earlier = documents.read(data / MARKER)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{data / MARKER} cannot be read ({error})", "a demo to resume", "give --fresh") from None
-    others = [flag for flag, value in asked.items() if earlier.get(flag) != value]
-    if others:
+    earlier = read_record(data) if (data / DICOM).exists() else None
+    others = [flag for flag, value in asked.items() if earlier and earlier[flag] != value]
+    if earlier and others:
         raise UserError(
-            f"the demo in {data} has {', '.join(f'--{flag} {earlier.get(flag)}' for flag in others)}",
+            f"the demo in {data} has {', '.join(f'--{flag} {earlier[flag]}' for flag in others)}",
             ", ".join(f"--{flag} {asked[flag]}" for flag in others),
             "give --fresh to delete it and start again, its own flags to resume it, or another --out",
         )

@@ -33,7 +33,8 @@ def test_shell_scripts_are_clean(command: list[str]) -> None:
         (["nosuch"], "found nosuch; expected setup, demo, test, lint, check or wheelhouse"),
         ([], "found nothing; expected setup"),
         (["lint", "pneumo", "job"], "found lint pneumo job; expected no arguments"),
-        (["test"], "PNEUMO_PYTHON=/nowhere/python cannot import pneumo; expected"),
+        (["demo"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
+        (["wheelhouse", "--out", "x"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
     ],
 )
 def test_what_launch_cannot_do_is_refused_in_one_line(words: list[str], message: str) -> None:
@@ -43,6 +44,16 @@ def test_what_launch_cannot_do_is_refused_in_one_line(words: list[str], message:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"launch\.sh: {re.escape(message)}.*; .+\n", done.stderr)
+
+
+def test_a_python_without_the_project_is_refused_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "launch.sh", "test"], env=os.environ | {"PNEUMO_PYTHON": "false"}, capture_output=True, text=True,
+        timeout=LONG_S, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "PNEUMO_PYTHON=false cannot import pneumo; expected" in done.stderr
+    assert "run: false -m pip install -e" in done.stderr
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
 from pneumo.training.run_directory import LOCK_FILE
 
+RECORD = {"images": 24, "test-images": 4, "seed": 0}
+"""What a demo writes into demo.json."""
+
 
 @pytest.fixture
 def demo(load_command: Callable[[str], ModuleType]) -> ModuleType:
@@ -30,7 +33,7 @@ def place(demo: ModuleType, alone: Path, dataset: Path, tmp_path: Path) -> tuple
     rename_recipe(run, "demo")
     shutil.copytree(dataset, data / "dataset")
     (data / "dicom").mkdir()
-    (data / "demo.json").write_text("{}\n")
+    (data / "demo.json").write_text(json.dumps(RECORD))
     return run, data
 
 
@@ -54,6 +57,8 @@ def everything(directory: Path) -> set[Path]:
 def test_a_demos_own_directories_are_deleted(demo: ModuleType, place: tuple[Path, Path]) -> None:
     run, data = place
     (run / ".metrics.json.pneumo-tmp-abcd1234").touch()
+    (data / "dicom" / "masks.csv").touch()
+    (data / ".dicom.pneumo-tmp-abcd1234").mkdir()
     demo.remove_earlier_demo(run, data)
     assert not run.exists()
     assert not data.exists()
@@ -75,6 +80,13 @@ def test_a_demos_own_directories_are_deleted(demo: ModuleType, place: tuple[Path
         (lambda run, data: linked(run), "x is a link"),
         (lambda run, data: linked(data), "x is a link"),
         (lambda run, data: (data / "demo.json").unlink(), r"holds no data of the demo \(no demo.json\)"),
+        (lambda run, data: (data / "demo.json").write_text("{}"), r"\(demo.json was not written by it\)"),
+        (lambda run, data: (data / "demo.json").write_text("[1"), r"\(demo.json was not written by it\)"),
+        (
+            lambda run, data: (data / "demo.json").write_text(json.dumps(RECORD | {"mine": 1})),
+            r"\(demo.json was not written by it\)",
+        ),
+        (lambda run, data: (data / "dicom" / "mine.dcm").touch(), r"holds other files too: 1 \(dicom/mine.dcm\)"),
         (lambda run, data: (data / "train-rle.csv").touch(), r"holds other files too: 1 \(train-rle.csv\)"),
     ],
 )
@@ -126,7 +138,7 @@ def test_a_demo_of_other_images_is_not_resumed(tmp_path: Path, flags: list[str],
     """Its few images would be trained on, and the result be called a bug."""
     data = tmp_path / "data" / "x"
     (data / "dicom").mkdir(parents=True)
-    (data / "demo.json").write_text(json.dumps({"images": 24, "test-images": 4, "seed": 0}))
+    (data / "demo.json").write_text(json.dumps(RECORD))
     before = (data / "demo.json").read_bytes()
     code, _, errors = call("demo", ["--out", str(tmp_path / "runs" / "x"), *flags])
     assert code == 2
@@ -137,12 +149,28 @@ def test_a_demo_of_other_images_is_not_resumed(tmp_path: Path, flags: list[str],
 def test_a_demo_is_resumed_with_its_own_flags_and_started_again_before_it_has_images(
     demo: ModuleType, tmp_path: Path
 ) -> None:
-    asked = {"images": 24, "test-images": 4, "seed": 0}
+    asked = RECORD
     (tmp_path / "demo.json").write_text(json.dumps({"images": 240, "test-images": 4, "seed": 0}))
     demo.check_same_images(tmp_path, asked)
     (tmp_path / "dicom").mkdir()
     (tmp_path / "demo.json").write_text(json.dumps(asked))
     demo.check_same_images(tmp_path, asked)
-    (tmp_path / "demo.json").write_text("[]")
-    with pytest.raises(UserError, match="cannot be read"):
-        demo.check_same_images(tmp_path, asked)
+
+
+@pytest.mark.parametrize(
+    ("out", "data"), [("runs/x", "data/x"), ("x", "x-data"), ("a/b/x", "a/b/x-data"), ("runs/a/x", "runs/a/x-data")]
+)
+def test_the_data_go_beside_the_run_or_beside_runs(
+    demo: ModuleType, out: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo.data_directory(Path(out)) == demo.data_directory(tmp_path / out) == tmp_path / data
+
+
+def test_the_first_line_says_where_the_data_go(tmp_path: Path) -> None:
+    (tmp_path / "x-data").mkdir()
+    (tmp_path / "x-data" / "mine.csv").touch()
+    code, _, errors = call("demo", ["--out", str(tmp_path / "x"), "--fresh"])
+    assert code == 2
+    assert f"run: {tmp_path / 'x'}, synthetic DICOMs and dataset: {tmp_path / 'x-data'}" in errors.splitlines()[0]
+    assert (tmp_path / "x-data" / "mine.csv").exists()
