@@ -18,8 +18,9 @@ def test_shards_folds_and_ensembler_give_the_submission_of_one_machine(
     one = submission()
     one.dataset = tmp_path / "dataset"
     inputs = ["--dicom", synthetic.dicom, "--test-dicom", synthetic.test_dicom, "--masks", synthetic.masks]
-    one.submit(*inputs, "--patients", synthetic.patients, "--shard-tasks", 2)
+    one.submit(*inputs, "--patients", synthetic.patients, "--shard-tasks", 2, "--folds-at-once", 1)
     assert list(one.ids) == ["shard", "folds", "ensemble"]
+    assert one.cluster.job(one.ids["folds"])["ArrayTaskThrottle"] == "1"
     assert one.ended() == ["COMPLETED 0:0"] * 5
     for path in dataset.rglob("*"):
         if path.is_file():
