@@ -42,7 +42,9 @@ def test_launch_takes_no_other_python(tmp_path) -> None:
     uname.chmod(0o755)
     copy = tmp_path / "launch.sh"
     copy.write_text(launch)
-    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "docker").mkdir()
+    for name in ("pyproject.toml", "docker/weights.txt"):
+        (tmp_path / name).touch()
     done = subprocess.run(
         ["bash", copy, "setup"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
