@@ -47,11 +47,6 @@ def state(place: Path) -> dict[str, tuple[int, int]]:
         ("train", "--dataset data --run run --expected run/submission.csv", "submission.csv, which --expected reads"),
         ("ensemble", "--runs run --dataset data --out data/s.csv", "in data, which --dataset reads"),
         ("ensemble", "--runs run --dataset data --out masks.csv --expected masks.csv", "which --expected reads"),
-        (
-            "ensemble",
-            "--runs run --dataset data --out run/recipe.json",
-            "expected the name of a file that ends with .csv",
-        ),
         ("ensemble", "--runs run --dataset data --out run/oof.csv", "replace run/oof.csv, which --runs reads"),
         ("ensemble", "--runs run --dataset data --out run/fold-0/s.csv", "in run/fold-0, which --runs reads"),
         ("predict", "--run run --dicom dicom --out dicom", "replace dicom, which --dicom reads"),
