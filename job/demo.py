@@ -44,8 +44,7 @@ class Arguments:
     """Flags of job/demo.py."""
 
     out: Path = ROOT / "runs" / "demo"
-    """Run directory. The synthetic DICOMs and the dataset are beside it in NAME-data, or, where it is in a directory
-    runs, beside that one in data/NAME: data/demo."""
+    """Run directory RUN. The synthetic DICOMs and the dataset are in RUN-data; those of runs/NAME are in data/NAME."""
     images: Annotated[int, Interval(ge=20, le=100_000)] = 240
     """Synthetic training images; fewer than 240 are too few to learn from."""
     test_images: Annotated[int, Interval(ge=1, le=100_000)] = 24
@@ -142,15 +141,16 @@ def why_no_demo_data(data: Path) -> str:
     if not data.is_dir():
         return "is no directory"
     tree = dicom_tree.SyntheticTree(data / DICOM)
-    names = {entry.name for entry in data.iterdir()}
+    # A demo that was killed leaves temporary files.
+    found = [path for path in data.iterdir() if not is_temporary(path)]
+    names = {path.name for path in found}
     if names and MARKER not in names:
         return f"holds no data of the demo (no {MARKER})"
     if names and read_record(data) is None:
         return f"holds no data of the demo ({MARKER} was not written by it)"
     own = {data / MARKER, tree.root, data / DATASET}
     own |= {tree.dicom, tree.test_dicom, tree.masks, tree.patients, tree.test_masks}
-    entries = [*data.iterdir(), *(tree.root.iterdir() if tree.root.is_dir() else [])]
-    # A demo that was killed leaves temporary ones.
+    entries = [*found, *(tree.root.iterdir() if tree.root.is_dir() else [])]
     foreign = sorted(str(path.relative_to(data)) for path in entries if path not in own and not is_temporary(path))
     return f"holds other files too: {list_some(foreign)}" if foreign else ""
 

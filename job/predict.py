@@ -48,7 +48,7 @@ from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import cli, locks
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, counted
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
 from pneumo.runtime.files import publish_text, remove_temporary_files, temporary_prefix
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
@@ -206,10 +206,11 @@ def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest
             ),
         )
     except UserError as error:
-        if isinstance(error.__cause__, OSError):
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in RECOVERABLE_ERRNOS:
             # The dataset is in a hidden directory, which is gone when the message is read.
             raise UserError(
-                f"--out {arguments.out}: {error.__cause__.strerror}",
+                f"--out {arguments.out}: {cause.strerror}",
                 "free space for the images, and the permission to write there",
                 "make space or give another --out, and start the same command again",
             ) from error

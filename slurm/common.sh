@@ -69,8 +69,8 @@ check_gpus() {
 requeue() {
     local id=$SLURM_JOB_ID
     [[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-    log "$1; job $id is requeued and resumes from the last checkpoint"
-    scontrol requeue "$id" || log "job $id cannot be requeued; submit it again, it resumes from the last checkpoint"
+    log "$1; job $id is requeued and resumes from what is saved"
+    scontrol requeue "$id" || log "job $id cannot be requeued; submit it again, it resumes from what is saved"
     exit 3
 }
 

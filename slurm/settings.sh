@@ -27,7 +27,7 @@
 : "${PNEUMO_GPUS:=1}"           # GPUs per node, with one rank each; 0 = one rank without a GPU
 : "${PNEUMO_NODES:=1}"          # nodes per fold; with --world: nodes of the whole job
 : "${PNEUMO_CPUS:=8}"           # cores per rank
-: "${PNEUMO_MEMORY:=8G}"        # memory per core: a node needs PNEUMO_MEMORY x PNEUMO_CPUS x PNEUMO_GPUS
+: "${PNEUMO_MEMORY:=8G}"        # memory per core: a node needs PNEUMO_MEMORY x PNEUMO_CPUS x its ranks
 : "${PNEUMO_SBATCH:=}"          # more options of sbatch for all jobs, such as --constraint=a100
 : "${PNEUMO_SRUN:=}"            # more options of srun, such as --gpu-bind=closest
 : "${PNEUMO_LOGS:=slurm/logs}"  # directory of the jobs' logs

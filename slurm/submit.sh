@@ -83,11 +83,11 @@ for option in "${more[@]}"; do
             ;;
     esac
 done
-# Otherwise a node finds out, hours later. Inside an image, paths may be those of other mounts.
+# Otherwise a node finds out, hours later. With an image, mounts of the cluster may give paths that are not here.
 paths=(PNEUMO_{DICOM,TEST_DICOM,MASKS,PATIENTS,EXPECTED})
 [[ -z $PNEUMO_IMAGE ]] || paths=()
-# What is neither is a name, which a registry knows.
-[[ $PNEUMO_IMAGE != @(/|./|../)* && $PNEUMO_IMAGE != *.@(sif|sqsh) ]] || paths=(PNEUMO_IMAGE)
+# What is neither is a name that a registry knows, or an address.
+[[ $PNEUMO_IMAGE != @(/|./|../)* && $PNEUMO_IMAGE != *.@(sif|sqsh) || $PNEUMO_IMAGE == *://* ]] || paths=(PNEUMO_IMAGE)
 missing=''
 for name in "${paths[@]}"; do
     [[ -z ${!name} || -e ${!name} ]] ||

@@ -55,7 +55,8 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     Raises:
         UserError: On wrong input, when too many files are quarantined or nothing is left, when there are fewer
             patients than folds, when ``out`` holds a dataset of other input, its unfinished build is damaged or
-            something else would be replaced, or when another process removes this one's files.
+            or something else would be replaced.
+        StartAgain: When another process removes this one's files.
     """
     ownership.check_dataset(out)
     planner = _planner(inputs, out, options)

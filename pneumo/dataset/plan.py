@@ -220,7 +220,10 @@ def _count_named_otherwise(
     others = (
         item
         for item in by_uid
-        if item.source.split == "train" and item.source not in placed and item.stem != item.image_id not in used
+        if item.source.split == "train"
+        and item.source not in placed
+        and item.stem != item.image_id
+        and item.image_id not in used
     )
     return sum((item.stem if id_source == "uid" else item.image_id) in masks for item in others)
 

@@ -82,7 +82,11 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
                 f"{root}: no such file or directory", "an image file or a directory of them", "check the path"
             )
         if root is not None and root.is_file() and any(path.exists() and path.samefile(root) for path in exclude):
-            raise UserError(f"{root} given as images and as a CSV", "an image file or a directory of them", "check it")
+            raise UserError(
+                f"{root} given as images and as a CSV",
+                "an image file or a directory of them",
+                "check which path belongs to which flag",
+            )
     split: Split = "train" if labeled else "test"
     if test_dicom is None:
         return _list_files(split, dicom, exclude)

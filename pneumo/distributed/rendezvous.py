@@ -36,6 +36,8 @@ T = TypeVar("T")
 POLL_INTERVAL_S = 0.1
 RETRY_INTERVAL_S = 1.0
 """Seconds between two attempts to connect, and between two renewals of a rank's key."""
+TOO_FEW = "did not find all others"
+"""What a rank says whose time is up."""
 CONNECT_TIMEOUT_S = 10.0
 """Seconds of one attempt to reach rank 0; a machine that is still starting refuses or ignores connections."""
 SILENCE_S = 5.0
@@ -238,6 +240,6 @@ class Rendezvous:
 
     def _describe(self, reason: str) -> str:
         return (
-            f"rank {self.rank} of {self.size} did not find all others at {self.host}:{self.port} within"
+            f"rank {self.rank} of {self.size} {TOO_FEW} at {self.host}:{self.port} within"
             f" {self.timeout_s:.0f} s: {reason}; start all of them, and check that they reach rank 0's machine there"
         )

@@ -144,6 +144,8 @@ def _connect(
                 kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
             )
         except ValueError as error:
+            if not any(name.startswith("ACCELERATE_") for name in os.environ):
+                raise
             raise UserError(
                 f"accelerate refuses its settings: {error}",
                 "variables ACCELERATE_* with values that it knows",

@@ -167,7 +167,8 @@ def _by_name(path: Path, records: Iterator[_Record], names: tuple[str, str]) -> 
         separators = _other_separators(header.cells)
         instead = f", but {separators} between its cells" if separators else ""
         action = _replace(separators) if separators else "write the header, with commas between the cells"
-        if other := next((name for name in (MASK, PATIENT) if name not in names and counts[name.casefold()]), ""):
+        other = next((name for name in (MASK, PATIENT) if name not in names and counts[name.casefold()]), "")
+        if other and ID not in missing:
             instead, action = f", but {other}", "check which CSV belongs to which flag"
         raise UserError(
             f"{path} line {header.line} has no {' or '.join(missing)}{instead}",

@@ -33,7 +33,11 @@ class TrainedWeights:
             digest = sha256(self.path)
             require_finite(state, self.path)
         except (OSError, ValueError, NotImplementedError) as error:  # the last from a type that no network has
-            raise self._wrong(getattr(error, "strerror", None) or str(error)) from error
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                action = "check the permissions, the disk and the mount"
+                raise UserError(f"{self.path}: {reason}", "the weights of a finished fold", action) from error
+            raise self._wrong(reason) from error
         if digest != self.sha256:
             raise self._wrong(f"SHA-256 {digest[:12]}..., but training wrote {self.sha256[:12]}...")
         return state
@@ -50,11 +54,12 @@ class TrainedWeights:
             raise self._wrong(differences(network.state_dict(), state) or first_line(error)) from error
 
     def _wrong(self, reason: str) -> UserError:
-        return UserError(
-            f"{self.path}: {reason}",
-            "the weights of a finished fold",
-            f"restore the file, or delete {self.path.parent}: the same job/train.py command trains the fold again",
-        )
+        return UserError(f"{self.path}: {reason}", "the weights of a finished fold", how_to_restore(self.path))
+
+
+def how_to_restore(path: Path) -> str:
+    """Return what to do about a finished fold's file that is missing or another one."""
+    return f"restore the file; if it is lost, delete {path.parent}: the same job/train.py command trains the fold again"
 
 
 def require_finite(state: Mapping[str, Tensor], path: Path) -> None:

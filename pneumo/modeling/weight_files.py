@@ -89,8 +89,8 @@ def read_pickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             # weights_only: a pickle from an unknown source must not run code here.
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's text is several lines, and advises to allow code.
+    except (pickle.UnpicklingError, KeyError, EOFError) as error:
+        # Torch's text is several lines, and advises to allow code; that of other errors is a number or nothing.
         raise ValueError("not a file of torch.save, or with more in it than tensors, numbers and text") from error
     except Exception as error:  # on damaged bytes the unpickler raises errors of every kind
         raise ValueError(first_line(error)) from error

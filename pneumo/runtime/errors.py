@@ -72,7 +72,7 @@ class StartAgain(BaseException):
     reading a file is taken for damage of the file.
 
     Args:
-        message: What the command waits for.
+        message: What the command waits for, or what another process has changed.
     """
 
 

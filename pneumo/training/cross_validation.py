@@ -84,7 +84,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         with stop.raising("the wait for the other folds"):
             world.barrier()
         if inputs.folds:
-            _log_remaining_folds(run, world, reader)
+            _log_remaining_folds(run, world, reader, inputs)
             return
         # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
         with stop.raising("the metrics and the submission"):
@@ -199,17 +199,23 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
             ensembler = Ensembler(mean, world.on_leader(lambda: read_rule(run.thresholds)))
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
         elif world.is_leader:
-            log.warning("%s has no test images: no submission is written", reader.dataset)
+            text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"
+            log.warning(text, reader.dataset)
 
 
-def _log_remaining_folds(run: RunDirectory, world: World, reader: ShardReader) -> None:
+def _log_remaining_folds(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:
     if world.is_leader:
         remaining = run.unfinished_folds
-        words = ["--runs", run.path, "--dataset", reader.dataset, "--out", run.submission]
-        log.info(
-            "%s; then job/ensemble.py %s writes the metrics and the submission",
-            f"still to be trained: fold {', '.join(map(str, remaining))}" if remaining else "all folds are trained",
-            shlex.join(map(str, words)),
+        trained = (
+            f"still to be trained: fold {', '.join(map(str, remaining))}" if remaining else "all folds are trained"
         )
+        if len(reader.table.select("test")):
+            words = ["--runs", run.path, "--dataset", reader.dataset, "--out", run.submission]
+            words += ["--expected", inputs.expected] if inputs.expected else []
+            words += ["--skip-damaged"] if inputs.skip_damaged else []
+            command = shlex.join(map(str, words))
+            log.info("%s; then job/ensemble.py %s writes the metrics and the submission", trained, command)
+        else:
+            log.info("%s; then the same command without --folds writes the metrics", trained)
         for caveat in exclusion_caveats(run.dataset.excluded):
             log.warning("%s", caveat)

@@ -12,7 +12,7 @@ from torch import nn
 
 from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.modeling import weight_files
-from pneumo.modeling.trained_weights import TrainedWeights, require_finite
+from pneumo.modeling.trained_weights import TrainedWeights, how_to_restore, require_finite
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError, list_some
@@ -92,13 +92,13 @@ def _read_fold_histograms(directory: FoldDirectory, fold: int) -> PredictionHist
         raise UserError(
             f"{directory.histograms} has predictions of fold {', '.join(map(str, found))}",
             f"those of fold {fold}",
-            f"restore the file, or delete {directory.path}: the same job/train.py command trains the fold again",
+            how_to_restore(directory.histograms),
         )
     if sha256(directory.histograms) != summary.histograms_sha256:
         raise UserError(
             f"{directory.histograms} is not the file that training wrote",
             f"the SHA-256 in {directory.summary}",
-            f"restore the file, or delete {directory.path}: the same job/train.py command trains the fold again",
+            how_to_restore(directory.histograms),
         )
     return histograms
 

@@ -13,6 +13,7 @@ from waiting import LONG_S, wait_until
 
 from pneumo.distributed.environment import LAUNCHER_PID, LAUNCHER_PIPE
 from pneumo.distributed.launcher_watch import report_meeting, stop_with_launcher
+from pneumo.distributed.rendezvous import TOO_FEW
 
 ROOT = Path(__file__).resolve().parents[2]
 RANK = str(Path(__file__).with_name("starting_rank.py"))
@@ -45,7 +46,7 @@ def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp
     text = output.read_text()
     assert "Traceback (most recent call last):\n  File" not in text.partition("SIGTERM")[0]
     # What the others say when nobody has ended them and their time is up.
-    assert "did not find all others" not in text
+    assert TOO_FEW not in text
     if launcher == "launch.py":
         assert "rank 1 was the first to fail: killed by SIGKILL" in text
         assert "the ranks had not met yet, and now cannot: ending the others" in text

@@ -157,6 +157,22 @@ def test_a_demo_is_resumed_with_its_own_flags_and_started_again_before_it_has_im
     demo.check_same_images(tmp_path, asked)
 
 
+@pytest.mark.parametrize("content", ["", '{"images": 24}', "[]"])
+def test_a_record_of_another_program_is_not_resumed(tmp_path: Path, content: str) -> None:
+    data = tmp_path / "data" / "x"
+    data.mkdir(parents=True)
+    (data / "demo.json").write_text(content)
+    code, _, errors = call("demo", ["--out", str(tmp_path / "runs" / "x")])
+    assert code == 2
+    assert "demo.json was not written by it" in errors
+    assert (data / "demo.json").read_text() == content
+
+
+def test_a_demo_that_was_killed_at_its_first_file_is_no_obstacle(demo: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / ".demo.json.pneumo-tmp-12345678").touch()
+    assert demo.why_no_demo_data(tmp_path) == ""
+
+
 @pytest.mark.parametrize(
     ("out", "data"), [("runs/x", "data/x"), ("x", "x-data"), ("a/b/x", "a/b/x-data"), ("runs/a/x", "runs/a/x-data")]
 )

@@ -309,6 +309,19 @@ def test_results_of_a_run_are_written_under_its_lock_only(
     assert not temporary.exists()
 
 
+def test_a_long_temporary_path_is_not_taken_for_a_full_disk(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("t" * 110)
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code, output = predict(synthetic.test_dicom, tmp_path / "out", "--workers", 2)
+    assert code == 2, output
+    assert "TMPDIR" in output
+    assert "free space" not in output
+
+
 def test_a_disk_without_space_for_the_images_is_named_by_the_flag(
     predict: Predict, synthetic: SyntheticTree, small_disk: Path
 ) -> None:

@@ -70,6 +70,7 @@ BAD_FILES = {
         b"ImageId,PatientId\na,7\n",
         "line 1 has no EncodedPixels, but PatientId; .* check which CSV belongs to which flag",
     ),
+    "ids under another name": (b"id,EncodedPixels,PatientId\na,-1,7\n", "line 1 has no ImageId; .* write the header"),
     "semicolons": (
         b"ImageId;EncodedPixels\na;-1\n",
         "but semicolons between its cells; .* commas .* in place of the semicolons, in the whole file",

@@ -11,7 +11,7 @@ from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import sha256
 
-EXPECTED = "expected the weights of a finished fold; restore the file, or delete "
+EXPECTED = "expected the weights of a finished fold; restore the file; if it is lost, delete "
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_each_path_that_does_not_exist_is_named() -> None:
 
 
 def test_an_image_may_have_other_paths_and_a_name_that_a_registry_knows() -> None:
-    for image in ("registry/pneumo:0.2.0", "docker://pneumo"):
+    for image in ("registry/pneumo:0.2.0", "docker://pneumo", "oras://registry/pneumo.sif"):
         assert len(dry_run("--image", image, "--dicom", "/in-the-image")) == 3
 
 
