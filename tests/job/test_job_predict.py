@@ -310,15 +310,15 @@ def test_results_of_a_run_are_written_under_its_lock_only(
 
 
 def test_a_long_temporary_path_is_not_taken_for_a_full_disk(
-    predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Path, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / ("t" * 110)
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    code, output = predict(synthetic.test_dicom, tmp_path / "out", "--workers", 2)
+    words = ["--run", alone, "--dicom", synthetic.test_dicom, "--out", tmp_path / "out"]
+    code, output = run([JOB / "predict.py", *words])
     assert code == 2, output
-    assert "TMPDIR" in output
+    assert "; set TMPDIR, for example to /tmp" in output
     assert "free space" not in output
 
 
