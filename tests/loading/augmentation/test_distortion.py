@@ -60,18 +60,20 @@ def test_a_lesion_is_marked_unless_it_is_moved_out_of_the_view(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "columns"),
+    ("kind", "size", "columns"),
     [
-        ("elastic", [29.98, 19.908, 45.158]),
-        ("grid", [29.422, 19.607, 45.573]),
-        ("optical", [30.475, 20.311, 45.938]),
+        ("elastic", 64, [29.98, 19.908, 45.158]),
+        ("elastic", 512, [241.38, 160.409, 362.143]),
+        ("grid", 512, [231.71, 152.048, 357.66]),
+        ("optical", 512, [240.218, 158.81, 363.625]),
     ],
 )
-def test_a_resumed_run_is_distorted_as_by_earlier_versions(kind, columns):
+def test_a_resumed_run_is_distorted_as_by_earlier_versions(kind, size, columns):
     """Where three pixels come from, written down once; where it changes on purpose, RNG_SCHEME is raised."""
-    ramp = np.tile(np.arange(64, dtype=np.float32), (64, 1))
-    moved, _ = distort(kind, 5, ramp, np.zeros((64, 64), np.uint8))
-    np.testing.assert_allclose(moved[[20, 32, 40], [30, 20, 45]], columns, atol=0.002)
+    ramp = np.tile(np.arange(size, dtype=np.float32), (size, 1))
+    moved, _ = distort(kind, 5, ramp, np.zeros((size, size), np.uint8))
+    at = np.array([[20, 32, 40], [30, 20, 45]]) * size // 64
+    np.testing.assert_allclose(moved[at[0], at[1]], columns, atol=0.002)
 
 
 def test_kinds_are_even():
