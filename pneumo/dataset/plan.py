@@ -20,7 +20,7 @@ from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
-from pneumo.runtime.files import sha256
+from pneumo.runtime.files import is_beginning, sha256
 
 SHARD_SIZE = 256
 """Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
@@ -238,7 +238,10 @@ def _partition(
 def _resolve_duplicates(
     headers: Sequence[ScannedFile], id_source: IdSource, file_digest: Callable[[Path], str]
 ) -> tuple[list[ScannedFile], list[QuarantineRow]]:
-    """Keep the first of byte-identical files of an image; quarantine all files of an image when they differ."""
+    """Keep the first of byte-identical files of an image; when they differ, the whole one where others are cut off.
+
+    Otherwise all of them are quarantined: nobody can tell which is the right one.
+    """
     by_image: dict[tuple[str, str], list[ScannedFile]] = defaultdict(list)
     for item in headers:
         by_image[item.source.split, item.image_id].append(item)
@@ -254,11 +257,34 @@ def _resolve_duplicates(
                 digests[item] = file_digest(item.source.path)
             except OSError as error:
                 quarantined.append(scan.quarantine_row(item.source, item.image_id, opening.unreadable(error)))
-        if len(set(digests.values())) == 1:
-            kept.append(next(iter(digests)))
+        if not digests:
+            continue
+        whole = max(digests, key=lambda item: item.size)
+        others = [item for item in digests if digests[item] != digests[whole]]
+        if all(_is_cut_off(item, whole) for item in others):
+            kept.append(whole)
+            quarantined.extend(_cut_off(item, whole) for item in others)
         else:
             quarantined.extend(_duplicate(item, list(digests), id_source) for item in digests)
     return kept, quarantined
+
+
+def _is_cut_off(item: ScannedFile, whole: ScannedFile) -> bool:
+    try:
+        return item.size < whole.size and is_beginning(item.source.path, whole.source.path)
+    except OSError:
+        return False
+
+
+def _cut_off(item: ScannedFile, whole: ScannedFile) -> QuarantineRow:
+    error = FileRejectedError(
+        Reason.DUPLICATE,
+        "plan",
+        f"the first {item.size} of {whole.size} bytes of {whole.source.file}",
+        "one file per image id",
+        "leave it out: the longer one is used",
+    )
+    return scan.quarantine_row(item.source, item.image_id, error)
 
 
 def _duplicate(item: ScannedFile, files: Sequence[ScannedFile], id_source: IdSource) -> QuarantineRow:

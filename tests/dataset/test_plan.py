@@ -69,6 +69,27 @@ def test_contradicting_duplicates_are_all_quarantined_and_name_each_other() -> N
     assert [sample.image_id for sample in samples(plan)] == ["b"]
 
 
+def test_of_copies_that_were_cut_off_the_whole_one_is_kept(tmp_path: Path) -> None:
+    contents = {"cut": b"abc", "whole": b"abcdef", "copy": b"abcdef", "cut too": b"abcde"}
+
+    def on_disk(name: str, content: bytes) -> ScannedFile:
+        (tmp_path / name).write_bytes(content)
+        return ScannedFile(Source("train", tmp_path / name, name), "a", "", name, len(content), 99)
+
+    files = [on_disk(name, content) for name, content in contents.items()]
+    plan = make(files, {"a": "-1"}, None)
+    assert [sample.source.file for sample in samples(plan)] == ["copy"]
+    assert plan.merged_duplicates == 1
+    assert [(row.file, row.reason, row.found) for row in plan.quarantined] == [
+        ("cut", Reason.DUPLICATE, "the first 3 of 6 bytes of copy"),
+        ("cut too", Reason.DUPLICATE, "the first 5 of 6 bytes of copy"),
+    ]
+    # Another file with the id: nobody can tell which is the right one.
+    plan = make([*files, on_disk("other", b"abd")], {"a": "-1"}, None)
+    assert all("different bytes" in row.found for row in plan.quarantined)
+    assert (len(plan.quarantined), samples(plan)) == (5, [])
+
+
 def test_duplicates_by_their_names_are_not_offered_another_id() -> None:
     files = [replace(scanned("a", file=name), stem="a", is_picture=True) for name in ("1/a.png", "2/a.png")]
     plan = make(files, {"a": "-1"}, None, file_digest=OTHER)

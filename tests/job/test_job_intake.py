@@ -121,7 +121,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     masks.append("picture, -1")  # a picture's id is its name
     masks += [f"{ROOT}.9.{n}, -1" for n in range(100)]
     # Two files that claim to be one image, a copy of a good file, a file without a row, and a loop of links.
-    (root / "in" / "twice" / "b.dcm").write_bytes((root / "in" / "twice" / "a.dcm").read_bytes() + b"\0\0")
+    content = bytearray((root / "in" / "twice" / "a.dcm").read_bytes())
+    content[-1] ^= 1
+    (root / "in" / "twice" / "b.dcm").write_bytes(content)
     (root / "in" / "copy.dcm").write_bytes((root / "in" / "1.dcm").read_bytes())
     good(99)(root / "in" / "unlabeled.dcm")
     (root / "in" / "study.dcm" / "again").symlink_to(root / "in")

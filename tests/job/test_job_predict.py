@@ -83,17 +83,21 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
 ) -> None:
     incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
     shutil.copy(next(incoming.rglob("*.dcm")), incoming / "copy.dcm")
+    # An export that was interrupted; its copy is whole.
+    whole = next(incoming.rglob("*.dcm")).read_bytes()
+    (incoming / "half.dcm").write_bytes(whole[: len(whole) // 2])
     (incoming / "page.dcm").write_text("<html>")
     (incoming / "notes.txt").write_text("of no interest")
     (incoming / "gone.dcm").symlink_to("nowhere")
     out = tmp_path / "out"
     code, output = predict(incoming, out)
     assert code == 0, output
-    assert "10 files found = 6 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
-    assert "3 of 10 files (30.0 %) quarantined: 2 unknown_format, 1 not_a_file" in output
+    assert "11 files found = 6 predicted + 4 quarantined + 0 left out + 1 merged duplicates" in output
+    assert "4 of 11 files (36.4 %) quarantined: 2 unknown_format, 1 not_a_file, 1 duplicate" in output
     assert (out / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     assert {row["file"]: row["reason"] for row in read(out / "quarantine.csv")} == {
         "gone.dcm": "not_a_file",
+        "half.dcm": "duplicate",
         "notes.txt": "unknown_format",
         "page.dcm": "unknown_format",
     }
