@@ -59,13 +59,13 @@ def main() -> int:
     """Run the demo."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=__doc__)
     data = data_directory(arguments.out)
-    log.info("run: %s, synthetic DICOMs and dataset: %s", arguments.out, data)
     if arguments.fresh:
         remove_earlier_demo(arguments.out, data)
     elif why := why_no_demo_data(data):
         raise UserError(f"{data} {why}", "a directory for the demo's data", "give another --out")
     images = dict(zip(RECORDED, (arguments.images, arguments.test_images, arguments.seed), strict=True))
     check_same_images(data, images)
+    log.info("run: %s, synthetic DICOMs and dataset: %s", arguments.out, data)
     # Before anything else: what an interrupted demo leaves can be deleted, too.
     publish_text(data / MARKER, json.dumps(images) + "\n")
     tree = dicom_tree.SyntheticTree(data / DICOM)

@@ -184,9 +184,10 @@ def test_the_data_go_beside_the_run_or_beside_runs(
 
 
 def test_the_first_line_says_where_the_data_go(tmp_path: Path) -> None:
-    (tmp_path / "x-data").mkdir()
-    (tmp_path / "x-data" / "mine.csv").touch()
-    code, _, errors = call("demo", ["--out", str(tmp_path / "x"), "--fresh"])
-    assert code == 2
-    assert f"run: {tmp_path / 'x'}, synthetic DICOMs and dataset: {tmp_path / 'x-data'}" in errors.splitlines()[0]
-    assert (tmp_path / "x-data" / "mine.csv").exists()
+    data = tmp_path / "x-data"
+    (data / "dicom").mkdir(parents=True)
+    (data / "demo.json").write_text(json.dumps(RECORD))
+    # The images are gone, which is where this demo ends.
+    code, _, errors = call("demo", ["--out", str(tmp_path / "x"), "--images", "24", "--test-images", "4"])
+    assert code != 0
+    assert f"run: {tmp_path / 'x'}, synthetic DICOMs and dataset: {data}" in errors.splitlines()[0]
