@@ -1,6 +1,5 @@
 """Reading files of weights from any source, within bounds and without running code; writing safetensors files."""
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,11 +88,12 @@ def read_pickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             # weights_only: a pickle from an unknown source must not run code here.
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, KeyError, EOFError) as error:
-        # Torch's text is several lines, and advises to allow code; that of other errors is a number or nothing.
-        raise ValueError("not a file of torch.save, or with more in it than tensors, numbers and text") from error
-    except Exception as error:  # on damaged bytes the unpickler raises errors of every kind
-        raise ValueError(first_line(error)) from error
+    except Exception as error:  # on damaged bytes the unpickler raises errors of every kind, a KeyError of a number too
+        # Torch's own text is several lines, and advises to allow code.
+        kind = type(error).__name__
+        raise ValueError(
+            f"damaged, no file of torch.save, or with more in it than tensors, numbers and text ({kind})"
+        ) from error
 
 
 def _check_size(path: Path) -> None:
