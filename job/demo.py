@@ -105,7 +105,7 @@ def remove_earlier_demo(run: Path, data: Path) -> None:
     for directory, found in ((run, why_no_demo_run(run, data)), (data, why_no_demo_data(data))):
         if why := "is a link" if directory.is_symlink() else found:
             raise UserError(
-                f"--fresh: {directory} {why}", "an earlier demo to delete", "give another --out, or omit --fresh"
+                f"--fresh: {directory} {why}", "an earlier demo to delete", "give another --out, or delete it yourself"
             )
     for directory in (run, data):
         if directory.exists():
@@ -161,7 +161,8 @@ def read_record(data: Path) -> dict[str, int] | None:
         found = documents.read(data / MARKER)
     except (OSError, ValueError):
         return None
-    is_own = found.keys() == set(RECORDED) and all(type(value) is int for value in found.values())
+    # Earlier versions did not record the test images.
+    is_own = {"images", "seed"} <= found.keys() <= set(RECORDED) and all(type(value) is int for value in found.values())
     return found if is_own else None
 
 
@@ -176,7 +177,7 @@ def check_same_images(data: Path, asked: Mapping[str, int]) -> None:
         UserError: Naming the flags that differ.
     """
     earlier = read_record(data) if (data / DICOM).exists() else None
-    others = [flag for flag, value in asked.items() if earlier and earlier[flag] != value]
+    others = [flag for flag, value in asked.items() if earlier and earlier.get(flag, value) != value]
     if earlier and others:
         raise UserError(
             f"the demo in {data} has {', '.join(f'--{flag} {earlier[flag]}' for flag in others)}",

@@ -168,6 +168,15 @@ def test_a_record_of_another_program_is_not_resumed(tmp_path: Path, content: str
     assert (data / "demo.json").read_text() == content
 
 
+def test_a_demo_of_an_earlier_version_is_one(demo: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"images": 240, "seed": 0}')
+    (tmp_path / "dicom").mkdir()
+    assert demo.why_no_demo_data(tmp_path) == ""
+    demo.check_same_images(tmp_path, {"images": 240, "test-images": 24, "seed": 0})
+    with pytest.raises(UserError, match="has --seed 0; expected --seed 1"):
+        demo.check_same_images(tmp_path, {"images": 240, "test-images": 24, "seed": 1})
+
+
 def test_a_demo_that_was_killed_at_its_first_file_is_no_obstacle(demo: ModuleType, tmp_path: Path) -> None:
     (tmp_path / ".demo.json.pneumo-tmp-12345678").touch()
     assert demo.why_no_demo_data(tmp_path) == ""
