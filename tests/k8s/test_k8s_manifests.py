@@ -1,13 +1,11 @@
 """The manifests without a cluster: schemas, order, references, the restricted profile, what the comments claim."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
-import yaml
 from manifests import (
     K8S,
     VARIANTS,
@@ -15,9 +13,7 @@ from manifests import (
     Pod,
     find,
     job_specs,
-    kustomized,
     name_of,
-    objects_of,
     plain_files,
     pods,
     read,
@@ -25,7 +21,6 @@ from manifests import (
     variant,
 )
 from manifests import tool as program
-from pages import blocks
 
 from pneumo.training.recipes import RECIPES
 
@@ -88,50 +83,6 @@ def test_base_is_what_plain_apply_applies() -> None:
 def test_images_have_one_name_and_a_version(name: str) -> None:
     images = {container["image"] for pod in pods(variant(name)) for container in pod.containers}
     assert images == {"pneumo:0.2.0"}
-
-
-def test_the_command_of_the_readme_names_the_image_everywhere(tmp_path: Path) -> None:
-    """And undoes it, with nothing of what else has been edited."""
-    shutil.copytree(K8S, tmp_path / "k8s", symlinks=True)
-    config = tmp_path / "k8s" / "base" / "10-config.yaml"
-    config.write_text(config.read_text().replace("RECIPE: best", "RECIPE: seed"))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.yaml")}
-    do, undo = (line for line in (K8S / "README.md").read_text().splitlines() if line.startswith("sed "))
-    subprocess.run(["bash", "-ec", do], cwd=tmp_path, check=True)
-    changed = [path for path in (tmp_path / "k8s").iterdir() if path.suffix == ".yaml"]
-    assert all(path.is_symlink() for path in changed)
-    objects = [item for path in (*changed, tmp_path / "k8s/copy/copy.yaml") for item in read(path)]
-    objects += objects_of(kustomized(tmp_path / "k8s/cpu"))
-    images = {container["image"] for pod in pods(objects) for container in pod.containers}
-    assert images == {"registry.example.org/me/pneumo:0.2.0"}
-    subprocess.run(["bash", "-ec", undo], cwd=tmp_path, check=True)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.yaml")} == before
-
-
-def test_the_readme_says_what_the_jobs_request() -> None:
-    table = re.findall(r"^\| `(\S+\.yaml)` \| (\d+) \| (.*) \|$", (K8S / "README.md").read_text(), re.MULTILINE)
-    assert [row[0] for row in table] == ["50-shard.yaml", "60-folds.yaml", "70-ensemble.yaml"]
-    for name, at_once, text in table:
-        (job,) = read(K8S / name)
-        (container,) = job["spec"]["template"]["spec"]["containers"]
-        requests = container["resources"]["requests"]
-        gpus = f", {requests['nvidia.com/gpu']} GPU" if "nvidia.com/gpu" in requests else ""
-        assert text == f"{requests['cpu']} cores, {requests['memory'].removesuffix('Gi')} GiB{gpus}"
-        assert int(at_once) == job["spec"].get("parallelism", 1)
-
-
-def test_the_readme_gives_flags_in_settings_that_exist() -> None:
-    ((_, block),) = blocks(K8S / "README.md", "yaml")
-    (config,) = read(K8S / "10-config.yaml")
-    assert yaml.safe_load(block).keys() <= config["data"].keys()
-
-
-def test_the_readme_names_existing_files() -> None:
-    text = (K8S / "README.md").read_text()
-    assert {path.name for path in plain_files()} <= set(re.findall(r"`([0-9]{2}-[a-z]+\.yaml)`", text))
-    named = set(re.findall(r"k8s/[a-z0-9-]+", text))
-    assert {f"k8s/{name}" for name in VARIANTS} <= named
-    assert all((K8S.parent / path).exists() for path in named)
 
 
 def references(item: Object) -> set[str]:
