@@ -3,7 +3,7 @@
 #
 #   ./launch.sh setup     make .venv/ with everything; again: only after a change of what it installs
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
-#   ./launch.sh test      the default suite; -m slow, chaos, slurm, k8s, image, wheelhouse, bounds, gpu: the others
+#   ./launch.sh test      the default suite; with -m slow, chaos, browser and others those
 #   ./launch.sh lint      lint, format, types, security, known vulnerabilities
 #   ./launch.sh check     lint, then the default suite
 #   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; see --help
@@ -17,7 +17,7 @@ venv=$root/.venv
 unfinished=$venv/.unfinished
 # The default suite leaves out what needs a GPU, a cluster, an engine, a large download or many minutes; `-m` brings
 # each of them: ./launch.sh test -m slurm
-quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds)"
+quick="not (gpu or slow or chaos or slurm or k8s or image or wheelhouse or bounds or browser)"
 
 fail() {
     echo "launch.sh: $*" >&2
