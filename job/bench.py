@@ -20,7 +20,7 @@ import tyro
 
 from pneumo.bench import table
 from pneumo.bench.comparison import Comparison
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -44,8 +44,9 @@ class Arguments(Settings):
 
 def main(arguments: Arguments) -> None:
     """Measure, and print the table."""
-    # Not above: worker processes import this file again, and should not spend time on importing torch.
+    # Slow to import: after the flags are read, and not in worker processes, which import this file again.
     from pneumo.bench import machine
+    from pneumo.bench.source import Source
 
     if arguments.out is not None:
         check_target(arguments.out)

@@ -18,7 +18,6 @@ from typing import Annotated
 from annotated_types import Interval
 
 from pneumo.dataset.manifest import Manifest
-from pneumo.inference import metrics
 from pneumo.runtime import cli, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -26,7 +25,7 @@ from pneumo.runtime.errors import ExitCode, UserError, counted, list_some
 from pneumo.runtime.files import is_temporary, publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Seed
-from pneumo.synthetic import dicom_tree
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import run_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,8 +67,10 @@ def main() -> int:
     log.info("run: %s, synthetic DICOMs and dataset: %s", arguments.out, data)
     # Before anything else: what an interrupted demo leaves can be deleted, too.
     publish_text(data / MARKER, json.dumps(images) + "\n")
-    tree = dicom_tree.SyntheticTree(data / DICOM)
+    tree = SyntheticTree(data / DICOM)
     if not tree.root.exists():
+        from pneumo.synthetic import dicom_tree  # slow to import
+
         dicom_tree.write_tree(
             tree.root,
             images=arguments.images,
@@ -140,7 +141,7 @@ def why_no_demo_data(data: Path) -> str:
         return ""
     if not data.is_dir():
         return "is no directory"
-    tree = dicom_tree.SyntheticTree(data / DICOM)
+    tree = SyntheticTree(data / DICOM)
     # A demo that was killed leaves temporary files.
     found = [path for path in data.iterdir() if not is_temporary(path)]
     names = {path.name for path in found}
@@ -209,6 +210,8 @@ def run_command(*words: object) -> None:
 
 def check_learned(run: Path, images: int) -> int:
     """Print the results, and compare the out-of-fold Dice with that of predicting all masks empty."""
+    from pneumo.inference import metrics  # slow to import
+
     directory = run_directory.load(run)
     found = metrics.read(directory.metrics)
     dice, empty = found.nested.dice, found.dice_all_empty

@@ -19,16 +19,9 @@ from typing import Annotated
 
 from annotated_types import Interval, MinLen
 
-from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
-from pneumo.distributed.device_memory import explain_out_of_memory
-from pneumo.distributed.startup import init, shutdown
-from pneumo.distributed.stopping import StopFlag
-from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import RANK_TIMEOUT_S
-from pneumo.inference.ensembler import Ensembler
-from pneumo.inference.submit import write_submission
+from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
+from pneumo.inference.config import LoaderOverride, PrecisionOverride, RuleSource
 from pneumo.masks import annotations
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
@@ -39,11 +32,7 @@ from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.runtime.recorded import check_recorded, lock_path
 from pneumo.training import run_directory
-from pneumo.training.blended_rule import METRICS_FIELDS, RuleSource, choose_rule, metrics_path, publish_metrics
-from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
-from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run, is_finished
 
 RENAMED_FLAGS = {"--shares": "--weights"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
@@ -102,10 +91,29 @@ class Arguments:
 
 
 def main() -> None:
-    """Ensemble."""
+    """Parse the command line, check the paths, and ensemble."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/ensemble.py", description=__doc__, renamed=RENAMED_FLAGS)
     check_target(arguments.out)
     check_apart("--out", arguments.out, {"--dataset": arguments.dataset, "--expected": arguments.expected})
+    ensemble(arguments)
+
+
+def ensemble(arguments: Arguments) -> None:
+    """Join the other ranks, predict, and write the submission."""
+    # Slow to import: after the flags are read.
+    from pneumo.dataset.shard_reader import ShardReader
+    from pneumo.dataset.table import SampleTable
+    from pneumo.distributed.device_memory import explain_out_of_memory
+    from pneumo.distributed.startup import init, shutdown
+    from pneumo.distributed.stopping import StopFlag
+    from pneumo.distributed.watchdog import Watchdog
+    from pneumo.inference.ensembler import Ensembler
+    from pneumo.inference.submit import write_submission
+    from pneumo.training.blended_rule import choose_rule, publish_metrics
+    from pneumo.training.ensemble import LESS_MEMORY, build_mean
+    from pneumo.training.locking import exclusive_locks
+    from pneumo.training.run_metrics import finish_run
+
     stop = StopFlag()
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout, stop=stop)
     workers = arguments.workers or world.cores
@@ -151,6 +159,8 @@ def main() -> None:
 
 def open_runs(arguments: Arguments) -> list[RunDirectory]:
     """Load the runs, check what else is read and written, and wait for folds that are still being trained."""
+    from pneumo.training.blended_rule import METRICS_FIELDS, metrics_path
+
     if arguments.expected is not None:
         annotations.read_ids(arguments.expected)
     runs = [run_directory.load(path) for path in arguments.runs]
@@ -171,6 +181,8 @@ def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[Run
 
     One whose lock a killed process left is among them, so that the lock is removed.
     """
+    from pneumo.training.run_metrics import is_finished
+
     if run_directory.is_own_submission(arguments.out, runs):
         return list(runs)
     return [run for run in runs if not is_finished(run, arguments.dataset) or is_left_behind(run.lock)]

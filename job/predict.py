@@ -41,6 +41,7 @@ from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.startup import init, shutdown
 from pneumo.distributed.stopping import stop_signals
 from pneumo.distributed.world import World
+from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.reporting.outputs.output_set import OutputSet, check_directory
@@ -54,7 +55,7 @@ from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.ensemble import LESS_MEMORY, LoaderOverride, PrecisionOverride, build_mean
+from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run, require_finished_folds

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pneumo.dataset.table import SampleTable
 from pneumo.masks import sizes
 from pneumo.masks.annotations import read_masks
 from pneumo.masks.metric import SCORE_COLUMNS, Missing, align, format_summary, score, write_scores
@@ -68,6 +67,8 @@ def _check_sizes(arguments: Arguments, truth: Mapping[str, str], predicted: Mapp
     Raises:
         UserError: When a mask ends beyond its image, or the dataset has none of the images.
     """
+    from pneumo.dataset.table import SampleTable  # slow to import
+
     assert arguments.dataset is not None
     table = SampleTable.read(arguments.dataset)
     shapes = table.shapes(table.select("test")) | table.shapes(table.select("train"))

@@ -11,11 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.dataset import messages, oddities, paths
-from pneumo.dataset.build import build
-from pneumo.dataset.options import BuildInputs, BuildOptions
-from pneumo.dataset.table import SampleTable
-from pneumo.dicom.attributes import PRIVACY_NOTE
+from pneumo.dataset import paths
+from pneumo.dataset.options import PRIVACY_NOTE, BuildInputs, BuildOptions
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -47,6 +44,11 @@ def main(arguments: Arguments) -> None:
         writes=paths.WRITTEN,
         inside=("--dicom", "--test-dicom"),
     )
+    # Slow to import: after the flags are read.
+    from pneumo.dataset import messages, oddities
+    from pneumo.dataset.build import build
+    from pneumo.dataset.table import SampleTable
+
     if arguments.masks is None:
         log.warning("no --masks: the images of --dicom have no label and become test images")
     manifest = build(arguments, arguments.out, arguments)

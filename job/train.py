@@ -24,17 +24,13 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
-from pneumo.distributed.startup import init, shutdown
-from pneumo.distributed.stopping import StopFlag
-from pneumo.distributed.world import RANK_TIMEOUT_S
+from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
 from pneumo.training import run_directory
-from pneumo.training.cross_validation import TrainingInputs, train
-from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
 
@@ -112,6 +108,14 @@ def main() -> None:
         {"--dataset": arguments.dataset, "--expected": arguments.expected},
         writes=run_directory.written_names(),
     )
+    # Slow to import: after the flags are read.
+    from pneumo.distributed.startup import init, shutdown
+    from pneumo.distributed.stopping import StopFlag
+    from pneumo.modeling import encoders
+    from pneumo.training.cross_validation import TrainingInputs, train
+    from pneumo.training.loop import LoopOptions
+
+    encoders.validate(recipe.model.encoder)
     stop = StopFlag()
     world = init(
         precision=recipe.precision,

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.dataset.table import SampleTable
-from pneumo.dataset.verify import Issue, check, describe, summary
 from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import Progress
@@ -33,6 +31,10 @@ class Arguments:
 def main(argv: Sequence[str]) -> ExitCode:
     """Verify, and print every issue with its shard and sample, and their counts."""
     arguments = parse(Arguments, argv, prog="job/verify.py", description=__doc__)
+    # Slow to import: after the flags are read.
+    from pneumo.dataset.table import SampleTable
+    from pneumo.dataset.verify import Issue, check, describe, summary
+
     table = SampleTable.read(arguments.dataset)
     issues: list[Issue] = []
     with Progress("verify", len(table), unit="images") as progress:

@@ -30,7 +30,7 @@ from pneumo.distributed.world import World
 from pneumo.runtime.console import log
 from pneumo.runtime.machine import available_cores
 from pneumo.synthetic import dicom_tree
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 torch.set_num_threads(1)
 # nohup and the background of a script ignore these, and so would all commands that the tests start. A handler does not

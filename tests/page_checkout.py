@@ -18,7 +18,7 @@ import warm_python
 from pages import ROOT
 from waiting import LONG_S
 
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none --model.encoder tu-test_efficientnet"
 """Added to a page's training commands, which would take days: what comes last on a command line counts."""

@@ -20,7 +20,7 @@ from pages import CHANGELOG, ROOT, all_blocks, all_commands
 
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import cli
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 PLACES: dict[str, dict[str, str]] = tomllib.loads((ROOT / "tests" / "page_commands.toml").read_text())
 

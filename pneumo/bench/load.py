@@ -16,15 +16,17 @@ import numpy as np
 import torch
 
 from pneumo.bench.comparison import Comparison, per_second
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom import image_codec
 from pneumo.loading.augmentation.distortion import check_albumentations, import_albumentations
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.loading.build import LoaderKind, build_loader, has_dali
+from pneumo.loading.build import build_loader, has_dali
 from pneumo.loading.contract import BatchPlan, Loader
+from pneumo.loading.kind import LoaderKind
 from pneumo.masks import rle
 
 BATCH = 8

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.bench.comparison import Comparison, per_item
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import Work, time_in_turns
 from pneumo.masks import rle
 

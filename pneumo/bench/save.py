@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 from pneumo.bench.comparison import Comparison, per_item
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.bench.train import draw
 from pneumo.distributed.startup import init
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.training import checkpoint
 from pneumo.training.checkpoint import Snapshot
 from pneumo.training.loop_state import LoopState

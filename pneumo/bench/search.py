@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pneumo.bench.comparison import Comparison, per_item
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms

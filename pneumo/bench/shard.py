@@ -13,7 +13,8 @@ import cv2
 import pydicom
 
 from pneumo.bench.comparison import Comparison, per_item
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import quiet, time_in_turns
 from pneumo.dataset import shard_writer
 from pneumo.dataset.build import build, make_plan

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from pneumo.bench.comparison import Comparison, per_second
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.distributed.device import resolve_precision
 from pneumo.distributed.startup import init
@@ -17,8 +18,8 @@ from pneumo.distributed.world import World
 from pneumo.inference.build import make_autocast
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models
-from pneumo.modeling.losses.loss import LossConfig
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from pneumo.bench.comparison import Comparison, per_second
-from pneumo.bench.source import Settings, Source
+from pneumo.bench.settings import Settings
+from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.dataset import paths, verify
 from pneumo.dataset.table import SampleTable

@@ -11,8 +11,8 @@ from typing import Self
 
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import GroupedBy, IdSource, Manifest
+from pneumo.dataset.paths import Split
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dataset.table import Split
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError

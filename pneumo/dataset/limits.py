@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import cv2
 from annotated_types import Interval
 
 from pneumo.dicom.rejection import FileRejectedError, Reason
@@ -69,6 +68,8 @@ def apply(limits: Limits) -> None:
     _timeout = limits.time_limit
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
+    import cv2
+
     # OpenCV's threads would add their stacks, one for each core, and the cores are busy with other files.
     cv2.setNumThreads(1)
     _set_limit(resource.RLIMIT_DATA, _data_bytes() + int(limits.memory_limit * 2**30))

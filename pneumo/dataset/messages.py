@@ -10,9 +10,9 @@ from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine
 from pneumo.dataset.manifest import GroupedBy, IdSource, Manifest
 from pneumo.dataset.options import BuildOptions
+from pneumo.dataset.paths import Split
 from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import ANOTHER_ID, MASK, BuildPlan, directory
-from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import Reason
 from pneumo.masks import csv_rows

@@ -10,11 +10,23 @@ from annotated_types import Interval
 
 from pneumo.dataset.limits import Conditions, Limits
 from pneumo.dataset.manifest import IdSource
-from pneumo.dataset.plan import SHARD_SIZE
-from pneumo.dataset.table import Split
+from pneumo.dataset.paths import Split
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
+
+SHARD_SIZE = 256
+"""Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
+PRIVACY_NOTE = (
+    "What leaves a DICOM: its first frame's pixels (a JPEG without comments and unused tables), SOPInstanceUID (the "
+    "image id), size, "
+    "pixel spacing, modality, body part, view, presentation intent, sex, age (90 for 90 and more), transfer syntax, "
+    "photometric interpretation and bits stored; patients become group numbers. Of a PNG or JPEG: its pixels, and its "
+    "name as the image id; with --id file-name a DICOM's name is the id, too, and gets into every output: check that "
+    "no name is a patient's. quarantine.csv, left_out.csv and unmatched.csv contain file names: keep them where the "
+    "files are."
+)
+"""The summary that ``job/shard.py --help`` prints."""
 
 _TASK = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 

@@ -19,6 +19,10 @@ A shard of which every file was quarantined has no tar, so the numbers may have 
 
 import re
 from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "test"]
+"""Labeled images, and images to predict."""
 
 FORMAT_VERSION = 4
 """Raised when a reader of the old format would misread the new one, or the new reader misses something in the old.

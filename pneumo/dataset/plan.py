@@ -15,15 +15,13 @@ import numpy.typing as npt
 
 from pneumo.dataset import paths, scan, tar
 from pneumo.dataset.manifest import GroupedBy, IdSource
+from pneumo.dataset.options import SHARD_SIZE
+from pneumo.dataset.paths import Split
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
-from pneumo.dataset.table import Split
 from pneumo.dicom import opening
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
 from pneumo.runtime.files import is_beginning, sha256
-
-SHARD_SIZE = 256
-"""Images in a shard: about 35 MB of 1024 x 1024 JPEGs, small enough that a few thousand images occupy every worker."""
 
 OTHER_ID = "give --id file-name when the ids are the files' names; fetch the file again when it is cut off"
 """What to do about a DICOM without an id."""

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pneumo.dataset import paths
+from pneumo.dataset.paths import Split
 from pneumo.dataset.plan import MASK, BuildPlan
 from pneumo.dataset.scan import QuarantineRow
-from pneumo.dataset.table import Split
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted

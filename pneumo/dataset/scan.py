@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumo.dataset import limits
-from pneumo.dataset.table import Split
+from pneumo.dataset.paths import Split
 from pneumo.dicom import files, image_file, opening
 from pneumo.dicom.reader import Drawn
 from pneumo.dicom.rejection import FileRejectedError, Reason

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.paths import Split
 from pneumo.runtime import parquet
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish
 from pneumo.runtime.ranges import MAX_FOLDS
 
-Split = Literal["train", "test"]
 Strings = npt.NDArray[np.str_]
 
 Rows = npt.NDArray[np.int64]

@@ -35,17 +35,6 @@ AGE_LIMIT = 120
 SPACING_LIMIT_MM = 10.0
 """No X-ray detector has larger pixels."""
 
-PRIVACY_NOTE = (
-    "What leaves a DICOM: its first frame's pixels (a JPEG without comments and unused tables), SOPInstanceUID (the "
-    "image id), size, "
-    "pixel spacing, modality, body part, view, presentation intent, sex, age (90 for 90 and more), transfer syntax, "
-    "photometric interpretation and bits stored; patients become group numbers. Of a PNG or JPEG: its pixels, and its "
-    "name as the image id; with --id file-name a DICOM's name is the id, too, and gets into every output: check that "
-    "no name is a patient's. quarantine.csv, left_out.csv and unmatched.csv contain file names: keep them where the "
-    "files are."
-)
-"""The summary that ``job/shard.py --help`` prints."""
-
 _AGE = re.compile(r"(\d{1,4})([YMWD]?)", re.ASCII)
 _UNITS_A_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 

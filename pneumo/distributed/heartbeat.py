@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+RANK_TIMEOUT_S = 900.0
+"""Default of --rank-timeout: longer than anything that a healthy rank does between two touches of its heartbeat."""
+
 
 @dataclass
 class Heartbeat:

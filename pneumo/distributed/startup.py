@@ -14,11 +14,12 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
 from pneumo.distributed.device import choose_device, resolve_precision
+from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.distributed.partition import FoldGroup, fold_groups, fold_groups_on_gpus
 from pneumo.distributed.rendezvous import Meeting, Rendezvous
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import RANK_TIMEOUT_S, World
+from pneumo.distributed.world import World
 from pneumo.runtime import cli
 from pneumo.runtime.console import set_up_logging
 from pneumo.runtime.errors import UserError, counted

@@ -7,13 +7,11 @@ import torch
 
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device import describe
+from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.distributed.partition import FoldGroup, fold_groups
 from pneumo.distributed.rendezvous import Meeting
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
-
-RANK_TIMEOUT_S = 900.0
-"""Default of --rank-timeout: longer than anything that a healthy rank does between two touches of its heartbeat."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,37 +5,20 @@ The decision rule was chosen on predictions of these settings, so every later pr
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import nn
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.device import describe, nearest_precision
-from pneumo.inference.predictor import Predictor, View
-from pneumo.loading.build import LoaderKind, build_loader
+from pneumo.inference.config import InferenceConfig, Precision
+from pneumo.inference.predictor import Predictor
+from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
 from pneumo.modeling import models
-from pneumo.modeling.models import ModelConfig
 from pneumo.runtime.console import log
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferenceConfig:
-    """The fields of a recipe that decide what its networks predict."""
-
-    model: ModelConfig
-    size: int
-    """Height and width of the network's input in pixels."""
-    tta: tuple[View, ...]
-    """Views that are averaged with the image itself."""
-    loader: LoaderKind
-    precision: Precision
-    channels_last: bool
 
 
 def build(

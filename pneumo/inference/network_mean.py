@@ -23,7 +23,8 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.inference.build import InferenceConfig, build
+from pneumo.inference.build import build
+from pneumo.inference.config import InferenceConfig
 from pneumo.inference.prediction import BATCH_SIZE, plan_batches
 from pneumo.inference.predictor import to_source
 from pneumo.inference.weight_cache import WeightCache, memory_limit

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pneumo.inference.config import View
 from pneumo.loading.geometry import letterbox
 from pneumo.runtime.errors import UserError
-
-View = Literal["hflip"]
-"""A view that can be averaged with the image itself (test-time augmentation): the horizontal flip."""
 
 _Transform = Callable[[torch.Tensor], torch.Tensor]
 

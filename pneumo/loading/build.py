@@ -8,9 +8,9 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.contract import Loader
+from pneumo.loading.kind import LoaderKind
 from pneumo.runtime.errors import UserError
 
-LoaderKind = Literal["auto", "dali", "opencv"]
 InstalledLoader = Literal["dali", "opencv"]
 
 

@@ -1,16 +1,15 @@
 """From a configuration to a network: U-Net or U-Net++ over any encoder, for one-channel X-rays."""
 
 from pathlib import Path
-from typing import Literal
 
 import segmentation_models_pytorch as smp
 from torch import nn
 
 from pneumo.modeling import encoders, hub
+from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.modeling.unused_parameters import freeze_unused_parameters
 from pneumo.modeling.weights import load_encoder
-from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 
@@ -18,26 +17,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's R, G, B in [0, 1], with which torchvision's weights were trained."""
 ARCHITECTURES = {"unet": smp.Unet, "unetplusplus": smp.UnetPlusPlus}
-
-
-@config_dataclass(flag_prefix="model.")
-class ModelConfig:
-    """Which network to build."""
-
-    architecture: Literal["unet", "unetplusplus"] = "unet"
-    """The decoder."""
-    encoder: str = "resnet34"
-    """Name of an encoder: one of segmentation-models-pytorch (resnet34, se_resnext50_32x4d, mobilenet_v2, ...), one
-    of timm with tu- before its name (tu-convnext_tiny), or one of the registry in pneumo/modeling/encoders.py."""
-    encoder_weights: str = "none"
-    """Where the encoder's weights come from: none (random), imagenet (downloaded), or the path of a local file."""
-    attention: Literal["none", "scse"] = "none"
-    """Attention in the decoder: none, or concurrent spatial and channel squeeze and excitation."""
-    presence_head: bool = True
-    """Whether a second output predicts if the image has a pneumothorax at all."""
-
-    def __post_init__(self) -> None:
-        encoders.validate(self.encoder)
 
 
 def build(config: ModelConfig) -> Segmenter:
@@ -48,7 +27,8 @@ def build(config: ModelConfig) -> Segmenter:
     Parameters that no output depends on are frozen (see ``freeze_unused_parameters``).
 
     Raises:
-        UserError: When the encoder does not fit the decoder, or its weights cannot be downloaded or loaded.
+        UserError: When there is no such encoder, it does not fit the decoder, or its weights cannot be downloaded or
+            loaded.
     """
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -70,6 +50,7 @@ def build(config: ModelConfig) -> Segmenter:
 def _network(config: ModelConfig, weights: str | None) -> nn.Module:
     """Make the segmentation-models network, which raises ValueError for a pair that does not go together."""
     encoders.register()
+    encoders.validate(config.encoder)
     try:
         net: nn.Module = ARCHITECTURES[config.architecture](
             config.encoder,

@@ -1,16 +1,7 @@
 """A synthetic dataset of chest X-rays as DICOM files, laid out like the data of the competition.
 
-::
-
-    ROOT/
-      dicom/<study UID>/<series UID>/<instance UID>.dcm     training images; the instance UID is the image id
-      test/ID_<9 hex digits>.dcm                            test images, flat; the file's stem is the image id
-      masks.csv           ImageId,EncodedPixels             of the training images; several rows for some
-      patients.csv        ImageId,PatientId                 of the training images; some patients have several
-      test-masks.csv      ImageId,EncodedPixels             of the test images, one row each; not used in training
-
-Most files are 8-bit JPEG Baseline like those of the competition. Every fifth is uncompressed, and these alternate
-between 8 and 16 bits, and between MONOCHROME2 and MONOCHROME1.
+``SyntheticTree`` has the layout. Most files are 8-bit JPEG Baseline like those of the competition. Every fifth is
+uncompressed, and these alternate between 8 and 16 bits, and between MONOCHROME2 and MONOCHROME1.
 """
 
 import multiprocessing
@@ -35,42 +26,11 @@ from pneumo.runtime.safe_path import safe_path
 from pneumo.synthetic.anatomy import draw_anatomy
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
+from pneumo.synthetic.tree import SyntheticTree
 
 SPACING_MM = 0.168
 """Pixel spacing of the 1024 x 1024 images of the competition; that of smaller images is larger."""
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class SyntheticTree:
-    """The paths of a synthetic dataset."""
-
-    root: Path
-
-    @property
-    def dicom(self) -> Path:
-        """Directory of the training images."""
-        return self.root / "dicom"
-
-    @property
-    def test_dicom(self) -> Path:
-        """Directory of the test images."""
-        return self.root / "test"
-
-    @property
-    def masks(self) -> Path:
-        """CSV of the masks of the training images."""
-        return self.root / "masks.csv"
-
-    @property
-    def patients(self) -> Path:
-        """CSV of the patients of the training images."""
-        return self.root / "patients.csv"
-
-    @property
-    def test_masks(self) -> Path:
-        """CSV of the masks of the test images."""
-        return self.root / "test-masks.csv"
 
 
 @dataclass(frozen=True, kw_only=True)

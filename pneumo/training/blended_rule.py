@@ -8,11 +8,11 @@ searched for on these predictions, as for a run. Elsewhere the rule is the mean 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.inference import metrics
 from pneumo.inference.blend import RunRule, blend_rules
+from pneumo.inference.config import RuleSource
 from pneumo.inference.decision_rule import DecisionRule, read_rule
 from pneumo.inference.evaluation import compute_metrics, score_by_fold_rules
 from pneumo.inference.histograms import PredictionHistograms
@@ -27,7 +27,6 @@ from pneumo.runtime.files import remove_temporary_files
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import caveats
 
-RuleSource = Literal["auto", "out-of-fold", "mean"]
 METRICS_FIELDS = ("format_version", "nested", "folds")
 """Of the metrics of any version, by which a file is known."""
 

@@ -30,12 +30,11 @@ from pneumo.modeling.finite import find_nonfinite
 from pneumo.runtime import config, documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
-from pneumo.runtime.files import publish_directory, remove_temporary_files, sha256
+from pneumo.runtime.files import publish_directory, sha256
+from pneumo.training import checkpoint_directory
 from pneumo.training.loop_state import LoopState
 
 FORMAT_VERSION = 3
-KEEP = 2
-"""Checkpoints kept: the newest, and one more in case the newest is damaged."""
 
 _FILE = re.compile(r"[a-z]+\.(?:safetensors|pt|json)")
 """Names of a checkpoint's files, without a slash: nothing outside its directory is read."""
@@ -83,7 +82,7 @@ def save(directory: Path, snapshot: Snapshot) -> Path:
                 file.write(content)
             manifest[name] = (len(content), hashlib.sha256(content).hexdigest())
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    prune(directory)
+    checkpoint_directory.prune(directory)
     return target
 
 
@@ -100,7 +99,7 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
 
 def latest(directory: Path) -> Path | None:
     """Return the newest checkpoint that matches its manifest and is finite, or None; log the damaged ones."""
-    for path in reversed(_all(directory)):
+    for path in reversed(checkpoint_directory.published(directory)):
         damage = verify(path) or _find_nonfinite(path)
         if not damage:
             return path
@@ -177,18 +176,3 @@ def _find_nonfinite(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return f"{broken} is not finite" if broken else ""
-
-
-def _all(directory: Path) -> list[Path]:
-    """Return the published checkpoints, oldest first."""
-    if not directory.is_dir():
-        return []
-    return sorted(p for p in directory.iterdir() if re.fullmatch(r"step-\d{8}-epoch-\d{4}", p.name) and p.is_dir())
-
-
-def prune(directory: Path) -> None:
-    """Remove all but the newest checkpoints, and the temporary files of an interrupted save."""
-    for path in _all(directory)[:-KEEP]:
-        # A failed deletion wastes disk space, but must not end training.
-        shutil.rmtree(path, ignore_errors=True)
-    remove_temporary_files(directory)

@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference.blend import normalize_weights
-from pneumo.inference.build import InferenceConfig, Precision
+from pneumo.inference.config import InferenceConfig, LoaderOverride, PrecisionOverride
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
-from pneumo.loading.build import LoaderKind
 from pneumo.runtime.console import log
 from pneumo.training.fold_results import trained_weights
 from pneumo.training.run_directory import RunDirectory
-
-LoaderOverride = Literal["recipe", LoaderKind]
-PrecisionOverride = Literal["recipe", Precision]
 
 LESS_MEMORY = (
     "a batch of 8 images and the network",

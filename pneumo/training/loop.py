@@ -13,11 +13,11 @@ from pneumo.distributed.collectives import Group
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
+from pneumo.inference.config import View
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.inference.prediction import split_batches
-from pneumo.inference.predictor import View
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
 from pneumo.reporting.tensorboard import FoldCurves

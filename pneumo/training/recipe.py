@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval, MinLen, MultipleOf
 
-from pneumo.inference.build import InferenceConfig, Precision
-from pneumo.inference.predictor import View
+from pneumo.inference.config import InferenceConfig, Precision, View
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.loading.build import LoaderKind
-from pneumo.modeling.losses.loss import LossConfig
-from pneumo.modeling.models import ModelConfig
+from pneumo.loading.kind import LoaderKind
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.config import config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
 

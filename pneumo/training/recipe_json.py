@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pneumo.modeling.losses.loss import TERMS
+from pneumo.modeling.losses.registry import TERMS
 from pneumo.training.recipe import Recipe
 
 

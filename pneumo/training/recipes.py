@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.modeling.losses.loss import LossConfig
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.training.recipe import Recipe
 
 

@@ -38,7 +38,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import is_temporary, publish_text, remove_temporary_files
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import MAX_FOLDS
-from pneumo.training import checkpoint
+from pneumo.training import checkpoint_directory
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_json import add_newer_entries
 
@@ -105,7 +105,7 @@ class FoldDirectory:
     def remove_temporary_files(self) -> None:
         """Remove temporary files of killed processes. The caller holds the fold's lock."""
         remove_temporary_files(self.path)
-        checkpoint.prune(self.checkpoints)
+        checkpoint_directory.prune(self.checkpoints)
 
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of a finished fold, whose weights and histograms are in place."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 
 from pneumo.distributed.collectives import Group
-from pneumo.modeling.losses.loss import SUMS, LossConfig
+from pneumo.modeling.losses.loss import SUMS
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.errors import UserError
 from pneumo.training.train_state import StepResult
 

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from pneumo.bench import shard
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 
 def test_the_conversion_starts_processes_as_the_build_does(

@@ -9,7 +9,7 @@ from pathlib import Path
 import chaos_products
 from chaos_processes import ONE, OTHER, TWO, RunningCommands
 
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 JOB = Path(__file__).resolve().parents[2] / "job"
 LAUNCH = [*TWO, JOB / "launch.py", "--processes", 2]

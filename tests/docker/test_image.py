@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from engine import Engine
 
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 pytestmark = pytest.mark.image
 ROOT = Path(__file__).resolve().parents[2]

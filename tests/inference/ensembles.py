@@ -10,13 +10,13 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.inference.build import InferenceConfig
+from pneumo.inference.config import InferenceConfig
 from pneumo.inference.network_mean import EnsembledRun
 from pneumo.inference.predictor import Predictor, to_source
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
 from pneumo.modeling import models
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.runtime.files import sha256

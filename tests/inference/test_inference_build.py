@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.inference.build import InferenceConfig, Precision, build, make_autocast
+from pneumo.inference.build import build, make_autocast
+from pneumo.inference.config import InferenceConfig, Precision
 from pneumo.inference.prediction import plan_batches, split_batches
 from pneumo.loading import build as loading_build
 from pneumo.loading.opencv import OpenCvLoader
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe
 

@@ -11,13 +11,14 @@ from ensembles import published
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
-from pneumo.inference.build import InferenceConfig, build
+from pneumo.inference.build import build
+from pneumo.inference.config import InferenceConfig
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import Ensembler, ImagePrediction
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.masks import rle
 from pneumo.modeling import models
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 
 CPU = torch.device("cpu")
 CONFIG = InferenceConfig(

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pneumo.inference import predictor as predictor_module
-from pneumo.inference.predictor import VIEWS, Predictor, View, to_source
+from pneumo.inference.config import View
+from pneumo.inference.predictor import VIEWS, Predictor, to_source
 from pneumo.loading.geometry import letterbox
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError

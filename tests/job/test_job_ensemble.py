@@ -12,7 +12,7 @@ from job_commands import JOB, RECIPE, accelerate, run
 
 from pneumo.inference.predictor import Predictor
 from pneumo.runtime import locks, recorded
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 
 def test_ensembling_afterwards_gives_the_same_submission(

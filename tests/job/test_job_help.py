@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import subprocess
+import sys
 
 import pytest
 from job_commands import JOB, run_all
@@ -10,6 +12,12 @@ from pneumo import __version__
 
 COLUMNS = 80
 """Of the terminal."""
+SLOW_TO_IMPORT = {
+    "accelerate", "cv2", "gdcm", "highdicom", "jinja2", "matplotlib", "onnx", "pandas", "PIL", "pyarrow", "pydicom",
+    "requests", "scipy", "segmentation_models_pytorch", "sklearn", "tensorboard", "timm", "torch",
+    "torchvision",
+}  # fmt: skip
+"""Packages that no command imports before it has read its flags; torch alone takes seconds, and 400 MB."""
 COMMANDS = sorted(path.stem for path in JOB.glob("*.py"))
 
 
@@ -42,3 +50,15 @@ def test_help_keeps_within_the_terminal_and_breaks_lines_only_where_they_are_ful
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_version_is_printed(command: str, answers: dict[str, tuple[str, str]]) -> None:
     assert answers[command][1] == f"job/{command}.py {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "predict"])
+def test_flags_are_read_before_anything_slow_is_imported(command: str) -> None:
+    """In a Python of its own, as users start it; one that tests share has imported everything."""
+    for flag, code in (("--help", 0), ("--no-such-flag", 2)):
+        words = [sys.executable, "-X", "importtime", JOB / f"{command}.py", flag]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert ended.returncode == code, ended.stderr[-2000:]
+        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines()}
+        assert "pneumo" in imported
+        assert not imported & SLOW_TO_IMPORT

@@ -13,7 +13,7 @@ import pytest
 import torch
 from job_commands import JOB, RECIPE, run, start
 
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 GPU = pytest.mark.gpu
 TWO_RANKS = [sys.executable, JOB / "launch.py", "--processes", "2"]

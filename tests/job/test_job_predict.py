@@ -27,8 +27,8 @@ from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
 from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import locks
-from pneumo.synthetic.dicom_tree import SyntheticTree
 from pneumo.synthetic.dicom_writer import write_dicom
+from pneumo.synthetic.tree import SyntheticTree
 
 Predict = Callable[..., tuple[object, str]]
 

@@ -11,7 +11,7 @@ from command_driver import call
 from pneumo.masks import rle
 from pneumo.masks.annotations import read_masks
 from pneumo.runtime.files import publish_csv
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 TRUTH = "\ufeffImageId, EncodedPixels\na.dcm, -1\nb.dcm, 0 2\nb.dcm, 1 3\nc.dcm, -1\n"
 SUBMISSION = "ImageId,EncodedPixels\nc,7 1\nb,2 4\na,-1\n"

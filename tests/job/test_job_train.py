@@ -13,8 +13,9 @@ import torch
 from job_commands import ACCELERATE, FIRST, JOB, RECIPE, accelerate, interrupted, run, run_all, train, weights
 
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.modeling.models import ModelConfig, build
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.models import build
+from pneumo.synthetic.tree import SyntheticTree
 
 
 def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -> None:

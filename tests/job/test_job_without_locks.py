@@ -6,7 +6,7 @@ from pathlib import Path
 from job_commands import JOB, RECIPE, run, warm, weights
 
 from pneumo.dataset import paths
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 NO_LOCKS = """
 import errno, fcntl

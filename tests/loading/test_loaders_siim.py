@@ -12,8 +12,9 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.loading.augmentation.intensity import Intensity
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.loading.build import LoaderKind, build_loader
+from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan
+from pneumo.loading.kind import LoaderKind
 
 pytestmark = pytest.mark.siim
 

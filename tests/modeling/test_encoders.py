@@ -11,7 +11,7 @@ from tiny_models import image, make
 from torch import Tensor, nn
 
 from pneumo.modeling import encoders
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.runtime.errors import UserError
 
 

@@ -6,7 +6,8 @@ import torch
 from tiny_models import TINY, image, make, packaged_mobilenet
 from torchvision.models import ResNet34_Weights
 
-from pneumo.modeling.losses.loss import LossConfig, loss
+from pneumo.modeling.losses.loss import loss
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.errors import UserError
 
 

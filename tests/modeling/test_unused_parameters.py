@@ -8,8 +8,10 @@ import torch.multiprocessing
 from tiny_models import TINY, image, make
 from torch import nn
 
-from pneumo.modeling.losses.loss import LossConfig, loss
-from pneumo.modeling.models import ModelConfig, build
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.losses.loss import loss
+from pneumo.modeling.losses.registry import LossConfig
+from pneumo.modeling.models import build
 
 
 def test_unused_parameters_are_frozen_and_nothing_else():

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pneumo.modeling.models import ModelConfig, build
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.models import build
 from pneumo.modeling.segmenter import Segmenter
 
 TINY = "mobilenet_v2"

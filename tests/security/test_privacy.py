@@ -23,8 +23,9 @@ from security_chain import JOB, ROOT, Chain
 
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.options import PRIVACY_NOTE
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom.attributes import PRIVACY_NOTE, Attributes
+from pneumo.dicom.attributes import Attributes
 from pneumo.masks import annotations
 from pneumo.runtime.errors import UserError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import RECIPE, ROOT, Cluster, Submission
 
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 
 pytestmark = pytest.mark.slurm
 

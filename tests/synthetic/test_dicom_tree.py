@@ -12,7 +12,8 @@ from planted_modules import modules_run, plant_modules
 
 from pneumo.masks import annotations, rle
 from pneumo.runtime.errors import UserError
-from pneumo.synthetic.dicom_tree import SyntheticTree, write_tree
+from pneumo.synthetic.dicom_tree import write_tree
+from pneumo.synthetic.tree import SyntheticTree
 
 # The ids of the test images are not UIDs, as in the second stage of the competition.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")

@@ -21,7 +21,7 @@ from pneumo.inference.prediction import split_batches
 from pneumo.inference.threshold_search import search
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import blended_rule, run_directory
 from pneumo.training.blended_rule import ChosenRule, choose_rule, metrics_path, publish_metrics
 from pneumo.training.ensemble import build_mean

@@ -28,9 +28,9 @@ from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.loading.build import LoaderKind
+from pneumo.loading.kind import LoaderKind
 from pneumo.masks.submission import read
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError, first_line
 from pneumo.training import cross_validation, run_directory
 from pneumo.training.cross_validation import train

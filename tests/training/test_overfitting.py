@@ -14,10 +14,11 @@ import torch
 from training_runs import shrunk
 
 from pneumo.distributed.world import World
-from pneumo.inference.build import Precision
+from pneumo.inference.config import Precision
 from pneumo.loading.contract import Batch
-from pneumo.modeling.losses.loss import SUMS, TERMS, LossConfig
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.losses.loss import SUMS
+from pneumo.modeling.losses.registry import TERMS, LossConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
 from pneumo.training.train_state import TrainState

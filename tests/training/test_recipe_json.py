@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pneumo.modeling.models import ModelConfig
+from pneumo.modeling.config import ModelConfig
 from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe

@@ -21,7 +21,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, search
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
-from pneumo.synthetic.dicom_tree import SyntheticTree
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import out_of_fold_masks, run_directory, run_metrics, run_start
 from pneumo.training.fold_results import trained_weights
 from pneumo.training.recipe import Recipe

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pneumo.distributed.collectives import Group
-from pneumo.modeling.losses.loss import SUMS, LossConfig
+from pneumo.modeling.losses.loss import SUMS
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.errors import UserError
 from pneumo.training.step_sums import NAMES, StepSums
 from pneumo.training.train_state import StepResult

@@ -13,9 +13,9 @@ from training_runs import AfterSteps, Never, shrunk, training
 
 from pneumo.distributed.device_memory import release_memory
 from pneumo.distributed.world import World
-from pneumo.inference.build import Precision
-from pneumo.loading.build import LoaderKind
+from pneumo.inference.config import Precision
 from pneumo.loading.contract import Batch
+from pneumo.loading.kind import LoaderKind
 from pneumo.masks.submission import read
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError

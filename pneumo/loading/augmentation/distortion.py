@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, distribution
 from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
-import cv2
 import numpy as np
 
 from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomTransform
@@ -76,6 +75,8 @@ class Distortion(RandomTransform):
 
 
 def _transform(kind: DistortionKind, size: int) -> Any:
+    import cv2
+
     library = import_albumentations()
     common = {"p": 1.0, "border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": 0}
     if kind == "elastic":

@@ -1,14 +1,16 @@
 """Contrast, gamma or brightness."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import torch
 
 from pneumo.loading.augmentation.transforms import Image, Mask, PixelTransform, RandomTransform
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.ranges import Fraction, FractionBelowOne
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +28,15 @@ class IntensityTransform(PixelTransform):
     def apply_to_arrays(self, image: Image, mask: Mask) -> None:
         """Change the image in place."""
         if self.gamma != 1:
+            import cv2
+
             cv2.pow(image, self.gamma, dst=image)
         if self.contrast != 1 or self.brightness != 0:
             np.multiply(image, np.float32(self.contrast), out=image)
             np.add(image, np.float32(self.brightness), out=image)
             np.clip(image, 0, 1, out=image)
 
-    def apply_to_tensor(self, image: torch.Tensor) -> None:
+    def apply_to_tensor(self, image: "torch.Tensor") -> None:
         """Change the image in place."""
         if self.gamma != 1:
             image.pow_(self.gamma)

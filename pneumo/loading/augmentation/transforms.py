@@ -1,13 +1,15 @@
 """What an augmentation is: it draws a matrix or a change of pixel values from its own random generator."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pneumo.loading.geometry import Matrix
+
+if TYPE_CHECKING:
+    import torch
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -20,7 +22,7 @@ class PixelTransform(ABC):
     def apply_to_arrays(self, image: Image, mask: Mask) -> None:
         """Change an image in [0, 1] and its mask in place, (size, size) each (OpenCV loader)."""
 
-    def apply_to_tensor(self, image: torch.Tensor) -> None:
+    def apply_to_tensor(self, image: "torch.Tensor") -> None:
         """Change an image in [0, 1] in place, on its device (DALI loader); not for ``opencv_only`` augmentations."""
         raise NotImplementedError(type(self).__name__)
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 
 def bce_loss(inputs: LossInputs) -> Tensor:

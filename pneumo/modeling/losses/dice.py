@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 SMOOTHING = 2.0**-13
 """Dice's smoothing as a fraction of the image: 128 pixels of 1024x1024, a small lesion (5 % are below 1362)."""

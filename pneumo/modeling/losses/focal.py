@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 
 def focal_loss(inputs: LossInputs, *, focal_gamma: float) -> Tensor:

@@ -7,60 +7,20 @@ as 78 % of them are.
 """
 
 import operator
+from collections.abc import Callable
 from functools import reduce
-from typing import Annotated, Literal, NamedTuple, get_type_hints
+from pkgutil import resolve_name
+from typing import NamedTuple
 
 import torch
-from annotated_types import Interval
 from torch import Tensor
 
-from pneumo.modeling.losses.bce import bce_loss
-from pneumo.modeling.losses.dice import dice_loss
-from pneumo.modeling.losses.focal import focal_loss
-from pneumo.modeling.losses.presence import presence_loss
-from pneumo.modeling.losses.term import LossInputs, Term, Weight
+from pneumo.modeling.losses.inputs import LossInputs
+from pneumo.modeling.losses.registry import TERMS, LossConfig
+from pneumo.modeling.losses.term import Term
 from pneumo.modeling.segmenter import SegmenterOutput
-from pneumo.runtime.config import config_dataclass, flag
+from pneumo.runtime.config import flag
 from pneumo.runtime.errors import UserError
-
-
-@config_dataclass(flag_prefix="loss.")
-class LossConfig:
-    """The registry of terms: a field with a ``Term`` is the weight of that term, the other fields are their options.
-
-    The total is the weighted sum of the terms, not their mean.
-    """
-
-    bce: Annotated[Weight, Term(bce_loss)] = 1.0
-    """Weight of the pixels' binary cross-entropy (mean over the image)."""
-    dice: Annotated[Weight, Term(dice_loss, options=("dice_on",))] = 1.0
-    """Weight of the soft Dice loss of the image."""
-    focal: Annotated[Weight, Term(focal_loss, options=("focal_gamma",))] = 0.0
-    """Weight of the pixels' focal loss (mean over the image)."""
-    # Beyond 16, the power of a small number underflows in float32.
-    focal_gamma: Annotated[float, Interval(ge=1, le=16)] = 2.0
-    """Exponent of the focal loss, at least 1: the larger, the less pixels that are already right count."""
-    presence: Annotated[Weight, Term(presence_loss, output="presence")] = 0.0
-    """Weight of the presence head's binary cross-entropy."""
-    dice_on: Literal["all", "positive"] = "all"
-    """Whether images with an empty mask have a Dice loss, or only positive ones."""
-
-    def __post_init__(self) -> None:
-        names = [name for name, term in TERMS.items() if term.output == "mask"]
-        if not any(getattr(self, name) for name in names):
-            flags = [flag(name, "loss.") for name in names]
-            raise UserError(
-                f"{', '.join(flags[:-1])} and {flags[-1]} are all 0", "a loss on the mask", "give one of them a weight"
-            )
-
-
-TERMS: dict[str, Term] = {
-    name: entry
-    for name, annotation in get_type_hints(LossConfig, include_extras=True).items()
-    for entry in getattr(annotation, "__metadata__", ())
-    if isinstance(entry, Term)
-}
-"""Every term by the name of its weight, in the order of ``LossConfig``."""
 
 
 class ImageLosses(NamedTuple):
@@ -76,6 +36,8 @@ class ImageLosses(NamedTuple):
         return torch.stack([losses.detach().sum() for losses in (self.total, *self.terms.values())])
 
 
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {name: resolve_name(term.function) for name, term in TERMS.items()}
+"""The function of each term by the name of its weight."""
 SUMS = ("total", *TERMS)
 """Names of the sums that ``ImageLosses.sums`` returns."""
 
@@ -115,5 +77,5 @@ def _compute(name: str, term: Term, inputs: LossInputs, config: LossConfig) -> T
                 "set --model.presence-head",
             )
     elif weight or term.output == "presence":
-        return term.function(inputs, **{option: getattr(config, option) for option in term.options})
+        return FUNCTIONS[name](inputs, **{option: getattr(config, option) for option in term.options})
     return torch.zeros_like(inputs.positive)

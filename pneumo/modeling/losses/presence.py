@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 
 def presence_loss(inputs: LossInputs) -> Tensor:

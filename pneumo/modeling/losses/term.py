@@ -1,38 +1,12 @@
-"""What a term of the loss is, and what it is computed from."""
+"""What a term of the loss is. The flags need it, so that it imports no torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
 from annotated_types import Interval
-from torch import Tensor
 
 Weight = Annotated[float, Interval(ge=0, le=1e38)]
 """Weight of a term: float32 ends at three times the largest. A sum that overflows is found in training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossInputs:
-    """Outputs of the network and labels of N images, in float32."""
-
-    logits: Tensor
-    """(N, 1, H, W): logit of "this pixel is pneumothorax"."""
-    mask: Tensor
-    """(N, 1, H, W): 0 or 1."""
-    presence_logit: Tensor | None = None
-    """(N,): logit of "this image has a pneumothorax", or None without a presence head."""
-
-    @cached_property
-    def positive(self) -> Tensor:
-        """(N,): 1 where the image's mask is not empty, else 0: whether a lesion is in the view, after augmentation."""
-        return self.mask.flatten(1).amax(dim=1)
-
-    @cached_property
-    def cross_entropy(self) -> Tensor:
-        """(N, 1, H, W): binary cross-entropy -log p of each pixel, p being the probability of its label."""
-        return F.binary_cross_entropy_with_logits(self.logits, self.mask, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -40,11 +14,12 @@ class Term:
     """A term of the loss.
 
     Args:
-        function: Returns one number per image, (N,), each a function of that image alone.
+        function: Dotted name of a function that takes ``LossInputs`` and returns one number per image, (N,), each a
+            function of that image alone. It is imported when a loss is computed, not when flags are read.
         options: Names of ``LossConfig``'s fields that the function takes by keyword beside the ``LossInputs``.
         output: The output of the network that the term is on.
     """
 
-    function: Callable[..., Tensor]
+    function: str
     options: tuple[str, ...] = ()
     output: Literal["mask", "presence"] = "mask"

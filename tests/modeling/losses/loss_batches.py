@@ -2,7 +2,7 @@
 
 import torch
 
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 from pneumo.modeling.segmenter import SegmenterOutput
 
 

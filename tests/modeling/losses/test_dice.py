@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from loss_batches import inputs
 
 from pneumo.modeling.losses.dice import SMOOTHING, dice_loss
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 
 def dice(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from loss_batches import inputs
 
 from pneumo.modeling.losses.bce import bce_loss
 from pneumo.modeling.losses.focal import focal_loss
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.5, 2.0, 16.0])

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from loss_batches import batch, inputs
 
-from pneumo.modeling.losses.loss import LossConfig, loss
+from pneumo.modeling.losses.loss import loss
 from pneumo.modeling.losses.presence import presence_loss
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
 

@@ -5,8 +5,9 @@ import torch
 from loss_batches import inputs
 
 from pneumo.modeling.losses.dice import SMOOTHING
-from pneumo.modeling.losses.loss import LossConfig, loss
-from pneumo.modeling.losses.term import LossInputs
+from pneumo.modeling.losses.inputs import LossInputs
+from pneumo.modeling.losses.loss import loss
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.modeling.losses.tversky import tversky_loss
 from pneumo.modeling.segmenter import SegmenterOutput
 
