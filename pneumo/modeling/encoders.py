@@ -5,7 +5,7 @@ import difflib
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from pneumo.runtime.config import invalid_value
+from pneumo.runtime.config import MAX_SHOWN_LENGTH, invalid_value
 
 ENCODERS: dict[str, type[nn.Module]] = {}
 """Encoders of our own, each a class in a module of its own, by the name that ``--model.encoder`` takes.
@@ -43,4 +43,5 @@ def validate(name: str) -> None:
         names = [f"tu-{model}" for model in (timm.list_pretrained() if "." in name else timm.list_models())]
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
-        raise invalid_value("encoder", name, f"one of {len(names)} names such as {', '.join(close)}", "model.")
+        shown = name if len(name) <= MAX_SHOWN_LENGTH else f"{name[:MAX_SHOWN_LENGTH]}..."
+        raise invalid_value("encoder", shown, f"one of {len(names)} names such as {', '.join(close)}", "model.")

@@ -91,3 +91,9 @@ def test_without_an_encoder_of_our_own_the_library_s_table_is_as_it_was(monkeypa
     monkeypatch.delitem(encoders.ENCODERS, "plain")
     encoders.register()
     assert smp.encoders.encoders == before
+
+
+def test_a_name_of_any_length_gets_a_short_message() -> None:
+    with pytest.raises(UserError) as caught:
+        encoders.validate("x" * 100_000)
+    assert len(str(caught.value)) < 1000

@@ -55,6 +55,7 @@ WRONG: dict[str, list[Any]] = {
     "keep": [*TEXTS, "first", ""],
     "tta": ["hflip", 1, None, ["vflip"], [1], ["hflip", "hflip"]],
     "model.architecture": [*TEXTS, "unett", ""],
+    "model.encoder": TEXTS,
     "model.encoder_weights": TEXTS,
     "model.attention": [*TEXTS, "cbam", ""],
     "model.presence_head": SWITCHES,
@@ -159,8 +160,8 @@ def words() -> Iterator[tuple[str, list[str]]]:
             continue  # hidden: --recipe and the version of pneumo set them
         if field in ("channels_last", "compile", "model.presence_head"):
             yield field, [flag(field), "maybe"]
-        elif field == "model.encoder_weights":
-            # Any text may be a path; whether there is such a file is seen when the network is built.
+        elif field in ("model.encoder", "model.encoder_weights"):
+            # Any text may be a name or a path; whether there is such an encoder or file is seen after the flags are read.
             yield field, [flag(field)]
         else:
             yield field, [flag(field), "nan"]
