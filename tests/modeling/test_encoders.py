@@ -11,7 +11,6 @@ from tiny_models import image, make
 from torch import Tensor, nn
 
 from pneumo.modeling import encoders
-from pneumo.modeling.config import ModelConfig
 from pneumo.runtime.errors import UserError
 
 
@@ -74,7 +73,7 @@ def test_it_has_no_weights_on_the_hub() -> None:
 
 def test_its_name_is_among_the_suggestions() -> None:
     with pytest.raises(UserError, match=r"--model\.encoder plian; expected one of \d+ names such as plain"):
-        ModelConfig(encoder="plian")
+        encoders.validate("plian")
 
 
 @pytest.mark.parametrize("name", ["resnet34", "tu-resnet10t", "timm-regnetx_002"])

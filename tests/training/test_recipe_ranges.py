@@ -161,7 +161,7 @@ def words() -> Iterator[tuple[str, list[str]]]:
         if field in ("channels_last", "compile", "model.presence_head"):
             yield field, [flag(field), "maybe"]
         elif field in ("model.encoder", "model.encoder_weights"):
-            # Any text may be a name or a path; whether there is such an encoder or file is seen after the flags are read.
+            # Any text may be a name or a path; whether there is such a one is seen after the flags are read.
             yield field, [flag(field)]
         else:
             yield field, [flag(field), "nan"]
