@@ -13,57 +13,42 @@ Writes into DIR:
     overlays/         a picture of each positive image with its mask outlined
 
 However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results
-are written at the end and replace those of an earlier prediction, and nothing else; a prediction that is stopped leaves
-none. When one cannot be written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2
-wrong input, or no file that can be predicted.
+are written at the end and replace those of an earlier prediction, and nothing else: one that was changed since, such as
+masks corrected by hand, is exit code 2. A prediction that is stopped leaves none. When one of the results cannot be
+written, the others are, and the exit code is 2. Not for clinical use. Exit codes: 0 done, 2 wrong input, or no file to
+predict.
 """
 
-import signal
+import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import field
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pneumo.dataset import oddities, ownership, paths, quarantine
-from pneumo.dataset.build import build
 from pneumo.dataset.limits import Limits
-from pneumo.dataset.manifest import IdSource, Manifest
-from pneumo.dataset.options import BuildInputs, BuildOptions
-from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
-from pneumo.distributed.device_memory import explain_out_of_memory
-from pneumo.distributed.startup import init, shutdown
-from pneumo.distributed.stopping import stop_signals
-from pneumo.distributed.world import World
+from pneumo.dataset.manifest import IdSource
+from pneumo.dataset.paths import PREDICTION_LISTS
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
-from pneumo.inference.decision_rule import read_rule
-from pneumo.inference.ensembler import Ensembler
-from pneumo.reporting.outputs.output_set import OutputSet, check_directory
 from pneumo.reporting.outputs.registry import OUTPUTS
-from pneumo.runtime import cli, locks
+from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
-from pneumo.runtime.console import log
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
-from pneumo.runtime.files import publish_text, remove_temporary_files, temporary_prefix
-from pneumo.runtime.machine import available_cores
-from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
-from pneumo.training import run_directory
-from pneumo.training.ensemble import LESS_MEMORY, build_mean
-from pneumo.training.locking import exclusive_locks
-from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run, require_finished_folds
 
-LISTS = paths.PREDICTION_LISTS
-"""What is not predicted, and why."""
-SHARDS = "shards"
-"""Part of the name of the hidden directory with the images that are predicted."""
+if TYPE_CHECKING:
+    from pneumo.dataset.incoming import IncomingImages
+    from pneumo.dataset.shard_reader import ShardReader
+    from pneumo.distributed.world import World
+    from pneumo.inference.ensembler import Ensembler, ImagePrediction
+    from pneumo.training.run_directory import RunDirectory
+
+SCRATCH = "shards"
+"""Part of the name of the hidden directory with the images that are predicted, and the results until they are whole."""
+WRITTEN = (*PREDICTION_LISTS, *(entry.file for entry in OUTPUTS.values()))
+"""Everything that is written into --out."""
 
 
 @config_dataclass
@@ -107,21 +92,26 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
-    written = (*LISTS, *(file for file, _ in OUTPUTS.values()))
-    check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=written)
-    ownership.check_prediction(arguments.out, written)
-    run = run_directory.load(arguments.run)
-    # Now, and not after all images are read.
-    require_finished_folds(run)
-    if run.thresholds.is_file():
-        read_rule(run.thresholds)
+    # What follows takes seconds to import: the flags are checked before.
+    from pneumo.distributed.device_memory import explain_out_of_memory
+    from pneumo.distributed.startup import init, shutdown
+    from pneumo.distributed.stopping import exiting_on_signals
+    from pneumo.reporting.outputs.output_set import check_directory
+    from pneumo.runtime import locks, result_directory
+    from pneumo.runtime.outputs import check_apart
+    from pneumo.training.ensemble import LESS_MEMORY
+
+    check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=WRITTEN)
+    result_directory.check(arguments.out, WRITTEN)
+    check_directory(arguments.out, arguments.outputs)
+    run = open_run(arguments.run)
     world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {arguments.out}: {error.strerror}", "a writable directory", "give another") from error
     with (
-        _exit_on_signals(),
+        exiting_on_signals(),
         locks.hold(arguments.out / ".lock", str(arguments.out)),
         explain_out_of_memory(*LESS_MEMORY),
     ):
@@ -129,130 +119,112 @@ def main() -> None:
     shutdown()
 
 
-def predict(arguments: Arguments, run: RunDirectory, world: World) -> None:
-    """Predict the images, write the results, and print how many files became predictions."""
-    check_directory(arguments.out, arguments.outputs)
-    for name in (SHARDS, *LISTS, *(file for file, _ in OUTPUTS.values())):
+def open_run(path: Path) -> "RunDirectory":
+    """Load a run that can predict; refuse another one now, and not after all images are read."""
+    from pneumo.inference.decision_rule import read_rule
+    from pneumo.training import run_directory
+    from pneumo.training.run_metrics import require_finished_folds
+
+    run = run_directory.load(path)
+    require_finished_folds(run)
+    if run.thresholds.is_file():
+        read_rule(run.thresholds)
+    return run
+
+
+def predict(arguments: Arguments, run: "RunDirectory", world: "World") -> None:
+    """Read the images, predict them, publish the results, and print how many files became predictions."""
+    from pneumo.reporting.outputs.context import OutputContext
+    from pneumo.reporting.outputs.output_set import OutputSet
+    from pneumo.runtime import result_directory
+    from pneumo.runtime.files import publish_text, remove_temporary_files
+    from pneumo.runtime.scratch import scratch_directory
+
+    for name in (SCRATCH, result_directory.RECORD):
         remove_temporary_files(arguments.out, name)
-    workers = arguments.workers or available_cores()
-    # The images are in shards while they are predicted, where only this user can read them.
-    with tempfile.TemporaryDirectory(
-        prefix=temporary_prefix(SHARDS), dir=arguments.out, ignore_cleanup_errors=True
-    ) as scratch:
-        dataset = Path(scratch) / "dataset"
-        try:
-            manifest = build_dataset(arguments, dataset, workers)
-        except NothingToPredictError:
-            # Tables without a row: those of an earlier prediction would not belong to these lists.
-            _publish_lists(arguments.out, _read_lists(dataset))
-            empty = ShardReader(dataset, SampleTable.from_rows([]))
-            OutputSet(arguments.out, arguments.outputs, empty).close()
-            raise
-        lists = _read_lists(dataset)
-        table = SampleTable.read(dataset)
-        for line in oddities.describe(table):
-            log.warning("%s", line)
-        with closing(ShardReader(dataset, table)) as reader:
-            if not run.thresholds.is_file():
-                with exclusive_locks([(run.lock, str(run.path))], world):
-                    finish_run(run, world, reader, workers=workers)
-            mean = build_mean(
-                [run],
+    with scratch_directory(arguments.out, SCRATCH) as scratch:
+        images = read_images(arguments, scratch / "dataset")
+        with closing(images.reader) as reader:
+            ensembler = None if images.problem else build_ensembler(arguments, run, reader, world)
+            context = OutputContext(
                 reader=reader,
-                world=world,
-                workers=workers,
-                loader=arguments.loader,
-                precision=arguments.precision,
+                sources=images.sources,
+                lists=images.lists,
+                model=str(run.path),
+                rule="" if ensembler is None else ensembler.rule.describe(),
             )
-            ensembler = Ensembler(mean, read_rule(run.thresholds), min_component=arguments.min_component)
-            outputs = OutputSet(arguments.out, arguments.outputs, reader)
-            predictions = ensembler.run(reader.table.select("test"), outputs.add)
-    # The shards are deleted first: where pictures have filled the disk, the tables then have space.
-    _publish_lists(arguments.out, lists)
-    outputs.close()
-    positive = sum(prediction.mask_area > 0 for prediction in predictions)
-    log.info(
-        "%s: positive are %d of %s; the rule: %s",
-        arguments.out,
-        positive,
-        counted(len(predictions), "image"),
-        ensembler.rule.describe(),
+            results = scratch / "results"
+            outputs = OutputSet(results, arguments.outputs, context)
+            predictions = [] if ensembler is None else ensembler.run(reader.table.select("test"), outputs.add)
+        # The images are deleted first: where pictures have filled the disk, the tables then have space.
+        shutil.rmtree(scratch / "dataset", ignore_errors=True)
+        outputs.close()
+        for name, text in images.lists.items():
+            publish_text(results / name, text)
+        result_directory.publish(results, arguments.out)
+    outputs.raise_first_error()
+    if images.problem is not None:
+        raise images.problem
+    report(arguments.out, images, predictions, context.rule)
+
+
+def read_images(arguments: Arguments, dataset: Path) -> "IncomingImages":
+    """Read the images, and warn about odd ones."""
+    from pneumo.dataset import incoming, oddities
+    from pneumo.dataset.options import BuildInputs, BuildOptions
+    from pneumo.runtime.console import log
+    from pneumo.runtime.machine import available_cores
+
+    # The directory may hold files of any kind; every X-ray among them must be predicted.
+    options = BuildOptions(
+        workers=arguments.workers or available_cores(),
+        max_quarantined=100,
+        include_non_frontal=arguments.include_non_frontal,
+        limits=arguments.limits,
     )
+    images = incoming.read_images(
+        BuildInputs(dicom=arguments.dicom, id=arguments.id), options, dataset, out=arguments.out
+    )
+    for line in oddities.describe(images.reader.table):
+        log.warning("%s", line)
+    return images
+
+
+def build_ensembler(arguments: Arguments, run: "RunDirectory", reader: "ShardReader", world: "World") -> "Ensembler":
+    """Build the mean of the run's networks with its decision rule, which is chosen now if no process has done so."""
+    from pneumo.inference.decision_rule import read_rule
+    from pneumo.inference.ensembler import Ensembler
+    from pneumo.runtime.machine import available_cores
+    from pneumo.training.ensemble import build_mean
+    from pneumo.training.locking import exclusive_locks
+    from pneumo.training.run_metrics import finish_run
+
+    workers = arguments.workers or available_cores()
+    if not run.thresholds.is_file():
+        with exclusive_locks([(run.lock, str(run.path))], world):
+            finish_run(run, world, reader, workers=workers)
+    mean = build_mean(
+        [run],
+        reader=reader,
+        world=world,
+        workers=workers,
+        loader=arguments.loader,
+        precision=arguments.precision,
+    )
+    return Ensembler(mean, read_rule(run.thresholds), min_component=arguments.min_component)
+
+
+def report(out: Path, images: "IncomingImages", predictions: "list[ImagePrediction]", rule: str) -> None:
+    """Log how many images are positive, and print what each file became."""
+    from pneumo.runtime.console import log
+
+    positive, manifest = sum(prediction.mask_area > 0 for prediction in predictions), images.manifest
+    assert manifest is not None
+    log.info("%s: positive are %d of %s; the rule: %s", out, positive, counted(len(predictions), "image"), rule)
     sys.stdout.write(
         f"{counted(manifest.found, 'file')} found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
         f" + {manifest.left_out} left out + {manifest.merged_duplicates} merged duplicates\n"
     )
-
-
-class NothingToPredictError(UserError):
-    """No file found is an image to predict; the lists have the reasons."""
-
-
-def build_dataset(arguments: Arguments, dataset: Path, workers: int) -> Manifest:
-    """Build a dataset of the files given.
-
-    Raises:
-        NothingToPredictError: When there is nothing to predict.
-    """
-    try:
-        manifest = build(
-            BuildInputs(dicom=arguments.dicom, id=arguments.id),
-            dataset,
-            # The directory may hold files of any kind; every X-ray among them must be predicted.
-            BuildOptions(
-                workers=workers,
-                max_quarantined=100,
-                include_non_frontal=arguments.include_non_frontal,
-                limits=arguments.limits,
-            ),
-        )
-    except UserError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in RECOVERABLE_ERRNOS:
-            # The dataset is in a hidden directory, which is gone when the message is read.
-            raise UserError(
-                f"--out {arguments.out}: {cause.strerror}",
-                "free space for the images, and the permission to write there",
-                "make space or give another --out, and start the same command again",
-            ) from error
-        if not (dataset / paths.QUARANTINE).is_file():
-            raise
-        lists = quarantine.describe_lists(dataset, "test", arguments.out)
-        raise NothingToPredictError(error.found, "X-ray images in --dicom", lists or "check --dicom") from None
-    assert manifest is not None
-    return manifest
-
-
-def _read_lists(dataset: Path) -> dict[str, str]:
-    return {name: (dataset / name).read_text(encoding="utf-8") for name in LISTS}
-
-
-def _publish_lists(out: Path, lists: Mapping[str, str]) -> None:
-    for name, text in lists.items():
-        publish_text(out / name, text)
-
-
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Turn signals that would end the process at once into an exit that removes the patients' images.
-
-    A second signal must not interrupt the removal.
-    """
-    before = {number: signal.getsignal(number) for number in stop_signals()}
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)
-        log.warning("stopped by %s", signal.Signals(number).name)
-        raise SystemExit(128 + number)
-
-    for number in before:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,8 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     ownership.check_dataset(out)
     planner = _planner(inputs, out, options)
     plan = planner()
-    messages.log_plan(plan, options)
     try:
-        return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
+        return build_planned(inputs, out, plan, options)
     except OtherInputError as other:
         raise other_input.explain(out, other, plan, planner, inputs, options) from None
     except OSError as error:
@@ -79,6 +78,18 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
 def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPlan:
     """Read the CSVs and every file's header, and plan the dataset."""
     return _planner(inputs, out, options)()
+
+
+def build_planned(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+    """Build the dataset of a plan, or this task's part of it; see ``build``.
+
+    Raises:
+        NothingToBuildError: When a split has no image; the lists in ``out`` have the reasons.
+        OtherInputError: When ``out`` was built from other input.
+        OSError: When it cannot be written.
+    """
+    messages.log_plan(plan, options)
+    return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
 
 
 def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:

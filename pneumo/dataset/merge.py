@@ -10,13 +10,14 @@ import numpy as np
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine, shard_writer
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, counted
+from pneumo.runtime.errors import counted
 from pneumo.runtime.files import remove_temporary_files
 
 
@@ -98,7 +99,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     table = SampleTable.from_rows([row for record in records for row in record.rows])
     for split in plan.planned_splits:
         if not len(table.select(split)):
-            raise UserError(
+            raise NothingToBuildError(
                 f"none of {counted(plan.found_in[split], f'{split} file')} became a sample",
                 "at least one readable image",
                 quarantine.describe_lists(dataset, split),

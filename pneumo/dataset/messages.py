@@ -32,6 +32,10 @@ _ID_NAMES: dict[IdSource, str] = {"uid": "SOPInstanceUIDs", "file-name": "file n
 _OTHER: dict[IdSource, IdSource] = {"uid": "file-name", "file-name": "uid"}
 
 
+class NothingToBuildError(UserError):
+    """No file of a split is an image that can be used; the lists have the reasons."""
+
+
 def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
     """Log what the user should know about the input before the work begins."""
     if unlisted := sum(item.found == opening.UNLISTED_DIRECTORY for item in plan.quarantined):
@@ -182,7 +186,7 @@ def check_patients(plan: BuildPlan, folds: int) -> None:
     fold_assignment.check_number(folds, number)
 
 
-def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
+def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> NothingToBuildError:
     """Return the error of an input without a single sample for a split, whose lists are written."""
     reasons = _count_reasons(plan, split)
     reasons.update(item.exclusion for item in plan.left_out if item.source.split == split)
@@ -193,19 +197,19 @@ def nothing_to_build(out: Path, plan: BuildPlan, split: Split) -> UserError:
     lists = quarantine.describe_lists(out, split)
     and_see = f", and {lists}" if lists else ""
     if split == "test":
-        return UserError(found, "images to predict", f"check the directory of the test images{and_see}")
+        return NothingToBuildError(found, "images to predict", f"check the directory of the test images{and_see}")
     expected = "images with a row in the masks CSV"
     if plan.named_otherwise:
-        return UserError(found, expected, _describe_other_ids(plan))
+        return NothingToBuildError(found, expected, _describe_other_ids(plan))
     if named_by_path := _describe_paths(plan):
-        return UserError(found, expected, named_by_path)
+        return NothingToBuildError(found, expected, named_by_path)
     # Side by side, so that a difference in form is seen.
     ids = (
         f" (an id of the masks CSV: {plan.missing[0]}; of a file: {plan.unlabeled[0].image_id})"
         if plan.missing and plan.unlabeled
         else ""
     )
-    return UserError(found, expected + ids, f"check --dicom and --masks{and_see}")
+    return NothingToBuildError(found, expected + ids, f"check --dicom and --masks{and_see}")
 
 
 def _describe_other_ids(plan: BuildPlan) -> str:

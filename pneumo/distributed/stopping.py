@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested
 
 
@@ -16,6 +17,29 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     """
     always = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
+@contextmanager
+def exiting_on_signals() -> Iterator[None]:
+    """Turn signals that would end the process at once into an exit that runs what ``with`` and ``finally`` clean up.
+
+    A second signal must not interrupt that.
+    """
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        log.warning("stopped by %s", signal.Signals(number).name)
+        raise SystemExit(128 + number)
+
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopFlag:

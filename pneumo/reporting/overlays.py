@@ -1,8 +1,5 @@
 """Pictures of masks on X-rays: the true mask outlined in green, the predicted one in orange."""
 
-import os
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +15,6 @@ PREDICTION = (0, 140, 255)
 """Colors in OpenCV's order: blue, green, red."""
 CAPTION_ROWS = 22
 GAP = 6
-_TITLE_START = 33
-"""Where a PNG's second chunk starts: after 8 bytes of signature, and 25 of the chunk with the image's size."""
 
 Picture = npt.NDArray[np.uint8]
 
@@ -66,36 +61,16 @@ def sheet(panels: Sequence[Panel], *, columns: int = 4, side: int = 320) -> Pict
     return picture
 
 
-def save(path: Path, picture: Picture, *, title: str = "") -> None:
+def save(path: Path, picture: Picture) -> None:
     """Publish a picture as PNG.
 
     Args:
         path: The file; an existing one is replaced.
         picture: (height, width, 3) or (height, width).
-        title: A title that the file contains and no viewer draws, for ``has_title``; ASCII.
     """
     _, data = cv2.imencode(".png", picture)
-    png = data.tobytes()
     with publish(path) as file:
-        file.write(png[:_TITLE_START] + (_title_chunk(title) if title else b"") + png[_TITLE_START:])
-
-
-def has_title(path: Path, title: str) -> bool:
-    """Return whether ``save`` wrote a file with this title; False also for what is no file or cannot be read."""
-    chunk = _title_chunk(title)
-    try:
-        if not path.is_file() or path.is_symlink():
-            return False
-        with path.open("rb") as file:
-            return file.read(_TITLE_START + len(chunk))[_TITLE_START:] == chunk
-    except OSError:
-        return False
-
-
-def _title_chunk(title: str) -> bytes:
-    """Return a PNG's tEXt chunk with a title: length, type, keyword and text, checksum of both."""
-    content = b"tEXtTitle\0" + os.fsencode(title)
-    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+        file.write(data.tobytes())
 
 
 def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], thickness: int) -> None:

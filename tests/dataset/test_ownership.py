@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.dataset import ownership, paths
+from pneumo.dataset import ownership
 from pneumo.runtime.errors import UserError
 
 HEADERS = {
@@ -11,7 +11,6 @@ HEADERS = {
     "left_out.csv": "split,file,image_id,reason\n",
     "unmatched.csv": "image_id,file,reason\n",
 }
-WRITTEN = (*paths.PREDICTION_LISTS, "predictions.csv", "findings.csv", "overlays")
 
 
 def write(directory: Path, *names: str) -> None:
@@ -58,8 +57,6 @@ def test_a_list_with_another_header_is_the_users(tmp_path: Path) -> None:
     (tmp_path / "left_out.csv").write_text("file,reason\n")
     with pytest.raises(UserError, match=r"has left_out\.csv, quarantine\.csv, unmatched\.csv of another origin"):
         ownership.check_dataset(tmp_path)
-    with pytest.raises(UserError, match=r"has left_out\.csv, quarantine\.csv of another origin"):
-        ownership.check_prediction(tmp_path, WRITTEN)
 
 
 def test_a_task_that_begins_at_this_moment_is_no_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,17 +69,3 @@ def test_a_task_that_begins_at_this_moment_is_no_stranger(tmp_path: Path, monkey
 
     monkeypatch.setattr(ownership, "_is_dataset", begin_after_the_first_look)
     ownership.check_dataset(tmp_path)
-
-
-def test_a_prediction_replaces_only_an_earlier_one(tmp_path: Path) -> None:
-    ownership.check_prediction(tmp_path / "missing", WRITTEN)
-    write(tmp_path, "notes.txt")
-    ownership.check_prediction(tmp_path, WRITTEN)
-    write(tmp_path, "predictions.csv")
-    with pytest.raises(UserError, match=r"has predictions\.csv of another origin"):
-        ownership.check_prediction(tmp_path, WRITTEN)
-    write(tmp_path, "quarantine.csv", "left_out.csv")
-    ownership.check_prediction(tmp_path, WRITTEN)
-    write(tmp_path, "unmatched.csv")
-    with pytest.raises(UserError, match=r"has left_out\.csv, predictions\.csv, quarantine\.csv of another origin"):
-        ownership.check_prediction(tmp_path, WRITTEN)

@@ -92,3 +92,23 @@ def test_no_handler_is_installed_outside_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_exits_through_what_cleans_up_and_a_second_one_does_not_interrupt_it() -> None:
+    script = """
+import os, signal
+from pneumo.distributed.stopping import exiting_on_signals
+before = signal.getsignal(signal.SIGTERM)
+with exiting_on_signals():
+    assert signal.getsignal(signal.SIGTERM) != before
+assert signal.getsignal(signal.SIGTERM) == before
+with exiting_on_signals():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("never printed")
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        print("cleaned up", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=False)
+    assert (done.stdout, done.returncode) == ("cleaned up\n", 128 + signal.SIGTERM), done.stderr

@@ -25,8 +25,9 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dicom.sop_instance import NO_UID
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
-from pneumo.reporting.outputs.registry import OUTPUTS
-from pneumo.runtime import locks
+from pneumo.runtime import locks, result_directory
+from pneumo.runtime.files import publish_text
+from pneumo.runtime.result_directory import RECORD
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.tree import SyntheticTree
 
@@ -74,7 +75,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
-        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv")
+        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv", RECORD)
     }
 
 
@@ -108,7 +109,7 @@ def test_prediction_takes_what_is_an_image_and_lists_the_rest(
     assert ".shards." not in output
     assert [row["file"] for row in read(out / "quarantine.csv")] == ["page.dcm"]
     assert read(out / "findings.csv") == read(out / "predictions.csv") == list((out / "overlays").glob("*.png")) == []
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [RECORD]
 
 
 def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
@@ -215,19 +216,33 @@ def test_what_is_no_frontal_chest_x_ray_is_left_out_unless_asked_for(
     assert (row["modality"], row["body_part"], row["view"]) == ("CR", "CHEST", "LL")
 
 
+def test_masks_that_were_corrected_by_hand_are_not_replaced(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "out", next(synthetic.test_dicom.iterdir())
+    for _ in range(2):
+        code, output = predict(file, out)
+        assert code == 0, output
+    corrected = (out / "predictions.csv").read_text().replace(" ", "  ") + "\n"
+    (out / "predictions.csv").write_text(corrected)
+    code, output = predict(file, out)
+    assert code == 2, output
+    assert f"changed since a prediction wrote it into {out}: 1 (predictions.csv); expected" in output
+    assert (out / "predictions.csv").read_text() == corrected
+    (out / "predictions.csv").rename(tmp_path / "corrected.csv")
+    code, output = predict(file, out)
+    assert code == 0, output
+    assert (out / "predictions.csv").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
     alone: Path, synthetic: SyntheticTree, tmp_path: Path, number: signal.Signals
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    earlier = {
-        "findings.csv": "earlier",
-        "quarantine.csv": "split,file,image_id,reason,phase,found,expected,action\n",
-        "left_out.csv": "split,file,image_id,reason\n",
-    }
-    for name, text in earlier.items():
-        (out / name).write_text(text)
+    out, staged = tmp_path / "out", tmp_path / "staged"
+    publish_text(staged / "findings.csv", "earlier")
+    result_directory.publish(staged, out)
+    earlier = {path.name: path.read_text() for path in out.iterdir()}
     incoming = shutil.copytree(synthetic.test_dicom, tmp_path / "incoming")
     for copy in range(40):
         shutil.copytree(synthetic.dicom, incoming / str(copy), copy_function=os.link)
@@ -243,7 +258,7 @@ def test_a_stopped_prediction_leaves_no_pixels_and_the_earlier_results(
 
 def test_the_docstring_lists_the_outputs(load_command: Callable[[str], ModuleType]) -> None:
     listed = re.findall(r"^    ([a-z_.]+)/?  +[a-zA-Z]", load_command("predict").__doc__ or "", re.MULTILINE)
-    assert set(listed) == {file for file, _ in OUTPUTS.values()} | set(load_command("predict").LISTS)
+    assert set(listed) == set(load_command("predict").WRITTEN)
 
 
 def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
@@ -252,7 +267,7 @@ def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     out, files = tmp_path / "out", sorted(synthetic.test_dicom.iterdir())
     code, output = predict(files[0], out, "--outputs", "findings", "overlays", run=all_positive)
     assert code == 0, output
-    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv", "left_out.csv"}
+    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv", "left_out.csv", RECORD}
     assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[0].stem}.png"]
     before = (out / "findings.csv").read_bytes()
     code, output = predict(files[1], out, "--outputs", "findings", run=all_positive)
@@ -261,7 +276,7 @@ def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     assert (out / "findings.csv").read_bytes() == before
     code, output = predict(files[1], out, run=all_positive)
     assert code == 0, output
-    assert f"{out / 'overlays'}: removed 1 picture of an earlier prediction" in output
+    assert f"{out}: removed 1 file of an earlier prediction" in output
     assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[1].stem}.png"]
     assert [row["image_id"] for row in read(out / "findings.csv")] == list(submission.read(out / "predictions.csv"))
     code, output = predict(files[1], out, "--outputs", "findings", "dicom_seg")
@@ -274,7 +289,7 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
 ) -> None:
     out, file = tmp_path / "out", next(synthetic.test_dicom.iterdir())
     (out / ".shards.pneumo-tmp-abcdefgh" / "dataset").mkdir(parents=True)
-    (out / ".predictions.csv.pneumo-tmp-abcdefgh").touch()
+    (out / f".{RECORD}.pneumo-tmp-abcdefgh").touch()
     (out / ".mine.pneumo-tmp-abcdefgh").touch()
     with locks.hold(out / ".lock", "the test"), monkeypatch.context() as patch:
         patch.setattr(locks, "hold", partial(locks.hold, wait_s=0.0))
@@ -287,6 +302,7 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
         "predictions.csv",
         "quarantine.csv",
         "left_out.csv",
+        RECORD,
         ".mine.pneumo-tmp-abcdefgh",
     }
 
@@ -352,7 +368,7 @@ def test_the_tables_are_written_when_the_pictures_fill_the_disk(
     masks = submission.read(out / "predictions.csv")
     assert len(masks) == 6
     assert [row["image_id"] for row in read(out / "findings.csv")] == list(masks)
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [RECORD]
 
 
 def test_a_limit_that_a_file_exceeds_is_the_flags(predict: Predict, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ presentation_intent     FOR PRESENTATION or FOR PROCESSING
 import math
 from pathlib import Path
 
-from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
+from pneumo.reporting.outputs.context import OutputContext
 from pneumo.runtime.files import publish_csv
 
 HEADER_COLUMNS = ("modality", "body_part", "view", "presentation_intent")
@@ -36,11 +36,11 @@ class FindingsCsv:
 
     Args:
         path: The CSV to write.
-        reader: Gives the images' pixel spacing.
+        context: Has the images' pixel spacing, and notes about them.
     """
 
-    def __init__(self, path: Path, reader: ShardReader) -> None:
-        self._path, self._table = path, reader.table
+    def __init__(self, path: Path, context: OutputContext) -> None:
+        self._path, self._table = path, context.table
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, image: PredictedImage) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
+from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.registry import OUTPUTS, Output
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
@@ -20,7 +20,7 @@ def check_directory(directory: Path, names: Collection[str]) -> None:
     Raises:
         UserError: When there is another output's file.
     """
-    left = [file for name, (file, _) in OUTPUTS.items() if name not in names and (directory / file).exists()]
+    left = [entry.file for name, entry in OUTPUTS.items() if name not in names and (directory / entry.file).exists()]
     if left:
         raise UserError(
             f"{directory} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
@@ -33,14 +33,14 @@ class OutputSet:
     """The chosen outputs; one that fails does not keep the others from being written.
 
     Args:
-        directory: Where the results go.
+        directory: Where they write; what is there at the end is to be published.
         names: The outputs chosen.
-        reader: The images that are predicted.
+        context: What is predicted.
     """
 
-    def __init__(self, directory: Path, names: Collection[str], reader: ShardReader) -> None:
+    def __init__(self, directory: Path, names: Collection[str], context: OutputContext) -> None:
         chosen = [OUTPUTS[name] for name in names]
-        self._outputs: dict[str, Output] = {file: make(directory / file, reader) for file, make in chosen}
+        self._outputs: dict[str, Output] = {entry.file: entry.make(directory, context) for entry in chosen}
         self._errors: list[Exception] = []
 
     def add(self, image: PredictedImage) -> None:
@@ -48,12 +48,15 @@ class OutputSet:
         self._each(lambda output: output.add(image))
 
     def close(self) -> None:
-        """Close each output that has not failed.
+        """Close each output that has not failed."""
+        self._each(lambda output: output.close())
+
+    def raise_first_error(self) -> None:
+        """Raise the first error of an output, when what the others wrote is published.
 
         Raises:
-            Exception: The first error of an output, after the others are closed.
+            Exception: As the output raised it.
         """
-        self._each(lambda output: output.close())
         if self._errors:
             raise self._errors[0]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.masks import submission
+from pneumo.reporting.outputs.context import OutputContext
 
 
 class PredictionsCsv:
@@ -14,11 +14,11 @@ class PredictionsCsv:
 
     Args:
         path: The CSV to write.
-        reader: Gives the images' sizes.
+        context: Has the images' sizes.
     """
 
-    def __init__(self, path: Path, reader: ShardReader) -> None:
-        self._path, self._table = path, reader.table
+    def __init__(self, path: Path, context: OutputContext) -> None:
+        self._path, self._table = path, context.table
         self._masks: list[tuple[str, str]] = []
         self._rows: list[int] = []
 

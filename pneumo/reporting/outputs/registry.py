@@ -1,41 +1,58 @@
 """The registry of outputs that job/predict.py can write, by their names on the command line.
 
-An output gets each image as it is predicted, and is closed after the last one::
+An output is made with its path and what it can know (``OutputContext``), gets each image as it is predicted, and is
+closed after the last one::
 
     class MyOutput:
-        def __init__(self, path: Path, reader: ShardReader) -> None: ...
+        def __init__(self, path: Path, context: OutputContext) -> None: ...
         def add(self, image: PredictedImage) -> None: ...
         def close(self) -> None: ...
 
 It may keep numbers and run lengths until it is closed, but no pixels: memory must not grow with the number of images.
+What it writes at its path is published when all outputs are closed, and replaces that of an earlier prediction.
 """
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pneumo.dataset.shard_reader import ShardReader
-from pneumo.inference.ensembler import PredictedImage
-from pneumo.reporting.outputs.findings_csv import FindingsCsv
-from pneumo.reporting.outputs.overlay_pictures import OverlayPictures
-from pneumo.reporting.outputs.predictions_csv import PredictionsCsv
+if TYPE_CHECKING:
+    from pneumo.inference.ensembler import PredictedImage
+    from pneumo.reporting.outputs.context import OutputContext
 
 
 class Output(Protocol):
     """Writes predictions in some form."""
 
-    def add(self, image: PredictedImage) -> None:
+    def add(self, image: "PredictedImage") -> None:
         """Take one image."""
         ...
 
     def close(self) -> None:
-        """Publish what can be written only after the last image, when the reader's images are deleted already."""
+        """Write what can be written only after the last image, when the reader's images are deleted already."""
         ...
 
 
-OUTPUTS: Mapping[str, tuple[str, Callable[[Path, ShardReader], Output]]] = {
-    "predictions": ("predictions.csv", PredictionsCsv),
-    "findings": ("findings.csv", FindingsCsv),
-    "overlays": ("overlays", OverlayPictures),
+class OutputEntry(NamedTuple):
+    """A line of the registry. The class is imported when it is used: the command line needs the names alone."""
+
+    file: str
+    """Name of the file or directory."""
+    module: str
+    """Module of this package."""
+    output_class: str
+
+    def make(self, directory: Path, context: "OutputContext") -> Output:
+        """Make the output, which writes into a directory."""
+        module = importlib.import_module(f"pneumo.reporting.outputs.{self.module}")
+        output: Output = getattr(module, self.output_class)(directory / self.file, context)
+        return output
+
+
+OUTPUTS: Mapping[str, OutputEntry] = {
+    "predictions": OutputEntry("predictions.csv", "predictions_csv", "PredictionsCsv"),
+    "findings": OutputEntry("findings.csv", "findings_csv", "FindingsCsv"),
+    "overlays": OutputEntry("overlays", "overlay_pictures", "OverlayPictures"),
 }
-"""The name of each output's file or directory, and its class, made with its path and the reader of the images."""
+"""The outputs by name."""

@@ -10,6 +10,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.ensembler import ImagePrediction, PredictedImage
 from pneumo.masks import rle
+from pneumo.reporting.outputs.context import OutputContext
 
 Make = Callable[..., PredictedImage]
 
@@ -17,6 +18,13 @@ Make = Callable[..., PredictedImage]
 @pytest.fixture(scope="session")
 def reader(dataset: Path) -> ShardReader:
     return ShardReader(dataset, SampleTable.read(dataset))
+
+
+@pytest.fixture
+def context(reader: ShardReader) -> OutputContext:
+    return OutputContext(
+        reader=reader, sources={}, lists={"quarantine.csv": "", "left_out.csv": ""}, model="runs/a", rule="the rule"
+    )
 
 
 @pytest.fixture(scope="session")

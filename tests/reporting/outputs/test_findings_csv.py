@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.findings_csv import FindingsCsv
 
 
@@ -13,7 +14,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) -> None:
+def test_one_row_for_each_image(predicted, reader: ShardReader, context: OutputContext, tmp_path: Path) -> None:
     table = reader.table
     rows = table.select("test")
     row_spacing, column_spacing = table.row_spacing_mm.copy(), table.column_spacing_mm.copy()
@@ -21,7 +22,7 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
     row_spacing[rows[1]] = np.nan
     row_spacing[rows[2]], column_spacing[rows[2]] = 0.5, 0.25
     known = ShardReader(reader.dataset, replace(table, row_spacing_mm=row_spacing, column_spacing_mm=column_spacing))
-    output = FindingsCsv(tmp_path / "findings.csv", known)
+    output = FindingsCsv(tmp_path / "findings.csv", replace(context, reader=known))
     images = [predicted(0, 10, 7), predicted(1, 3, 3, presence=float("nan")), predicted(2, 0, 0, presence=1 / 3)]
     for image in images:
         output.add(image)
@@ -44,8 +45,8 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, tmp_path: Path) 
     assert (found[2]["mask_area_px"], found[2]["mask_area_mm2"]) == ("0", "0.0")
 
 
-def test_no_image_leaves_the_header(reader: ShardReader, tmp_path: Path) -> None:
-    FindingsCsv(tmp_path / "findings.csv", reader).close()
+def test_no_image_leaves_the_header(context: OutputContext, tmp_path: Path) -> None:
+    FindingsCsv(tmp_path / "findings.csv", context).close()
     text = (tmp_path / "findings.csv").read_bytes()
     expected = b"image_id,positive,presence_probability,max_pixel_probability,mask_area_px,mask_area_mm2"
     expected += b",modality,body_part,view,presentation_intent\n"

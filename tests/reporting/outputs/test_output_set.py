@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.dataset.shard_reader import ShardReader
 from pneumo.masks import submission
 from pneumo.reporting.outputs import registry
+from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.output_set import OutputSet, check_directory
 from pneumo.runtime.errors import UserError
 
 
-def test_each_chosen_output_gets_each_image(predicted, reader: ShardReader, tmp_path: Path) -> None:
-    outputs = OutputSet(tmp_path, ["findings", "overlays"], reader)
+def test_each_chosen_output_gets_each_image(predicted, context: OutputContext, tmp_path: Path) -> None:
+    outputs = OutputSet(tmp_path, ["findings", "overlays"], context)
     for index in range(3):
         outputs.add(predicted(index, index, 2))
     outputs.close()
@@ -25,12 +25,12 @@ def test_each_chosen_output_gets_each_image(predicted, reader: ShardReader, tmp_
 
 @pytest.mark.parametrize("failing", ["add", "close"])
 def test_a_failing_output_is_named_and_the_others_are_written(
-    predicted, reader: ShardReader, tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch, caplog
+    predicted, context: OutputContext, tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     calls = []
 
     class OnFullDisk:
-        def __init__(self, path: Path, reader: ShardReader) -> None: ...
+        def __init__(self, path: Path, context: OutputContext) -> None: ...
 
         def _call(self, method: str) -> None:
             calls.append(method)
@@ -43,14 +43,14 @@ def test_a_failing_output_is_named_and_the_others_are_written(
         def close(self) -> None:
             self._call("close")
 
-    monkeypatch.setattr(registry, "OUTPUTS", registry.OUTPUTS | {"overlays": ("overlays", OnFullDisk)})
-    monkeypatch.setattr("pneumo.reporting.outputs.output_set.OUTPUTS", registry.OUTPUTS)
-    outputs = OutputSet(tmp_path, ["overlays", "predictions"], reader)
+    monkeypatch.setattr("pneumo.reporting.outputs.overlay_pictures.OverlayPictures", OnFullDisk)
+    outputs = OutputSet(tmp_path, ["overlays", "predictions"], context)
     images = [predicted(0, 3, 3), predicted(1, 0, 0)]
     with caplog.at_level(logging.ERROR), pytest.raises(OSError, match="No space left on device"):
         for image in images:
             outputs.add(image)
         outputs.close()
+        outputs.raise_first_error()
     assert calls == (["add"] if failing == "add" else ["add", "add", "close"])
     assert list(submission.read(tmp_path / "predictions.csv")) == [image.prediction.image_id for image in images]
     (message,) = caplog.messages

@@ -1,0 +1,34 @@
+"""What the outputs of a prediction know beside the images."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputContext:
+    """One prediction: where its images come from, and by what they are predicted."""
+
+    reader: ShardReader
+    """Of the images. An output that is closed has its table only: the images are deleted already."""
+    sources: Mapping[str, Path]
+    """The file of each image, by its id."""
+    lists: Mapping[str, str]
+    """The text of quarantine.csv and left_out.csv: what is not predicted."""
+    model: str
+    """The run or the exported model."""
+    rule: str
+    """The decision rule in words."""
+    all_overlays: bool = False
+    """Whether images without a mask get a picture, too."""
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """What an output has to say about an image, by its id: collected until the outputs are closed."""
+
+    @property
+    def table(self) -> SampleTable:
+        """The images, in the order of the reader's rows."""
+        return self.reader.table
