@@ -12,6 +12,7 @@ describes the baselines and has results.
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -26,6 +27,7 @@ from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.files import check_target, publish_text
 from pneumo.runtime.outputs import check_apart, check_earlier_json
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 Part = Literal["rle", "shard", "verify", "load", "train", "save", "search"]
 RENAMED_FLAGS = {"--evidences": "--histograms"}
@@ -40,6 +42,7 @@ class Arguments(Settings):
     """What to measure; none named = all."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
     """File for the results as JSON. An existing file is replaced only when it has such results."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main(arguments: Arguments) -> None:

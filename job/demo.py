@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from pneumo.runtime.errors import ExitCode, UserError, counted, list_some
 from pneumo.runtime.files import is_temporary, publish_text
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Seed
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import run_directory
 
@@ -52,6 +54,7 @@ class Arguments:
     """Delete an earlier demo first; otherwise it is resumed, if it was asked for the same images."""
     seed: Seed = 0
     """Seed of the synthetic images."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.inference.config import LoaderOverride, PrecisionOverride, RuleSource
 from pneumo.masks import annotations
-from pneumo.runtime import cli
+from pneumo.runtime import cli, log_file
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import StartAgain, counted
 from pneumo.runtime.files import check_target
@@ -31,6 +32,7 @@ from pneumo.runtime.locks import is_left_behind
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.ranges import ExpectedWorld, RankTimeout, ReferenceArea, WaitTime, WorkersOrAuto
 from pneumo.runtime.recorded import check_recorded, lock_path
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.training import run_directory
 from pneumo.training.run_directory import RunDirectory
 
@@ -74,6 +76,7 @@ class Arguments:
     """Seconds without progress after which a rank is lost; its last activity is logged, and the command ends."""
     expect_world: ExpectedWorld = 0
     """Processes that the launcher was asked for; refuse to run with another number. 0 = do not check."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
     def __post_init__(self) -> None:
         """Check the fields that depend on each other.
@@ -130,6 +133,8 @@ def ensemble(arguments: Arguments) -> None:
         if not is_own:
             locks.append((lock_path(arguments.out), f"--out {arguments.out}"))
         held.enter_context(exclusive_locks(locks if world.is_leader else [], world))
+        for run in written[:1]:
+            log_file.start(run.path, "ensemble", f"rank-{world.rank}")
         table = world.on_leader(lambda: SampleTable.read(arguments.dataset))
         reader = ShardReader(arguments.dataset, table)
         for run in written:

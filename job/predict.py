@@ -37,6 +37,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 if TYPE_CHECKING:
     from pneumo.dataset.incoming import IncomingImages
@@ -78,6 +79,7 @@ class Arguments:
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     workers: WorkersOrAuto = 0
     """Threads and processes that read and decode; 0 = the cores this process may use."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
     def __post_init__(self) -> None:
         """Check the names of outputs.
@@ -136,7 +138,7 @@ def predict(arguments: Arguments, run: "RunDirectory", world: "World") -> None:
     """Read the images, predict them, publish the results, and print how many files became predictions."""
     from pneumo.reporting.outputs.context import OutputContext
     from pneumo.reporting.outputs.output_set import OutputSet
-    from pneumo.runtime import result_directory
+    from pneumo.runtime import log_file, result_directory
     from pneumo.runtime.files import publish_text, remove_temporary_files
     from pneumo.runtime.scratch import scratch_directory
 
@@ -162,6 +164,8 @@ def predict(arguments: Arguments, run: "RunDirectory", world: "World") -> None:
         for name, text in images.lists.items():
             publish_text(results / name, text)
         result_directory.publish(results, arguments.out)
+    # Not before: a prediction that is stopped leaves no name of a file.
+    log_file.start(arguments.out, "predict")
     outputs.raise_first_error()
     if images.problem is not None:
         raise images.problem

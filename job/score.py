@@ -12,6 +12,7 @@ masks that do not fit are found; without it, what the two files tell of each oth
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 
 from pneumo.masks import sizes
@@ -23,6 +24,7 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart, check_earlier_csv
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 
 @config_dataclass
@@ -41,6 +43,7 @@ class Arguments:
     missing: Missing = "error"
     """Images that are in only one file: error refuses; empty takes a missing prediction as empty; ignore leaves its
     image out. Predictions without a truth are left out with both."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main(arguments: Arguments) -> None:

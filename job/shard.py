@@ -9,6 +9,7 @@ resumed by the same command; a finished dataset is kept.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 
 from pneumo.dataset import paths
@@ -17,6 +18,7 @@ from pneumo.runtime.cli import parse, run
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 RENAMED_FLAGS = {"--folds": "--num-folds", "--verify": "job/verify.py --dataset"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
@@ -28,6 +30,7 @@ class Arguments(BuildOptions, BuildInputs):
 
     out: Path
     """Directory of the dataset."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main(arguments: Arguments) -> None:
@@ -51,7 +54,7 @@ def main(arguments: Arguments) -> None:
 
     if arguments.masks is None:
         log.warning("no --masks: the images of --dicom have no label and become test images")
-    manifest = build(arguments, arguments.out, arguments)
+    manifest = build(arguments, arguments.out, arguments, log_as="shard")
     if manifest is not None:
         for line in oddities.describe(SampleTable.read(arguments.out)):
             log.warning("%s", line)

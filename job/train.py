@@ -18,6 +18,7 @@ The same command resumes from the run's checkpoints. Exit codes: 0 done, 2 wrong
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
@@ -79,6 +81,7 @@ class Arguments:
     the first damaged image ends the run."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S
     """Seconds without progress after which a rank reports what it was doing and its fold group ends."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:

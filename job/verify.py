@@ -16,6 +16,7 @@ from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import ExitCode
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Workers
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 
 @config_dataclass
@@ -26,6 +27,7 @@ class Arguments:
     """Directory of the dataset; all of its shards are read."""
     workers: Workers = field(default_factory=available_cores)
     """Threads that read."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main(argv: Sequence[str]) -> ExitCode:

@@ -32,6 +32,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import WorkerDied
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
+from pneumo.runtime import log_file
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, StartAgain, UserError, counted
 from pneumo.runtime.files import sha256
@@ -44,10 +45,16 @@ MAX_ATTEMPTS = 3
 """Attempts to write a shard whose process dies although each of its files can be read alone, as without memory."""
 
 
-def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | None:
+def build(inputs: BuildInputs, out: Path, options: BuildOptions, *, log_as: str = "") -> Manifest | None:
     """Build the dataset ``out``, or this task's part of it, or resume a build that was interrupted.
 
     A finished dataset of the same input is kept; another number or seed of folds rewrites only its table.
+
+    Args:
+        inputs: The user's files.
+        out: Directory of the dataset.
+        options: How to build.
+        log_as: Name of the command that keeps its log in the dataset, once it is clear that ``out`` is one; "" = none.
 
     Returns:
         What the dataset holds, or None while shards of other tasks are still missing.
@@ -62,7 +69,7 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions) -> Manifest | N
     planner = _planner(inputs, out, options)
     plan = planner()
     try:
-        return build_planned(inputs, out, plan, options)
+        return build_planned(inputs, out, plan, options, log_as=log_as)
     except OtherInputError as other:
         raise other_input.explain(out, other, plan, planner, inputs, options) from None
     except OSError as error:
@@ -80,7 +87,9 @@ def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPla
     return _planner(inputs, out, options)()
 
 
-def build_planned(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+def build_planned(
+    inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions, *, log_as: str = ""
+) -> Manifest | None:
     """Build the dataset of a plan, or this task's part of it; see ``build``.
 
     Raises:
@@ -89,6 +98,11 @@ def build_planned(inputs: BuildInputs, out: Path, plan: BuildPlan, options: Buil
         OSError: When it cannot be written.
     """
     messages.log_plan(plan, options)
+    if not paths.manifest(out).is_file():
+        messages.check_patients(plan, options.num_folds)
+        input_record.write_or_check(out, plan)
+    if log_as:
+        log_file.start(out, log_as)
     return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
 
 
@@ -113,8 +127,6 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
 
 
 def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
-    messages.check_patients(plan, options.num_folds)
-    input_record.write_or_check(out, plan)
     for split in inputs.splits:
         if split not in plan.planned_splits:
             quarantine.write(out, plan, plan.quarantined)

@@ -12,6 +12,7 @@
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...
+      logs/                     a log of each start of job/shard.py, see pneumo.runtime.log_file
       .build/                   only while building: plan.json, one JSON per finished shard, the lock of the merge
 
 A shard of which every file was quarantined has no tar, so the numbers may have a gap.

@@ -27,6 +27,8 @@ _COLUMNS = {
 def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) -> None:
     """Publish the lists; the quarantine has training files first, each split sorted by file."""
     order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
+    for row in order:
+        log.debug("quarantined: %s (%s): %s", row.file, row.reason, row.found)
     _write_csv(dataset / paths.QUARANTINE, [[getattr(item, name) for name in COLUMNS] for item in order])
     left_out = [[item.source.split, item.source.file, item.image_id, item.exclusion] for item in plan.left_out]
     _write_csv(dataset / paths.LEFT_OUT, left_out)

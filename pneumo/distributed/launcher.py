@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import field
 from types import FrameType
 from typing import Annotated, Literal
 
@@ -26,6 +27,7 @@ from pneumo.distributed.stopping import stop_signals
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import ExitCode, UserError
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 MAX_PROCESSES = 256
 """Ranks on one machine; no machine has as many GPUs, and each rank takes a gigabyte of memory."""
@@ -49,6 +51,7 @@ class Arguments:
     """HOST:PORT at which all machines reach the first one; required with several machines only."""
     restarts: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     """How many times to restart all ranks of this machine after a crash; never after wrong input or a stop."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
     def __post_init__(self) -> None:
         if self.node_rank >= self.nodes:

@@ -17,7 +17,8 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from pneumo import __version__
-from pneumo.runtime.console import log, set_up_logging
+from pneumo.runtime import console, log_file
+from pneumo.runtime.console import FILE_ONLY, log
 from pneumo.runtime.errors import (
     ExitCode,
     RankLost,
@@ -27,6 +28,7 @@ from pneumo.runtime.errors import (
     as_user_error,
     escape_control_characters,
 )
+from pneumo.runtime.verbosity import Verbosity
 
 A = TypeVar("A")
 
@@ -56,6 +58,8 @@ def parse(
 ) -> A:
     """Parse a command line into ``arguments``; print the help or the version and exit when asked to.
 
+    A field ``verbosity`` of ``arguments`` decides from now on what is printed.
+
     Args:
         arguments: A ``config_dataclass``, or a function of several; each field is a flag, and the docstring below it
             its help.
@@ -68,6 +72,21 @@ def parse(
         SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
         UserError: When a value is out of its range, or a flag was renamed.
     """
+    read = _read(arguments, argv, prog=prog, description=description, renamed=renamed)
+    for part in read if isinstance(read, tuple) else (read,):
+        if isinstance(verbosity := getattr(part, "verbosity", None), Verbosity):
+            console.set_level(verbosity.level)
+    return read
+
+
+def _read(
+    arguments: type[A] | Callable[..., A],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str | None,
+    renamed: Mapping[str, str],
+) -> A:
     if "--version" in argv:
         sys.stdout.write(f"{prog} {__version__}\n")
         raise SystemExit(int(ExitCode.DONE))
@@ -116,7 +135,8 @@ def _wrap(text: str) -> str:
 
 def run(command: Callable[[], int | None]) -> NoReturn:
     """Run a command and exit with the code that launchers act on (see ``ExitCode``)."""
-    set_up_logging()
+    console.set_up_logging()
+    log_file.keep_records()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be UTF-8; standard error shows such bytes escaped, and standard output should too.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -136,13 +156,18 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE
+    except SystemExit as error:
+        log.info("exit code %s", error.code, extra=FILE_ONLY)
+        raise
     except Exception as error:
         user_error = as_user_error(error)
         if user_error is not None:
             log.error("%s", user_error)
         else:
             traceback.print_exc()
+            log.error("an unexpected error", exc_info=error, extra=FILE_ONLY)
         code = ExitCode.BUG if user_error is None else ExitCode.USER
+    log.info("exit code %d", code, extra=FILE_ONLY)
     sys.stdout.flush()
     sys.stderr.flush()
     if _skip_teardown:

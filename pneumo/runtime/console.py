@@ -1,4 +1,8 @@
-"""What a command prints while it works: log lines, and a progress bar on a terminal or progress lines elsewhere."""
+"""What a command prints while it works: log lines, and a progress bar on a terminal or progress lines elsewhere.
+
+``--quiet`` leaves warnings and errors, ``--verbose`` adds details; a log file (``pneumo.runtime.log_file``) has all of
+it whatever is printed.
+"""
 
 import contextlib
 import errno
@@ -15,6 +19,8 @@ from pneumo.runtime.errors import escape_control_characters
 
 log = logging.getLogger("pneumo")
 
+FILE_ONLY = {"file_only": True}
+"""The ``extra`` of a record for the log file alone."""
 LINE_INTERVAL_S = 10.0
 """Seconds between two progress lines when the output is not a terminal."""
 
@@ -27,6 +33,8 @@ class _StderrHandler(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "file_only", False):
+            return
         lines = self.format(record).split("\n")
         try:
             tqdm.write("\n".join(map(escape_control_characters, lines)), file=sys.stderr)
@@ -43,18 +51,35 @@ def _discard_stderr() -> None:
         os.close(nowhere)
 
 
+_stderr = _StderrHandler(logging.INFO)
+
+
 def set_up_logging(label: str = "") -> None:
     """Send the package's log to standard error, each line with the time and an optional label such as a rank."""
-    handler = _StderrHandler()
     prefix = f"[{label}] " if label else ""
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
+    _stderr.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(levelname)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [_stderr, *(handler for handler in log.handlers if handler is not _stderr)]
+    # Each handler has its own level.
+    log.setLevel(logging.DEBUG)
     log.propagate = False
 
 
+def set_level(level: int) -> None:
+    """Print records from this level on: ``logging.DEBUG``, ``INFO`` or ``WARNING``, which shows no progress either."""
+    _stderr.setLevel(level)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it: 0:09, 12:30, 3:05:00, or 2 days, 3:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    clock = f"{hours}:{minutes:02}:{rest:02}" if hours or days else f"{minutes}:{rest:02}"
+    return f"{days} day{'s' if days > 1 else ''}, {clock}" if days else clock
+
+
 class Progress:
-    """A progress bar on a terminal, a log line every few seconds elsewhere, nothing when disabled.
+    """A progress bar on a terminal, a log line every few seconds elsewhere, nothing when disabled or ``--quiet``.
 
     Args:
         what: What is being done, for example ``"shard"``.
@@ -70,11 +95,8 @@ class Progress:
         self.what, self.total, self.done, self.unit, self.enabled = what, total, done, unit, enabled
         self._start, self._first = time.monotonic(), done
         self._last_line = self._start
-        self._bar = (
-            tqdm(total=total, initial=done, desc=what, unit=unit, dynamic_ncols=True)
-            if enabled and total and sys.stderr.isatty()
-            else None
-        )
+        is_bar = enabled and sys.stderr.isatty() and _stderr.level <= logging.INFO
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", dynamic_ncols=True) if is_bar else None
 
     def step(self, count: int = 1, note: str = "") -> None:
         """Add ``count`` steps to those done and show ``note`` beside them."""
@@ -83,13 +105,13 @@ class Progress:
             if note:
                 self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
-        elif self.enabled:
-            now = time.monotonic()
-            if now - self._last_line >= LINE_INTERVAL_S:
-                self._last_line = now
-                rate = (self.done - self._first) / max(now - self._start, 1e-9)
-                tail = f", {note}" if note else ""
-                log.info("%s: %d of %d %s (%.1f/s)%s", self.what, self.done, self.total, self.unit, rate, tail)
+        now = time.monotonic()
+        if self.enabled and now - self._last_line >= LINE_INTERVAL_S:
+            self._last_line = now
+            rate = (self.done - self._first) / max(now - self._start, 1e-9)
+            left = format_seconds((self.total - self.done) / rate) if rate else "unknown time"
+            values = (self.what, self.done, self.total, self.unit, rate, left, f", {note}" if note else "")
+            log.info("%s: %d of %d %s (%.1f/s, %s left)%s", *values, extra=FILE_ONLY if self._bar is not None else None)
 
     def __enter__(self) -> Self:
         return self

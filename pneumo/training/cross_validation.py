@@ -22,6 +22,7 @@ from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.masks import annotations, rle, submission
+from pneumo.runtime import log_file
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.training import run_start
@@ -62,6 +63,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
         with stop.raising("the start"):
             run, reader, folds = _open_run(inputs, world)
+            log_file.start(run.path, "train", f"rank-{world.rank}")
         groups = plan_fold_groups(world, folds, run.recipe.micro_batches)
         group, own_folds = join_fold_group(world, groups)
         log_world(world, groups, run.recipe.precision)

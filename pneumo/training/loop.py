@@ -150,7 +150,8 @@ class FoldTrainer:
         first, steps, start = self.state.cursor.step, epoch.steps, time.monotonic()
         loaded = self.loader(epoch.plans(range(first, steps), self.train_state.micro_batch_indices))
         what = f"fold {self.fold} epoch {epoch.number + 1}"
-        with Progress(what, steps, done=first, unit="steps", enabled=self.world.is_leader) as progress:
+        size, shows = self.recipe.batch_size, self.world.is_leader
+        with Progress(what, steps * size, done=first * size, unit="images", enabled=shows) as progress:
             for step in range(first, steps):
                 heartbeat.touch(f"{what} step {step + 1} of {steps}: loading")
                 micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
@@ -163,7 +164,7 @@ class FoldTrainer:
                 if result.skipped and self.group.is_leader:
                     log.info("fold %d step %d overflowed fp16 and is skipped", self.fold, self.state.step)
                 self.state.cursor.step = step + 1
-                progress.step(note=self._log_step(rate))
+                progress.step(size, note=self._log_step(rate))
                 self._save_or_stop(within_epoch=step + 1 < steps)
             # Only at its end does a loader keep its pipeline for the next call.
             next(loaded, None)
@@ -309,7 +310,8 @@ class FoldTrainer:
         if self.group.is_leader:
             self.directory.require_run_directory()
             snapshot = checkpoint.Snapshot(self.state, self.train_state.weights(), self.train_state.optimizer_state())
-            checkpoint.save(self.directory.checkpoints, snapshot)
+            path = checkpoint.save(self.directory.checkpoints, snapshot)
+            log.debug("fold %d: saved %s", self.fold, path)
         self.group.barrier()
 
     def _resume(self) -> None:

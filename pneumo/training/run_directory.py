@@ -8,6 +8,7 @@
         oof.csv                out-of-fold masks under the nested rules       (when all folds are done)
         overlay.png            out-of-fold examples                           (when all folds are done)
         submission.csv         the test images' masks                         (when the dataset has any)
+        logs/                  a log of each rank and start, see pneumo.runtime.log_file
         fold-0/
             checkpoints/       see pneumo.training.checkpoint             (until the fold is finished)
             events.out.*       TensorBoard
@@ -32,7 +33,7 @@ from annotated_types import Interval
 from pneumo import __version__
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
-from pneumo.runtime import config, documents, locks
+from pneumo.runtime import config, documents, locks, log_file
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import is_temporary, publish_text, remove_temporary_files
@@ -177,6 +178,8 @@ class RunDirectory:
     """Out-of-fold examples with the outlines of truth and prediction."""
     submission = _File("submission.csv")
     """The test images' masks."""
+    logs = _File(log_file.DIRECTORY)
+    """Directory of the logs."""
     lock = _File(LOCK_FILE)
     """Held by the process that starts or finishes the run."""
 

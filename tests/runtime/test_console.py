@@ -29,6 +29,28 @@ def test_lines_have_count_and_note(lines: pytest.LogCaptureFixture, monkeypatch:
     assert "loss 0.5" in lines.text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0:00"), (9, "0:09"), (59.6, "1:00"), (750, "12:30"), (11_100, "3:05:00"), (86_399.7, "1 day, 0:00:00"),
+        (183_900, "2 days, 3:05:00"),
+    ],
+)  # fmt: skip
+def test_durations_are_written_as_people_read_them(seconds: float, text: str) -> None:
+    assert console.format_seconds(seconds) == text
+
+
+def test_lines_have_the_rate_and_the_time_left(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    clock = iter([100.0, 104.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with Progress("shards", 110, done=10, unit="images") as progress:
+        progress.step(40)
+    assert "shards: 50 of 110 images (10.0/s, 0:06 left)" in lines.text
+
+
 def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixture) -> None:
     with Progress("shard", 1000) as progress:
         for _ in range(1000):
