@@ -43,13 +43,19 @@ class _Earlier(logging.Handler):
 
 
 class _FileHandler(logging.FileHandler):
-    """Writes each record at once; closes itself with a warning when the disk is full or the mount is gone."""
+    """Writes each record at once, until the disk is full or the mount is gone, which costs a warning."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace", delay=False)
         formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
+        self.has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if not self.has_failed:
+            super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record with control characters of file names escaped."""
@@ -58,7 +64,7 @@ class _FileHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Stop writing; called where the exception is handled."""
         error = sys.exception()
-        log.removeHandler(self)
+        self.has_failed = True
         self.stream = None  # closing it would write its rest again, and fail again
         log.warning("the log %s ends here: %s", self.baseFilename, getattr(error, "strerror", None) or error)
 

@@ -14,6 +14,7 @@ from pneumo.dataset.limits import Limits
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 IN_A_PROCESS = """
+import cv2
 import json, resource, signal, time
 from pathlib import Path
 from pneumo.dataset import limits
