@@ -52,7 +52,7 @@ def test_the_version_is_printed(command: str, answers: dict[str, tuple[str, str]
     assert answers[command][1] == f"job/{command}.py {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "predict"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_flags_are_read_before_anything_slow_is_imported(command: str) -> None:
     """In a Python of its own, as users start it; one that tests share has imported everything."""
     for flag, code in (("--help", 0), ("--no-such-flag", 2)):
