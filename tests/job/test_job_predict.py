@@ -75,7 +75,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
-        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv", RECORD)
+        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv", "logs", RECORD)
     }
 
 
@@ -267,7 +267,14 @@ def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     out, files = tmp_path / "out", sorted(synthetic.test_dicom.iterdir())
     code, output = predict(files[0], out, "--outputs", "findings", "overlays", run=all_positive)
     assert code == 0, output
-    assert {p.name for p in out.iterdir()} == {"findings.csv", "overlays", "quarantine.csv", "left_out.csv", RECORD}
+    assert {p.name for p in out.iterdir()} == {
+        "findings.csv",
+        "overlays",
+        "quarantine.csv",
+        "left_out.csv",
+        "logs",
+        RECORD,
+    }
     assert [p.name for p in (out / "overlays").iterdir()] == [f"{files[0].stem}.png"]
     before = (out / "findings.csv").read_bytes()
     code, output = predict(files[1], out, "--outputs", "findings", run=all_positive)
@@ -302,6 +309,7 @@ def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
         "predictions.csv",
         "quarantine.csv",
         "left_out.csv",
+        "logs",
         RECORD,
         ".mine.pneumo-tmp-abcdefgh",
     }
