@@ -37,7 +37,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
         dice_over_empty=float(over_empty.mean()),
         dice_over_empty_interval=interval(over_empty, patients),
         nested=NestedScores(
-            **_summarize(histograms.positive, nested.dice, nested.predicted_positive),
+            **summarize(histograms.positive, nested.dice, nested.predicted_positive),
             dice_interval=interval(nested.dice, patients),
         ),
         in_sample=RuleScores(**_by_rule(histograms, nested.final), rule=nested.final.in_probabilities()),
@@ -83,7 +83,7 @@ def score_by_fold_rules(
         index = np.flatnonzero(rule_index == k)
         selected = histograms.select(index)
         dice[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
-    return Scores(**_summarize(histograms.positive, dice, positive))
+    return Scores(**summarize(histograms.positive, dice, positive))
 
 
 def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> FoldScores:
@@ -94,17 +94,17 @@ def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> F
         images=len(selected),
         positives=int(selected.positive.sum()),
         dice_all_empty=float((~selected.positive).mean()),
-        **_summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
+        **summarize(selected.positive, nested.dice[index], nested.predicted_positive[index]),
         auc=auc(selected),
         rule=nested.rules[k].in_probabilities(),
     )
 
 
 def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, Any]:
-    return _summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
+    return summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
 
 
-def _summarize(
+def summarize(
     positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""

@@ -1,0 +1,194 @@
+"""The networks of a run as one ONNX graph: the mean over folds and views, and its comparison with torch.
+
+One graph, so that who uses it elsewhere makes one call and gets the probabilities that the decision rule expects. It
+normalizes the image itself and computes in fp32; the number of images is free, their size is that of the recipe. The
+weights are in the same file, or, since an ONNX file ends at 2 GB, in a second one beside it.
+
+Equal networks give equal bytes: names, stack traces and paths of this machine, which the exporter records, are left
+out.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pneumo.inference.predictor import VIEWS, View
+from pneumo.modeling.segmenter import Segmenter
+from pneumo.runtime.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+IMAGE, PIXELS, PRESENCE = "image", "pixel_probability", "presence_probability"
+"""Names of the graph's input and its two outputs; the last only with a presence head."""
+DATA_SUFFIX = ".data"
+"""Ending of the second file, after the name of the first."""
+OPSET = 18
+"""Version of ONNX's operators, of December 2022; torch exports all of them natively."""
+MAX_BYTES = 1_900_000_000
+"""Weights, in bytes, up to which there is one file: a protobuf message must stay below 2 GiB."""
+TOLERANCE = 1e-4
+"""Largest difference of a probability between ONNX Runtime and torch."""
+
+
+class MeanOfNetworks(nn.Module):
+    """The mean over networks, and for each over the image and its views: what ``NetworkMean`` computes for one run.
+
+    Args:
+        networks: The network of each fold.
+        tta: Views beside the image itself.
+    """
+
+    def __init__(self, networks: Sequence[Segmenter], tta: Sequence[View]) -> None:
+        super().__init__()
+        self.networks, self.tta = nn.ModuleList(networks), tuple(tta)
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return pixel probabilities (N, S, S), and with a presence head presence probabilities (N,).
+
+        Args:
+            image: (N, 1, S, S) float in [0, 1].
+        """
+        found = [values for network in self.networks for values in self._views(network, image)]
+        return tuple(sum(values[1:], values[0]) / len(values) for values in zip(*found, strict=True))
+
+    def _views(self, network: nn.Module, image: Tensor) -> list[tuple[Tensor, ...]]:
+        outputs = [_probabilities(network, image)]
+        for name in self.tta:
+            apply, invert = VIEWS[name]
+            pixels, *presence = _probabilities(network, apply(image))
+            outputs.append((invert(pixels), *presence))
+        return outputs
+
+
+def _probabilities(network: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+    output = network(image)
+    pixels = torch.sigmoid(output.logits)[:, 0]
+    return (pixels,) if output.presence_logit is None else (pixels, torch.sigmoid(output.presence_logit))
+
+
+def export(model: MeanOfNetworks, size: int, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a graph, and its weights beside it where they are too large for one file.
+
+    Args:
+        model: The networks, on the CPU.
+        size: Height and width of an image in pixels.
+        path: The file to write; a second one has ``DATA_SUFFIX`` after its name.
+        metadata: What the file says about itself.
+
+    Raises:
+        UserError: When the exporter has no ONNX operators for the network.
+    """
+    import onnx
+
+    # Two images: with one, the exporter would take the number for a constant.
+    image = torch.zeros(2, 1, size, size)
+    try:
+        with _silence(), torch.no_grad():
+            program = torch.onnx.export(
+                model,
+                (image,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[IMAGE],
+                output_names=output_names(model),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UserError(
+            f"torch cannot export this network to ONNX ({first_line(error)})",
+            "an encoder and a decoder of operators that ONNX has",
+            "give --no-onnx for an export without model.onnx",
+        ) from error
+    assert program is not None
+    graph = program.model
+    _leave_out_origins(graph)
+    graph.metadata_props.update(metadata)
+    large = sum(parameter.nbytes for parameter in model.state_dict().values()) > MAX_BYTES
+    program.save(path, external_data=large)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def output_names(model: MeanOfNetworks) -> list[str]:
+    """Return the names of the graph's outputs."""
+    with torch.inference_mode():
+        outputs = model(torch.zeros(1, 1, 32, 32))
+    return [PIXELS, PRESENCE][: len(outputs)]
+
+
+def largest_difference(path: Path, model: MeanOfNetworks, images: Tensor) -> float:
+    """Return the largest difference of a probability between a graph in ONNX Runtime and the networks in torch.
+
+    Args:
+        path: The graph.
+        model: The networks that it was exported from.
+        images: (N, 1, S, S) in [0, 1]; they are given one at a time, and then all at once.
+    """
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for batch in (*images.split(1), images):
+        with torch.inference_mode():
+            expected = model(batch)
+        for found, values in zip(session.run(None, {IMAGE: batch.numpy()}), expected, strict=True):
+            # A NaN is larger than any number here, and smaller than none below.
+            largest = max(largest, float(np.nan_to_num(np.abs(found - values.numpy()), nan=np.inf).max()))
+    return largest
+
+
+def check(path: Path, model: MeanOfNetworks, images: Tensor) -> float:
+    """Compare a graph with torch, and return the largest difference of a probability.
+
+    Raises:
+        UserError: When it is above ``TOLERANCE``.
+    """
+    difference = largest_difference(path, model, images)
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"in ONNX Runtime the exported network differs from torch by up to {difference:.2g} in a probability",
+            f"at most {TOLERANCE:g}",
+            "give --no-onnx for an export without model.onnx, or install other versions of onnxscript and onnxruntime",
+        )
+    return difference
+
+
+def _leave_out_origins(model: "onnx_ir.Model") -> None:
+    """Remove what the exporter notes about where each part comes from: module names, stack traces, file names."""
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        graph.doc_string = None
+        for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+            value.metadata_props.clear()
+        for node in graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            for value in node.outputs:
+                value.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _silence():  # type: ignore[no-untyped-def]
+    """Keep the exporter's progress and its warnings about its own future off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

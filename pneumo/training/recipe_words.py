@@ -1,0 +1,80 @@
+"""A recipe in plain words, for those who read what a network is and not how it is configured."""
+
+from collections.abc import Iterator
+
+from pneumo.modeling.losses.loss import TERMS
+from pneumo.runtime.errors import counted
+from pneumo.training.recipe import Recipe, Stage
+
+ARCHITECTURES = {"unet": "U-Net", "unetplusplus": "U-Net++"}
+ENCODER_WEIGHTS = {"none": "random weights", "imagenet": "ImageNet weights"}
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "radam": "RAdam"}
+PRECISIONS = {"fp32": "32-bit", "bf16": "bfloat16", "fp16": "16-bit", "auto": "the device's fastest"}
+
+
+def describe_recipe(recipe: Recipe) -> list[str]:
+    """Return what is trained and how, a sentence for each part."""
+    return [*_network(recipe), *_stages(recipe), *_images(recipe), *_steps(recipe), *_inference(recipe)]
+
+
+def _network(recipe: Recipe) -> Iterator[str]:
+    model = recipe.model
+    weights = ENCODER_WEIGHTS.get(model.encoder_weights, "weights from a local file")
+    attention = " with scSE attention in the decoder" if model.attention == "scse" else ""
+    yield (
+        f"The network is a {ARCHITECTURES[model.architecture]} over the encoder {model.encoder}, which starts from"
+        f" {weights}{attention}."
+    )
+    if model.presence_head:
+        yield "A second output, the presence head, predicts whether the image has a pneumothorax at all."
+
+
+def _stages(recipe: Recipe) -> Iterator[str]:
+    stages = recipe.stages
+    for stage in stages:
+        name = f"Stage {stage.index + 1} of {len(stages)}" if len(stages) > 1 else "Training"
+        most = "at most " if recipe.patience else ""
+        yield (
+            f"{name} takes {most}{counted(stage.epochs, 'epoch')} at {stage.image_size} x {stage.image_size} px,"
+            f" learning rate {stage.learning_rate:g}, {_positives(stage)}."
+        )
+    if recipe.patience:
+        yield f"A stage ends early after {counted(recipe.patience, 'validation')} without a better score."
+    kept = "with the best validation score" if recipe.keep == "best" else "of its last step"
+    yield f"{'Each stage' if len(stages) > 1 else 'Training'} ends with the weights {kept}."
+
+
+def _positives(stage: Stage) -> str:
+    if stage.positive_rate is None:
+        return "each training image once in an epoch"
+    first, last = (f"{rate:.0%}" for rate in stage.positive_rate)
+    share = first if first == last else f"{first} in the first and {last} in the last epoch"
+    return f"images drawn so that the positive ones are {share}"
+
+
+def _images(recipe: Recipe) -> Iterator[str]:
+    active = [f"{name} (probability {entry.probability:g})" for name, entry in recipe.augmentation.active()]
+    yield f"Random changes to a training image: {', '.join(active) or 'none'}."
+
+
+def _steps(recipe: Recipe) -> Iterator[str]:
+    weights = {name: getattr(recipe.loss, name) for name in TERMS}
+    terms = ", ".join(f"{weight:g} {name}" for name, weight in weights.items() if weight)
+    only = ", Dice on positive images alone" if recipe.loss.dice and recipe.loss.dice_on == "positive" else ""
+    yield f"The loss is the weighted sum {terms}{only}."
+    yield (
+        f"{OPTIMIZERS[recipe.optimizer]} takes steps of {recipe.batch_size} images, with weight decay"
+        f" {recipe.weight_decay:g}; in each stage the learning rate rises for {recipe.warmup_epochs:g} epochs and then"
+        f" falls along a cosine to {recipe.final_lr_factor:g} of its peak."
+    )
+    if recipe.ema_decay:
+        yield f"Validation and inference use a moving average of the weights (decay {recipe.ema_decay:g})."
+
+
+def _inference(recipe: Recipe) -> Iterator[str]:
+    views = " and of its horizontal mirror image" if "hflip" in recipe.tta else ""
+    yield (
+        f"A prediction is the mean over the folds' networks of the image{views}, at"
+        f" {recipe.inference.size} x {recipe.inference.size} px, in {PRECISIONS[recipe.precision]} arithmetic."
+    )
+    yield f"The seed is {recipe.seed}."

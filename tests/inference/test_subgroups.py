@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import Maps
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.inference.bootstrap import interval
+from pneumo.inference.subgroups import AGES, LESIONS, SPACINGS, Variable, lesion_area, score_subgroups, table_variables
+from pneumo.inference.threshold_search import nested_estimate
+
+
+def test_the_groups_have_the_scores_of_their_images_alone(maps: Maps) -> None:
+    histograms = maps.histograms
+    nested = nested_estimate(histograms)
+    values = ["b", "a", "", "a", "a"] * (len(histograms) // 5)
+    a, b = score_subgroups(histograms, nested, Variable(values=values, order=["a", "never", "b"]))
+    assert (a.name, b.name) == ("a", "b")
+    index = np.flatnonzero(np.array(values) == "a")
+    dice, positive = nested.dice[index], histograms.positive[index]
+    assert a.images == len(index)
+    assert a.positives == positive.sum()
+    assert a.scores.dice == dice.mean()
+    assert a.scores.dice_positive == dice[positive].mean()
+    assert a.scores.specificity == (~nested.predicted_positive[index][~positive]).mean()
+    assert a.dice_all_empty == (~positive).mean()
+    patients = np.unique(histograms.patient[index], return_inverse=True)[1]
+    assert a.patients == patients.max() + 1 < a.images
+    assert a.dice_interval == interval(dice, patients)
+
+
+def test_a_group_without_positive_images_has_no_dice_on_them(maps: Maps) -> None:
+    histograms = maps.histograms
+    values = ["empty" if empty else "" for empty in ~histograms.positive]
+    (group,) = score_subgroups(histograms, nested_estimate(histograms), Variable(values=values, order=["empty"]))
+    assert (group.positives, group.dice_all_empty) == (0, 1.0)
+    assert group.scores.dice_positive is None
+    assert group.scores.sensitivity is None
+
+
+@pytest.mark.parametrize(
+    ("bands", "value", "name"),
+    [
+        (AGES, 0, "below 18 years"),
+        (AGES, 17.9, "below 18 years"),
+        (AGES, 18, "18 to below 40 years"),
+        (AGES, 80, "80 years and more"),
+        (SPACINGS, 0.139, "below 0.15 mm"),
+        (SPACINGS, 0.168, "0.15 to below 0.18 mm"),
+        (LESIONS, 31_999, "8,000 to below 32,000 px"),
+        (LESIONS, 32_000, "32,000 px and more"),
+    ],
+)
+def test_a_number_is_in_the_band_that_it_begins(bands, value, name) -> None:
+    assert bands.name(value) == name
+
+
+def test_lesions_are_measured_at_the_reference_size(maps: Maps) -> None:
+    histograms = maps.histograms
+    variable = lesion_area(histograms)
+    areas = histograms.truth * 2**20 / histograms.pixels
+    assert variable.values == [LESIONS.name(area) if area else "" for area in areas]
+    assert {value for value, positive in zip(variable.values, histograms.positive, strict=True) if not positive} == {""}
+
+
+def test_the_table_gives_sex_age_view_and_spacing_of_the_images_asked_for(reader: ShardReader) -> None:
+    rows = reader.table.select("train")[[3, 1, 2]]
+    table = replace(
+        reader.table,
+        sex=np.where(np.arange(len(reader.table)) == rows[0], "", "F"),
+        age_years=np.where(np.arange(len(reader.table)) == rows[1], 148, 45).astype(np.int16),
+        view=np.full(len(reader.table), "PA"),
+        row_spacing_mm=np.where(np.arange(len(reader.table)) == rows[2], np.nan, 0.143),
+    )
+    variables = table_variables(table, reader.table.image_id[rows].tolist())
+    assert {name: variable.values for name, variable in variables.items()} == {
+        "sex": ["unknown", "F", "F"],
+        "age": ["40 to below 60 years", "unknown", "40 to below 60 years"],
+        "view": ["PA"] * 3,
+        "pixel spacing": ["below 0.15 mm", "below 0.15 mm", "unknown"],
+    }
+    assert all(set(variable.values) <= set(variable.order) for variable in variables.values())
+    assert variables["sex"].order == ["F", "unknown"]
+
+
+def test_an_image_of_another_dataset_has_no_row(reader: ShardReader) -> None:
+    with pytest.raises(KeyError):
+        table_variables(reader.table, ["1.2.3"])

@@ -1,0 +1,47 @@
+from dataclasses import replace
+
+import pytest
+
+from pneumo.training.recipe_words import describe_recipe
+from pneumo.training.recipes import RECIPES, best, demo, winner
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_whole_sentences(name: str) -> None:
+    sentences = describe_recipe(RECIPES[name]())
+    assert all(sentence.endswith(".") and sentence[0].isupper() for sentence in sentences)
+    assert not any("None" in sentence or "  " in sentence for sentence in sentences)
+
+
+def test_the_best_recipe_in_words() -> None:
+    text = " ".join(describe_recipe(best()))
+    assert "U-Net over the encoder se_resnext50_32x4d, which starts from ImageNet weights with scSE attention" in text
+    assert "the presence head, predicts whether the image has a pneumothorax at all" in text
+    assert "Stage 1 of 2 takes 40 epochs at 512 x 512 px, learning rate 0.0004, images drawn so that" in text
+    assert "80% in the first and 30% in the last epoch" in text
+    assert "weighted sum 3 bce, 1 dice, 0.2 presence, Dice on positive images alone" in text
+    assert "mean over the folds' networks of the image and of its horizontal mirror image, at 1024 x 1024 px" in text
+
+
+def test_one_stage_has_no_number_and_each_image_comes_once() -> None:
+    text = " ".join(describe_recipe(demo()))
+    assert "Training takes 12 epochs at 96 x 96 px, learning rate 0.003, each training image once in an epoch." in text
+    assert "Stage" not in text
+    assert "Training ends with the weights of its last step." in text
+
+
+def test_early_stopping_and_the_choice_of_weights_are_said() -> None:
+    text = " ".join(describe_recipe(winner()))
+    assert "Stage 1 of 4 takes at most 50 epochs at 512 x 512 px" in text
+    assert "ends early after 10 validations without a better score" in text
+    assert "Each stage ends with the weights with the best validation score." in text
+
+
+def test_a_path_of_weights_is_not_quoted() -> None:
+    recipe = best()
+    recipe = replace(recipe, model=replace(recipe.model, encoder_weights="/home/someone/w.pth"), tta=(), ema_decay=0.0)
+    text = " ".join(describe_recipe(recipe))
+    assert "someone" not in text
+    assert "weights from a local file" in text
+    assert "moving average" not in text
+    assert "mirror" not in text
