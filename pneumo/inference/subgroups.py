@@ -73,9 +73,7 @@ class Subgroup:
     dice_interval: Interval95
 
 
-def score_subgroups(
-    histograms: PredictionHistograms, nested: NestedEstimate, variable: Variable
-) -> Iterator[Subgroup]:
+def score_subgroups(histograms: PredictionHistograms, nested: NestedEstimate, variable: Variable) -> Iterator[Subgroup]:
     """Yield the scores of each group that has an image.
 
     Args:

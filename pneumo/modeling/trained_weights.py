@@ -21,6 +21,8 @@ class TrainedWeights:
     """A safetensors file."""
     sha256: str
     """Digest of the file that training wrote, hexadecimal."""
+    repair: str
+    """What to do when the file is missing or another one."""
 
     def read(self) -> dict[str, Tensor]:
         """Read the tensors onto the CPU.
@@ -54,7 +56,7 @@ class TrainedWeights:
             raise self._wrong(differences(network.state_dict(), state) or first_line(error)) from error
 
     def _wrong(self, reason: str) -> UserError:
-        return UserError(f"{self.path}: {reason}", "the weights of a finished fold", how_to_restore(self.path))
+        return UserError(f"{self.path}: {reason}", "the weights of a finished fold", self.repair)
 
 
 def how_to_restore(path: Path) -> str:

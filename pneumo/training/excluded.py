@@ -74,8 +74,7 @@ def exclusion_caveats(excluded: Mapping[str, str]) -> list[str]:
     """Return what a report must say about the images that were excluded."""
     if not excluded:
         return []
-    names = ", ".join(list(excluded)[:3])
     return [
-        f"excluded, neither trained on nor scored: {counted(len(excluded), 'damaged training image')} ({names}"
-        f"{' ...' * (len(excluded) > 3)}); recipe.json names each and what was found"
+        f"excluded, neither trained on nor scored: {counted(len(excluded), 'damaged training image')}; recipe.json names"
+        " each and what was found"
     ]

@@ -62,7 +62,9 @@ def trained_weights(run: RunDirectory) -> tuple[TrainedWeights, ...]:
         UserError: When a fold.json is missing, damaged or of another format version.
     """
     folds = [run.fold(k) for k in range(run.dataset.num_folds)]
-    return tuple(TrainedWeights(fold.model, _read_summary(fold).weights_sha256) for fold in folds)
+    return tuple(
+        TrainedWeights(fold.model, _read_summary(fold).weights_sha256, how_to_restore(fold.model)) for fold in folds
+    )
 
 
 def read_histograms(run: RunDirectory) -> PredictionHistograms:

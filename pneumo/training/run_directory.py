@@ -46,6 +46,8 @@ from pneumo.training.recipe_json import add_newer_entries
 FORMAT_VERSION = 3
 RECIPE_FILE = "recipe.json"
 """The file that makes a directory a run."""
+EXPORTED_FILE = "model.json"
+"""The file that makes a directory an exported model (``exported_model``), which is no run."""
 LOCK_FILE = ".lock"
 
 
@@ -271,10 +273,17 @@ def load(path: Path) -> RunDirectory:
     return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset, encoder_sha256=record.encoder_sha256)
 
 
+def starting_version(run: RunDirectory) -> str:
+    """Return the version of pneumo that started a run."""
+    return str(documents.read(run.path / RECIPE_FILE)["pneumo"])
+
+
 def _how_to_give(path: Path) -> str:
     """Return what to do about a path that is not a run's, by what is there instead."""
     if (path.parent / RECIPE_FILE).is_file() and not (path / RECIPE_FILE).exists():
         return f"give the run's directory above: {path.parent}"
+    if (path / EXPORTED_FILE).is_file():
+        return "give the directory of a run: an exported model can be predicted with, and nothing else"
     if paths.manifest(path).is_file():
         return "give the directory of a run, not that of the dataset"
     if "," in str(path) and not path.exists():

@@ -18,7 +18,7 @@ from pneumo.loading.contract import BatchPlan
 from pneumo.modeling import models
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.segmenter import Segmenter
-from pneumo.modeling.trained_weights import TrainedWeights
+from pneumo.modeling.trained_weights import TrainedWeights, how_to_restore
 from pneumo.runtime.files import sha256
 
 CONFIGS = tuple(
@@ -48,7 +48,7 @@ def make_networks() -> list[list[Segmenter]]:
 
 def published(path: Path) -> TrainedWeights:
     """Describe a file of weights as it is."""
-    return TrainedWeights(path, sha256(path))
+    return TrainedWeights(path, sha256(path), how_to_restore(path))
 
 
 def write_runs(networks: list[list[Segmenter]], directory: Path) -> list[EnsembledRun]:

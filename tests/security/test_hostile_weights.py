@@ -72,7 +72,7 @@ HEADERS = {
 def load(network: nn.Module, path: Path) -> None:
     """Load a file as a fold's weights, with the digest that it has, or none where reading it would not end."""
     readable = path.is_file() and path.stat().st_size < 1 << 30
-    trained = TrainedWeights(path, sha256=sha256(path) if readable else "")
+    trained = TrainedWeights(path, sha256=sha256(path) if readable else "", repair="restore the file")
     trained.load(network, trained.read())
 
 
