@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pneumo.inference.predictor import VIEWS, View
+from pneumo.inference.config import View
+from pneumo.inference.predictor import VIEWS
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.runtime.errors import UserError, first_line
 
@@ -124,9 +125,9 @@ def describe(size: int, *, presence_head: bool) -> dict[str, str]:
         presence_head: Whether there is the second output.
     """
     described = {
-        IMAGE: f"float32 (batch, 1, {size}, {size}), any batch size: gray values from 0, black, to 1, white, as they are"
-        f" displayed. The X-ray is scaled so that its longer side has {size} pixels, its aspect kept, and centered; what"
-        " is left of the square is 0. The graph itself subtracts the mean and divides by the standard deviation.",
+        IMAGE: f"float32 (batch, 1, {size}, {size}), any batch size: gray values from 0, black, to 1, white, as they"
+        f" are displayed. The X-ray is scaled so that its longer side has {size} pixels, its aspect kept, and centered;"
+        " what is left of the square is 0. The graph itself subtracts the mean and divides by the standard deviation.",
         PIXELS: f"float32 (batch, {size}, {size}): probability of each pixel that it is pneumothorax, the mean over all"
         " folds and views. Cut the X-ray's part out of the square and resize it, linearly, to the X-ray's own size"
         " before applying the decision rule.",

@@ -71,13 +71,13 @@ def render(facts: CardFacts) -> str:
 
 def _summary(facts: CardFacts) -> Iterator[str]:
     metrics = facts.metrics
-    yield "**Not for clinical use.** This is a research model. It is no medical device, and nobody has tested it on patients."
+    yield "**Not for clinical use.** This is a research model, no medical device; nobody has tested it on patients."
     yield ""
     low, high = metrics.nested.dice_interval
     yield (
-        f"{counted(metrics.submission_networks, 'network')}; Dice {metrics.nested.dice:.3f} ({low:.3f} to {high:.3f}) on"
-        f" {counted(metrics.images, 'image')} that the network in question was not trained on, where calling every image"
-        f" empty gives {metrics.dice_all_empty:.3f}."
+        f"{counted(metrics.submission_networks, 'network')}. Dice on {counted(metrics.images, 'image')}, each predicted"
+        f" by the network that was not trained on it: {metrics.nested.dice:.3f} ({low:.3f} to {high:.3f}). Calling"
+        f" every image empty: {metrics.dice_all_empty:.3f}."
     )
 
 
@@ -85,17 +85,20 @@ def _use(facts: CardFacts) -> Iterator[str]:
     yield "It marks where a pneumothorax, air between lung and chest wall, is seen in a frontal chest X-ray."
     yield ""
     yield "- For: research on segmentation, comparison with other models, teaching."
-    yield "- Not for: diagnosis, triage, any decision about a patient, other views (lateral, lying on the side), other"
-    yield "  modalities, or children, unless the scores below include them and you have tested it on your own images."
+    yield (
+        "- Not for: diagnosis, triage, or any other decision about a patient; other modalities and other views"
+        " (lateral, lying on the side); children, or images of another hospital, unless you have tested it on such"
+        " images."
+    )
 
 
 def _data(facts: CardFacts) -> Iterator[str]:
     metrics = facts.metrics
     share = metrics.positives / metrics.images
-    yield f"- {counted(metrics.images, 'labeled image')}, {metrics.positives} ({share:.1%}) with a pneumothorax,"
-    yield f"  of {counted(metrics.patients, 'patient')}; {len(metrics.folds)} folds."
-    if facts.grouped_by == "none":
-        yield "  Each image counts as a patient by itself."
+    yield (
+        f"- {counted(metrics.images, 'labeled image')}, {metrics.positives} ({share:.1%}) with a pneumothorax, of"
+        f" {counted(metrics.patients, 'patient')}; {counted(len(metrics.folds), 'fold')}."
+    )
     yield f"- {GROUPED_BY.get(facts.grouped_by, 'How patients are grouped: ' + NOT_MEASURED + '.')}"
     if metrics.excluded:
         yield f"- {counted(metrics.excluded, 'damaged image')} left out of training and scores."
@@ -105,9 +108,12 @@ def _data(facts: CardFacts) -> Iterator[str]:
 
 def _scores(facts: CardFacts) -> Iterator[str]:
     metrics = facts.metrics
-    yield "Dice is the mean over images of 2 |prediction and truth| / (|prediction| + |truth|), and 1 where both are empty."
-    yield "Each image was predicted by the one network that was not trained on it (out-of-fold). *Nested*: by a decision"
-    yield "rule that was chosen on other images. *In-sample*: by the model's own rule, on the images that it was chosen on."
+    yield (
+        "Dice is the mean over images of 2 |prediction and truth| / (|prediction| + |truth|), and 1 where both are"
+        " empty. Each image was predicted by the one network that was not trained on it (out-of-fold). *Nested*: by a"
+        " decision rule that was chosen on other images. *In-sample*: by the model's own rule, on the images that it"
+        " was chosen on."
+    )
     yield ""
     yield from _table(
         ("", "Dice", "Dice, positive images", "Dice, empty images", "sensitivity", "specificity"),
@@ -121,10 +127,11 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     low, high = metrics.dice_over_empty_interval
     yield (
         f"Nested minus every image empty: {metrics.dice_over_empty:+.3f} ({low:+.3f} to {high:+.3f}). In brackets: 95 %"
-        f" intervals of a bootstrap over {counted(metrics.patients, 'patient')}, {metrics.bootstrap_resamples} resamples."
+        f" intervals of a bootstrap over {counted(metrics.patients, 'patient')}, {metrics.bootstrap_resamples}"
+        " resamples."
     )
     yield (
-        f"Area under the ROC curve of \"has a pneumothorax\": presence head {_number(metrics.auc.presence_head)}, maximum"
+        f'Area under the ROC curve of "has a pneumothorax": presence head {_number(metrics.auc.presence_head)}, maximum'
         f" pixel {_number(metrics.auc.max_pixel)}."
     )
     yield ""
@@ -138,8 +145,10 @@ def _scores(facts: CardFacts) -> Iterator[str]:
 
 
 def _subgroups(facts: CardFacts) -> Iterator[str]:
-    yield "Nested scores of parts of the images. Compare a Dice with that of calling every image of the same group empty;"
-    yield "intervals of few patients are wide, and say little."
+    yield (
+        "Nested scores of parts of the images. Compare a Dice with that of calling every image of the same group"
+        " empty. Intervals of few patients are wide, and say little."
+    )
     for variable in ("sex", "age", "view", "pixel spacing", "lesion"):
         yield ""
         if variable not in facts.subgroups:
@@ -170,7 +179,9 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     if not any(facts.subgroups.get(name) for name in ("sex", "age", "view")):
         yield f"- Differences between sexes, ages and views: {NOT_MEASURED}."
     yield "- Skin folds, bedding, tubes and the edges of ribs and scapulae can look like a pneumothorax, or hide one."
-    yield "- Treated patients have a chest drain: whether the networks see the air or the drain was " + NOT_MEASURED + "."
+    yield (
+        "- Treated patients have a chest drain: whether the networks see the air or the drain was " + NOT_MEASURED + "."
+    )
     yield "- The rule maximizes the Dice above, in which any mask on an empty image scores 0, and not sensitivity."
 
 
@@ -183,17 +194,21 @@ def _usage(facts: CardFacts) -> Iterator[str]:
         yield "This export has no `model.onnx`."
         return
     yield ""
-    yield "Without it, `model.onnx` is the mean of all networks; it computes in 32 bits, and needs no other file"
-    yield "(but `model.onnx.data`, where there is one)."
+    yield (
+        "Without it, `model.onnx` is the mean of all networks and views, in 32-bit arithmetic. It needs no other file"
+        " but `model.onnx.data`, where there is one."
+    )
     yield ""
     described = onnx_export.describe(facts.size, presence_head=facts.presence_head)
     yield from (f"- `{name}`: {text}" for name, text in described.items())
     yield ""
     yield from ("```python", *_program(facts), "```")
     yield ""
-    yield f"Compared with torch at the export, {facts.onnx}: no probability differs by more than 0.0001. `job/predict.py`"
-    yield "downsizes images in another way than the program above, and computes in the precision of the run: a mask may"
-    yield "differ in a few pixels."
+    yield (
+        f"Compared with torch at the export, {facts.onnx}: no probability differs by more than 0.0001. `job/predict.py`"
+        " makes images smaller in another way than the program above, and computes in the run's precision: a mask may"
+        " differ in a few pixels."
+    )
 
 
 def _program(facts: CardFacts) -> list[str]:
@@ -232,9 +247,10 @@ def segment(image: np.ndarray) -> np.ndarray:
 
 
 def _versions(facts: CardFacts) -> Iterator[str]:
-    yield f"- Trained with pneumo {facts.trained_with}; exported with pneumo {facts.exported_with}, "
-    yield f"  {', '.join(f'{name} {version}' for name, version in facts.libraries.items())}."
-    yield f"- First weights of the encoder: {f'SHA-256 `{facts.encoder_sha256}`' if facts.encoder_sha256 else 'random'}."
+    libraries = ", ".join(f"{name} {version}" for name, version in facts.libraries.items())
+    yield f"- Trained with pneumo {facts.trained_with}; exported with pneumo {facts.exported_with}, {libraries}."
+    weights = f"SHA-256 `{facts.encoder_sha256}`" if facts.encoder_sha256 else "random"
+    yield f"- First weights of the encoder: {weights}."
     yield "- `model.json` has the recipe, and size and SHA-256 of every file."
 
 

@@ -75,6 +75,6 @@ def exclusion_caveats(excluded: Mapping[str, str]) -> list[str]:
     if not excluded:
         return []
     return [
-        f"excluded, neither trained on nor scored: {counted(len(excluded), 'damaged training image')}; recipe.json names"
-        " each and what was found"
+        f"excluded, neither trained on nor scored: {counted(len(excluded), 'damaged training image')}; recipe.json"
+        " names each and what was found"
     ]

@@ -28,7 +28,7 @@ from pneumo.training import exported_model, run_directory
 from pneumo.training.excluded import exclusion_caveats
 from pneumo.training.fold_results import read_histograms, trained_weights
 from pneumo.training.recipe_words import describe_recipe
-from pneumo.training.run_directory import EXPORTED_FILE, RunDirectory
+from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import require_finished_folds
 
 LIBRARIES = ("torch", "segmentation-models-pytorch", "timm")

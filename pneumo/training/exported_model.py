@@ -10,7 +10,8 @@
         model.onnx.data        its weights, where they are too large for one file
 
 Nothing in it is about a single image: no ids, no predictions, no names of files or directories. The same run gives the
-same bytes. It is read and never written again; nothing in it is code, and ``load`` compares every file with its SHA-256.
+same bytes. It is read and never written again; nothing in it is code, and ``load`` compares each file with its
+SHA-256.
 """
 
 import json
@@ -31,7 +32,13 @@ from pneumo.training.recipe_json import add_newer_entries
 from pneumo.training.run_directory import EXPORTED_FILE, DatasetIdentity
 
 FORMAT_VERSION = 1
-CARD, RULE, METRICS, ONNX, ONNX_DATA = "model_card.md", "thresholds.json", "metrics.json", "model.onnx", "model.onnx.data"
+CARD, RULE, METRICS, ONNX, ONNX_DATA = (
+    "model_card.md",
+    "thresholds.json",
+    "metrics.json",
+    "model.onnx",
+    "model.onnx.data",
+)
 RESTORE = "copy the whole directory again, or export the run again with job/export.py"
 ENCODER_WEIGHTS = ("none", "imagenet")
 """What a recipe names that is no path."""

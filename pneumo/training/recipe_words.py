@@ -64,8 +64,8 @@ def _steps(recipe: Recipe) -> Iterator[str]:
     yield f"The loss is the weighted sum {terms}{only}."
     yield (
         f"{OPTIMIZERS[recipe.optimizer]} takes steps of {recipe.batch_size} images, with weight decay"
-        f" {recipe.weight_decay:g}; in each stage the learning rate rises for {recipe.warmup_epochs:g} epochs and then"
-        f" falls along a cosine to {recipe.final_lr_factor:g} of its peak."
+        f" {recipe.weight_decay:g}. The learning rate rises linearly ({recipe.warmup_epochs:g} epochs) and then falls"
+        f" along a cosine to {recipe.final_lr_factor:g} of its peak{', in each stage' * (len(recipe.stages) > 1)}."
     )
     if recipe.ema_decay:
         yield f"Validation and inference use a moving average of the weights (decay {recipe.ema_decay:g})."

@@ -7,10 +7,13 @@ import numpy.typing as npt
 import pytest
 import torch
 from ensembles import make_networks, write_runs
+from onnx_networks import SIZE as ONNX_SIZE
+from onnx_networks import Exported, make_mean
 from plain_predictions import SIZE, Bright
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.inference import onnx_export
 from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
 from pneumo.inference.network_mean import EnsembledRun
 from pneumo.inference.predictor import Predictor
@@ -68,6 +71,14 @@ def maps() -> Maps:
 @pytest.fixture(scope="session")
 def maps_without_presence() -> Maps:
     return draw_maps(seed=1, presence_head=False)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Two small networks as ONNX."""
+    found = Exported(make_mean(), tmp_path_factory.mktemp("onnx") / "model.onnx")
+    onnx_export.export(found.mean, ONNX_SIZE, found.path, {"use": "for tests"})
+    return found
 
 
 @pytest.fixture(scope="session")
