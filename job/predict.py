@@ -1,4 +1,5 @@
-"""Predict new images, DICOM, PNG or JPEG, with a finished run: masks, a table of numbers, and pictures.
+"""Predict new images, DICOM, PNG or JPEG, with a finished run or an exported model: masks, a table of numbers, and
+pictures.
 
     python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pneumo.dataset.shard_reader import ShardReader
     from pneumo.distributed.world import World
     from pneumo.inference.ensembler import Ensembler, ImagePrediction
+    from pneumo.training.exported_model import ExportedModel
     from pneumo.training.run_directory import RunDirectory
 
 SCRATCH = "shards"
@@ -57,7 +59,7 @@ class Arguments:
     """Flags of job/predict.py."""
 
     run: Path
-    """Run directory whose folds are all trained."""
+    """Run directory whose folds are all trained, or a directory that job/export.py made."""
     dicom: Path
     """DICOM, PNG or JPEG file, or directory that is searched recursively."""
     out: Path
@@ -121,12 +123,16 @@ def main() -> None:
     shutdown()
 
 
-def open_run(path: Path) -> "RunDirectory":
-    """Load a run that can predict; refuse another one now, and not after all images are read."""
+def open_run(path: Path) -> "RunDirectory | ExportedModel":
+    """Load a run or a model that can predict; refuse another one now, and not after all images are read."""
     from pneumo.inference.decision_rule import read_rule
-    from pneumo.training import run_directory
+    from pneumo.training import exported_model, run_directory
     from pneumo.training.run_metrics import require_finished_folds
 
+    if exported_model.is_exported(path):
+        model = exported_model.load(path)
+        read_rule(model.thresholds)
+        return model
     run = run_directory.load(path)
     require_finished_folds(run)
     if run.thresholds.is_file():
@@ -134,7 +140,7 @@ def open_run(path: Path) -> "RunDirectory":
     return run
 
 
-def predict(arguments: Arguments, run: "RunDirectory", world: "World") -> None:
+def predict(arguments: Arguments, run: "RunDirectory | ExportedModel", world: "World") -> None:
     """Read the images, predict them, publish the results, and print how many files became predictions."""
     from pneumo.reporting.outputs.context import OutputContext
     from pneumo.reporting.outputs.output_set import OutputSet
@@ -194,17 +200,20 @@ def read_images(arguments: Arguments, dataset: Path) -> "IncomingImages":
     return images
 
 
-def build_ensembler(arguments: Arguments, run: "RunDirectory", reader: "ShardReader", world: "World") -> "Ensembler":
+def build_ensembler(
+    arguments: Arguments, run: "RunDirectory | ExportedModel", reader: "ShardReader", world: "World"
+) -> "Ensembler":
     """Build the mean of the run's networks with its decision rule, which is chosen now if no process has done so."""
     from pneumo.inference.decision_rule import read_rule
     from pneumo.inference.ensembler import Ensembler
     from pneumo.runtime.machine import available_cores
     from pneumo.training.ensemble import build_mean
     from pneumo.training.locking import exclusive_locks
+    from pneumo.training.run_directory import RunDirectory
     from pneumo.training.run_metrics import finish_run
 
     workers = arguments.workers or available_cores()
-    if not run.thresholds.is_file():
+    if isinstance(run, RunDirectory) and not run.thresholds.is_file():
         with exclusive_locks([(run.lock, str(run.path))], world):
             finish_run(run, world, reader, workers=workers)
     mean = build_mean(

@@ -1,4 +1,4 @@
-"""The networks of finished runs, with the settings that they were trained with."""
+"""The networks of finished runs and of exported models, with the settings that they were trained with."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,9 @@ from pneumo.distributed.world import World
 from pneumo.inference.blend import normalize_weights
 from pneumo.inference.config import InferenceConfig, LoaderOverride, PrecisionOverride
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
+from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.runtime.console import log
+from pneumo.training.exported_model import ExportedModel
 from pneumo.training.fold_results import trained_weights
 from pneumo.training.run_directory import RunDirectory
 
@@ -21,7 +23,7 @@ LESS_MEMORY = (
 
 
 def build_mean(
-    runs: Sequence[RunDirectory],
+    runs: Sequence[RunDirectory | ExportedModel],
     weights: Sequence[float] = (),
     *,
     reader: ShardReader,
@@ -33,7 +35,7 @@ def build_mean(
     """Build the mean of the networks of finished runs.
 
     Args:
-        runs: Finished runs.
+        runs: Finished runs, or exported models.
         weights: Weight of each run in the mean, above 0; equal when empty.
         reader: The dataset whose images are predicted.
         world: The ranks that share the images.
@@ -45,7 +47,7 @@ def build_mean(
         UserError: When a fold.json cannot be read.
     """
     # Other ranks may have written the folds a moment ago.
-    trained = world.on_leader(lambda: [trained_weights(run) for run in runs])
+    trained = world.on_leader(lambda: [_fold_weights(run) for run in runs])
     ensembled = [
         EnsembledRun(config=_override(run, loader, precision), weights=fold_weights, weight=weight)
         for run, fold_weights, weight in zip(runs, trained, normalize_weights(len(runs), weights), strict=True)
@@ -53,7 +55,13 @@ def build_mean(
     return NetworkMean(ensembled, reader=reader, world=world, workers=workers)
 
 
-def _override(run: RunDirectory, loader: LoaderOverride, precision: PrecisionOverride) -> InferenceConfig:
+def _fold_weights(run: RunDirectory | ExportedModel) -> tuple[TrainedWeights, ...]:
+    return run.weights if isinstance(run, ExportedModel) else trained_weights(run)
+
+
+def _override(
+    run: RunDirectory | ExportedModel, loader: LoaderOverride, precision: PrecisionOverride
+) -> InferenceConfig:
     """Return the run's settings with those of the flags; warn where they differ from those of its decision rule."""
     recipe = run.recipe.inference
     config = replace(

@@ -19,7 +19,7 @@ def test_a_network_that_differs_in_one_weight_is_refused(exported: Exported, shi
     other.load_state_dict(exported.mean.state_dict())
     with torch.no_grad():
         other.networks[0].net.segmentation_head[0].bias += shift
-    with pytest.raises(UserError, match="differs from torch by up to .* in a probability; expected at most 0.0001"):
+    with pytest.raises(UserError, match=r"differs from torch by up to .* in a probability; expected at most 0.0001"):
         onnx_check.check(exported.path, other, onnx_check.drawn_images(SIZE))
 
 

@@ -12,6 +12,7 @@ from pneumo.inference import onnx_check, onnx_export
 from pneumo.inference.predictor import Predictor
 from pneumo.runtime.errors import UserError
 
+
 def test_the_graph_gives_the_mean_over_folds_and_views_for_any_number_of_images(exported: Exported) -> None:
     for count in (1, 2, 5):
         image = torch.rand(count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(count))
@@ -77,7 +78,7 @@ def test_a_network_that_onnx_cannot_express_is_refused(tmp_path: Path, monkeypat
 
     mean = make_mean(folds=1)
     mean.networks[0] = Sorting()
-    with pytest.raises(UserError, match="torch cannot export this network to ONNX .*; give --no-onnx"):
+    with pytest.raises(UserError, match=r"torch cannot export this network to ONNX .*; give --no-onnx"):
         onnx_export.export(mean, SIZE, tmp_path / "m.onnx", {})
     assert list(tmp_path.iterdir()) == []
 

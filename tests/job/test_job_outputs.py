@@ -56,6 +56,9 @@ def state(place: Path) -> dict[str, tuple[int, int]]:
         ("predict", "--run run --dicom dicom --out run/out", "write run/out in run, which --run reads"),
         ("predict", "--run run --dicom dicom --out mine", "mine has overlays, predictions.csv, quarantine.csv of"),
         ("predict", "--run run --dicom dicom --out data", "data has left_out.csv, quarantine.csv of another origin"),
+        ("export", "--run run --out run", "replace run, which --run reads"),
+        ("export", "--run run --out run/model", "write run/model in run, which --run reads"),
+        ("export", "--run run --dataset data --out data/model", "write data/model in data, which --dataset reads"),
         (
             "shard",
             "--dicom dicom --masks masks.csv --out mine",

@@ -24,7 +24,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Shards, a run and one that was stopped, an ensemble, predictions and a score, of files full of secrets."""
+    """Shards, a run and one that was stopped, an ensemble, predictions, an exported model and a score, of files full of secrets."""
     directory = tmp_path_factory.mktemp("chain")
     source = planted.write(directory / planted.PATH)
     plant_modules(directory)
@@ -43,6 +43,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             ),
             "ensemble": (JOB / "ensemble.py", "--runs", run, *dataset, "--out", out / "ensemble.csv"),
             "predict": (JOB / "predict.py", "--run", run, "--dicom", source.root, "--out", out / "predictions"),
+            "export": (JOB / "export.py", "--run", run, *dataset, "--out", out / "model"),
             "score": (
                 *(JOB / "score.py", "--truth", source.masks, "--submission", run / "oof.csv", "--missing", "ignore"),
                 *("--out", out / "scores.csv"),

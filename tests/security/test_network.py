@@ -9,7 +9,7 @@ from pneumo.runtime.files import publish, publish_directory
 
 
 def test_no_command_tries_to_reach_another_machine_or_makes_files_that_can_be_guessed(chain: Chain) -> None:
-    assert {"shard", "train", "ensemble", "predict", "score"} <= set(chain.commands.output)
+    assert {"shard", "train", "ensemble", "predict", "export", "score"} <= set(chain.commands.output)
     assert not chain.commands.attempts.exists(), chain.commands.attempts.read_text()
 
 

@@ -111,7 +111,7 @@ def test_a_directory_that_holds_something_is_refused(run: RunDirectory, tmp_path
 
 def test_another_dataset_is_refused(run: RunDirectory, reader: ShardReader, tmp_path: Path) -> None:
     other = replace(run, dataset=replace(run.dataset, digest="0" * 64))
-    with pytest.raises(UserError, match="is not the one that .* was trained on"):
+    with pytest.raises(UserError, match=r"is not the one that .* was trained on"):
         export_run(other, tmp_path / "model", reader=reader, onnx=False)
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_file_of_weights_is_refused_and_nothing_is_left(
     state = weight_files.read_safetensors(run.fold(1).model)
     next(iter(state.values())).view(-1)[0] += 1
     run.fold(1).model.write_bytes(weight_files.to_safetensors(state))
-    with pytest.raises(UserError, match="fold-1/model.safetensors: SHA-256"):
+    with pytest.raises(UserError, match=r"fold-1/model.safetensors: SHA-256"):
         export_run(run, tmp_path / "model", reader=None, onnx=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
@@ -152,9 +152,7 @@ def test_a_second_export_into_the_same_directory_is_refused(
             export_run(run, tmp_path / "model", reader=None, onnx=False)
 
 
-def test_what_the_graph_says_about_itself(
-    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_graph_says_about_itself(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: dict[str, str] = {}
 
     def export(mean: onnx_export.MeanOfNetworks, size: int, path: Path, metadata: dict[str, str]) -> None:

@@ -96,7 +96,10 @@ def edit(change: Callable[[dict[str, dict[str, object]]], object]) -> Callable[[
         (flip, "fold-1.safetensors has another SHA-256"),
         (remove, "model_card.md is missing"),
         (pipe, "model_card.md is no regular file"),
-        (lambda model: (model / "model.json").unlink(), "model.json does not exist; expected the model.json that job/ex"),
+        (
+            lambda model: (model / "model.json").unlink(),
+            "model.json does not exist; expected the model.json that job/ex",
+        ),
         (edit(lambda c: c["files"].pop("fold-1.safetensors")), "model.json lists no 1 .fold-1.safetensors."),
         (edit(lambda c: c["dataset"].update(num_folds=3)), "model.json lists no 1 .fold-2.safetensors."),
         (edit(lambda c: c["files"].update({"../x": c["files"]["metrics.json"]})), "lists unknown files: 1 .../x."),
@@ -117,7 +120,7 @@ def test_a_file_that_is_not_listed_is_not_looked_at(model: Path) -> None:
 
 
 def test_a_run_is_asked_for_where_a_model_cannot_be_used(model: Path) -> None:
-    with pytest.raises(UserError, match=r"recipe.json does not exist; .*give the directory of a run: an exported model"):
+    with pytest.raises(
+        UserError, match=r"recipe.json does not exist; .*give the directory of a run: an exported model"
+    ):
         run_directory.load(model)
-
-
