@@ -11,10 +11,10 @@ Writes into MODEL:
     model.json           recipe and versions, and the size and SHA-256 of every other file
 
 Nothing in it is about a single image, and nothing in it is code. job/predict.py --run MODEL predicts with it as with
-the run. --dataset is the one that the run was trained on: for scores by sex, age, view and pixel spacing, and to compare
-model.onnx with torch on its images. Without it the model card lacks these scores, and the images are made up. The
-directory appears as a whole or not at all; one that holds something is refused. The same run gives the same bytes. Not
-for clinical use.
+the run. --dataset is the one that the run was trained on: for scores by sex, age, view and pixel spacing, and to
+compare model.onnx with torch on its images. Without it the model card lacks these scores, and the images are made up.
+The directory appears as a whole or not at all; one that holds something is refused. The same run gives the same bytes.
+Not for clinical use.
 
 Exit codes: 0 done, 2 wrong input, or a run that is not finished.
 """

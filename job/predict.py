@@ -1,5 +1,4 @@
-"""Predict new images, DICOM, PNG or JPEG, with a finished run or an exported model: masks, a table of numbers, and
-pictures.
+"""Predict new images, DICOM, PNG or JPEG: masks, a table of numbers, and pictures.
 
     python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
 
@@ -12,6 +11,8 @@ Writes into DIR:
     left_out.csv      images that are no frontal chest X-rays by their header, and masks among the images, with what
                       says so
     overlays/         a picture of each positive image with its mask outlined
+
+--run is a finished run, or an exported model (job/export.py).
 
 However many files are in quarantine.csv, the others are predicted; the last line of the output counts both. The results
 are written at the end and replace those of an earlier prediction, and nothing else: one that was changed since, such as

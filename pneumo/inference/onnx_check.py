@@ -36,7 +36,7 @@ def check(path: Path, model: MeanOfNetworks, images: Tensor) -> float:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     largest = 0.0
-    for batch in (*images.split(1), images):
+    for batch in (*(image[None] for image in images), images):
         with torch.inference_mode():
             expected = model(batch)
         for found, values in zip(session.run(None, {IMAGE: batch.numpy()}), expected, strict=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pneumo.modeling.losses.loss import TERMS
+from pneumo.modeling.losses.registry import TERMS
 from pneumo.runtime.errors import counted
 from pneumo.training.recipe import Recipe, Stage
 

@@ -24,7 +24,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Shards, a run and one that was stopped, an ensemble, predictions, an exported model and a score, of files full of secrets."""
+    """Shards, a run and one that was stopped, what all other commands made of it, of files full of secrets."""
     directory = tmp_path_factory.mktemp("chain")
     source = planted.write(directory / planted.PATH)
     plant_modules(directory)
