@@ -54,5 +54,6 @@ OUTPUTS: Mapping[str, OutputEntry] = {
     "predictions": OutputEntry("predictions.csv", "predictions_csv", "PredictionsCsv"),
     "findings": OutputEntry("findings.csv", "findings_csv", "FindingsCsv"),
     "overlays": OutputEntry("overlays", "overlay_pictures", "OverlayPictures"),
+    "segmentations": OutputEntry("segmentations", "segmentations", "Segmentations"),
 }
 """The outputs by name."""
