@@ -5,12 +5,14 @@
 Writes into DIR:
     predictions.csv   ImageId,EncodedPixels: one row per image, as in a submission
     findings.csv      one row per image: positive or not, probabilities, area in pixels and, where known, in mm2
-                      (format version 3: image_id, positive, presence_probability, max_pixel_probability,
-                      mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent)
+                      (format version 4: image_id, positive, presence_probability, max_pixel_probability,
+                      mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent, rle, notes)
     quarantine.csv    files that could not be read, with the reason
     left_out.csv      images that are no frontal chest X-rays by their header, and masks among the images, with what
                       says so
-    overlays/         a picture of each positive image with its mask outlined
+    overlays/         a picture of each positive image, or with --overlays all of each image, with its mask outlined
+    segmentations/    the mask of each positive DICOM as a DICOM SEG that refers to it, with its patient and study: only
+                      you can read these files
 
 --run is a finished run, or an exported model (job/export.py).
 
@@ -26,7 +28,7 @@ import sys
 from contextlib import closing
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -72,6 +74,8 @@ class Arguments:
     """What the ids of the results are: uid = SOPInstanceUID; file-name = the file's name without its suffix."""
     outputs: tuple[str, ...] = tuple(OUTPUTS)
     """What to write beside quarantine.csv; all by default."""
+    overlays: Literal["positive", "all"] = "positive"
+    """Images that get a picture in overlays/: those with a mask, or all."""
     min_component: ReferenceArea = 0.0
     """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     loader: LoaderOverride = "recipe"
@@ -161,6 +165,7 @@ def predict(arguments: Arguments, run: "RunDirectory | ExportedModel", world: "W
                 lists=images.lists,
                 model=str(run.path),
                 rule="" if ensembler is None else ensembler.rule.describe(),
+                all_overlays=arguments.overlays == "all",
             )
             results = scratch / "results"
             outputs = OutputSet(results, arguments.outputs, context)

@@ -1,4 +1,4 @@
-"""Pictures of masks on X-rays: the true mask outlined in green, the predicted one in orange."""
+"""Pictures of masks on X-rays: the true mask has a solid green outline, the predicted one a dashed orange outline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from pneumo.runtime.files import publish
 TRUTH = (96, 208, 64)
 PREDICTION = (0, 140, 255)
 """Colors in OpenCV's order: blue, green, red."""
+DASH = 7
+"""Pixels of a dash, and of the gap behind it."""
 CAPTION_ROWS = 22
 GAP = 6
 
@@ -39,8 +41,8 @@ def draw(panel: Panel, side: int) -> Picture:
     resized = cv2.resize(panel.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     picture = np.repeat((resized * 255).astype(np.uint8)[:, :, None], 3, axis=2)
     if panel.truth is not None:
-        _outline(picture, panel.truth, TRUTH, thickness=2)
-    _outline(picture, panel.predicted, PREDICTION, thickness=1)
+        _outline(picture, panel.truth, TRUTH, dashed=False)
+    _outline(picture, panel.predicted, PREDICTION, dashed=True)
     canvas = np.zeros((side + CAPTION_ROWS, side, 3), np.uint8)
     top, left = CAPTION_ROWS + (side - size[1]) // 2, (side - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = picture
@@ -73,7 +75,11 @@ def save(path: Path, picture: Picture) -> None:
         file.write(data.tobytes())
 
 
-def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], thickness: int) -> None:
+def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], *, dashed: bool) -> None:
     resized = cv2.resize(mask, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
     contours, _ = cv2.findContours(resized, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, color, thickness, cv2.LINE_AA)
+    for contour in contours:
+        closed = np.concatenate([contour, contour[:1]])
+        starts = range(0, len(closed) - 1, 2 * DASH) if dashed else [0]
+        lines = [closed[start : start + DASH + 1] if dashed else closed for start in starts]
+        cv2.polylines(picture, lines, isClosed=False, color=color, thickness=2, lineType=cv2.LINE_AA)

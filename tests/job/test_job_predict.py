@@ -70,7 +70,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     assert len(rows) == 6
     assert list(rows[0]) == [
         *("image_id", "positive", "presence_probability", "max_pixel_probability", "mask_area_px", "mask_area_mm2"),
-        *("modality", "body_part", "view", "presentation_intent"),
+        *("modality", "body_part", "view", "presentation_intent", "rle", "notes"),
     ]
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)

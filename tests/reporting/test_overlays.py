@@ -34,6 +34,19 @@ def test_outlines_are_where_the_masks_are() -> None:
     assert picture[CAPTION_ROWS + 60, 60].tolist() == [127, 127, 127]
 
 
+def test_the_outlines_are_told_apart_without_color() -> None:
+    """One is solid, the other is dashed: half of it is missing."""
+    picture = draw(panel(), side=200)
+    around = {}
+    for name, color, low, high in (("predicted", PREDICTION, 40, 80), ("true", TRUTH, 120, 160)):
+        drawn = {(x, y) for y, x in (near(picture, color) - [CAPTION_ROWS, 0]).tolist()}
+        edge = [(x, y) for x in range(low, high) for y in (low, high - 1)]
+        edge += [(x, y) for y in range(low, high) for x in (low, high - 1)]
+        around[name] = sum((x, y) in drawn for x, y in edge) / len(edge)
+    assert around["true"] > 0.95
+    assert 0.4 < around["predicted"] < 0.75
+
+
 def test_a_picture_is_saved_as_it_is(tmp_path: Path) -> None:
     picture, path = draw(panel(), side=64), tmp_path / "a.png"
     save(path, picture)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.inference.ensembler import PredictedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,15 @@ class OutputContext:
     """The decision rule in words."""
     all_overlays: bool = False
     """Whether images without a mask get a picture, too."""
-    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """What an output has to say about an image, by its id: collected until the outputs are closed."""
 
     @property
     def table(self) -> SampleTable:
         """The images, in the order of the reader's rows."""
         return self.reader.table
+
+    def area_mm2(self, image: PredictedImage) -> float:
+        """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown."""
+        spacing = float(self.table.row_spacing_mm[image.row]) * float(self.table.column_spacing_mm[image.row])
+        return image.prediction.mask_area * spacing

@@ -1,4 +1,4 @@
-"""findings.csv: one row per image. Its columns are format version 3 (1 had other names, 2 ended with mask_area_mm2).
+"""findings.csv: one row per image; format version 4 (1 had other names, 3 no rle and notes, 2 no attributes either).
 
 image_id                SOPInstanceUID
 positive                1 when the mask has a pixel, else 0
@@ -10,6 +10,9 @@ modality                such as CR, DX; this and the next three are what the hea
 body_part               CHEST, or another
 view                    such as PA, AP
 presentation_intent     FOR PRESENTATION or FOR PROCESSING
+rle                     the mask's run lengths, as in predictions.csv; -1 when it is empty
+notes                   what was decided when the image was read, such as "first of 4 frames", and why it has no DICOM
+                        SEG; joined by semicolons
 """
 
 import math
@@ -28,6 +31,8 @@ COLUMNS = (
     "mask_area_px",
     "mask_area_mm2",
     *HEADER_COLUMNS,
+    "rle",
+    "notes",
 )
 
 
@@ -40,13 +45,12 @@ class FindingsCsv:
     """
 
     def __init__(self, path: Path, context: OutputContext) -> None:
-        self._path, self._table = path, context.table
+        self._path, self._context = path, context
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, image: PredictedImage) -> None:
         """Keep the numbers of one image."""
-        prediction, table = image.prediction, self._table
-        pixel_mm2 = float(table.row_spacing_mm[image.row]) * float(table.column_spacing_mm[image.row])
+        prediction, table = image.prediction, self._context.table
         self._rows.append(
             (
                 prediction.image_id,
@@ -54,14 +58,21 @@ class FindingsCsv:
                 _number(prediction.presence_probability, 4),
                 _number(prediction.max_pixel_probability, 4),
                 prediction.mask_area,
-                _number(prediction.mask_area * pixel_mm2, 1),
+                _number(self._context.area_mm2(image), 1),
                 *(getattr(table, name)[image.row] for name in HEADER_COLUMNS),
+                prediction.rle,
+                table.render_notes[image.row],
             )
         )
 
     def close(self) -> None:
-        """Publish the file."""
-        publish_csv(self._path, COLUMNS, self._rows)
+        """Publish the file, with what other outputs noted."""
+        notes = self._context.notes
+        rows = [
+            (image_id, *row, "; ".join([*([str(read)] if read else []), *notes.get(str(image_id), [])]))
+            for image_id, *row, read in self._rows
+        ]
+        publish_csv(self._path, COLUMNS, rows)
 
 
 def _number(value: float, decimals: int) -> str:

@@ -1,8 +1,9 @@
 """overlays/: a picture of each positive image, or of every image, with its mask outlined."""
 
+import math
 from pathlib import Path
 
-from pneumo.inference.ensembler import PredictedImage
+from pneumo.inference.ensembler import ImagePrediction, PredictedImage
 from pneumo.reporting import overlays
 from pneumo.reporting.outputs.context import OutputContext
 
@@ -25,11 +26,23 @@ class OverlayPictures:
         """Draw one image."""
         if image.prediction.mask_area == 0 and not self._context.all_overlays:
             return
-        panel = overlays.Panel(
-            image=image.source, predicted=image.mask, truth=None, caption=f"{image.prediction.mask_area} px"
-        )
+        caption = _caption(image.prediction, self._context.area_mm2(image))
+        panel = overlays.Panel(image=image.source, predicted=image.mask, truth=None, caption=caption)
         name = f"{self._context.table.wds_key[image.row]}.png"
         overlays.save(self._path / name, overlays.draw(panel, SIDE))
 
     def close(self) -> None:
         """Do nothing: the pictures are drawn."""
+
+
+def _caption(prediction: ImagePrediction, area_mm2: float) -> str:
+    """Return the caption, in letters that OpenCV's font has: probability and area."""
+    presence = prediction.presence_probability
+    probability = (
+        f"highest pixel probability {prediction.max_pixel_probability:.2f}"
+        if math.isnan(presence)
+        else f"presence probability {presence:.2f}"
+    )
+    area = f"{prediction.mask_area} px" + ("" if math.isnan(area_mm2) else f" = {area_mm2:.0f} mm2")
+    found = f"pneumothorax, {area}" if prediction.mask_area else "no pneumothorax"
+    return f"{found}; {probability}; not for clinical use"

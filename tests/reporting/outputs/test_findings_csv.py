@@ -27,6 +27,8 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, context: OutputC
     for image in images:
         output.add(image)
     assert not list(tmp_path.iterdir())
+    # Another output's, after this one has the image.
+    context.notes[images[1].prediction.image_id] += ["no DICOM SEG", "nor anything else"]
     output.close()
     assert [p.name for p in tmp_path.iterdir()] == ["findings.csv"]
     found = read(tmp_path / "findings.csv")
@@ -38,7 +40,11 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, context: OutputC
         ("mask_area_px", "70"),
         ("mask_area_mm2", f"{70 * 0.5 * 0.25:.1f}"),
         *(("modality", "CR"), ("body_part", "CHEST"), ("view", table.view[rows[0]]), ("presentation_intent", "")),
+        ("rle", images[0].prediction.rle),
+        ("notes", table.render_notes[rows[0]]),
     ]
+    assert found[1]["notes"] == f"{table.render_notes[rows[1]]}; no DICOM SEG; nor anything else"
+    assert found[2]["rle"] == "-1"
     assert (found[1]["presence_probability"], found[1]["mask_area_px"], found[1]["mask_area_mm2"]) == ("", "9", "")
     assert (found[2]["positive"], found[2]["presence_probability"]) == ("0", "0.3333")
     assert found[2]["max_pixel_probability"] == "0.1250"
@@ -49,5 +55,5 @@ def test_no_image_leaves_the_header(context: OutputContext, tmp_path: Path) -> N
     FindingsCsv(tmp_path / "findings.csv", context).close()
     text = (tmp_path / "findings.csv").read_bytes()
     expected = b"image_id,positive,presence_probability,max_pixel_probability,mask_area_px,mask_area_mm2"
-    expected += b",modality,body_part,view,presentation_intent\n"
+    expected += b",modality,body_part,view,presentation_intent,rle,notes\n"
     assert text == expected

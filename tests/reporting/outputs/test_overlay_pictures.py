@@ -1,13 +1,16 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.reporting import overlays
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.overlay_pictures import SIDE, OverlayPictures
-from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION
+from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION, Panel
 
 
 def test_each_positive_image_is_drawn_at_once(
@@ -47,3 +50,25 @@ def test_the_picture_shows_the_source_image(predicted, context: OutputContext, t
     assert image.mask.shape[0] == image.mask.shape[1]
     expected = cv2.resize(image.source, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) * 255
     assert np.mean(np.abs(drawn - expected) > 2) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("height", "presence", "spacing", "expected"),
+    [
+        (10, 0.25, 0.5, "pneumothorax, 70 px = 18 mm2; presence probability 0.25"),
+        (10, math.nan, math.nan, "pneumothorax, 70 px; highest pixel probability 0.75"),
+        (0, 0.25, 0.5, "no pneumothorax; presence probability 0.25"),
+    ],
+)
+def test_the_caption_has_probability_and_area(
+    predicted, context: OutputContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    height: int, presence: float, spacing: float, expected: str,
+) -> None:  # fmt: skip
+    panels: list[Panel] = []
+    monkeypatch.setattr(overlays, "draw", lambda panel, side: panels.append(panel) or np.zeros((2, 2, 3), np.uint8))
+    table = context.table
+    known = replace(table, row_spacing_mm=np.full(len(table), spacing), column_spacing_mm=np.full(len(table), spacing))
+    reader = ShardReader(context.reader.dataset, known)
+    output = OverlayPictures(tmp_path / "overlays", replace(context, reader=reader, all_overlays=True))
+    output.add(predicted(0, height, 7, presence))
+    assert panels[0].caption == f"{expected}; not for clinical use"
