@@ -62,8 +62,9 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
 
 
 def paths_of(plan: BuildPlan) -> list[Path]:
-    """List the files that become samples."""
-    return [sample.source.path for shard in plan.shards for sample in shard.samples]
+    """List the files that become samples; members of zip archives, which have no path, are left out."""
+    locations = (sample.source.path for shard in plan.shards for sample in shard.samples)
+    return [location for location in locations if isinstance(location, Path)]
 
 
 def write_shards(plan: BuildPlan, dataset: Path) -> None:

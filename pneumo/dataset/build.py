@@ -27,15 +27,15 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.other_input import Planner
 from pneumo.dataset.plan import BuildPlan, ShardPlan
-from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
+from pneumo.dataset.scan import Archive, QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.workers import WorkerDied
+from pneumo.dicom.opening import sha256
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
 from pneumo.runtime import log_file
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, StartAgain, UserError, counted
-from pneumo.runtime.files import sha256
 
 R = TypeVar("R")
 
@@ -185,8 +185,19 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
 
 
 def _scan(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile | QuarantineRow]:
+    """Read the headers of the files, and in place of zip archives those of their members."""
+    found = _scan_files(sources, options)
+    archives = [item for item in found if isinstance(item, Archive)]
+    members = [member for archive in archives for member in archive.members]
+    if archives:
+        log.info("%s in %s", counted(len(members), "file"), counted(len(archives), "zip archive"))
+        found += _scan_files(members, options)
+    return [item for item in found if not isinstance(item, Archive)]
+
+
+def _scan_files(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile | QuarantineRow | Archive]:
     chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
-    scanned: list[ScannedFile | QuarantineRow] = []
+    scanned: list[ScannedFile | QuarantineRow | Archive] = []
     suspects: list[Source] = []
     with (
         Progress("headers", len(sources), unit="files") as progress,

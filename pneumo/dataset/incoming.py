@@ -11,6 +11,7 @@ from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.opening import Location
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError
 
 LISTS = paths.PREDICTION_LISTS
@@ -23,7 +24,7 @@ class IncomingImages:
 
     reader: ShardReader
     """Of the images, all of the test split."""
-    sources: Mapping[str, Path]
+    sources: Mapping[str, Location]
     """The file of each image, by its id."""
     lists: Mapping[str, str]
     """The text of each of ``LISTS``."""

@@ -19,9 +19,11 @@ from typing import Annotated, TypeVar
 
 from annotated_types import Interval
 
+from pneumo.dicom.opening import Location
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.config import config_dataclass
 
+L = TypeVar("L", bound=Location)
 R = TypeVar("R")
 
 _DECODABLE = "a file that the decoders read, or refuse with an error"
@@ -77,7 +79,7 @@ def apply(limits: Limits) -> None:
     _set_limit(resource.RLIMIT_CORE, 0)
 
 
-def timed(read: Callable[[Path], R], path: Path) -> R:
+def timed(read: Callable[[L], R], location: L) -> R:
     """Read a file; in a worker, the process ends when that takes too long.
 
     Raises:
@@ -85,7 +87,7 @@ def timed(read: Callable[[Path], R], path: Path) -> R:
     """
     _set_timers(_timeout)
     try:
-        return read(path)
+        return read(location)
     except FileRejectedError:
         raise
     except Exception as error:

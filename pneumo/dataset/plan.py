@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,9 @@ from pneumo.dataset.manifest import GroupedBy, IdSource
 from pneumo.dataset.options import SHARD_SIZE
 from pneumo.dataset.paths import Split
 from pneumo.dataset.scan import QuarantineRow, ScannedFile
-from pneumo.dicom import opening
+from pneumo.dicom.opening import Location, is_beginning, sha256
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.masks import image_ids
-from pneumo.runtime.files import is_beginning, sha256
 
 OTHER_ID = "give --id file-name when the ids are the files' names; fetch the file again when it is cut off"
 """What to do about a DICOM without an id."""
@@ -106,7 +104,7 @@ def make(
     ignore_patient_id: bool = False,
     include_non_frontal: bool = False,
     shard_size: int = SHARD_SIZE,
-    file_digest: Callable[[Path], str] = sha256,
+    file_digest: Callable[[Location], str] = sha256,
 ) -> BuildPlan:
     """Plan the dataset.
 
@@ -234,7 +232,7 @@ def _partition(
 
 
 def _resolve_duplicates(
-    headers: Sequence[ScannedFile], id_source: IdSource, file_digest: Callable[[Path], str]
+    headers: Sequence[ScannedFile], id_source: IdSource, file_digest: Callable[[Location], str]
 ) -> tuple[list[ScannedFile], list[QuarantineRow]]:
     """Keep the first of byte-identical files of an image; when they differ, the whole one where others are cut off.
 
@@ -253,8 +251,8 @@ def _resolve_duplicates(
         for item in files:
             try:
                 digests[item] = file_digest(item.source.path)
-            except OSError as error:
-                quarantined.append(scan.quarantine_row(item.source, item.image_id, opening.unreadable(error)))
+            except FileRejectedError as error:
+                quarantined.append(scan.quarantine_row(item.source, item.image_id, error))
         if not digests:
             continue
         whole = max(digests, key=lambda item: item.size)
@@ -270,7 +268,7 @@ def _resolve_duplicates(
 def _is_cut_off(item: ScannedFile, whole: ScannedFile) -> bool:
     try:
         return item.size < whole.size and is_beginning(item.source.path, whole.source.path)
-    except OSError:
+    except FileRejectedError:
         return False
 
 

@@ -1,4 +1,8 @@
-"""Find the input files and read their headers: which image each file holds, and which files are no images."""
+"""Find the input files and read their headers: which image each file holds, and which files are no images.
+
+A zip archive among the files stands for its members, which are read where they are (``pneumo.dicom.zip_archives``); an
+archive in an archive is a file that is no image.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,7 +10,8 @@ from pathlib import Path
 
 from pneumo.dataset import limits
 from pneumo.dataset.paths import Split
-from pneumo.dicom import files, image_file, opening
+from pneumo.dicom import files, image_file, opening, zip_archives
+from pneumo.dicom.opening import Location
 from pneumo.dicom.reader import Drawn
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
@@ -14,13 +19,13 @@ from pneumo.runtime.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file found below one of the input directories."""
+    """A file found below one of the input directories, or in a zip archive there."""
 
     split: Split
     """Whether its directory was given for training or for testing."""
-    path: Path
+    path: Location
     file: str
-    """POSIX path relative to its directory."""
+    """POSIX path relative to its directory; of a member of an archive with that of the archive in front."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class ScannedFile:
     size: int
     """Bytes of the file."""
     modified_ns: int
-    """Time of its last modification, in nanoseconds."""
+    """Time of its last modification, in nanoseconds; of a member of an archive the archive's."""
     exclusion: str = ""
     """Why it is not a frontal chest X-ray, such as ``modality CT``; empty when nothing says so."""
     is_picture: bool = False
@@ -61,6 +66,13 @@ class QuarantineRow:
     found: str
     expected: str
     action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A zip archive, whose members are to be scanned in its place."""
+
+    members: tuple[Source, ...]
 
 
 def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collection[Path]) -> list[Source]:
@@ -104,11 +116,13 @@ def _list_files(split: Split, root: Path, exclude: Collection[Path]) -> list[Sou
     ]
 
 
-def scan_file(source: Source) -> ScannedFile | QuarantineRow:
-    """Read the header of one file; a file that is rejected is a result, not an error."""
+def scan_file(source: Source) -> ScannedFile | QuarantineRow | Archive:
+    """Read the header of one file, or list an archive; a file that is rejected is a result, not an error."""
     try:
+        if isinstance(source.path, Path) and zip_archives.is_archive(source.path):
+            return _list_members(source, source.path)
         header = limits.timed(image_file.scan, source.path)
-        state = source.path.stat()
+        size, modified_ns = opening.state(source.path)
     except FileRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
@@ -118,8 +132,8 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
         image_id=header.image_id,
         patient_id=header.patient_id,
         stem=header.file_stem,
-        size=state.st_size,
-        modified_ns=state.st_mtime_ns,
+        size=size,
+        modified_ns=modified_ns,
         exclusion=header.exclusion,
         is_picture=header.is_picture,
         id_problem=header.id_problem,
@@ -127,7 +141,12 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow:
     )
 
 
-def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow]:
+def _list_members(source: Source, path: Path) -> Archive:
+    members = limits.timed(zip_archives.list_members, path)
+    return Archive(tuple(Source(source.split, member, f"{source.file}/{member.path}") for member in members))
+
+
+def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow | Archive]:
     """Read several headers."""
     return [scan_file(source) for source in sources]
 

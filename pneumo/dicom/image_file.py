@@ -1,10 +1,9 @@
 """Read one file that may be anything, by its content whatever its name: a DICOM, or a picture in PNG or JPEG."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from pneumo.dicom import mask_pictures, picture, reader
-from pneumo.dicom.opening import open_file
+from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.reader import Header, Image, decoder_rejection, too_much_memory
 from pneumo.dicom.rejection import FileRejectedError
 
@@ -12,7 +11,7 @@ _DICOM_PREFIX = slice(128, 132), b"DICM"
 """Where a DICOM has it, whatever is before: the preamble may make it a picture or a TIFF as well."""
 
 
-def scan(path: Path) -> Header:
+def scan(path: Location) -> Header:
     """Read a file's ids, and whether a picture is a mask.
 
     Raises:
@@ -23,7 +22,7 @@ def scan(path: Path) -> Header:
     return replace(picture.header(path), drawn=mask_pictures.drawn(path))
 
 
-def read(path: Path) -> Image:
+def read(path: Location) -> Image:
     """Read a file's image: its JPEG or PNG if that needs no rendering, else rendered to a 16-bit PNG.
 
     Raises:
@@ -43,7 +42,7 @@ def read(path: Path) -> Image:
         raise decoder_rejection(error) from None
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: Location) -> bool:
     """Return whether a file is a PNG or a JPEG by its first bytes.
 
     Raises:

@@ -5,7 +5,6 @@ alone, which a useless image has, too; its place among others tells the two apar
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dicom import png_chunks
-from pneumo.dicom.opening import open_file
+from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.reader import MAX_PIXELS, Drawn
 from pneumo.dicom.rejection import FileRejectedError
 
@@ -23,7 +22,7 @@ _PIXELS_A_BYTE, _METADATA = 8, 2048
 """A file with more bytes than one for 8 pixels, and some for metadata, has more levels: it is not decoded."""
 
 
-def drawn(path: Path) -> Drawn:
+def drawn(path: Location) -> Drawn:
     """Return whether a file is a mask, or may be one, by its pixels.
 
     Raises:

@@ -10,7 +10,6 @@ made of color or of transparent pixels would be a guess.
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.image_codec import Pixels
 from pneumo.dicom.jpeg_metadata import strip
 from pneumo.dicom.jpeg_segments import APPLICATION, BASELINE, read_header, segments, whole_picture
+from pneumo.dicom.opening import Location
 from pneumo.dicom.orientation import jpeg_is_turned, png_is_turned
 from pneumo.dicom.pixel_data import bad_frame
 from pneumo.dicom.reader import MAX_PIXELS, Header, Image
@@ -45,13 +45,13 @@ _JPEG_PROCESSES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Baseline, extended and progressive, with Huffman or arithmetic codes; lossless JPEG is for DICOM."""
 
 
-def header(path: Path) -> Header:
+def header(path: Location) -> Header:
     """Return a picture's ids: its name for the image, and none for the patient."""
     name = _image_id(path)
     return Header(image_id=name, patient_id="", file_stem=name, is_picture=True)
 
 
-def read(path: Path, data: bytes) -> Image:
+def read(path: Location, data: bytes) -> Image:
     """Read a picture.
 
     Args:
@@ -65,7 +65,7 @@ def read(path: Path, data: bytes) -> Image:
     return (_read_png if data.startswith(png_chunks.SIGNATURE) else _read_jpeg)(image_id, data)
 
 
-def _image_id(path: Path) -> str:
+def _image_id(path: Location) -> str:
     name = strip_suffix(path.name)
     if problem := image_ids.find_problem(name):
         expected = "a name that can be an image id"

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO, Literal
 
 import cv2
@@ -24,7 +23,7 @@ from pneumo.dicom import attributes, functional_groups, image_codec, projection,
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings import registry
 from pneumo.dicom.functional_groups import GROUP_ELEMENTS
-from pneumo.dicom.opening import open_file
+from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.palettes import PALETTE_ELEMENTS
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
@@ -111,7 +110,7 @@ class Image:
     """(rows / 8, columns / 8) of the image, where reading it has made one."""
 
 
-def scan(path: Path) -> Header:
+def scan(path: Location) -> Header:
     """Read a file's ids and what it shows; the rest of the file is not read.
 
     Raises:
@@ -128,7 +127,7 @@ def scan(path: Path) -> Header:
     return Header("" if problem else uid, patient_id, strip_suffix(path.name), exclusion, id_problem=problem)
 
 
-def read(path: Path) -> Image:
+def read(path: Location) -> Image:
     """Read a file's image: its JPEG frame if that needs no rendering, else rendered to a 16-bit PNG.
 
     Raises:
@@ -140,7 +139,7 @@ def read(path: Path) -> Image:
         raise too_much_memory() from None
 
 
-def _read(path: Path) -> Image:
+def _read(path: Location) -> Image:
     with open_file(path) as file:
         data = file.read()
     with _quiet_pydicom():

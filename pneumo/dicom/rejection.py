@@ -3,6 +3,7 @@
 The checks, in the order in which a file meets them::
 
     dicom/opening.py          not_a_file, empty_file, unreadable
+    dicom/zip_archives.py     bad_archive; not_a_file, too_much_memory: a member of a zip archive
     dicom/picture.py          no_id, bad_frame, unsupported: a PNG or JPEG file
     dicom/file_kinds.py       unknown_format
     dicom/parsing.py          bad_header; bad_frame, too_much_memory: a file that ends early or inflates without end
@@ -44,6 +45,8 @@ class Reason(StrEnum):
     """The operating system refused to open, read or list it."""
     UNKNOWN_FORMAT = "unknown_format"
     """Neither DICOM, PNG nor JPEG: an error page, an archive, another image format."""
+    BAD_ARCHIVE = "bad_archive"
+    """A zip archive, or a member of one, that cannot be unpacked: damaged, encrypted, without files."""
     BAD_HEADER = "bad_header"
     """A DICOM whose elements before the pixel data cannot be parsed."""
     NOT_AN_IMAGE = "not_an_image"

@@ -179,19 +179,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_beginning(path: Path, whole: Path) -> bool:
-    """Return whether the bytes of a file are the first ones of another.
-
-    Raises:
-        OSError: When one of them cannot be read.
-    """
-    with path.open("rb") as start, whole.open("rb") as file:
-        while chunk := start.read(1 << 20):
-            if file.read(len(chunk)) != chunk:
-                return False
-    return True
-
-
 def publish_csv(target: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Publish a CSV file, replacing it in one step: UTF-8, Unix line ends.
 

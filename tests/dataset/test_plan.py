@@ -6,6 +6,7 @@ import pytest
 
 from pneumo.dataset.plan import BuildPlan, make
 from pneumo.dataset.scan import QuarantineRow, ScannedFile, Source
+from pneumo.dicom.opening import unreadable
 from pneumo.dicom.rejection import Reason
 
 
@@ -119,7 +120,7 @@ def test_identical_duplicates_keep_the_first_path() -> None:
 def test_duplicates_that_cannot_be_read_are_quarantined_as_unreadable(good: str, kept: list[str]) -> None:
     def digest(path: Path) -> str:
         if path.stem not in good:
-            raise OSError(5, "Input/output error")
+            raise unreadable(OSError(5, "Input/output error"))
         return "same"
 
     files = [scanned("a", file=f"{name}.dcm") for name in "123"]

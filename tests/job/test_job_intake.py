@@ -2,12 +2,12 @@
 
 import csv
 import ctypes
+import gzip
 import json
 import os
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,14 +261,13 @@ def test_a_finished_dataset_is_checked_against_the_limit_too(place: Place, accep
 
 def test_nothing_usable_leaves_the_list_and_frees_the_directory(place: Place) -> None:
     (place.root / "junk").mkdir()
-    with zipfile.ZipFile(place.root / "junk" / "a.zip", "w") as archive:
-        archive.writestr("a.dcm", "x")
+    (place.root / "junk" / "a.dcm.gz").write_bytes(gzip.compress(b"x"))
     ended = place.shard(dicom="junk", out="out-junk")
     assert ended.code == 2
     assert "no usable image in 1 file (1 unknown_format)" in ended.stderr
     unpack = "unpack it, and give the directory with the files that were in it"
     assert f"out-junk/quarantine.csv (action: {unpack})" in ended.stderr
-    assert [(row["file"], row["action"]) for row in place.quarantine("out-junk")] == [("a.zip", unpack)]
+    assert [(row["file"], row["action"]) for row in place.quarantine("out-junk")] == [("a.dcm.gz", unpack)]
     # With the right directory the same --out works.
     assert place.shard(dicom="good", out="out-junk").code == 0
     assert place.quarantine("out-junk") == []

@@ -120,8 +120,7 @@ def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
     for row in reader.table.select("test").tolist():
         kind = reader.table.image_format[row]
         (tmp_path / "incoming" / f"{reader.table.image_id[row]}.{kind}").write_bytes(reader.image(row))
-    with zipfile.ZipFile(tmp_path / "incoming" / "more.zip", "w") as archive:
-        archive.write(next(synthetic.test_dicom.iterdir()))
+    (tmp_path / "incoming" / "more.gz").write_bytes(gzip.compress(next(synthetic.test_dicom.iterdir()).read_bytes()))
     code, output = predict(tmp_path / "incoming", tmp_path / "out")
     assert code == 0, output
     assert "7 files found = 6 predicted + 1 quarantined" in output
@@ -130,8 +129,39 @@ def test_pictures_are_predicted_as_the_same_pixels_in_dicoms_are(
     assert {row["mask_area_mm2"] for row in read(tmp_path / "out" / "findings.csv")} == {""}
     (row,) = read(tmp_path / "out" / "quarantine.csv")
     assert (row["found"], row["action"]) == (
-        *("a zip archive by its first bytes", "unpack it, and give the directory with the files that were in it"),
+        *("a gzip archive by its first bytes", "unpack it, and give the directory with the files that were in it"),
     )
+
+
+def test_a_zip_is_predicted_like_the_files_in_it_and_each_other_member_is_listed(
+    alone: Path, predict: Predict, synthetic: SyntheticTree, tmp_path: Path
+) -> None:
+    study, first, *others = tmp_path / "study.zip", *sorted(synthetic.test_dicom.iterdir())
+    with zipfile.ZipFile(study, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("../..")
+        archive.write(first, "../../../etc/a.dcm")
+        archive.write(first, "again.dcm")
+        archive.writestr("DICOMDIR.txt", "of no interest")
+        archive.writestr("inner.zip", study.read_bytes() if study.exists() else b"PK\x03\x04")
+        archive.writestr("cut.dcm", first.read_bytes()[:3000])
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in" / "rest.zip", "w") as archive:
+        for file in others:
+            archive.write(file, f"rest/{file.name}")
+    code, output = predict(study, tmp_path / "one")
+    assert code == 0, output
+    assert "5 files in 1 zip archive" in output
+    assert "5 files found = 1 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
+    assert {row["file"]: row["reason"] for row in read(tmp_path / "one" / "quarantine.csv")} == {
+        "study.zip/DICOMDIR.txt": "unknown_format",
+        "study.zip/inner.zip": "unknown_format",
+        "study.zip/cut.dcm": "duplicate",
+    }
+    study.rename(tmp_path / "in" / "study.zip")
+    code, output = predict(tmp_path / "in", tmp_path / "all")
+    assert code == 0, output
+    assert "10 files found = 6 predicted + 3 quarantined + 0 left out + 1 merged duplicates" in output
+    assert (tmp_path / "all" / "predictions.csv").read_bytes() == (alone / "submission.csv").read_bytes()
 
 
 def test_names_are_ids_in_every_result_when_asked_for(

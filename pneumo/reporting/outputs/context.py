@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.opening import Location
 from pneumo.inference.ensembler import PredictedImage
 
 
@@ -16,7 +16,7 @@ class OutputContext:
 
     reader: ShardReader
     """Of the images. An output that is closed has its table only: the images are deleted already."""
-    sources: Mapping[str, Path]
+    sources: Mapping[str, Location]
     """The file of each image, by its id."""
     lists: Mapping[str, str]
     """The text of quarantine.csv and left_out.csv: what is not predicted."""

@@ -5,7 +5,6 @@ again when such a DICOM is written, and go nowhere else.
 """
 
 import warnings
-from pathlib import Path
 
 from pydicom import config
 from pydicom.dataset import Dataset
@@ -13,7 +12,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from pneumo.dicom.opening import open_file
+from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.dicom.values import integer, numbers, tags, text
@@ -41,7 +40,7 @@ class CannotBeReferredTo(Exception):
     """A DICOM cannot refer to the source; the message says why, without quoting the file."""
 
 
-def read(source: Path) -> Dataset:
+def read(source: Location) -> Dataset:
     """Read a source's header again.
 
     Returns:

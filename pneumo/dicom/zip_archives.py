@@ -1,0 +1,164 @@
+"""Members of zip archives, read where they are: nothing is unpacked to a disk, whatever ends the process.
+
+A member is known by its place in the archive's directory. So its name, which may be anything, leads nowhere, and two
+members may have the same. A member is read as a stream of at most as many bytes as the directory declares.
+"""
+
+import io
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason
+
+SUFFIX = ".zip"
+"""Ending of the names of archives that are read. Many other files are zips by their bytes, such as those of Office."""
+MAX_MEMBERS = 1_000_000
+MAX_BYTES = 1 << 31
+"""Of a member; more than the largest DICOM that can be read has."""
+_FIRST_BYTES = (b"PK\x03\x04", b"PK\x05\x06")
+_UNPACK = "unpack it, and give the directory with the files that were in it"
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """A file in a zip archive."""
+
+    archive: Path
+    index: int
+    """Its place in the archive's directory, from 0."""
+    path: str
+    """Its name there, for people."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path; Windows' separator counts too."""
+        return self.path.replace("\\", "/").rpartition("/")[2]
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a regular file is a zip archive by its name and its first bytes; False where it is unreadable."""
+    if path.suffix.lower() != SUFFIX:
+        return False
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(4) in _FIRST_BYTES
+    except OSError:
+        return False
+
+
+def list_members(archive: Path) -> list[ZipMember]:
+    """List the files in an archive, in its order; directories are none.
+
+    Raises:
+        FileRejectedError: When its directory cannot be read, or lists no file, or too many.
+    """
+    with _rejecting("the zip archive"):
+        found = _open_archive(archive, archive.stat().st_mtime_ns).infolist()
+    members = [
+        ZipMember(archive, index, _decode(info))
+        for index, info in enumerate(found)
+        if not info.is_dir() and not info.filename.endswith("\\")
+    ]
+    if not members:
+        raise _rejection("a zip archive without files", "files in it", "leave it out, or fetch it again")
+    if len(members) > MAX_MEMBERS:
+        raise _rejection(f"a zip archive of {len(members)} files", f"at most {MAX_MEMBERS}", "divide it")
+    return members
+
+
+@contextmanager
+def open_member(member: ZipMember) -> Iterator[io.BufferedReader]:
+    """Open a member for reading.
+
+    Raises:
+        FileRejectedError: When it is no regular file, is encrypted or too large, or cannot be unpacked; also while it
+            is read.
+    """
+    with _rejecting("the member of the zip archive"):
+        archive = _open_archive(member.archive, member.archive.stat().st_mtime_ns)
+        info = archive.infolist()[member.index]
+    if stat.S_ISLNK(info.external_attr >> 16):
+        found, expected, action = "a link in a zip archive", "a regular file", _UNPACK
+        raise FileRejectedError(Reason.NOT_A_FILE, "open", found, expected, action)
+    if info.flag_bits & 1:
+        action = "unpack it with its password, and give the directory with the files that were in it"
+        raise _rejection("an encrypted member of a zip archive", "one without a password", action)
+    if info.file_size > MAX_BYTES:
+        found, expected = f"a member of {info.file_size} bytes in a zip archive", f"at most {MAX_BYTES}"
+        raise FileRejectedError(Reason.TOO_MUCH_MEMORY, "open", found, expected, "leave it out, or unpack it")
+    with _rejecting("the member of the zip archive"):
+        stream = archive.open(info)
+    file: io.BufferedReader = io.BufferedReader(_RejectingStream(stream), 1 << 16)
+    with stream, file:
+        yield file
+
+
+def state(member: ZipMember) -> tuple[int, int]:
+    """Return a member's size in bytes, and the time of its archive's last modification in nanoseconds."""
+    modified_ns = member.archive.stat().st_mtime_ns
+    return _open_archive(member.archive, modified_ns).infolist()[member.index].file_size, modified_ns
+
+
+@lru_cache(maxsize=4)
+def _open_archive(archive: Path, modified_ns: int) -> zipfile.ZipFile:
+    """Return an archive whose directory is read once; the time tells one that was replaced."""
+    del modified_ns
+    return zipfile.ZipFile(archive)
+
+
+def _decode(info: zipfile.ZipInfo) -> str:
+    """Return a member's name; without the flag of UTF-8 it is in code page 437, or in UTF-8 as macOS writes it."""
+    try:
+        return info.filename if info.flag_bits & 0x800 else info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+class _RejectingStream(io.RawIOBase):
+    """A member's bytes; errors of unpacking become rejections wherever they are met."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _rejecting("the member of the zip archive"):
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _rejecting("the member of the zip archive"):
+            return self._stream.seek(offset, whence)
+
+
+@contextmanager
+def _rejecting(what: str) -> Iterator[None]:
+    """Turn errors of unpacking into rejections; those of the operating system and of memory stay."""
+    try:
+        yield
+    except (FileRejectedError, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes zipfile and its decompressors raise errors of every kind
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if isinstance(error, NotImplementedError):
+            raise _rejection(f"{what} is compressed in a way that is not supported", "deflate", _UNPACK) from None
+        raise _rejection(f"{what} does not unpack", "a whole zip archive", FETCH_AGAIN) from None
+
+
+def _rejection(found: str, expected: str, action: str) -> FileRejectedError:
+    return FileRejectedError(Reason.BAD_ARCHIVE, "open", found, expected, action)

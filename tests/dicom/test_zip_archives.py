@@ -1,0 +1,235 @@
+"""Members of zip archives: read as files are, or rejected with what is wrong; nothing is unpacked to a disk."""
+
+import io
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import reference_files as reference
+
+from pneumo.dicom import image_file, opening, zip_archives
+from pneumo.dicom.opening import open_file
+from pneumo.dicom.rejection import FileRejectedError, Reason
+from pneumo.dicom.zip_archives import ZipMember, is_archive, list_members
+
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflate": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+@pytest.fixture
+def dicom(tmp_path: Path) -> Path:
+    return reference.save(reference.build(reference.gradient("u2", 12), 12), tmp_path / "x.dcm")
+
+
+def write(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def rejection(act: Callable[[], object]) -> FileRejectedError:
+    with pytest.raises(FileRejectedError) as caught:
+        act()
+    return caught.value
+
+
+def read(member: ZipMember) -> bytes:
+    with open_file(member) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_member_is_read_as_its_file_is(tmp_path: Path, dicom: Path, method: int) -> None:
+    archive = write(tmp_path / "a.ZIP", {"study/": b"", "study/x.dcm": dicom.read_bytes()}, method)
+    assert is_archive(archive)
+    (member,) = list_members(archive)
+    assert (member.path, member.name) == ("study/x.dcm", "x.dcm")
+    assert read(member) == dicom.read_bytes()
+    assert image_file.scan(member) == image_file.scan(dicom)
+    assert image_file.read(member) == image_file.read(dicom)
+    assert opening.sha256(member) == opening.sha256(dicom)
+    assert opening.is_beginning(member, dicom)
+    assert opening.state(member) == (dicom.stat().st_size, archive.stat().st_mtime_ns)
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.ZIP", "x.dcm"}
+
+
+def test_a_member_can_be_read_from_anywhere(tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (member,) = list_members(write(tmp_path / "a.zip", {"x": data}))
+    with open_file(member) as file:
+        assert file.read(132) == data[:132]
+        file.seek(0)
+        assert file.read(20) == data[:20]
+        file.seek(200_000)
+        assert (file.read(10), file.tell()) == (data[200_000:200_010], 200_010)
+        file.seek(100_000)
+        assert file.read() == data[100_000:]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../outside.dcm", "/etc/outside.dcm", "C:\\outside.dcm", "a\\..\\..\\outside.dcm", "..\u2044outside.dcm"],
+)
+def test_a_name_leads_nowhere(tmp_path: Path, dicom: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (member,) = list_members(write(tmp_path / "in" / "a.zip", {name: dicom.read_bytes()}))
+    assert member.path == name
+    assert image_file.read(member).image_id == reference.IMAGE_ID
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_members_of_the_same_name_are_different_files(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", b"first")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("x", b"second")
+    assert [read(member) for member in list_members(tmp_path / "a.zip")] == [b"first", b"second"]
+
+
+def test_names_are_in_unicode_whoever_wrote_them(tmp_path: Path) -> None:
+    """macOS writes UTF-8 without its flag, old programs code page 437."""
+    path = write(tmp_path / "a.zip", {"M\u00fcller.dcm": b"x"})
+    flagged = path.read_bytes()
+    assert [member.path for member in list_members(path)] == ["M\u00fcller.dcm"]
+    plain = flagged.replace(b"\x00\x08\x00\x00", b"\x00\x00\x00\x00").replace(b"\x14\x00\x00\x08", b"\x14\x00\x00\x00")
+    (tmp_path / "mac.zip").write_bytes(plain)
+    assert [member.path for member in list_members(tmp_path / "mac.zip")] == ["M\u00fcller.dcm"]
+    (tmp_path / "old.zip").write_bytes(plain.replace("\u00fc".encode(), b"\x81_"))
+    assert [member.path for member in list_members(tmp_path / "old.zip")] == ["M\u00fc_ller.dcm"]
+
+
+def encrypted(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+
+def with_method(number: int) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[8:10] = struct.pack("<H", number)
+        start = data.index(b"PK\x01\x02") + 10
+        data[start : start + 2] = struct.pack("<H", number)
+        path.write_bytes(data)
+
+    return change
+
+
+def with_a_flipped_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[60] ^= 8
+    path.write_bytes(data)
+
+
+def declared_as_gigabytes(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02") + 24
+    data[start : start + 4] = struct.pack("<I", (1 << 31) + 1)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "found"),
+    [
+        (encrypted, Reason.BAD_ARCHIVE, "an encrypted member of a zip archive"),
+        (with_method(9), Reason.BAD_ARCHIVE, "the member of the zip archive is compressed in a way that is not supp"),
+        (with_a_flipped_bit, Reason.BAD_ARCHIVE, "the member of the zip archive does not unpack"),
+        (declared_as_gigabytes, Reason.TOO_MUCH_MEMORY, "a member of 2147483649 bytes in a zip archive"),
+    ],
+)
+def test_a_member_that_cannot_be_unpacked_is_rejected(
+    tmp_path: Path, dicom: Path, change: Callable[[Path], None], reason: Reason, found: str
+) -> None:
+    path = write(tmp_path / "a.zip", {"x.dcm": dicom.read_bytes()})
+    change(path)
+    (member,) = list_members(path)
+    for act in (image_file.read, read):
+        error = rejection(lambda act=act: act(member))
+        assert (error.reason, error.found[: len(found)]) == (reason, found)
+
+
+def test_a_damaged_header_is_the_archives_fault(tmp_path: Path, dicom: Path) -> None:
+    """Where the damage is met while the DICOM is parsed."""
+    path = write(tmp_path / "a.zip", {"x.dcm": dicom.read_bytes()})
+    with_a_flipped_bit(path)
+    error = rejection(lambda: image_file.scan(list_members(path)[0]))
+    assert (error.reason, error.found) == (Reason.BAD_ARCHIVE, "the member of the zip archive does not unpack")
+
+
+def test_a_link_and_an_empty_member_are_rejected(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.dcm")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("empty.dcm", b"")
+    errors = [rejection(lambda member=member: read(member)) for member in list_members(tmp_path / "a.zip")]
+    assert [error.reason for error in errors] == [Reason.NOT_A_FILE, Reason.EMPTY_FILE]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"PK\x03\x04" + bytes(200), "the zip archive does not unpack"),
+        (b"PK\x05\x06" + bytes(18), "a zip archive without files"),
+    ],
+)
+def test_an_archive_without_a_member_is_rejected(tmp_path: Path, data: bytes, found: str) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(data)
+    assert is_archive(path)
+    error = rejection(lambda: list_members(path))
+    assert (error.reason, error.found) == (Reason.BAD_ARCHIVE, found)
+
+
+def test_an_archive_of_too_many_files_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zip_archives, "MAX_MEMBERS", 2)
+    path = write(tmp_path / "a.zip", {"a": b"1", "b": b"2", "c": b"3"})
+    assert rejection(lambda: list_members(path)).found == "a zip archive of 3 files"
+
+
+def test_other_files_are_no_archives(tmp_path: Path, dicom: Path) -> None:
+    document = write(tmp_path / "report.docx", {"word/document.xml": b"<x/>"})
+    (tmp_path / "page.zip").write_text("<html>")
+    (tmp_path / "dir.zip").mkdir()
+    os.mkfifo(tmp_path / "pipe.zip")
+    names = ("page.zip", "dir.zip", "pipe.zip", "missing.zip")
+    assert not any(map(is_archive, [dicom, document, *(tmp_path / name for name in names)]))
+
+
+def test_an_archive_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"1"})
+    (member,) = list_members(path)
+    assert read(member) == b"1"
+    write(path, {"x": b"2"})
+    os.utime(path, ns=(1, 1))
+    assert read(member) == b"2"
+    path.unlink()
+    assert rejection(lambda: read(member)).reason == Reason.UNREADABLE
+
+
+def test_a_bomb_takes_no_more_than_is_asked_for(tmp_path: Path) -> None:
+    """A gigabyte of zeros behind the first bytes of a DICOM, in a megabyte."""
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("x.dcm", "w") as file,
+    ):
+        file.write(bytes(128) + b"DICM")
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    (tmp_path / "a.zip").write_bytes(target.getvalue())
+    assert len(target.getvalue()) < 1 << 20
+    (member,) = list_members(tmp_path / "a.zip")
+    with open_file(member) as file:
+        assert file.read(132)[-4:] == b"DICM"
+    assert rejection(lambda: image_file.scan(member)).reason == Reason.BAD_HEADER
