@@ -1,6 +1,6 @@
 """Predict new images, DICOM, PNG or JPEG: masks, a table of numbers, and pictures.
 
-    python job/predict.py --run runs/NAME --dicom FILE_OR_DIR --out DIR
+    python job/predict.py --run runs/NAME --dicom FILE_OR_DIR_OR_ZIP --out DIR
 
 Writes into DIR:
     predictions.csv   ImageId,EncodedPixels: one row per image, as in a submission
@@ -64,7 +64,8 @@ class Arguments:
     run: Path
     """Run directory whose folds are all trained, or a directory that job/export.py made."""
     dicom: Path
-    """DICOM, PNG or JPEG file, or directory that is searched recursively."""
+    """DICOM, PNG or JPEG file, zip archive of such files, or directory that is searched recursively, its zip archives
+    too."""
     out: Path
     """Directory for the results."""
     include_non_frontal: bool = False

@@ -36,10 +36,10 @@ class BuildInputs:
     """The user's files."""
 
     dicom: Path
-    """Directory of the training images, DICOM, PNG or JPEG, searched recursively, any file name. Without masks: of test
-    images."""
+    """Directory or zip archive of the training images, DICOM, PNG or JPEG, searched recursively, any file name. Without
+    masks: of test images."""
     test_dicom: Path | None = None
-    """Directory of images without labels, to predict."""
+    """Directory or zip archive of images without labels, to predict."""
     masks: Path | None = None
     """CSV of image ids and run-length encoded masks, in any of the competition's variants."""
     patients: Path | None = None

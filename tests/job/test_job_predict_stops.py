@@ -1,6 +1,5 @@
-"""A prediction that is stopped, by any signal at any moment, leaves nothing of a patient: only results that are whole."""
+"""A prediction that is stopped, by any signal at any moment, leaves nothing of a patient: only whole results."""
 
-import os
 import shutil
 import signal
 import zipfile
@@ -53,7 +52,7 @@ def test_nothing_of_a_patient_stays_behind(
         with zipfile.ZipFile(incoming, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in synthetic.test_dicom.iterdir():
                 archive.write(file, file.name)
-    shared_memory = set(os.listdir("/dev/shm"))
+    shared_memory = set(Path("/dev/shm").iterdir())
     launcher = interrupted(tmp_path / "interruption", MOMENTS[moment], "go", launcher=COLD)
     process = start(
         [JOB / "predict.py", "--run", run, "--dicom", incoming, "--out", out, "--workers", 1],
@@ -69,4 +68,4 @@ def test_nothing_of_a_patient_stays_behind(
     left = {path.name: path.read_bytes() for path in out.iterdir() if path.name != ".lock"}
     assert left == earlier
     assert not [path for path in temporary.rglob("*") if path.is_file()]
-    assert set(os.listdir("/dev/shm")) <= shared_memory
+    assert set(Path("/dev/shm").iterdir()) <= shared_memory
