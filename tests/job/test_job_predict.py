@@ -25,6 +25,7 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dicom.sop_instance import NO_UID
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.masks import submission
+from pneumo.reporting.outputs.registry import OUTPUTS
 from pneumo.runtime import locks, result_directory
 from pneumo.runtime.files import publish_text
 from pneumo.runtime.result_directory import RECORD
@@ -318,7 +319,7 @@ def test_outputs_are_chosen_by_name_and_none_is_left_of_an_earlier_prediction(
     assert [row["image_id"] for row in read(out / "findings.csv")] == list(submission.read(out / "predictions.csv"))
     code, output = predict(files[1], out, "--outputs", "findings", "dicom_seg")
     assert code == 2, output
-    assert "--outputs findings dicom_seg; expected one or more of predictions, findings, overlays, each once" in output
+    assert f"--outputs findings dicom_seg; expected one or more of {', '.join(OUTPUTS)}, each once" in output
 
 
 def test_what_a_killed_prediction_left_is_removed_but_not_under_another_process(
