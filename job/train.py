@@ -81,6 +81,9 @@ class Arguments:
     the first damaged image ends the run."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S
     """Seconds without progress after which a rank reports what it was doing and its fold group ends."""
+    dry_run: bool = False
+    """Print the plan and end: folds, groups of ranks, steps, and the time and memory that a few real steps on this
+    machine took. Nothing is written. Started as one process, it plans for --expect-world ranks."""
     verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
@@ -115,14 +118,17 @@ def main() -> None:
     from pneumo.distributed.startup import init, shutdown
     from pneumo.distributed.stopping import StopFlag
     from pneumo.modeling import encoders
-    from pneumo.training.cross_validation import TrainingInputs, train
+    from pneumo.training.cross_validation import train
+    from pneumo.training.dry_run import dry_run
+    from pneumo.training.inputs import TrainingInputs
     from pneumo.training.loop import LoopOptions
 
     encoders.validate(recipe.model.encoder)
     stop = StopFlag()
     world = init(
         precision=recipe.precision,
-        expect_world=arguments.expect_world or None,
+        # A plan may be for more ranks than were started.
+        expect_world=None if arguments.dry_run else arguments.expect_world or None,
         rank_timeout_s=arguments.rank_timeout,
         stop=stop,
     )
@@ -136,7 +142,10 @@ def main() -> None:
         options=LoopOptions(checkpoint_every=arguments.checkpoint_every, workers=workers),
         skip_damaged=arguments.skip_damaged,
     )
-    train(inputs, world, stop)
+    if arguments.dry_run:
+        dry_run(inputs, world, arguments.expect_world if world.size == 1 and arguments.expect_world else world.size)
+    else:
+        train(inputs, world, stop)
     shutdown()
 
 

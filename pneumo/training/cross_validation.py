@@ -1,10 +1,7 @@
 """A run from its recipe to its submission, on any number of ranks: what job/train.py starts."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -21,35 +18,18 @@ from pneumo.distributed.world import World, log_idle_ranks, log_world
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
-from pneumo.masks import annotations, rle, submission
 from pneumo.runtime import log_file
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.training import run_start
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
+from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
 from pneumo.training.locking import exclusive_locks
-from pneumo.training.loop import FoldData, FoldTrainer, LoopOptions
+from pneumo.training.loop import FoldData, FoldTrainer
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingInputs:
-    """The recipe, the dataset and the run directory of a training command."""
-
-    recipe: Recipe
-    dataset: Path
-    run: Path
-    folds: tuple[int, ...]
-    """Folds to train, and nothing else; empty = all of the dataset's, followed by the metrics and the submission."""
-    expected: Path | None
-    """CSV with the ids that the submission must have, and their order."""
-    options: LoopOptions
-    skip_damaged: bool = False
-    """Exclude the damaged training images when the run is started."""
 
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
@@ -60,7 +40,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         UserError: When the dataset, the run and the folds do not match, or another process trains one of the folds.
         RankLost: When a rank that this one depends on is lost.
     """
-    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*_less_memory(inputs.recipe)):
+    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
             run, reader, folds = _open_run(inputs, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
@@ -125,27 +105,17 @@ def _train_fold(
     release_memory()
 
 
-def _less_memory(recipe: Recipe) -> tuple[str, str]:
-    """Return what needs the memory in training, and what to do when there is too little."""
-    sizes = " ".join(map(str, recipe.image_size))
-    return (
-        f"--micro-batch-size {recipe.micro_batch_size} at --image-size {sizes} with {recipe.model.encoder}",
-        "lower --micro-batch-size or --image-size, or choose a smaller --model.encoder, in a new --run; or end other"
-        " processes on the same device",
-    )
-
-
 def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
     manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
     log_idle_ranks(world, len(inputs.folds) or manifest.num_folds, inputs.recipe.micro_batches)
     table = world.on_leader(lambda: SampleTable.read(inputs.dataset))
     reader = ShardReader(inputs.dataset, table)
-    world.on_leader(lambda: _check_expected(inputs.expected, table))
+    world.on_leader(lambda: check_expected(inputs.expected, table))
     workers = inputs.options.workers
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
     reader = reader.exclude(excluded)
-    folds = _check_folds(inputs.folds, manifest, reader.table)
+    folds = check_folds(inputs.folds, manifest, reader.table)
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     identity = DatasetIdentity.of(manifest, excluded)
@@ -157,39 +127,6 @@ def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, Shard
 
 def _settle(device: torch.device, recipe: Recipe) -> tuple[Recipe, str]:
     return resolve_auto(recipe, device), first_weights(recipe)
-
-
-def _check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
-    if manifest.train == 0:
-        raise UserError(
-            "the dataset has no labeled images",
-            "images with masks",
-            "build it with --dicom and --masks, see job/shard.py",
-        )
-    empty = [f for f in range(manifest.num_folds) if not len(table.select("train", {f}))]
-    if empty:
-        raise UserError(
-            f"folds of the dataset without images: {list_some(map(str, empty))} ("
-            f"{counted(manifest.patients, 'patient')},"
-            f" {counted(manifest.train - len(table.select('train')), 'damaged image')} excluded)",
-            "at least one patient in each fold",
-            "divide the dataset into fewer folds with job/shard.py --num-folds",
-        )
-    wrong = [f for f in folds if not 0 <= f < manifest.num_folds]
-    if wrong or len(set(folds)) != len(folds):
-        raise UserError(
-            f"--folds {' '.join(map(str, folds))}",
-            f"different numbers from 0 to {manifest.num_folds - 1}",
-            "correct --folds, or divide the dataset again with job/shard.py --num-folds",
-        )
-    return tuple(folds) or tuple(range(manifest.num_folds))
-
-
-def _check_expected(expected: Path | None, table: SampleTable) -> None:
-    """Refuse a wrong list of ids now rather than after the last epoch."""
-    if expected is not None:
-        ids = dict.fromkeys(table.image_id[table.select("test")].tolist(), rle.EMPTY)
-        submission.order_rows(ids, annotations.read_ids(expected), log.debug)
 
 
 def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:

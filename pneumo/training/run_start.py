@@ -45,6 +45,21 @@ def create(
     return run
 
 
+def find(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory | None:
+    """Return the run that ``create`` would resume, None when it would start a new one; write nothing.
+
+    Raises:
+        UserError: As ``create``.
+    """
+    run = _load_if_exists(path)
+    if run is None and path.is_dir():
+        _check_empty(path)
+    if run is None or not run.has_results:
+        return None
+    _compare(run, recipe, replace(dataset, excluded=run.dataset.excluded))
+    return run
+
+
 def load_if_begun(path: Path) -> RunDirectory | None:
     """Return the run in a directory, None when there is none that has begun.
 

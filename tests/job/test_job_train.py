@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,23 @@ def test_encoder_weights_that_do_not_fit_leave_no_run(dataset: Path, tmp_path: P
     assert code == 2, output
     assert "w.pth cannot be read" in output
     assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_a_dry_run_has_the_counts_of_the_real_one_and_writes_nothing(
+    alone: Path, dataset: Path, call_on_one_core: Callable[..., tuple[object, str]], tmp_path: Path
+) -> None:
+    words = ["--dataset", dataset, *RECIPE, "--dry-run"]
+    code, output = call_on_one_core("train", *words, "--run", tmp_path / "new")
+    assert code == 0, output
+    assert f"run        {tmp_path / 'new'}: new" in output
+    steps = json.loads((alone / "fold-0" / "fold.json").read_text())["history"][-1]["step"]
+    assert re.search(rf"^fold 0 +\d+ training images, \d+ validation images, {steps} steps$", output, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
+    before = {path: path.stat().st_mtime_ns for path in alone.rglob("*")}
+    code, output = call_on_one_core("train", *words, "--run", alone)
+    assert code == 0, output
+    assert "is resumed (fold 0 finished, fold 1 finished)" in output
+    assert {path: path.stat().st_mtime_ns for path in alone.rglob("*")} == before
+    code, output = call_on_one_core("train", *words, "--run", alone, "--seed", "7")
+    assert code == 2, output
+    assert "was started with another recipe (seed: 0 -> 7)" in output

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.stopping import StopFlag
-from pneumo.training.cross_validation import TrainingInputs
+from pneumo.training.inputs import TrainingInputs
 from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES

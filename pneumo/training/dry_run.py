@@ -1,0 +1,161 @@
+"""What a training would do, and the time and memory that it would take: ``job/train.py --dry-run``. Writes nothing.
+
+The counts are exact. Time and memory are those of a few real steps on this rank's device, with real images: as many
+micro-batches in a step as a rank of the first group will have. What ranks exchange is counted as free.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.device import describe
+from pneumo.distributed.device_memory import explain_out_of_memory
+from pneumo.distributed.partition import FoldGroup, fold_groups
+from pneumo.distributed.startup import plan_fold_groups
+from pneumo.distributed.world import World
+from pneumo.runtime.console import format_seconds
+from pneumo.runtime.errors import counted
+from pneumo.training import checkpoint_directory, plan, run_start
+from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
+from pneumo.training.loop import FoldData
+from pneumo.training.plan import FoldPlan, StagePlan
+from pneumo.training.recipe import Recipe
+from pneumo.training.resolution import resolve_auto
+from pneumo.training.run_directory import DatasetIdentity, RunDirectory
+from pneumo.training.step_cost import STEPS, Measured, measure
+
+GIB = 2**30
+
+
+def dry_run(inputs: TrainingInputs, world: World, ranks: int) -> None:
+    """Print the plan of a training; rank 0 alone measures. Collective.
+
+    Args:
+        inputs: What would be trained.
+        world: The ranks that were started.
+        ranks: How many to plan for: those that were started, or, for one that was, any number.
+
+    Raises:
+        UserError: When the training would be refused at its start, or has too little memory.
+    """
+    manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
+    wanted = inputs.folds or range(manifest.num_folds)
+    micro_batches = inputs.recipe.micro_batches
+    if ranks == world.size:
+        groups = plan_fold_groups(world, wanted, micro_batches)
+    else:
+        groups = fold_groups(ranks, wanted, micro_batches)
+    if world.is_leader:
+        sys.stdout.write("\n".join(_describe(inputs, manifest, groups, world)) + "\n")
+    world.barrier()
+
+
+def _describe(inputs: TrainingInputs, manifest: Manifest, groups: Sequence[FoldGroup], world: World) -> Iterator[str]:
+    table = SampleTable.read(inputs.dataset)
+    check_expected(inputs.expected, table)
+    folds = check_folds(inputs.folds, manifest, table)
+    run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
+    recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
+    if run is not None:
+        table = table.exclude(run.dataset.excluded)
+    plans = [plan.plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
+    with explain_out_of_memory(*less_memory(recipe)):
+        measured = measure(
+            recipe,
+            FoldData.of(ShardReader(inputs.dataset, table), folds[0], manifest.num_folds),
+            world.device,
+            workers=inputs.options.workers,
+            micro_batches=plan.busiest_share(recipe.micro_batches, len(groups[0].ranks)),
+        )
+    yield f"run        {inputs.run}: {_describe_run(run)}"
+    tests = len(table.select("test"))
+    yield f"data       {inputs.dataset}: {counted(manifest.train, 'labeled image')}, {counted(tests, 'test image')}"
+    yield from _describe_world(groups, recipe, world)
+    for one in plans:
+        yield (
+            f"fold {one.fold:<5} {counted(one.training_images, 'training image')},"
+            f" {counted(one.validation_images, 'validation image')}, {counted(one.steps, 'step')}"
+        )
+    for stage, cost in zip(plans[0].stages, measured.costs, strict=True):
+        yield from _describe_stage(stage, recipe)
+        rate = recipe.micro_batch_size / cost.micro_batch_s
+        yield (
+            f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank,"
+            f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
+        )
+    yield from _describe_cost(plans, groups, measured, recipe)
+    submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, len(_ranks(groups)))
+    training = plan.training_seconds(plans, groups, measured.costs, recipe)
+    yield (
+        f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
+        f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
+    )
+
+
+def _describe_run(run: RunDirectory | None) -> str:
+    if run is None:
+        return "new"
+    states = []
+    for fold in range(run.dataset.num_folds):
+        directory = run.fold(fold)
+        checkpoints = checkpoint_directory.published(directory.checkpoints)
+        state = "finished" if directory.is_finished else checkpoints[-1].name if checkpoints else "not begun"
+        states.append(f"fold {fold} {state}")
+    return f"is resumed ({', '.join(states)})"
+
+
+def _describe_world(groups: Sequence[FoldGroup], recipe: Recipe, world: World) -> Iterator[str]:
+    kind = f"{describe(world.device)} in {recipe.precision}, loader {recipe.loader}"
+    yield f"world      {counted(len(_ranks(groups)), 'rank')} on {kind}"
+    for ranks, folds in groups:
+        if folds:
+            share = plan.busiest_share(recipe.micro_batches, len(ranks))
+            yield (
+                f"           {_range('rank', ranks)}: fold {', '.join(map(str, folds))};"
+                f" {counted(share, 'micro-batch', 'micro-batches')} of {recipe.micro_batch_size} in a step"
+            )
+    idle = [ranks.start for ranks, folds in groups if not folds]
+    if idle:
+        yield (
+            f"           {_range('rank', range(idle[0], idle[-1] + 1))}: no fold, would shorten nothing; start"
+            f" {counted(idle[0], 'rank')}, or give a smaller --micro-batch-size"
+        )
+
+
+def _describe_stage(stage: StagePlan, recipe: Recipe) -> Iterator[str]:
+    first, last = stage.images[0], stage.images[-1]
+    images = f"{first}" if first == last else f"{first} to {last}"
+    rate = stage.stage.positive_rate
+    positives = (
+        "" if rate is None else f", positive rate {rate[0]:g}" + (f" to {rate[1]:g}" if rate[0] != rate[1] else "")
+    )
+    yield (
+        f"stage {stage.stage.index + 1:<4} {counted(stage.stage.epochs, 'epoch')} at {stage.stage.image_size} px:"
+        f" {images} images an epoch in steps of {recipe.batch_size}{positives}; {counted(sum(stage.steps), 'step')},"
+        f" {counted(stage.validations, 'validation')}"
+    )
+
+
+def _describe_cost(
+    plans: Sequence[FoldPlan], groups: Sequence[FoldGroup], measured: Measured, recipe: Recipe
+) -> Iterator[str]:
+    memory = measured.memory
+    on_device = (
+        f"{memory.device / GIB:.1f} of {memory.device_total / GIB:.1f} GiB on the GPU, " if memory.device else ""
+    )
+    yield f"memory     {on_device}{memory.process / GIB:.1f} GiB of the machine, for each rank"
+    at_once = min(len(plans), sum(bool(folds) for _, folds in groups))
+    disk = measured.checkpoint_bytes * (checkpoint_directory.KEEP + 1) * at_once
+    yield f"disk       {disk / GIB:.2f} GiB of checkpoints at most, {counted(at_once, 'fold')} being trained at once"
+    if recipe.model.encoder_weights == "imagenet":
+        yield f"weights    ImageNet weights of {recipe.model.encoder} are downloaded when the run is started"
+
+
+def _ranks(groups: Sequence[FoldGroup]) -> list[int]:
+    return [rank for ranks, _ in groups for rank in ranks]
+
+
+def _range(noun: str, ranks: range) -> str:
+    return f"{noun} {ranks.start}" if len(ranks) == 1 else f"{noun}s {ranks.start}-{ranks.stop - 1}"

@@ -1,0 +1,44 @@
+"""The plan of a training: the counts of the real one, nothing written, and what would be refused is."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import OPTIONS, shrunk
+
+from pneumo.distributed.world import World
+from pneumo.runtime.errors import UserError
+from pneumo.training.dry_run import dry_run
+from pneumo.training.inputs import TrainingInputs
+
+WORLD = World(rank=0, size=1, device=torch.device("cpu"), cores=1)
+
+
+def inputs(dataset: Path, run: Path, folds: tuple[int, ...] = ()) -> TrainingInputs:
+    return TrainingInputs(
+        recipe=shrunk("winner"), dataset=dataset, run=run, folds=folds, expected=None, options=OPTIONS
+    )
+
+
+def test_ranks_that_were_not_started_are_planned_for(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry_run(inputs(dataset, tmp_path / "run"), WORLD, ranks=7)
+    printed = capsys.readouterr().out
+    assert "world      7 ranks on cpu in fp32, loader opencv" in printed
+    assert "ranks 0-1: fold 0; 1 micro-batch of 2 in a step" in printed
+    assert "ranks 2-3: fold 1; 1 micro-batch of 2 in a step" in printed
+    assert "ranks 4-6: no fold, would shorten nothing; start 4 ranks" in printed
+    assert re.search(r"memory     [0-9.]+ GiB of the machine", printed)
+    assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_training_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--folds 5"):
+        dry_run(inputs(dataset, tmp_path / "run", folds=(5,)), WORLD, ranks=1)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="has no recipe"):
+        dry_run(inputs(dataset, tmp_path), WORLD, ranks=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

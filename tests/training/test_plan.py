@@ -1,0 +1,62 @@
+"""Counts of a training, and its time from the cost of a step, against numbers worked out by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from pneumo.distributed.partition import FoldGroup
+from pneumo.training.plan import (
+    FoldPlan,
+    StageCost,
+    StagePlan,
+    busiest_share,
+    fold_seconds,
+    submission_seconds,
+    training_seconds,
+)
+from pneumo.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=(2, 1), image_size=(64, 128), batch_size=8, micro_batch_size=2, tta=("hflip",))
+COSTS = (
+    StageCost(micro_batch_s=0.5, waiting=0.1, prediction_s=0.25),
+    StageCost(micro_batch_s=2.0, waiting=0.0, prediction_s=1.0),
+)
+
+
+def plan(fold: int) -> FoldPlan:
+    first, second = RECIPE.stages
+    return FoldPlan(
+        fold=fold,
+        training_images=40,
+        validation_images=10,
+        stages=(
+            StagePlan(stage=first, images=(40, 40), steps=(5, 5), validations=2),
+            StagePlan(stage=second, images=(40,), steps=(5,), validations=1),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("ranks", "share"), [(1, 4), (2, 2), (3, 2), (4, 1)])
+def test_the_busiest_rank_has_the_share_that_is_rounded_up(ranks: int, share: int) -> None:
+    assert busiest_share(4, ranks) == share
+
+
+def test_seconds_of_a_fold() -> None:
+    # 10 steps of 4 x 0.5 s and 5 of 4 x 2 s; 10 images, twice at 0.25 s, once at 1 s, and once with two views.
+    assert fold_seconds(plan(0), COSTS, RECIPE, ranks=1) == 20 + 40 + 10 * (0.5 + 1 + 2)
+    # 4 ranks have a micro-batch each, and a fourth of the images.
+    assert fold_seconds(plan(0), COSTS, RECIPE, ranks=4) == (20 + 40 + 10 * (0.5 + 1 + 2)) / 4
+    assert plan(0).steps == 15
+
+
+def test_the_training_ends_with_the_last_group() -> None:
+    groups = [FoldGroup(range(4), (0, 2)), FoldGroup(range(4, 5), (1,)), FoldGroup(range(5, 6), ())]
+    alone = fold_seconds(plan(1), COSTS, RECIPE, ranks=1)
+    assert training_seconds([plan(0), plan(1), plan(2)], groups, COSTS, RECIPE) == alone
+    quick = [replace(cost, micro_batch_s=0.0) for cost in COSTS]
+    groups = [FoldGroup(range(1), (0, 2)), FoldGroup(range(1, 2), (1,))]
+    assert training_seconds([plan(0), plan(1), plan(2)], groups, quick, RECIPE) == 2 * 35
+
+
+def test_test_images_are_predicted_by_all_folds_with_all_views() -> None:
+    assert submission_seconds(12, 5, COSTS, RECIPE, ranks=3) == 12 / 3 * 5 * 2 * 1.0
