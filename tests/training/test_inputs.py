@@ -1,6 +1,8 @@
 """What a training is given is checked before any image is read."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,12 @@ def test_no_folds_are_all_folds(dataset: Path) -> None:
 def test_folds_that_there_are_not_are_refused(dataset: Path, folds: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="expected different numbers from 0 to 1"):
         check_folds(folds, Manifest.read(dataset), SampleTable.read(dataset))
+
+
+def test_a_dataset_without_labels_is_refused() -> None:
+    unlabeled: Any = SimpleNamespace(train=0)
+    with pytest.raises(UserError, match="the dataset has no labeled images"):
+        check_folds((), unlabeled, SampleTable.from_rows([]))
 
 
 def test_a_list_of_other_ids_is_refused(dataset: Path, tmp_path: Path) -> None:
