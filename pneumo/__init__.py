@@ -10,8 +10,10 @@ __version__ = "0.2.0"
 # it is set here, before anything of the package imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# No usage statistics, not even to the hub that `encoder_weights imagenet` downloads from.
+# No usage statistics, not even to the hub that `encoder_weights imagenet` downloads from. ONNX Runtime collects some
+# too, and leaves the number of this machine in /tmp/.ses.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # torch keeps compiled code in /tmp/torchinductor_USER, which another user of a shared machine can create first; in the
 # user's own home nobody else can write.

@@ -220,6 +220,9 @@ def _program(facts: CardFacts) -> list[str]:
         positive += f" and {presence} >= {rule.presence_threshold:g}"
     return f"""\
 import math
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # no usage statistics
 
 import cv2
 import numpy as np
