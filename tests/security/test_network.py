@@ -15,7 +15,7 @@ def test_no_command_tries_to_reach_another_machine_or_makes_files_that_can_be_gu
 
 def test_no_command_leaves_temporary_files(chain: Chain) -> None:
     assert list(chain.commands.temporary.iterdir()) == []
-    kept = {".lock", ".ensemble.csv.pneumo-sha256"}
+    kept = {".lock", ".ensemble.csv.pneumo-sha256", ".pneumo-sha256"}
     assert [path for path in chain.out.rglob(".*") if path.name not in kept] == []
 
 
