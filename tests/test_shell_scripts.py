@@ -35,7 +35,10 @@ def test_shell_scripts_are_clean(command: list[str]) -> None:
         (["lint", "pneumo", "job"], "found lint pneumo job; expected no arguments"),
         (["setup", "--cpu"], "found setup --cpu; expected --cpu with the address of a package index"),
         (["setup", "--cpu", "yes"], "found setup --cpu yes; expected --cpu with the address of a package index"),
-        (["setup", "--cpu", "https://x.y/cpu", "z"], "found setup --cpu https://x.y/cpu z; expected --cpu with the address"),
+        (
+            ["setup", "--cpu", "https://x.y/cpu", "z"],
+            "found setup --cpu https://x.y/cpu z; expected --cpu with the address",
+        ),
         (["demo"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
         (["wheelhouse", "--out", "x"], "PNEUMO_PYTHON=/nowhere/python is no executable file; expected a Python"),
     ],
