@@ -47,9 +47,10 @@ class Arguments(Settings):
 
 def main(arguments: Arguments) -> None:
     """Measure, and print the table."""
-    # Slow to import: after the flags are read, and not in worker processes, which import this file again.
-    from pneumo.bench import machine
-    from pneumo.bench.source import Source
+    # Not in worker processes, which import this file again.
+    with cli.slow_imports():
+        from pneumo.bench import machine
+        from pneumo.bench.source import Source
 
     if arguments.out is not None:
         check_target(arguments.out)

@@ -103,19 +103,19 @@ def main() -> None:
 
 def ensemble(arguments: Arguments) -> None:
     """Join the other ranks, predict, and write the submission."""
-    # Slow to import: after the flags are read.
-    from pneumo.dataset.shard_reader import ShardReader
-    from pneumo.dataset.table import SampleTable
-    from pneumo.distributed.device_memory import explain_out_of_memory
-    from pneumo.distributed.startup import init, shutdown
-    from pneumo.distributed.stopping import StopFlag
-    from pneumo.distributed.watchdog import Watchdog
-    from pneumo.inference.ensembler import Ensembler
-    from pneumo.inference.submit import write_submission
-    from pneumo.training.blended_rule import choose_rule, publish_metrics
-    from pneumo.training.ensemble import LESS_MEMORY, build_mean
-    from pneumo.training.locking import exclusive_locks
-    from pneumo.training.run_metrics import finish_run
+    with cli.slow_imports():
+        from pneumo.dataset.shard_reader import ShardReader
+        from pneumo.dataset.table import SampleTable
+        from pneumo.distributed.device_memory import explain_out_of_memory
+        from pneumo.distributed.startup import init, shutdown
+        from pneumo.distributed.stopping import StopFlag
+        from pneumo.distributed.watchdog import Watchdog
+        from pneumo.inference.ensembler import Ensembler
+        from pneumo.inference.submit import write_submission
+        from pneumo.training.blended_rule import choose_rule, publish_metrics
+        from pneumo.training.ensemble import LESS_MEMORY, build_mean
+        from pneumo.training.locking import exclusive_locks
+        from pneumo.training.run_metrics import finish_run
 
     stop = StopFlag()
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout, stop=stop)

@@ -44,11 +44,11 @@ class Arguments:
 def main() -> None:
     """Export."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/export.py", description=__doc__)
-    # Slow to import: after the flags are read.
-    from pneumo.dataset.shard_reader import ShardReader
-    from pneumo.dataset.table import SampleTable
-    from pneumo.training import run_directory
-    from pneumo.training.export import export_run
+    with cli.slow_imports():
+        from pneumo.dataset.shard_reader import ShardReader
+        from pneumo.dataset.table import SampleTable
+        from pneumo.training import run_directory
+        from pneumo.training.export import export_run
 
     check_apart("--out", arguments.out, {"--run": arguments.run, "--dataset": arguments.dataset})
     run = run_directory.load(arguments.run)

@@ -102,14 +102,14 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
-    # What follows takes seconds to import: the flags are checked before.
-    from pneumo.distributed.device_memory import explain_out_of_memory
-    from pneumo.distributed.startup import init, shutdown
-    from pneumo.distributed.stopping import exiting_on_signals
-    from pneumo.reporting.outputs.output_set import check_directory
-    from pneumo.runtime import locks, result_directory
-    from pneumo.runtime.outputs import check_apart
-    from pneumo.training.ensemble import LESS_MEMORY
+    with cli.slow_imports():
+        from pneumo.distributed.device_memory import explain_out_of_memory
+        from pneumo.distributed.startup import init, shutdown
+        from pneumo.distributed.stopping import exiting_on_signals
+        from pneumo.reporting.outputs.output_set import check_directory
+        from pneumo.runtime import locks, result_directory
+        from pneumo.runtime.outputs import check_apart
+        from pneumo.training.ensemble import LESS_MEMORY
 
     check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=WRITTEN)
     result_directory.check(arguments.out, WRITTEN)

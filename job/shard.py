@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pneumo.dataset import paths
 from pneumo.dataset.options import PRIVACY_NOTE, BuildInputs, BuildOptions
-from pneumo.runtime.cli import parse, run
+from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.outputs import check_apart
@@ -47,10 +47,10 @@ def main(arguments: Arguments) -> None:
         writes=paths.WRITTEN,
         inside=("--dicom", "--test-dicom"),
     )
-    # Slow to import: after the flags are read.
-    from pneumo.dataset import messages, oddities
-    from pneumo.dataset.build import build
-    from pneumo.dataset.table import SampleTable
+    with slow_imports():
+        from pneumo.dataset import messages, oddities
+        from pneumo.dataset.build import build
+        from pneumo.dataset.table import SampleTable
 
     if arguments.masks is None:
         log.warning("no --masks: the images of --dicom have no label and become test images")

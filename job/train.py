@@ -114,14 +114,14 @@ def main() -> None:
         {"--dataset": arguments.dataset, "--expected": arguments.expected},
         writes=run_directory.written_names(),
     )
-    # Slow to import: after the flags are read.
-    from pneumo.distributed.startup import init, shutdown
-    from pneumo.distributed.stopping import StopFlag
-    from pneumo.modeling import encoders
-    from pneumo.training.cross_validation import train
-    from pneumo.training.dry_run import dry_run
-    from pneumo.training.inputs import TrainingInputs
-    from pneumo.training.loop import LoopOptions
+    with cli.slow_imports():
+        from pneumo.distributed.startup import init, shutdown
+        from pneumo.distributed.stopping import StopFlag
+        from pneumo.modeling import encoders
+        from pneumo.training.cross_validation import train
+        from pneumo.training.dry_run import dry_run
+        from pneumo.training.inputs import TrainingInputs
+        from pneumo.training.loop import LoopOptions
 
     encoders.validate(recipe.model.encoder)
     stop = StopFlag()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.runtime.cli import parse, run
+from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import ExitCode
@@ -33,9 +33,9 @@ class Arguments:
 def main(argv: Sequence[str]) -> ExitCode:
     """Verify, and print every issue with its shard and sample, and their counts."""
     arguments = parse(Arguments, argv, prog="job/verify.py", description=__doc__)
-    # Slow to import: after the flags are read.
-    from pneumo.dataset.table import SampleTable
-    from pneumo.dataset.verify import Issue, check, describe, summary
+    with slow_imports():
+        from pneumo.dataset.table import SampleTable
+        from pneumo.dataset.verify import Issue, check, describe, summary
 
     table = SampleTable.read(arguments.dataset)
     issues: list[Issue] = []

@@ -9,7 +9,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import NoReturn, TypeVar
@@ -114,6 +114,19 @@ def _read(
     # The parser's box repeats the wrong words as they are: a terminal would obey some, and others fill it.
     read(args=shown)
     raise UserError(" ".join(shown), "flags and values of printable characters", "correct the command")
+
+
+@contextlib.contextmanager
+def slow_imports() -> Iterator[None]:
+    """Let Ctrl-C end the process at once and silently while a command imports what it needs beside its flags.
+
+    Nothing has begun, and an exception in the middle of a library's import becomes any other one.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _printable(word: str) -> str:
