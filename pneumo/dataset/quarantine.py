@@ -46,9 +46,9 @@ def is_list(path: Path) -> bool:
         return file.read(len(header)) == header
 
 
-def count_reasons(dataset: Path) -> Counter[str]:
-    """Count the reasons in a dataset's quarantine.csv; none when it is missing, or no longer this list."""
-    return Counter(row["reason"] for row in _read_csv(dataset / paths.QUARANTINE))
+def count_reasons(dataset: Path, name: str = paths.QUARANTINE) -> Counter[str]:
+    """Count the reasons in one of a dataset's lists; none when it is missing, or no longer this list."""
+    return Counter(row["reason"] for row in _read_csv(dataset / name))
 
 
 def read_images(dataset: Path) -> set[tuple[str, str]]:

@@ -16,6 +16,7 @@ NEEDED: dict[str, dict[str, str]] = {
     "demo": {"out": "demo"},
     "ensemble": {"runs": "run", "dataset": "dataset", "out": "out.csv"},
     "export": {"run": "run", "out": "model"},
+    "explore": {"dataset": "dataset", "out": "explore.html"},
     "launch": {},
     "predict": {"run": "run", "dicom": "folder", "out": "out"},
     "score": {"truth": "masks.csv", "submission": "masks.csv"},
@@ -57,6 +58,11 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "runs": ("run run", "run ./run"),
     },
     "export": {},
+    "explore": {
+        "pictures": ("501", *COUNTS),
+        "seed": ("4294967296", *COUNTS),
+        "workers": ("0", "4097", *COUNTS),
+    },
     "launch": {
         "processes": ("0", "257", "-1", "1.5", "x", "", "\u00b2"),
         "nodes": ("0", "65537", *COUNTS),
@@ -105,6 +111,7 @@ ANY: dict[str, dict[str, str]] = {
     "demo": {"out": PATHS},
     "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "export": {"run": PATHS, "dataset": PATHS, "out": PATHS, "onnx": SWITCH},
+    "explore": {"dataset": PATHS, "out": PATHS},
     "launch": {},
     "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
     "score": {"truth": PATHS, "submission": PATHS, "dataset": PATHS, "out": PATHS},
@@ -156,6 +163,7 @@ READ = [
     ("ensemble", "runs", []),
     ("ensemble", "expected", []),
     ("export", "run", []),
+    ("explore", "dataset", []),
     ("predict", "run", []),
     ("score", "truth", []),
     ("score", "submission", []),
@@ -169,7 +177,7 @@ READ = [
 ]
 """Flags whose path is read, with what else is needed."""
 MISSING = ["missing", "file/below", "loop", LONG, DEEP, NO_UTF8, "new\nline", "with space \u00fc", "\x1b[2J"]
-WRITTEN = [("bench", "out", ["rle"]), ("ensemble", "out", []), ("score", "out", [])]
+WRITTEN = [("bench", "out", ["rle"]), ("ensemble", "out", []), ("explore", "out", []), ("score", "out", [])]
 """Flags whose path is a file to write."""
 OCCUPIED = ["folder", "file/below", "loop", "pipe", "", ".", "..", LONG, DEEP]
 

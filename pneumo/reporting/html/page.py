@@ -111,8 +111,8 @@ class Figures:
 
     template: ClassVar = "figures"
     items: Sequence[Figure]
-    size: Literal["small", "medium", "large"] = "medium"
-    """small: pictures of a contact sheet; medium: charts; large: one in a row."""
+    size: Literal["small", "pairs", "medium", "large"] = "medium"
+    """small: pictures of a contact sheet; pairs: two of them in a row; medium: charts; large: one in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def _own_ids(svg: str) -> str:
 
 
 def _shorten(svg: str) -> str:
-    """Remove line ends within paths, and figures after the second decimal, a hundredth of a point."""
+    """Remove line ends within paths, and digits of coordinates below a hundredth of a point; text stays as it is."""
     svg = re.sub(r' d="[^"]*"', lambda path: path[0].replace("\n", ""), svg)
-    svg = re.sub(r"(?<=[\d ])(\d*\.\d\d)\d+(?=[\s\",)])", r"\1", svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
     return re.sub(r"\n\s*", "\n", svg)

@@ -31,6 +31,13 @@ def test_text_stays_text_in_the_font_of_the_page() -> None:
     assert "font-family" not in text
 
 
+def test_coordinates_are_short_and_numbers_in_text_are_not() -> None:
+    text = to_svg(draw("0.13945 mm"), "d").svg
+    assert ">0.13945 mm</text>" in text
+    assert re.search(r' x="\d+\.\d\d"', text)
+    assert not re.search(r"\.\d{3}", re.sub(r">[^<]*<", "><", text))
+
+
 def test_it_scales_and_has_a_name() -> None:
     chart = to_svg(draw(), 'a "b" <c>')
     name = 'role="img" aria-label="a &#34;b&#34; &lt;c&gt;" viewBox="0 0 288 144"'

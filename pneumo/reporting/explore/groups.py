@@ -1,0 +1,176 @@
+"""Groups of images by what is known of them, and how often each group has a pneumothorax."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.uid import UID
+
+from pneumo.dataset.table import SampleTable, Strings
+
+UNKNOWN = "unknown"
+OTHER = "other"
+MAX_GROUPS = 12
+"""Groups of one attribute; the smaller ones become one, ``OTHER``."""
+MIN_GROUP = 30
+"""Images of a group from which its rate says something; smaller ones are joined for ``label_auc``."""
+_Z = 1.959964
+"""Of a 95 % interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRate:
+    """A group's images, and those with a pneumothorax."""
+
+    name: str
+    images: int
+    positives: int
+
+    @property
+    def rate(self) -> float:
+        """Return the share with a pneumothorax; NaN for a group without images."""
+        return self.positives / self.images if self.images else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % Wilson interval of the rate."""
+        return wilson(self.positives, self.images)
+
+
+def wilson(positives: int, images: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate, also for rates of 0 and 1 and for small groups.
+
+    (Score interval: Wilson, J Am Stat Assoc 22:209, 1927.)
+
+    Args:
+        positives: Images with the property.
+        images: Images in all; 0 gives the interval from 0 to 1.
+    """
+    if not images:
+        return 0.0, 1.0
+    rate, square = positives / images, _Z**2
+    center = (rate + square / (2 * images)) / (1 + square / images)
+    half = _Z * math.sqrt(rate * (1 - rate) / images + square / (4 * images**2)) / (1 + square / images)
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
+def by_age(table: SampleTable) -> Strings:
+    """Return each image's age band of ten years."""
+    decades = table.age_years // 10
+    bands = np.array([f"{10 * decade} to {10 * decade + 9}" for decade in range(10)] + ["100 or more"])
+    return np.where(table.age_years < 0, UNKNOWN, bands[np.clip(decades, 0, 10)])
+
+
+def by_spacing(table: SampleTable) -> Strings:
+    """Return each image's pixel spacing, row and column if they differ by more than 1 %."""
+    rows, columns = table.row_spacing_mm, table.column_spacing_mm
+    return np.array(
+        [
+            UNKNOWN
+            if not (math.isfinite(row) and math.isfinite(column))
+            else f"{row:.3f} mm"
+            if abs(row - column) <= 0.01 * row
+            else f"{row:.3f} x {column:.3f} mm"
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+        ],
+        np.str_,
+    )
+
+
+def by_transfer_syntax(table: SampleTable) -> Strings:
+    """Return the name of each source file's transfer syntax."""
+    names = {uid: UID(uid).name if uid else "PNG or JPEG file" for uid in np.unique(table.transfer_syntax).tolist()}
+    return np.array([names[uid] for uid in table.transfer_syntax.tolist()], np.str_)
+
+
+def _known(column: Strings, names: dict[str, str] | None = None) -> Strings:
+    return np.array([(names or {}).get(value, value) or UNKNOWN for value in column.tolist()], np.str_)
+
+
+ATTRIBUTES: dict[str, Callable[[SampleTable], Strings]] = {
+    "Sex": lambda table: _known(table.sex, {"M": "male", "F": "female", "O": "other"}),
+    "Age in years": by_age,
+    "View": lambda table: _known(table.view),
+    "Modality": lambda table: _known(table.modality),
+    "Pixel spacing": by_spacing,
+    "Image size": lambda table: np.array(
+        [f"{rows} x {columns}" for rows, columns in zip(table.rows, table.columns, strict=True)], np.str_
+    ),
+    "Transfer syntax": by_transfer_syntax,
+    "Gray scale": lambda table: np.where(table.was_monochrome1, "inverted (MONOCHROME1)", "black is 0"),
+    "Presentation": lambda table: _known(table.presentation_intent),
+}
+"""What images are grouped by: a name, and each image's group."""
+ORDERED = {"Age in years", "Pixel spacing", "Image size"}
+"""Attributes whose groups have an order of their own; others are sorted by size."""
+
+
+def merge_small(labels: Strings) -> Strings:
+    """Return the labels with all but the ``MAX_GROUPS`` - 1 largest groups joined to one, when there are more."""
+    counts = Counter(labels.tolist())
+    if len(counts) <= MAX_GROUPS:
+        return labels
+    kept = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: MAX_GROUPS - 1]]
+    return np.where(np.isin(labels, kept), labels, OTHER)
+
+
+def rates(labels: Strings, positive: npt.NDArray[np.bool_], *, ordered: bool = False) -> list[GroupRate]:
+    """Return the rate of each group: by name if ``ordered``, else the largest group first; unknown ones last.
+
+    Args:
+        labels: (n,) group of each image.
+        positive: (n,) whether it has a pneumothorax.
+        ordered: Sort by the numbers in the names.
+    """
+    images = Counter(labels.tolist())
+    positives = Counter(labels[positive].tolist())
+    found = [GroupRate(name=name, images=count, positives=positives[name]) for name, count in images.items()]
+    return sorted(
+        found, key=lambda one: (one.name in (OTHER, UNKNOWN), _leading(one) if ordered else -one.images, one.name)
+    )
+
+
+def _leading(rate: GroupRate) -> float:
+    """Return the number that a group's name begins with, infinity for one without."""
+    word = rate.name.partition(" ")[0]
+    return float(word) if word.replace(".", "", 1).isdigit() else math.inf
+
+
+def is_known(groups: Sequence[GroupRate]) -> bool:
+    """Return whether anything is known of an attribute."""
+    return any(one.name != UNKNOWN for one in groups)
+
+
+def label_auc(groups: Sequence[GroupRate]) -> float:
+    """Return the area under the ROC curve of guessing an image's label by the rate of its group; .5 is chance.
+
+    The probability that a random positive image is of a group with a higher rate than a random negative one, ties
+    counted half. Groups of fewer than ``MIN_GROUP`` images are joined: their rates are chance.
+
+    Returns:
+        .5 to 1; NaN without positive or without negative images.
+    """
+    small = [one for one in groups if one.images < MIN_GROUP]
+    pooled = GroupRate(
+        name=OTHER, images=sum(one.images for one in small), positives=sum(one.positives for one in small)
+    )
+    counted = sorted((one for one in [*groups, pooled] if one.images >= MIN_GROUP or one is pooled), key=_rate_or_zero)
+    positives, negatives = (sum(_side(one, side) for one in counted) for side in (True, False))
+    if not positives or not negatives:
+        return math.nan
+    below = wins = 0.0
+    for one in counted:
+        wins += _side(one, True) * (below + _side(one, False) / 2)
+        below += _side(one, False)
+    return wins / (positives * negatives)
+
+
+def _side(one: GroupRate, positive: bool) -> int:
+    return one.positives if positive else one.images - one.positives
+
+
+def _rate_or_zero(one: GroupRate) -> float:
+    return one.rate if one.images else 0.0

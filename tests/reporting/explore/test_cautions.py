@@ -1,0 +1,132 @@
+"""Cautions: each one for a dataset that has the fault, and none for one that has not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from explore_data import make_analysis, make_table, square
+
+from pneumo.reporting.explore import cautions, lesions
+from pneumo.reporting.explore.duplicates import Pair
+from pneumo.reporting.explore.scan import ScannedImage
+
+NUMBER = 400
+POSITIVE = [i % 4 == 0 for i in range(NUMBER)]
+GOOD: dict[str, Any] = {
+    "positive": POSITIVE,
+    "mask_area": [100 * one for one in POSITIVE],
+    "patient": [i // 2 for i in range(NUMBER)],
+    "fold": [i // 4 % 2 for i in range(NUMBER)],
+    "view": ["PA" if i // 8 % 2 else "AP" for i in range(NUMBER)],
+}
+
+SPLIT = ["train"] * (NUMBER - 1) + ["test"]
+
+
+def find(
+    scanned: list[ScannedImage] | None = None, pairs: list[Pair] | None = None, manifest: Any = None, **columns: Any
+):
+    table = make_table(NUMBER, **(GOOD | columns))
+    if scanned is None:
+        # Positive images are every fourth: both sides in turn, the same places many times.
+        scanned = [
+            ScannedImage(lesions=square(x=0.25 + 0.5 * (i % 8 == 0), y=0.3) if one else None)
+            for i, one in enumerate(table.positive)
+        ]
+    return [
+        f"{one.found} {one.action}"
+        for one in cautions.find(make_analysis(table, scanned, pairs or [], **manifest or {}))
+    ]
+
+
+def pair(**where: bool) -> Pair:
+    flags = dict.fromkeys(("same_patient", "across_splits", "across_folds", "across_labels"), False)
+    return Pair(first=0, second=1, kind="similar", distance=3, **(flags | where))
+
+
+def test_a_good_dataset_has_none() -> None:
+    assert find() == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"positive": False}, "No labeled image has a pneumothorax."),
+        ({"positive": True}, "Every labeled image has a pneumothorax."),
+        ({"split": "test", "fold": -1, "positive": False}, "No image has a label."),
+        ({"patient": -1}, "It is not known which images are of one patient."),
+        ({"patient": [-1, *range(1, NUMBER)]}, "1 labeled image of unknown patients."),
+        ({"patient": [i % 4 for i in range(NUMBER)]}, "4 patients have images in more than one fold."),
+        (
+            {"split": SPLIT, "fold": [*GOOD["fold"][:-1], -1], "positive": [*POSITIVE[:-1], False]},
+            "1 test image is of 1 patient with training images.",
+        ),
+        (
+            {"view": ["AP" if one else "PA" for one in POSITIVE]},
+            "View alone tells who has a pneumothorax with an area under the ROC curve of 1.00.",
+        ),
+        (
+            {"sex": ["M" if i % 8 == 1 else "F" for i in range(NUMBER)]},
+            "Sex male: 0.0 % of 50 images have a pneumothorax, of all images 25.0 %.",
+        ),
+        (
+            {"age_years": [413, *[50] * (NUMBER - 1)]},
+            "1 image of patients older than 110 years, the oldest 413: image.0.",
+        ),
+        ({"fold": [0 if one else i // 4 % 2 for i, one in enumerate(POSITIVE)], "patient": -1}, "In fold 0 "),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_table_is_found(columns: dict[str, Any], message: str) -> None:
+    assert any(line.startswith(message) for line in find(**columns)), find(**columns)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "columns", "message"),
+    [
+        ({"grouped_by": "none"}, {}, "It is not known which images are of one patient."),
+        ({"grouped_by": "dicom"}, {"patient": range(NUMBER)}, "Every image has a PatientID of its own."),
+        ({"quarantined": 40, "found": NUMBER + 40}, {}, "40 of 440 files (9.1 %) are quarantined."),
+        ({"missing": 3}, {}, "3 images of the masks CSV without a file."),
+    ],
+)
+def test_a_fault_of_the_build_is_found(manifest: dict[str, Any], columns: dict[str, Any], message: str) -> None:
+    found = find(manifest=manifest, **columns)
+    assert any(line.startswith(message) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("across_labels", "1 pair of duplicates labeled with and without a pneumothorax."),
+        ("across_folds", "1 pair of duplicates in two folds."),
+        ("across_splits", "1 pair of duplicates of a training and a test image."),
+    ],
+)
+def test_a_duplicate_where_it_misleads_is_found(where: str, message: str) -> None:
+    (found,) = find(pairs=[pair(), pair(**{where: True})])
+    assert found.startswith(message)
+
+
+def test_damaged_samples_are_named() -> None:
+    scanned = [ScannedImage(damage="the mask is bad") for _ in range(2)] + [ScannedImage()] * (NUMBER - 2)
+    assert any(
+        line.startswith("Damaged samples: 2 (image.0, image.1); the first one: the mask is bad.")
+        for line in find(scanned)
+    )
+
+
+def test_masks_in_unusual_places_too_large_or_on_one_side_are_found() -> None:
+    usual = square(x=0.25)
+    rows = [i for i, one in enumerate(POSITIVE) if one]
+    assert len(rows) > lesions.MIN_MASKS
+    scanned = [ScannedImage(lesions=usual if one else None) for one in POSITIVE]
+    scanned[rows[3]] = ScannedImage(lesions=square(x=0.2, y=0.9))
+    scanned[rows[5]] = ScannedImage(lesions=lesions.measure(np.ones((10, 10), np.uint8)))
+    found = find(scanned)
+    assert any(line.startswith(f"Masks of more than 25 % of the image: 1 (image.{rows[5]})") for line in found)
+    assert any("of the lesions are on the left side of the picture." in line for line in found)
+    scanned[rows[5]] = ScannedImage(lesions=usual)
+    assert any(
+        line.startswith(f"Masks of which more than half is where no other one is: 1 (image.{rows[3]})")
+        for line in find(scanned)
+    )
