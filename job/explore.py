@@ -23,6 +23,7 @@ from pneumo.runtime.files import check_target
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import Seed, Workers
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 
 @config_dataclass
@@ -39,6 +40,7 @@ class Arguments:
     """Seed of the choice of images without a pneumothorax."""
     workers: Workers = field(default_factory=available_cores)
     """Threads that decode images."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main(argv: Sequence[str]) -> None:
