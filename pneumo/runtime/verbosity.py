@@ -28,5 +28,5 @@ class Verbosity:
         return logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO
 
 
-VerbosityFlags = Annotated[Verbosity, tyro.conf.arg(name="")]
+VerbosityFlags = Annotated[Verbosity, tyro.conf.arg(name="", help="How much is printed.")]
 """The type of the field ``verbosity`` of a command's flags, whose flags have no prefix."""
