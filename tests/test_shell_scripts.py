@@ -206,14 +206,23 @@ def test_a_set_up_for_cpus_into_a_python_of_the_user_is_refused(checkout: Path) 
 APT_GET = r"""#!/usr/bin/env bash
 echo "$DEBIAN_FRONTEND $*" >>"$LOG"
 [[ -z ${OFFLINE:-} ]] || { echo "could not resolve the mirror" >&2; exit 100; }
-[[ $1 != install ]] || { cp "$0" "$(dirname "$0")/dcmj2pnm" && cp "$0" "$(dirname "$0")/dcmdjpeg"; }
+[[ $1 != install ]] || { cp "$0" "$(dirname "$0")/dcmj2pnm" && cp "$0" "$(dirname "$0")/dcmdjpeg"
+    cp "$0" "$(dirname "$0")/dcmdump" && cp "$0" "$(dirname "$0")/dciodvfy"; }
 """
 
 
 @pytest.mark.parametrize(
     ("user", "environment", "calls", "skips"),
     [
-        (0, {}, ["noninteractive update -qq", "noninteractive install -y -qq --no-install-recommends dcmtk"], False),
+        (
+            0,
+            {},
+            [
+                "noninteractive update -qq",
+                "noninteractive install -y -qq --no-install-recommends dcmtk dicom3tools",
+            ],
+            False,
+        ),
         (0, {"OFFLINE": "1"}, ["noninteractive update -qq"], True),
         (1000, {}, [], True),
     ],
@@ -241,4 +250,4 @@ def test_ci_installs_the_decoder_that_tests_compare_with_where_it_may(
     )  # fmt: skip
     assert (done.returncode, "test --durations=15" in done.stdout) == (0, True), done.stderr
     assert log.read_text().splitlines() == calls
-    assert ("found no dcmtk; the tests that compare pixels with it skip" in done.stderr) == skips
+    assert ("found no dcmtk dicom3tools; the tests that compare with them skip" in done.stderr) == skips

@@ -44,5 +44,5 @@ def _caption(prediction: ImagePrediction, area_mm2: float) -> str:
         else f"presence probability {presence:.2f}"
     )
     area = f"{prediction.mask_area} px" + ("" if math.isnan(area_mm2) else f" = {area_mm2:.0f} mm2")
-    found = f"pneumothorax, {area}" if prediction.mask_area else "no pneumothorax"
+    found = f"pneumothorax predicted, {area}" if prediction.mask_area else "no pneumothorax predicted"
     return f"{found}; {probability}; not for clinical use"

@@ -124,7 +124,8 @@ def make(header: Dataset, mask: npt.NDArray[np.uint8], *, series_uid: str, numbe
             pixel_measures=_pixel_measures(header),
             specific_character_set="ISO_IR 192",
         )
-        segmentation.PatientOrientation = header.get("PatientOrientation", "")
+        for keyword in (*source_header.IDENTITY, "PatientOrientation"):
+            setattr(segmentation, keyword, header.get(keyword, ""))
         _refer_to(header, segmentation)
     return segmentation
 
@@ -137,8 +138,13 @@ def write(path: Path, instance: Dataset) -> None:
 
 
 def _stand_in(header: Dataset) -> Dataset:
-    """Return the source as highdicom takes it: one frame, and of a SOP class that its tables have."""
+    """Return the source as highdicom takes it: one frame, and of a SOP class that its tables have.
+
+    The patient is left out: highdicom checks names, and quotes them in warnings.
+    """
     source = deepcopy(header)
+    for keyword in source_header.IDENTITY:
+        setattr(source, keyword, "")
     source.SOPClassUID = SecondaryCaptureImageStorage
     for keyword in ("PixelSpacing", "NumberOfFrames"):
         source.pop(keyword, None)

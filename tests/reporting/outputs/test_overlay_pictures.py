@@ -55,9 +55,9 @@ def test_the_picture_shows_the_source_image(predicted, context: OutputContext, t
 @pytest.mark.parametrize(
     ("height", "presence", "spacing", "expected"),
     [
-        (10, 0.25, 0.5, "pneumothorax, 70 px = 18 mm2; presence probability 0.25"),
-        (10, math.nan, math.nan, "pneumothorax, 70 px; highest pixel probability 0.75"),
-        (0, 0.25, 0.5, "no pneumothorax; presence probability 0.25"),
+        (10, 0.25, 0.5, "pneumothorax predicted, 70 px = 18 mm2; presence probability 0.25"),
+        (10, math.nan, math.nan, "pneumothorax predicted, 70 px; highest pixel probability 0.75"),
+        (0, 0.25, 0.5, "no pneumothorax predicted; presence probability 0.25"),
     ],
 )
 def test_the_caption_has_probability_and_area(
