@@ -11,6 +11,7 @@ Writes into DIR:
     left_out.csv      images that are no frontal chest X-rays by their header, and masks among the images, with what
                       says so
     overlays/         a picture of each positive image, or with --overlays all of each image, with its mask outlined
+    summary.html      a page of the findings with pictures, positive images first, and of what was not predicted and why
     segmentations/    the mask of each positive DICOM as a DICOM SEG that refers to it, with its patient and study: only
                       you can read these files
 
@@ -164,6 +165,7 @@ def predict(arguments: Arguments, run: "RunDirectory | ExportedModel", world: "W
                 reader=reader,
                 sources=images.sources,
                 lists=images.lists,
+                account=images.account,
                 model=str(run.path),
                 rule="" if ensembler is None else ensembler.rule.describe(),
                 all_overlays=arguments.overlays == "all",
@@ -238,13 +240,9 @@ def report(out: Path, images: "IncomingImages", predictions: "list[ImagePredicti
     """Log how many images are positive, and print what each file became."""
     from pneumo.runtime.console import log
 
-    positive, manifest = sum(prediction.mask_area > 0 for prediction in predictions), images.manifest
-    assert manifest is not None
+    positive = sum(prediction.mask_area > 0 for prediction in predictions)
     log.info("%s: positive are %d of %s; the rule: %s", out, positive, counted(len(predictions), "image"), rule)
-    sys.stdout.write(
-        f"{counted(manifest.found, 'file')} found = {manifest.samples} predicted + {manifest.quarantined} quarantined"
-        f" + {manifest.left_out} left out + {manifest.merged_duplicates} merged duplicates\n"
-    )
+    sys.stdout.write(f"{images.account}\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.opening import Location
-from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError
+from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
 
 LISTS = paths.PREDICTION_LISTS
 """What is not predicted, and why."""
@@ -32,6 +32,17 @@ class IncomingImages:
     """How many files became what; None without an image."""
     problem: UserError | None = None
     """Why there is no image; None when there is one."""
+
+    @property
+    def account(self) -> str:
+        """How many files became what, in a sentence; empty without an image."""
+        if (manifest := self.manifest) is None:
+            return ""
+        return (
+            f"{counted(manifest.found, 'file')} found = {manifest.samples} predicted"
+            f" + {manifest.quarantined} quarantined + {manifest.left_out} left out"
+            f" + {manifest.merged_duplicates} merged duplicates"
+        )
 
 
 def read_images(inputs: BuildInputs, options: BuildOptions, dataset: Path, out: Path) -> IncomingImages:

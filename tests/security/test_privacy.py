@@ -30,7 +30,7 @@ from pneumo.masks import annotations
 from pneumo.runtime.errors import UserError
 
 SECRETS = [WORD, DIGITS, DATE, TIME]
-LISTS = {paths.QUARANTINE, paths.UNMATCHED}
+LISTS = {paths.QUARANTINE, paths.UNMATCHED, "summary.html"}
 """What names files, so that the user can find them; not meant to be handed on."""
 
 

@@ -137,7 +137,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """Return the fragment that leads here, such as ``learning-curves``."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return anchor_of(self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +154,11 @@ class Page:
     """Versions, digests, the date."""
     notices: Sequence[Notice] = ()
     """Notices above the contents."""
+
+
+def anchor_of(title: str) -> str:
+    """Return the fragment that leads to the section of a title."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def link(text: str, url: str) -> Markup:

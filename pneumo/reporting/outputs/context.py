@@ -20,6 +20,8 @@ class OutputContext:
     """The file of each image, by its id."""
     lists: Mapping[str, str]
     """The text of quarantine.csv and left_out.csv: what is not predicted."""
+    account: str
+    """How many files became what, in a sentence."""
     model: str
     """The run or the exported model."""
     rule: str

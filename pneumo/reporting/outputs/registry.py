@@ -55,5 +55,6 @@ OUTPUTS: Mapping[str, OutputEntry] = {
     "findings": OutputEntry("findings.csv", "findings_csv", "FindingsCsv"),
     "overlays": OutputEntry("overlays", "overlay_pictures", "OverlayPictures"),
     "segmentations": OutputEntry("segmentations", "segmentations", "Segmentations"),
+    "summary": OutputEntry("summary.html", "summary_page", "SummaryPage"),
 }
 """The outputs by name."""

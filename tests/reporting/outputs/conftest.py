@@ -23,7 +23,12 @@ def reader(dataset: Path) -> ShardReader:
 @pytest.fixture
 def context(reader: ShardReader) -> OutputContext:
     return OutputContext(
-        reader=reader, sources={}, lists={"quarantine.csv": "", "left_out.csv": ""}, model="runs/a", rule="the rule"
+        reader=reader,
+        sources={},
+        lists={"quarantine.csv": "", "left_out.csv": ""},
+        account="6 files found",
+        model="runs/a",
+        rule="the rule",
     )
 
 

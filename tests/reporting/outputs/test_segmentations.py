@@ -39,7 +39,9 @@ def predict(paths: dict[str, Path], tmp_path: Path) -> tuple[OutputContext, dict
     options = BuildOptions(workers=1, max_quarantined=100, include_non_frontal=True)
     images = read_images(BuildInputs(dicom=tmp_path / "in", id="file-name"), options, tmp_path / "set", tmp_path)
     assert images.problem is None, images.lists
-    context = OutputContext(reader=images.reader, sources=images.sources, lists=images.lists, model="", rule="a rule")
+    context = OutputContext(
+        reader=images.reader, sources=images.sources, lists=images.lists, account="", model="", rule="a rule"
+    )
     predicted = {}
     for row, name in enumerate(images.reader.table.image_id.tolist()):
         prediction = ImagePrediction(
