@@ -76,7 +76,7 @@ def test_prediction_of_the_test_files_gives_the_submission(
     pictures = list((tmp_path / "out" / "overlays").glob("*.png"))
     assert len(pictures) == sum(row["positive"] == "1" for row in rows)
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
-        *("predictions.csv", "findings.csv", "quarantine.csv", "left_out.csv", "logs", RECORD)
+        *("predictions.csv", "findings.csv", "summary.html", "quarantine.csv", "left_out.csv", "logs", RECORD)
     }
 
 

@@ -1,0 +1,78 @@
+"""What is read from a source again: the patient and the study as they are, and nothing that cannot be written."""
+
+from pathlib import Path
+
+import pytest
+import source_files
+from pydicom.dataset import Dataset
+from source_files import KINDS, PATIENT, UIDS
+
+from pneumo.reporting.outputs import source_header
+from pneumo.reporting.outputs.source_header import CannotBeReferredTo
+
+
+def read(tmp_path: Path, **given: object) -> Dataset:
+    source_files.write(tmp_path / "a.dcm", given)
+    return source_header.read(tmp_path / "a.dcm")
+
+
+def test_identity_and_references_are_those_of_the_source(tmp_path: Path) -> None:
+    header = read(tmp_path, InstitutionName="not needed", StudyDescription="CHEST")
+    expected = {**UIDS, **PATIENT, "StudyDescription": "CHEST", "IssuerOfPatientID": ""}
+    assert {keyword: str(header[keyword].value) for keyword in expected} == expected
+    assert (header.Rows, header.Columns, header.Modality) == (source_files.ROWS, source_files.COLUMNS, "CR")
+    absent = ("InstitutionName", "PixelData", "PixelSpacing", "FrameOfReferenceUID", "NumberOfFrames")
+    assert not any(keyword in header for keyword in absent)
+
+
+def test_text_is_in_unicode(tmp_path: Path) -> None:
+    header = read(tmp_path, **KINDS["another alphabet"])
+    assert str(header.PatientName) == "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060^\u305f\u308d\u3046"
+    assert (
+        str(read(tmp_path, SpecificCharacterSet="ISO_IR 100", PatientName="M\u00fcller").PatientName) == "M\u00fcller"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "keyword", "expected"),
+    [
+        ({"PatientBirthDate": "1970"}, "PatientBirthDate", ""),
+        ({"StudyTime": "1011"}, "StudyTime", "1011"),
+        ({"StudyTime": "101112.5"}, "StudyTime", "101112.5"),
+        ({"StudyDate": "99999999"}, "StudyDate", ""),
+        ({"PatientSex": "m"}, "PatientSex", ""),
+        ({"PatientSex": None}, "PatientSex", ""),
+        ({"AccessionNumber": "A" * 40}, "AccessionNumber", "A" * 40),
+        ({"PatientID": "a\\b"}, "PatientID", "a\\b"),
+    ],
+)
+def test_dates_and_a_sex_that_are_none_are_left_empty_and_ids_stay(tmp_path: Path, given, keyword, expected) -> None:
+    assert str(read(tmp_path, **given)[keyword].value) in (expected, expected.replace("\\", "', '").join(["['", "']"]))
+
+
+def test_optional_elements_are_kept_where_they_are_valid(tmp_path: Path) -> None:
+    header = read(
+        tmp_path,
+        PixelSpacing=[0.2, 0.1],
+        FrameOfReferenceUID="1.2.3",
+        PatientOrientation=["L", "F"],
+        LossyImageCompression="01",
+        LossyImageCompressionRatio="12.5",
+        frames=3,
+    )
+    assert list(header.PixelSpacing) == [0.2, 0.1]
+    assert (header.FrameOfReferenceUID, list(header.PatientOrientation)) == ("1.2.3", ["L", "F"])
+    assert (header.LossyImageCompression, header.LossyImageCompressionRatio) == ("01", 12.5)
+    assert header.NumberOfFrames == 3
+    header = read(tmp_path, PixelSpacing=[0.2, 0.0], FrameOfReferenceUID="none")
+    assert "PixelSpacing" not in header
+    assert "FrameOfReferenceUID" not in header
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
+def test_a_source_without_a_uid_cannot_be_referred_to(tmp_path: Path, keyword: str) -> None:
+    with pytest.raises(CannotBeReferredTo, match=rf"^the source's {keyword} is no UID$"):
+        read(tmp_path, **{keyword: "1.02.secret"})
+    path = tmp_path / "gone.dcm"
+    with pytest.raises(CannotBeReferredTo, match=r"^the file could not be read again \(No such file or directory\)$"):
+        source_header.read(path)
