@@ -73,12 +73,16 @@ class Group:
 
     def any_rank(self, flag: bool) -> bool:
         """Return True on every rank when ``flag`` is true on at least one."""
+        return bool(self.largest(float(flag)))
+
+    def largest(self, value: float) -> float:
+        """Return the largest of the ranks' values on every rank."""
         if self.control_group is None:
-            return flag
-        value = torch.tensor([int(flag)], dtype=torch.int32)
+            return value
+        box = torch.tensor([value], dtype=torch.float64)
         with heartbeat.waiting():
-            _wait(dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control_group, async_op=True))
-        return bool(value.item())
+            _wait(dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self.control_group, async_op=True))
+        return box.item()
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's ``value`` in rank order on the leader, an empty list on the others."""

@@ -52,6 +52,18 @@ def explain_out_of_memory(expected: str, action: str) -> Iterator[None]:
         raise UserError(f"too little memory ({first_line(error)})", f"memory for {expected}", action) from error
 
 
+def measure_peak(device: torch.device) -> int:
+    """Return the most bytes that torch has taken of a GPU since the last call; 0 on a CPU.
+
+    What DALI takes is not in it.
+    """
+    if device.type != "cuda":
+        return 0
+    peak = torch.cuda.max_memory_reserved(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
 def release_memory() -> None:
     """Give back what nothing refers to any more, to the other libraries and to the other processes of a GPU."""
     # Networks and pipelines refer to themselves in circles.

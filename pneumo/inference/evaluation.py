@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import RESAMPLES, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
-from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.histograms import BINS, PredictionHistograms
 from pneumo.inference.metrics import COLUMNS, Auc, FoldScores, Metrics, NestedScores, RuleScores, Scores
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
 from pneumo.masks import metric
@@ -47,12 +47,22 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
     )
 
 
+def presence_scores(histograms: PredictionHistograms) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what tells positive images from negative ones, (n,) in [0, 1] each, by its name in ``Auc``.
+
+    Without a presence head there is the maximum pixel alone.
+    """
+    scores = {
+        "presence_head": histograms.presence_probability.astype(np.float64),
+        "max_pixel": histograms.max_bin / BINS,
+    }
+    return {name: score for name, score in scores.items() if np.isfinite(score).all()}
+
+
 def auc(histograms: PredictionHistograms) -> Auc:
     """Return the area under the ROC curve by the presence head and by the maximum pixel."""
-    return Auc(
-        presence_head=_auc(histograms.positive, histograms.presence_probability),
-        max_pixel=_auc(histograms.positive, histograms.max_bin.astype(np.float32)),
-    )
+    areas = {name: _auc(histograms.positive, score) for name, score in presence_scores(histograms).items()}
+    return Auc(presence_head=areas.get("presence_head"), max_pixel=areas["max_pixel"])
 
 
 def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
@@ -112,9 +122,9 @@ def summarize(
     return {name: getattr(summary, name) for name in COLUMNS}
 
 
-def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float32]) -> float | None:
+def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float64]) -> float | None:
     from sklearn.metrics import roc_auc_score
 
-    if positive.all() or not positive.any() or np.isnan(score).any():
+    if positive.all() or not positive.any():
         return None
     return float(roc_auc_score(positive, score))

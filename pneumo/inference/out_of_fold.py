@@ -1,6 +1,6 @@
 """Predictions of images by a network that was not trained on them: histograms, and masks once the rules are known."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,12 @@ from pneumo.runtime.console import Progress
 
 
 def predict_histograms(
-    predictor: Predictor, loader: Loader, reader: ShardReader, rows: Rows, group: Group
+    predictor: Predictor,
+    loader: Loader,
+    reader: ShardReader,
+    rows: Rows,
+    group: Group,
+    observe: Callable[[Prediction], None] = lambda _: None,
 ) -> PredictionHistograms | None:
     """Predict labeled images and gather their histograms. Collective over the group.
 
@@ -29,12 +34,20 @@ def predict_histograms(
         reader: Gives their true masks.
         rows: Their rows in the sample table.
         group: The ranks that share the work.
+        observe: Called with each of this rank's predictions.
 
     Returns:
         The histograms in the order of ``rows`` on the group's leader, None on the others.
     """
     mine = split_batches(rows)[group.rank :: group.size]
-    return gather_histograms(predict(predictor, loader, reader, mine), reader, rows, group)
+    predictions = _observed(predict(predictor, loader, reader, mine), observe)
+    return gather_histograms(predictions, reader, rows, group)
+
+
+def _observed(predictions: Iterable[Prediction], observe: Callable[[Prediction], None]) -> Iterator[Prediction]:
+    for prediction in predictions:
+        observe(prediction)
+        yield prediction
 
 
 def predict_mean_histograms(

@@ -1,4 +1,4 @@
-"""TensorBoard curves of a fold, written by one rank; a resume hides the points that it writes again.
+"""TensorBoard events of a fold, written by one rank; a resume hides the points that it writes again.
 
 Each point is written to disk at once: tensorboard's own writer keeps points in a thread for two minutes, which loses
 them when the process is killed, and ends training with the thread's traceback when the disk is full.
@@ -7,6 +7,7 @@ them when the process is killed, and ends training with the thread's traceback w
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,10 +19,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from pneumo.runtime.console import log
 
 
-class FoldCurves:
-    """Curves of one fold.
+class FoldEvents:
+    """Curves, pictures and texts of one fold.
 
-    Training does not depend on its curves: when they cannot be written, one warning is logged and training continues.
+    Training does not depend on them: when they cannot be written, one warning is logged and training continues.
 
     Args:
         directory: The fold's directory, where the event files go.
@@ -34,20 +35,23 @@ class FoldCurves:
         if enabled:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
-                name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{step}"
+                # The files are read in the order of their names: microseconds, as a start may follow within a second.
+                name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{step}"
                 # Unbuffered: a point is in the file, or its error is raised here.
                 self._records = RecordWriter((directory / name).open("ab", buffering=0))
             except OSError as error:
                 self._disable(error)
         self._write(Event(file_version="brain.Event:2"))
-        # In a new directory this event hides nothing.
-        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        # It hides what other files have from this step on: all, when training starts again from the beginning.
+        self._write(Event(step=step + 1 if step else 0, session_log=SessionLog(status=SessionLog.START)))
 
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """Add a point at ``step`` to each named curve; names without a slash get the prefix ``run/``."""
-        named = {name if "/" in name else f"run/{name}": value for name, value in values.items()}
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in named.items()]
-        self._write(Event(step=step, summary=Summary(value=points)))
+    def add_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point at ``step`` to each named curve."""
+        self.add(step, Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]))
+
+    def add(self, step: int, summary: Summary) -> None:
+        """Add what ``summaries`` makes: a picture, a text, a curve."""
+        self._write(Event(step=step, summary=summary))
 
     def _write(self, event: Event) -> None:
         if self._records is not None:
@@ -59,7 +63,7 @@ class FoldCurves:
 
     def _disable(self, error: OSError) -> None:
         self._records = None
-        log.warning("TensorBoard curves in %s are disabled: %s", self._directory, error.strerror)
+        log.warning("TensorBoard events in %s are disabled: %s", self._directory, error.strerror)
 
     def __enter__(self) -> Self:
         return self

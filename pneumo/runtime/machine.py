@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +63,13 @@ def available_memory(root: Path = Path("/")) -> int:
             with contextlib.suppress(OSError, ValueError):
                 available = min(available, int((cgroup / name).read_text()))
     return available
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has had at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In bytes on macOS, in KiB elsewhere.
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:

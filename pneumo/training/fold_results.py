@@ -32,7 +32,7 @@ class _Summary:
     histograms_sha256: str
     """Of oof.parquet."""
     history: list[dict[str, Any]]
-    """One entry for each epoch: losses, images per second, validation metrics."""
+    """One entry for each epoch, as in ``LoopState``."""
 
 
 def publish_fold(
@@ -65,6 +65,15 @@ def trained_weights(run: RunDirectory) -> tuple[TrainedWeights, ...]:
     return tuple(
         TrainedWeights(fold.model, _read_summary(fold).weights_sha256, how_to_restore(fold.model)) for fold in folds
     )
+
+
+def read_history(directory: FoldDirectory) -> list[dict[str, Any]]:
+    """Return the history of a finished fold, one entry for each epoch.
+
+    Raises:
+        UserError: When fold.json is missing, damaged or of another format version.
+    """
+    return _read_summary(directory).history
 
 
 def read_histograms(run: RunDirectory) -> PredictionHistograms:

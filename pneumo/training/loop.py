@@ -1,6 +1,7 @@
 """Training of one fold: stages, epochs, steps, validation, checkpoints, and resuming from a checkpoint."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn, Self
 
@@ -10,6 +11,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
+from pneumo.distributed.device_memory import measure_peak
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
@@ -17,20 +19,23 @@ from pneumo.inference.config import View
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.out_of_fold import predict_histograms
-from pneumo.inference.prediction import split_batches
+from pneumo.inference.prediction import Prediction, split_batches
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
-from pneumo.reporting.tensorboard import FoldCurves
+from pneumo.reporting.held_out_images import HeldOutImages
 from pneumo.runtime.console import Progress, log
+from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
 from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
 from pneumo.training.epoch import Epoch
+from pneumo.training.fold_log import FoldLog
 from pneumo.training.fold_results import publish_fold
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.resolution import check_first_weights
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.step_sums import StepSums
+from pneumo.training.step_times import StepTimes
 from pneumo.training.stoppable import StoppableLoader
 from pneumo.training.train_state import TrainState
 
@@ -116,7 +121,8 @@ class FoldTrainer:
         if self.checkpoint is None:
             check_first_weights(self.train_state.model, recipe, encoder_sha256)
         self.state = LoopState(fold=fold)
-        self.sums = StepSums(group, fold, recipe.batch_size)
+        self.sums, self.times = StepSums(group, fold, recipe.batch_size), StepTimes(group, recipe.batch_size)
+        self.held_out = HeldOutImages(data.reader, data.validation_rows)
 
     def run(self) -> None:
         """Train the fold to its end, and write its model and its out-of-fold histograms.
@@ -127,39 +133,43 @@ class FoldTrainer:
                 of this run.
         """
         self._resume()
-        with FoldCurves(self.directory.path, self.state.step, enabled=self.group.is_leader) as self.curves:
+        enabled = self.group.is_leader
+        with FoldLog(self.directory, self.recipe, self.held_out, self.state.step, enabled=enabled) as self.log:
             for stage in self.recipe.stages[self.state.cursor.stage :]:
                 for index in range(self.state.cursor.epoch, stage.epochs):
                     epoch = self._epoch(stage, index)
-                    images_per_s = self._train_epoch(epoch)
+                    speed = self._train_epoch(epoch)
                     if epoch.is_validated:
                         # A kill during the validation, which may take minutes, costs no step.
                         self._save()
-                    over = self._finish_epoch(epoch, images_per_s)
+                    over = self._finish_epoch(epoch, speed)
                     self._save()
                     if over:
                         break
-        self._publish()
+            self._publish()
 
     def _epoch(self, stage: Stage, index: int) -> Epoch:
         table, rows = self.data.reader.table, self.data.train_rows
         return Epoch(recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows)
 
-    def _train_epoch(self, epoch: Epoch) -> float | None:
-        """Do the epoch's steps from the cursor on; return the images per second, None when no step was left."""
-        first, steps, start = self.state.cursor.step, epoch.steps, time.monotonic()
+    def _train_epoch(self, epoch: Epoch) -> dict[str, float]:
+        """Do the epoch's steps from the cursor on; return how fast they were."""
+        first, steps = self.state.cursor.step, epoch.steps
+        self.times.begin_epoch()
         loaded = self.loader(epoch.plans(range(first, steps), self.train_state.micro_batch_indices))
         what = f"fold {self.fold} epoch {epoch.number + 1}"
         size, shows = self.recipe.batch_size, self.world.is_leader
         with Progress(what, steps * size, done=first * size, unit="images", enabled=shows) as progress:
             for step in range(first, steps):
                 heartbeat.touch(f"{what} step {step + 1} of {steps}: loading")
-                micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
+                with self.times.waiting_for_data():
+                    micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
                 heartbeat.touch(f"{what} step {step + 1} of {steps}")
                 rate = epoch.learning_rate(step)
                 with self.group.waiting_for_device():
                     result = self.train_state.step(micro_batches, self.state.step, rate)
                 self.sums.add(result)
+                self.times.add_step()
                 self.state.step += 1
                 if result.skipped and self.group.is_leader:
                     log.info("fold %d step %d overflowed fp16 and is skipped", self.fold, self.state.step)
@@ -168,19 +178,18 @@ class FoldTrainer:
                 self._save_or_stop(within_epoch=step + 1 < steps)
             # Only at its end does a loader keep its pipeline for the next call.
             next(loaded, None)
-        if first == steps:
-            return None
-        return (steps - first) * self.recipe.batch_size / max(time.monotonic() - start, 1e-9)
+        return self.times.epoch()
 
-    def _finish_epoch(self, epoch: Epoch, images_per_s: float | None) -> bool:
+    def _finish_epoch(self, epoch: Epoch, speed: dict[str, float]) -> bool:
         """Validate, log, and move the cursor to the next epoch; return True when the stage is over."""
-        entry = self._train_metrics(epoch, images_per_s)
+        entry = self._train_metrics(epoch) | speed
         stop_early = False
         if epoch.is_validated:
             entry |= self._validate(epoch)
             stop_early = self._update_early_stopping(entry["val/dice_best_rule"])
+        entry |= self._measure_memory()
         self.state.history.append(entry)
-        self.curves.add(self.state.step, entry)
+        self.log.add_epoch(entry)
         self._log_epoch(entry, stop_early)
         self.sums.reset()
         if epoch.is_last or stop_early:
@@ -197,19 +206,22 @@ class FoldTrainer:
         if self.state.step % LOG_EVERY:
             return ""
         means = self.sums.means_since_last(self.state.step)
-        self.curves.add(self.state.step, {f"train/{n}": v for n, v in means.items()} | {"train/lr": rate})
+        self.log.add_steps(self.state.step, means, self.times.since_last(), rate)
         return f"loss {means['total']:.4f}"
 
-    def _train_metrics(self, epoch: Epoch, images_per_s: float | None) -> dict[str, int | float]:
+    def _train_metrics(self, epoch: Epoch) -> dict[str, int | float]:
         """Return the epoch's entry of the history, without its validation. Collective."""
-        speed = {} if images_per_s is None else {"images_per_s": images_per_s}
         return {
             "epoch": epoch.number + 1,
             "stage": epoch.stage.index,
             "step": self.state.step,
             **{f"train/{name}": value for name, value in self.sums.means(self.state.step).items()},
-            **speed,
         }
+
+    def _measure_memory(self) -> dict[str, float]:
+        """Return the most GiB of memory that a rank's process has had, and that one took of its GPU. Collective."""
+        process, device = self.group.largest(peak_memory()), self.group.largest(measure_peak(self.world.device))
+        return {"process_gib": process / 2**30} | ({"device_gib": device / 2**30} if device else {})
 
     def _update_early_stopping(self, score: float) -> bool:
         """Compare a validation score with the stage's best; return True when the stage should end early."""
@@ -232,8 +244,15 @@ class FoldTrainer:
 
     # -- validation and results -------------------------------------------------------------------------------------
 
-    def _predict_histograms(self, size: int, tta: tuple[View, ...]) -> PredictionHistograms | None:
+    def _predict_histograms(
+        self, size: int, tta: tuple[View, ...], observe: Callable[[Prediction], None] = lambda _: None
+    ) -> PredictionHistograms | None:
         """Predict the validation images by the averaged weights. Collective.
+
+        Args:
+            size: Height and width of the network's input.
+            tta: Views beside the image itself.
+            observe: Called with each of this rank's predictions.
 
         Returns:
             Their histograms on the group's leader, None on the others.
@@ -242,7 +261,7 @@ class FoldTrainer:
         predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
         rows = self.data.validation_rows
         loader = self._stoppable(self.loader, -(-len(split_batches(rows)) // self.group.size))
-        return predict_histograms(predictor, loader, self.data.reader, rows, self.group)
+        return predict_histograms(predictor, loader, self.data.reader, rows, self.group, observe)
 
     def _stoppable(self, loader: Loader, rounds: int) -> Loader:
         return StoppableLoader(loader, rounds, self._stop_if_asked)
@@ -263,10 +282,18 @@ class FoldTrainer:
     def _validate(self, epoch: Epoch) -> dict[str, float]:
         """Score the averaged weights on the validation images, without test-time augmentation. Collective."""
         heartbeat.touch(f"fold {self.fold}: validating")
+        start = time.monotonic()
         self._estimate_statistics(epoch)
-        histograms = self._predict_histograms(epoch.stage.image_size, ())
-        metrics = None if histograms is None else validation_metrics(histograms)
-        return {f"val/{name}": value for name, value in (self.group.broadcast(metrics) or {}).items()}
+        histograms = self._predict_histograms(epoch.stage.image_size, (), self.held_out.observe)
+        maps = self.group.gather(self.held_out.take())
+        metrics = None
+        if histograms is not None:
+            metrics = validation_metrics(histograms)
+            self.log.add_validation(
+                self.state.step, histograms, {row: bins for part in maps for row, bins in part.items()}
+            )
+        scores = {f"val/{name}": value for name, value in (self.group.broadcast(metrics) or {}).items()}
+        return scores | {"validation_s": time.monotonic() - start}
 
     def _publish(self) -> None:
         """Write the fold's model, its histograms, and last fold.json, which marks it as finished. Collective."""
@@ -274,6 +301,7 @@ class FoldTrainer:
         histograms = self._predict_histograms(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
             publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
+            self.log.finish(self.state.step, histograms)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()

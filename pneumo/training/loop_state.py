@@ -8,6 +8,10 @@ from pneumo.runtime.errors import counted
 from pneumo.runtime.ranges import Count
 from pneumo.training.recipe import Stage
 
+MEASURED = frozenset({"images_per_s", "step_s", "train_s", "data_wait", "validation_s", "process_gib", "device_gib"})
+"""What an entry of the history has that differs from one run to the next: the speed of the steps, their seconds, the
+share of these spent waiting for data, the seconds of the validation, and the most memory of a process and of a GPU."""
+
 
 @config_dataclass(frozen=False)
 class Cursor:
@@ -30,7 +34,7 @@ class LoopState:
     """Optimizer steps done, over all stages."""
     cursor: Cursor = field(default_factory=Cursor)
     history: list[dict[str, int | float]] = field(default_factory=list)
-    """One entry for each epoch, as in fold.json: losses, images per second, validation metrics."""
+    """One entry for each epoch, as in fold.json: losses, validation metrics, and what is measured (``MEASURED``)."""
     best_score: float = -1.0
     """Best validation score of the current stage; -1 before the first."""
     validations_without_improvement: Count = 0

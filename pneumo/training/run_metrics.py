@@ -19,7 +19,8 @@ from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
 from pneumo.training.excluded import exclusion_caveats
-from pneumo.training.fold_results import read_histograms
+from pneumo.training.fold_log import add_nested_dice
+from pneumo.training.fold_results import read_histograms, read_history
 from pneumo.training.run_directory import RunDirectory
 
 GPU_ROUNDING = 5e-3
@@ -151,6 +152,8 @@ def _publish(
             )
         overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
     metrics.write(run.metrics, results)
+    histories = {fold: read_history(run.fold(fold)) for fold in range(run.dataset.num_folds)}
+    add_nested_dice(run, results, {fold: int(epochs[-1]["step"]) for fold, epochs in histories.items() if epochs})
     log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
     for caveat in results.caveats:
         log.warning("%s", caveat)

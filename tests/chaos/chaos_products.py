@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pneumo.training import checkpoint
+from pneumo.training.loop_state import MEASURED
 
 TEMPORARY = re.compile(r"\..+\.pneumo-tmp-[a-z0-9_]{8}")
 """Names that pneumo.runtime.files gives to what it writes before the rename."""
@@ -67,13 +68,13 @@ def _same(path: Path, other: Path) -> bool:
     if path.is_dir() or other.is_dir():
         return path.is_dir() == other.is_dir()
     if path.name == "fold.json":
-        return _without_speed(path) == _without_speed(other)
+        return _without_measured(path) == _without_measured(other)
     return path.read_bytes() == other.read_bytes()
 
 
-def _without_speed(path: Path) -> object:
+def _without_measured(path: Path) -> object:
     content = json.loads(path.read_text())
-    return {**content, "history": [{k: v for k, v in e.items() if k != "images_per_s"} for e in content["history"]]}
+    return {**content, "history": [{k: v for k, v in e.items() if k not in MEASURED} for e in content["history"]]}
 
 
 def _checkpoints(directory: Path) -> Iterator[str]:

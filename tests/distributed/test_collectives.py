@@ -15,6 +15,7 @@ def test_one_rank_needs_no_process_group() -> None:
     assert group.is_leader
     assert group.any_rank(True)
     assert not group.any_rank(False)
+    assert group.largest(2.5) == 2.5
     assert group.gather("x") == ["x"]
     assert group.broadcast(3) == 3
     assert group.on_leader(lambda: 4) == 4

@@ -26,7 +26,7 @@ from pneumo.runtime.files import sha256
 from pneumo.training import checkpoint, loop, run_directory, run_start
 from pneumo.training.batch_norm import estimate_statistics
 from pneumo.training.loop import FoldData, FoldTrainer
-from pneumo.training.loop_state import Cursor
+from pneumo.training.loop_state import MEASURED, Cursor
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
 from pneumo.training.step_sums import NAMES
@@ -87,9 +87,9 @@ def newest(directory: FoldDirectory) -> Path:
 
 
 def history(directory: FoldDirectory) -> list[dict[str, float]]:
-    """Return the history of a finished fold without the speed."""
+    """Return the history of a finished fold without what is measured."""
     entries = json.loads(directory.summary.read_text())["history"]
-    return [{name: value for name, value in entry.items() if name != "images_per_s"} for entry in entries]
+    return [{name: value for name, value in entry.items() if name not in MEASURED} for entry in entries]
 
 
 @pytest.mark.parametrize("steps", [STEPS - 1, STEPS, STEPS + 1])
