@@ -26,24 +26,24 @@ class FoldEvents:
 
     Args:
         directory: The fold's directory, where the event files go.
-        step: Optimizer steps already done; points after it, from before a resume, are hidden.
+        hide_from: Step from which what an earlier start has written is hidden, because it is written again.
         enabled: False on ranks that do not write.
     """
 
-    def __init__(self, directory: Path, step: int, *, enabled: bool) -> None:
+    def __init__(self, directory: Path, hide_from: int, *, enabled: bool) -> None:
         self._directory, self._records = directory, None
         if enabled:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 # The files are read in the order of their names: microseconds, as a start may follow within a second.
-                name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{step}"
+                name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{hide_from}"
                 # Unbuffered: a point is in the file, or its error is raised here.
                 self._records = RecordWriter((directory / name).open("ab", buffering=0))
             except OSError as error:
                 self._disable(error)
         self._write(Event(file_version="brain.Event:2"))
-        # It hides what other files have from this step on: all, when training starts again from the beginning.
-        self._write(Event(step=step + 1 if step else 0, session_log=SessionLog(status=SessionLog.START)))
+        # In a new directory this event hides nothing.
+        self._write(Event(step=hide_from, session_log=SessionLog(status=SessionLog.START)))
 
     def add_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point at ``step`` to each named curve."""

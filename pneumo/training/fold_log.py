@@ -46,16 +46,16 @@ class FoldLog:
         directory: The fold's directory.
         recipe: The run's recipe.
         held_out: The images that are drawn at each validation.
-        step: Optimizer steps already done.
+        hide_from: Step from which what an earlier start has written is hidden.
         enabled: False on ranks that do not write.
     """
 
     def __init__(
-        self, directory: FoldDirectory, recipe: Recipe, held_out: HeldOutImages, step: int, *, enabled: bool
+        self, directory: FoldDirectory, recipe: Recipe, held_out: HeldOutImages, hide_from: int, *, enabled: bool
     ) -> None:
         self._held_out = held_out
-        self._events = FoldEvents(directory.path, step, enabled=enabled)
-        if step == 0:
+        self._events = FoldEvents(directory.path, hide_from, enabled=enabled)
+        if hide_from == 0:
             values = to_json(recipe)
             self._events.add(0, summaries.recipe_table(values))
             for summary in summaries.start_of_session(values, run=directory.path.parent.name):
@@ -112,7 +112,7 @@ def add_nested_dice(run: RunDirectory, metrics: Metrics, steps: Mapping[int, int
     alone = run.dataset.num_folds == 1
     dice = {0: metrics.nested.dice} if alone else {fold.fold: fold.dice for fold in metrics.folds}
     for fold, step in steps.items():
-        with FoldEvents(run.fold(fold).path, step, enabled=True) as events:
+        with FoldEvents(run.fold(fold).path, step + 1, enabled=True) as events:
             events.add_scalars(step, {f"{FINAL}/dice_nested": dice[fold]})
 
 

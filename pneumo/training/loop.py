@@ -134,7 +134,7 @@ class FoldTrainer:
         """
         self._resume()
         enabled = self.group.is_leader
-        with FoldLog(self.directory, self.recipe, self.held_out, self.state.step, enabled=enabled) as self.log:
+        with FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log:
             for stage in self.recipe.stages[self.state.cursor.stage :]:
                 for index in range(self.state.cursor.epoch, stage.epochs):
                     epoch = self._epoch(stage, index)
@@ -151,6 +151,15 @@ class FoldTrainer:
     def _epoch(self, stage: Stage, index: int) -> Epoch:
         table, rows = self.data.reader.table, self.data.train_rows
         return Epoch(recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows)
+
+    def _first_event(self) -> int:
+        """Return the first step of which events are written; what an earlier start has written from it on is hidden."""
+        cursor, step = self.state.cursor, self.state.step
+        if step == 0:
+            return 0
+        # The events of a validation that is left to do have the step that the last checkpoint has.
+        stages = self.recipe.stages[cursor.stage :]
+        return step if stages and cursor.step == self._epoch(stages[0], cursor.epoch).steps else step + 1
 
     def _train_epoch(self, epoch: Epoch) -> dict[str, float]:
         """Do the epoch's steps from the cursor on; return how fast they were."""

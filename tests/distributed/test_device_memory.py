@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pneumo.distributed.device_memory import explain_out_of_memory, is_out_of_memory, release_memory
+from pneumo.distributed.device_memory import explain_out_of_memory, is_out_of_memory, measure_peak, release_memory
 from pneumo.runtime.errors import UserError
 
 ERRORS: list[BaseException] = [
@@ -102,3 +102,13 @@ def test_a_gpu_s_memory_is_given_back_and_its_end_is_explained() -> None:
     assert torch.cuda.memory_reserved(device) < free // 4
     with pytest.raises(UserError, match="too little memory"), explain_out_of_memory("a step", "lower it"):
         torch.empty(1 << 50, dtype=torch.uint8, device=device)
+
+
+def test_the_peak_of_a_gpu_is_taken_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: calls.append(("peak", device)) or 5)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(("reset", device)))
+    device = torch.device("cuda", 1)
+    assert measure_peak(device) == 5
+    assert calls == [("peak", device), ("reset", device)]
+    assert measure_peak(torch.device("cpu")) == 0

@@ -39,8 +39,10 @@ def same(left: Any, right: Any) -> bool:
 def test_histograms_are_those_of_each_image_alone(reader: ShardReader, loader: Loader, predictor: Predictor) -> None:
     table = reader.table
     rows = table.select("train", {1})
-    found = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK)
+    observed: list[int] = []
+    found = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK, lambda p: observed.append(p.row))
     assert found is not None
+    assert observed == rows.tolist()
     assert found.image_id.tolist() == table.image_id[rows].tolist()
     assert set(found.fold.tolist()) == {1}
     assert found.positive.any()

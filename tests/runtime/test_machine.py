@@ -1,6 +1,7 @@
 """Cores and memory that a container may use, and the age of a process."""
 
 import math
+import resource
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import LONG_S
 
-from pneumo.runtime.machine import available_cores, available_memory, cpu_quota, seconds_since_start
+from pneumo.runtime.machine import available_cores, available_memory, cpu_quota, peak_memory, seconds_since_start
 
 # /proc/self/cgroup of a task of Slurm, by cgroup version 2 and 1.
 V2 = {"proc/self/cgroup": "0::/slurm/job_7/step_0/task_0"}
@@ -83,3 +84,19 @@ def test_available_memory_is_at_most_the_limit_of_the_container_or_the_job(
 
 def test_this_machine_has_memory() -> None:
     assert available_memory() > 1 << 20
+
+
+def test_the_peak_is_that_of_the_largest_moment() -> None:
+    script = "from pneumo.runtime.machine import peak_memory as p; a = p(); x = b'1' * (80 << 20); del x; print(a, p())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_S, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 1 << 20 < before < 100 << 20
+    assert after - before > 70 << 20
+    assert peak_memory() > 1 << 20
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("freebsd14", 1024)])
+def test_without_proc_the_peak_is_that_of_the_system(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: "Name:\tpython")
+    monkeypatch.setattr(sys, "platform", platform)
+    assert peak_memory() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
