@@ -1,1 +1,1 @@
-"""What people look at: TensorBoard curves, pictures of masks, and the outputs of job/predict.py."""
+"""What people look at: TensorBoard events, pictures of masks, and the outputs of job/predict.py."""
