@@ -118,6 +118,7 @@ def test_the_first_cards_are_the_validation_s_curves_and_pictures_of_both_runs(
         "return [...document.querySelectorAll('scalar-card')].map(c => c.innerText).filter(t => t.includes('/auc'))"
     )
     assert all(run in rows[0] for run in RUNS)
+    browser.execute_script("document.querySelector('image-card').scrollIntoView()")
     loaded = "return [...document.querySelectorAll('image-card img')].map(i => i.naturalWidth)"
     wait_until(lambda: (widths := browser.execute_script(loaded)) and set(widths) == {320})
 
