@@ -9,6 +9,8 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 
 WIDTHS = (390, 1280)
 """A phone, and a desktop."""
+PAPER = 680
+"""Width of A4 paper within its margins of 15 mm, in CSS pixels of 1/96 inch."""
 SCHEMES = ("light", "dark")
 
 _FIND_FAULTS = (Path(__file__).parent / "find_faults.js").read_text()
@@ -52,6 +54,18 @@ def check_page(browser: WebDriver, path: Path, width: int | None = None, *, name
             keep_screenshot(browser, f"{name or path.stem}-{pixels}-{scheme}")
             assert (pixels, scheme, find_faults(browser)) == (pixels, scheme, [])
             assert requests(browser) == []
+
+
+def check_print(browser: WebDriver, path: Path) -> bytes:
+    """Check that nothing of a page is cut off on A4 paper, where nothing scrolls, and return it as a PDF."""
+    open_page(browser, path, PAPER, "dark")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        keep_screenshot(browser, f"{path.stem}-print")
+        assert find_faults(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    return print_to_pdf(browser)
 
 
 def keep_screenshot(browser: WebDriver, name: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from command_driver import call
-from page_checks import check_page, open_page
+from page_checks import check_page, check_print, open_page
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 
@@ -21,6 +21,10 @@ def explored(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_right_on_a_phone_and_a_desktop(browser: WebDriver, explored: Path) -> None:
     check_page(browser, explored)
+
+
+def test_it_prints(browser: WebDriver, explored: Path) -> None:
+    assert len(check_print(browser, explored)) > 20_000
 
 
 def test_its_text_charts_and_pictures_are_there(browser: WebDriver, explored: Path) -> None:

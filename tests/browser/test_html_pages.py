@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from page_checks import check_page, find_faults, open_page, print_to_pdf, requests
+from page_checks import check_page, check_print, find_faults, open_page, requests
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -64,8 +64,8 @@ def test_the_keyboard_reaches_the_content_and_every_scrolling_table(browser: Web
 
 
 def test_it_prints_on_paper_without_the_contents(browser: WebDriver, all_blocks: Path) -> None:
+    assert check_print(browser, all_blocks).startswith(b"%PDF-")
     open_page(browser, all_blocks, 1280, "dark")
-    assert print_to_pdf(browser).startswith(b"%PDF-")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not browser.find_element(By.TAG_NAME, "nav").is_displayed()

@@ -37,6 +37,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
                 *("--max-quarantined", 50, "--patients", source.patients, "--out", out / "dataset"),
                 *("--num-folds", 2, "--workers", 2),
             ),
+            "explore": (JOB / "explore.py", *dataset, "--out", out / "explore.html"),
             "train": (
                 *(JOB / "train.py", *dataset, "--run", run, "--recipe", "debug"),
                 *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2, *SMALL),

@@ -68,6 +68,7 @@ def test_no_secret_is_in_any_output(chain: Chain, output: Output) -> None:
     written = {path.name for path in chain.out.rglob("*") if path.is_file()}
     assert {"samples.parquet", "dataset.json", "quarantine.csv", "unmatched.csv", "train-000000.tar"} <= written
     assert {"recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"} <= written
+    assert "explore.html" in written
     assert {"submission.csv", "model.safetensors", "fold.json", "predictions.csv"} <= written
     assert {"model.json", "model_card.md", "fold-1.safetensors", "model.onnx"} <= written
     assert {"optimizer.pt", "ema.safetensors", "state.json", "manifest.json"} <= written
@@ -76,7 +77,9 @@ def test_no_secret_is_in_any_output(chain: Chain, output: Output) -> None:
 
 
 def test_no_command_prints_a_secret(chain: Chain) -> None:
-    assert chain.commands.output.keys() == {"shard", "train", "ensemble", "predict", "export", "score", "stopped"}
+    assert chain.commands.output.keys() == {
+        *("shard", "explore", "train", "ensemble", "predict", "export", "score", "stopped")
+    }
     assert "quarantined" in chain.commands.output["shard"]
     for name, text in chain.commands.output.items():
         assert [secret for secret in SECRETS if secret in text] == [], name

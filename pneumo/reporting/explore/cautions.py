@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.attributes import AGE_LIMIT
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.groups import ATTRIBUTES, MIN_GROUP, OTHER, GroupRate, label_auc, rates
 from pneumo.reporting.explore.lesions import UNUSUAL, unusual_shares
 from pneumo.runtime.errors import counted, list_some
 
-MAX_AGE = 110
-"""Years; no patient is older."""
 MAX_AREA = 0.25
 """Share of an image; the largest mask of SIIM-ACR covers .15."""
 HIGH_AUC = 0.65
@@ -144,14 +141,17 @@ def _folds(analysis: Analysis) -> Iterator[Caution]:
 
 
 def _ages(analysis: Analysis) -> Iterator[Caution]:
-    table = analysis.table
-    rows = np.flatnonzero(table.age_years > MAX_AGE)
-    if len(rows):
-        oldest = rows[np.argmax(table.age_years[rows])]
+    ages = analysis.table.age_years
+    unknown, newborn = int((ages < 0).sum()), int((ages == 0).sum())
+    if 0 < unknown < len(ages):
         yield Caution(
-            found=f"{counted(len(rows), 'image')} of patients older than {MAX_AGE} years, the oldest "
-            f"{table.age_years[oldest]}: {table.image_id[oldest]}.",
-            action="Ages are not used in training; leave these out of an analysis by age.",
+            found=f"{counted(unknown, 'image')} without an age: it is missing, or implausible, over {AGE_LIMIT} years.",
+            action="Ages of 148 and 413 years occur in SIIM-ACR. Look into the DICOMs if you need them.",
+        )
+    if newborn:
+        yield Caution(
+            found=f"{counted(newborn, 'image')} of patients of 0 years.",
+            action="They are infants, whose chests look different, or nobody entered an age.",
         )
 
 

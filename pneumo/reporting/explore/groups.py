@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydicom.uid import UID
 
 from pneumo.dataset.table import SampleTable, Strings
+from pneumo.dicom.attributes import AGE_CAP
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -58,10 +59,10 @@ def wilson(positives: int, images: int) -> tuple[float, float]:
 
 
 def by_age(table: SampleTable) -> Strings:
-    """Return each image's age band of ten years."""
-    decades = table.age_years // 10
-    bands = np.array([f"{10 * decade} to {10 * decade + 9}" for decade in range(10)] + ["100 or more"])
-    return np.where(table.age_years < 0, UNKNOWN, bands[np.clip(decades, 0, 10)])
+    """Return each image's age band of ten years; all from ``AGE_CAP`` on are one, as in the table."""
+    decades = AGE_CAP // 10
+    bands = np.array([f"{10 * decade} to {10 * decade + 9}" for decade in range(decades)] + [f"{AGE_CAP} or more"])
+    return np.where(table.age_years < 0, UNKNOWN, bands[np.clip(table.age_years // 10, 0, decades)])
 
 
 def by_spacing(table: SampleTable) -> Strings:

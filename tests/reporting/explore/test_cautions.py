@@ -69,10 +69,8 @@ def test_a_good_dataset_has_none() -> None:
             {"sex": ["M" if i % 8 == 1 else "F" for i in range(NUMBER)]},
             "Sex male: 0.0 % of 50 images have a pneumothorax, of all images 25.0 %.",
         ),
-        (
-            {"age_years": [413, *[50] * (NUMBER - 1)]},
-            "1 image of patients older than 110 years, the oldest 413: image.0.",
-        ),
+        ({"age_years": [-1, *[50] * (NUMBER - 1)]}, "1 image without an age: it is missing, or implausible, over 120"),
+        ({"age_years": [0, 0, *[50] * (NUMBER - 2)]}, "2 images of patients of 0 years."),
         ({"fold": [0 if one else i // 4 % 2 for i, one in enumerate(POSITIVE)], "patient": -1}, "In fold 0 "),
     ],
 )  # fmt: skip
