@@ -20,11 +20,13 @@ Exit codes: 0 done, 2 wrong input, or a run that is not finished.
 """
 
 import sys
+from dataclasses import field
 from pathlib import Path
 
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
 
 @config_dataclass
@@ -39,6 +41,7 @@ class Arguments:
     """Dataset that the run was trained on: for scores of subgroups, and real images to compare model.onnx on."""
     onnx: bool = True
     """Whether to write model.onnx."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
 def main() -> None:
