@@ -72,6 +72,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
     },
     "predict": {
         "min-component": ("1048577", *FLOATS),
+        "overlays": ("some", ""),
         "outputs": ("", "masks", "findings findings", "findings overlay"),
         "loader": ("pytorch", ""),
         "precision": ("fp8", ""),
@@ -130,6 +131,7 @@ ANY: dict[str, dict[str, str]] = {
         "run": PATHS,
         "expected": PATHS,
         "skip-damaged": SWITCH,
+        "dry-run": SWITCH,
     },
     "verify": {"dataset": PATHS},
 }
