@@ -14,6 +14,7 @@ Writes into DIR:
     summary.html      a page of the findings with pictures, positive images first, and of what was not predicted and why
     segmentations/    the mask of each positive DICOM as a DICOM SEG that refers to it, with its patient and study: only
                       you can read these files
+    secondary_captures/  the overlays as DICOM Secondary Captures, as private; only when --outputs names them
 
 --run is a finished run, or an exported model (job/export.py).
 
@@ -37,7 +38,7 @@ from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.paths import PREDICTION_LISTS
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
-from pneumo.reporting.outputs.registry import OUTPUTS
+from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.errors import UserError, counted
@@ -74,10 +75,10 @@ class Arguments:
     them without the flag."""
     id: IdSource = "uid"
     """What the ids of the results are: uid = SOPInstanceUID; file-name = the file's name without its suffix."""
-    outputs: tuple[str, ...] = tuple(OUTPUTS)
-    """What to write beside quarantine.csv; all by default."""
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    """What to write beside quarantine.csv; all but secondary-captures by default."""
     overlays: Literal["positive", "all"] = "positive"
-    """Images that get a picture in overlays/: those with a mask, or all."""
+    """Images that get a picture in overlays/ and secondary_captures/: those with a mask, or all."""
     min_component: ReferenceArea = 0.0
     """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
     loader: LoaderOverride = "recipe"

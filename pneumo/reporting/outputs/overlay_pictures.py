@@ -26,13 +26,17 @@ class OverlayPictures:
         """Draw one image."""
         if image.prediction.mask_area == 0 and not self._context.all_overlays:
             return
-        caption = _caption(image.prediction, self._context.area_mm2(image))
-        panel = overlays.Panel(image=image.source, predicted=image.mask, truth=None, caption=caption)
         name = f"{self._context.table.wds_key[image.row]}.png"
-        overlays.save(self._path / name, overlays.draw(panel, SIDE))
+        overlays.save(self._path / name, overlays.draw(panel_of(image, self._context), SIDE))
 
     def close(self) -> None:
         """Do nothing: the pictures are drawn."""
+
+
+def panel_of(image: PredictedImage, context: OutputContext) -> overlays.Panel:
+    """Return what is drawn of an image: its mask's outline, and a caption with probability and area."""
+    caption = _caption(image.prediction, context.area_mm2(image))
+    return overlays.Panel(image=image.source, predicted=image.mask, truth=None, caption=caption)
 
 
 def _caption(prediction: ImagePrediction, area_mm2: float) -> str:

@@ -42,6 +42,7 @@ class OutputEntry(NamedTuple):
     module: str
     """Module of this package."""
     output_class: str
+    by_default: bool = True
 
     def make(self, directory: Path, context: "OutputContext") -> Output:
         """Make the output, which writes into a directory."""
@@ -55,6 +56,8 @@ OUTPUTS: Mapping[str, OutputEntry] = {
     "findings": OutputEntry("findings.csv", "findings_csv", "FindingsCsv"),
     "overlays": OutputEntry("overlays", "overlay_pictures", "OverlayPictures"),
     "segmentations": OutputEntry("segmentations", "segmentations", "Segmentations"),
+    "secondary-captures": OutputEntry("secondary_captures", "secondary_captures", "SecondaryCaptures", False),
     "summary": OutputEntry("summary.html", "summary_page", "SummaryPage"),
 }
 """The outputs by name."""
+DEFAULT_OUTPUTS = tuple(name for name, entry in OUTPUTS.items() if entry.by_default)

@@ -14,68 +14,21 @@ import numpy as np
 import pydicom
 import pytest
 import source_files
+from predicted_sources import mask, predict, write_all
 from pydicom.dataset import Dataset
-from source_files import KINDS, UIDS
+from source_files import KINDS
 
 from pneumo import __version__
-from pneumo.dataset.incoming import read_images
-from pneumo.dataset.options import BuildInputs, BuildOptions
-from pneumo.inference.ensembler import ImagePrediction, PredictedImage
+from pneumo.inference.ensembler import PredictedImage
 from pneumo.loading.images import read_image
-from pneumo.masks import rle
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.segmentations import Segmentations
-
-
-def mask() -> np.ndarray:
-    """Return a mask that no flip and no turn gives again."""
-    made = np.zeros((source_files.ROWS, source_files.COLUMNS), np.uint8)
-    made[3:20, 5:9] = made[17:20, 5:40] = made[49, 70] = 1
-    return made
-
-
-def predict(paths: dict[str, Path], tmp_path: Path) -> tuple[OutputContext, dict[str, PredictedImage]]:
-    """Read DICOMs as a prediction does, and give each the same mask."""
-    options = BuildOptions(workers=1, max_quarantined=100, include_non_frontal=True)
-    images = read_images(BuildInputs(dicom=tmp_path / "in", id="file-name"), options, tmp_path / "set", tmp_path)
-    assert images.problem is None, images.lists
-    context = OutputContext(
-        reader=images.reader, sources=images.sources, lists=images.lists, account="", model="", rule="a rule"
-    )
-    predicted = {}
-    for row, name in enumerate(images.reader.table.image_id.tolist()):
-        prediction = ImagePrediction(
-            image_id=name,
-            rle=rle.encode(mask()),
-            presence_probability=0.5,
-            mask_area=int(mask().sum()),
-            max_pixel_probability=0.5,
-        )
-        predicted[name] = PredictedImage(prediction, row, mask() * np.float32(0.5), mask(), images.reader)
-    assert set(predicted) == set(paths), images.lists
-    return context, predicted
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Dataset, Path, PredictedImage]]:
     """The source, the segmentation and the predicted image of each kind."""
-    root = tmp_path_factory.mktemp("segmentations")
-    (root / "in").mkdir()
-    paths, sources = {}, {}
-    for number, (kind, given) in enumerate(KINDS.items()):
-        uids = {name: f"{uid}.{number}" for name, uid in UIDS.items()}
-        paths[f"f{number}"] = root / "in" / f"f{number}.dcm"
-        sources[f"f{number}"] = kind, source_files.write(paths[f"f{number}"], {**given, **uids})
-    context, predicted = predict(paths, root)
-    output = Segmentations(root / "segmentations", context)
-    for image in predicted.values():
-        output.add(image)
-    output.close()
-    assert not any(context.notes.values()), context.notes
-    return {
-        kind: (source, root / "segmentations" / f"{name}.dcm", predicted[name])
-        for name, (kind, source) in sources.items()
-    }
+    return write_all(Segmentations, tmp_path_factory.mktemp("segmentations"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,7 +159,7 @@ def test_an_image_that_cannot_be_referred_to_is_noted(tmp_path: Path, given, why
     with caplog.at_level(logging.WARNING):
         output.close()
     assert context.notes == {"a": [f"no DICOM SEG: {why}"]}
-    assert "out: 1 positive image is without one; findings.csv says why" in caplog.messages
+    assert "out: 1 image is without one; findings.csv says why" in caplog.messages
     assert not (tmp_path / "out").exists()
 
 

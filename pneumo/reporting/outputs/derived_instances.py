@@ -1,0 +1,112 @@
+"""DICOM instances that are made of images: in a series of their own in the study of the source, with its patient.
+
+highdicom makes them of a stand-in for the source that has no patient: it checks names, and quotes them in warnings.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+import highdicom
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from pneumo.inference.ensembler import PredictedImage
+from pneumo.reporting.outputs import source_header
+from pneumo.reporting.outputs.context import OutputContext
+from pneumo.reporting.outputs.source_header import CannotBeReferredTo
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import counted
+from pneumo.runtime.files import publish
+
+DESCRIPTION = "Pneumothorax by pneumo, not for clinical use"
+PRIVATE_MODE = 0o600
+
+
+class Place(NamedTuple):
+    """Where an instance is."""
+
+    header: Dataset
+    """Of its source, from ``source_header.read``."""
+    series_uid: str
+    number: int
+    """In the series, from 1."""
+
+
+class DerivedInstances:
+    """The instances that one output writes into a directory.
+
+    Args:
+        path: The directory.
+        context: Has the images' files.
+        what: What an instance is called in notes.
+    """
+
+    def __init__(self, path: Path, context: OutputContext, what: str) -> None:
+        self._path, self._context, self._what = path, context, what
+        self._series: dict[str, str] = {}
+        self._numbers: Counter[str] = Counter()
+        self._without = 0
+
+    def place(self, image: PredictedImage) -> Place | None:
+        """Return where the instance of an image is to be; None, with a note, where none can refer to its source."""
+        try:
+            header = self._read_header(image)
+        except CannotBeReferredTo as reason:
+            self._context.notes[image.prediction.image_id].append(f"no {self._what}: {reason}")
+            self._without += 1
+            return None
+        study = header.StudyInstanceUID
+        self._numbers[study] += 1
+        return Place(header, self._series.setdefault(study, highdicom.UID()), self._numbers[study])
+
+    def write(self, image: PredictedImage, instance: Dataset) -> None:
+        """Publish the instance of an image; only this user can read it."""
+        path = self._path / f"{self._context.table.wds_key[image.row]}.dcm"
+        with publish(path) as file, config.disable_value_validation():
+            instance.save_as(file, enforce_file_format=True)
+        path.chmod(PRIVATE_MODE)
+
+    def warn(self) -> None:
+        """Warn about images without an instance."""
+        if self._without:
+            log.warning(
+                "%s: %s without one; findings.csv says why",
+                self._path.name, counted(self._without, "image is", "images are"),
+            )  # fmt: skip
+
+    def _read_header(self, image: PredictedImage) -> Dataset:
+        if not self._context.table.transfer_syntax[image.row]:
+            raise CannotBeReferredTo("the source is a PNG or JPEG file")
+        header = source_header.read(self._context.sources[image.prediction.image_id])
+        if (header.Rows, header.Columns) != image.mask.shape:
+            raise CannotBeReferredTo("the file was changed meanwhile")
+        return header
+
+
+def stand_in(header: Dataset) -> Dataset:
+    """Return a source as highdicom takes it: without a patient, one frame, of a SOP class that its tables have."""
+    source = deepcopy(header)
+    for keyword in source_header.IDENTITY:
+        setattr(source, keyword, "")
+    source.SOPClassUID = SecondaryCaptureImageStorage
+    for keyword in ("PixelSpacing", "NumberOfFrames"):
+        source.pop(keyword, None)
+    return source
+
+
+def add_identity(instance: Dataset, header: Dataset) -> None:
+    """Give an instance the patient and the study of its source, and how the patient is turned in it."""
+    for keyword in (*source_header.IDENTITY, "PatientOrientation"):
+        setattr(instance, keyword, header.get(keyword, ""))
+
+
+def add_reference(items: Iterable[Dataset], header: Dataset) -> None:
+    """Let references name the source's own SOP class, and of several frames the first, which is the predicted one."""
+    for item in items:
+        item.ReferencedSOPClassUID = header.SOPClassUID
+        if "NumberOfFrames" in header:
+            item.ReferencedFrameNumber = 1
