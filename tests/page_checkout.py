@@ -87,7 +87,7 @@ def _add_data(root: Path, synthetic: SyntheticTree, ids: list[str]) -> None:
     for directory in (root, data):
         for name in ("dicom-images-train", "train"):
             (directory / name).symlink_to(synthetic.dicom)
-        for name in ("dicom-images-test", "test", "incoming", "FILE_OR_DIR"):
+        for name in ("dicom-images-test", "test", "incoming", "FILE_OR_DIR_OR_ZIP"):
             (directory / name).symlink_to(synthetic.test_dicom)
         (directory / "train-rle.csv").symlink_to(synthetic.masks)
         (directory / "patients.csv").symlink_to(synthetic.patients)
