@@ -160,7 +160,7 @@ def _places(analysis: Analysis) -> Iterator[Caution]:
     unusual = rows[unusual_shares(lesions) > UNUSUAL]
     if len(unusual):
         yield Caution(
-            found=f"Masks of which more than half is where no other one is: {_name(table, unusual.tolist())}.",
+            found=f"Masks of which more than half is where hardly another one is: {_name(table, unusual.tolist())}.",
             action="Look at them below: another place, or another image's mask.",
         )
     large = [row for row, one in zip(rows.tolist(), lesions, strict=True) if one.area > MAX_AREA]

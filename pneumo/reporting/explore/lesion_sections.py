@@ -12,7 +12,7 @@ from pneumo.loading.images import read_image
 from pneumo.loading.masks import read_mask
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.data_sections import percent
-from pneumo.reporting.explore.lesions import CELLS, UNUSUAL, area_cm2, place_map, unusual_shares
+from pneumo.reporting.explore.lesions import CELLS, RARE, UNUSUAL, area_cm2, place_map, unusual_shares
 from pneumo.reporting.html import charts, pictures
 from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Heading, Prose, Section, Table
 from pneumo.runtime.errors import counted
@@ -86,7 +86,7 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     rows = analysis.measured
     area, spacing = area_cm2(analysis.table, rows), analysis.table.row_spacing_mm[rows]
     known = np.flatnonzero(np.isfinite(area))
-    if not len(known):
+    if len(np.unique(spacing[known].round(3))) < 2:
         return []
     if len(known) > MAX_POINTS:
         known = np.sort(np.random.default_rng(0).choice(known, MAX_POINTS, replace=False))
@@ -134,7 +134,7 @@ def _unusual(analysis: Analysis, reader: ShardReader) -> list[Block]:
     chosen = analysis.measured[order[shares[order] > UNUSUAL]][:MAX_UNUSUAL]
     if not len(chosen):
         return []
-    text = "More than half of each of these masks is where no other mask of the dataset reaches."
+    text = f"More than half of each of these masks is where at most {percent(RARE)} of all masks reach."
     return [
         Heading(title="Masks in unusual places"),
         Prose(paragraphs=[text]),

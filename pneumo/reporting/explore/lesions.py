@@ -13,8 +13,10 @@ CELLS = 32
 """Cells along each side of the map of places."""
 MIN_MASKS = 50
 """Masks from which the usual place is known."""
+RARE = 0.005
+"""Share of all masks that reach a cell, up to which it is an unusual place; a single mask is always that few."""
 UNUSUAL = 0.5
-"""Share of a mask in cells that no other mask reaches, from which its place is unusual."""
+"""Share of a mask in unusual places from which it is shown."""
 
 Cover = npt.NDArray[np.float32]
 
@@ -77,7 +79,7 @@ def place_map(lesions: Sequence[Lesions]) -> npt.NDArray[np.float64]:
 
 
 def unusual_shares(lesions: Sequence[Lesions]) -> npt.NDArray[np.float64]:
-    """Return of each mask which share of it is in cells that no other mask reaches, (n,).
+    """Return of each mask which share of it is in cells that hardly any mask reaches (``RARE``), (n,).
 
     Zeros for fewer than ``MIN_MASKS`` masks, of which each may be the first one of its place.
     """
@@ -85,8 +87,8 @@ def unusual_shares(lesions: Sequence[Lesions]) -> npt.NDArray[np.float64]:
         return np.zeros(len(lesions))
     covers = np.array([one.cover for one in lesions])
     reached = covers > 0
-    alone = reached & (reached.sum(axis=0) == 1)
-    shares: npt.NDArray[np.float64] = np.where(alone, covers, 0).sum(axis=(1, 2)) / covers.sum(axis=(1, 2))
+    rare = reached.sum(axis=0) <= max(1, RARE * len(lesions))
+    shares: npt.NDArray[np.float64] = np.where(rare, covers, 0).sum(axis=(1, 2)) / covers.sum(axis=(1, 2))
     return shares
 
 

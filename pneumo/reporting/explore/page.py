@@ -38,7 +38,7 @@ def build(analysis: Analysis, reader: ShardReader, *, pictures: int, seed: int, 
     )
     return Page(
         generator=GENERATOR,
-        title=f"The dataset {analysis.name}",
+        title=f"Dataset: {analysis.name}",
         lead=lead,
         notices=[Notice(kind="Warning", text=private)],
         sections=[

@@ -5,16 +5,18 @@ in points of 1/72 inch, which on a phone are about a pixel each.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pneumo.reporting.html.svg import INK, LINE, MUTED, PAPER, SERIES, Chart, to_svg
 
@@ -210,8 +212,7 @@ def histogram(
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     if log_x:
         axes.set_xscale("log")
-        axes.minorticks_off()
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        _mark_logarithmic(axes.xaxis)
     _legend(axes, len(groups))
     return to_svg(figure, description)
 
@@ -241,8 +242,7 @@ def scatter(
         )  # fmt: skip
     if log_y:
         axes.set_yscale("log")
-        axes.minorticks_off()
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        _mark_logarithmic(axes.yaxis)
     _legend(axes, len(groups))
     return to_svg(figure, description)
 
@@ -348,6 +348,16 @@ def _name_ends(axes: Axes, series: Sequence[Series]) -> None:
             va="center", fontsize=FONT, color=SERIES[number], annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
         )  # fmt: skip
+
+
+def _mark_logarithmic(axis: Axis) -> None:
+    """Label decades, and values between them where there are few."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    parts = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=parts))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
 
 
 def _limit(value: float, ends: tuple[float, float]) -> float:

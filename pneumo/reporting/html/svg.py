@@ -68,7 +68,7 @@ def to_svg(figure: Figure, description: str) -> Chart:
         f'<svg class="chart" role="img" aria-label="{escape(description)}" '
         f'viewBox="0 0 {width:g} {figure.get_figheight() * 72:g}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
-    return Chart(svg=head + svg.partition(">")[2].strip(), description=description, wide=width > _WIDE)
+    return Chart(svg=head + svg.partition(">")[2].strip(), description=description, wide=bool(width > _WIDE))
 
 
 def _drop_sheet(svg: str) -> str:

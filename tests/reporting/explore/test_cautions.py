@@ -125,6 +125,6 @@ def test_masks_in_unusual_places_too_large_or_on_one_side_are_found() -> None:
     assert any("of the lesions are on the left side of the picture." in line for line in found)
     scanned[rows[5]] = ScannedImage(lesions=usual)
     assert any(
-        line.startswith(f"Masks of which more than half is where no other one is: 1 (image.{rows[3]})")
+        line.startswith(f"Masks of which more than half is where hardly another one is: 1 (image.{rows[3]})")
         for line in find(scanned)
     )

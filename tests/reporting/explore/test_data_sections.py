@@ -55,7 +55,8 @@ def test_unknown_patients_are_said_to_be_unknown(columns: dict[str, int], manife
 
 def test_groups_have_a_chart_when_there_are_several_and_a_row_each() -> None:
     section = data_sections.groups(make_analysis(make_table(10, **MIXED, modality="")))
-    assert [figure.caption.partition(".")[0] for figure in block(section, Figures).items] == ["View"]
+    captions = [figure.caption.partition(".")[0] for figure in block(section, Figures).items]
+    assert captions == ["Ages of the labeled images, with and without a pneumothorax", "View"]
     rows = {row[0]: row[1:] for row in block(section, Table).rows}
     assert rows["View: PA"] == [4, 2, "50.0 % (15.0 to 85.0)", 1]
     assert rows["View: LL"] == [0, 0, data_sections.ABSENT, 1]

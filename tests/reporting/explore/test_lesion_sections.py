@@ -1,5 +1,6 @@
 """The sections on lesions, and which images are shown."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,9 @@ Explored = tuple[Analysis, ShardReader]
 def sized(sides: Sequence[float]) -> Analysis:
     """An analysis of positive images with squares of such sides, followed by as many negative ones."""
     number = len(sides)
-    table = make_table(2 * number, positive=[True] * number + [False] * number, mask_area=100)
+    spacing = [0.1 + 0.01 * i for i in range(2 * number)]
+    positive = [True] * number + [False] * number
+    table = make_table(2 * number, positive=positive, mask_area=100, row_spacing_mm=spacing)
     scanned = [ScannedImage(lesions=square(side=side)) for side in sides] + [ScannedImage()] * number
     return make_analysis(table, scanned)
 
@@ -32,14 +35,15 @@ def test_lesions_are_described_by_size_number_place_and_spacing(explored: Explor
     assert isinstance(sides, Table)
     assert f"The masks of {len(explored[0].measured)} images." in str(prose.paragraphs[0])
     assert [figure.content.description.partition(" ")[0] for figure in figures.items] == [
-        *("Histogram", "Images", "Heat", "Area")
+        *("Histogram", "Images", "Heat")  # all of one pixel spacing
     ]
     numbers = {str(row[0]): int(row[1]) for row in sides.rows}
     assert sum(numbers.values()) - numbers["at the edge of the image"] == len(explored[0].measured)
 
 
-def test_without_a_spacing_there_is_no_size_against_it() -> None:
-    table = make_table(4, positive=True, row_spacing_mm=float("nan"))
+@pytest.mark.parametrize("spacing", [float("nan"), 0.2])
+def test_without_spacings_that_differ_there_is_no_size_against_it(spacing: float) -> None:
+    table = make_table(4, positive=True, row_spacing_mm=spacing)
     section = lesion_sections.lesions(make_analysis(table), None)  # type: ignore[arg-type]
     (figures,) = [block for block in section.blocks if isinstance(block, Figures)]
     assert len(figures.items) == 3
@@ -115,3 +119,4 @@ def test_many_masks_are_sampled_for_the_scatter(monkeypatch: pytest.MonkeyPatch)
     (figure,) = lesion_sections._size_by_spacing(sized(np.linspace(0.1, 0.3, 6).tolist()))
     assert "Area of 3 masks" in figure.content.description
     assert "A sample of 3." in figure.caption
+    assert len(re.findall(r"<use [^>]*fill: var\(--series-1\)", figure.content.svg)) == 3

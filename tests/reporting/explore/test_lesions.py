@@ -60,6 +60,10 @@ def test_a_mask_where_no_other_is_has_an_unusual_place() -> None:
     shares = unusual_shares([*usual, square(x=0.8, y=0.9)])
     assert shares[-1] == pytest.approx(1)
     assert shares[:-1].max() == 0
+    # Two of hundreds are few, too.
+    many = [*usual * 8, *[square(x=0.8, y=0.9)] * 2]
+    assert unusual_shares(many)[-2:].tolist() == pytest.approx([1, 1])
+    assert unusual_shares([*many, square(x=0.8, y=0.9)])[-1] == 0
     assert unusual_shares([*usual[:10], square(x=0.8, y=0.9)]).max() == 0, "too few masks to know what is usual"
 
 

@@ -119,6 +119,21 @@ def test_points_have_markers_by_group() -> None:
     assert len(re.findall(r"<use [^>]*fill: var\(--series-1\)", chart.svg)) == 3  # two points, and the legend's
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.021, 0.029, {"0.022", "0.028"}),
+        (0.02, 0.05, {"0.02", "0.03", "0.05"}),
+        (1, 100, {"1", "3", "10", "30", "100"}),
+        (1, 1e5, {"10", "1,000"}),
+    ],
+)
+def test_a_logarithmic_axis_has_labels_for_any_range(low: float, high: float, labels: set[str]) -> None:
+    group = charts.Series(name="a", x=[0, 1, 2], y=[low, (low * high) ** 0.5, high])
+    found = set(texts(charts.scatter([group], description="d", x_label="", y_label="", log_y=True)))
+    assert labels <= found
+
+
 def test_a_heat_map_is_darker_where_the_value_is_larger_and_marks_the_chosen_point() -> None:
     values = np.zeros((4, 5))
     values[1, 2], values[3, 0] = 1.0, 0.5
