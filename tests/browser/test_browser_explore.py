@@ -45,7 +45,7 @@ def test_its_text_charts_and_pictures_are_there(browser: WebDriver, explored: Pa
         "Share",
         "Histogram",
         "Heat",
-        "Area",
+        "Images",
     }
     assert all(chart.rect["height"] > 50 for chart in charts)
 
