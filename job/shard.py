@@ -23,6 +23,9 @@ from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 RENAMED_FLAGS = {"--folds": "--num-folds", "--verify": "job/verify.py --dataset"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
+MISTAKEN_FLAGS = {"--dataset": "--out", "--test": "--test-dicom", "--images": "--dicom", "--train": "--dicom"}
+"""Flags that people try, and what they mean."""
+
 
 @config_dataclass
 class Arguments(BuildOptions, BuildInputs):
@@ -64,7 +67,9 @@ def main(arguments: Arguments) -> None:
 def read_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line."""
     description = f"Turn DICOM, PNG or JPEG files into a dataset. {PRIVACY_NOTE}"
-    return parse(Arguments, argv, prog="job/shard.py", description=description, renamed=RENAMED_FLAGS)
+    return parse(
+        Arguments, argv, prog="job/shard.py", description=description, renamed=RENAMED_FLAGS, mistaken=MISTAKEN_FLAGS
+    )
 
 
 if __name__ == "__main__":

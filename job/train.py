@@ -53,6 +53,17 @@ RENAMED_FLAGS = {
 }
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
+MISTAKEN_FLAGS = {
+    "--num-folds": "--num-folds of job/shard.py, which divides the dataset; --folds 0 1 here trains two of its folds",
+    "--lr": "--learning-rate",
+    "--encoder": "--model.encoder",
+    "--architecture": "--model.architecture",
+    "--gpus": "a process for each GPU: accelerate launch --multi_gpu --num_processes 2 job/train.py",
+    "--resume": "the same command again, which resumes by itself",
+    "--out": "--run",
+}
+"""Flags that people try, and what they mean."""
+
 
 @config_dataclass
 class Arguments:
@@ -102,7 +113,9 @@ def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     ) -> tuple[Arguments, Recipe]:
         return arguments, recipe
 
-    return cli.parse(both, argv, prog="job/train.py", description=__doc__, renamed=RENAMED_FLAGS)
+    return cli.parse(
+        both, argv, prog="job/train.py", description=__doc__, renamed=RENAMED_FLAGS, mistaken=MISTAKEN_FLAGS
+    )
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ def parse(
     prog: str,
     description: str | None,
     renamed: Mapping[str, str] = MappingProxyType({}),
+    mistaken: Mapping[str, str] = MappingProxyType({}),
 ) -> A:
     """Parse a command line into ``arguments``; print the help or the version and exit when asked to.
 
@@ -67,12 +68,13 @@ def parse(
         prog: The program's name in the help.
         description: What the help begins with, such as the module's docstring.
         renamed: Flags of version 0.1, and what replaced them.
+        mistaken: Flags that the command never had but people try, and what does what they mean.
 
     Raises:
         SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
-        UserError: When a value is out of its range, or a flag was renamed.
+        UserError: When a value is out of its range, or a flag was renamed or is of another command.
     """
-    read = _read(arguments, argv, prog=prog, description=description, renamed=renamed)
+    read = _read(arguments, argv, prog=prog, description=description, renamed=renamed, mistaken=mistaken)
     for part in read if isinstance(read, tuple) else (read,):
         if isinstance(verbosity := getattr(part, "verbosity", None), Verbosity):
             console.set_level(verbosity.level)
@@ -86,6 +88,7 @@ def _read(
     prog: str,
     description: str | None,
     renamed: Mapping[str, str],
+    mistaken: Mapping[str, str],
 ) -> A:
     if "--version" in argv:
         sys.stdout.write(f"{prog} {__version__}\n")
@@ -95,6 +98,8 @@ def _read(
         if replacement := renamed.get(flag):
             expected = f"{replacement}, which replaced it in version 0.2.0"
             raise UserError(f"{flag} is no longer a flag of {prog}", expected, "correct the command")
+        if meant := mistaken.get(flag):
+            raise UserError(f"{flag} is no flag of {prog}", meant, "correct the command")
     if {"-h", "--help"} & set(argv):
         # tyro would neither wrap it nor keep its empty lines.
         sys.stdout.write(f"{_wrap(description or '')}\n\n")

@@ -39,6 +39,9 @@ def create(
     """
     run = load_if_begun(path)
     if run is None:
+        if path.is_dir() and not (path / RECIPE_FILE).exists():
+            # Before weights are downloaded for it.
+            _check_empty(path)
         settled, encoder_sha256 = settle(recipe)
         run = _start(RunDirectory(path=path, recipe=settled, dataset=dataset, encoder_sha256=encoder_sha256))
     _compare(run, recipe, dataset)

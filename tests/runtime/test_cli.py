@@ -156,6 +156,11 @@ def test_the_box_shows_no_word_that_a_terminal_would_obey_or_that_fills_it(
     assert shown in "".join("".join(lines).replace("│", "").split())
 
 
+def test_a_flag_that_people_try_is_refused_with_what_they_mean() -> None:
+    with pytest.raises(UserError, match=r"--lr is no flag of job/p\.py; expected --learning-rate; correct"):
+        cli.parse(Arguments, ["--lr=3"], prog="job/p.py", description="", mistaken={"--lr": "--learning-rate"})
+
+
 def test_a_word_that_is_only_unusual_is_parsed() -> None:
     assert cli.parse(Name, ["--name", "new\nline" * 100], prog="p", description="d").name == "new\nline" * 100
 

@@ -75,6 +75,16 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_directory_of_other_things_is_refused_before_weights_are_fetched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    def settle(recipe: Recipe) -> tuple[Recipe, str]:
+        raise AssertionError("the weights are fetched")
+
+    with pytest.raises(UserError, match=r"has no recipe.json; .* give another --run"):
+        run_start.create(tmp_path, debug(), DATASET, settle)
+
+
 def test_a_run_from_before_a_loss_term_and_an_augmentation_is_resumed(tmp_path: Path) -> None:
     recipe = debug()
     assert (recipe.loss.focal, recipe.augmentation.distortion.probability) == (0.0, 0.0)
