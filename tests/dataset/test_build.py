@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,32 @@ def test_table_has_the_masks_the_patients_and_the_folds(built: Path, tree) -> No
     for patient in np.unique(table.patient):
         assert len(np.unique(table.fold[(table.patient == patient) & (table.fold >= 0)])) <= 1
     assert manifest.folds_digest == digest(table.image_id, table.fold)
+
+
+def test_zip_archives_give_the_shards_of_the_files_in_them(built: Path, tree, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    files = sorted(path for path in tree.inputs.dicom.rglob("*") if path.is_file())
+    for number in range(2):
+        with zipfile.ZipFile(tmp_path / "train" / f"part-{number}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in files[number::2]:
+                archive.write(path, f"deep/{path.name}")
+    with zipfile.ZipFile(tmp_path / "test.zip", "w") as archive:
+        for path in tree.inputs.test_dicom.rglob("*.dcm"):
+            archive.write(path, path.name)
+        archive.writestr("notes.txt", "not an image")
+    inputs = replace(tree.inputs, dicom=tmp_path / "train", test_dicom=tmp_path / "test.zip")
+    options = replace(OPTIONS, max_quarantined=50)
+    manifest = build(inputs, tmp_path / "out", options)
+    assert manifest is not None
+    assert (manifest.found, manifest.samples, manifest.quarantined) == (30, 29, 1)
+    (row,) = rows(tmp_path / "out" / paths.QUARANTINE)
+    assert (row["split"], row["file"], row["reason"]) == ("test", "test.zip/notes.txt", "unknown_format")
+    for path in paths.shards(built).iterdir():
+        assert (paths.shards(tmp_path / "out") / path.name).read_bytes() == path.read_bytes()
+    assert build(inputs, tmp_path / "out", options) == manifest
+    os.utime(tmp_path / "test.zip", ns=(1, 1))
+    with pytest.raises(UserError, match="a dataset of other files, masks or patients"):
+        build(inputs, tmp_path / "out", options)
 
 
 def test_no_patient_id_leaves_the_input(built: Path) -> None:

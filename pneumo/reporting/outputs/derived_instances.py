@@ -3,8 +3,9 @@
 highdicom makes them of a stand-in for the source that has no patient: it checks names, and quotes them in warnings.
 """
 
+import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -51,23 +52,17 @@ class DerivedInstances:
         self._numbers: Counter[str] = Counter()
         self._without = 0
 
-    def place(self, image: PredictedImage) -> Place | None:
-        """Return where the instance of an image is to be; None, with a note, where none can refer to its source."""
+    def add(self, image: PredictedImage, make: Callable[[Place], Dataset]) -> None:
+        """Make and publish the instance of an image, which only this user can read; or note why it has none."""
         try:
-            header = self._read_header(image)
+            data = _encode(make, self._place(image))
         except CannotBeReferredTo as reason:
             self._context.notes[image.prediction.image_id].append(f"no {self._what}: {reason}")
             self._without += 1
-            return None
-        study = header.StudyInstanceUID
-        self._numbers[study] += 1
-        return Place(header, self._series.setdefault(study, highdicom.UID()), self._numbers[study])
-
-    def write(self, image: PredictedImage, instance: Dataset) -> None:
-        """Publish the instance of an image; only this user can read it."""
+            return
         path = self._path / f"{self._context.table.wds_key[image.row]}.dcm"
-        with publish(path) as file, config.disable_value_validation():
-            instance.save_as(file, enforce_file_format=True)
+        with publish(path) as file:
+            file.write(data)
         path.chmod(PRIVATE_MODE)
 
     def warn(self) -> None:
@@ -78,6 +73,12 @@ class DerivedInstances:
                 self._path.name, counted(self._without, "image is", "images are"),
             )  # fmt: skip
 
+    def _place(self, image: PredictedImage) -> Place:
+        header = self._read_header(image)
+        study = header.StudyInstanceUID
+        self._numbers[study] += 1
+        return Place(header, self._series.setdefault(study, highdicom.UID()), self._numbers[study])
+
     def _read_header(self, image: PredictedImage) -> Dataset:
         if not self._context.table.transfer_syntax[image.row]:
             raise CannotBeReferredTo("the source is a PNG or JPEG file")
@@ -85,6 +86,21 @@ class DerivedInstances:
         if (header.Rows, header.Columns) != image.mask.shape:
             raise CannotBeReferredTo("the file was changed meanwhile")
         return header
+
+
+def _encode(make: Callable[[Place], Dataset], place: Place) -> bytes:
+    """Return the file of an instance.
+
+    Raises:
+        CannotBeReferredTo: When highdicom refuses something of the source's header: one file must not end a prediction.
+    """
+    data = io.BytesIO()
+    try:
+        with config.disable_value_validation():
+            make(place).save_as(data, enforce_file_format=True)
+    except Exception as error:  # it checks what it is given, which may be anything; the message may quote it
+        raise CannotBeReferredTo(f"its header is not accepted ({type(error).__name__})") from None
+    return data.getvalue()
 
 
 def stand_in(header: Dataset) -> Dataset:

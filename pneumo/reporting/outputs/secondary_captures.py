@@ -10,7 +10,6 @@ import highdicom
 import numpy as np
 import numpy.typing as npt
 from highdicom.sc import SCImage
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -46,12 +45,11 @@ class SecondaryCaptures:
 
     def add(self, image: PredictedImage) -> None:
         """Write one overlay."""
-        drawn = image.prediction.mask_area > 0 or self._context.all_overlays
-        if drawn and (place := self._instances.place(image)):
+        if image.prediction.mask_area or self._context.all_overlays:
             side = min(max(*image.mask.shape, MIN_SIDE), MAX_SIDE)
             picture = overlays.draw(panel_of(image, self._context), side)
             # From OpenCV's order of colors.
-            self._instances.write(image, _make(place, np.ascontiguousarray(picture[:, :, ::-1])))
+            self._instances.add(image, lambda place: _make(place, np.ascontiguousarray(picture[:, :, ::-1])))
 
     def close(self) -> None:
         """Warn about images without an overlay."""
@@ -60,33 +58,32 @@ class SecondaryCaptures:
 
 def _make(place: Place, picture: npt.NDArray[np.uint8]) -> SCImage:
     """Make the Secondary Capture of a picture (rows, columns, 3) in red, green, blue."""
-    with config.disable_value_validation():
-        capture = SCImage.from_ref_dataset(
-            stand_in(place.header),
-            pixel_array=picture,
-            photometric_interpretation="RGB",
-            bits_allocated=8,
-            coordinate_system="PATIENT",
-            patient_orientation=("L", "F"),  # replaced below by that of the source, which may be unknown
-            series_instance_uid=place.series_uid,
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=place.number,
-            manufacturer="pneumo",
-            manufacturer_model_name="pneumo",
-            software_versions=__version__,
-            series_description=DESCRIPTION,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            specific_character_set="ISO_IR 192",
-        )
-        add_identity(capture, place.header)
-        capture.Laterality = ""
-        capture.DerivationDescription = "Outline of a pneumothorax predicted by pneumo; not for clinical use"
-        reference = Dataset()
-        reference.ReferencedSOPInstanceUID = place.header.SOPInstanceUID
-        add_reference([reference], place.header)
-        capture.SourceImageSequence = [reference]
-        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in place.header:
-                capture[keyword] = place.header[keyword]
+    capture = SCImage.from_ref_dataset(
+        stand_in(place.header),
+        pixel_array=picture,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),  # replaced below by that of the source, which may be unknown
+        series_instance_uid=place.series_uid,
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=place.number,
+        manufacturer="pneumo",
+        manufacturer_model_name="pneumo",
+        software_versions=__version__,
+        series_description=DESCRIPTION,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set="ISO_IR 192",
+    )
+    add_identity(capture, place.header)
+    capture.Laterality = ""
+    capture.DerivationDescription = "Outline of a pneumothorax predicted by pneumo; not for clinical use"
+    reference = Dataset()
+    reference.ReferencedSOPInstanceUID = place.header.SOPInstanceUID
+    add_reference([reference], place.header)
+    capture.SourceImageSequence = [reference]
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if keyword in place.header:
+            capture[keyword] = place.header[keyword]
     return capture

@@ -11,7 +11,6 @@ import highdicom
 import numpy as np
 import numpy.typing as npt
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
@@ -52,8 +51,8 @@ class Segmentations:
 
     def add(self, image: PredictedImage) -> None:
         """Write one segmentation."""
-        if image.prediction.mask_area and (place := self._instances.place(image)):
-            self._instances.write(image, _make(place, image.mask, self._rule))
+        if image.prediction.mask_area:
+            self._instances.add(image, lambda place: _make(place, image.mask, self._rule))
 
     def close(self) -> None:
         """Warn about images without a segmentation."""
@@ -68,32 +67,31 @@ def _make(place: Place, mask: npt.NDArray[np.uint8], rule: str) -> Segmentation:
         mask: (rows, columns), 0 or 1, of the source's first frame.
         rule: The decision rule in words.
     """
-    with config.disable_value_validation():
-        segmentation = Segmentation(
-            source_images=[stand_in(place.header)],
-            pixel_array=mask.astype(bool),
-            segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[_describe_segment(rule)],
-            series_instance_uid=place.series_uid,
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=place.number,
-            manufacturer="pneumo",
-            manufacturer_model_name="pneumo",
-            software_versions=__version__,
-            device_serial_number=__version__,
-            content_label="PNEUMOTHORAX",
-            content_description=DESCRIPTION,
-            series_description=DESCRIPTION,
-            pixel_measures=_pixel_measures(place.header),
-            specific_character_set="ISO_IR 192",
-        )
-        add_identity(segmentation, place.header)
-        (derivation,) = segmentation.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence
-        add_reference([*segmentation.SourceImageSequence, *derivation.SourceImageSequence], place.header)
-        # A reference to the instance alone, which has no frame number.
-        (instance,) = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
-        instance.ReferencedSOPClassUID = place.header.SOPClassUID
+    segmentation = Segmentation(
+        source_images=[stand_in(place.header)],
+        pixel_array=mask.astype(bool),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_describe_segment(rule)],
+        series_instance_uid=place.series_uid,
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=place.number,
+        manufacturer="pneumo",
+        manufacturer_model_name="pneumo",
+        software_versions=__version__,
+        device_serial_number=__version__,
+        content_label="PNEUMOTHORAX",
+        content_description=DESCRIPTION,
+        series_description=DESCRIPTION,
+        pixel_measures=_pixel_measures(place.header),
+        specific_character_set="ISO_IR 192",
+    )
+    add_identity(segmentation, place.header)
+    (derivation,) = segmentation.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence
+    add_reference([*segmentation.SourceImageSequence, *derivation.SourceImageSequence], place.header)
+    # A reference to the instance alone, which has no frame number.
+    (instance,) = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    instance.ReferencedSOPClassUID = place.header.SOPClassUID
     return segmentation
 
 

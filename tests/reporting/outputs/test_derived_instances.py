@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from source_files import KINDS
 
 from pneumo.reporting.outputs import source_header
-from pneumo.reporting.outputs.derived_instances import DerivedInstances, add_identity, add_reference, stand_in
+from pneumo.reporting.outputs.derived_instances import DerivedInstances, Place, add_identity, add_reference, stand_in
 
 
 def header(tmp_path: Path, **given: object) -> Dataset:
@@ -47,9 +47,26 @@ def test_instances_of_a_study_are_numbered_in_one_series(tmp_path: Path) -> None
         source_files.write(path, {"SOPInstanceUID": f"1.2.9.{number}", "StudyInstanceUID": f"1.2.3.{number // 2}"})
     context, predicted = predict(paths, tmp_path)
     instances = DerivedInstances(tmp_path / "out", context, "copy")
-    places = [instances.place(image) for image in predicted.values()]
-    assert [place and place.number for place in places] == [1, 2, 1]
-    series = [place and place.series_uid for place in places]
-    assert series[0] == series[1] != series[2]
-    instances.write(predicted["a"], pydicom.dcmread(paths["a"]))
+    places: list[Place] = []
+    for name, image in predicted.items():
+        instances.add(image, lambda place, name=name: places.append(place) or pydicom.dcmread(paths[name]))
+    assert [place.number for place in places] == [1, 2, 1]
+    assert places[0].series_uid == places[1].series_uid != places[2].series_uid
     assert pydicom.dcmread(tmp_path / "out" / "a.dcm").SOPInstanceUID == "1.2.9.0"
+
+
+def test_a_header_that_is_not_accepted_costs_one_instance(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    paths = {name: tmp_path / "in" / f"{name}.dcm" for name in "ab"}
+    for number, path in enumerate(paths.values()):
+        source_files.write(path, {"SOPInstanceUID": f"1.2.9.{number}"})
+    context, predicted = predict(paths, tmp_path)
+    instances = DerivedInstances(tmp_path / "out", context, "copy")
+
+    def refuse(place: Place) -> Dataset:
+        raise ValueError(f"{place.header.PatientID} is no id")
+
+    instances.add(predicted["a"], refuse)
+    instances.add(predicted["b"], lambda place: pydicom.dcmread(paths["b"]))
+    assert context.notes == {"a": ["no copy: its header is not accepted (ValueError)"]}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.dcm"]
