@@ -25,6 +25,9 @@ from pneumo.runtime.files import publish
 
 DESCRIPTION = "Pneumothorax by pneumo, not for clinical use"
 PRIVATE_MODE = 0o600
+MULTI_FRAME = tuple(f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("7.", "12.1", "12.2", "13.1"))
+"""Beginnings of the SOP classes of X-ray images with frames that can be referred to: secondary capture, angiography,
+fluoroscopy, their enhanced forms. Some files of other classes have several frames all the same."""
 
 
 class Place(NamedTuple):
@@ -124,5 +127,5 @@ def add_reference(items: Iterable[Dataset], header: Dataset) -> None:
     """Let references name the source's own SOP class, and of several frames the first, which is the predicted one."""
     for item in items:
         item.ReferencedSOPClassUID = header.SOPClassUID
-        if "NumberOfFrames" in header:
+        if "NumberOfFrames" in header and str(header.SOPClassUID).startswith(MULTI_FRAME):
             item.ReferencedFrameNumber = 1

@@ -4,13 +4,14 @@ These attributes are in no dataset and no other output (see ``pneumo.dicom.attri
 again when such a DICOM is written, and go nowhere else.
 """
 
+import re
 import warnings
+from datetime import date
 
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
-from pydicom.valuerep import DA, TM
 
 from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.parsing import parse
@@ -22,7 +23,9 @@ IDENTITY = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
 )
-_DATES = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
+_DATES = ("PatientBirthDate", "StudyDate")
+_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+"""PS3.5 6.2, TM."""
 _SEXES = ("M", "F", "O")
 _OPTIONAL_TEXTS = ("PatientOrientation", "LossyImageCompression", "LossyImageCompressionMethod")
 _ELEMENTS = tags(
@@ -92,8 +95,15 @@ def _identity(found: Dataset, keyword: str) -> str:
     value = _decoded(found, keyword)
     if keyword == "PatientSex":
         return value if value in _SEXES else ""
+    if keyword == "StudyTime":
+        return value if _TIME.fullmatch(value) else ""
+    return _date(value) if keyword in _DATES else value
+
+
+def _date(value: str) -> str:
+    """Return a date as DICOM writes it, 19970424, also of what ACR-NEMA wrote, 1997.04.24; empty when it is none."""
     try:
-        return str(_DATES[keyword](value).original_string) if keyword in _DATES and value else value
+        return date.fromisoformat(value.replace(".", "")).strftime("%Y%m%d") if value else ""
     except ValueError:
         return ""
 

@@ -58,6 +58,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "mirrored and turned": {"PatientOrientation": ["F", "R"], "syntax": ImplicitVRLittleEndian},
     "several frames": {"SOPClassUID": MultiFrameGrayscaleByteSecondaryCaptureImageStorage, "frames": 2},
+    "several frames, of a class without": {"frames": 2},
     "big endian": {"syntax": ExplicitVRBigEndian, "bits": 16},
     "deflated": {"syntax": DeflatedExplicitVRLittleEndian},
     "of a private class": {"SOPClassUID": UID("1.2.276.0.99999.1.2.3")},
@@ -70,7 +71,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "PatientBirthDate": "02.01.1970",
         "PatientSex": "female",
         "StudyTime": "ten",
-        "StudyDate": "2026-01-02",
+        "StudyDate": "2. 1. 2026",
     },
 }
 

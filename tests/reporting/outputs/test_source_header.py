@@ -37,7 +37,10 @@ def test_text_is_in_unicode(tmp_path: Path) -> None:
     ("given", "keyword", "expected"),
     [
         ({"PatientBirthDate": "1970"}, "PatientBirthDate", ""),
+        ({"StudyDate": "1997.04.24"}, "StudyDate", "19970424"),
+        ({"StudyDate": "19970431"}, "StudyDate", ""),
         ({"StudyTime": "1011"}, "StudyTime", "1011"),
+        ({"StudyTime": "10:11"}, "StudyTime", ""),
         ({"StudyTime": "101112.5"}, "StudyTime", "101112.5"),
         ({"StudyDate": "99999999"}, "StudyDate", ""),
         ({"PatientSex": "m"}, "PatientSex", ""),
