@@ -34,6 +34,7 @@ from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.resolution import check_first_weights
 from pneumo.training.run_directory import FoldDirectory
+from pneumo.training.stage_clock import StageClock
 from pneumo.training.step_sums import StepSums
 from pneumo.training.step_times import StepTimes
 from pneumo.training.stoppable import StoppableLoader
@@ -136,6 +137,7 @@ class FoldTrainer:
         enabled = self.group.is_leader
         with FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log:
             for stage in self.recipe.stages[self.state.cursor.stage :]:
+                self.clock = StageClock(stage, self.state.cursor.epoch)
                 for index in range(self.state.cursor.epoch, stage.epochs):
                     epoch = self._epoch(stage, index)
                     speed = self._train_epoch(epoch)
@@ -199,7 +201,7 @@ class FoldTrainer:
         entry |= self._measure_memory()
         self.state.history.append(entry)
         self.log.add_epoch(entry)
-        self._log_epoch(entry, stop_early)
+        self._log_epoch(entry, "the stage ends early" if stop_early else self.clock.describe_left(epoch.index))
         self.sums.reset()
         if epoch.is_last or stop_early:
             self.train_state.start_next_stage()
@@ -238,7 +240,7 @@ class FoldTrainer:
             self.train_state.snapshot_best()
         return 0 < self.recipe.patience <= self.state.validations_without_improvement
 
-    def _log_epoch(self, entry: dict[str, float], stop_early: bool) -> None:
+    def _log_epoch(self, entry: dict[str, float], outlook: str) -> None:
         if self.group.is_leader:
             metrics = ", ".join(f"{k.removeprefix('val/')} {v:.4f}" for k, v in entry.items() if k.startswith("val/"))
             log.info(
@@ -248,7 +250,7 @@ class FoldTrainer:
                 entry["train/total"],
                 f"; validation: {metrics}" if metrics else "",
                 f", {entry['images_per_s']:.1f} images/s" if "images_per_s" in entry else "",
-                "; the stage ends early" if stop_early else "",
+                f"; {outlook}" if outlook else "",
             )
 
     # -- validation and results -------------------------------------------------------------------------------------
@@ -270,7 +272,14 @@ class FoldTrainer:
         predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
         rows = self.data.validation_rows
         loader = self._stoppable(self.loader, -(-len(split_batches(rows)) // self.group.size))
-        return predict_histograms(predictor, loader, self.data.reader, rows, self.group, observe)
+        what, mine = f"fold {self.fold} validation", split_batches(rows)[self.group.rank :: self.group.size]
+        with Progress(what, sum(map(len, mine)), unit="images", enabled=self.world.is_leader) as progress:
+
+            def seen(prediction: Prediction) -> None:
+                observe(prediction)
+                progress.step()
+
+            return predict_histograms(predictor, loader, self.data.reader, rows, self.group, seen)
 
     def _stoppable(self, loader: Loader, rounds: int) -> Loader:
         return StoppableLoader(loader, rounds, self._stop_if_asked)
