@@ -1,6 +1,7 @@
 """Make an exported model of a finished run: weights, rule, metrics, model card, and the networks as ONNX."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from pneumo.reporting.model_card import CardFacts
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted
-from pneumo.runtime.files import publish_directory, remove_temporary_files
+from pneumo.runtime.files import check_writable, publish_directory, remove_temporary_files, temporary_prefix
 from pneumo.runtime.recorded import lock_path
 from pneumo.training import exported_model, run_directory
 from pneumo.training.excluded import exclusion_caveats
@@ -50,6 +51,8 @@ def export_run(run: RunDirectory, out: Path, *, reader: ShardReader | None, onnx
         UserError: When the run is not finished, the directory holds something, the dataset is another one, a file of
             the run is damaged, or the networks cannot be exported as ONNX.
     """
+    # "." has no name beside which a hidden directory could be.
+    out = Path(os.path.abspath(out))
     require_results(run)
     require_new(out)
     if reader is not None:
@@ -92,11 +95,17 @@ def require_results(run: RunDirectory) -> None:
 
 
 def require_new(out: Path) -> None:
-    """Refuse a directory that holds something: an exported model is never written again.
+    """Refuse a directory that holds something, since an exported model is never written again, or cannot be made.
 
     Raises:
         UserError: Naming what is there.
     """
+    try:
+        out.with_name(f"{temporary_prefix(out.name)}{'x' * 8}").exists()  # its name is longer than that of --out
+        check_writable(out.parent)
+    except OSError as error:
+        expected = "a directory that can be made"
+        raise UserError(f"--out {out}: {error.strerror}", expected, "give another --out") from None
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not out.is_symlink() and not any(out.iterdir()):

@@ -109,6 +109,27 @@ def test_a_directory_that_holds_something_is_refused(run: RunDirectory, tmp_path
         export_run(run, tmp_path / "file", reader=None, onnx=False)
 
 
+@pytest.mark.parametrize("out", ["file/model", "/proc/model", f"{'x' * 300}", f"{'x' * 250}"])
+def test_a_directory_that_cannot_be_made_is_refused_at_once(
+    run: RunDirectory, tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"--out .*: .*; expected a directory that can be made; give another --out"):
+        export_run(run, Path(out), reader=None, onnx=False)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_current_directory_can_be_the_new_one(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_run(run, Path(), reader=None, onnx=False)
+    exported_model.load(tmp_path / "here")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["here"]
+
+
 def test_another_dataset_is_refused(run: RunDirectory, reader: ShardReader, tmp_path: Path) -> None:
     other = replace(run, dataset=replace(run.dataset, digest="0" * 64))
     with pytest.raises(UserError, match=r"is not the one that .* was trained on"):
