@@ -79,6 +79,9 @@ def _summary(facts: CardFacts) -> Iterator[str]:
         f" by the network that was not trained on it: {metrics.nested.dice:.3f} ({low:.3f} to {high:.3f}). Calling"
         f" every image empty: {metrics.dice_all_empty:.3f}."
     )
+    if metrics.dice_over_empty_interval[0] <= 0:
+        yield ""
+        yield "**Within the interval this is no better than calling every image empty.**"
 
 
 def _use(facts: CardFacts) -> Iterator[str]:
