@@ -1,7 +1,6 @@
 """Make an exported model of a finished run: weights, rule, metrics, model card, and the networks as ONNX."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -52,7 +51,7 @@ def export_run(run: RunDirectory, out: Path, *, reader: ShardReader | None, onnx
             the run is damaged, or the networks cannot be exported as ONNX.
     """
     # "." has no name beside which a hidden directory could be.
-    out = Path(os.path.abspath(out))
+    out = out.resolve()
     require_results(run)
     require_new(out)
     if reader is not None:
@@ -106,9 +105,7 @@ def require_new(out: Path) -> None:
     except OSError as error:
         expected = "a directory that can be made"
         raise UserError(f"--out {out}: {error.strerror}", expected, "give another --out") from None
-    if not out.exists() and not out.is_symlink():
-        return
-    if out.is_dir() and not out.is_symlink() and not any(out.iterdir()):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     held = "already holds an exported model" if exported_model.is_exported(out) else "exists and is not empty"
     if not out.is_dir():
