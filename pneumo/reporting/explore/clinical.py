@@ -116,8 +116,8 @@ def pneumothorax(examples: list[Block]) -> Section:
                     ).format(cite("macduff")),
                     Markup(
                         "The upright frontal X-ray finds most of them, the supine one far fewer: sensitivities of 92 % "
-                        "and 50 % are reported {}. The British guideline calls a rim of 2 cm or more at the level of "
-                        "the hilum large {}. The picture is a projection: the area of a mask is no volume."
+                        "and 50 % are reported {}. The British guideline of 2010 calls a rim of 2 cm or more at the "
+                        "level of the hilum large {}. The picture is a projection: the area of a mask is no volume."
                     ).format(cite("omar"), cite("macduff")),
                 ]
             ),

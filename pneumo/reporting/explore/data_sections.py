@@ -104,8 +104,9 @@ def _patient_blocks(analysis: Analysis) -> list[Block]:
     )
     text = (
         f"Patients are known from {source}. {counted(patients.several, 'patient has', 'patients have')} more than one "
-        f"image, the most {int(patients.images.max())}. All images of a patient have to be in one fold: a network that "
-        "has seen a patient knows the next image of the same chest."
+        f"image, the most {int(patients.images.max())}; {counted(patients.mixed, 'patient has', 'patients have')} labeled "
+        "images with and without a pneumothorax. All images of a patient have to be in one fold: a network that has seen "
+        "a patient knows the next image of the same chest."
     )
     return [
         Prose(paragraphs=[text]),

@@ -14,11 +14,13 @@ from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.data_sections import percent
 from pneumo.reporting.explore.lesions import CELLS, RARE, UNUSUAL, area_cm2, place_map, unusual_shares
 from pneumo.reporting.html import charts, pictures
-from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Heading, Prose, Section, Table
+from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Heading, Prose, Section, Table, Text
 from pneumo.runtime.errors import counted
 
 SMALL = 0.005
 """Share of an image below which a mask is called small on the page: 5,243 of 1024 x 1024 pixels."""
+LARGE = 640
+"""Pixels of the longer side of the example."""
 MAX_POINTS = 1500
 """Points of a scatter; more are a blot and a large file."""
 MAX_UNUSUAL = 8
@@ -149,8 +151,10 @@ def examples(analysis: Analysis, reader: ShardReader) -> list[Block]:
     areas = np.array([one.area for one in analysis.lesions])
     # Large enough to be seen by everyone, and no extreme.
     row = int(analysis.measured[np.argsort(areas, kind="stable")[int(0.8 * (len(areas) - 1))]])
-    plain = xray(analysis, reader, row, outlined=False, caption="A positive image of this dataset. Where is the air?")
-    shown = xray(analysis, reader, row, caption=f"The same with its mask: {analysis.table.image_id[row]}.")
+    plain = xray(
+        analysis, reader, row, outlined=False, caption="A positive image of this dataset. Where is the air?", side=LARGE
+    )
+    shown = xray(analysis, reader, row, caption=f"The same with its mask: {analysis.table.image_id[row]}.", side=LARGE)
     return [Figures(items=[plain, shown])]
 
 
@@ -199,7 +203,13 @@ def choose_negatives(analysis: Analysis, number: int, seed: int) -> Rows:
 
 
 def xray(
-    analysis: Analysis, reader: ShardReader, row: int, *, outlined: bool = True, caption: str | Markup = ""
+    analysis: Analysis,
+    reader: ShardReader,
+    row: int,
+    *,
+    outlined: bool = True,
+    caption: Text = "",
+    side: int = pictures.SIDE,
 ) -> Figure:
     """Return an image of the dataset with the outline of its mask, if it has one.
 
@@ -209,15 +219,17 @@ def xray(
         row: Its row.
         outlined: Draw the mask.
         caption: What is below the picture; empty = size, view, sex, age and id.
+        side: Pixels of the picture's longer side.
     """
     table = analysis.table
-    factor = next(factor for factor in (8, 4, 2, 1) if max(table.shape(row)) // factor >= pictures.SIDE or factor == 1)
+    factor = next(factor for factor in (8, 4, 2, 1) if max(table.shape(row)) // factor >= side or factor == 1)
     mask = read_mask(reader, row) if outlined and table.positive[row] else None
     described = _describe(analysis, row)
     content = pictures.draw(
         read_image(reader, row, factor),
         f"Chest X-ray {table.image_id[row]}: {described}{'; the mask is outlined' if mask is not None else ''}",
         truth=mask,
+        side=side,
     )
     return Figure(
         content=content, caption=caption or Markup("{}<br><code>{}</code>").format(described, table.image_id[row])

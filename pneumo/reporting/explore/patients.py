@@ -14,6 +14,8 @@ class Patients:
 
     images: npt.NDArray[np.int64]
     """(patients,) images of each known patient in either split."""
+    mixed: int
+    """Patients with labeled images of both kinds, with and without a pneumothorax."""
     unknown: int
     """Labeled images of unknown patients."""
     across_folds: int
@@ -38,6 +40,7 @@ def count(table: SampleTable) -> Patients:
     shared = np.intersect1d(table.patient[train], table.patient[test])
     return Patients(
         images=images.astype(np.int64),
+        mixed=len(np.intersect1d(table.patient[train & table.positive], table.patient[train & ~table.positive])),
         unknown=int((~known & (table.split == "train")).sum()),
         across_folds=int((np.unique(folds, return_counts=True)[1] > 1).sum()),
         across_splits=len(shared),

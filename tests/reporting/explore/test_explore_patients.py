@@ -11,10 +11,11 @@ def test_patients_are_counted_where_they_are() -> None:
         split=["train"] * 6 + ["test"] * 3,
         patient=[0, 0, 1, 1, 2, -1, 2, 2, -1],
         fold=[0, 0, 0, 1, 1, 1, -1, -1, -1],
+        positive=[True, False, True, True, True, False, False, False, False],
     )
     found = patients.count(table)
     assert found.images.tolist() == [2, 2, 3]
-    assert (found.several, found.unknown) == (3, 1)
+    assert (found.several, found.mixed, found.unknown) == (3, 1, 1)
     assert (found.across_folds, found.across_splits, found.shared_test) == (1, 1, 2)
 
 
