@@ -102,11 +102,12 @@ def _patient_blocks(analysis: Analysis) -> list[Block]:
         + ", ".join(f"{name}: {number}" for name, number in zip(names, numbers, strict=True)),
         x_label="patients",
     )
+    several = counted(patients.several, "patient has", "patients have")
+    mixed = counted(patients.mixed, "patient has", "patients have")
     text = (
-        f"Patients are known from {source}. {counted(patients.several, 'patient has', 'patients have')} more than one "
-        f"image, the most {int(patients.images.max())}; {counted(patients.mixed, 'patient has', 'patients have')} labeled "
-        "images with and without a pneumothorax. All images of a patient have to be in one fold: a network that has seen "
-        "a patient knows the next image of the same chest."
+        f"Patients are known from {source}. {several} more than one image, the most {int(patients.images.max())}; {mixed} "
+        "labeled images with and without a pneumothorax. All images of a patient have to be in one fold: a network that "
+        "has seen a patient knows the next image of the same chest."
     )
     return [
         Prose(paragraphs=[text]),
