@@ -105,9 +105,9 @@ def _patient_blocks(analysis: Analysis) -> list[Block]:
     several = counted(patients.several, "patient has", "patients have")
     mixed = counted(patients.mixed, "patient has", "patients have")
     text = (
-        f"Patients are known from {source}. {several} more than one image, the most {int(patients.images.max())}; {mixed} "
-        "labeled images with and without a pneumothorax. All images of a patient have to be in one fold: a network that "
-        "has seen a patient knows the next image of the same chest."
+        f"Patients are known from {source}. {several} more than one image, the most {int(patients.images.max())}; "
+        f"{mixed} labeled images with and without a pneumothorax. All images of a patient have to be in one fold: a "
+        "network that has seen a patient knows the next image of the same chest."
     )
     return [
         Prose(paragraphs=[text]),
@@ -230,8 +230,8 @@ def folds(analysis: Analysis) -> Section:
         return Section(title="Folds", blocks=[Prose(paragraphs=["No image is labeled, so there are no folds."])])
     columns = [Column(title="Fold"), *(Column(title=title, numeric=True) for title in titles)]
     caption = (
-        "The folds. Median mask: of the positive images, as a share of the image. Median age in years. Shares are of "
-        "the images of which it is known."
+        "The folds. With a pneumothorax: number, share and its 95 % interval. Median mask: of the positive images, as "
+        "a share of the image. Median age in years. Shares are of the images of which it is known."
     )
     blocks.append(Table(caption=caption, columns=columns, rows=rows))
     return Section(title="Folds", blocks=blocks)
