@@ -134,6 +134,22 @@ def load(path: Path) -> Snapshot:
         raise incompatible(path, error) from error
 
 
+def read_state(path: Path) -> LoopState:
+    """Read the state of the loop alone, without comparing the checkpoint with its manifest: to look at its history.
+
+    Raises:
+        UserError: When it is of another format version, damaged, or was removed meanwhile by the process that trains.
+    """
+    content = documents.read_versioned(
+        path / "state.json",
+        FORMAT_VERSION,
+        expected="a checkpoint of this run",
+        repair=_ACTION,
+        other_version="use the version of pneumo that wrote it",
+    )
+    return config.from_json(LoopState, content, str(path / "state.json"))
+
+
 def incompatible(path: Path, error: Exception) -> UserError:
     """Return the error of an undamaged checkpoint that this run cannot have written."""
     return UserError(

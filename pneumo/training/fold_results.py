@@ -82,7 +82,7 @@ def read_histograms(run: RunDirectory) -> PredictionHistograms:
     Raises:
         UserError: When a file is missing, damaged, or not the one that training wrote for its fold.
     """
-    parts = [_read_fold_histograms(run.fold(k), k) for k in range(run.dataset.num_folds)]
+    parts = [read_fold_histograms(run.fold(k), k) for k in range(run.dataset.num_folds)]
     seen: set[str] = set()
     for k, part in enumerate(parts):
         if twice := seen & set(part.image_id.tolist()):
@@ -95,7 +95,12 @@ def read_histograms(run: RunDirectory) -> PredictionHistograms:
     return concatenate(parts)
 
 
-def _read_fold_histograms(directory: FoldDirectory, fold: int) -> PredictionHistograms:
+def read_fold_histograms(directory: FoldDirectory, fold: int) -> PredictionHistograms:
+    """Read the out-of-fold histograms of a finished fold.
+
+    Raises:
+        UserError: When a file is missing, damaged, or not the one that training wrote for its fold.
+    """
     summary = _read_summary(directory)
     histograms = PredictionHistograms.read(directory.histograms)
     found = sorted(set(histograms.fold.tolist()))

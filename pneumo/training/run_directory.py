@@ -8,6 +8,7 @@
         oof.csv                out-of-fold masks under the nested rules       (when all folds are done)
         overlay.png            out-of-fold examples                           (when all folds are done)
         submission.csv         the test images' masks                         (when the dataset has any)
+        report.html            a page for people                              (last; by job/report.py at any time)
         logs/                  a log of each rank and start, see pneumo.runtime.log_file
         fold-0/
             checkpoints/       see pneumo.training.checkpoint             (until the fold is finished)
@@ -178,6 +179,8 @@ class RunDirectory:
     """Out-of-fold masks under the nested rules."""
     overlay = _File("overlay.png")
     """Out-of-fold examples with the outlines of truth and prediction."""
+    report = _File("report.html")
+    """What was trained, how good it is, and where it is wrong."""
     submission = _File("submission.csv")
     """The test images' masks."""
     logs = _File(log_file.DIRECTORY)

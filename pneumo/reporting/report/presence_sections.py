@@ -1,0 +1,127 @@
+"""The section on presence: whether an image has a pneumothorax at all, without regard to where."""
+
+from collections.abc import Mapping
+
+from pneumo.dataset.patients import number_patients
+from pneumo.inference.calibration import Reliability, reliability
+from pneumo.inference.evaluation import presence_scores
+from pneumo.inference.presence_curves import PresenceCurves, presence_curves
+from pneumo.reporting.html import charts
+from pneumo.reporting.html.charts import Series
+from pneumo.reporting.html.page import Cell, Column, Figure, Figures, Prose, Section, Table
+from pneumo.reporting.report.facts import Evidence
+from pneumo.reporting.report.words import percent, score, with_interval
+
+NAMES = {"presence_head": "presence head", "max_pixel": "maximum pixel"}
+
+
+def presence(evidence: Evidence) -> Section:
+    """Return the section with ROC, precision-recall curve and reliability diagram."""
+    histograms = evidence.histograms
+    patients, found = number_patients(histograms.patient), presence_scores(histograms)
+    curves = {
+        NAMES[name]: one
+        for name, values in found.items()
+        if (one := presence_curves(histograms.positive, values, patients)) is not None
+    }
+    if not curves:
+        kind = "no" if not histograms.positive.any() else "nothing but"
+        text = f"There are {kind} positive images: there is no curve to draw."
+        return Section(title="Presence", blocks=[Prose(paragraphs=[text])])
+    name = "presence_head" if "presence_head" in found else "max_pixel"
+    diagram = reliability(histograms.positive, found[name])
+    text = (
+        "Telling an image with a pneumothorax from one without decides most of the Dice. Two scores can: the presence"
+        " head's probability, and the largest probability of a pixel. The curves show every threshold on each."
+    )
+    rate = float(histograms.positive.mean())
+    return Section(
+        title="Presence",
+        blocks=[
+            Prose(paragraphs=[text]),
+            Figures(
+                items=[_roc(curves, evidence), _precision_recall(curves, rate), _reliability(diagram, NAMES[name])]
+            ),
+            _areas(curves),
+            _bins(diagram, NAMES[name]),
+        ],
+    )
+
+
+def _roc(curves: Mapping[str, PresenceCurves], evidence: Evidence) -> Figure:
+    nested = evidence.metrics.nested
+    series = [Series(name=name, x=one.false_positive_rate, y=one.true_positive_rate) for name, one in curves.items()]
+    series.append(Series(name="chance", x=[0, 1], y=[0, 1]))
+    if nested.sensitivity is not None and nested.specificity is not None:
+        series.append(Series(name="the rule", x=[1 - nested.specificity], y=[nested.sensitivity]))
+    areas = ", ".join(f"{name} AUC {one.auc.value:.3f}" for name, one in curves.items())
+    chart = charts.lines(
+        series, description=f"ROC curves: {areas}", x_label="1 - specificity", y_label="sensitivity",
+        x_limits=(0, 1), y_limits=(0, 1), markers=True,
+    )  # fmt: skip
+    caption = (
+        "ROC curve. Further up and to the left is better. The rule, one point, also asks for an area and for the"
+        " other score."
+    )
+    return Figure(content=chart, caption=caption)
+
+
+def _precision_recall(curves: Mapping[str, PresenceCurves], rate: float) -> Figure:
+    series = [Series(name=name, x=one.recall[::-1], y=one.precision[::-1]) for name, one in curves.items()]
+    series.append(Series(name="chance", x=[0, 1], y=[rate, rate]))
+    areas = ", ".join(f"{name} average precision {one.average_precision.value:.3f}" for name, one in curves.items())
+    chart = charts.lines(
+        series, description=f"Precision-recall curves: {areas}; chance {rate:.3f}", x_label="recall (sensitivity)",
+        y_label="precision", x_limits=(0, 1), y_limits=(0, 1),
+    )  # fmt: skip
+    caption = (
+        f"Precision-recall curve. Precision is the share of the images called positive that are; {percent(rate)} are."
+    )
+    return Figure(content=chart, caption=caption)
+
+
+def _reliability(diagram: Reliability, name: str) -> Figure:
+    series = [
+        Series(name=name, x=[one.mean_probability for one in diagram.bins], y=[one.observed for one in diagram.bins]),
+        Series(name="ideal", x=[0, 1], y=[0, 1]),
+    ]
+    described = "; ".join(
+        f"{one.images} images of mean probability {one.mean_probability:.2f}, {one.observed:.0%} positive"
+        for one in diagram.bins
+    )
+    chart = charts.lines(
+        series, description=f"Reliability diagram of the {name}: {described}", x_label="mean probability",
+        y_label="share of positive images", x_limits=(0, 1), y_limits=(0, 1),
+    )  # fmt: skip
+    error = percent(diagram.expected_error)
+    caption = (
+        f"Reliability of the {name}. On the ideal line a probability of 30 % is right for 3 images of 10. Expected"
+        f" calibration error {error}: the mean distance from it."
+    )
+    return Figure(content=chart, caption=caption)
+
+
+def _areas(curves: Mapping[str, PresenceCurves]) -> Table:
+    columns = [Column(title="score"), Column(title="AUC (95 % interval)", numeric=True)]
+    columns += [Column(title="average precision (95 % interval)", numeric=True)]
+    rows: list[list[Cell]] = [
+        [name, *(with_interval(area.value, (area.low, area.high)) for area in (one.auc, one.average_precision))]
+        for name, one in curves.items()
+    ]
+    return Table(caption="Areas under the curves; intervals: bootstrap over patients", columns=columns, rows=rows)
+
+
+def _bins(diagram: Reliability, name: str) -> Table:
+    numbers = ("images", "positive", "mean probability", "share of positive images")
+    columns = [Column(title="probability"), *(Column(title=title, numeric=True) for title in numbers)]
+    rows: list[list[Cell]] = [
+        [
+            f"{one.low:.1f} to {one.high:.1f}",
+            one.images,
+            one.positives,
+            score(one.mean_probability),
+            score(one.observed),
+        ]
+        for one in diagram.bins
+    ]
+    return Table(caption=f"Images by the probability of the {name}", columns=columns, rows=rows)

@@ -1,0 +1,108 @@
+"""The sections on the Dice: nested and in-sample beside the all-empty baseline, and fold by fold."""
+
+from pneumo.dataset.patients import number_patients
+from pneumo.inference.bootstrap import interval
+from pneumo.inference.decision_rule import score_images
+from pneumo.inference.metrics import Scores
+from pneumo.reporting.html import charts
+from pneumo.reporting.html.charts import Estimate
+from pneumo.reporting.html.page import Cell, Column, Facts, Figure, Figures, Notice, Prose, Section, Table
+from pneumo.reporting.report.facts import Evidence
+from pneumo.reporting.report.words import score, with_interval
+
+_SCORES = ("Dice of positive images", "Dice of empty images", "sensitivity", "specificity")
+EXPLANATION = (
+    "Dice is the mean over images of 2 |prediction and truth| / (|prediction| + |truth|), and 1 where both are empty."
+    " Each image was predicted by the one network that was not trained on it. Nested: by a decision rule that was"
+    " chosen on other images, which is the honest figure. In-sample: by the final rule, on the images that it was"
+    " chosen on, which is a little too high. Baseline: every mask is empty."
+)
+
+
+def verdict(evidence: Evidence) -> Notice:
+    """Say in one sentence whether the predictions are better than empty masks."""
+    metrics = evidence.metrics
+    low, high = metrics.dice_over_empty_interval
+    compared = (
+        f"The nested Dice is {metrics.nested.dice:.3f}, and {metrics.dice_all_empty:.3f} when every mask is left empty:"
+        f" a difference of {with_interval(metrics.dice_over_empty, (low, high), '+')}."
+    )
+    if metrics.dice_over_empty < 0:
+        return Notice(kind="Warning", text=f"Worse than empty masks. {compared} Do not use this run for predictions.")
+    if low <= 0:
+        return Notice(kind="Warning", text=f"Not clearly better than empty masks. {compared}")
+    return Notice(kind="Good", text=f"Better than empty masks. {compared}")
+
+
+def scores(evidence: Evidence) -> Section:
+    """Return the section with the scores of all images."""
+    metrics = evidence.metrics
+    patients = number_patients(evidence.histograms.patient)
+    in_sample = interval(score_images(evidence.histograms, evidence.nested.final), patients)
+    empty = interval((~evidence.histograms.positive).astype(float), patients)
+    all_empty = Scores(
+        dice=metrics.dice_all_empty,
+        dice_empty=1.0 if metrics.positives < metrics.images else None,
+        dice_positive=0.0 if metrics.positives else None,
+        sensitivity=0.0 if metrics.positives else None,
+        specificity=1.0 if metrics.positives < metrics.images else None,
+    )
+    shown = (
+        ("nested", metrics.nested, metrics.nested.dice_interval),
+        ("in-sample", metrics.in_sample, in_sample),
+        ("baseline", all_empty, empty),
+    )
+    described = "; ".join(f"{name} {with_interval(one.dice, ends)}" for name, one, ends in shown)
+    chart = charts.intervals(
+        [Estimate(name=name, value=one.dice, low=ends[0], high=ends[1]) for name, one, ends in shown],
+        description=f"Mean Dice with 95 % intervals: {described}",
+        x_label="mean Dice",
+    )
+    rows: list[list[Cell]] = [[name, with_interval(one.dice, ends), *_cells(one)] for name, one, ends in shown]
+    columns = [Column(title=""), Column(title="Dice (95 % interval)", numeric=True)]
+    columns += [Column(title=title, numeric=True) for title in _SCORES]
+    facts: list[tuple[Cell, str]] = [
+        (f"{metrics.nested.dice:.3f}", "nested Dice"),
+        (f"{metrics.dice_over_empty:+.3f}", "over empty masks"),
+        (score(metrics.nested.sensitivity), "sensitivity"),
+        (score(metrics.nested.specificity), "specificity"),
+        (metrics.images, f"images, {metrics.positives:,} of them positive"),
+        (metrics.patients, "patients"),
+    ]
+    resampled = f"Intervals: bootstrap over patients, {metrics.bootstrap_resamples:,} resamples."
+    return Section(
+        title="Scores",
+        blocks=[
+            verdict(evidence),
+            Facts(items=facts),
+            Figures(items=[Figure(content=chart, caption=f"Mean Dice. {resampled}")]),
+            Table(caption="Scores of all out-of-fold images", columns=columns, rows=rows),
+            Prose(paragraphs=[EXPLANATION]),
+        ],
+    )
+
+
+def folds(evidence: Evidence) -> Section:
+    """Return the section with the scores of each fold."""
+    numbers = ("images", "positive", "baseline", "nested Dice", *_SCORES, "AUC, presence head", "AUC, maximum pixel")
+    columns = [Column(title="fold"), *(Column(title=title, numeric=True) for title in numbers)]
+    rows: list[list[Cell]] = [
+        [
+            f"fold {one.fold}", one.images, one.positives, score(one.dice_all_empty), score(one.dice), *_cells(one),
+            score(one.auc.presence_head), score(one.auc.max_pixel),
+        ]
+        for one in evidence.metrics.folds
+    ]  # fmt: skip
+    text = (
+        "Each fold's images by its own network, under the rule that was chosen on the other folds. Baseline is the Dice"
+        " of empty masks, which differs between folds as the shares of positive images do."
+    )
+    if len({one.fold for one in evidence.metrics.folds}) == 1:
+        text += " The images of the single fold were divided into two halves, each scored by the rule of the other."
+    return Section(
+        title="Folds", blocks=[Prose(paragraphs=[text]), Table(caption="Scores by fold", columns=columns, rows=rows)]
+    )
+
+
+def _cells(scores: Scores) -> list[Cell]:
+    return [score(getattr(scores, name)) for name in ("dice_positive", "dice_empty", "sensitivity", "specificity")]

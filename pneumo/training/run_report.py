@@ -1,0 +1,109 @@
+"""RUN/report.html of a run at any time: what is there is read without a lock, and what is not there yet is said."""
+
+import datetime
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pneumo import __version__
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.inference import metrics
+from pneumo.inference.evaluation import compute_metrics
+from pneumo.inference.histograms import concatenate
+from pneumo.inference.threshold_search import nested_estimate
+from pneumo.masks import submission
+from pneumo.reporting.html import page as html
+from pneumo.reporting.model_card import GROUPED_BY
+from pneumo.reporting.report import page
+from pneumo.reporting.report.facts import Evidence, FoldProgress, RunFacts
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError, first_line
+from pneumo.training import checkpoint, checkpoint_directory, run_directory
+from pneumo.training.fold_results import read_fold_histograms, read_history
+from pneumo.training.recipe_words import describe_recipe
+from pneumo.training.run_directory import RunDirectory
+
+LIBRARIES = ("torch", "segmentation-models-pytorch", "scikit-learn", "numpy")
+
+
+def write_report(run: RunDirectory, reader: ShardReader | None, out: Path | None = None) -> Path:
+    """Write the report of a run, finished or not; return its path.
+
+    Args:
+        run: The run. Nothing but the report is written into it, and nothing is locked.
+        reader: The dataset that it was trained on, for pictures and groups of images; None = without them.
+        out: The file; None = RUN/report.html. An earlier one is replaced.
+
+    Raises:
+        UserError: When a file of the run is damaged.
+    """
+    path = out or run.report
+    html.write(path, page.build(gather(run, reader)))
+    return path
+
+
+def write_last(run: RunDirectory, reader: ShardReader) -> None:
+    """Write the report of a run whose results are in place, which a failure must not cost: it is logged.
+
+    Without the dataset that the run was trained on (new test images) there are no pictures.
+    """
+    try:
+        own = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
+        log.info("wrote %s: open it in a browser", write_report(run, reader if own else None))
+    except Exception as error:
+        # Whatever it is, such as a full disk.
+        again = f"job/report.py --run {run.path} --dataset {reader.dataset}"
+        log.warning("%s is not written (%s); %s writes it", run.report, first_line(error), again)
+
+
+def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:
+    """Read what is known of a run.
+
+    Raises:
+        UserError: When a file of the run is damaged.
+    """
+    folds = [_progress(run, fold) for fold in range(run.dataset.num_folds)]
+    finished = [one.fold for one in folds if one.state == "finished"]
+    is_finished = len(finished) == len(folds) and run.metrics.is_file()
+    return RunFacts(
+        name=run.path.resolve().name,
+        recipe_name=run.recipe.name,
+        recipe=describe_recipe(run.recipe),
+        folds=folds,
+        is_finished=is_finished,
+        evidence=_evidence(run, finished, is_finished=is_finished) if finished else None,
+        reader=reader,
+        dataset_digest=run.dataset.digest,
+        folds_digest=run.dataset.folds_digest,
+        patients=GROUPED_BY[run.dataset.grouped_by],
+        excluded=run.dataset.excluded,
+        trained_with=run_directory.starting_version(run),
+        written_with={"pneumo": __version__} | {name: version(name) for name in LIBRARIES},
+        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    )
+
+
+def _progress(run: RunDirectory, fold: int) -> FoldProgress:
+    directory = run.fold(fold)
+    if directory.is_finished:
+        return FoldProgress(fold=fold, state="finished", history=read_history(directory))
+    for path in reversed(checkpoint_directory.published(directory.checkpoints)):
+        try:
+            history = checkpoint.read_state(path).history
+        except UserError:
+            # Removed meanwhile by the process that trains: there is a newer one, or the fold was finished.
+            continue
+        return FoldProgress(fold=fold, state="in training", history=history)
+    return FoldProgress(fold=fold, state="not started", history=[])
+
+
+def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) -> Evidence:
+    histograms = concatenate([read_fold_histograms(run.fold(fold), fold) for fold in finished])
+    nested = nested_estimate(histograms)
+    return Evidence(
+        histograms=histograms,
+        nested=nested,
+        metrics=metrics.read(run.metrics) if is_finished else compute_metrics(histograms, nested),
+        masks=submission.read(run.masks) if is_finished and run.masks.is_file() else {},
+    )
