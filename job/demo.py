@@ -221,6 +221,7 @@ def check_learned(run: Path, images: int) -> int:
     log.info("out-of-fold Dice %.4f, predicting all masks empty gives %.4f", dice, empty)
     log.info("submission: %s", directory.submission)
     log.info("picture:    %s", directory.overlay)
+    log.info("report:     %s", directory.report)
     log.info("curves:     tensorboard --logdir %s", run.parent)
     if dice >= empty + MIN_DICE_OVER_EMPTY:
         return ExitCode.DONE

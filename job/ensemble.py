@@ -5,7 +5,7 @@
     accelerate launch --multi_gpu --num_processes 4 job/ensemble.py --runs runs/A runs/B --dataset DATASET --out s.csv
 
 With several runs of the same folds, the metrics of their mean are written beside it: s.metrics.json.
-It also finishes a run whose folds were trained one by one: decision rule, out-of-fold metrics and masks.
+It also finishes a run whose folds were trained one by one: decision rule, out-of-fold metrics, masks and report.html.
 Exit codes: 0 done, 2 wrong input, 3 stopped on request, or folds are still missing after --wait.
 """
 
@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -116,6 +117,7 @@ def ensemble(arguments: Arguments) -> None:
         from pneumo.training.ensemble import LESS_MEMORY, build_mean
         from pneumo.training.locking import exclusive_locks
         from pneumo.training.run_metrics import finish_run
+        from pneumo.training.run_report import write_last
 
     stop = StopFlag()
     world = init(expect_world=arguments.expect_world or None, rank_timeout_s=arguments.rank_timeout, stop=stop)
@@ -159,6 +161,9 @@ def ensemble(arguments: Arguments) -> None:
         )
         if not is_own:
             world.on_leader(lambda: publish_metrics(submission, chosen.metrics))
+        heartbeat.touch("writing the report")
+        for run in written:
+            world.on_leader(partial(write_last, run, reader))
     shutdown()
 
 

@@ -23,6 +23,7 @@ WITHOUT_TESTS = {
     "loading/augmentation/transforms.py": "the type of what is drawn, which the tests of each augmentation use",
     "modeling/losses/term.py": "the type of a term, which the tests of each use",
     "reporting/outputs/context.py": "what the tests of each output use",
+    "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",
 }

@@ -4,14 +4,14 @@ The intervals are of a bootstrap over patients, as those of the Dice (``bootstra
 patient was drawn.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 300
-"""Fewer than for a mean: each resample sorts all images again."""
+from pneumo.inference.bootstrap import BLOCK, RESAMPLES
+from pneumo.inference.metrics import Interval95
+
 MAX_POINTS = 300
 """Points of a curve that are kept; more are not seen, and a large file."""
 
@@ -23,8 +23,7 @@ class Area:
     """An area under a curve with its 95 % interval."""
 
     value: float
-    low: float
-    high: float
+    interval: Interval95
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,6 +58,7 @@ def presence_curves(
 
     if positive.all() or not positive.any():
         return None
+    auc, average_precision = _intervals(positive, score, patients)
     false_rate, true_rate, _ = roc_curve(positive, score)
     precision, recall, _ = precision_recall_curve(positive, score, drop_intermediate=True)
     return PresenceCurves(
@@ -66,8 +66,8 @@ def presence_curves(
         true_positive_rate=_thin(true_rate),
         recall=_thin(recall),
         precision=_thin(precision),
-        auc=_area(roc_auc_score, positive, score, patients),
-        average_precision=_area(average_precision_score, positive, score, patients),
+        auc=Area(value=float(roc_auc_score(positive, score)), interval=auc),
+        average_precision=Area(value=float(average_precision_score(positive, score)), interval=average_precision),
     )
 
 
@@ -76,16 +76,40 @@ def _thin(values: Floats) -> Floats:
     return kept
 
 
-def _area(
-    measure: Callable[..., float], positive: npt.NDArray[np.bool_], score: Floats, patients: npt.NDArray[np.int64]
-) -> Area:
+def _intervals(
+    positive: npt.NDArray[np.bool_], score: Floats, patients: npt.NDArray[np.int64]
+) -> tuple[Interval95, Interval95]:
+    """Return the intervals of both areas."""
     rng, count = np.random.default_rng(0), int(patients.max()) + 1
-    values = []
-    for _ in range(RESAMPLES):
-        weight = np.bincount(rng.integers(count, size=count), minlength=count)[patients]
-        # A resample of few patients may have images of one kind alone, for which no area is defined.
-        if weight[positive].any() and weight[~positive].any():
-            values.append(measure(positive, score, sample_weight=weight))
-    value = float(measure(positive, score))
-    low, high = np.quantile(values, [0.025, 0.975]) if values else (value, value)
-    return Area(value=value, low=float(low), high=float(high))
+    areas = []
+    for _ in range(0, RESAMPLES, BLOCK):
+        drawn = rng.integers(count, size=(BLOCK, count))
+        weight = np.stack([np.bincount(one, minlength=count)[patients] for one in drawn])
+        areas.append(weighted_areas(positive, score, weight.astype(np.float64)))
+    # A resample of few patients may have images of one kind alone, for which no area is defined.
+    auc, average_precision = np.nanquantile(np.concatenate(areas, axis=1), [0.025, 0.975], axis=1).T.tolist()
+    return (auc[0], auc[1]), (average_precision[0], average_precision[1])
+
+
+def weighted_areas(positive: npt.NDArray[np.bool_], score: Floats, weight: Floats) -> Floats:
+    """Return the area under the ROC curve and the average precision, (2, r), under r sets of weights.
+
+    Those of scikit-learn, which checks its arguments anew for each set of weights: 30 times slower on 240 images.
+
+    Args:
+        positive: (n,) whether an image has a pneumothorax.
+        score: (n,) of the images.
+        weight: (r, n) weights of the images, 0 or more; NaN is returned where those of one kind are all 0.
+    """
+    order = np.argsort(-score, kind="stable")
+    # The last image of each score: images of equal scores are on the same side of every threshold.
+    ends = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    true = np.cumsum(weight[:, order] * positive[order], axis=1)[:, ends]
+    false = np.cumsum(weight[:, order] * ~positive[order], axis=1)[:, ends]
+    with np.errstate(invalid="ignore"):
+        true_rate, false_rate = true / true[:, -1:], false / false[:, -1:]
+        precision = np.nan_to_num(true / (true + false))
+    steps = np.diff(true_rate, prepend=0.0), np.diff(false_rate, prepend=0.0)
+    auc = (steps[1] * (true_rate - steps[0] / 2)).sum(axis=1)
+    average_precision = np.where(np.isnan(auc), np.nan, (steps[0] * precision).sum(axis=1))
+    return np.stack([auc, average_precision])

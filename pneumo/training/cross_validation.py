@@ -30,6 +30,7 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
+from pneumo.training.run_report import write_last
 
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
@@ -140,6 +141,8 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
         elif world.is_leader:
             text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"
             log.warning(text, reader.dataset)
+        heartbeat.touch("writing the report")
+        world.on_leader(lambda: write_last(run, reader))
 
 
 def _log_remaining_folds(run: RunDirectory, world: World, reader: ShardReader, inputs: TrainingInputs) -> None:

@@ -49,12 +49,14 @@ def write_last(run: RunDirectory, reader: ShardReader) -> None:
     Without the dataset that the run was trained on (new test images) there are no pictures.
     """
     try:
+        html.check_earlier("--run", run.report, page.GENERATOR)
         own = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
         log.info("wrote %s: open it in a browser", write_report(run, reader if own else None))
     except Exception as error:
         # Whatever it is, such as a full disk.
+        reason = error.found if isinstance(error, UserError) else first_line(error)
         again = f"job/report.py --run {run.path} --dataset {reader.dataset}"
-        log.warning("%s is not written (%s); %s writes it", run.report, first_line(error), again)
+        log.warning("%s is not written (%s); %s writes it", run.report, reason, again)
 
 
 def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:

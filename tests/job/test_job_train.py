@@ -24,7 +24,7 @@ def test_a_run_has_the_documented_files(alone: Path, synthetic: SyntheticTree) -
     names = {p.name for p in alone.iterdir()}
     assert names == {
         *("recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"),
-        *("submission.csv", "logs", "fold-0", "fold-1"),
+        *("submission.csv", "report.html", "logs", "fold-0", "fold-1"),
     }
     assert {"model.safetensors", "oof.parquet", "fold.json"} < {p.name for p in (alone / "fold-1").iterdir()}
     assert not (alone / "fold-1" / "checkpoints").exists()

@@ -68,7 +68,7 @@ def test_no_secret_is_in_any_output(chain: Chain, output: Output) -> None:
     written = {path.name for path in chain.out.rglob("*") if path.is_file()}
     assert {"samples.parquet", "dataset.json", "quarantine.csv", "unmatched.csv", "train-000000.tar"} <= written
     assert {"recipe.json", "metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"} <= written
-    assert "explore.html" in written
+    assert {"explore.html", "report.html"} <= written
     assert {"submission.csv", "model.safetensors", "fold.json", "predictions.csv"} <= written
     assert {"model.json", "model_card.md", "fold-1.safetensors", "model.onnx"} <= written
     assert {"optimizer.pt", "ema.safetensors", "state.json", "manifest.json"} <= written

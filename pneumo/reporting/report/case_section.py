@@ -12,7 +12,10 @@ from pneumo.runtime.errors import UserError, counted
 
 FACTORS = (8, 4, 2, 1)
 """By which an image can be decoded smaller, which is faster."""
-LEGEND = "The true outline is a solid line, the predicted one a dashed line."
+LEGEND = (
+    "The true outline is a solid line, the predicted one a dashed line. Areas are in pixels of a 1024x1024 image;"
+    " presence is the presence head's probability."
+)
 
 
 def cases(facts: RunFacts, evidence: Evidence) -> Section:
@@ -30,7 +33,7 @@ def cases(facts: RunFacts, evidence: Evidence) -> Section:
         for i in indices:
             try:
                 figures.append(_figure(i, evidence, facts.reader, rows[str(evidence.histograms.image_id[i])]))
-            except UserError:
+            except (UserError, rle.RleError):
                 unreadable += 1
         blocks += [Heading(title=kind), Prose(paragraphs=[KINDS[kind] if indices else f"{KINDS[kind]} There is none."])]
         blocks += [Figures(items=figures, size="small")] * bool(figures)
@@ -68,4 +71,5 @@ def _words(i: int, evidence: Evidence) -> str:
     predicted = float(predicted_area(histograms, nested)[i]) if nested.predicted_positive[i] else 0.0
     presence = histograms.presence_probability[i]
     probability = f", presence {presence:.2f}" if presence == presence else ""  # noqa: PLR0124 (not NaN)
-    return f"Dice {nested.dice[i]:.2f}, lesion {lesion:,.0f} px, predicted {predicted:,.0f} px{probability}"
+    areas = ", ".join(f"{name} {area:,.0f} px" for name, area in (("lesion", lesion), ("predicted", predicted)) if area)
+    return f"Dice {nested.dice[i]:.2f}, {areas}{probability}"

@@ -105,7 +105,7 @@ def _areas(curves: Mapping[str, PresenceCurves]) -> Table:
     columns = [Column(title="score"), Column(title="AUC (95 % interval)", numeric=True)]
     columns += [Column(title="average precision (95 % interval)", numeric=True)]
     rows: list[list[Cell]] = [
-        [name, *(with_interval(area.value, (area.low, area.high)) for area in (one.auc, one.average_precision))]
+        [name, *(with_interval(area.value, area.interval) for area in (one.auc, one.average_precision))]
         for name, one in curves.items()
     ]
     return Table(caption="Areas under the curves; intervals: bootstrap over patients", columns=columns, rows=rows)

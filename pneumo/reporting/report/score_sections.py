@@ -10,12 +10,13 @@ from pneumo.reporting.html.page import Cell, Column, Facts, Figure, Figures, Not
 from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.words import score, with_interval
 
-_SCORES = ("Dice of positive images", "Dice of empty images", "sensitivity", "specificity")
+_SCORES = ("positive Dice", "empty Dice", "sensitivity", "specificity")
 EXPLANATION = (
     "Dice is the mean over images of 2 |prediction and truth| / (|prediction| + |truth|), and 1 where both are empty."
     " Each image was predicted by the one network that was not trained on it. Nested: by a decision rule that was"
     " chosen on other images, which is the honest figure. In-sample: by the final rule, on the images that it was"
-    " chosen on, which is a little too high. Baseline: every mask is empty."
+    " chosen on, which is a little too high. Baseline: every mask is empty. Positive and empty Dice are the means over"
+    " images with and without a pneumothorax; sensitivity and specificity are of calling an image positive at all."
 )
 
 
@@ -73,7 +74,6 @@ def scores(evidence: Evidence) -> Section:
     return Section(
         title="Scores",
         blocks=[
-            verdict(evidence),
             Facts(items=facts),
             Figures(items=[Figure(content=chart, caption=f"Mean Dice. {resampled}")]),
             Table(caption="Scores of all out-of-fold images", columns=columns, rows=rows),
@@ -84,7 +84,7 @@ def scores(evidence: Evidence) -> Section:
 
 def folds(evidence: Evidence) -> Section:
     """Return the section with the scores of each fold."""
-    numbers = ("images", "positive", "baseline", "nested Dice", *_SCORES, "AUC, presence head", "AUC, maximum pixel")
+    numbers = ("images", "positive", "baseline", "nested Dice", *_SCORES, "AUC, head", "AUC, pixel")
     columns = [Column(title="fold"), *(Column(title=title, numeric=True) for title in numbers)]
     rows: list[list[Cell]] = [
         [
@@ -95,7 +95,8 @@ def folds(evidence: Evidence) -> Section:
     ]  # fmt: skip
     text = (
         "Each fold's images by its own network, under the rule that was chosen on the other folds. Baseline is the Dice"
-        " of empty masks, which differs between folds as the shares of positive images do."
+        " of empty masks, which differs between folds as the shares of positive images do. AUC is that of presence, by"
+        " the presence head and by the maximum pixel."
     )
     if len({one.fold for one in evidence.metrics.folds}) == 1:
         text += " The images of the single fold were divided into two halves, each scored by the rule of the other."

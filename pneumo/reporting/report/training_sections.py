@@ -91,8 +91,9 @@ def time_and_memory(facts: RunFacts) -> Section:
     if not rows:
         return Section(title="Time and memory", blocks=[Prose(paragraphs=["No fold has finished an epoch yet."])])
     seconds = [_total(one.history, "train_s") + _total(one.history, "validation_s") for one in facts.folds]
+    took = f"All folds together took {duration(sum(seconds))} of training and validation. " if sum(seconds) else ""
     text = (
-        f"All folds together took {duration(sum(seconds))} of training and validation. Images per second are the median"
+        f"{took}Images per second are the median"
         " of the epochs. Waiting for data is the largest share of an epoch that a process waited for its loader: a"
         " large one calls for more processor cores for each GPU. On a GPU it is the most that waiting can have cost."
         " Memory is the most of a process, and what torch took of its GPU. An epoch that was interrupted counts from"

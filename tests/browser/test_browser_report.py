@@ -1,0 +1,78 @@
+"""The report of a run in a browser: finished with pictures, in training, and just begun."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from page_checks import check_page, open_page, print_to_pdf
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from waiting import LONG_S
+
+pytestmark = pytest.mark.browser
+JOB = Path(__file__).resolve().parents[2] / "job"
+
+
+def command(name: str, *words: object) -> None:
+    done = subprocess.run([sys.executable, JOB / f"{name}.py", *map(str, words)], timeout=LONG_S, check=False)
+    assert done.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that job/train.py has finished, with its report."""
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    words = ["--recipe", "debug", "--epochs", 3, "--image-size", 32, "--model.encoder", "tu-test_efficientnet"]
+    command("train", "--dataset", dataset, "--run", path, "--workers", 1, *words)
+    return path
+
+
+def test_the_report_of_training_is_right_on_a_phone_and_a_desktop(browser: WebDriver, run: Path) -> None:
+    check_page(browser, run / "report.html", name="report-finished")
+    titles = [element.text for element in browser.find_elements(By.TAG_NAME, "h2")]
+    assert [title for title in titles if title != "Contents"] == [
+        *("Scores", "Caveats", "Folds", "Presence", "Decision rule", "Subgroups", "Cases"),
+        *("Learning curves", "Time and memory", "Recipe", "Dataset"),
+    ]
+    metrics = json.loads((run / "metrics.json").read_text())
+    facts = browser.find_element(By.ID, "scores").text
+    assert f"{metrics['nested']['dice']:.3f}" in facts
+    assert f"{metrics['dice_all_empty']:.3f}" in facts
+    charts = browser.find_elements(By.CSS_SELECTOR, "svg.chart")
+    assert len(charts) >= 12
+    assert all(chart.get_attribute("aria-label") for chart in charts)
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".xray img")
+    assert len(pictures) > 3
+    assert browser.find_elements(By.CSS_SELECTOR, "path.truth")
+
+
+def test_outlines_are_told_apart_without_color(browser: WebDriver, run: Path) -> None:
+    open_page(browser, run / "report.html", 1280)
+    dashes = "return getComputedStyle(document.querySelector(arguments[0])).strokeDasharray"
+    assert browser.execute_script(dashes, "path.truth") == "none"
+    if browser.find_elements(By.CSS_SELECTOR, "path.prediction"):
+        assert browser.execute_script(dashes, "path.prediction") != "none"
+
+
+def test_it_prints(browser: WebDriver, run: Path) -> None:
+    open_page(browser, run / "report.html", 1280, "dark")
+    assert len(print_to_pdf(browser)) > 50_000
+
+
+def test_the_report_of_a_run_in_training_says_what_is_missing(browser: WebDriver, run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    for name in ("metrics.json", "oof.csv", "report.html"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "fold-1")
+    command("report", "--run", copy)
+    check_page(browser, copy / "report.html", name="report-in-training")
+    text = browser.find_element(By.TAG_NAME, "body").text
+    assert "Not finished: 1 of 2 folds are trained. The scores are of fold 0, and will change." in text
+    assert "fold 1" in browser.find_element(By.ID, "progress").text
+    shutil.rmtree(copy / "fold-0")
+    command("report", "--run", copy)
+    check_page(browser, copy / "report.html", name="report-begun")
+    assert "there is nothing to score" in browser.find_element(By.TAG_NAME, "body").text

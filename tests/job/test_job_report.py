@@ -1,0 +1,69 @@
+"""job/report.py from its flags to its page."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from command_driver import call
+
+from pneumo.runtime.files import sha256
+
+
+@pytest.fixture(scope="module")
+def finished(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a run that job/train.py has finished."""
+    return Path(shutil.copytree(alone, tmp_path_factory.mktemp("runs") / "alone"))
+
+
+def report(run: Path, *words: object) -> tuple[object, str, str]:
+    return call("report", ["--run", str(run), *map(str, words)])
+
+
+def test_a_run_has_a_report_that_is_written_again(finished: Path, dataset: Path) -> None:
+    page = finished / "report.html"
+    first = page.read_text()
+    assert first.count("<img ") > 3, "job/train.py has written it with pictures"
+    files = {path: sha256(path) for path in finished.rglob("*") if path.is_file() and path != page}
+    code, printed, errors = report(finished, "--dataset", dataset)
+    assert (code in (0, None), re.fullmatch(rf"{page}: 0\.\d MB; open it in a browser\n", printed) is None) == (
+        True,
+        False,
+    ), errors
+    assert page.read_text() == first
+    assert report(finished)[0] in (0, None)
+    assert "Pictures need the dataset" in page.read_text()
+    assert {path: sha256(path) for path in finished.rglob("*") if path.is_file() and path != page} == files
+
+
+def test_it_replaces_nothing_else(finished: Path, dataset: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.html"
+    notes.write_text("<html>mine</html>")
+    for out, message in (
+        (notes, "--out would replace .*notes.html, which is no earlier result of this command"),
+        (dataset / "report.html", "--out would write .*report.html in .*, which --dataset reads"),
+        (finished / "metrics.json", "--out would write .*metrics.json"),
+        (finished / "fold-0" / "report.html", "--out would write .*report.html in .*fold-0"),
+        (tmp_path, "is a directory; expected the name of a file to write"),
+    ):
+        code, printed, errors = report(finished, "--dataset", dataset, "--out", out)
+        assert (code, printed) == (2, "")
+        assert re.search(f"ERROR .*{message}", errors), errors
+    assert notes.read_text() == "<html>mine</html>"
+    code, printed, _ = report(finished, "--out", tmp_path / "page.html")
+    assert code in (0, None)
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_what_is_no_run_or_another_dataset_is_refused(finished: Path, dataset: Path, tmp_path: Path) -> None:
+    code, _, errors = report(tmp_path)
+    assert code == 2
+    assert "recipe.json" in errors
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    recipe = copy / "recipe.json"
+    recipe.write_text(re.sub(r'"digest": "\w+"', f'"digest": "{"0" * 64}"', recipe.read_text()))
+    code, _, errors = report(copy, "--dataset", dataset)
+    assert code == 2
+    assert re.search(
+        "ERROR --dataset .* is not the one that .* was trained on; expected the dataset of the run", errors
+    )

@@ -1,0 +1,64 @@
+"""The Dice beside the baseline, and a clear word where it is below that of empty masks."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from report_facts import html_of, make_evidence, table_of
+
+from pneumo.inference.metrics import Metrics
+from pneumo.reporting.report import score_sections
+
+
+def with_difference(over: float, low: float, high: float) -> Metrics:
+    return replace(make_evidence().metrics, dice_over_empty=over, dice_over_empty_interval=(low, high))
+
+
+@pytest.mark.parametrize(
+    ("over", "low", "high", "kind", "words"),
+    [
+        (0.2, 0.1, 0.3, "Good", r"Better than empty masks\. .* a difference of \+0\.200 \(\+0\.100 to \+0\.300\)\."),
+        (0.2, -0.1, 0.3, "Warning", r"Not clearly better than empty masks\."),
+        (-0.01, -0.1, 0.3, "Warning", r"Worse than empty masks\. .* Do not use this run for predictions\."),
+    ],
+)
+def test_the_verdict(over: float, low: float, high: float, kind: str, words: str) -> None:
+    notice = score_sections.verdict(replace(make_evidence(), metrics=with_difference(over, low, high)))
+    assert notice.kind == kind
+    assert re.match(words, str(notice.text))
+
+
+def test_predictions_of_the_opposite_are_worse_than_empty_masks() -> None:
+    notice = score_sections.verdict(make_evidence(good=False))
+    assert notice.kind == "Warning"
+
+
+def test_nested_in_sample_and_baseline_have_their_figures_and_intervals() -> None:
+    evidence = make_evidence()
+    section = score_sections.scores(evidence)
+    rows = {row[0]: row[1:] for row in table_of(section).rows}
+    assert list(rows) == ["nested", "in-sample", "baseline"]
+    metrics = evidence.metrics
+    low, high = metrics.nested.dice_interval
+    assert rows["nested"][0] == f"{metrics.nested.dice:.3f} ({low:.3f} to {high:.3f})"
+    assert str(rows["in-sample"][0]).startswith(f"{metrics.in_sample.dice:.3f} (")
+    assert str(rows["baseline"][0]).startswith(f"{1 - 16 / 48:.3f} (")
+    assert rows["baseline"][1:] == ["0.000", "1.000", "0.000", "1.000"]
+    html = html_of(section)
+    assert "Mean Dice with 95 % intervals: nested" in html
+    assert "bootstrap over patients, 2,000 resamples" in html
+
+
+def test_without_a_positive_image_what_is_undefined_is_a_dash() -> None:
+    section = score_sections.scores(make_evidence(positives=0))
+    rows = {row[0]: row[1:] for row in table_of(section).rows}
+    assert rows["baseline"] == ["1.000 (1.000 to 1.000)", "-", "1.000", "-", "1.000"]
+
+
+def test_each_fold_has_its_row() -> None:
+    evidence = make_evidence()
+    rows = table_of(score_sections.folds(evidence)).rows
+    assert [row[0] for row in rows] == ["fold 0", "fold 1", "fold 2"]
+    for row, fold in zip(rows, evidence.metrics.folds, strict=True):
+        assert row[1:5] == [fold.images, fold.positives, f"{fold.dice_all_empty:.3f}", f"{fold.dice:.3f}"]
+        assert row[-2:] == [f"{fold.auc.presence_head:.3f}", f"{fold.auc.max_pixel:.3f}"]

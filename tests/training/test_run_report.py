@@ -1,0 +1,150 @@
+"""The report of a run on disk: finished, in training, begun; it locks nothing, and its failure costs nothing."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from finished_runs import finish_folds
+from training_runs import AfterSteps, shrunk, training
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.runtime import locks
+from pneumo.runtime.errors import StopRequested
+from pneumo.training import cross_validation, run_directory, run_report
+from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import finish_run
+from pneumo.training.run_report import gather, write_last, write_report
+
+
+@pytest.fixture
+def reader(dataset: Path) -> ShardReader:
+    return ShardReader(dataset, SampleTable.read(dataset))
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A finished run, without a report."""
+    run = finish_folds(tmp_path_factory.mktemp("runs") / "done", dataset, world)
+    finish_run(run, world, ShardReader(dataset, SampleTable.read(dataset)), workers=1)
+    return run
+
+
+def state_of(run: RunDirectory) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path != run.report}
+
+
+def test_a_finished_run_has_its_pictures_and_scores(finished: RunDirectory, reader: ShardReader) -> None:
+    before = state_of(finished)
+    html = write_report(finished, reader).read_text()
+    assert finished.report.stat().st_size < 2_000_000
+    assert state_of(finished) == before
+    facts = gather(finished, reader)
+    assert facts.is_finished
+    assert facts.evidence is not None
+    assert facts.evidence.metrics.caveats
+    assert f"{facts.evidence.metrics.nested.dice:.3f}" in html
+    assert html.count("<img ") >= 4
+    assert not re.search(r'(src|href)="http', html)
+
+
+def test_it_is_written_while_all_locks_are_held_and_into_another_file(
+    finished: RunDirectory, reader: ShardReader, tmp_path: Path
+) -> None:
+    with locks.hold(finished.lock, "run"), locks.hold(finished.fold(0).lock, "fold"):
+        assert write_report(finished, reader, tmp_path / "page.html") == tmp_path / "page.html"
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_a_run_in_training_is_read_from_its_checkpoints(dataset: Path, tmp_path: Path, world: World) -> None:
+    recipe = shrunk("debug")
+    run = tmp_path / "run"
+    # Fold 0 is finished after 4 steps; fold 1 has an epoch and waits for its prediction.
+    with pytest.raises(StopRequested):
+        cross_validation.train(training(recipe, dataset, run), world, AfterSteps(7))
+    loaded = run_directory.load(run)
+    assert not loaded.report.exists()
+    facts = gather(loaded, None)
+    assert [one.state for one in facts.folds] == ["finished", "in training"]
+    assert [len(one.history) for one in facts.folds] == [1, 0]
+    assert not facts.is_finished
+    assert facts.evidence is not None
+    assert set(facts.evidence.histograms.fold.tolist()) == {0}
+    html = write_report(loaded, None).read_text()
+    assert "Not finished: 1 of 2 folds are trained. The scores are of fold 0, and will change." in html
+    # Training resumes with the page in its directory, and replaces it at its end.
+    cross_validation.train(training(recipe, dataset, run), world, AfterSteps(10**6))
+    assert "Not finished" not in loaded.report.read_text()
+    assert (loaded.submission).is_file()
+
+
+def test_a_run_that_has_just_begun(finished: RunDirectory, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.json").write_bytes((finished.path / "recipe.json").read_bytes())
+    facts = gather(run_directory.load(run), None)
+    assert [one.state for one in facts.folds] == ["not started", "not started"]
+    assert facts.evidence is None
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_error(finished: RunDirectory, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "fold-1" / "checkpoints" / "step-00000004-epoch-0001").mkdir(parents=True)
+    (run / "recipe.json").write_bytes((finished.path / "recipe.json").read_bytes())
+    assert [one.state for one in gather(run_directory.load(run), None).folds] == ["not started", "not started"]
+
+
+def fail(*_: object) -> Path:
+    raise RuntimeError("no space left")
+
+
+def add_foreign_report(run: RunDirectory, _: pytest.MonkeyPatch) -> None:
+    run.report.write_text("<html>mine</html>")
+
+
+def break_report(_: RunDirectory, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(run_report, "write_report", fail)
+
+
+@pytest.fixture
+def without_report(finished: RunDirectory) -> Iterator[RunDirectory]:
+    """A finished run whose report is removed after the test."""
+    yield finished
+    finished.report.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "reason"),
+    [
+        (break_report, "RuntimeError: no space left"),
+        (add_foreign_report, "--run would replace .*report.html, which is no earlier"),
+    ],
+)
+def test_a_report_that_fails_is_logged_with_the_command(
+    without_report: RunDirectory,
+    reader: ShardReader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    breaks: Callable[[RunDirectory, pytest.MonkeyPatch], None],
+    reason: str,
+) -> None:
+    finished = without_report
+    breaks(finished, monkeypatch)
+    write_last(finished, reader)
+    (record,) = (record for record in caplog.records if record.levelname == "WARNING")
+    message = record.getMessage()
+    assert re.search(rf"report\.html is not written \({reason}", message)
+    assert f"job/report.py --run {finished.path} --dataset {reader.dataset} writes it" in message
+
+
+def test_another_dataset_of_test_images_gives_a_report_without_pictures(
+    without_report: RunDirectory, reader: ShardReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other:
+        samples_digest = "0" * 64
+
+    monkeypatch.setattr(run_report.Manifest, "read", lambda _: Other)
+    write_last(without_report, reader)
+    assert "Pictures need the dataset" in without_report.report.read_text()
