@@ -26,10 +26,8 @@ def test_a_run_has_a_report_that_is_written_again(finished: Path, dataset: Path)
     assert first.count("<img ") > 3, "job/train.py has written it with pictures"
     files = {path: sha256(path) for path in finished.rglob("*") if path.is_file() and path != page}
     code, printed, errors = report(finished, "--dataset", dataset)
-    assert (code in (0, None), re.fullmatch(rf"{page}: 0\.\d MB; open it in a browser\n", printed) is None) == (
-        True,
-        False,
-    ), errors
+    assert code in (0, None), errors
+    assert re.fullmatch(rf"{page}: 0\.\d MB; open it in a browser\n", printed)
     assert page.read_text() == first
     assert report(finished)[0] in (0, None)
     assert "Pictures need the dataset" in page.read_text()
@@ -42,7 +40,7 @@ def test_it_replaces_nothing_else(finished: Path, dataset: Path, tmp_path: Path)
     for out, message in (
         (notes, "--out would replace .*notes.html, which is no earlier result of this command"),
         (dataset / "report.html", "--out would write .*report.html in .*, which --dataset reads"),
-        (finished / "metrics.json", "--out would write .*metrics.json"),
+        (finished / "metrics.json", "--out would replace .*metrics.json, which --run reads"),
         (finished / "fold-0" / "report.html", "--out would write .*report.html in .*fold-0"),
         (tmp_path, "is a directory; expected the name of a file to write"),
     ):
