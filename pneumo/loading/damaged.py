@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
-from pneumo.loading.images import read_image
+from pneumo.loading.images import describe_damage, read_image
 from pneumo.loading.masks import read_mask
 from pneumo.loading.prefetch import threads
 from pneumo.runtime.console import Progress
@@ -50,6 +50,6 @@ def _find_damage(reader: ShardReader, row: int) -> str:
         if reader.table.split[row] == "train":
             read_mask(reader, row)
     except UserError as error:
-        # It is recorded in the run, and must be the same wherever the dataset is mounted.
-        return error.found.replace(f" of {reader.dataset}", "", 1)
+        # It is recorded in the run.
+        return describe_damage(reader, error)
     return ""

@@ -80,6 +80,16 @@ def downsample(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.fl
     return np.asarray(cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA), np.float32)
 
 
+def describe_damage(reader: ShardReader, error: UserError) -> str:
+    """Return what is damaged without the dataset's path: the same wherever it is mounted, and fit to be handed on.
+
+    Args:
+        reader: Read the sample.
+        error: What it, or decoding, raised.
+    """
+    return error.found.replace(f" of {reader.dataset}", "", 1)
+
+
 def damaged_sample(reader: ShardReader, row: int, found: str, expected: str) -> UserError:
     """Return the error that names a row's image and shard.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.loading.images import read_image
+from pneumo.loading.images import describe_damage, read_image
 from pneumo.loading.masks import read_mask
 from pneumo.loading.prefetch import threads
 from pneumo.reporting.explore import hashing, lesions
@@ -47,7 +47,7 @@ def _scan_row(reader: ShardReader, row: int) -> ScannedImage:
         measured = lesions.measure(read_mask(reader, row)) if reader.table.positive[row] else None
         return ScannedImage(hash=hashing.compute(read_image(reader, row, _factor(reader, row))), lesions=measured)
     except UserError as error:
-        return ScannedImage(damage=error.found)
+        return ScannedImage(damage=describe_damage(reader, error))
 
 
 def _factor(reader: ShardReader, row: int) -> int:

@@ -35,6 +35,7 @@ def test_a_damaged_sample_is_noted_and_the_others_are_read(dataset: Path, tmp_pa
     shard.write_bytes(content)
     found = scan(ShardReader(copy, table), workers=1)
     assert "the jpg member is damaged" in found[3].damage or "the png member is damaged" in found[3].damage
+    assert str(copy) not in found[3].damage
     assert found[3].hash is found[3].lesions is None
     assert sum(bool(one.damage) for one in found) == 1
 
