@@ -56,6 +56,7 @@ def export_run(run: RunDirectory, out: Path, *, reader: ShardReader | None, onnx
     require_new(out)
     if reader is not None:
         require_own(run, reader)
+        reader = reader.exclude(run.dataset.excluded)
     rule, found = read_rule(run.thresholds), _own_metrics(run)
     with locks.hold(lock_path(out), f"--out {out}"):
         remove_temporary_files(out.parent, out.name)
@@ -151,7 +152,7 @@ def _write_onnx(
 ) -> str:
     """Write model.onnx and compare it with torch; return what it was compared on."""
     size, path = run.recipe.inference.size, directory / exported_model.ONNX
-    log.info("exporting %s to ONNX (about a minute)", counted(len(networks.networks), "network"))
+    log.info("exporting %s to ONNX (minutes)", counted(len(networks.networks), "network"))
     about = {
         "use": "Not for clinical use. See model_card.md.",
         "decision_rule": json.dumps({"in_words": rule.describe()} | vars(rule.in_probabilities())),

@@ -83,6 +83,23 @@ def test_no_image_is_named(run: RunDirectory, reader: ShardReader, tmp_path: Pat
     assert [caveat for caveat in caveats if "1 damaged training image" in caveat] == [caveats[0]]
 
 
+def test_an_image_that_the_run_excluded_is_not_read(
+    run: RunDirectory, reader: ShardReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def dataset_images(reader: ShardReader, size: int) -> list[None]:
+        read.extend(reader.table.image_id.tolist())
+        return [None]
+
+    monkeypatch.setattr(onnx_export, "export", lambda mean, size, path, metadata: path.write_bytes(b"graph"))
+    monkeypatch.setattr("pneumo.inference.onnx_check.dataset_images", dataset_images)
+    monkeypatch.setattr("pneumo.inference.onnx_check.check", lambda path, mean, images: 0.0)
+    export_run(run, tmp_path / "model", reader=reader, onnx=True)
+    assert len(read) == len(reader.table) - 1
+    assert not run.dataset.excluded.keys() & set(read)
+
+
 def test_a_run_without_its_folds_or_its_metrics_is_refused(
     run: RunDirectory, dataset: Path, world: World, tmp_path: Path
 ) -> None:
