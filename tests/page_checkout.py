@@ -129,7 +129,7 @@ def remove_outputs(root: Path, block: str) -> None:
     """Remove what the block's commands are to write: runs, or one fold of a run, datasets and submissions."""
     text = block.replace("\\\n", " ")
     for line in text.splitlines():
-        run = re.search(r"job/train\.py.* --run (\S+)", line)
+        run = None if "--dry-run" in line else re.search(r"job/train\.py.* --run (\S+)", line)
         fold = re.search(r" --folds (\d+)", line)
         if run:
             shutil.rmtree(root / run[1] / f"fold-{fold[1]}" if fold else root / run[1], ignore_errors=True)
@@ -143,5 +143,7 @@ def written(block: str) -> list[str]:
     """Return the paths that the block's commands of job/ are to write."""
     text = block.replace("\\\n", " ")
     return re.findall(
-        r"^(?:python|accelerate|torchrun)[^\n]* job/(?!bench|demo)\w+\.py[^\n]* --(?:out|run) (\S+)", text, re.MULTILINE
+        r"^(?!.*--dry-run)(?:python|accelerate|torchrun)[^\n]* job/(?!bench|demo)\w+\.py[^\n]* --(?:out|run) (\S+)",
+        text,
+        re.MULTILINE,
     )

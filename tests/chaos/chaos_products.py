@@ -57,10 +57,10 @@ def differences(found: Path, reference: Path, *, finished: bool) -> list[str]:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield all files but TensorBoard's, which are named by time and process, and those of checkpoints."""
+    """Yield all files but TensorBoard's and the logs, which are named by time and process, and those of checkpoints."""
     for path in directory.rglob("*"):
         name = path.relative_to(directory)
-        if "checkpoints" not in name.parts[:-1] and not path.name.startswith("events.out."):
+        if not {"checkpoints", "logs"} & set(name.parts[:-1]) and not path.name.startswith("events.out."):
             yield str(name), path
 
 
