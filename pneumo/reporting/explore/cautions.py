@@ -27,6 +27,8 @@ class Caution:
 
     found: str
     action: str
+    see: str = ""
+    """Title of the section that shows it; empty where none does."""
 
 
 def find(analysis: Analysis) -> list[Caution]:
@@ -61,27 +63,32 @@ def _patients(analysis: Analysis) -> Iterator[Caution]:
         yield Caution(
             found="It is not known which images are of one patient.",
             action="Images of a patient may be in several folds, and the score too good: give job/shard.py --patients.",
+            see="Images and patients",
         )
     elif grouped_by == "dicom" and not patients.several and len(analysis.train) >= MIN_GROUP:
         yield Caution(
             found="Every image has a PatientID of its own.",
             action="It may be new for each file, as in SIIM-ACR, and patients be in several folds: give --patients.",
+            see="Images and patients",
         )
     elif len(analysis.train) and patients.unknown:
         yield Caution(
             found=f"{counted(patients.unknown, 'labeled image')} of unknown patients.",
             action="Each counts as a patient by itself; complete the patients CSV if it can be.",
+            see="Images and patients",
         )
     if patients.across_folds:
         yield Caution(
             found=f"{counted(patients.across_folds, 'patient has', 'patients have')} images in more than one fold.",
             action="A network is then tested on patients that it was trained on: assign the folds again.",
+            see="Images and patients",
         )
     if patients.across_splits:
         yield Caution(
             found=f"{counted(patients.shared_test, 'test image is', 'test images are')} of "
             f"{counted(patients.across_splits, 'patient')} with training images.",
             action="A score on the test images is too good for new patients. Out-of-fold scores are not affected.",
+            see="Images and patients",
         )
 
 
@@ -98,7 +105,7 @@ def _duplicates(analysis: Analysis) -> Iterator[Caution]:
     for name, where, action in kinds:
         number = sum(getattr(pair, name) for pair in analysis.duplicates.pairs)
         if number:
-            yield Caution(found=f"{counted(number, 'pair')} of duplicates {where}.", action=action)
+            yield Caution(found=f"{counted(number, 'pair')} of duplicates {where}.", action=action, see="Duplicates")
 
 
 def _shortcuts(analysis: Analysis) -> Iterator[Caution]:
@@ -111,6 +118,7 @@ def _shortcuts(analysis: Analysis) -> Iterator[Caution]:
             yield Caution(
                 found=f"{attribute} alone tells who has a pneumothorax with an area under the ROC curve of {auc:.2f}.",
                 action="A network may learn it in place of the lung: compare scores within each group.",
+                see="Groups of images",
             )
         else:
             yield from _extreme_groups(attribute, groups, whole)
@@ -125,6 +133,7 @@ def _extreme_groups(attribute: str, groups: list[GroupRate], whole: GroupRate) -
                 found=f"{attribute} {one.name}: {100 * one.rate:.1f} % of {one.images:,} images have a pneumothorax, "
                 f"of all images {100 * whole.rate:.1f} %.",
                 action="A network may learn to recognize this group in place of the lung.",
+                see="Groups of images",
             )
 
 
@@ -137,6 +146,7 @@ def _folds(analysis: Analysis) -> Iterator[Caution]:
                 found=f"In {fold.rate.name} {100 * fold.rate.rate:.1f} % of the images have a pneumothorax, in all "
                 f"{100 * total.rate:.1f} %.",
                 action="Their scores differ for this reason alone; patients with many images can make it unavoidable.",
+                see="Folds",
             )
 
 
@@ -147,11 +157,13 @@ def _ages(analysis: Analysis) -> Iterator[Caution]:
         yield Caution(
             found=f"{counted(unknown, 'image')} without an age: it is missing, or implausible, over {AGE_LIMIT} years.",
             action="Ages of 148 and 413 years occur in SIIM-ACR. Look into the DICOMs if you need them.",
+            see="Groups of images",
         )
     if newborn:
         yield Caution(
             found=f"{counted(newborn, 'image')} of patients of 0 years.",
             action="They are infants, whose chests look different, or nobody entered an age.",
+            see="Groups of images",
         )
 
 
@@ -161,13 +173,15 @@ def _places(analysis: Analysis) -> Iterator[Caution]:
     if len(unusual):
         yield Caution(
             found=f"Masks of which more than half is where hardly another one is: {_name(table, unusual.tolist())}.",
-            action="Look at them below: another place, or another image's mask.",
+            action="Look at them: another place, or another image's mask.",
+            see="Lesions",
         )
     large = [row for row, one in zip(rows.tolist(), lesions, strict=True) if one.area > MAX_AREA]
     if large:
         yield Caution(
             found=f"Masks of more than {100 * MAX_AREA:.0f} % of the image: {_name(table, large)}.",
             action="A lung takes about that much: the mask may be inverted, or another image's.",
+            see="Lesions",
         )
     sides = [one.side for one in lesions if one.side != "both"]
     if len(sides) >= MIN_GROUP:
@@ -177,6 +191,7 @@ def _places(analysis: Analysis) -> Iterator[Caution]:
             yield Caution(
                 found=f"{100 * max(share, 1 - share):.0f} % of the lesions are on the {side} side of the picture.",
                 action="Both lungs are affected about alike: the masks may be mirrored or in row-major order.",
+                see="Lesions",
             )
 
 
@@ -186,11 +201,13 @@ def _files(analysis: Analysis) -> Iterator[Caution]:
         yield Caution(
             found=f"{quarantined:,} of {found:,} files ({100 * quarantined / found:.1f} %) are quarantined.",
             action="See what is missing at the end of this page, and quarantine.csv.",
+            see="What is not in the dataset",
         )
     if analysis.manifest.missing:
         yield Caution(
             found=f"{counted(analysis.manifest.missing, 'image')} of the masks CSV without a file.",
             action="Files may be missing from the download: see unmatched.csv.",
+            see="What is not in the dataset",
         )
 
 

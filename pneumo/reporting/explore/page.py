@@ -2,12 +2,15 @@
 
 import datetime
 
+from markupsafe import Markup
+
 from pneumo import __version__
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.reporting.explore import cautions, clinical, data_sections, lesion_sections
 from pneumo.reporting.explore.analysis import Analysis
+from pneumo.reporting.explore.cautions import Caution
 from pneumo.reporting.explore.duplicate_section import duplicates
-from pneumo.reporting.html.page import Block, Notice, Page, Prose, Section
+from pneumo.reporting.html.page import Block, Notice, Page, Prose, Section, Text
 from pneumo.runtime.errors import counted
 
 GENERATOR = "pneumo explore"
@@ -65,7 +68,7 @@ def build(analysis: Analysis, reader: ShardReader, *, pictures: int, seed: int, 
 def warnings(analysis: Analysis) -> Section:
     """Return the section that says what to know first."""
     found = cautions.find(analysis)
-    blocks: list[Block] = [Notice(kind="Warning", text=f"{one.found} {one.action}") for one in found]
+    blocks: list[Block] = [Notice(kind="Warning", text=_text(one)) for one in found]
     if not found:
         blocks = [Notice(kind="Good", text="Nothing in this dataset calls for a warning.")]
     intro = (
@@ -73,3 +76,12 @@ def warnings(analysis: Analysis) -> Section:
         "tell the label, masks in unusual places, uneven folds, implausible ages, and files that are missing."
     )
     return Section(title="Warnings", blocks=[*blocks, Prose(paragraphs=[intro])])
+
+
+def _text(caution: Caution) -> Text:
+    """Return a caution with a link to the section that shows it."""
+    text = Markup("{} {}").format(caution.found, caution.action)
+    if not caution.see:
+        return text
+    anchor = Section(title=caution.see, blocks=[]).anchor
+    return text + Markup(' See <a href="#{}">{}</a>.').format(anchor, caution.see)

@@ -1,13 +1,15 @@
 """The whole page: for a full dataset, and for those that lack labels, ages, patients, a test split, or anything."""
 
 import datetime
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from explore_data import make_analysis, make_table
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.reporting.explore import page
+from pneumo.reporting.explore import cautions, page
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.html.page import Notice, render
 
@@ -57,6 +59,16 @@ def test_hostile_values_of_a_header_stay_text() -> None:
     text = build(analysis)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_a_warning_leads_to_the_section_that_shows_it() -> None:
+    source = Path(cautions.__file__).read_text()
+    titles = set(re.findall(r'see="([^"]+)"', source))
+    assert len(titles) == 6
+    text = build(make_analysis(make_table(40, age_years=0)))
+    assert "of patients of 0 years. They are infants" in text
+    assert 'See <a href="#groups-of-images">Groups of images</a>.' in text
+    assert all(f">{title}</h2>" in text for title in titles)
 
 
 def test_a_dataset_without_a_fault_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
