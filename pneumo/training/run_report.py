@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference import metrics
 from pneumo.inference.evaluation import compute_metrics
-from pneumo.inference.histograms import concatenate
-from pneumo.inference.threshold_search import nested_estimate
+from pneumo.inference.histograms import PredictionHistograms, concatenate
+from pneumo.inference.metrics import Metrics
+from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.masks import submission
 from pneumo.reporting.html import page as html
 from pneumo.reporting.model_card import GROUPED_BY
@@ -23,6 +25,7 @@ from pneumo.training import checkpoint, checkpoint_directory, run_directory
 from pneumo.training.fold_results import read_fold_histograms, read_history
 from pneumo.training.recipe_words import describe_recipe
 from pneumo.training.run_directory import RunDirectory
+from pneumo.training.run_metrics import caveats
 
 LIBRARIES = ("torch", "segmentation-models-pytorch", "scikit-learn", "numpy")
 
@@ -103,9 +106,19 @@ def _progress(run: RunDirectory, fold: int) -> FoldProgress:
 def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) -> Evidence:
     histograms = concatenate([read_fold_histograms(run.fold(fold), fold) for fold in finished])
     nested = nested_estimate(histograms)
+    found = metrics.read(run.metrics) if is_finished else _metrics_so_far(run, histograms, nested)
     return Evidence(
         histograms=histograms,
         nested=nested,
-        metrics=metrics.read(run.metrics) if is_finished else compute_metrics(histograms, nested),
+        metrics=found,
         masks=submission.read(run.masks) if is_finished and run.masks.is_file() else {},
+    )
+
+
+def _metrics_so_far(run: RunDirectory, histograms: PredictionHistograms, nested: NestedEstimate) -> Metrics:
+    return replace(
+        compute_metrics(histograms, nested),
+        submission_networks=run.dataset.num_folds,
+        excluded=len(run.dataset.excluded),
+        caveats=caveats(run, len(histograms), int(histograms.positive.sum())),
     )

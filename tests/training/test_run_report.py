@@ -72,6 +72,7 @@ def test_a_run_in_training_is_read_from_its_checkpoints(dataset: Path, tmp_path:
     assert not facts.is_finished
     assert facts.evidence is not None
     assert set(facts.evidence.histograms.fold.tolist()) == {0}
+    assert facts.evidence.metrics.submission_networks == 2
     html = write_report(loaded, None).read_text()
     assert "Not finished: 1 of 2 folds are trained. The scores are of fold 0, and will change." in html
     # Training resumes with the page in its directory, and replaces it at its end.

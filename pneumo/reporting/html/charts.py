@@ -92,6 +92,7 @@ def lines(
     y_limits: tuple[float, float] | None = None,
     wide: bool = False,
     markers: bool = True,
+    whole_x: bool = False,
 ) -> Chart:
     """Draw lines, each with its name at its right end.
 
@@ -104,6 +105,7 @@ def lines(
         y_limits: Ends of the vertical axis.
         wide: Twice as wide, for long curves.
         markers: Draw markers on the lines.
+        whole_x: The horizontal axis counts: it has whole numbers alone.
     """
     assert len(series) <= len(SERIES), "more series than can be told apart"
     figure, axes = new_axes(width=WIDTH * (2 if wide else 1), x_label=x_label, y_label=y_label)
@@ -115,6 +117,8 @@ def lines(
         )  # fmt: skip
         if one.low is not None and one.high is not None:
             axes.fill_between(x, one.low, one.high, color=SERIES[number], alpha=0.18, linewidth=0)
+    if whole_x:
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if x_limits:
         axes.set_xlim(*x_limits)
     if y_limits:

@@ -64,7 +64,7 @@ def _curve(folds: Sequence[FoldProgress], name: str, label: str, title: str) -> 
     ]
     if len(series) > MAX_LINES:
         series = [_median_of(points.values())]
-    return charts.lines(series, description=f"{title} by epoch: {ends}", x_label="epoch", y_label=label)
+    return charts.lines(series, description=f"{title} by epoch: {ends}", x_label="epoch", y_label=label, whole_x=True)
 
 
 def _median_of(curves: Iterable[Sequence[tuple[float, float]]]) -> Series:
@@ -148,7 +148,7 @@ def _duration_of(history: History, name: str) -> str:
 def progress(facts: RunFacts) -> Section:
     """Return the section that says how far a run is which is not finished."""
     columns = [Column(title="fold"), Column(title="state"), Column(title="epochs", numeric=True)]
-    columns += [Column(title=f"last {title.lower()}", numeric=True) for _, _, title, _ in CURVES]
+    columns += [Column(title=f"last {title[0].lower()}{title[1:]}", numeric=True) for _, _, title, _ in CURVES]
     rows: list[list[Cell]] = [
         [
             f"fold {one.fold}",

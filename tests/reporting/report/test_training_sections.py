@@ -14,6 +14,9 @@ def test_there_is_a_curve_of_each_fold_for_loss_dice_and_auc() -> None:
     assert "Training loss by epoch: fold 0 ends at 0.800, fold 1 ends at 0.800, fold 2 ends at 0.800" in html
     assert "Validation Dice by epoch: fold 0 ends at 0.700" in html
     assert all(f">fold {fold}</text>" in html for fold in range(3))
+    assert ">2</text>" in html
+    assert ">1.5</text>" not in html
+    assert ">2.00</text>" not in html, "epochs are whole numbers"
 
 
 def test_many_folds_are_drawn_as_their_median() -> None:
