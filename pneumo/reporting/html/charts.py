@@ -58,18 +58,15 @@ class Estimate:
     """What stands at the right, such as the group's size."""
 
 
-def new_axes(
-    *, width: float = WIDTH, height: float = HEIGHT, x_label: str = "", y_label: str = ""
-) -> tuple[Figure, Axes]:
+def new_axes(*, height: float = HEIGHT, x_label: str = "", y_label: str = "") -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes in the look of the pages, for a chart that is not one of those below.
 
     Args:
-        width: In points; a wider one than 400 scrolls on a phone.
         height: In points.
         x_label: Below the horizontal axis.
         y_label: Above the vertical axis, where it is read without turning the head.
     """
-    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x_label, color=MUTED, fontsize=FONT)
     axes.set_title(y_label, loc="left", color=MUTED, fontsize=FONT)
@@ -90,7 +87,6 @@ def lines(
     y_label: str,
     x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float, float] | None = None,
-    wide: bool = False,
     markers: bool = True,
     whole_x: bool = False,
 ) -> Chart:
@@ -103,12 +99,11 @@ def lines(
         y_label: Name and unit of the vertical axis.
         x_limits: Ends of the horizontal axis; None = those of the values.
         y_limits: Ends of the vertical axis.
-        wide: Twice as wide, for long curves.
         markers: Draw markers on the lines.
         whole_x: The horizontal axis counts: it has whole numbers alone.
     """
     assert len(series) <= len(SERIES), "more series than can be told apart"
-    figure, axes = new_axes(width=WIDTH * (2 if wide else 1), x_label=x_label, y_label=y_label)
+    figure, axes = new_axes(x_label=x_label, y_label=y_label)
     for number, one in enumerate(series):
         x, y = np.asarray(one.x, float), np.asarray(one.y, float)
         axes.plot(

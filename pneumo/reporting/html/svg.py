@@ -21,8 +21,6 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"} 
 }
 _PREFIX = "pneumo-id-"
 """Begins the ids within a chart until its page gives it a number."""
-_WIDE = 400
-"""Points of width from which a chart scrolls on a phone instead of becoming unreadably small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +30,10 @@ class Chart:
     svg: str
     description: str
     """What it shows, for those who do not see it."""
-    wide: bool = False
 
     def markup(self, number: int) -> str:
         """Return the SVG with ids of its own; charts of one page have different numbers."""
-        svg = self.svg.replace(_PREFIX, f"c{number}-")
-        if not self.wide:
-            return svg
-        label = escape(self.description)
-        return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{svg}</div>'
+        return self.svg.replace(_PREFIX, f"c{number}-")
 
 
 def to_svg(figure: Figure, description: str) -> Chart:
@@ -63,12 +56,11 @@ def to_svg(figure: Figure, description: str) -> Chart:
         svg = change(svg)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
-    width = figure.get_figwidth() * 72
     head = (
         f'<svg class="chart" role="img" aria-label="{escape(description)}" '
-        f'viewBox="0 0 {width:g} {figure.get_figheight() * 72:g}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f'viewBox="0 0 {figure.get_figwidth() * 72:g} {figure.get_figheight() * 72:g}" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
-    return Chart(svg=head + svg.partition(">")[2].strip(), description=description, wide=bool(width > _WIDE))
+    return Chart(svg=head + svg.partition(">")[2].strip(), description=description)
 
 
 def _drop_sheet(svg: str) -> str:

@@ -57,9 +57,8 @@ def test_a_line_of_gaps_alone_is_drawn_without_its_name() -> None:
 def test_a_band_and_limits_are_drawn() -> None:
     series = Series(name="a", x=X, y=X, low=X - 1, high=X + 1)
     chart = charts.lines(
-        [series], description="d", x_label="", y_label="", x_limits=(0, 40), y_limits=(-1, 1), wide=True, markers=False
+        [series], description="d", x_label="", y_label="", x_limits=(0, 40), y_limits=(-1, 1), markers=False
     )
-    assert chart.wide
     assert "fill-opacity: 0.18" in chart.svg
     assert {"40", "\N{MINUS SIGN}1.00"} <= set(texts(chart))
     assert "<use" not in re.sub(r"<use [^>]*stroke: #000000[^>]*>", "", chart.svg)

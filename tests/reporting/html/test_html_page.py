@@ -62,7 +62,7 @@ def make_page(text: str = "a text") -> Page:
     """A page with every kind of block, each with the text."""
     chart = charts.bars([text], [3], description=text, x_label=text[:30])
     series = charts.Series(name=text[:30], x=[0, 1], y=[0, 1])
-    wide = charts.lines([series], description=text, x_label=text[:30], y_label=text[:30], wide=True)
+    curves = charts.lines([series], description=text, x_label=text[:30], y_label=text[:30])
     picture = pictures.draw(np.zeros((8, 8), np.float32), text, truth=np.ones((8, 8), np.uint8))
     blocks = [
         Prose(paragraphs=[text]),
@@ -73,7 +73,7 @@ def make_page(text: str = "a text") -> Page:
         Notice(kind="Warning", text=text),
         Table(caption=text, columns=[Column(title=text), Column(title=text, numeric=True)], rows=[[text, 1234567]]),
         Figures(items=[Figure(content=chart, caption=text), Figure(content=picture, caption=text)]),
-        Figures(items=[Figure(content=wide, caption=""), Figure(content=chart, caption="")], size="large"),
+        Figures(items=[Figure(content=curves, caption=""), Figure(content=chart, caption="")], size="large"),
         Details(summary=text, blocks=[Prose(paragraphs=[text])]),
     ]
     return Page(

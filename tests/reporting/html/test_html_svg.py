@@ -9,8 +9,8 @@ from pneumo.reporting.html import svg
 from pneumo.reporting.html.svg import to_svg
 
 
-def draw(text: str = "a name", width: float = 4) -> Figure:
-    figure = Figure(figsize=(width, 2))
+def draw(text: str = "a name") -> Figure:
+    figure = Figure(figsize=(4, 2))
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=svg.SERIES[1], marker="o")
     axes.set_title(text, color=svg.INK)
@@ -64,12 +64,6 @@ def test_references_lead_to_ids_of_the_chart_alone() -> None:
         assert set(ids) == referred
         found.append(referred)
     assert not found[0] & found[1]
-
-
-def test_a_wide_chart_scrolls_by_itself() -> None:
-    assert "tabindex" not in to_svg(draw(), "d").markup(1)
-    wide = to_svg(draw(width=8), "d").markup(1)
-    assert wide.startswith('<div class="wide" tabindex="0" role="region" aria-label="d"><svg')
 
 
 def test_the_same_figure_gives_the_same_text_and_settings_stay() -> None:
