@@ -185,6 +185,7 @@ BAD: dict[str, tuple[Write, str]] = {
     "429.dcm": (text('{"code": 429, "message": "NAME"}'), "unknown_format"),
     "503.dcm": (text("HTTP/1.1 503 Service Unavailable\r\n\r\nNAME"), "unknown_format"),
     "archive.dcm": (lambda path: path.write_bytes(b"PK\x03\x04" + NAME.encode() + bytes(300)), "unknown_format"),
+    "broken.zip": (lambda path: path.write_bytes(b"PK\x03\x04" + NAME.encode() + bytes(300)), "bad_archive"),
     "picture.dcm": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode() + bytes(300)), "bad_frame"),
     "notes.txt": (text("NAME, room 3"), "unknown_format"),
     ".DS_Store": (lambda path: path.write_bytes(b"\0\0\0\1Bud1" + bytes(500)), "unknown_format"),
