@@ -138,6 +138,8 @@ def test_the_ensembler_combines_folds_that_were_trained_separately(alone: Path, 
     output, _ = waiting.communicate(timeout=LONG_S)
     assert waiting.returncode == 0, output
     assert same(directory, alone)
+    assert f"wrote {directory}/report.html: open it in a browser" in output
+    assert "Not finished" not in (directory / "report.html").read_text()
 
 
 def mount(*options: object) -> None:
