@@ -12,7 +12,7 @@ from pneumo.dataset.plan import MASK, BuildPlan
 from pneumo.dataset.scan import QuarantineRow
 from pneumo.masks import image_ids
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, counted
+from pneumo.runtime.errors import UserError, counted, escape_control_characters
 from pneumo.runtime.files import publish_csv
 
 COLUMNS = ("split", "file", "image_id", "reason", "phase", "found", "expected", "action")
@@ -28,7 +28,7 @@ def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) 
     """Publish the lists; the quarantine has training files first, each split sorted by file."""
     order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
     for row in order:
-        log.debug("quarantined: %s (%s): %s", row.file, row.reason, row.found)
+        log.debug("quarantined: %s (%s): %s", *map(escape_control_characters, (row.file, row.reason, row.found)))
     _write_csv(dataset / paths.QUARANTINE, [[getattr(item, name) for name in COLUMNS] for item in order])
     left_out = [[item.source.split, item.source.file, item.image_id, item.exclusion] for item in plan.left_out]
     _write_csv(dataset / paths.LEFT_OUT, left_out)
