@@ -34,14 +34,14 @@ class Arguments:
 def main(argv: Sequence[str]) -> None:
     """Read the run, and write the page."""
     arguments = cli.parse(Arguments, argv, prog="job/report.py", description=__doc__)
-    # Slow to import: after the flags are read.
-    from pneumo.dataset.shard_reader import ShardReader
-    from pneumo.dataset.table import SampleTable
-    from pneumo.reporting.html.page import check_earlier
-    from pneumo.reporting.report.page import GENERATOR
-    from pneumo.training import run_directory
-    from pneumo.training.export import require_own
-    from pneumo.training.run_report import write_report
+    with cli.slow_imports():
+        from pneumo.dataset.shard_reader import ShardReader
+        from pneumo.dataset.table import SampleTable
+        from pneumo.reporting.html.page import check_earlier
+        from pneumo.reporting.report.page import GENERATOR
+        from pneumo.training import run_directory
+        from pneumo.training.export import require_own
+        from pneumo.training.run_report import write_report
 
     run = run_directory.load(arguments.run)
     out = arguments.out or run.report

@@ -1,8 +1,11 @@
 """Which network to build: the fields of a recipe that are flags, without the libraries that build it."""
 
+import re
 from typing import Literal
 
-from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, invalid_value
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 @config_dataclass(flag_prefix="model.")
@@ -21,3 +24,9 @@ class ModelConfig:
     """Attention in the decoder: none, or concurrent spatial and channel squeeze and excitation."""
     presence_head: bool = True
     """Whether a second output predicts if the image has a pneumothorax at all."""
+
+    def __post_init__(self) -> None:
+        # A name with a slash or a colon would make timm load code or weights from elsewhere.
+        if not _NAME.fullmatch(self.encoder):
+            shown = self.encoder[:MAX_SHOWN_LENGTH]
+            raise invalid_value("encoder", shown, "a name of letters, digits, hyphens, underscores and dots", "model.")

@@ -18,6 +18,7 @@ NEEDED: dict[str, dict[str, str]] = {
     "export": {"run": "run", "out": "model"},
     "explore": {"dataset": "dataset", "out": "explore.html"},
     "launch": {},
+    "report": {"run": "run"},
     "predict": {"run": "run", "dicom": "folder", "out": "out"},
     "score": {"truth": "masks.csv", "submission": "masks.csv"},
     "shard": {"dicom": "folder", "out": "dataset"},
@@ -63,6 +64,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "seed": ("4294967296", *COUNTS),
         "workers": ("0", "4097", *COUNTS),
     },
+    "report": {},
     "launch": {
         "processes": ("0", "257", "-1", "1.5", "x", "", "\u00b2"),
         "nodes": ("0", "65537", *COUNTS),
@@ -114,6 +116,7 @@ ANY: dict[str, dict[str, str]] = {
     "export": {"run": PATHS, "dataset": PATHS, "out": PATHS, "onnx": SWITCH},
     "explore": {"dataset": PATHS, "out": PATHS},
     "launch": {},
+    "report": {"run": PATHS, "dataset": PATHS, "out": PATHS},
     "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
     "score": {"truth": PATHS, "submission": PATHS, "dataset": PATHS, "out": PATHS},
     "shard": {
@@ -167,6 +170,7 @@ READ = [
     ("export", "run", []),
     ("explore", "dataset", []),
     ("predict", "run", []),
+    ("report", "run", []),
     ("score", "truth", []),
     ("score", "submission", []),
     ("score", "dataset", []),

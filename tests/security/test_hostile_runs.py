@@ -9,6 +9,7 @@ from hostile import change_record, refused
 
 from pneumo.inference import decision_rule
 from pneumo.inference.decision_rule import read_rule
+from pneumo.modeling import models
 from pneumo.runtime.errors import MAX_PART_LENGTH
 from pneumo.training import run_directory, run_start
 from pneumo.training.recipes import debug
@@ -49,7 +50,6 @@ RECORDS: dict[str, tuple[tuple[str, ...], object]] = {
     "compile as a number": (("recipe", "compile"), 1),
     "encoder unknown": (("recipe", "model", "encoder"), "../../evil"),
     "encoder of the hub": (("recipe", "model", "encoder"), "tu-hf_hub:evil/model"),
-    "unknown variant of an encoder": (("recipe", "model", "encoder"), "tu-resnet18.evil"),
     "encoder that climbs": (("recipe", "model", "encoder"), "tu-resnet18.../../x"),
     "encoder as a number": (("recipe", "model", "encoder"), 5),
     "model is a string": (("recipe", "model"), "unet"),
@@ -66,6 +66,13 @@ def test_a_hostile_recipe_is_refused(run: RunDirectory, place: tuple[str, ...], 
     text = refused(lambda: run_directory.load(run.path))
     name = place[-1] if place[-1].isidentifier() and len(place[-1]) < MAX_PART_LENGTH else "recipe"
     assert name.replace("_", " ") in text.replace("_", " ")
+
+
+@pytest.mark.parametrize("name", ["tu-resnet18.evil", "tu-evil", "evil"])
+def test_an_unknown_encoder_is_refused_before_anything_is_built(run: RunDirectory, name: str) -> None:
+    change_record(run.path, ("recipe", "model", "encoder"), name)
+    recipe = run_directory.load(run.path).recipe
+    assert f"--model.encoder {name}; expected one of" in refused(lambda: models.build(recipe.model))
 
 
 @pytest.mark.parametrize(

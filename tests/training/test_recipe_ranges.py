@@ -55,7 +55,7 @@ WRONG: dict[str, list[Any]] = {
     "keep": [*TEXTS, "first", ""],
     "tta": ["hflip", 1, None, ["vflip"], [1], ["hflip", "hflip"]],
     "model.architecture": [*TEXTS, "unett", ""],
-    "model.encoder": TEXTS,
+    "model.encoder": [*TEXTS, "", "../resnet34", "tu-hf_hub:a/b", "x" * 100_000],
     "model.encoder_weights": TEXTS,
     "model.attention": [*TEXTS, "cbam", ""],
     "model.presence_head": SWITCHES,
