@@ -16,7 +16,7 @@ from test_html_page import make_page
 from pneumo.reporting.html import page
 
 pytestmark = pytest.mark.browser
-LONG = "1.2.276.0.7230010.3.1.4.8323329.32688.1517875162.260966 " * 3
+LONG = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789 " * 3
 
 
 @pytest.fixture(scope="module")
