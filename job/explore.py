@@ -15,7 +15,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from pneumo.runtime.cli import parse, run
+from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
@@ -48,12 +48,12 @@ def main(argv: Sequence[str]) -> None:
     arguments = parse(Arguments, argv, prog="job/explore.py", description=__doc__)
     check_target(arguments.out)
     check_apart("--out", arguments.out, {"--dataset": arguments.dataset})
-    # Slow to import: after the flags are read.
-    from pneumo.dataset.shard_reader import ShardReader
-    from pneumo.dataset.table import SampleTable
-    from pneumo.reporting.explore import cautions, page
-    from pneumo.reporting.explore.analysis import analyze
-    from pneumo.reporting.html.page import check_earlier, write
+    with slow_imports():
+        from pneumo.dataset.shard_reader import ShardReader
+        from pneumo.dataset.table import SampleTable
+        from pneumo.reporting.explore import cautions, page
+        from pneumo.reporting.explore.analysis import analyze
+        from pneumo.reporting.html.page import check_earlier, write
 
     check_earlier("--out", arguments.out, page.GENERATOR)
     reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))

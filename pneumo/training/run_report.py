@@ -20,7 +20,7 @@ from pneumo.reporting.model_card import GROUPED_BY
 from pneumo.reporting.report import page
 from pneumo.reporting.report.facts import Evidence, FoldProgress, RunFacts
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, first_line
+from pneumo.runtime.errors import StopRequested, UserError, first_line
 from pneumo.training import checkpoint, checkpoint_directory, run_directory
 from pneumo.training.fold_results import read_fold_histograms, read_history
 from pneumo.training.recipe_words import describe_recipe
@@ -55,6 +55,9 @@ def write_last(run: RunDirectory, reader: ShardReader) -> None:
         html.check_earlier("--run", run.report, page.GENERATOR)
         own = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
         log.info("wrote %s: open it in a browser", write_report(run, reader if own else None))
+    except StopRequested:
+        # No failure of the report: the command ends as it does anywhere else.
+        raise
     except Exception as error:
         # Whatever it is, such as a full disk.
         reason = error.found if isinstance(error, UserError) else first_line(error)

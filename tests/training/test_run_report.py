@@ -149,3 +149,14 @@ def test_another_dataset_of_test_images_gives_a_report_without_pictures(
     monkeypatch.setattr(run_report.Manifest, "read", lambda _: Other)
     write_last(without_report, reader)
     assert "Pictures need the dataset" in without_report.report.read_text()
+
+
+def test_a_stop_request_meanwhile_is_no_failure_of_the_report(
+    finished: RunDirectory, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise StopRequested("SIGTERM")
+
+    monkeypatch.setattr(run_report, "write_report", stop)
+    with pytest.raises(StopRequested, match="SIGTERM"):
+        write_last(finished, ShardReader(dataset, SampleTable.read(dataset)))
