@@ -189,13 +189,21 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
 def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
     """Return the runs that are written to: any other may be on a read-only mount, or used by others meanwhile.
 
-    One whose lock a killed process left is among them, so that the lock is removed.
+    One whose lock a killed process left is among them, so that the lock is removed, and so is one that was finished by
+    a process which was stopped before it wrote the report. The report is no reason to refuse a read-only run.
     """
     from pneumo.training.run_metrics import is_finished
+    from pneumo.training.run_report import is_report_due
 
     if run_directory.is_own_submission(arguments.out, runs):
         return list(runs)
-    return [run for run in runs if not is_finished(run, arguments.dataset) or is_left_behind(run.lock)]
+    return [
+        run
+        for run in runs
+        if not is_finished(run, arguments.dataset)
+        or is_left_behind(run.lock)
+        or (is_report_due(run) and os.access(run.path, os.W_OK))
+    ]
 
 
 def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:

@@ -46,6 +46,14 @@ def write_report(run: RunDirectory, reader: ShardReader | None, out: Path | None
     return path
 
 
+def is_report_due(run: RunDirectory) -> bool:
+    """Return whether a finished run has no report, or one that is older than its results."""
+    if not run.report.is_file():
+        return True
+    results = [path.stat().st_mtime_ns for path in (run.metrics, run.masks) if path.is_file()]
+    return run.report.stat().st_mtime_ns < max(results, default=0)
+
+
 def write_last(run: RunDirectory, reader: ShardReader) -> None:
     """Write the report of a run whose results are in place, which a failure must not cost: it is logged.
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,30 @@ def test_a_finished_run_is_only_read(
     (run / ".lock").touch()
     code, output = call_on_one_core("ensemble", *words)
     assert (code, list(run.glob(".*"))) == (0, []), output
+
+
+@pytest.mark.parametrize("left", ["none", "older than the results"])
+def test_a_report_that_a_stopped_command_left_unwritten_is_written(
+    alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]], left: str
+) -> None:
+    # The name of the run is in its report.
+    run = shutil.copytree(alone, tmp_path / "copy" / alone.name)
+    report = run / "report.html"
+    finished = report.read_bytes()
+    words = ["--runs", run, "--dataset", dataset, "--out", tmp_path / "s.csv"]
+    if left == "none":
+        report.unlink()
+    else:
+        # Of job/report.py while the folds were trained.
+        report.write_bytes(finished.replace(b"</h1>", b" (not finished)</h1>", 1))
+        before = (run / "metrics.json").stat().st_mtime_ns - 1_000_000_000
+        os.utime(report, ns=(before, before))
+    code, output = call_on_one_core("ensemble", *words)
+    assert (code, report.read_bytes() == finished) == (0, True), output
+    # The next one only reads the run.
+    written = report.stat().st_mtime_ns
+    code, output = call_on_one_core("ensemble", *words)
+    assert (code, report.stat().st_mtime_ns) == (0, written), output
 
 
 def test_a_submission_is_a_csv_file(
