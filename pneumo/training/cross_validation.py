@@ -43,9 +43,12 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
-            run, reader, folds = _open_run(inputs, world)
+            manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
+            # Before the table and the images are read: a world that cannot train is refused at once.
+            wanted = inputs.folds or range(manifest.num_folds)
+            groups = plan_fold_groups(world, wanted, inputs.recipe.micro_batches)
+            run, reader, folds = _open_run(inputs, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
-        groups = plan_fold_groups(world, folds, run.recipe.micro_batches)
         group, own_folds = join_fold_group(world, groups)
         log_world(world, groups, run.recipe.precision)
         finished = world.on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
@@ -106,9 +109,10 @@ def _train_fold(
     release_memory()
 
 
-def _open_run(inputs: TrainingInputs, world: World) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
+def _open_run(
+    inputs: TrainingInputs, manifest: Manifest, world: World
+) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
-    manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
     log_idle_ranks(world, len(inputs.folds) or manifest.num_folds, inputs.recipe.micro_batches)
     table = world.on_leader(lambda: SampleTable.read(inputs.dataset))
     reader = ShardReader(inputs.dataset, table)

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.distributed import heartbeat
 from pneumo.distributed.device import describe
 from pneumo.distributed.device_memory import explain_out_of_memory
 from pneumo.distributed.partition import FoldGroup, fold_groups
 from pneumo.distributed.startup import plan_fold_groups
+from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
@@ -39,7 +41,13 @@ def dry_run(inputs: TrainingInputs, world: World, ranks: int) -> None:
 
     Raises:
         UserError: When the training would be refused at its start, or has too little memory.
+        RankLost: When another rank is lost.
     """
+    with Watchdog(world.meeting, world.rank_timeout_s):
+        _print_plan(inputs, world, ranks)
+
+
+def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
     wanted = inputs.folds or range(manifest.num_folds)
     micro_batches = inputs.recipe.micro_batches
@@ -55,6 +63,7 @@ def dry_run(inputs: TrainingInputs, world: World, ranks: int) -> None:
 def _describe(inputs: TrainingInputs, manifest: Manifest, groups: Sequence[FoldGroup], world: World) -> Iterator[str]:
     table = SampleTable.read(inputs.dataset)
     check_expected(inputs.expected, table)
+    heartbeat.touch("a few steps of the dry run")
     folds = check_folds(inputs.folds, manifest, table)
     run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe

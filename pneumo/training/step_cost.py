@@ -9,6 +9,7 @@ from statistics import median
 
 import torch
 
+from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
@@ -101,6 +102,7 @@ def _time_steps(state: TrainState, loader: Loader, epoch: Epoch, progress: Progr
             seconds.append(time.monotonic() - start)
             waits.append(waited)
         progress.step()
+        heartbeat.touch()
     # Only at its end does a loader keep its pipeline for the next call.
     next(loaded, None)
     return seconds, waits

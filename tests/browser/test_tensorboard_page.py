@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from page_checks import keep_screenshot, open_page
 from selenium.webdriver.chrome.webdriver import WebDriver
@@ -30,22 +32,35 @@ return read(document.body)
 """All text of the page, within the shadow roots too."""
 
 
-def start_training(dataset: Path, run: Path) -> "subprocess.Popen[bytes]":
-    words = ["--dataset", dataset, "--run", run, "--recipe", "debug", "--epochs", "3", "--image-size", "32"]
+def start_training(dataset: Path, run: Path, seed: int) -> "subprocess.Popen[bytes]":
+    words = [
+        "--seed",
+        seed,
+        "--dataset",
+        dataset,
+        "--run",
+        run,
+        "--recipe",
+        "debug",
+        "--epochs",
+        "3",
+        "--image-size",
+        "32",
+    ]
     words += ["--model.encoder", "tu-test_efficientnet", "--workers", "1", "--batch-size", "4"]
     command = [sys.executable, ROOT / "job" / "train.py", *map(str, words), "--micro-batch-size", "2"]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def finish_training(dataset: Path, run: Path) -> None:
-    assert start_training(dataset, run).wait(LONG_S) == 0
+def finish_training(dataset: Path, run: Path, seed: int) -> None:
+    assert start_training(dataset, run, seed).wait(LONG_S) == 0
 
 
 @pytest.fixture(scope="module")
 def address(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """TensorBoard over two runs; the first was killed as soon as its second validation was in the events."""
     runs = tmp_path_factory.mktemp("logs") / "runs"
-    process = start_training(dataset, runs / "killed")
+    process = start_training(dataset, runs / "killed", seed=0)
 
     def validated() -> bool:
         found = b"".join(path.read_bytes() for path in (runs / "killed" / "fold-0").glob("events.out.*"))
@@ -55,8 +70,9 @@ def address(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (runs / "killed" / "fold-0" / "fold.json").exists()
-    finish_training(dataset, runs / "killed")
-    finish_training(dataset, runs / "plain")
+    finish_training(dataset, runs / "killed", seed=0)
+    # Of the same seed its curves would lie on the others.
+    finish_training(dataset, runs / "plain", seed=1)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", runs, "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
@@ -86,6 +102,13 @@ def open_dashboard(browser: WebDriver, url: str, name: str, ready: Callable[[str
         time.sleep(0.2)
     keep_screenshot(browser, f"tensorboard-{name}")
     return text
+
+
+def drawn_hues(png: bytes) -> set[int]:
+    """Return the hues, in tenths of the circle, that colour a length of curve; axes and text are grey."""
+    pixels = cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2HSV)
+    hues = pixels[pixels[..., 1] > 60][:, 0] // 18
+    return {int(hue) for hue, count in zip(*np.unique(hues, return_counts=True), strict=True) if count >= 40}
 
 
 def test_no_point_is_doubled_by_the_kill(address: str) -> None:
@@ -118,6 +141,11 @@ def test_the_first_cards_are_the_validation_s_curves_and_pictures_of_both_runs(
         "return [...document.querySelectorAll('scalar-card')].map(c => c.innerText).filter(t => t.includes('/auc'))"
     )
     assert all(run in rows[0] for run in RUNS)
+    chart = next(card for card in browser.find_elements("css selector", "scalar-card") if "/auc" in card.text)
+    browser.execute_script("arguments[0].scrollIntoView()", chart)
+    line_chart = chart.find_element("css selector", "line-chart")
+    wait_until(lambda: len(drawn_hues(line_chart.screenshot_as_png)) >= len(RUNS))
+    keep_screenshot(browser, "tensorboard-curves")
     browser.execute_script("document.querySelector('image-card').scrollIntoView()")
     loaded = "return [...document.querySelectorAll('image-card img')].map(i => i.naturalWidth)"
     wait_until(lambda: (widths := browser.execute_script(loaded)) and set(widths) == {320})
