@@ -25,12 +25,10 @@ written, the others are, and the exit code is 2. Not for clinical use. Exit code
 predict.
 """
 
-import shutil
 import sys
-from contextlib import closing
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -41,20 +39,10 @@ from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
-from pneumo.runtime.errors import UserError, counted
+from pneumo.runtime.errors import UserError
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
-if TYPE_CHECKING:
-    from pneumo.dataset.incoming import IncomingImages
-    from pneumo.dataset.shard_reader import ShardReader
-    from pneumo.distributed.world import World
-    from pneumo.inference.ensembler import Ensembler, ImagePrediction
-    from pneumo.training.exported_model import ExportedModel
-    from pneumo.training.run_directory import RunDirectory
-
-SCRATCH = "shards"
-"""Part of the name of the hidden directory with the images that are predicted, and the results until they are whole."""
 WRITTEN = (*PREDICTION_LISTS, *(entry.file for entry in OUTPUTS.values()))
 """Everything that is written into --out."""
 
@@ -110,13 +98,15 @@ def main() -> None:
         from pneumo.distributed.stopping import exiting_on_signals
         from pneumo.reporting.outputs.output_set import check_directory
         from pneumo.runtime import locks, result_directory
+        from pneumo.runtime.machine import available_cores
         from pneumo.runtime.outputs import check_apart
         from pneumo.training.ensemble import LESS_MEMORY
+        from pneumo.training.new_images import NewImages, open_model, predict
 
     check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=WRITTEN)
     result_directory.check(arguments.out, WRITTEN)
     check_directory(arguments.out, arguments.outputs)
-    run = open_run(arguments.run)
+    model = open_model(arguments.run)
     world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -127,123 +117,24 @@ def main() -> None:
         locks.hold(arguments.out / ".lock", str(arguments.out)),
         explain_out_of_memory(*LESS_MEMORY),
     ):
-        predict(arguments, run, world)
-    shutdown()
-
-
-def open_run(path: Path) -> "RunDirectory | ExportedModel":
-    """Load a run or a model that can predict; refuse another one now, and not after all images are read."""
-    from pneumo.inference.decision_rule import read_rule
-    from pneumo.training import exported_model, run_directory
-    from pneumo.training.run_metrics import require_finished_folds
-
-    if exported_model.is_exported(path):
-        model = exported_model.load(path)
-        read_rule(model.thresholds)
-        return model
-    run = run_directory.load(path)
-    require_finished_folds(run)
-    if run.thresholds.is_file():
-        read_rule(run.thresholds)
-    return run
-
-
-def predict(arguments: Arguments, run: "RunDirectory | ExportedModel", world: "World") -> None:
-    """Read the images, predict them, publish the results, and print how many files became predictions."""
-    from pneumo.reporting.outputs.context import OutputContext
-    from pneumo.reporting.outputs.output_set import OutputSet
-    from pneumo.runtime import log_file, result_directory
-    from pneumo.runtime.files import publish_text, remove_temporary_files
-    from pneumo.runtime.scratch import scratch_directory
-
-    for name in (SCRATCH, result_directory.RECORD):
-        remove_temporary_files(arguments.out, name)
-    with scratch_directory(arguments.out, SCRATCH) as scratch:
-        images = read_images(arguments, scratch / "dataset")
-        with closing(images.reader) as reader:
-            ensembler = None if images.problem else build_ensembler(arguments, run, reader, world)
-            context = OutputContext(
-                reader=reader,
-                sources=images.sources,
-                lists=images.lists,
-                account=images.account,
-                model=str(run.path),
-                rule="" if ensembler is None else ensembler.rule.describe(),
+        predict(
+            NewImages(
+                dicom=arguments.dicom,
+                out=arguments.out,
+                id=arguments.id,
+                include_non_frontal=arguments.include_non_frontal,
+                outputs=arguments.outputs,
                 all_overlays=arguments.overlays == "all",
-            )
-            results = scratch / "results"
-            outputs = OutputSet(results, arguments.outputs, context)
-            predictions = [] if ensembler is None else ensembler.run(reader.table.select("test"), outputs.add)
-        # The images are deleted first: where pictures have filled the disk, the tables then have space.
-        shutil.rmtree(scratch / "dataset", ignore_errors=True)
-        outputs.close()
-        for name, text in images.lists.items():
-            publish_text(results / name, text)
-        result_directory.publish(results, arguments.out)
-    # Not before: a prediction that is stopped leaves no name of a file.
-    log_file.start(arguments.out, "predict")
-    outputs.raise_first_error()
-    if images.problem is not None:
-        raise images.problem
-    report(arguments.out, images, predictions, context.rule)
-
-
-def read_images(arguments: Arguments, dataset: Path) -> "IncomingImages":
-    """Read the images, and warn about odd ones."""
-    from pneumo.dataset import incoming, oddities
-    from pneumo.dataset.options import BuildInputs, BuildOptions
-    from pneumo.runtime.console import log
-    from pneumo.runtime.machine import available_cores
-
-    # The directory may hold files of any kind; every X-ray among them must be predicted.
-    options = BuildOptions(
-        workers=arguments.workers or available_cores(),
-        max_quarantined=100,
-        include_non_frontal=arguments.include_non_frontal,
-        limits=arguments.limits,
-    )
-    images = incoming.read_images(
-        BuildInputs(dicom=arguments.dicom, id=arguments.id), options, dataset, out=arguments.out
-    )
-    for line in oddities.describe(images.reader.table):
-        log.warning("%s", line)
-    return images
-
-
-def build_ensembler(
-    arguments: Arguments, run: "RunDirectory | ExportedModel", reader: "ShardReader", world: "World"
-) -> "Ensembler":
-    """Build the mean of the run's networks with its decision rule, which is chosen now if no process has done so."""
-    from pneumo.inference.decision_rule import read_rule
-    from pneumo.inference.ensembler import Ensembler
-    from pneumo.runtime.machine import available_cores
-    from pneumo.training.ensemble import build_mean
-    from pneumo.training.locking import exclusive_locks
-    from pneumo.training.run_directory import RunDirectory
-    from pneumo.training.run_metrics import finish_run
-
-    workers = arguments.workers or available_cores()
-    if isinstance(run, RunDirectory) and not run.thresholds.is_file():
-        with exclusive_locks([(run.lock, str(run.path))], world):
-            finish_run(run, world, reader, workers=workers)
-    mean = build_mean(
-        [run],
-        reader=reader,
-        world=world,
-        workers=workers,
-        loader=arguments.loader,
-        precision=arguments.precision,
-    )
-    return Ensembler(mean, read_rule(run.thresholds), min_component=arguments.min_component)
-
-
-def report(out: Path, images: "IncomingImages", predictions: "list[ImagePrediction]", rule: str) -> None:
-    """Log how many images are positive, and print what each file became."""
-    from pneumo.runtime.console import log
-
-    positive = sum(prediction.mask_area > 0 for prediction in predictions)
-    log.info("%s: positive are %d of %s; the rule: %s", out, positive, counted(len(predictions), "image"), rule)
-    sys.stdout.write(f"{images.account}\n")
+                min_component=arguments.min_component,
+                loader=arguments.loader,
+                precision=arguments.precision,
+                limits=arguments.limits,
+                workers=arguments.workers or available_cores(),
+            ),
+            model,
+            world,
+        )
+    shutdown()
 
 
 if __name__ == "__main__":

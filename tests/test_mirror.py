@@ -25,6 +25,7 @@ WITHOUT_TESTS = {
     "reporting/outputs/context.py": "what the tests of each output use",
     "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
+    "training/new_images.py": "tests/job/test_job_predict.py runs it through the command",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",
 }
 """Modules without a test file of their own, and why."""

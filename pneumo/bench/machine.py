@@ -2,17 +2,12 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from pneumo.runtime.machine import available_cores
-
-PACKAGES = (
-    *("torch", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "opencv-python-headless", "albumentations"),
-    *("pydicom", "numpy"),
-)
+from pneumo.runtime.versions import installed_versions
 
 
 def describe() -> dict[str, str]:
@@ -23,8 +18,7 @@ def describe() -> dict[str, str]:
         "processor": _processor(),
         "load": load,
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "Python": platform.python_version(),
-        **{name: found for name in PACKAGES if (found := _version(name))},
+        **installed_versions(),
     }
 
 
@@ -36,10 +30,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -11,24 +11,20 @@ be written is no reason to end the work.
 
 import logging
 import os
-import platform
 import shlex
 import socket
 import sys
 import time
 from collections import deque
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pneumo import __version__
 from pneumo.runtime.console import FILE_ONLY, log
 from pneumo.runtime.errors import escape_control_characters
+from pneumo.runtime.versions import installed_versions
 
 DIRECTORY = "logs"
 MAX_EARLIER_RECORDS = 1000
 """Records kept until the log file is opened; a command logs a few before it knows its directory."""
-LIBRARIES = ("torch", "numpy", "opencv-python-headless", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "pydicom")
-"""Whose versions a log begins with, as far as they are installed."""
 
 
 class _Earlier(logging.Handler):
@@ -107,13 +103,6 @@ def start(directory: Path, command: str, label: str = "") -> None:
 
 def _head() -> logging.LogRecord:
     """Return the record that a log begins with."""
-    versions = [f"pneumo {__version__}", f"Python {platform.python_version()}", *map(_version, LIBRARIES)]
-    text = f"{shlex.join(sys.argv)}\n  on {socket.gethostname()} with {', '.join(filter(None, versions))}"
+    versions = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+    text = f"{shlex.join(sys.argv)}\n  on {socket.gethostname()} with {versions}"
     return log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None, extra=FILE_ONLY)
-
-
-def _version(library: str) -> str:
-    try:
-        return f"{library} {version(library)}"
-    except PackageNotFoundError:
-        return ""

@@ -3,10 +3,8 @@
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
-from pneumo import __version__
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference import metrics
@@ -21,13 +19,12 @@ from pneumo.reporting.report import page
 from pneumo.reporting.report.facts import Evidence, FoldProgress, RunFacts
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import StopRequested, UserError, first_line
+from pneumo.runtime.versions import installed_versions
 from pneumo.training import checkpoint, checkpoint_directory, run_directory
 from pneumo.training.fold_results import read_fold_histograms, read_history
 from pneumo.training.recipe_words import describe_recipe
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import caveats
-
-LIBRARIES = ("torch", "segmentation-models-pytorch", "scikit-learn", "numpy")
 
 
 def write_report(run: RunDirectory, reader: ShardReader | None, out: Path | None = None) -> Path:
@@ -95,7 +92,7 @@ def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:
         patients=GROUPED_BY[run.dataset.grouped_by],
         excluded=run.dataset.excluded,
         trained_with=run_directory.starting_version(run),
-        written_with={"pneumo": __version__} | {name: version(name) for name in LIBRARIES},
+        written_with=installed_versions(),
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     )
 
