@@ -23,9 +23,10 @@ from pneumo.runtime.console import log
 from pneumo.training import run_start
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
+from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
 from pneumo.training.locking import exclusive_locks
-from pneumo.training.loop import FoldData, FoldTrainer
+from pneumo.training.loop import FoldTrainer
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory

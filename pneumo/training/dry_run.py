@@ -20,8 +20,8 @@ from pneumo.distributed.world import World
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, plan, run_start
+from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
-from pneumo.training.loop import FoldData
 from pneumo.training.plan import FoldPlan, StagePlan
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import resolve_auto

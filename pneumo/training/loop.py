@@ -1,35 +1,27 @@
 """Training of one fold: stages, epochs, steps, validation, checkpoints, and resuming from a checkpoint."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import numpy as np
 
-from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import measure_peak
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
-from pneumo.inference.build import build_predictor
-from pneumo.inference.config import View
 from pneumo.inference.evaluation import validation_metrics
-from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.out_of_fold import predict_histograms
-from pneumo.inference.prediction import Prediction, split_batches
 from pneumo.loading.build import build_loader
-from pneumo.loading.contract import Loader
 from pneumo.reporting.held_out_images import HeldOutImages
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
-from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
 from pneumo.training.epoch import Epoch
+from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_log import FoldLog
 from pneumo.training.fold_results import publish_fold
+from pneumo.training.fold_validation import FoldValidation
 from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.resolution import check_first_weights
@@ -37,31 +29,10 @@ from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.stage_clock import StageClock
 from pneumo.training.step_sums import StepSums
 from pneumo.training.step_times import StepTimes
-from pneumo.training.stoppable import StoppableLoader
 from pneumo.training.train_state import TrainState
 
 LOG_EVERY = 10
 """Steps between two points of the loss curves; losses and gradients are also checked to be finite then."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldData:
-    """The samples of one fold."""
-
-    reader: ShardReader
-    train_rows: Rows
-    """Rows of the sample table to train on."""
-    validation_rows: Rows
-    """Rows of the fold's own images."""
-
-    @classmethod
-    def of(cls, reader: ShardReader, fold: int, num_folds: int) -> Self:
-        """Select the images of the other folds to train on, and the fold's own for validation."""
-        others = set(range(num_folds)) - {fold}
-        table = reader.table
-        return cls(
-            reader=reader, train_rows=table.select("train", others), validation_rows=table.select("train", {fold})
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +95,16 @@ class FoldTrainer:
         self.state = LoopState(fold=fold)
         self.sums, self.times = StepSums(group, fold, recipe.batch_size), StepTimes(group, recipe.batch_size)
         self.held_out = HeldOutImages(data.reader, data.validation_rows)
+        self.validation = FoldValidation(
+            recipe,
+            fold,
+            data,
+            self.loader,
+            self.train_state,
+            world=world,
+            group=group,
+            stop_if_asked=self._stop_if_asked,
+        )
 
     def run(self) -> None:
         """Train the fold to its end, and write its model and its out-of-fold histograms.
@@ -255,54 +236,12 @@ class FoldTrainer:
 
     # -- validation and results -------------------------------------------------------------------------------------
 
-    def _predict_histograms(
-        self, size: int, tta: tuple[View, ...], observe: Callable[[Prediction], None] = lambda _: None
-    ) -> PredictionHistograms | None:
-        """Predict the validation images by the averaged weights. Collective.
-
-        Args:
-            size: Height and width of the network's input.
-            tta: Views beside the image itself.
-            observe: Called with each of this rank's predictions.
-
-        Returns:
-            Their histograms on the group's leader, None on the others.
-        """
-        inference = replace(self.recipe.inference, size=size, tta=tta)
-        predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
-        rows = self.data.validation_rows
-        loader = self._stoppable(self.loader, -(-len(split_batches(rows)) // self.group.size))
-        what, mine = f"fold {self.fold} validation", split_batches(rows)[self.group.rank :: self.group.size]
-        with Progress(what, sum(map(len, mine)), unit="images", enabled=self.world.is_leader) as progress:
-
-            def seen(prediction: Prediction) -> None:
-                observe(prediction)
-                progress.step()
-
-            return predict_histograms(predictor, loader, self.data.reader, rows, self.group, seen)
-
-    def _stoppable(self, loader: Loader, rounds: int) -> Loader:
-        return StoppableLoader(loader, rounds, self._stop_if_asked)
-
-    def _estimate_statistics(self, epoch: Epoch) -> None:
-        """Estimate the batch-norm statistics of the averaged weights from the epoch's first images. Collective."""
-        steps = min(epoch.steps, -(-ESTIMATION_MICRO_BATCHES // self.recipe.micro_batches))
-        plans = epoch.plans(range(steps), self.train_state.micro_batch_indices)
-        loader = self._stoppable(self.loader, steps * -(-self.recipe.micro_batches // self.group.size))
-        estimate_statistics(
-            self.train_state.ema.model,
-            (batch.image for batch in loader(plans)),
-            steps * self.recipe.micro_batches,
-            self.group,
-            self.train_state.autocast,
-        )
-
     def _validate(self, epoch: Epoch) -> dict[str, float]:
         """Score the averaged weights on the validation images, without test-time augmentation. Collective."""
         heartbeat.touch(f"fold {self.fold}: validating")
         start = time.monotonic()
-        self._estimate_statistics(epoch)
-        histograms = self._predict_histograms(epoch.stage.image_size, (), self.held_out.observe)
+        self.validation.estimate_statistics(epoch)
+        histograms = self.validation.predict(epoch.stage.image_size, (), self.held_out.observe)
         maps = self.group.gather(self.held_out.take())
         metrics = None
         if histograms is not None:
@@ -316,7 +255,7 @@ class FoldTrainer:
     def _publish(self) -> None:
         """Write the fold's model, its histograms, and last fold.json, which marks it as finished. Collective."""
         heartbeat.touch(f"fold {self.fold}: predicting its images")
-        histograms = self._predict_histograms(self.recipe.stages[-1].image_size, self.recipe.tta)
+        histograms = self.validation.predict(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
             publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
             self.log.finish(self.state.step, histograms)

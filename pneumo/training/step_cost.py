@@ -18,7 +18,7 @@ from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.runtime.console import Progress
 from pneumo.training.epoch import Epoch
-from pneumo.training.loop import FoldData
+from pneumo.training.fold_data import FoldData
 from pneumo.training.plan import StageCost
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState

@@ -23,9 +23,10 @@ from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
-from pneumo.training import checkpoint, loop, run_directory, run_start
+from pneumo.training import checkpoint, fold_validation, run_directory, run_start
 from pneumo.training.batch_norm import estimate_statistics
-from pneumo.training.loop import FoldData, FoldTrainer
+from pneumo.training.fold_data import FoldData
+from pneumo.training.loop import FoldTrainer
 from pneumo.training.loop_state import MEASURED, Cursor
 from pneumo.training.recipe import Recipe
 from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
@@ -338,8 +339,8 @@ def test_the_averaged_weights_are_validated_and_published_with_statistics_of_the
         estimate_statistics(model, batches, count, *arguments)
         estimated.append(copy.deepcopy(model))
 
-    monkeypatch.setattr(loop, "ESTIMATION_MICRO_BATCHES", limit)
-    monkeypatch.setattr(loop, "estimate_statistics", estimate)
+    monkeypatch.setattr(fold_validation, "ESTIMATION_MICRO_BATCHES", limit)
+    monkeypatch.setattr(fold_validation, "estimate_statistics", estimate)
     directory = train("run", TWO_EPOCHS)
     assert len(estimated) == 2, "one for each validation"
     published = weight_files.read_safetensors(directory.model)

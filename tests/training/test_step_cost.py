@@ -8,7 +8,7 @@ from training_runs import shrunk
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.training.loop import FoldData
+from pneumo.training.fold_data import FoldData
 from pneumo.training.step_cost import measure
 
 

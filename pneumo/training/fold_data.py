@@ -1,0 +1,27 @@
+"""The samples that a fold is trained on, and those that score it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldData:
+    """The samples of one fold."""
+
+    reader: ShardReader
+    train_rows: Rows
+    """Rows of the sample table to train on."""
+    validation_rows: Rows
+    """Rows of the fold's own images."""
+
+    @classmethod
+    def of(cls, reader: ShardReader, fold: int, num_folds: int) -> Self:
+        """Select the images of the other folds to train on, and the fold's own for validation."""
+        others = set(range(num_folds)) - {fold}
+        table = reader.table
+        return cls(
+            reader=reader, train_rows=table.select("train", others), validation_rows=table.select("train", {fold})
+        )
