@@ -1,13 +1,16 @@
 """A run that several tests compare with, and a small file system."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command_driver import call
-from job_commands import train
+from job_commands import Predict, train
+
+from pneumo.inference.decision_rule import DecisionRule, write_rule
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +36,24 @@ def call_on_one_core(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[obj
         return code, "".join(output)
 
     return call_on_one_core
+
+
+@pytest.fixture
+def predict(alone: Path, call_on_one_core: Callable[..., tuple[object, str]]) -> Predict:
+    """Run the command in this process."""
+
+    def predict(dicom: Path, out: Path, *flags: object, run: Path = alone) -> tuple[object, str]:
+        return call_on_one_core("predict", "--run", run, "--dicom", dicom, "--out", out, *flags)
+
+    return predict
+
+
+@pytest.fixture
+def all_positive(alone: Path, tmp_path: Path) -> Path:
+    """A run whose rule calls every image positive."""
+    copy = shutil.copytree(alone, tmp_path / "all_positive", ignore=shutil.ignore_patterns("checkpoints"))
+    write_rule(copy / "thresholds.json", DecisionRule(1, 0.0, 1))
+    return copy
 
 
 @pytest.fixture

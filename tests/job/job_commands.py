@@ -1,9 +1,10 @@
 """How tests start the commands: as a user does, in processes of their own, most of which a warm Python forks."""
 
+import csv
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import warm_python
@@ -19,6 +20,9 @@ ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backe
 RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
 RECIPE += ["--model.encoder", "tu-test_efficientnet"]
 """The smallest encoder of timm, which its own tests use."""
+
+Predict = Callable[..., tuple[object, str]]
+"""Type of the fixture ``predict``."""
 
 # Two processes share the cores, a thread each. One process gets one core, for the same number of threads: sums then
 # have one order, and results are equal to the last bit.
@@ -90,3 +94,9 @@ def train(dataset: Path, directory: Path, *more: object, launcher: Sequence[str]
 
 def weights(directory: Path, fold: int = 0) -> bytes:
     return (directory / f"fold-{fold}" / "model.safetensors").read_bytes()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
