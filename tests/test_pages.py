@@ -142,6 +142,21 @@ def test_what_the_readme_leads_to_is_there() -> None:
         assert resolve(f"{path.replace('/', '.')}.{name}") is not None, name
 
 
+def test_the_speeds_of_the_readme_are_those_of_the_benchmark_page() -> None:
+    speed = re.compile(r"\b([\d.]+) (ms|s|im(?:a)?g(?:es)?/s)\b")
+    measured = [
+        (float(number), unit.replace("img", "images"))
+        for number, unit in speed.findall((ROOT / "pneumo" / "bench" / "README.md").read_text())
+    ]
+    table = (ROOT / "README.md").read_text().partition("## What has been measured")[2].partition("\n\nDice")[0]
+    shown = speed.findall(table)
+    assert len(shown) == 10
+    for number, unit in shown:
+        digits = len(number.partition(".")[2])
+        half = 0.5 / 10**digits + 1e-9
+        assert any(abs(value - float(number)) <= half for value, of in measured if of == unit), (number, unit)
+
+
 def resolve(name: str) -> object:
     """Import the longest prefix that is a module, and take the rest as attributes."""
     parts = name.split(".")
