@@ -11,6 +11,7 @@ from pneumo.inference import onnx_export
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.metrics import Metrics, Scores
 from pneumo.inference.subgroups import Subgroup
+from pneumo.inference.verdict import judge
 from pneumo.runtime.errors import counted
 
 GROUPED_BY = {
@@ -79,9 +80,10 @@ def _summary(facts: CardFacts) -> Iterator[str]:
         f" by the network that was not trained on it: {metrics.nested.dice:.3f} ({low:.3f} to {high:.3f}). Calling"
         f" every image empty: {metrics.dice_all_empty:.3f}."
     )
-    if metrics.dice_over_empty_interval[0] <= 0:
+    verdict = judge(metrics)
+    if verdict.standing != "better":
         yield ""
-        yield "**Within the interval this is no better than calling every image empty.**"
+        yield f"**{verdict.text}**"
 
 
 def _use(facts: CardFacts) -> Iterator[str]:

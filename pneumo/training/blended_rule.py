@@ -20,6 +20,7 @@ from pneumo.inference.metrics import BlendedRun, Metrics
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.out_of_fold import predict_mean_histograms
 from pneumo.inference.threshold_search import nested_estimate
+from pneumo.inference.verdict import warn_unless_better
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
@@ -66,7 +67,7 @@ def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSou
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return ChosenRule(mean.world.on_leader(lambda: read_rule(runs[0].thresholds)), None)
+        return ChosenRule(mean.world.on_leader(lambda: _own_rule(runs[0])), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
         rules = mean.world.on_leader(lambda: _run_rules(runs))
@@ -105,6 +106,11 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
     return ""
 
 
+def _own_rule(run: RunDirectory) -> DecisionRule:
+    warn_unless_better(run.path, metrics.read(run.metrics))
+    return read_rule(run.thresholds)
+
+
 def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
     return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
 
@@ -133,6 +139,7 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
         log.info("the blend's metrics:\n%s", metrics.describe(found))
         for caveat in found.caveats:
             log.warning("%s", caveat)
+        warn_unless_better("the blend", found)
         return ChosenRule(nested.final, found)
 
     return mean.world.on_leader(choose)

@@ -15,9 +15,11 @@ from pneumo.distributed.startup import join_fold_group, plan_fold_groups
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_idle_ranks, log_world
+from pneumo.inference import metrics
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
+from pneumo.inference.verdict import warn_unless_better
 from pneumo.runtime import log_file
 from pneumo.runtime.console import log
 from pneumo.training import run_start
@@ -139,6 +141,8 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
     locks = [(run.lock, str(run.path))] if world.is_leader else []
     with exclusive_locks(locks, world), explain_out_of_memory(*LESS_MEMORY):
         finish_run(run, world, reader, workers=inputs.options.workers)
+        if world.is_leader:
+            warn_unless_better(run.path, metrics.read(run.metrics))
         if len(reader.table.select("test")):
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
             ensembler = Ensembler(mean, world.on_leader(lambda: read_rule(run.thresholds)))

@@ -18,9 +18,11 @@ from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
+from pneumo.inference import metrics
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler, ImagePrediction
+from pneumo.inference.verdict import warn_unless_better
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.output_set import OutputSet
 from pneumo.runtime import log_file, result_directory
@@ -96,6 +98,8 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
         images = _read_images(new, scratch / "dataset")
         with closing(images.reader) as reader:
             ensembler = None if images.problem else _build_ensembler(new, model, reader, world)
+            known = ensembler is not None and model.metrics.is_file()
+            verdict = warn_unless_better(model.path, metrics.read(model.metrics)) if known else None
             context = OutputContext(
                 reader=reader,
                 sources=images.sources,
@@ -104,6 +108,7 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
                 model=str(model.path),
                 rule="" if ensembler is None else ensembler.rule.describe(),
                 all_overlays=new.all_overlays,
+                verdict=verdict,
             )
             results = scratch / "results"
             outputs = OutputSet(results, new.outputs, context)

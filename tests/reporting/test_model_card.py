@@ -89,11 +89,19 @@ def test_what_is_not_known_is_not_measured() -> None:
     assert "images of one patient may be in several folds, and the scores may be too high" in without_groups
 
 
-def test_a_model_that_is_no_better_than_empty_masks_says_so_at_its_top() -> None:
-    text = "**Within the interval this is no better than calling every image empty.**"
-    assert text not in render(FACTS)
-    poor = replace(METRICS, dice_over_empty=0.001, dice_over_empty_interval=(-0.01, 0.02))
-    assert text in render(replace(FACTS, metrics=poor)).partition("## Intended use")[0]
+@pytest.mark.parametrize(
+    ("over", "interval", "words"),
+    [
+        (0.001, (-0.01, 0.02), "**Not clearly better than empty masks. "),
+        (-0.248, (-0.351, -0.15), "**Worse than empty masks. "),
+    ],
+)
+def test_a_model_that_is_no_better_than_empty_masks_says_so_at_its_top(
+    over: float, interval: tuple[float, float], words: str
+) -> None:
+    assert words not in render(FACTS)
+    poor = replace(METRICS, dice_over_empty=over, dice_over_empty_interval=interval)
+    assert words in render(replace(FACTS, metrics=poor)).partition("## Intended use")[0]
 
 
 def test_a_subgroup_is_a_row_beside_its_own_baseline() -> None:

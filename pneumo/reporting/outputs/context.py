@@ -8,6 +8,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.opening import Location
 from pneumo.inference.ensembler import PredictedImage
+from pneumo.inference.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class OutputContext:
     """The run or the exported model."""
     rule: str
     """The decision rule in words."""
+    verdict: Verdict | None = None
+    """Whether the networks are better than empty masks; None where no metrics say so."""
     all_overlays: bool = False
     """Whether images without a mask get a picture, too."""
     notes: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))

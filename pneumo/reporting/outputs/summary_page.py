@@ -116,13 +116,7 @@ class SummaryPage:
             title="Pneumothorax: predictions",
             lead=f"{counted(len(findings), 'chest X-ray')} predicted by {self._context.model}: "
             f"{positive} with a predicted pneumothorax, {len(findings) - positive} without.",
-            notices=[
-                Notice(
-                    kind="Warning",
-                    text="Not for clinical use. A network has drawn these outlines; nobody has checked them. It misses "
-                    "pneumothoraces, and finds some where there are none.",
-                )
-            ],
+            notices=list(self._notices()),
             sections=[
                 self._overview(findings, positive),
                 *_gallery("Positive images", [one for one in shown if one.finding.positive], positive),
@@ -136,6 +130,13 @@ class SummaryPage:
             ],
             footer=[f"pneumo {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", self._context.account],
         )
+
+    def _notices(self) -> Iterator[Notice]:
+        text = "Not for clinical use. A network has drawn these outlines; nobody has checked them. It misses"
+        yield Notice(kind="Warning", text=f"{text} pneumothoraces, and finds some where there are none.")
+        verdict = self._context.verdict
+        if verdict is not None and verdict.standing != "better":
+            yield Notice(kind="Warning", text=f"These networks on labeled images: {verdict.text}")
 
     def _overview(self, findings: Sequence[_Finding], positive: int) -> Section:
         lists = {name: len(_rows(self._context.lists[name])) for name in paths.PREDICTION_LISTS}
@@ -151,7 +152,11 @@ class SummaryPage:
             if has_presence
             else "The probability is the highest one of a pixel, since these networks give none for the image."
         )
-        rule = f"Decision rule: {self._context.rule}." if self._context.rule else "No image was predicted."
+        rule = (
+            f"Decision rule: {self._context.rule}. An image that does not meet it has no mask, at any probability."
+            if self._context.rule
+            else "No image was predicted."
+        )
         outlines = (
             "A dashed outline is the predicted pneumothorax. Areas in mm\u00b2 need the pixel spacing of the file."
         )

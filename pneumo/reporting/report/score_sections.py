@@ -4,6 +4,7 @@ from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.decision_rule import score_images
 from pneumo.inference.metrics import Scores
+from pneumo.inference.verdict import judge
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.charts import Estimate
 from pneumo.reporting.html.page import Cell, Column, Facts, Figure, Figures, Notice, Prose, Section, Table
@@ -22,17 +23,8 @@ EXPLANATION = (
 
 def verdict(evidence: Evidence) -> Notice:
     """Say in one sentence whether the predictions are better than empty masks."""
-    metrics = evidence.metrics
-    low, high = metrics.dice_over_empty_interval
-    compared = (
-        f"The nested Dice is {metrics.nested.dice:.3f}, and {metrics.dice_all_empty:.3f} when every mask is left empty:"
-        f" a difference of {with_interval(metrics.dice_over_empty, (low, high), '+')}."
-    )
-    if metrics.dice_over_empty < 0:
-        return Notice(kind="Warning", text=f"Worse than empty masks. {compared} Do not use this run for predictions.")
-    if low <= 0:
-        return Notice(kind="Warning", text=f"Not clearly better than empty masks. {compared}")
-    return Notice(kind="Good", text=f"Better than empty masks. {compared}")
+    found = judge(evidence.metrics)
+    return Notice(kind="Good" if found.standing == "better" else "Warning", text=found.text)
 
 
 def scores(evidence: Evidence) -> Section:

@@ -19,7 +19,7 @@ def with_difference(over: float, low: float, high: float) -> Metrics:
     [
         (0.2, 0.1, 0.3, "Good", r"Better than empty masks\. .* a difference of \+0\.200 \(\+0\.100 to \+0\.300\)\."),
         (0.2, -0.1, 0.3, "Warning", r"Not clearly better than empty masks\."),
-        (-0.01, -0.1, 0.3, "Warning", r"Worse than empty masks\. .* Do not use this run for predictions\."),
+        (-0.01, -0.1, 0.3, "Warning", r"Worse than empty masks\. .* Do not use these networks for predictions\."),
     ],
 )
 def test_the_verdict(over: float, low: float, high: float, kind: str, words: str) -> None:
