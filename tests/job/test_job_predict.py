@@ -1,6 +1,7 @@
 """job/predict.py as a user runs it: every file of a directory, an archive or a path is predicted or listed."""
 
 import gzip
+import re
 import shutil
 import zipfile
 from pathlib import Path
