@@ -1,5 +1,7 @@
 """The perceptual hash: copies are found however they were made, and different images are not."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,17 @@ def test_pairs_across_blocks_are_those_of_comparing_all(monkeypatch: pytest.Monk
 
 def test_the_search_ends_after_so_many_pairs() -> None:
     assert len(find_similar([compute(make_image(0))] * 50, MAX_LIMIT, most=100)) == 100
+
+
+def test_the_search_among_copies_of_one_image_needs_no_memory_for_all_pairs() -> None:
+    alike = [compute(make_image(0))] * 3000
+    tracemalloc.start()
+    try:
+        assert len(find_similar(alike, MAX_LIMIT, most=100)) == 100
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 25e6, "4,500,000 pairs would be 72 MB"
 
 
 def test_images_that_are_all_alike_have_a_lower_limit() -> None:
