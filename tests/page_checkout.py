@@ -83,8 +83,8 @@ def run(block: str, root: Path) -> subprocess.CompletedProcess[str]:
 
 def _add_data(root: Path, synthetic: SyntheticTree, ids: list[str]) -> None:
     data = root / "data"
-    data.mkdir()
-    for directory in (root, data):
+    for directory in (root, data, data / "pneumothorax"):
+        directory.mkdir(exist_ok=True)
         for name in ("dicom-images-train", "train"):
             (directory / name).symlink_to(synthetic.dicom)
         for name in ("dicom-images-test", "test", "incoming", "FILE_OR_DIR_OR_ZIP"):

@@ -1,6 +1,7 @@
 """The program of job/DATA.md that finds the patients: on synthetic X-rays, their PNG originals under NIH's names."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,8 +19,9 @@ def test_the_patients_are_found_by_the_pictures(
     ((_, program),) = blocks(ROOT / "job" / "DATA.md", "python")
     data = tmp_path / "data"
     (data / "nih" / "images_001").mkdir(parents=True)
-    (data / "dicom-images-train").symlink_to(synthetic.dicom)
-    dicoms = [pydicom.dcmread(path) for path in sorted(synthetic.dicom.rglob("*.dcm"))]
+    for name, source in (("train", synthetic.dicom), ("test", synthetic.test_dicom)):
+        shutil.copytree(source, data / "pneumothorax" / f"dicom-images-{name}")
+    dicoms = [pydicom.dcmread(path) for path in sorted((data / "pneumothorax").rglob("*.dcm"))]
     expected = {}
     for n, dicom in enumerate(dicoms[:-1]):
         # As from another encoder, and 16 bits made 8: not the same pixels.
@@ -33,3 +35,14 @@ def test_the_patients_are_found_by_the_pictures(
         found = {row["ImageId"]: row["PatientId"] for row in csv.DictReader(file)}
     assert found == expected, "all but the one whose original is missing, and each with its own patient"
     assert f"{len(expected)} of {len(dicoms)} images found among {len(expected)}" in capsys.readouterr().out
+
+
+def test_a_directory_without_pictures_ends_the_program_before_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((_, program),) = blocks(ROOT / "job" / "DATA.md", "python")
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="found 0 DICOMs below data/ and 0 PNGs below data/nih/; expected both"):
+        exec(compile(program, "patients.py", "exec"), {})
+    assert not list((tmp_path / "data").iterdir())
