@@ -119,6 +119,13 @@ def _not_finished(dataset: Path) -> UserError:
             f"a {paths.MANIFEST} in it",
             "start the same job/shard.py command again; it resumes from what is there",
         )
+    for file, kind in ((paths.RUN_FILE, "a run"), (paths.MODEL_FILE, "an exported model")):
+        if (dataset / file).is_file():
+            return UserError(
+                f"{dataset}: no {paths.MANIFEST}: this is {kind}",
+                "the directory given to job/shard.py as --out",
+                f"give the directory of the dataset, not that of {kind}",
+            )
     return UserError(
         f"{dataset}: no {paths.MANIFEST}",
         "the directory given to job/shard.py as --out",

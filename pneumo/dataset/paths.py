@@ -36,6 +36,8 @@ presentation_intent, low_level, high_level and mask_note in the table, left_out 
 """
 
 MANIFEST = "dataset.json"
+RUN_FILE, MODEL_FILE = "recipe.json", "model.json"
+"""What makes a directory a run or an exported model: neither is a dataset, though often given as one."""
 SAMPLES = "samples.parquet"
 QUARANTINE = "quarantine.csv"
 LEFT_OUT = "left_out.csv"

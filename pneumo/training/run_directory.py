@@ -45,9 +45,9 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_json import add_newer_entries
 
 FORMAT_VERSION = 3
-RECIPE_FILE = "recipe.json"
+RECIPE_FILE = paths.RUN_FILE
 """The file that makes a directory a run."""
-EXPORTED_FILE = "model.json"
+EXPORTED_FILE = paths.MODEL_FILE
 """The file that makes a directory an exported model (``exported_model``), which is no run."""
 LOCK_FILE = ".lock"
 
@@ -290,7 +290,7 @@ def _how_to_give(path: Path) -> str:
     if paths.manifest(path).is_file():
         return "give the directory of a run, not that of the dataset"
     if "," in str(path) and not path.exists():
-        return "separate several runs by spaces, not by commas"
+        return config.by_spaces("runs")
     return "restore it, or check the path of the run"
 
 

@@ -11,6 +11,7 @@ from pneumo.dataset import manifest, paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import UserError
+from pneumo.training.run_directory import EXPORTED_FILE, RECIPE_FILE
 
 OLDER = Path(__file__).with_name("dataset_format_2.json")
 """Written by pneumo 0.1.0."""
@@ -59,6 +60,18 @@ def test_a_dataset_of_an_older_version_is_one_clear_line(tmp_path: Path) -> None
 def test_counts_are_in_their_ranges_and_add_up(change: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(MANIFEST, **change)
+
+
+@pytest.mark.parametrize(("file", "kind"), [(RECIPE_FILE, "a run"), (EXPORTED_FILE, "an exported model")])
+def test_a_run_or_a_model_given_as_a_dataset_is_called_so(tmp_path: Path, file: str, kind: str) -> None:
+    (tmp_path / file).touch()
+    for read in (Manifest.read, SampleTable.read):
+        with pytest.raises(UserError) as caught:
+            read(tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path}: no dataset.json: this is {kind}; expected the directory given to job/shard.py as --out; give"
+            f" the directory of the dataset, not that of {kind}"
+        )
 
 
 @pytest.mark.parametrize(
