@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ import tyro
 
 from pneumo import __version__
 from pneumo.runtime import console, log_file
+from pneumo.runtime.config import by_spaces
 from pneumo.runtime.console import FILE_ONLY, log
 from pneumo.runtime.errors import (
     ExitCode,
@@ -34,6 +36,9 @@ A = TypeVar("A")
 
 MAX_WORD_LENGTH = 200
 """Characters of each word of the command line that a message of the parser shows."""
+
+_LISTED = re.compile(r"(--[^=]+=)?[\w.-]+(,[\w.-]+)+")
+"""A word that may be several values, and no path."""
 
 _skip_teardown = False
 
@@ -74,7 +79,12 @@ def parse(
         SystemExit: With 2 on an unknown flag or a value of the wrong type, with 0 after ``--help`` or ``--version``.
         UserError: When a value is out of its range, or a flag was renamed or is of another command.
     """
-    read = _read(arguments, argv, prog=prog, description=description, renamed=renamed, mistaken=mistaken)
+    try:
+        read = _read(arguments, argv, prog=prog, description=description, renamed=renamed, mistaken=mistaken)
+    except SystemExit as error:
+        if error.code == ExitCode.USER and any(_LISTED.fullmatch(word) for word in argv):
+            log.error("%s", by_spaces("values"))
+        raise
     for part in read if isinstance(read, tuple) else (read,):
         if isinstance(verbosity := getattr(part, "verbosity", None), Verbosity):
             console.set_level(verbosity.level)

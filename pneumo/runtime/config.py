@@ -133,11 +133,22 @@ def _missing_fields(made: Any, values: Any) -> Iterator[str]:
                 yield from (f"{entry.name}.{path}" for path in inner)
 
 
-def invalid_value(name: str, value: object, accepted: str, flag_prefix: str = "") -> UserError:
+def invalid_value(name: str, value: Any, accepted: str, flag_prefix: str = "") -> UserError:
     """Return the error of a field whose value contradicts the other fields."""
     named = flag(name, flag_prefix)
-    shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return UserError(f"{named} {shown}", accepted, f"correct {named}")
+    several = isinstance(value, tuple)
+    shown = " ".join(map(str, value)) if several else value
+    by_commas = several and any("," in str(one) for one in value)
+    return UserError(f"{named} {shown}", accepted, by_spaces("values") if by_commas else f"correct {named}")
+
+
+def by_spaces(what: str) -> str:
+    """Return what to do about values of one flag that are separated by commas.
+
+    Args:
+        what: Their name in the plural.
+    """
+    return f"separate several {what} by spaces, not by commas"
 
 
 def flag(name: str, prefix: str = "") -> str:

@@ -45,6 +45,32 @@ def test_how_a_command_ends(
     assert ("Traceback" in errors) == traceback
 
 
+@config_dataclass
+class Lists:
+    folds: tuple[int, ...] = ()
+    """Folds."""
+    path: str = ""
+    """A path."""
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--folds", "0,1"], True),
+        (["--folds=0,1"], True),
+        (["--folds", "x"], False),
+        (["--path", "a/b,c", "--folds", "x"], False),
+    ],
+)
+def test_a_list_that_cannot_be_read_for_its_commas_is_told_to_have_spaces(
+    words: list[str], hint: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(lambda: cli.parse(Lists, words, prog="x", description="") and None)
+    assert ended.value.code == 2
+    assert ("separate several values by spaces, not by commas" in capsys.readouterr().err) == hint
+
+
 def test_a_rank_of_several_ends_without_teardown_and_with_its_exit_code() -> None:
     """What would hang or abort there, such as a process group that an error left open, has no say in the exit code."""
     script = (

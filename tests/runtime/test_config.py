@@ -83,6 +83,14 @@ def test_wrong_values_are_named_by_their_flag(wrong: dict[str, Any], message: st
     assert message in str(caught.value)
 
 
+def test_a_list_with_commas_is_told_to_have_spaces() -> None:
+    for value, action in (
+        (("a,b",), "separate several values by spaces, not by commas"),
+        (("a", "b"), "correct --names"),
+    ):
+        assert str(invalid_value("names", value, "c")).endswith(f"; expected c; {action}")
+
+
 def test_a_nested_field_has_its_prefix() -> None:
     with pytest.raises(UserError, match=r"^--inner\.share nan; expected a finite number; correct --inner\.share$"):
         Inner(share=math.nan)
