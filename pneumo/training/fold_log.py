@@ -38,6 +38,9 @@ _TAGS = {
 }
 """Tags of an epoch's entries that are not about its training."""
 
+_FINAL, _NESTED = 1, 2
+"""Steps behind the last one at which the final metrics are: a start that repeats them hides them, and nothing else."""
+
 
 class FoldLog:
     """Writes the events of a fold.
@@ -87,9 +90,15 @@ class FoldLog:
         self._events.add_scalars(int(entry["step"]), named)
 
     def finish(self, step: int, histograms: PredictionHistograms) -> None:
-        """Add the metrics of the finished fold, under the best rule for its own images."""
-        self._events.add_scalars(step, {f"{FINAL}/{k}": v for k, v in validation_metrics(histograms).items()})
-        self._events.add(step, summaries.end_of_session())
+        """Add the metrics of the finished fold, under the best rule for its own images.
+
+        Args:
+            step: Optimizer steps done.
+            histograms: Of the fold's images.
+        """
+        scores = {f"{FINAL}/{k}": v for k, v in validation_metrics(histograms).items()}
+        self._events.add_scalars(step + _FINAL, scores)
+        self._events.add(step + _FINAL, summaries.end_of_session())
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +120,9 @@ def add_nested_dice(run: RunDirectory, metrics: Metrics, steps: Mapping[int, int
     # The images of a single fold were divided into two halves.
     alone = run.dataset.num_folds == 1
     dice = {0: metrics.nested.dice} if alone else {fold.fold: fold.dice for fold in metrics.folds}
-    for fold, step in steps.items():
-        with FoldEvents(run.fold(fold).path, step + 1, enabled=True) as events:
+    for fold, last in steps.items():
+        step = last + _NESTED
+        with FoldEvents(run.fold(fold).path, step, enabled=True) as events:
             events.add_scalars(step, {f"{FINAL}/dice_nested": dice[fold]})
 
 

@@ -257,8 +257,9 @@ class FoldTrainer:
         heartbeat.touch(f"fold {self.fold}: predicting its images")
         histograms = self.validation.predict(self.recipe.stages[-1].image_size, self.recipe.tta)
         if histograms is not None:
-            publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
+            # Before fold.json: a finished fold is left alone.
             self.log.finish(self.state.step, histograms)
+            publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         self.group.barrier()

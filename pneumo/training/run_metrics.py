@@ -128,7 +128,7 @@ def _publish(
     *,
     device: torch.device,
 ) -> None:
-    """Write the results, metrics.json last, so that it never describes results that are not written yet."""
+    """Write the results, metrics.json last: the next start has nothing to write once it is there."""
     histograms.write(run.histograms)
     write_rule(run.thresholds, nested.final)
     results = replace(
@@ -151,9 +151,9 @@ def _publish(
                 difference,
             )
         overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
-    metrics.write(run.metrics, results)
     histories = {fold: read_history(run.fold(fold)) for fold in range(run.dataset.num_folds)}
     add_nested_dice(run, results, {fold: int(epochs[-1]["step"]) for fold, epochs in histories.items() if epochs})
+    metrics.write(run.metrics, results)
     log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
     for caveat in results.caveats:
         log.warning("%s", caveat)
