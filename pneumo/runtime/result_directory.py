@@ -8,6 +8,7 @@ So what a person has corrected, such as masks in predictions.csv, is known, and 
 """
 
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from pneumo.runtime.errors import UserError, counted, list_some
 from pneumo.runtime.files import publish_text, sha256, sync_directory
 
 RECORD = ".pneumo-sha256"
+
+_WAITING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that wait until results are whole."""
 
 
 def check(directory: Path, written: Collection[str]) -> None:
@@ -127,8 +131,21 @@ def _remove(path: Path, digests: Collection[str]) -> bool:
 
 @contextmanager
 def _signals_waiting() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+    """Let signals that would end the process do so behind the block.
+
+    A mask is not enough: any other thread, such as one of a library, would take the signal, and Python would run its
+    handler in the main thread, within the block.
+    """
+    # Only the main thread may install handlers, and they interrupt no other one.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _WAITING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)

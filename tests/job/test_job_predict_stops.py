@@ -1,15 +1,16 @@
 """A prediction that is stopped, by any signal at any moment, leaves nothing of a patient: only whole results."""
 
-import shutil
 import signal
+import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
+from command_driver import load_command
 from job_commands import COLD, JOB, interrupted, start
 from waiting import LONG_S, wait_until
 
-from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.runtime import result_directory
 from pneumo.runtime.files import publish_text
 from pneumo.synthetic.tree import SyntheticTree
@@ -23,6 +24,8 @@ MOMENTS = {
     "images are predicted": r"results/overlays/.*\.png$",
     "tables are written": r"results/findings\.csv$",
 }
+AN_OVERLAY_IS_MOVED = r"out/overlays/.*\.png$"
+"""The moment at which some results are in ``--out`` and others are not yet."""
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["directory", "zip"])
@@ -38,10 +41,8 @@ MOMENTS = {
     ],
 )
 def test_nothing_of_a_patient_stays_behind(
-    alone: Path, synthetic: SyntheticTree, tmp_path: Path, moment: str, number: signal.Signals, packed: bool
+    all_positive: Path, synthetic: SyntheticTree, tmp_path: Path, moment: str, number: signal.Signals, packed: bool
 ) -> None:
-    run = shutil.copytree(alone, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    write_rule(run / "thresholds.json", DecisionRule(1, 0.0, 1))
     out, temporary, incoming = tmp_path / "out", tmp_path / "tmp", synthetic.test_dicom
     temporary.mkdir()
     publish_text(tmp_path / "staged" / "findings.csv", "earlier")
@@ -55,7 +56,7 @@ def test_nothing_of_a_patient_stays_behind(
     shared_memory = set(Path("/dev/shm").iterdir())
     launcher = interrupted(tmp_path / "interruption", MOMENTS[moment], "go", launcher=COLD)
     process = start(
-        [JOB / "predict.py", "--run", run, "--dicom", incoming, "--out", out, "--workers", 1],
+        [JOB / "predict.py", "--run", all_positive, "--dicom", incoming, "--out", out, "--workers", 1],
         launcher=["env", f"TMPDIR={temporary}", *launcher],
     )
     wait_until((tmp_path / "interruption" / "reached").exists, process)
@@ -69,3 +70,24 @@ def test_nothing_of_a_patient_stays_behind(
     assert left == earlier
     assert not [path for path in temporary.rglob("*") if path.is_file()]
     assert set(Path("/dev/shm").iterdir()) <= shared_memory
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_signal_while_results_are_moved(
+    all_positive: Path, synthetic: SyntheticTree, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It waits until all are, and one that cannot wait leaves what the next prediction knows as its own."""
+    out, directory = tmp_path / "out", tmp_path / "interruption"
+    command = [JOB / "predict.py", "--run", all_positive, "--dicom", synthetic.test_dicom, "--out", out, "--workers", 1]
+    # With all cores: each library has its threads, any of which may take the signal.
+    process = start(command, launcher=interrupted(directory, AN_OVERLAY_IS_MOVED, "go", launcher=[sys.executable]))
+    wait_until((directory / "reached").exists, process)
+    process.send_signal(number)
+    time.sleep(1)
+    (directory / "go").touch()
+    output, _ = process.communicate(timeout=LONG_S)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), output
+    wait_until(lambda: not list(out.glob(".shards.*")))
+    result_directory.check(out, load_command("predict").WRITTEN)
+    moved, images = len(list(out.glob("overlays/*.png"))), len(list(synthetic.test_dicom.iterdir()))
+    assert (moved == images, (out / "findings.csv").is_file()) == (number == signal.SIGTERM,) * 2

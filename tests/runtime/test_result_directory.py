@@ -1,6 +1,12 @@
 """Results replace earlier results, and nothing that anybody else wrote or changed."""
 
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import cast
 
 import pytest
 
@@ -124,3 +130,54 @@ def test_a_record_names_nothing_outside(tmp_path: Path) -> None:
         file.write(f"{digest}  ../secret.txt\n{digest}  {secret}\n")
     publish(tmp_path, table_csv="2")
     assert secret.read_text() == "secret"
+
+
+class Stopped(BaseException):
+    """In place of the exit that a signal's handler raises."""
+
+
+@pytest.fixture(params=["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def stop(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    """Send a signal whose handler raises, which another thread takes, as if this one had blocked it."""
+    number, over = signal.Signals[request.param], threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Stopped(signal.Signals(number).name)
+
+    def stop() -> None:
+        signal.pthread_kill(cast("int", other.ident), number)
+        time.sleep(0.1)
+
+    before = signal.signal(number, leave)
+    other = threading.Thread(target=over.wait)
+    other.start()
+    yield stop
+    over.set()
+    other.join()
+    assert signal.signal(number, before) is leave
+
+
+def test_a_signal_waits_until_all_results_are_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[], None]
+) -> None:
+    names = [f"pictures__{letter}_png" for letter in "abcdefgh"]
+    out = publish(tmp_path, **dict.fromkeys(names, "old"))
+    replace = Path.replace
+
+    def signaled(self: Path, target: Path) -> Path:
+        if target.name == "c.png":
+            stop()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", signaled)
+    with pytest.raises(Stopped, match="SIG"):
+        publish(tmp_path, **dict.fromkeys(names, "new"))
+    assert set(files(out).values()) == {"new"}
+    result_directory.check(out, WRITTEN)
+
+
+def test_another_thread_can_publish(tmp_path: Path) -> None:
+    thread = threading.Thread(target=publish, args=[tmp_path], kwargs={"table_csv": "1"})
+    thread.start()
+    thread.join()
+    assert files(tmp_path / "out") == {"table.csv": "1"}
