@@ -4,10 +4,11 @@ import signal
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from command_driver import load_command
 from job_commands import COLD, JOB, interrupted, start
 from waiting import LONG_S, wait_until
 
@@ -74,7 +75,11 @@ def test_nothing_of_a_patient_stays_behind(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_signal_while_results_are_moved(
-    all_positive: Path, synthetic: SyntheticTree, tmp_path: Path, number: signal.Signals
+    all_positive: Path,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    load_command: Callable[[str], ModuleType],
+    number: signal.Signals,
 ) -> None:
     """It waits until all are, and one that cannot wait leaves what the next prediction knows as its own."""
     out, directory = tmp_path / "out", tmp_path / "interruption"
@@ -90,4 +95,4 @@ def test_a_signal_while_results_are_moved(
     wait_until(lambda: not list(out.glob(".shards.*")))
     result_directory.check(out, load_command("predict").WRITTEN)
     moved, images = len(list(out.glob("overlays/*.png"))), len(list(synthetic.test_dicom.iterdir()))
-    assert (moved == images, (out / "findings.csv").is_file()) == (number == signal.SIGTERM,) * 2
+    assert (moved == images, (out / "summary.html").is_file()) == (number == signal.SIGTERM,) * 2

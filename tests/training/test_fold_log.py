@@ -1,8 +1,11 @@
 """What a fold's events contain, each figure with a tag of its own, also when training is killed and resumed."""
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finished_runs import finish_folds
@@ -12,7 +15,7 @@ from training_runs import AfterSteps, Never, shrunk, training
 from pneumo.distributed.world import World
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.runtime.errors import StopRequested
-from pneumo.training import fold_log, loop, run_directory
+from pneumo.training import fold_log, loop, run_directory, run_metrics
 from pneumo.training.cross_validation import train
 from pneumo.training.fold_results import read_histograms, read_history
 from pneumo.training.loop import FoldTrainer
@@ -34,35 +37,52 @@ class Killed(BaseException):
     """In place of SIGKILL."""
 
 
+def kill(patch: pytest.MonkeyPatch, where: object, name: str, *, after: bool, call: int = 1) -> None:
+    """Let the n-th call of a function end the process, before or after it has done its work."""
+    real, calls = getattr(where, name), itertools.count(1)
+
+    def killing(*arguments: Any) -> Any:
+        is_last = next(calls) == call
+        if is_last and not after:
+            raise Killed
+        result = real(*arguments)
+        if is_last:
+            raise Killed
+        return result
+
+    patch.setattr(where, name, killing)
+
+
+KILLS: list[Callable[[pytest.MonkeyPatch], None]] = [
+    # After the events of the second validation: a start with a validation left to do.
+    lambda patch: kill(patch, FoldTrainer, "_log_epoch", after=True, call=EPOCHS),
+    lambda patch: kill(patch, loop, "publish_fold", after=False),
+    lambda patch: kill(patch, loop, "publish_fold", after=True),
+    lambda patch: kill(patch, run_metrics.metrics, "write", after=False),
+    lambda patch: kill(patch, run_metrics.metrics, "write", after=True),
+]
+
+
 @pytest.fixture(scope="module")
 def killed(dataset: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A run that was stopped in its first epoch, and killed after the events of its second validation.
-
-    It resumed first at a step that is logged, then with a validation left to do.
-    """
+    """A run that was stopped in its first epoch, at a step that is logged, and then killed again and again."""
     path = tmp_path_factory.mktemp("runs") / "killed"
-
-    def kill(trainer: FoldTrainer, entry: dict[str, float], stop_early: bool) -> None:
-        log_epoch(trainer, entry, stop_early)
-        if entry["epoch"] == EPOCHS:
-            raise Killed
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "LOG_EVERY", 3)
         with pytest.raises(StopRequested):
             train(training(RECIPE, dataset, path), world, AfterSteps(3))
-        log_epoch = FoldTrainer._log_epoch
-        patch.setattr(FoldTrainer, "_log_epoch", kill)
-        with pytest.raises(Killed):
-            train(training(RECIPE, dataset, path), world, Never())
-        patch.setattr(FoldTrainer, "_log_epoch", log_epoch)
+        for prepare in KILLS:
+            with pytest.MonkeyPatch.context() as inner, pytest.raises(Killed):
+                prepare(inner)
+                train(training(RECIPE, dataset, path), world, Never())
         train(training(RECIPE, dataset, path), world, Never())
     return run_directory.load(path)
 
 
 def test_every_curve_has_each_point_once_although_the_epoch_was_killed(killed: RunDirectory) -> None:
     events = read(killed.fold(0).path)
-    assert len(list(killed.fold(0).path.glob("events.out.*"))) == 4, "three starts, and the metrics of the run"
+    starts = len(list(killed.fold(0).path.glob("events.out.*")))
+    assert starts == 4 + 2, "the stop and three kills before the fold was finished, and the metrics of the run twice"
     steps = {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert {tag for tag, at in steps.items() if at == [3, 6]} == {
         *("lr", "time/step_s", "time/images_per_s", "time/data_wait"),
@@ -72,7 +92,10 @@ def test_every_curve_has_each_point_once_although_the_epoch_was_killed(killed: R
         *("1_val/dice_best_rule", "1_val/dice_all_empty", "1_val/auc", "time/validation_s", "memory/process_gib"),
         *("train_epoch/total", "train_epoch/gradient_norm", "train_epoch/epoch", "train_epoch/stage"),
     }
-    assert {tag for tag, at in steps.items() if at == [2 * STEPS]} >= {"final/dice_nested", "final/auc"}
+    assert {tag: at for tag, at in steps.items() if tag in ("final/dice_nested", "final/auc")} == {
+        "final/auc": [2 * STEPS + 1],
+        "final/dice_nested": [2 * STEPS + 2],
+    }
     assert not [tag for tag, at in steps.items() if len(set(at)) < len(at)], "a doubled point"
 
 
