@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from chart_shapes import cells
 from explore_data import make_analysis, make_table, square
 
 from pneumo.dataset.shard_reader import ShardReader
@@ -13,6 +14,7 @@ from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.scan import ScannedImage
 from pneumo.reporting.html.page import Figures, Heading, Prose, Table
 from pneumo.reporting.html.pictures import XrayPicture
+from pneumo.reporting.html.svg import Chart
 
 Explored = tuple[Analysis, ShardReader]
 
@@ -39,6 +41,16 @@ def test_lesions_are_described_by_size_number_place_and_spacing(explored: Explor
     ]
     numbers = {str(row[0]): int(row[1]) for row in sides.rows}
     assert sum(numbers.values()) - numbers["at the edge of the image"] == len(explored[0].measured)
+
+
+def test_the_map_shows_a_lesion_where_it_is_in_the_picture() -> None:
+    upper_right = [ScannedImage(lesions=square(x=0.75, y=0.25, side=0.5)) for _ in range(3)]
+    section = lesion_sections.lesions(make_analysis(make_table(3, positive=True, mask_area=2500), upper_right), None)  # type: ignore[arg-type]
+    (figures,) = [block for block in section.blocks if isinstance(block, Figures)]
+    (chart,) = [one.content for one in figures.items if one.content.description.startswith("Heat map")]
+    assert isinstance(chart, Chart)
+    filled = np.array(cells(chart))
+    assert [*filled[:, :2].min(axis=0), *filled[:, 2:].max(axis=0)] == pytest.approx([0.5, 0, 1, 0.5], abs=0.02)
 
 
 @pytest.mark.parametrize("spacing", [float("nan"), 0.2])

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from chart_shapes import cells, marks, paths
 
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.charts import Estimate, Series
@@ -29,6 +30,15 @@ def test_lines_differ_in_style_and_marker_and_have_their_names() -> None:
     markers = set(re.findall(r'<path id="pneumo-id-[^"]*" d="([^"]*)" style="stroke: var\(--series', chart.svg))
     assert len(markers) == len(SERIES)
     assert {"epoch", "Dice", *(one.name for one in series)} <= set(texts(chart))
+
+
+def test_lines_run_to_the_right_with_x_and_up_with_y() -> None:
+    corner = Series(name="corner", x=[0, 1, 1], y=[0, 0, 0.5])
+    point = Series(name="point", x=[0.1], y=[0.8])
+    chart = charts.lines([corner, point], description="d", x_label="x", y_label="y", x_limits=(0, 1), y_limits=(0, 1))
+    (line,) = paths(chart, "series-1")
+    assert line == pytest.approx(np.array([[0, 1], [1, 1], [1, 0.5]]), abs=1e-3)
+    assert marks(chart, "series-2") == pytest.approx(np.array([[0.1, 0.2]]), abs=1e-3)
 
 
 def test_more_series_than_can_be_told_apart_are_a_bug() -> None:
@@ -84,6 +94,22 @@ def test_intervals_have_whiskers_of_their_ends_a_reference_and_notes() -> None:
         for a, b in re.findall(r'd="M ([\d.]+) [\d.]+ L ([\d.]+) [\d.]+ " [^>]*stroke: var\(--series-1\)', chart.svg)
     ]
     assert lengths[0] / lengths[1] == pytest.approx(3, rel=0.01)
+
+
+def test_values_ends_and_the_reference_are_at_their_places() -> None:
+    chart = charts.intervals(
+        [Estimate(name="a", value=0.25, low=0.1, high=0.5), Estimate(name="b", value=0.9, low=0.8, high=1.0)],
+        description="d",
+        x_label="x",
+        reference=0.75,
+        limits=(0, 1),
+    )
+    ends = paths(chart, "series-1")
+    assert [line[:, 0].round(3).tolist() for line in ends] == [[0.1, 0.5], [0.8, 1.0]]
+    assert ends[0][0, 1] < ends[1][0, 1], "the first is on top"
+    assert marks(chart, "series-1")[-2:, 0] == pytest.approx([0.25, 0.9], abs=1e-3)
+    (reference,) = paths(chart, "muted")
+    assert reference[:, 0] == pytest.approx([0.75, 0.75], abs=1e-3)
 
 
 def test_bars_are_as_long_as_their_values_and_say_them() -> None:
@@ -153,3 +179,29 @@ def test_a_heat_map_is_darker_where_the_value_is_larger_and_marks_the_chosen_poi
     # The two cells, then the ten shades of the scale.
     assert [(path.count("M"), opacity) for path, opacity in shapes][:2] == [(1, "0.5"), (1, "")]
     assert charts.heat_map(np.zeros((2, 2)), description="d").svg.startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("extent", "point"),
+    [
+        ((0.0, 1.0, 1.0, 0.0), (0.75, 0.25)),  # an image: y is counted from the top
+        ((0.0, 1.0, 0.0, 1.0), (0.75, 0.75)),  # a plane: y is counted from the bottom
+        ((10.0, 30.0, -5.0, 5.0), (25.0, 2.5)),
+    ],
+)
+def test_the_first_row_of_a_heat_map_is_at_the_top_whichever_way_its_axis_counts(
+    extent: tuple[float, float, float, float], point: tuple[float, float]
+) -> None:
+    chart = charts.heat_map(np.array([[0.0, 1.0], [0.0, 0.0]]), description="d", extent=extent, point=point)
+    assert cells(chart) == [[0.5, 0, 1, 0.5]]
+    assert marks(chart, "ink") == pytest.approx(np.array([[0.75, 0.25]]), abs=1e-3)
+
+
+def test_cells_that_touch_in_a_row_are_one_shape_and_others_stay_apart() -> None:
+    values = np.zeros((2, 4))
+    values[0, [0, 1, 3]] = values[1, 2] = 1.0
+    assert cells(charts.heat_map(values, description="d")) == [
+        [0, 0, 0.5, 0.5],
+        [0.75, 0, 1, 0.5],
+        [0.5, 0.5, 0.75, 1],
+    ]

@@ -2,9 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+from chart_shapes import cells, marks
 from report_facts import html_of, make_evidence
 
-from pneumo.inference.decision_rule import NEVER
+from pneumo.inference.decision_rule import NEVER, DecisionRule
+from pneumo.inference.landscape import Landscape
+from pneumo.reporting.html.page import Figures
+from pneumo.reporting.html.svg import Chart
+from pneumo.reporting.report import rule_section
 from pneumo.reporting.report.rule_section import decision_rule
 
 
@@ -31,3 +38,27 @@ def test_a_rule_of_empty_masks_has_no_cross() -> None:
     assert "every mask is empty" in html
     assert "No rule of the search is better than calling every image empty." in html
     assert "The cross" not in html
+
+
+def test_the_maps_are_drawn_as_planes_with_the_cross_in_the_middle_of_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The one high cell of each map is that of the rule: at the left of two areas, the upper one; at the right of two
+    # presence thresholds, the lower one.
+    above = Landscape(
+        x=np.array([0.75, 0.8, 0.85]), y=np.array([0.0, 500.0]), dice=np.array([[0.2, 0.2, 0.2], [0.9, 0.2, 0.2]])
+    )
+    below = Landscape(x=np.array([0.125, 0.25]), y=np.array([0.4, 0.6]), dice=np.array([[0.1, 0.8], [0.1, 0.1]]))
+    monkeypatch.setattr(rule_section, "top_and_area", lambda *_: above)
+    monkeypatch.setattr(rule_section, "bottom_and_presence", lambda *_: below)
+    evidence = make_evidence()
+    rule = DecisionRule(top_bin=192, min_area=500.0, bottom_bin=64, presence_threshold=0.4)
+    section = decision_rule(replace(evidence, nested=replace(evidence.nested, final=rule)))
+    (figures,) = [block for block in section.blocks if isinstance(block, Figures)]
+    charts = [figure.content for figure in figures.items]
+    expected = [[0, 0, 1 / 3, 0.5], [0.5, 0.5, 1, 1]]
+    for chart, cell in zip(charts, expected, strict=True):
+        assert isinstance(chart, Chart)
+        assert cells(chart) == [pytest.approx(cell, abs=1e-3)]
+        middle = [(cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2]
+        assert marks(chart, "ink") == pytest.approx(np.array([middle]), abs=1e-3)
+    assert charts[0].description.endswith("from 0.200 to 0.900, which is at 0.75 and 500; chosen 0.75 and 500")
+    assert charts[1].description.endswith("from 0.100 to 0.800, which is at 0.25 and 0.4; chosen 0.25 and 0.4")

@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from report_facts import html_of, make_evidence, table_of
+from report_facts import PIXELS, N, html_of, make_evidence, make_histograms, table_of
 
+from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.histograms import BINS
 from pneumo.inference.metrics import Metrics
 from pneumo.reporting.report import score_sections
 
@@ -47,6 +51,41 @@ def test_nested_in_sample_and_baseline_have_their_figures_and_intervals() -> Non
     html = html_of(section)
     assert "Mean Dice with 95 % intervals: nested" in html
     assert "bootstrap over patients, 2,000 resamples" in html
+
+
+def test_each_interval_is_of_its_own_dice(drawn: list[SimpleNamespace]) -> None:
+    # Every image is positive, and of its 100 pixels the final rule finds 50 and no other: Dice 100 / 150, whichever
+    # patients are drawn. The nested rules found nothing of half of the images.
+    inside, outside = np.zeros((2, N, BINS), np.int32)
+    inside[:, 200] = inside[:, 5] = 50
+    outside[:, 2] = PIXELS - 100
+    histograms = replace(make_histograms(), positive=np.ones(N, np.bool_), inside=inside, outside=outside)
+    evidence = make_evidence()
+    nested = replace(evidence.metrics.nested, dice=0.25, dice_interval=(0.125, 0.375))
+    in_sample = replace(evidence.metrics.in_sample, dice=2 / 3)
+    section = score_sections.scores(
+        replace(
+            evidence,
+            histograms=histograms,
+            nested=replace(
+                evidence.nested,
+                final=DecisionRule(top_bin=128, min_area=0.0, bottom_bin=64),
+                dice=np.tile([0.0, 0.5], N // 2),
+            ),
+            metrics=replace(evidence.metrics, nested=nested, in_sample=in_sample, dice_all_empty=0.0),
+        )
+    )
+    assert {row[0]: row[1] for row in table_of(section).rows} == {
+        "nested": "0.250 (0.125 to 0.375)",
+        "in-sample": "0.667 (0.667 to 0.667)",
+        "baseline": "0.000 (0.000 to 0.000)",
+    }
+    (chart,) = drawn
+    assert [(one.name, *np.round([one.value, one.low, one.high], 3)) for one in chart.estimates] == [
+        ("nested", 0.25, 0.125, 0.375),
+        ("in-sample", 0.667, 0.667, 0.667),
+        ("baseline", 0.0, 0.0, 0.0),
+    ]
 
 
 def test_without_a_positive_image_what_is_undefined_is_a_dash() -> None:
