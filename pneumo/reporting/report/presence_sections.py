@@ -52,16 +52,17 @@ def _roc(curves: Mapping[str, PresenceCurves], evidence: Evidence) -> Figure:
     nested = evidence.metrics.nested
     series = [Series(name=name, x=one.false_positive_rate, y=one.true_positive_rate) for name, one in curves.items()]
     series.append(Series(name="chance", x=[0, 1], y=[0, 1]))
+    described = "ROC curves: " + ", ".join(f"{name} AUC {one.auc.value:.3f}" for name, one in curves.items())
     if nested.sensitivity is not None and nested.specificity is not None:
-        series.append(Series(name="the rule", x=[1 - nested.specificity], y=[nested.sensitivity]))
-    areas = ", ".join(f"{name} AUC {one.auc.value:.3f}" for name, one in curves.items())
+        series.append(Series(name="nested rules", x=[1 - nested.specificity], y=[nested.sensitivity]))
+        described += f"; nested rules: sensitivity {nested.sensitivity:.3f}, specificity {nested.specificity:.3f}"
     chart = charts.lines(
-        series, description=f"ROC curves: {areas}", x_label="1 - specificity", y_label="sensitivity",
+        series, description=described, x_label="1 - specificity", y_label="sensitivity",
         x_limits=(0, 1), y_limits=(0, 1), markers=True,
     )  # fmt: skip
     caption = (
-        "ROC curve. Further up and to the left is better. The rule, one point, also asks for an area and for the"
-        " other score."
+        "ROC curve. Further up and to the left is better. The point is that of the nested rules, which were chosen on"
+        " other images and also ask for an area and for the other score; the rule for new images is not drawn."
     )
     return Figure(content=chart, caption=caption)
 
