@@ -54,7 +54,7 @@ def learning_curves(facts: RunFacts) -> Section:
 
 
 def _curve(folds: Sequence[FoldProgress], name: str, label: str, title: str) -> Chart | None:
-    points = {one.fold: [(entry["epoch"], entry[name]) for entry in one.history if name in entry] for one in folds}
+    points = {one.fold: [(entry["epoch"], entry[name]) for entry in _known(one.history, name)] for one in folds}
     points = {fold: found for fold, found in points.items() if found}
     if not points:
         return None
@@ -83,8 +83,8 @@ def time_and_memory(facts: RunFacts) -> Section:
     """Return the section on what training cost."""
     columns = [
         *(Column(title="fold"), Column(title="epochs", numeric=True), Column(title="training", numeric=True)),
-        *(Column(title="validation", numeric=True), Column(title="images/s", numeric=True)),
-        *(Column(title="waiting for data", numeric=True), Column(title="process, GiB", numeric=True)),
+        *(Column(title="validation", numeric=True), Column(title="images/s, median", numeric=True)),
+        *(Column(title="data wait, largest", numeric=True), Column(title="process, GiB", numeric=True)),
         Column(title="GPU, GiB", numeric=True),
     ]
     rows = [_cost(one) for one in facts.folds if one.history]
@@ -94,7 +94,7 @@ def time_and_memory(facts: RunFacts) -> Section:
     took = f"All folds together took {duration(sum(seconds))} of training and validation. " if sum(seconds) else ""
     text = (
         f"{took}Images per second are the median"
-        " of the epochs. Waiting for data is the largest share of an epoch that a process waited for its loader: a"
+        " of the epochs. The data wait is the largest share of an epoch that a process waited for its loader: a"
         " large one calls for more processor cores for each GPU. On a GPU it is the most that waiting can have cost."
         " Memory is the most of a process, and what torch took of its GPU. An epoch that was interrupted counts from"
         " its last start."
@@ -133,8 +133,12 @@ def _speed(folds: Sequence[FoldProgress]) -> list[Block]:
     return [Details(summary="Speed by epoch", blocks=[Figures(items=[figure])])]
 
 
+def _known(history: History, name: str) -> History:
+    return [entry for entry in history if name in entry and math.isfinite(entry[name])]
+
+
 def _values(history: History, name: str) -> list[float]:
-    return [entry[name] for entry in history if name in entry and math.isfinite(entry[name])]
+    return [entry[name] for entry in _known(history, name)]
 
 
 def _total(history: History, name: str) -> float:

@@ -1,5 +1,8 @@
 """Learning curves of all folds, what they cost, and how far a run is."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 from report_facts import MEASURED, history, html_of, make_facts, table_of
 
@@ -25,6 +28,63 @@ def test_many_folds_are_drawn_as_their_median() -> None:
     assert "fold 6 ends at 0.400" in html
     assert ">median</text>" in html
     assert ">fold 6</text>" not in html
+
+
+def curve_of(drawn: list[SimpleNamespace], *losses: list[float]) -> SimpleNamespace:
+    """The training loss that is drawn of folds with such losses at epochs 1, 2, ..."""
+    folds = [
+        FoldProgress(
+            fold=k, state="finished", history=[{"epoch": n, "train/total": y} for n, y in enumerate(one, start=1)]
+        )
+        for k, one in enumerate(losses)
+    ]
+    training_sections.learning_curves(make_facts(folds=folds))
+    (curve,) = drawn
+    return curve
+
+
+def test_each_fold_has_its_losses_over_the_epochs(drawn: list[SimpleNamespace]) -> None:
+    curve = curve_of(drawn, [0.9, 0.5], [0.8, 0.7, 0.6])
+    assert [(one.name, one.x, one.y) for one in curve.series] == [
+        ("fold 0", [1, 2], [0.9, 0.5]),
+        ("fold 1", [1, 2, 3], [0.8, 0.7, 0.6]),
+    ]
+    assert (curve.x_label, curve.y_label) == ("epoch", "loss")
+
+
+def test_of_many_folds_the_median_and_the_range_of_each_epoch_are_drawn(drawn: list[SimpleNamespace]) -> None:
+    curve = curve_of(drawn, [0.5, 0.1], [0.9, 0.2], [0.4], [0.7], [0.1], [0.6], [0.8])
+    (one,) = curve.series
+    assert (one.x, one.y, one.low, one.high) == (
+        *([1, 2], [0.6, pytest.approx(0.15)]),
+        *([0.1, 0.1], [0.9, 0.2]),
+    )
+
+
+def test_what_is_undefined_is_left_out_of_curves_and_of_the_median(drawn: list[SimpleNamespace]) -> None:
+    # A NaN among the values leaves them unsorted, and the median any of them.
+    curve = curve_of(drawn, [0.9, math.nan, 0.7], [math.nan])
+    assert [(one.name, one.x, one.y) for one in curve.series] == [("fold 0", [1, 3], [0.9, 0.7])]
+    assert "nan" not in curve.description
+    drawn.clear()
+    curve = curve_of(drawn, *[[loss] for loss in (0.1, math.nan, 0.5, 0.4, 0.3, 0.2, 0.6, 0.7)])
+    (one,) = curve.series
+    assert (one.y, one.low, one.high) == ([0.4], [0.1], [0.7])
+
+
+def test_speed_is_the_median_of_the_epochs_and_wait_and_memory_the_largest() -> None:
+    measured = [
+        {"images_per_s": speed, "data_wait": wait, "process_gib": process, "device_gib": device, "train_s": 10.0}
+        for speed, wait, process, device in ((5.0, 0.5, 1.0, 7.0), (9.0, 0.1, 3.0, 6.0), (30.0, 0.2, 2.0, 5.0))
+    ]
+    history = [{"epoch": n, **values} for n, values in enumerate(measured, start=1)]
+    table = table_of(
+        training_sections.time_and_memory(make_facts(folds=[FoldProgress(fold=0, state="finished", history=history)]))
+    )
+    assert dict(zip((str(one.title) for one in table.columns), table.rows[0], strict=True)) == {
+        "fold": "fold 0", "epochs": 3, "training": "30 s", "validation": "-", "images/s, median": "9.0",
+        "data wait, largest": "50.0 %", "process, GiB": "3.00", "GPU, GiB": "7.00",
+    }  # fmt: skip
 
 
 def test_what_is_measured_is_summed_over_the_epochs() -> None:
