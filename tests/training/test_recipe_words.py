@@ -1,7 +1,11 @@
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 
+from pneumo.modeling.config import ModelConfig
+from pneumo.training import recipe_words
+from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_words import describe_recipe
 from pneumo.training.recipes import RECIPES, best, demo, winner
 
@@ -11,6 +15,19 @@ def test_every_recipe_has_whole_sentences(name: str) -> None:
     sentences = describe_recipe(RECIPES[name]())
     assert all(sentence.endswith(".") and sentence[0].isupper() for sentence in sentences)
     assert not any("None" in sentence or "  " in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("words", "owner", "field"),
+    [
+        (recipe_words.ARCHITECTURES, ModelConfig, "architecture"),
+        (recipe_words.OPTIMIZERS, Recipe, "optimizer"),
+        (recipe_words.PRECISIONS, Recipe, "precision"),
+    ],
+)
+def test_every_value_of_a_choice_has_its_words(words: dict[str, str], owner: type, field: str) -> None:
+    values = get_args(get_type_hints(owner)[field])
+    assert set(words) == set(values) != set()
 
 
 def test_the_best_recipe_in_words() -> None:
