@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pneumo.inference import presence_curves as module
 from pneumo.inference.presence_curves import MAX_POINTS, presence_curves, weighted_areas
 
 
@@ -60,6 +61,27 @@ def test_intervals_hold_the_value_and_are_wider_for_fewer_patients() -> None:
         assert 0.02 < high - low < 0.3
         assert wider.interval != area.interval
     assert presence_curves(positive, score, patients).auc.interval == many.auc.interval, "the same draws"  # type: ignore[union-attr]
+
+
+def test_the_intervals_are_those_of_drawing_whole_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESAMPLES", 200)
+    rng = np.random.default_rng(3)
+    # Twenty patients of one to seven images each, in no order, of which most are all positive or all negative.
+    patients = rng.permutation(np.r_[np.arange(20), rng.integers(0, 20, 40) // 2])
+    positive = (patients % 3 == 0) ^ (rng.random(60) < 0.1)
+    score = np.round(np.clip(rng.normal(0.4 + 0.15 * positive, 0.2), 0, 1), 1)
+    curves = presence_curves(positive, score, patients)
+    assert curves is not None
+
+    draws = np.random.default_rng(0)
+    aucs, precisions = [], []
+    for drawn in (one for _ in range(2) for one in draws.integers(20, size=(100, 20))):
+        images = [i for patient in drawn for i in range(60) if patients[i] == patient]
+        assert 0 < positive[images].sum() < len(images), "every resample has images of both kinds"
+        aucs.append(roc_auc_score(positive[images], score[images]))
+        precisions.append(average_precision_score(positive[images], score[images]))
+    for area, values in ((curves.auc, aucs), (curves.average_precision, precisions)):
+        assert area.interval == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-12)
 
 
 def test_a_curve_of_many_images_keeps_its_ends_and_few_points() -> None:

@@ -1,5 +1,6 @@
 """Which held-out images are drawn, the same ones at each validation, and how large their pictures are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,17 @@ def test_lesions_of_three_sizes_and_a_negative_are_chosen(reader: ShardReader) -
     # The largest but one; then the middle and the smallest but one of those that are left.
     assert [int(table.mask_area[row]) for row in chosen.values()] == [areas[9], areas[4], areas[1], 0]
     assert choose(table, rows[::-1].copy())["negative"] != chosen["negative"]
+
+
+def test_a_lesion_is_large_by_its_share_of_the_image(reader: ShardReader) -> None:
+    rows = rows_of(reader, positive=3, negative=0)
+    table = reader.table
+    area, side = table.mask_area.copy(), table.rows.copy()
+    # 1 % of 1000 x 1000, 10 % of 200 x 200 and 5 % of 400 x 400: in pixels it is the other way round.
+    area[rows], side[rows] = [10_000, 4_000, 8_000], [1000, 200, 400]
+    chosen = choose(replace(table, mask_area=area, rows=side, columns=side.copy()), rows)
+    # The largest; then the smallest of the two that are left, halfway between them; then the last one.
+    assert [rows.tolist().index(row) for row in chosen.values()] == [1, 0, 2]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,41 @@ def test_a_fault_of_the_table_is_found(columns: dict[str, Any], message: str) ->
     assert any(line.startswith(message) for line in find(**columns)), find(**columns)
 
 
+def rates_of(positives: int, images: int) -> list[str]:
+    """What is found when so many of so many images of men, and the other positive ones of women, have the label."""
+    men = [i for i, one in enumerate(POSITIVE) if one][:positives]
+    men += [i for i, one in enumerate(POSITIVE) if not one][: images - positives]
+    return [line for line in find(sex=["M" if i in set(men) else "F" for i in range(NUMBER)]) if "Sex" in line]
+
+
+@pytest.mark.parametrize(
+    ("positives", "images"),
+    [
+        # Of all images 25 % are positive: twice are 50 %, half are 12.5 %. Wilson's interval of 70 of 200 is 28.7 to
+        # 41.8 %, and of the other 30 of 200 it is 10.7 to 20.6 %.
+        (70, 200),
+        # 48 to 80 %, and 14.5 to 22.2 %.
+        (20, 30),
+        # 3.5 to 25.6 %, and 21.8 to 31 %.
+        (3, 30),
+    ],
+)
+def test_a_group_of_up_to_twice_and_down_to_half_the_rate_is_no_caution(positives: int, images: int) -> None:
+    assert rates_of(positives, images) == []
+
+
+@pytest.mark.parametrize(
+    ("positives", "images", "rate"),
+    [
+        (30, 40, "75.0"),  # 59.8 to 85.8 %
+        (2, 60, "3.3"),  # 0.9 to 11.4 %
+    ],
+)
+def test_a_group_of_more_than_twice_or_less_than_half_the_rate_is_one(positives: int, images: int, rate: str) -> None:
+    (found,) = rates_of(positives, images)
+    assert found.startswith(f"Sex male: {rate} % of {images} images have a pneumothorax, of all images 25.0 %.")
+
+
 @pytest.mark.parametrize(
     ("manifest", "columns", "message"),
     [

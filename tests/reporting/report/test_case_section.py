@@ -14,6 +14,8 @@ from pneumo.inference.histograms import BINS, PredictionHistograms
 from pneumo.inference.threshold_search import nested_estimate
 from pneumo.masks import rle
 from pneumo.reporting.html.page import Figures, Heading
+from pneumo.reporting.html.pictures import XrayPicture
+from pneumo.reporting.report import case_section
 from pneumo.reporting.report.case_section import cases
 from pneumo.reporting.report.facts import Evidence
 
@@ -59,6 +61,39 @@ def test_the_kinds_have_their_pictures_with_outlines(reader: ShardReader) -> Non
     assert str(figures[-1].caption).startswith(str(evidence.histograms.image_id[evidence.histograms.positive][0]))
     assert "Dice 0.00, lesion" in str(figures[-1].caption)
     assert "predicted" not in str(figures[-1].caption)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "factor"),
+    [
+        (256, 200, 1),
+        (639, 639, 1),
+        (640, 480, 2),
+        (1024, 1024, 2),
+        (1280, 1279, 4),
+        (2000, 2559, 4),
+        (2560, 2000, 8),
+        (4096, 4096, 8),
+    ],
+)
+def test_an_image_is_decoded_no_smaller_than_its_picture(
+    reader: ShardReader, monkeypatch: pytest.MonkeyPatch, rows: int, columns: int, factor: int
+) -> None:
+    factors = []
+
+    def read(_: ShardReader, __: int, by: int = 1) -> np.ndarray:
+        factors.append(by)
+        return np.zeros((-(-rows // by), -(-columns // by)), np.float32)
+
+    monkeypatch.setattr(case_section, "read_image", read)
+    monkeypatch.setattr(SampleTable, "shape", lambda *_: (rows, columns))
+    section = cases(make_facts(reader=reader), perfect(reader))
+    figures = [figure for block in section.blocks if isinstance(block, Figures) for figure in block.items]
+    assert factors == [factor] * len(figures) != []
+    for figure in figures:
+        assert isinstance(figure.content, XrayPicture)
+        # 320 pixels, and a smaller image as it is.
+        assert max(figure.content.width, figure.content.height) == min(320, max(rows, columns))
 
 
 def test_an_image_that_cannot_be_read_is_counted(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """Which images are shown: each once, and the right ones."""
 
+from dataclasses import replace
+
 import numpy as np
-from report_facts import make_evidence, make_histograms
+from report_facts import PIXELS, N, make_evidence, make_histograms
 
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.histograms import equivalent_area
+from pneumo.inference.histograms import BINS, PredictionHistograms, equivalent_area
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.reporting.report.cases import KINDS, choose, predicted_area
 
@@ -37,6 +39,36 @@ def test_best_median_worst_and_errors() -> None:
     nested = nested_of(dice, predicted)
     alarms = sorted(negative[:6].tolist(), key=lambda i: -predicted_area(histograms, nested)[i])
     assert chosen["False alarms"] == alarms[:4]
+
+
+def made_of(outside: dict[int, dict[int, int]]) -> PredictionHistograms:
+    """Images without a lesion, of which some have so many pixels in bins other than the lowest."""
+    counts = np.zeros((N, BINS), np.int32)
+    for i, bins in outside.items():
+        for one, number in bins.items():
+            counts[i, one] = number
+    counts[:, 0] = PIXELS - counts.sum(axis=1)
+    return replace(make_histograms(positives=0), inside=np.zeros((N, BINS), np.int32), outside=counts)
+
+
+def test_an_area_is_that_of_the_pixels_from_its_own_rule_s_bottom_threshold_on() -> None:
+    histograms = made_of({0: {40: 7, 100: 5, 200: 3}, 1: {40: 7, 100: 5, 200: 3}, 2: {63: 9, 64: 2}})
+    rules = (DecisionRule(220, 0.0, 64), DecisionRule(220, 0.0, 150))
+    index = np.zeros(N, np.int64)
+    index[1] = 1
+    nested = NestedEstimate(
+        rule_index=index, rules=rules, final=RULE, dice=np.zeros(N), predicted_positive=np.zeros(N, np.bool_)
+    )
+    # 4096 pixels are a 256th of 1024 x 1024.
+    assert predicted_area(histograms, nested).tolist() == [(5 + 3) * 256, 3 * 256, 2 * 256, *[0] * (N - 3)]
+
+
+def test_false_alarms_are_the_largest_first() -> None:
+    sizes = {3: 10, 5: 40, 8: 20, 13: 50, 21: 30, 34: 60}
+    histograms = made_of({i: {200: size} for i, size in sizes.items()})
+    alarms = np.isin(np.arange(N), [3, 5, 8, 13, 21])
+    # The largest of all, 34, was not called positive.
+    assert choose(histograms, nested_of(np.zeros(N), alarms))["False alarms"] == [13, 5, 21, 8]
 
 
 def test_few_lesions_are_shown_once_each() -> None:
