@@ -77,7 +77,7 @@ def save(path: Path, picture: Picture) -> None:
 
 def _outline(picture: Picture, mask: npt.NDArray[np.uint8], color: tuple[int, int, int], *, dashed: bool) -> None:
     resized = cv2.resize(mask, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_AREA)
-    contours, _ = cv2.findContours(resized, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(resized, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour in contours:
         closed = np.concatenate([contour, contour[:1]])
         starts = range(0, len(closed) - 1, 2 * DASH) if dashed else [0]

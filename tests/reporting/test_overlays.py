@@ -1,5 +1,6 @@
 """Pictures: outlines where the masks are, in their colors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,19 @@ def test_outlines_are_where_the_masks_are() -> None:
         assert places.max() <= high + 3
     # The inside shows the X-ray.
     assert picture[CAPTION_ROWS + 60, 60].tolist() == [127, 127, 127]
+
+
+def test_a_hole_of_a_mask_has_an_outline() -> None:
+    ring = np.zeros((100, 100), np.uint8)
+    ring[20:80, 20:80] = 1
+    ring[40:60, 40:60] = 0
+    both = Panel(image=np.full((100, 100), 0.5, np.float32), predicted=ring, truth=ring, caption="x")
+    for one, color in ((both, PREDICTION), (replace(both, predicted=np.zeros_like(ring)), TRUTH)):
+        places = near(draw(one, side=200), color) - [CAPTION_ROWS, 0]
+        inner = places[(abs(places - 100) < 25).all(axis=1)]
+        assert len(inner) > 40
+        assert inner.min() >= 77
+        assert inner.max() <= 123
 
 
 def test_the_outlines_are_told_apart_without_color() -> None:
