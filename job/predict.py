@@ -6,7 +6,8 @@ Writes into DIR:
     predictions.csv   ImageId,EncodedPixels: one row per image, as in a submission
     findings.csv      one row per image: positive or not, probabilities, area in pixels and, where known, in mm2
                       (format version 4: image_id, positive, presence_probability, max_pixel_probability,
-                      mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent, rle, notes)
+                      mask_area_px, mask_area_mm2, modality, body_part, view, presentation_intent, rle, notes); a note
+                      says where the area in mm2 is that on the detector, larger than in the patient
     quarantine.csv    files that could not be read, with the reason
     left_out.csv      images that are no frontal chest X-rays by their header, and masks among the images, with what
                       says so

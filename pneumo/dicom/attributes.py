@@ -32,8 +32,10 @@ AGE_CAP = 90
 """The HIPAA safe harbour puts all ages over 89 into one group, which is too small to be anonymous otherwise."""
 AGE_LIMIT = 120
 """A higher age is a typing error: 148 and 413 occur in the SIIM files."""
-SPACING_LIMIT_MM = 10.0
-"""No X-ray detector has larger pixels."""
+SPACINGS_MM = (0.001, 10.0)
+"""No X-ray detector has smaller or larger pixels."""
+AT_DETECTOR = "pixel spacing of the detector, at which areas are larger than in the patient"
+"""The note of an image whose spacing is not corrected for the magnification of the projection."""
 
 _AGE = re.compile(r"(\d{1,4})([YMWD]?)", re.ASCII)
 _UNITS_A_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
@@ -46,7 +48,8 @@ class Attributes:
     rows: int
     columns: int
     row_spacing_mm: float | None
-    """Distance between the centers of neighboring rows: Pixel Spacing, else Imager Pixel Spacing."""
+    """Distance between the centers of neighboring rows: Pixel Spacing, else Imager Pixel Spacing (see
+    :func:`notes_of`)."""
     column_spacing_mm: float | None
     view: str
     """View Position, such as ``PA`` or ``AP`` (see ``projection.Projection``)."""
@@ -101,12 +104,33 @@ def parse_age(age: str) -> int | None:
     return min(years, AGE_CAP) if years <= AGE_LIMIT else None
 
 
+def usable_spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Return the distances of rows and of columns in an element in millimeters; None when it has none, or absurd ones.
+
+    Args:
+        dataset: Whose elements are not converted yet.
+        keyword: ``PixelSpacing`` or ``ImagerPixelSpacing``.
+    """
+    spacing = numbers(dataset, keyword)
+    if len(spacing) != 2 or not all(SPACINGS_MM[0] <= mm <= SPACINGS_MM[1] for mm in spacing):
+        return None
+    return spacing[0], spacing[1]
+
+
+def notes_of(dataset: Dataset) -> tuple[str, ...]:
+    """Return a note when the pixel spacing is that of the detector.
+
+    It is when there is no other, and when Pixel Spacing repeats it without saying how it was calibrated: then it is not
+    corrected for magnification (PS3.3 10.7.1.3).
+    """
+    imager, spacing = usable_spacing(dataset, "ImagerPixelSpacing"), usable_spacing(dataset, "PixelSpacing")
+    if imager is None or spacing not in (None, imager):
+        return ()
+    return () if spacing and text(dataset, "PixelSpacingCalibrationType") else (AT_DETECTOR,)
+
+
 def _spacing(dataset: Dataset) -> tuple[float, float] | tuple[None, None]:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = numbers(dataset, keyword)
-        if len(spacing) == 2 and all(0 < mm <= SPACING_LIMIT_MM for mm in spacing):
-            return spacing[0], spacing[1]
-    return None, None
+    return usable_spacing(dataset, "PixelSpacing") or usable_spacing(dataset, "ImagerPixelSpacing") or (None, None)
 
 
 def _term(dataset: Dataset, keyword: str, terms: frozenset[str]) -> str:

@@ -48,7 +48,15 @@ IMAGE_ELEMENTS = (DISPLAY_ELEMENTS | GROUP_ELEMENTS | PALETTE_ELEMENTS | OVERLAY
     (
         *("SOPInstanceUID", "PatientSex", "PatientAge"),
         *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-        *("PixelSpacing", "ImagerPixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+        *(
+            "PixelSpacing",
+            "ImagerPixelSpacing",
+            "PixelSpacingCalibrationType",
+            "BitsAllocated",
+            "BitsStored",
+            "HighBit",
+            "PixelRepresentation",
+        ),
         *("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PresentationLUTShape"),
         *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
     )
@@ -169,7 +177,7 @@ def _parse_ids(file: BinaryIO) -> Dataset:
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     functional_groups.merge_first_frame(dataset)
     bitstream = registry.find(dataset).check(dataset)
-    notes = sop_instance.notes_of(image_id) + bitstream.notes
+    notes = sop_instance.notes_of(image_id) + attributes.notes_of(dataset) + bitstream.notes
     frame = passthrough_frame(dataset)
     if frame is not None:
         return Image(

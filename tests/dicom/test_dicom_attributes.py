@@ -51,6 +51,7 @@ SPACINGS = {
     "unusable pixel spacing": ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
     "one value": ({"PixelSpacing": 0.1}, (None, None)),
     "negative": ({"PixelSpacing": [-0.1, 0.1]}, (None, None)),
+    "thinner than any detector": ({"PixelSpacing": [1e-320, 1]}, (None, None)),
     "meters": ({"PixelSpacing": [1000, 1000]}, (None, None)),
     "none": ({}, (None, None)),
 }
@@ -60,6 +61,27 @@ SPACINGS = {
 def test_spacing(tmp_path: Path, elements: dict[str, Any], spacing: tuple[float | None, float | None]) -> None:
     read = attributes.read(written(tmp_path, **elements))
     assert (read.row_spacing_mm, read.column_spacing_mm) == spacing
+
+
+@pytest.mark.parametrize(
+    ("elements", "at_detector"),
+    [
+        ({"ImagerPixelSpacing": [0.3, 0.4]}, True),
+        ({"PixelSpacing": [0.1, 0.2], "ImagerPixelSpacing": [0.3, 0.4]}, False),
+        ({"PixelSpacing": [50, 50], "ImagerPixelSpacing": [0.3, 0.4]}, True),
+        ({"PixelSpacing": [0.3, 0.4], "ImagerPixelSpacing": [0.3, 0.4]}, True),
+        (
+            {"PixelSpacing": [0.3, 0.4], "ImagerPixelSpacing": [0.3, 0.4], "PixelSpacingCalibrationType": "GEOMETRY"},
+            False,
+        ),
+        ({"PixelSpacing": [0.1, 0.2]}, False),
+        ({"ImagerPixelSpacing": [50, 50]}, False),
+        ({}, False),
+    ],
+)
+def test_spacing_of_the_detector_is_noted(tmp_path: Path, elements: dict[str, Any], at_detector: bool) -> None:
+    dataset = written(tmp_path, **elements)
+    assert attributes.notes_of(dataset) == ((attributes.AT_DETECTOR,) if at_detector else ())
 
 
 @pytest.mark.parametrize("syntax", ["explicit", "implicit", "big_endian", "deflated"])

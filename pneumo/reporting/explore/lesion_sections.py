@@ -23,6 +23,9 @@ LARGE = 640
 """Pixels of the longer side of the example."""
 MAX_POINTS = 1500
 """Points of a scatter; more are a blot and a large file."""
+DETECTOR = (
+    "Where a file has the detector's spacing alone, the area is that on the detector, larger than in the patient."
+)
 MAX_UNUSUAL = 8
 """Pictures of masks in unusual places."""
 
@@ -106,7 +109,7 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
         log_y=True,
     )
     sample = f" A sample of {MAX_POINTS:,}." if len(known) == MAX_POINTS else ""
-    caption = f"Size against spacing: a coarser grid shows the same lesion with fewer pixels.{sample}"
+    caption = f"Size against spacing: a coarser grid shows the same lesion with fewer pixels. {DETECTOR}{sample}"
     return [Figure(content=chart, caption=caption)]
 
 

@@ -93,7 +93,10 @@ def unusual_shares(lesions: Sequence[Lesions]) -> npt.NDArray[np.float64]:
 
 
 def area_cm2(table: SampleTable, rows: Rows) -> npt.NDArray[np.float64]:
-    """Return the area of masks in square centimeters on the detector, (n,); NaN where the pixel spacing is unknown."""
+    """Return the area of masks in square centimeters, (n,); NaN where the pixel spacing is unknown.
+
+    It is that on the detector where a file has this spacing alone (``attributes.AT_DETECTOR``).
+    """
     area: npt.NDArray[np.float64] = (
         table.mask_area[rows] * table.row_spacing_mm[rows] * table.column_spacing_mm[rows] / 100
     )

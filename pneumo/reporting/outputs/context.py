@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.dicom.opening import Location
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.inference.verdict import Verdict
@@ -40,6 +41,13 @@ class OutputContext:
         return self.reader.table
 
     def area_mm2(self, image: PredictedImage) -> float:
-        """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown."""
+        """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown.
+
+        It is that on the detector where :meth:`is_at_detector` says so, and larger there than in the patient.
+        """
         spacing = float(self.table.row_spacing_mm[image.row]) * float(self.table.column_spacing_mm[image.row])
         return image.prediction.mask_area * spacing
+
+    def is_at_detector(self, image: PredictedImage) -> bool:
+        """Return whether an image's pixel spacing is that of the detector."""
+        return AT_DETECTOR in str(self.table.render_notes[image.row]).split("; ")

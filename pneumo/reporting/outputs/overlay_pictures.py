@@ -35,11 +35,11 @@ class OverlayPictures:
 
 def panel_of(image: PredictedImage, context: OutputContext) -> overlays.Panel:
     """Return what is drawn of an image: its mask's outline, and a caption with probability and area."""
-    caption = _caption(image.prediction, context.area_mm2(image))
+    caption = _caption(image.prediction, context.area_mm2(image), at_detector=context.is_at_detector(image))
     return overlays.Panel(image=image.source, predicted=image.mask, truth=None, caption=caption)
 
 
-def _caption(prediction: ImagePrediction, area_mm2: float) -> str:
+def _caption(prediction: ImagePrediction, area_mm2: float, *, at_detector: bool) -> str:
     """Return the caption, in letters that OpenCV's font has: probability and area."""
     presence = prediction.presence_probability
     probability = (
@@ -47,6 +47,7 @@ def _caption(prediction: ImagePrediction, area_mm2: float) -> str:
         if math.isnan(presence)
         else f"presence probability {presence:.2f}"
     )
-    area = f"{prediction.mask_area} px" + ("" if math.isnan(area_mm2) else f" = {area_mm2:.0f} mm2")
+    where = " on the detector" if at_detector else ""
+    area = f"{prediction.mask_area} px" + ("" if math.isnan(area_mm2) else f" = {area_mm2:.0f} mm2{where}")
     found = f"pneumothorax predicted, {area}" if prediction.mask_area else "no pneumothorax predicted"
     return f"{found}; {probability}; not for clinical use"

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
+from pneumo.dicom.attributes import usable_spacing
 from pneumo.dicom.opening import Location, open_file
 from pneumo.dicom.parsing import parse
 from pneumo.dicom.rejection import FileRejectedError
@@ -82,9 +83,8 @@ def _add_optional(header: Dataset, found: Dataset) -> None:
             setattr(header, keyword, value.split("\\") if "\\" in value else value)
     if UID(text(found, "FrameOfReferenceUID")).is_valid:
         header.FrameOfReferenceUID = text(found, "FrameOfReferenceUID")
-    spacing = numbers(found, "PixelSpacing")
-    if len(spacing) == 2 and min(spacing) > 0:
-        header.PixelSpacing = spacing
+    if spacing := usable_spacing(found, "PixelSpacing"):
+        header.PixelSpacing = list(spacing)
     if ratio := numbers(found, "LossyImageCompressionRatio"):
         header.LossyImageCompressionRatio = ratio
     if numbers(found, "NumberOfFrames")[:1] > [1.0]:

@@ -39,6 +39,8 @@ class _Finding:
 
     prediction: ImagePrediction
     area_mm2: float
+    at_detector: bool
+    """Whether this area is the one on the detector."""
     view: str
     modality: str
     notes: str
@@ -60,7 +62,8 @@ class _Finding:
     @property
     def area(self) -> str:
         pixels = f"{self.prediction.mask_area:,} px"
-        return pixels if math.isnan(self.area_mm2) else f"{pixels} ({self.area_mm2:,.0f} mm\u00b2)"
+        where = " on the detector" if self.at_detector else ""
+        return pixels if math.isnan(self.area_mm2) else f"{pixels} ({self.area_mm2:,.0f} mm\u00b2{where})"
 
 
 @dataclass(order=True)
@@ -92,6 +95,7 @@ class SummaryPage:
         finding = _Finding(
             prediction=image.prediction,
             area_mm2=self._context.area_mm2(image),
+            at_detector=self._context.is_at_detector(image),
             view=str(table.view[image.row]),
             modality=str(table.modality[image.row]),
             notes=str(table.render_notes[image.row]),
@@ -158,7 +162,8 @@ class SummaryPage:
             else "No image was predicted."
         )
         outlines = (
-            "A dashed outline is the predicted pneumothorax. Areas in mm\u00b2 need the pixel spacing of the file."
+            "A dashed outline is the predicted pneumothorax. Areas in mm\u00b2 need the pixel spacing of the file; where it "
+            "has that of the detector alone, the notes say so, and the area is larger than in the patient."
         )
         return Section(title="Overview", blocks=[Facts(items=facts), Prose(paragraphs=[rule, probability, outlines])])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.reporting import overlays
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.overlay_pictures import SIDE, OverlayPictures
@@ -53,21 +54,30 @@ def test_the_picture_shows_the_source_image(predicted, context: OutputContext, t
 
 
 @pytest.mark.parametrize(
-    ("height", "presence", "spacing", "expected"),
+    ("height", "presence", "spacing", "notes", "expected"),
     [
-        (10, 0.25, 0.5, "pneumothorax predicted, 70 px = 18 mm2; presence probability 0.25"),
-        (10, math.nan, math.nan, "pneumothorax predicted, 70 px; highest pixel probability 0.75"),
-        (0, 0.25, 0.5, "no pneumothorax predicted; presence probability 0.25"),
+        (10, 0.25, 0.5, "first of 2 frames", "pneumothorax predicted, 70 px = 18 mm2; presence probability 0.25"),
+        (
+            *(10, 0.25, 0.5, f"first of 2 frames; {AT_DETECTOR}"),
+            "pneumothorax predicted, 70 px = 18 mm2 on the detector; presence probability 0.25",
+        ),
+        (10, math.nan, math.nan, "", "pneumothorax predicted, 70 px; highest pixel probability 0.75"),
+        (0, 0.25, 0.5, AT_DETECTOR, "no pneumothorax predicted; presence probability 0.25"),
     ],
 )
 def test_the_caption_has_probability_and_area(
     predicted, context: OutputContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    height: int, presence: float, spacing: float, expected: str,
+    height: int, presence: float, spacing: float, notes: str, expected: str,
 ) -> None:  # fmt: skip
     panels: list[Panel] = []
     monkeypatch.setattr(overlays, "draw", lambda panel, side: panels.append(panel) or np.zeros((2, 2, 3), np.uint8))
     table = context.table
-    known = replace(table, row_spacing_mm=np.full(len(table), spacing), column_spacing_mm=np.full(len(table), spacing))
+    known = replace(
+        table,
+        row_spacing_mm=np.full(len(table), spacing),
+        column_spacing_mm=np.full(len(table), spacing),
+        render_notes=np.full(len(table), notes),
+    )
     reader = ShardReader(context.reader.dataset, known)
     output = OverlayPictures(tmp_path / "overlays", replace(context, reader=reader, all_overlays=True))
     output.add(predicted(0, height, 7, presence))

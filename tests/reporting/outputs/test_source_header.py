@@ -70,6 +70,8 @@ def test_optional_elements_are_kept_where_they_are_valid(tmp_path: Path) -> None
     header = read(tmp_path, PixelSpacing=[0.2, 0.0], FrameOfReferenceUID="none")
     assert "PixelSpacing" not in header
     assert "FrameOfReferenceUID" not in header
+    for absurd in ("50\\50", "1e-320\\1e300", "nan\\1"):
+        assert "PixelSpacing" not in read(tmp_path, PixelSpacing=absurd)
 
 
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])

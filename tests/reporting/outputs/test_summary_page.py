@@ -7,8 +7,11 @@ from html import unescape
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.inference.verdict import Verdict
 from pneumo.reporting.outputs import summary_page
 from pneumo.reporting.outputs.context import OutputContext
@@ -45,6 +48,22 @@ def table(text: str, caption: str) -> list[list[str]]:
     rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.DOTALL)
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
     return [[unescape(cell.replace("<wbr>", "")) for cell in row] for row in cells]
+
+
+def test_an_area_on_the_detector_is_called_so(predicted, context: OutputContext, tmp_path: Path) -> None:
+    rows = len(context.table)
+    table = replace(
+        context.table,
+        row_spacing_mm=np.full(rows, 0.5),
+        column_spacing_mm=np.full(rows, 0.5),
+        render_notes=np.array([AT_DETECTOR, ""] * rows)[:rows],
+    )
+    known = replace(context, reader=ShardReader(context.reader.dataset, table))
+    images = [predicted(0, 8, 5), predicted(1, 8, 5)]
+    at_detector = sum(table.render_notes[image.row] != "" for image in images)
+    text = write(known, images, tmp_path)
+    assert text.count("40 px (10 mm\u00b2 on the detector)") == at_detector == 1
+    assert text.count("40 px (10 mm\u00b2)") == 1
 
 
 def test_positive_images_come_first_each_by_probability(predicted, context: OutputContext, tmp_path: Path) -> None:
