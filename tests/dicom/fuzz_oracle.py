@@ -33,8 +33,8 @@ from pydicom.encaps import get_frame
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.dicom import image_codec, reader
+from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.dicom.sop_instance import NO_UID

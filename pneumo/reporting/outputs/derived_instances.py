@@ -5,7 +5,7 @@ highdicom makes them of a stand-in for the source that has no patient: it checks
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,8 @@ from pneumo.runtime.errors import counted
 from pneumo.runtime.files import publish
 
 DESCRIPTION = "Pneumothorax by pneumo, not for clinical use"
+CHANGED = "not valid DICOM in the source, and left empty or mended in what repeats it: "
+"""Beginning of a note; the names of the elements follow."""
 PRIVATE_MODE = 0o600
 MULTI_FRAME = tuple(f"1.2.840.10008.5.1.4.1.1.{suffix}" for suffix in ("7.", "12.1", "12.2", "13.1"))
 """Beginnings of the SOP classes of X-ray images with frames that can be referred to: secondary capture, angiography,
@@ -85,10 +87,19 @@ class DerivedInstances:
     def _read_header(self, image: PredictedImage) -> Dataset:
         if not self._context.table.transfer_syntax[image.row]:
             raise CannotBeReferredTo("the source is a PNG or JPEG file")
-        header = source_header.read(self._context.sources[image.prediction.image_id])
+        header, changed = source_header.read(self._context.sources[image.prediction.image_id])
         if (header.Rows, header.Columns) != image.mask.shape:
             raise CannotBeReferredTo("the file was changed meanwhile")
+        self._note_changes(image, changed)
+        self._note_changes(image.prediction.image_id, changed)
         return header
+
+    def _note_changes(self, image_id: str, changed: Sequence[str]) -> None:
+        """Note which elements are not repeated as they are: by name, since the notes have nothing of a patient."""
+        note = f"{CHANGED}{', '.join(changed)}"
+        # Another kind of instance may have noted it.
+        if changed and note not in self._context.notes[image_id]:
+            self._context.notes[image_id].append(note)
 
 
 def _encode(make: Callable[[Place], Dataset], place: Place) -> bytes:

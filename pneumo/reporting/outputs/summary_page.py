@@ -162,8 +162,8 @@ class SummaryPage:
             else "No image was predicted."
         )
         outlines = (
-            "A dashed outline is the predicted pneumothorax. Areas in mm\u00b2 need the pixel spacing of the file; where it "
-            "has that of the detector alone, the notes say so, and the area is larger than in the patient."
+            "A dashed outline is the predicted pneumothorax. Areas in mm\u00b2 need the pixel spacing of the file; "
+            "where it is that of the detector, the notes say so, and the area is larger than in the patient."
         )
         return Section(title="Overview", blocks=[Facts(items=facts), Prose(paragraphs=[rule, probability, outlines])])
 
@@ -195,10 +195,13 @@ class SummaryPage:
         )
         blocks: list[Block] = [Table(caption=caption, columns=columns, rows=rows)] if rows else []
         if notes := [[finding.prediction.image_id, text] for finding in findings if (text := self._notes(finding))]:
-            caption = "What was decided when these images were read, and why they have no DICOM SEG." + (
-                f" {counted(len(notes) - MAX_ROWS, 'more is', 'more are')} in findings.csv."
-                if len(notes) > MAX_ROWS
-                else ""
+            caption = (
+                "What was decided when these images were read, and what is missing in a DICOM SEG or why there is none."
+                + (
+                    f" {counted(len(notes) - MAX_ROWS, 'more is', 'more are')} in findings.csv."
+                    if len(notes) > MAX_ROWS
+                    else ""
+                )
             )
             columns = [Column(title="Image"), Column(title="Notes")]
             blocks.append(Table(caption=caption, columns=columns, rows=notes[:MAX_ROWS]))

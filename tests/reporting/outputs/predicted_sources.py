@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import source_files
 from pydicom.dataset import Dataset
-from source_files import KINDS, UIDS
+from source_files import KINDS, UIDS, WRITTEN
 
 from pneumo.dataset.incoming import read_images
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.inference.ensembler import ImagePrediction, PredictedImage
 from pneumo.masks import rle
 from pneumo.reporting.outputs.context import OutputContext
+from pneumo.reporting.outputs.derived_instances import CHANGED
 from pneumo.reporting.outputs.registry import Output
 
 
@@ -60,5 +61,6 @@ def write_all(
     for image in predicted.values():
         output.add(image)
     output.close()
-    assert not any(context.notes.values()), context.notes
+    noted = {kind: [CHANGED + ", ".join(WRITTEN[kind])] if kind in WRITTEN else [] for kind in KINDS}
+    assert {kind: context.notes[name] for name, (kind, _) in sources.items()} == noted
     return {kind: (source, root / "out" / f"{name}.dcm", predicted[name]) for name, (kind, source) in sources.items()}

@@ -73,7 +73,31 @@ KINDS: dict[str, dict[str, Any]] = {
         "StudyTime": "ten",
         "StudyDate": "2. 1. 2026",
     },
+    "orientation of one value": {"PatientOrientation": "L"},
+    "orientation that is none": {"PatientOrientation": ["L", "up"]},
+    "identity that is none": {
+        "PatientName": "Doe\x1b^Ja\nne",
+        "PatientID": "P-17\\P-18",
+        "StudyID": "S1\r\n",
+        "StudyDescription": "CHEST\\" + "PA " * 30,
+        "AccessionNumber": "A" * 300,
+        "ReferringPhysicianName": "Roe^" * 9 + "R" * 90,
+    },
 }
+WRITTEN: dict[str, dict[str, str]] = {
+    "values that are none": {"PatientBirthDate": "", "PatientSex": "", "StudyDate": "", "StudyTime": ""},
+    "orientation of one value": {"PatientOrientation": ""},
+    "orientation that is none": {"PatientOrientation": ""},
+    "identity that is none": {
+        "PatientName": "Doe^Jane",
+        "PatientID": "",
+        "StudyID": "S1",
+        "StudyDescription": ("CHEST " + "PA " * 30)[:64].strip(),
+        "AccessionNumber": "",
+        "ReferringPhysicianName": ("Roe^" * 4 + "Roe " * 5 + "R" * 90)[:64],
+    },
+}
+"""What is written of the elements of a kind that are not valid, in their order in a note."""
 
 
 def write(path: Path, kind: dict[str, Any]) -> Dataset:

@@ -14,7 +14,7 @@ from pneumo.reporting.outputs.derived_instances import DerivedInstances, Place, 
 
 def header(tmp_path: Path, **given: object) -> Dataset:
     source_files.write(tmp_path / "source.dcm", given)
-    return source_header.read(tmp_path / "source.dcm")
+    return source_header.read(tmp_path / "source.dcm").dataset
 
 
 def test_a_stand_in_has_no_patient_and_leaves_the_header_as_it_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import source_files
 from predicted_sources import predict, write_all
 from pydicom.dataset import Dataset
-from source_files import KINDS
+from source_files import KINDS, WRITTEN
 
 from pneumo.inference.ensembler import PredictedImage
 from pneumo.reporting import overlays
@@ -35,9 +35,9 @@ def test_it_is_filed_with_its_source(written, kind: str) -> None:
     (reference,) = stored.SourceImageSequence
     assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
     assert reference.ReferencedSOPClassUID == source.SOPClassUID
-    assert str(stored.PatientID or "") == source.get("PatientID", "")
-    assert str(stored.PatientName or "") == str(source.get("PatientName", ""))
-    assert stored.PatientOrientation == source.get("PatientOrientation", "")
+    for keyword in ("PatientID", "PatientName", "StudyDescription", "AccessionNumber"):
+        assert str(stored[keyword].value or "") == WRITTEN.get(kind, {}).get(keyword, str(source.get(keyword, "")))
+    assert stored.PatientOrientation == WRITTEN.get(kind, source).get("PatientOrientation", "")
     assert stored.ImageType[:2] == ["DERIVED", "SECONDARY"]
     assert "not for clinical use" in stored.SeriesDescription
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
