@@ -6,6 +6,7 @@ members may have the same. A member is read as a stream of at most as many bytes
 
 import io
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ MAX_MEMBERS = 1_000_000
 MAX_BYTES = 1 << 31
 """Of a member; more than the largest DICOM that can be read has."""
 _FIRST_BYTES = (b"PK\x03\x04", b"PK\x05\x06")
+_EMPTY_BYTES = 22
+"""Of an archive without files: the record at its end."""
 _UNPACK = "unpack it, and give the directory with the files that were in it"
 
 
@@ -42,16 +45,21 @@ class ZipMember:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a regular file is a zip archive by its name and its first bytes; False where it is unreadable."""
+    """Return whether a regular file is a zip archive by its name and its first or last bytes.
+
+    One that unpacks itself begins as a program does. False where the file is unreadable.
+    """
     if path.suffix.lower() != SUFFIX:
         return False
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return file.read(4) in _FIRST_BYTES
+            return file.read(4) in _FIRST_BYTES or zipfile.is_zipfile(file)
     except OSError:
         return False
+    except (zipfile.BadZipFile, struct.error):  # of a record at its end that is not what it should be
+        return True
 
 
 def list_members(archive: Path) -> list[ZipMember]:
@@ -67,6 +75,10 @@ def list_members(archive: Path) -> list[ZipMember]:
         for index, info in enumerate(found)
         if not info.is_dir() and not info.filename.endswith("\\")
     ]
+    size = archive.stat().st_size
+    if not found and size > _EMPTY_BYTES:
+        listed = f"a zip archive of {size} bytes whose directory lists no files"
+        raise _rejection(listed, "a directory of the files in it", f"with another program, {_UNPACK}")
     if not members:
         raise _rejection("a zip archive without files", "files in it", "leave it out, or fetch it again")
     if len(members) > MAX_MEMBERS:
@@ -85,9 +97,7 @@ def open_member(member: ZipMember) -> Iterator[io.BufferedReader]:
     with _rejecting("the member of the zip archive"):
         archive = _open_archive(member.archive, member.archive.stat().st_mtime_ns)
         info = archive.infolist()[member.index]
-    if stat.S_ISLNK(info.external_attr >> 16):
-        found, expected, action = "a link in a zip archive", "a regular file", _UNPACK
-        raise FileRejectedError(Reason.NOT_A_FILE, "open", found, expected, action)
+    _check_is_regular(info.external_attr >> 16)
     if info.flag_bits & 1:
         action = "unpack it with its password, and give the directory with the files that were in it"
         raise _rejection("an encrypted member of a zip archive", "one without a password", action)
@@ -99,6 +109,14 @@ def open_member(member: ZipMember) -> Iterator[io.BufferedReader]:
     file: io.BufferedReader = io.BufferedReader(_RejectingStream(stream), 1 << 16)
     with stream, file:
         yield file
+
+
+def _check_is_regular(mode: int) -> None:
+    """Check the mode that an archive gives a member; many give none, and directories are not listed."""
+    if stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR):
+        return
+    found, action = ("a link", _UNPACK) if stat.S_ISLNK(mode) else ("a FIFO, a socket or a device", "leave it out")
+    raise FileRejectedError(Reason.NOT_A_FILE, "open", f"{found} in a zip archive", "a regular file", action)
 
 
 def state(member: ZipMember) -> tuple[int, int]:

@@ -167,13 +167,53 @@ def test_a_damaged_header_is_the_archives_fault(tmp_path: Path, dicom: Path) -> 
 
 
 def test_a_link_and_an_empty_member_are_rejected(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("link.dcm")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
+        for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK, 0o130000):
+            member = zipfile.ZipInfo(f"{kind}.dcm")
+            member.external_attr = (kind | 0o777) << 16
+            archive.writestr(member, "/etc/passwd" if kind == stat.S_IFLNK else b"")
         archive.writestr("empty.dcm", b"")
-    errors = [rejection(lambda member=member: read(member)) for member in list_members(tmp_path / "a.zip")]
-    assert [error.reason for error in errors] == [Reason.NOT_A_FILE, Reason.EMPTY_FILE]
+    link, *special, empty = [
+        rejection(lambda member=member: read(member)) for member in list_members(tmp_path / "a.zip")
+    ]
+    assert (link.reason, link.found) == (Reason.NOT_A_FILE, "a link in a zip archive")
+    for error in special:
+        assert (error.reason, error.action) == (Reason.NOT_A_FILE, "leave it out")
+        assert error.found == "a FIFO, a socket or a device in a zip archive"
+    assert empty.reason == Reason.EMPTY_FILE
+
+
+@pytest.mark.parametrize("mode", [0, 0o644, stat.S_IFREG | 0o600])
+def test_a_member_of_no_mode_or_of_a_regular_file_is_read(tmp_path: Path, mode: int) -> None:
+    info = zipfile.ZipInfo("x")
+    info.external_attr = mode << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, b"x")
+        archive.infolist()[0].external_attr = mode << 16
+    assert [read(member) for member in list_members(tmp_path / "a.zip")] == [b"x"]
+
+
+def test_a_directory_that_lists_nothing_of_what_is_there_is_said(tmp_path: Path, dicom: Path) -> None:
+    """A comment that imitates the record at an archive's end."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(dicom, "x.dcm")
+        archive.comment = b"PK\x05\x06" + bytes(18)
+    error = rejection(lambda: list_members(tmp_path / "a.zip"))
+    size = (tmp_path / "a.zip").stat().st_size
+    assert (error.reason, error.found) == (
+        *(Reason.BAD_ARCHIVE, f"a zip archive of {size} bytes whose directory lists no files"),
+    )
+    assert error.action.startswith("with another program, unpack it")
+
+
+def test_an_archive_that_unpacks_itself_is_read(tmp_path: Path, dicom: Path) -> None:
+    plain = write(tmp_path / "plain.zip", {"x.dcm": dicom.read_bytes()})
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"MZ" + bytes(5000) + plain.read_bytes())
+    assert is_archive(path)
+    assert [image_file.read(member) for member in list_members(path)] == [image_file.read(dicom)]
+    path.write_bytes(b"MZ" + bytes(5000))
+    assert not is_archive(path)
 
 
 @pytest.mark.parametrize(
