@@ -5,7 +5,9 @@ from typing import Literal
 
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, invalid_value
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+"""What an encoder or a recipe may be called."""
+NAME_IN_WORDS = "a name of letters, digits, hyphens, underscores and dots"
 
 
 @config_dataclass(flag_prefix="model.")
@@ -27,6 +29,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         # A name with a slash or a colon would make timm load code or weights from elsewhere.
-        if not _NAME.fullmatch(self.encoder):
+        if not NAME.fullmatch(self.encoder):
             shown = self.encoder[:MAX_SHOWN_LENGTH]
-            raise invalid_value("encoder", shown, "a name of letters, digits, hyphens, underscores and dots", "model.")
+            raise invalid_value("encoder", shown, NAME_IN_WORDS, "model.")

@@ -17,7 +17,7 @@ SHA-256.
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
 from annotated_types import Interval
@@ -103,7 +103,8 @@ def is_exported(path: Path) -> bool:
 def without_paths(recipe: Recipe) -> Recipe:
     """Return a recipe whose encoder weights, when they are a file, are named without its directory."""
     weights = recipe.model.encoder_weights
-    name = weights if weights in ENCODER_WEIGHTS else Path(weights).name
+    # Of Windows, for its separators: it knows both kinds.
+    name = weights if weights in ENCODER_WEIGHTS else PureWindowsPath(weights).name
     return replace(recipe, model=replace(recipe.model, encoder_weights=name))
 
 
@@ -156,6 +157,8 @@ def load(path: Path) -> ExportedModel:
     )
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
     record = config.from_json(_Record, content, str(path / EXPORTED_FILE))
+    if without_paths(record.recipe) != record.recipe:
+        raise _wrong(path / EXPORTED_FILE, "names a directory of encoder weights")
     names = [weights_file(fold) for fold in range(record.dataset.num_folds)]
     _check_names(path, record.files.keys(), {CARD, RULE, METRICS, *names})
     for name, listed in record.files.items():

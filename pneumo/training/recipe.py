@@ -13,9 +13,9 @@ from annotated_types import Interval, MinLen, MultipleOf
 from pneumo.inference.config import InferenceConfig, Precision, View
 from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.kind import LoaderKind
-from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.config import NAME, NAME_IN_WORDS, ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
-from pneumo.runtime.config import config_dataclass, flag, invalid_value
+from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
@@ -107,11 +107,13 @@ class Recipe:
     """Test-time augmentation: views that are averaged with the image itself at inference."""
 
     def __post_init__(self) -> None:
-        """Check the fields that depend on each other.
+        """Check the name, and the fields that depend on each other.
 
         Raises:
             UserError: Naming the flag, the value found and the values accepted.
         """
+        if not NAME.fullmatch(self.name):
+            raise invalid_value("recipe", self.name[:MAX_SHOWN_LENGTH], NAME_IN_WORDS)
         counts = {name: len(getattr(self, name)) for name in PER_STAGE if len(getattr(self, name)) > 1}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{flag(name)} {count}" for name, count in counts.items())

@@ -36,6 +36,8 @@ RECORDS: dict[str, tuple[tuple[str, ...], object]] = {
     "folds as a fraction": (("dataset", "num_folds"), 5.5),
     "folds as a boolean": (("dataset", "num_folds"), True),
     "digest as a number": (("dataset", "digest"), 5),
+    "name with an escape": (("recipe", "name"), "\x1b[2Jbest"),
+    "name with markup": (("recipe", "name"), "<script>"),
     "seed as a string": (("recipe", "seed"), "0"),
     "huge seed": (("recipe", "seed"), 10**400),
     "epochs as a number": (("recipe", "epochs"), 1),

@@ -106,6 +106,20 @@ def edit(change: Callable[[dict[str, dict[str, object]]], object]) -> Callable[[
         (edit(lambda c: c.update(format_version=2)), "format version 2; expected format version 1; use the version"),
         (edit(lambda c: c["recipe"].pop("seed")), "model.json.recipe.seed is missing"),
         (edit(lambda c: c.update(code="x")), "model.json.code is an unknown field"),
+        *(
+            (
+                edit(lambda c, name=name: c["recipe"].update(name=name)),
+                "model.json.*--recipe .*; expected a name of letters",
+            )
+            for name in ("", "a b", "\x1b[2J", "<script>", "x" * 101)
+        ),
+        *(
+            (
+                edit(lambda c, name=name: c["recipe"]["model"].update(encoder_weights=name)),
+                "model.json names a directory of encoder weights; expected",
+            )
+            for name in ("/home/someone/a.pth", "../a.pth", "c:\\a.pth", "a/")
+        ),
     ],
 )
 def test_what_was_changed_is_refused(model: Path, damage: Callable[[Path], None], message: str) -> None:
