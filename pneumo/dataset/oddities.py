@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pneumo.dataset import field_of_view
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import counted
 
@@ -16,8 +17,11 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def describe(table: SampleTable) -> list[str]:
-    """Return a line for each kind: no positive image, pictures without content, render notes, masks that do not fit."""
-    return [*_labels(table), *_pictures(table), *_notes(table), *_masks(table)]
+    """Return a line for each kind.
+
+    They are: no positive image, pictures without content, render notes, masks and pixel spacings that do not fit.
+    """
+    return [*_labels(table), *_pictures(table), *_notes(table), *_masks(table), *_spacings(table)]
 
 
 def _labels(table: SampleTable) -> Iterator[str]:
@@ -52,6 +56,17 @@ def _masks(table: SampleTable) -> Iterator[str]:
         yield (
             f"{len(rows)} of {counted(int(table.positive.sum()), 'mask')} probably not of the image's size, the "
             f"largest {table.image_id[row]}: {table.mask_note[row]}"
+        )
+
+
+def _spacings(table: SampleTable) -> Iterator[str]:
+    rows = np.flatnonzero(field_of_view.is_too_small(table))
+    if len(rows):
+        sides = field_of_view.longer_side_mm(table)[rows] / 10
+        yield (
+            f"{counted(len(rows), 'image')} of adults, by the pixel spacing {sides.min():.1f} to {sides.max():.1f} cm"
+            f" high, such as {table.image_id[rows[0]]}: too small for a chest, as of images that were reduced"
+            " afterwards; areas in mm2 are left out"
         )
 
 

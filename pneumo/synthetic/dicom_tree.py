@@ -28,8 +28,8 @@ from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
 from pneumo.synthetic.tree import SyntheticTree
 
-SPACING_MM = 0.168
-"""Pixel spacing of the 1024 x 1024 images of the competition; that of smaller images is larger."""
+SPACING_MM = 0.35
+"""Pixel spacing of a 1024 x 1024 image, 36 cm high; that of smaller images is larger."""
 SPLITS = ("train", "test")
 
 

@@ -11,7 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumo.dataset import incoming, oddities
+import numpy as np
+
+from pneumo.dataset import field_of_view, incoming, oddities
 from pneumo.dataset.incoming import IncomingImages
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource
@@ -110,6 +112,8 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
                 all_overlays=new.all_overlays,
                 verdict=verdict,
             )
+            for row in np.flatnonzero(field_of_view.is_too_small(reader.table)).tolist():
+                context.notes[str(reader.table.image_id[row])].append(field_of_view.note(reader.table, row))
             results = scratch / "results"
             outputs = OutputSet(results, new.outputs, context)
             predictions = [] if ensembler is None else ensembler.run(reader.table.select("test"), outputs.add)

@@ -67,7 +67,7 @@ def make_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tree]:
             patient = f"secret-{number // 2}"
             write_dicom(
                 path, image, image_id=image_id, patient_id=patient, view="PA", sex="F", age=40 + number,
-                spacing_mm=0.2, syntax="explicit" if number % 5 == 4 else "jpeg", photometric="MONOCHROME2",
+                spacing_mm=7.0, syntax="explicit" if number % 5 == 4 else "jpeg", photometric="MONOCHROME2",
             )  # fmt: skip
             patients[image_id] = patient
             if split == "train":

@@ -72,3 +72,15 @@ def test_real_images_are_far_from_odd() -> None:
     assert (high - low).min() > 4 * oddities.FLAT
     assert high.min() > 1.5 * oddities.DARK
     assert low.max() < oddities.BRIGHT / 1.5
+
+
+def test_adults_that_are_too_small_by_their_pixel_spacing_are_counted_with_their_sizes(table: SampleTable) -> None:
+    # 1024 pixels of NIH's reduced originals.
+    table.rows[:], table.columns[:] = 1024, 900
+    table.row_spacing_mm[:], table.column_spacing_mm[:] = 0.35, 0.35
+    table.row_spacing_mm[:4], table.age_years[:4] = (0.143, 0.194, 0.143, np.nan), (18, 90, 17, 50)
+    table.column_spacing_mm[:3] = 0.143
+    assert oddities.describe(table) == [
+        f"2 images of adults, by the pixel spacing 14.6 to 19.9 cm high, such as {table.image_id[0]}: too small for a"
+        " chest, as of images that were reduced afterwards; areas in mm2 are left out"
+    ]

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from pneumo.dataset import field_of_view
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import AGE_LIMIT
 from pneumo.reporting.explore.analysis import Analysis
@@ -215,7 +218,21 @@ def _name(table: SampleTable, rows: list[int]) -> str:
     return list_some([str(table.image_id[row]) for row in rows])
 
 
+def _spacings(analysis: Analysis) -> Iterator[Caution]:
+    table = analysis.table
+    rows = np.flatnonzero(field_of_view.is_too_small(table))
+    if len(rows):
+        sides = field_of_view.longer_side_mm(table)[rows] / 10
+        yield Caution(
+            found=f"By their pixel spacing {counted(len(rows), 'image')} of adults would be {sides.min():.0f} to "
+            f"{sides.max():.0f} cm high, too small for a chest.",
+            action="The files were probably reduced after the spacing was written, as those of SIIM-ACR were: areas in "
+            "cm\u00b2 and mm\u00b2 are left out, here and in predictions.",
+            see="Lesions",
+        )
+
+
 _CHECKS: tuple[Callable[[Analysis], Iterator[Caution]], ...] = (
-    *(_labels, _damage, _patients, _duplicates, _shortcuts, _places, _folds, _ages, _files),
+    *(_labels, _damage, _patients, _duplicates, _shortcuts, _places, _folds, _ages, _spacings, _files),
 )
 """In the order of the page."""

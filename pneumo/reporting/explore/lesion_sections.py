@@ -89,13 +89,20 @@ def _places(analysis: Analysis) -> Figure:
 
 def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     rows = analysis.measured
-    area, spacing = area_cm2(analysis.table, rows), analysis.table.row_spacing_mm[rows]
+    table = analysis.table
+    area, spacing, unit = area_cm2(table, rows), table.row_spacing_mm[rows], "cm²"
+    if not np.isfinite(area).any():
+        # Wrong as sizes, spacings still tell machines apart.
+        area, unit = (
+            np.where(spacing > 0, 100 * table.mask_area[rows] / (table.rows * table.columns)[rows], np.nan),
+            "%",
+        )
     known = np.flatnonzero(np.isfinite(area))
     if len(np.unique(spacing[known].round(3))) < 2:
         return []
     if len(known) > MAX_POINTS:
         known = np.sort(np.random.default_rng(0).choice(known, MAX_POINTS, replace=False))
-    views = analysis.table.view[rows]
+    views = table.view[rows]
     groups = [
         charts.Series(name=name or "view unknown", x=spacing[chosen], y=area[chosen])
         for name in sorted(set(views[known].tolist()))[:6]
@@ -103,13 +110,14 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     ]
     chart = charts.scatter(
         groups,
-        description=f"Area of {len(known)} masks by pixel spacing, {np.nanmin(area):.2g} to {np.nanmax(area):.3g} cm²",
+        description=f"Area of {len(known)} masks by pixel spacing, {np.nanmin(area):.2g} to {np.nanmax(area):.3g} {unit}",
         x_label="pixel spacing in mm",
-        y_label="area in cm²",
+        y_label=f"area in {unit}" if unit == "cm²" else "area in % of the image",
         log_y=True,
     )
     sample = f" A sample of {MAX_POINTS:,}." if len(known) == MAX_POINTS else ""
-    caption = f"Size against spacing: a coarser grid shows the same lesion with fewer pixels. {DETECTOR}{sample}"
+    reason = f"a coarser grid shows the same lesion with fewer pixels. {DETECTOR}"
+    caption = f"Size against spacing: {reason if unit == 'cm²' else 'the share of the image.'}{sample}"
     return [Figure(content=chart, caption=caption)]
 
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pneumo.dataset.field_of_view import area_mm2
 from pneumo.dataset.table import Rows, SampleTable
 
 CELLS = 32
@@ -93,11 +94,8 @@ def unusual_shares(lesions: Sequence[Lesions]) -> npt.NDArray[np.float64]:
 
 
 def area_cm2(table: SampleTable, rows: Rows) -> npt.NDArray[np.float64]:
-    """Return the area of masks in square centimeters, (n,); NaN where the pixel spacing is unknown.
+    """Return the area of masks in square centimeters, (n,); NaN where the pixel spacing is unknown or wrong.
 
     It is that on the detector where a file has this spacing alone (``attributes.AT_DETECTOR``).
     """
-    area: npt.NDArray[np.float64] = (
-        table.mask_area[rows] * table.row_spacing_mm[rows] * table.column_spacing_mm[rows] / 100
-    )
-    return area
+    return area_mm2(table, rows, table.mask_area[rows]) / 100

@@ -4,6 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from pneumo.dataset.field_of_view import area_mm2
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import AT_DETECTOR
@@ -41,12 +44,11 @@ class OutputContext:
         return self.reader.table
 
     def area_mm2(self, image: PredictedImage) -> float:
-        """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown.
+        """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown or wrong.
 
         It is that on the detector where :meth:`is_at_detector` says so, and larger there than in the patient.
         """
-        spacing = float(self.table.row_spacing_mm[image.row]) * float(self.table.column_spacing_mm[image.row])
-        return image.prediction.mask_area * spacing
+        return float(area_mm2(self.table, np.array([image.row]), np.array([image.prediction.mask_area]))[0])
 
     def is_at_detector(self, image: PredictedImage) -> bool:
         """Return whether an image's pixel spacing is that of the detector."""

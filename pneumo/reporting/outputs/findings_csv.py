@@ -5,8 +5,8 @@ positive                1 when the mask has a pixel, else 0
 presence_probability    of the presence heads, in [0, 1]; empty when no run has one
 max_pixel_probability   maximum over the image's pixels, in [0, 1], rounded down to a 256th
 mask_area_px            pixels of the mask
-mask_area_mm2           square millimeters of the mask; empty when the pixel spacing is unknown. Where a note says that
-                        it is the detector's, the area is larger than in the patient
+mask_area_mm2           square millimeters of the mask; empty when the pixel spacing is unknown or wrong. Where a note
+                        says that it is the detector's, the area is larger than in the patient
 modality                such as CR, DX; this and the next three are what the header says, empty when it does not
 body_part               CHEST, or another
 view                    such as PA, AP

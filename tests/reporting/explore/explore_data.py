@@ -15,8 +15,8 @@ from pneumo.reporting.explore.lesions import Lesions, measure
 from pneumo.reporting.explore.scan import ScannedImage
 
 ROW: dict[str, Any] = {
-    **{"split": "train", "fold": 0, "patient": -1, "rows": 100, "columns": 100, "row_spacing_mm": 0.2},
-    **{"column_spacing_mm": 0.2, "modality": "CR", "body_part": "CHEST", "view": "PA", "presentation_intent": ""},
+    **{"split": "train", "fold": 0, "patient": -1, "rows": 100, "columns": 100, "row_spacing_mm": 3.5},
+    **{"column_spacing_mm": 3.5, "modality": "CR", "body_part": "CHEST", "view": "PA", "presentation_intent": ""},
     **{"sex": "F", "age_years": 50, "transfer_syntax": "1.2.840.10008.1.2.4.50", "was_monochrome1": False},
     **{"positive": False, "mask_area": 0, "shard": "train-000000.tar", "image_format": "jpg", "offset": 512},
     **{"bytes": 1, "rle_offset": 0, "rle_bytes": 2, "json_bytes": 2, "rle_sha256": "", "json_sha256": ""},

@@ -163,3 +163,12 @@ def test_masks_in_unusual_places_too_large_or_on_one_side_are_found() -> None:
         line.startswith(f"Masks of which more than half is where hardly another one is: 1 (image.{rows[3]})")
         for line in find(scanned)
     )
+
+
+def test_adults_that_are_too_small_by_their_pixel_spacing() -> None:
+    spacing = [1.4] * 10 + [1.9] * 10 + [3.5] * (NUMBER - 20)
+    (found,) = find(row_spacing_mm=spacing, column_spacing_mm=1.0, age_years=[50] * 15 + [5] * (NUMBER - 15))
+    assert found.startswith(
+        "By their pixel spacing 15 images of adults would be 14 to 19 cm high, too small for a chest."
+    )
+    assert "areas in cm\u00b2 and mm\u00b2 are left out, here and in predictions." in found

@@ -69,7 +69,9 @@ def test_a_mask_where_no_other_is_has_an_unusual_place() -> None:
 
 def test_areas_are_in_square_centimeters() -> None:
     table = make_table(
-        3, mask_area=[100, 250, 5], row_spacing_mm=[1.0, 0.2, math.nan], column_spacing_mm=[1.0, 0.4, 0.2]
-    )
+        4, rows=2000, columns=2000, mask_area=[100, 250, 5, 5],
+        row_spacing_mm=[1.0, 0.2, math.nan, 0.1], column_spacing_mm=[1.0, 0.4, 0.2, 0.1],
+    )  # fmt: skip
     assert area_cm2(table, np.array([0, 1])) == pytest.approx([1, 0.2])
-    assert math.isnan(area_cm2(table, np.array([2]))[0])
+    # Unknown, and an adult of 20 cm.
+    assert np.isnan(area_cm2(table, np.array([2, 3]))).all()

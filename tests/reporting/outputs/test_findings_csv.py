@@ -18,9 +18,9 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, context: OutputC
     table = reader.table
     rows = table.select("test")
     row_spacing, column_spacing = table.row_spacing_mm.copy(), table.column_spacing_mm.copy()
-    row_spacing[rows[0]], column_spacing[rows[0]] = 0.5, 0.25
+    row_spacing[rows[0]], column_spacing[rows[0]] = 5.0, 2.5
     row_spacing[rows[1]] = np.nan
-    row_spacing[rows[2]], column_spacing[rows[2]] = 0.5, 0.25
+    row_spacing[rows[2]], column_spacing[rows[2]] = 5.0, 2.5
     known = ShardReader(reader.dataset, replace(table, row_spacing_mm=row_spacing, column_spacing_mm=column_spacing))
     output = FindingsCsv(tmp_path / "findings.csv", replace(context, reader=known))
     images = [predicted(0, 10, 7), predicted(1, 3, 3, presence=float("nan")), predicted(2, 0, 0, presence=1 / 3)]
@@ -38,7 +38,7 @@ def test_one_row_for_each_image(predicted, reader: ShardReader, context: OutputC
         ("presence_probability", "0.2500"),
         ("max_pixel_probability", "0.7500"),
         ("mask_area_px", "70"),
-        ("mask_area_mm2", f"{70 * 0.5 * 0.25:.1f}"),
+        ("mask_area_mm2", f"{70 * 5 * 2.5:.1f}"),
         *(("modality", "CR"), ("body_part", "CHEST"), ("view", table.view[rows[0]]), ("presentation_intent", "")),
         ("rle", images[0].prediction.rle),
         ("notes", table.render_notes[rows[0]]),

@@ -56,13 +56,14 @@ def test_the_picture_shows_the_source_image(predicted, context: OutputContext, t
 @pytest.mark.parametrize(
     ("height", "presence", "spacing", "notes", "expected"),
     [
-        (10, 0.25, 0.5, "first of 2 frames", "pneumothorax predicted, 70 px = 18 mm2; presence probability 0.25"),
+        (10, 0.25, 5.0, "first of 2 frames", "pneumothorax predicted, 70 px = 1750 mm2; presence probability 0.25"),
         (
-            *(10, 0.25, 0.5, f"first of 2 frames; {AT_DETECTOR}"),
-            "pneumothorax predicted, 70 px = 18 mm2 on the detector; presence probability 0.25",
+            *(10, 0.25, 5.0, f"first of 2 frames; {AT_DETECTOR}"),
+            "pneumothorax predicted, 70 px = 1750 mm2 on the detector; presence probability 0.25",
         ),
+        (10, 0.25, 0.5, "", "pneumothorax predicted, 70 px; presence probability 0.25"),
         (10, math.nan, math.nan, "", "pneumothorax predicted, 70 px; highest pixel probability 0.75"),
-        (0, 0.25, 0.5, AT_DETECTOR, "no pneumothorax predicted; presence probability 0.25"),
+        (0, 0.25, 5.0, AT_DETECTOR, "no pneumothorax predicted; presence probability 0.25"),
     ],
 )
 def test_the_caption_has_probability_and_area(
