@@ -92,11 +92,9 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     table = analysis.table
     area, spacing, unit = area_cm2(table, rows), table.row_spacing_mm[rows], "cm²"
     if not np.isfinite(area).any():
-        # Wrong as sizes, spacings still tell machines apart.
-        area, unit = (
-            np.where(spacing > 0, 100 * table.mask_area[rows] / (table.rows * table.columns)[rows], np.nan),
-            "%",
-        )
+        # Spacings that are wrong still tell machines apart.
+        share = 100 * table.mask_area[rows] / (table.rows[rows] * table.columns[rows])
+        area, unit = np.where(spacing > 0, share, np.nan), "% of the image"
     known = np.flatnonzero(np.isfinite(area))
     if len(np.unique(spacing[known].round(3))) < 2:
         return []
@@ -110,9 +108,10 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     ]
     chart = charts.scatter(
         groups,
-        description=f"Area of {len(known)} masks by pixel spacing, {np.nanmin(area):.2g} to {np.nanmax(area):.3g} {unit}",
+        description=f"Area of {len(known)} masks by pixel spacing, {np.nanmin(area):.2g} to {np.nanmax(area):.3g}"
+        f" {unit}",
         x_label="pixel spacing in mm",
-        y_label=f"area in {unit}" if unit == "cm²" else "area in % of the image",
+        y_label=f"area in {unit}",
         log_y=True,
     )
     sample = f" A sample of {MAX_POINTS:,}." if len(known) == MAX_POINTS else ""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,3 +133,13 @@ def test_many_masks_are_sampled_for_the_scatter(monkeypatch: pytest.MonkeyPatch)
     assert "Area of 3 masks" in figure.content.description
     assert "A sample of 3." in figure.caption
     assert len(re.findall(r"<use [^>]*fill: var\(--series-1\)", figure.content.svg)) == 3
+
+
+def test_sizes_are_shares_of_the_image_where_no_spacing_can_be_right() -> None:
+    analysis = sized([0.1, 0.2, 0.3])
+    table = replace(
+        analysis.table, column_spacing_mm=np.full(6, 0.1), mask_area=np.array([100, 250, 400, 0, 0, 0]),
+    )  # fmt: skip
+    (figure,) = lesion_sections._size_by_spacing(replace(analysis, table=table))
+    assert figure.content.description == "Area of 3 masks by pixel spacing, 1 to 4 % of the image"
+    assert figure.caption == "Size against spacing: the share of the image."
