@@ -237,8 +237,8 @@ def test_an_adult_too_small_by_the_pixel_spacing_has_no_area_in_square_millimete
     ramp = np.tile(np.arange(128, dtype=np.uint8), (128, 1))
     for name, age, spacing in (("wrong", 50, 1.0), ("right", 50, 3.0), ("child", 3, 1.0)):
         write_dicom(
-            tmp_path / "in" / f"{name}.dcm", ramp, image_id=f"1.2.{age}.{spacing:.0f}", patient_id="p", view="PA", sex="F",
-            age=age, spacing_mm=spacing, syntax="explicit", photometric="MONOCHROME2",
+            tmp_path / "in" / f"{name}.dcm", ramp, image_id=f"1.2.{age}.{spacing:.0f}", patient_id="p", view="PA",
+            sex="F", age=age, spacing_mm=spacing, syntax="explicit", photometric="MONOCHROME2",
         )  # fmt: skip
     code, output = predict(tmp_path / "in", tmp_path / "out", "--id", "file-name", run=all_positive)
     assert code == 0, output
