@@ -54,16 +54,16 @@ def test_an_area_on_the_detector_is_called_so(predicted, context: OutputContext,
     rows = len(context.table)
     table = replace(
         context.table,
-        row_spacing_mm=np.full(rows, 0.5),
-        column_spacing_mm=np.full(rows, 0.5),
+        row_spacing_mm=np.full(rows, 5.0),
+        column_spacing_mm=np.full(rows, 5.0),
         render_notes=np.array([AT_DETECTOR, ""] * rows)[:rows],
     )
     known = replace(context, reader=ShardReader(context.reader.dataset, table))
     images = [predicted(0, 8, 5), predicted(1, 8, 5)]
     at_detector = sum(table.render_notes[image.row] != "" for image in images)
     text = write(known, images, tmp_path)
-    assert text.count("40 px (10 mm\u00b2 on the detector)") == at_detector == 1
-    assert text.count("40 px (10 mm\u00b2)") == 1
+    assert text.count("40 px (1,000 mm\u00b2 on the detector)") == at_detector == 1
+    assert text.count("40 px (1,000 mm\u00b2)") == 1
 
 
 def test_positive_images_come_first_each_by_probability(predicted, context: OutputContext, tmp_path: Path) -> None:
