@@ -141,11 +141,11 @@ def _signals_waiting() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _WAITING}
+    before = {one: signal.signal(one, lambda number, _: arrived.append(number)) for one in _WAITING}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)
         for number in arrived:
             signal.raise_signal(number)

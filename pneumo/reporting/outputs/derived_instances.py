@@ -90,7 +90,6 @@ class DerivedInstances:
         header, changed = source_header.read(self._context.sources[image.prediction.image_id])
         if (header.Rows, header.Columns) != image.mask.shape:
             raise CannotBeReferredTo("the file was changed meanwhile")
-        self._note_changes(image, changed)
         self._note_changes(image.prediction.image_id, changed)
         return header
 
