@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ from page_checks import check_page, open_page, print_to_pdf
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from waiting import LONG_S
+
+from pneumo.reporting.html import page
+from pneumo.reporting.report.facts import FoldProgress
+from pneumo.reporting.report.page import build
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "reporting" / "report"))
+from report_facts import MEASURED, history, make_evidence, make_facts
 
 pytestmark = pytest.mark.browser
 JOB = Path(__file__).resolve().parents[2] / "job"
@@ -55,6 +63,34 @@ def test_outlines_are_told_apart_without_color(browser: WebDriver, run: Path) ->
     assert browser.execute_script(dashes, "path.truth") == "none"
     if browser.find_elements(By.CSS_SELECTOR, "path.prediction"):
         assert browser.execute_script(dashes, "path.prediction") != "none"
+
+
+def test_the_tables_of_ten_folds_fit_a_desktop_and_a_phone_shows_all_figures_of_some(
+    browser: WebDriver, tmp_path: Path
+) -> None:
+    evidence = make_evidence()
+    # As many images as SIIM-ACR has, and ten hours for each fold.
+    folds = [replace(evidence.metrics.folds[0], fold=k, images=12_047, positives=2_669) for k in range(10)]
+    measured = MEASURED | {"train_s": 36_000.0, "images_per_s": 1_234.5}
+    progress = [FoldProgress(fold=k, state="finished", history=history(5, **measured)) for k in range(10)]
+    evidence = replace(evidence, metrics=replace(evidence.metrics, folds=folds))
+    path = tmp_path / "report.html"
+    page.write(path, build(make_facts(evidence=evidence, folds=progress)))
+    check_page(browser, path, name="report-ten-folds")
+    open_page(browser, path, 1280)
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')]"
+        ".map(e => [e.querySelector('caption').textContent, e.scrollWidth, e.clientWidth])"
+    )
+    assert len(widths) == 6
+    assert [caption for caption, needed, there in widths if needed > there] == []
+    open_page(browser, path, 390)
+    seen = browser.execute_script(
+        "const table = document.querySelector('#folds .scroll'), end = table.getBoundingClientRect().right;"
+        "return [...table.querySelectorAll('th[scope=col]')]"
+        ".filter(e => e.getBoundingClientRect().right <= end).map(e => e.textContent)"
+    )
+    assert seen[:4] == ["", "fold 0", "fold 1", "fold 2"]
 
 
 def test_it_prints(browser: WebDriver, run: Path) -> None:

@@ -4,16 +4,20 @@ import re
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from page_checks import check_page, check_print, find_faults, open_page, requests
+from page_checks import SCHEMES, check_page, check_print, find_faults, open_page, requests
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from waiting import wait_until
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "reporting" / "html"))
 from test_html_page import make_page
 
 from pneumo.reporting.html import page
+from pneumo.reporting.html.page import Column, Section, Table
 
 pytestmark = pytest.mark.browser
 LONG = "1.2.826.0.1.3680043.8.498.12345678901234567890123456789 " * 3
@@ -61,6 +65,57 @@ def test_the_keyboard_reaches_the_content_and_every_scrolling_table(browser: Web
     scrolling = browser.find_elements(By.CSS_SELECTOR, ".scroll")
     assert len(scrolling) >= 1
     assert {element.get_attribute("tabindex") for element in scrolling} == {"0"}
+
+
+@pytest.fixture(scope="module")
+def two_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with a table of forty columns and one of two."""
+    tables = [
+        Table(
+            caption="Numbers",
+            columns=[Column(title="row"), *[Column(title="value", numeric=True)] * (number - 1)],
+            rows=[["first", *["0.123"] * (number - 1)]] * 5,
+        )
+        for number in (40, 2)
+    ]
+    path = tmp_path_factory.mktemp("tables") / "tables.html"
+    sections = [Section(title="Tables", blocks=tables)]
+    page.write(path, page.Page(generator="test", title="Test", lead="Tables.", sections=sections, footer=[]))
+    return path
+
+
+def shadows(browser: WebDriver, number: int) -> tuple[bool, bool]:
+    """Return whether the left and the right end of a table are in shadow: of other colors than the paper, all along."""
+    table = browser.find_elements(By.CSS_SELECTOR, ".scroll")[number]
+    pixels = cv2.imdecode(np.frombuffer(table.screenshot_as_png, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    color = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    paper = [int(part) for part in re.findall(r"\d+", color)][::-1]
+    differs = np.abs(pixels - paper).max(axis=2) > 15
+    # The text of a cell may reach an end, but not over the whole height.
+    left, right = differs[:, 1:4].mean() > 0.9, differs[:, -4:-1].mean() > 0.9
+    return bool(left), bool(right)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_shadow_shows_where_a_table_goes_on(browser: WebDriver, two_tables: Path, width: int, scheme: str) -> None:
+    open_page(browser, two_tables, width, scheme)
+    assert (shadows(browser, 0), shadows(browser, 1)) == ((False, True), (False, False))
+    scroll = (
+        "const e = document.querySelector('.scroll'); e.scrollLeft = arguments[0] * (e.scrollWidth - e.clientWidth)"
+    )
+    browser.execute_script(scroll, 0.5)
+    assert shadows(browser, 0) == (True, True)
+    browser.execute_script(scroll, 1)
+    assert shadows(browser, 0) == (True, False)
+
+
+def test_the_keyboard_scrolls_a_wide_table(browser: WebDriver, two_tables: Path) -> None:
+    open_page(browser, two_tables, 390)
+    wide = browser.find_element(By.CSS_SELECTOR, ".scroll")
+    browser.execute_script("arguments[0].focus()", wide)
+    wide.send_keys(Keys.ARROW_RIGHT)
+    wait_until(lambda: browser.execute_script("return arguments[0].scrollLeft", wide) > 0)
 
 
 def test_it_prints_on_paper_without_the_contents(browser: WebDriver, all_blocks: Path) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from report_facts import PIXELS, N, html_of, make_evidence, make_histograms, table_of
+from sklearn.metrics import roc_auc_score
 
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS
@@ -94,10 +95,29 @@ def test_without_a_positive_image_what_is_undefined_is_a_dash() -> None:
     assert rows["baseline"] == ["1.000 (1.000 to 1.000)", "-", "1.000", "-", "1.000"]
 
 
-def test_each_fold_has_its_row() -> None:
+def test_each_fold_has_its_column() -> None:
     evidence = make_evidence()
-    rows = table_of(score_sections.folds(evidence)).rows
-    assert [row[0] for row in rows] == ["fold 0", "fold 1", "fold 2"]
-    for row, fold in zip(rows, evidence.metrics.folds, strict=True):
-        assert row[1:5] == [fold.images, fold.positives, f"{fold.dice_all_empty:.3f}", f"{fold.dice:.3f}"]
-        assert row[-2:] == [f"{fold.auc.presence_head:.3f}", f"{fold.auc.max_pixel:.3f}"]
+    table = table_of(score_sections.folds(evidence))
+    assert [str(one.title) for one in table.columns] == ["", "fold 0", "fold 1", "fold 2"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert list(rows) == [
+        *("images", "positive", "baseline", "nested Dice", "positive Dice", "empty Dice", "sensitivity"),
+        *("specificity", "AUC, head", "AUC, pixel"),
+    ]
+    histograms, nested = evidence.histograms, evidence.nested
+    for k in range(3):
+        own = histograms.fold == k
+        positive, called, dice = histograms.positive[own], nested.predicted_positive[own], nested.dice[own]
+        presence = histograms.presence_probability[own]
+        expected = {
+            "baseline": 1 - positive.sum() / own.sum(),
+            "nested Dice": dice.mean(),
+            "positive Dice": dice[positive].mean(),
+            "empty Dice": dice[~positive].mean(),
+            "sensitivity": called[positive].sum() / positive.sum(),
+            "specificity": 1 - called[~positive].sum() / (~positive).sum(),
+            "AUC, head": roc_auc_score(positive, presence),
+            "AUC, pixel": roc_auc_score(positive, histograms.max_bin[own]),
+        }
+        assert (rows["images"][k], rows["positive"][k]) == (own.sum(), positive.sum())
+        assert {name: rows[name][k] for name in expected} == {name: f"{value:.3f}" for name, value in expected.items()}
