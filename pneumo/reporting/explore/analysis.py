@@ -11,12 +11,13 @@ from pneumo.dataset import oddities, paths, quarantine
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows, SampleTable
-from pneumo.reporting.explore import duplicates, folds, patients
+from pneumo.reporting.explore import duplicates, folds, patients, shortcuts
 from pneumo.reporting.explore.duplicates import Duplicates
 from pneumo.reporting.explore.folds import FoldSummary
 from pneumo.reporting.explore.lesions import Lesions
 from pneumo.reporting.explore.patients import Patients
 from pneumo.reporting.explore.scan import ScannedImage, scan
+from pneumo.reporting.explore.shortcuts import Grouping
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +32,7 @@ class Analysis:
     """In the order of the table."""
     duplicates: Duplicates
     patients: Patients
+    groupings: Sequence[Grouping]
     folds: Sequence[FoldSummary]
     quarantined: Counter[str]
     """Files by reason."""
@@ -78,6 +80,7 @@ def analyze(reader: ShardReader, workers: int) -> Analysis:
         scanned=scanned,
         duplicates=duplicates.find(table, [one.hash for one in scanned]),
         patients=patients.count(table),
+        groupings=shortcuts.find(table),
         folds=folds.summarize(table),
         quarantined=quarantine.count_reasons(dataset),
         left_out=quarantine.count_reasons(dataset, paths.LEFT_OUT),

@@ -1,6 +1,6 @@
 """What a data scientist should know before training on a dataset: each with the figures and what to do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +9,14 @@ from pneumo.dataset import field_of_view
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import AGE_LIMIT
 from pneumo.reporting.explore.analysis import Analysis
-from pneumo.reporting.explore.groups import ATTRIBUTES, MIN_GROUP, OTHER, GroupRate, label_auc, rates
+from pneumo.reporting.explore.groups import MIN_GROUP, OTHER, GroupRate, wilson
 from pneumo.reporting.explore.lesions import UNUSUAL, unusual_shares
 from pneumo.runtime.errors import counted, list_some
 
 MAX_AREA = 0.25
 """Share of an image; the largest mask of SIIM-ACR covers .15."""
 HIGH_AUC = 0.65
-"""Of guessing the label by one attribute of the header."""
+"""Of guessing the label by one attribute of the header; a lower one is no caution, even if it is beyond chance."""
 MIN_ONE_SIDE = 0.05
 """Share of lesions on one side, below which the masks may be mirrored or shifted. Both lungs are affected about
 alike."""
@@ -112,22 +112,21 @@ def _duplicates(analysis: Analysis) -> Iterator[Caution]:
 
 
 def _shortcuts(analysis: Analysis) -> Iterator[Caution]:
-    table, rows = analysis.table, analysis.train
-    whole = GroupRate(name="", images=len(rows), positives=int(table.positive[rows].sum()))
-    for attribute, label in ATTRIBUTES.items():
-        groups = rates(label(table)[rows], table.positive[rows])
-        auc = label_auc(groups)
-        if auc >= HIGH_AUC:
+    rows = analysis.train
+    whole = GroupRate(name="", images=len(rows), positives=int(analysis.table.positive[rows].sum()))
+    for one in analysis.groupings:
+        if one.auc >= HIGH_AUC and one.auc > one.chance:
             yield Caution(
-                found=f"{attribute} alone tells who has a pneumothorax with an area under the ROC curve of {auc:.2f}.",
+                found=f"{one.attribute} alone tells who has a pneumothorax with an area under the ROC curve of "
+                f"{one.auc:.2f}; shuffled labels give at most {one.chance:.2f}.",
                 action="A network may learn it in place of the lung: compare scores within each group.",
                 see="Groups of images",
             )
         else:
-            yield from _extreme_groups(attribute, groups, whole)
+            yield from _extreme_groups(one.attribute, one.rates, whole)
 
 
-def _extreme_groups(attribute: str, groups: list[GroupRate], whole: GroupRate) -> Iterator[Caution]:
+def _extreme_groups(attribute: str, groups: Sequence[GroupRate], whole: GroupRate) -> Iterator[Caution]:
     """Yield groups whose rate is, by its whole interval, over twice or under half of that of all images."""
     for one in groups:
         low, high = one.interval
@@ -141,9 +140,13 @@ def _extreme_groups(attribute: str, groups: list[GroupRate], whole: GroupRate) -
 
 
 def _folds(analysis: Analysis) -> Iterator[Caution]:
+    """Yield folds whose rate differs from that of all by more than chance: random folds have one in 1 of 20 datasets.
+
+    The intervals of all folds are to hold the rate together, so that each is the wider, the more folds there are.
+    """
     total = GroupRate(name="", images=len(analysis.train), positives=int(analysis.table.positive[analysis.train].sum()))
     for fold in analysis.folds:
-        low, high = fold.rate.interval
+        low, high = wilson(fold.rate.positives, fold.rate.images, intervals=len(analysis.folds))
         if not low <= total.rate <= high:
             yield Caution(
                 found=f"In {fold.rate.name} {100 * fold.rate.rate:.1f} % of the images have a pneumothorax, in all "

@@ -1,7 +1,6 @@
 """The sections on images, patients, groups, folds, and on what is not in the dataset."""
 
 import math
-from collections import Counter
 
 import numpy as np
 from markupsafe import Markup
@@ -9,15 +8,8 @@ from markupsafe import Markup
 from pneumo.dicom.attributes import AGE_CAP
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.clinical import cite
-from pneumo.reporting.explore.groups import (
-    ATTRIBUTES,
-    ORDERED,
-    GroupRate,
-    is_known,
-    label_auc,
-    merge_small,
-    rates,
-)
+from pneumo.reporting.explore.groups import MAX_GROUPS, GroupRate
+from pneumo.reporting.explore.shortcuts import SHUFFLES, Grouping
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.page import (
     Block,
@@ -117,34 +109,25 @@ def _patient_blocks(analysis: Analysis) -> list[Block]:
 
 def groups(analysis: Analysis) -> Section:
     """Return the section on the header's attributes, and how often each group has a pneumothorax."""
-    table, train, test = analysis.table, analysis.train, analysis.table.select("test")
-    positive = table.positive[train]
-    whole = GroupRate(name="all", images=len(train), positives=int(positive.sum()))
+    train = analysis.train
+    whole = GroupRate(name="all", images=len(train), positives=int(analysis.table.positive[train].sum()))
     figures: list[Figure] = []
     rows: list[list[Cell]] = []
     unknown: list[str] = []
     figures += _ages(analysis)
-    for attribute, label in ATTRIBUTES.items():
-        labels = merge_small(label(table))
-        found = rates(labels[train], positive, ordered=attribute in ORDERED)
-        tested = Counter(labels[test].tolist())
-        if not is_known([*found, *(GroupRate(name=name, images=n, positives=0) for name, n in tested.items())]):
-            unknown.append(attribute.lower())
+    for one in analysis.groupings:
+        if not one.known:
+            unknown.append(one.attribute.lower())
             continue
-        if len(found) > 1:
-            figures.append(
-                Figure(content=_rates_chart(attribute, found, whole), caption=_rates_caption(attribute, found))
-            )
-        names = [one.name for one in found]
-        found += [GroupRate(name=name, images=0, positives=0) for name in sorted(tested) if name not in names]
-        rows += [
-            [f"{attribute}: {one.name}", one.images, one.positives, rate_text(one), tested[one.name]] for one in found
-        ]
+        if len(one.rates) > 1:
+            figures.append(Figure(content=_rates_chart(one, whole), caption=_rates_caption(one)))
+        rows += _rows(one)
     columns = [Column(title="Group"), *(Column(title=t, numeric=True) for t in _GROUP_COLUMNS)]
     caption = (
         "Labeled images and test images by group; the share with a pneumothorax with its 95 % interval, in percent."
     )
-    blocks: list[Block] = [Prose(paragraphs=[_GROUP_TEXT.format(cite("wilson"), cite("zech"))])]
+    text = [_GROUP_TEXT.format(cite("wilson"), cite("zech")), _AREA_TEXT]
+    blocks: list[Block] = [Prose(paragraphs=text)]
     if figures:
         blocks.append(Figures(items=figures))
     if rows:
@@ -161,6 +144,14 @@ _GROUP_TEXT = Markup(
     "others is a shortcut: in a study of pneumonia, knowing the hospital alone told the label with an area under the "
     "ROC curve of .86, and networks learned it {}. The machine is not among what a dataset keeps; pixel spacing, image "
     "size and transfer syntax often stand for it."
+)
+
+_AREA_TEXT = (
+    "The area under the ROC curve is that of guessing the label of each labeled image by the share of its group as it "
+    f"is shown here, where all but the {MAX_GROUPS - 1} largest groups are one. It is computed on the same images, so "
+    "that it is above 0.5 even where an attribute tells nothing, and the more so the fewer images there are. The area "
+    f"with shuffled labels is the largest one of {SHUFFLES} shuffles, in which the labels of a patient stay together: "
+    "an attribute whose area is not above it may tell nothing."
 )
 
 
@@ -180,17 +171,30 @@ def _ages(analysis: Analysis) -> list[Figure]:
     return [Figure(content=chart, caption="Ages of the labeled images, with and without a pneumothorax.")]
 
 
-def _rates_chart(attribute: str, found: list[GroupRate], whole: GroupRate) -> Chart:
+def _rows(grouping: Grouping) -> list[list[Cell]]:
+    """Return a row for each group, the ones without a labeled image last."""
+    labeled = {one.name for one in grouping.rates}
+    tested = [GroupRate(name=name, images=0, positives=0) for name in sorted(set(grouping.tested) - labeled)]
+    return [
+        [
+            *(f"{grouping.attribute}: {one.name}", one.images, one.positives, rate_text(one)),
+            grouping.tested.get(one.name, 0),
+        ]
+        for one in [*grouping.rates, *tested]
+    ]
+
+
+def _rates_chart(grouping: Grouping, whole: GroupRate) -> Chart:
     estimates = [
         charts.Estimate(
             name=one.name, value=one.rate, low=one.interval[0], high=one.interval[1], note=f"n = {one.images:,}"
         )
-        for one in found
+        for one in grouping.rates
     ]
-    described = "; ".join(f"{one.name}: {rate_text(one)} of {one.images}" for one in found)
+    described = "; ".join(f"{one.name}: {rate_text(one)} of {one.images}" for one in grouping.rates)
     return charts.intervals(
         estimates,
-        description=f"Share with a pneumothorax by {attribute.lower()}: {described}",
+        description=f"Share with a pneumothorax by {grouping.attribute.lower()}: {described}",
         x_label="share with a pneumothorax",
         reference=whole.rate,
         reference_name=f"all images, {percent(whole.rate)}",
@@ -198,11 +202,13 @@ def _rates_chart(attribute: str, found: list[GroupRate], whole: GroupRate) -> Ch
     )
 
 
-def _rates_caption(attribute: str, found: list[GroupRate]) -> str:
-    auc = label_auc(found)
-    if math.isnan(auc):
-        return f"{attribute}."
-    return f"{attribute}. Guessing the label by it has an area under the ROC curve of {auc:.2f} (0.5 is chance)."
+def _rates_caption(grouping: Grouping) -> str:
+    if math.isnan(grouping.auc):
+        return f"{grouping.attribute}."
+    return (
+        f"{grouping.attribute}. Guessing the label by it has an area under the ROC curve of {grouping.auc:.2f}; with "
+        f"shuffled labels at most {grouping.chance:.2f}."
+    )
 
 
 def folds(analysis: Analysis) -> Section:

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,7 @@ OTHER = "other"
 MAX_GROUPS = 12
 """Groups of one attribute; the smaller ones become one, ``OTHER``."""
 MIN_GROUP = 30
-"""Images of a group from which its rate says something; smaller ones are joined for ``label_auc``."""
-_Z = 1.959964
-"""Of a 95 % interval."""
+"""Images of a group from which its rate says something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class GroupRate:
         return wilson(self.positives, self.images)
 
 
-def wilson(positives: int, images: int) -> tuple[float, float]:
+def wilson(positives: int, images: int, *, intervals: int = 1) -> tuple[float, float]:
     """Return the 95 % interval of a rate, also for rates of 0 and 1 and for small groups.
 
     (Score interval: Wilson, J Am Stat Assoc 22:209, 1927.)
@@ -49,12 +48,14 @@ def wilson(positives: int, images: int) -> tuple[float, float]:
     Args:
         positives: Images with the property.
         images: Images in all; 0 gives the interval from 0 to 1.
+        intervals: Intervals that are to be right together in 95 % of cases: each is wider (Bonferroni).
     """
     if not images:
         return 0.0, 1.0
-    rate, square = positives / images, _Z**2
+    z = NormalDist().inv_cdf(1 - 0.025 / intervals)
+    rate, square = positives / images, z**2
     center = (rate + square / (2 * images)) / (1 + square / images)
-    half = _Z * math.sqrt(rate * (1 - rate) / images + square / (4 * images**2)) / (1 + square / images)
+    half = z * math.sqrt(rate * (1 - rate) / images + square / (4 * images**2)) / (1 + square / images)
     return max(center - half, 0.0), min(center + half, 1.0)
 
 
@@ -138,40 +139,3 @@ def _leading(rate: GroupRate) -> float:
     """Return the number that a group's name begins with, infinity for one without."""
     word = rate.name.partition(" ")[0]
     return float(word) if word.replace(".", "", 1).isdigit() else math.inf
-
-
-def is_known(groups: Sequence[GroupRate]) -> bool:
-    """Return whether anything is known of an attribute."""
-    return any(one.name != UNKNOWN for one in groups)
-
-
-def label_auc(groups: Sequence[GroupRate]) -> float:
-    """Return the area under the ROC curve of guessing an image's label by the rate of its group; .5 is chance.
-
-    The probability that a random positive image is of a group with a higher rate than a random negative one, ties
-    counted half. Groups of fewer than ``MIN_GROUP`` images are joined: their rates are chance.
-
-    Returns:
-        .5 to 1; NaN without positive or without negative images.
-    """
-    small = [one for one in groups if one.images < MIN_GROUP]
-    pooled = GroupRate(
-        name=OTHER, images=sum(one.images for one in small), positives=sum(one.positives for one in small)
-    )
-    counted = sorted((one for one in [*groups, pooled] if one.images >= MIN_GROUP or one is pooled), key=_rate_or_zero)
-    positives, negatives = (sum(_side(one, side) for one in counted) for side in (True, False))
-    if not positives or not negatives:
-        return math.nan
-    below = wins = 0.0
-    for one in counted:
-        wins += _side(one, True) * (below + _side(one, False) / 2)
-        below += _side(one, False)
-    return wins / (positives * negatives)
-
-
-def _side(one: GroupRate, positive: bool) -> int:
-    return one.positives if positive else one.images - one.positives
-
-
-def _rate_or_zero(one: GroupRate) -> float:
-    return one.rate if one.images else 0.0

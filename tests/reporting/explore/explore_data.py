@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
-from pneumo.reporting.explore import duplicates, folds, patients
+from pneumo.reporting.explore import duplicates, folds, patients, shortcuts
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.duplicates import Duplicates
 from pneumo.reporting.explore.lesions import Lesions, measure
@@ -69,6 +69,7 @@ def make_analysis(
         scanned=scanned,
         duplicates=Duplicates(pairs=pairs, limit=40),
         patients=patients.count(table),
+        groupings=shortcuts.find(table),
         folds=folds.summarize(table),
         quarantined=Counter(),
         left_out=Counter(),

@@ -1,6 +1,7 @@
 """The sections on images, patients, groups, folds and files: the figures of the dataset, and no more than is known."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import TypeVar
@@ -8,7 +9,7 @@ from typing import TypeVar
 import pytest
 from explore_data import make_analysis, make_table
 
-from pneumo.reporting.explore import data_sections
+from pneumo.reporting.explore import cautions, data_sections
 from pneumo.reporting.explore.groups import GroupRate
 from pneumo.reporting.html.page import Details, Facts, Figures, Points, Prose, Section, Table
 
@@ -63,6 +64,19 @@ def test_groups_have_a_chart_when_there_are_several_and_a_row_each() -> None:
     assert rows["Sex: female"][0] == 8
     (unknown,) = [one for one in section.blocks if isinstance(one, Prose)][1:]
     assert unknown.paragraphs == ["Not known of any image: modality, presentation."]
+
+
+def test_the_area_of_an_attribute_is_that_of_its_caution() -> None:
+    positive = [i % 4 == 0 for i in range(200)]
+    view = ["AP" if one or i % 3 == 0 else "PA" for i, one in enumerate(positive)]
+    analysis = make_analysis(make_table(200, positive=positive, view=view))
+    section = data_sections.groups(analysis)
+    (caption,) = [str(figure.caption) for figure in block(section, Figures).items if "View" in str(figure.caption)]
+    (caution,) = [one.found for one in cautions.find(analysis) if one.found.startswith("View")]
+    numbers = re.findall(r"0\.\d\d", caption)
+    assert len(numbers) == 2
+    assert re.findall(r"0\.\d\d", caution) == numbers
+    assert "200 shuffles" in str(section.blocks[0])
 
 
 def test_a_dataset_of_test_images_has_groups_without_rates() -> None:

@@ -1,14 +1,13 @@
-"""Rates of groups: Wilson's interval against published values and its own equation, the area under the curve."""
+"""Rates of groups: Wilson's interval against published values and its own equation."""
 
 import math
 
 import numpy as np
 import pytest
 from explore_data import make_table
-from sklearn.metrics import roc_auc_score
 
 from pneumo.reporting.explore import groups
-from pneumo.reporting.explore.groups import ATTRIBUTES, GroupRate, is_known, label_auc, merge_small, rates, wilson
+from pneumo.reporting.explore.groups import ATTRIBUTES, GroupRate, merge_small, rates, wilson
 
 
 @pytest.mark.parametrize(
@@ -31,6 +30,11 @@ def test_the_ends_of_the_interval_solve_its_equation() -> None:
     """At each end, the observed rate is 1.96 standard errors of that end away."""
     for end in wilson(7, 40):
         assert abs(7 / 40 - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / 40))
+
+
+def test_of_five_intervals_each_is_that_of_99_percent() -> None:
+    for end in wilson(7, 40, intervals=5):
+        assert abs(7 / 40 - end) == pytest.approx(2.575829 * math.sqrt(end * (1 - end) / 40))
 
 
 def test_attributes_are_read_from_the_table() -> None:
@@ -77,30 +81,3 @@ def test_many_groups_become_the_largest_and_one_of_the_others() -> None:
     assert set(merged) == {*(f"{i:02}" for i in range(groups.MAX_GROUPS - 1)), "other"}
     assert (merged == "other").sum() == sum(20 - i for i in range(groups.MAX_GROUPS - 1, 20))
     assert merge_small(labels[:50]).tolist() == labels[:50].tolist()
-
-
-def test_an_attribute_is_known_when_one_group_is() -> None:
-    assert not is_known([GroupRate(name="unknown", images=3, positives=1)])
-    assert is_known([GroupRate(name="unknown", images=3, positives=1), GroupRate(name="PA", images=1, positives=1)])
-
-
-def test_the_area_under_the_curve_is_that_of_scoring_each_image_by_its_groups_rate() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.choice(["a", "b", "c"], 600)
-    positive = rng.random(600) < np.select([labels == "a", labels == "b"], [0.6, 0.3], 0.1)
-    found = rates(labels, positive)
-    score = {one.name: one.rate for one in found}
-    assert label_auc(found) == pytest.approx(roc_auc_score(positive, [score[name] for name in labels.tolist()]))
-
-
-def test_the_area_is_one_when_the_group_tells_all_and_a_half_when_it_tells_nothing() -> None:
-    assert label_auc([GroupRate(name="a", images=50, positives=50), GroupRate(name="b", images=50, positives=0)]) == 1
-    assert (
-        label_auc([GroupRate(name="a", images=50, positives=5), GroupRate(name="b", images=500, positives=50)]) == 0.5
-    )
-    assert math.isnan(label_auc([GroupRate(name="a", images=50, positives=0)]))
-
-
-def test_groups_of_few_images_tell_nothing() -> None:
-    each = [GroupRate(name=f"{i}", images=1, positives=i % 2) for i in range(100)]
-    assert label_auc(each) == 0.5
