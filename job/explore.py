@@ -15,9 +15,10 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from pneumo.runtime import log_file
 from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.console import log
+from pneumo.runtime.console import format_size, log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.files import check_target
 from pneumo.runtime.machine import available_cores
@@ -57,14 +58,15 @@ def main(argv: Sequence[str]) -> None:
 
     check_earlier("--out", arguments.out, page.GENERATOR)
     reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
+    log_file.start(arguments.dataset, "explore", only_reads=True)
     analysis = analyze(reader, arguments.workers)
     for caution in cautions.find(analysis):
         log.warning("%s %s", caution.found, caution.action)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     shown = page.build(analysis, reader, pictures=arguments.pictures, seed=arguments.seed, today=today)
     write(arguments.out, shown)
-    size = arguments.out.stat().st_size / 1e6
-    sys.stdout.write(f"{arguments.out}: {counted(len(reader.table), 'image')}, {size:.1f} MB; open it in a browser\n")
+    size = format_size(arguments.out.stat().st_size)
+    sys.stdout.write(f"{arguments.out}: {counted(len(reader.table), 'image')}, {size}; open it in a browser\n")
 
 
 if __name__ == "__main__":

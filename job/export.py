@@ -23,7 +23,7 @@ import sys
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.runtime import cli
+from pneumo.runtime import cli, log_file
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
@@ -55,6 +55,7 @@ def main() -> None:
 
     check_apart("--out", arguments.out, {"--run": arguments.run, "--dataset": arguments.dataset})
     run = run_directory.load(arguments.run)
+    log_file.start(run.path, "export", only_reads=True)
     reader = None
     if arguments.dataset is not None:
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.runtime import cli
+from pneumo.runtime import cli, log_file
 from pneumo.runtime.config import config_dataclass
+from pneumo.runtime.console import format_size
 from pneumo.runtime.files import check_target
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         from pneumo.training.run_report import write_report
 
     run = run_directory.load(arguments.run)
+    log_file.start(run.path, "report", only_reads=True)
     out = arguments.out or run.report
     check_target(out)
     others = run_directory.written_names() - {run.report.name}
@@ -54,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         require_own(run, reader)
     write_report(run, reader, out)
-    sys.stdout.write(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser\n")
+    sys.stdout.write(f"{out}: {format_size(out.stat().st_size)}; open it in a browser\n")
 
 
 if __name__ == "__main__":

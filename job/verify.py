@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
+from pneumo.runtime import log_file
 from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.console import Progress
+from pneumo.runtime.console import FILE_ONLY, Progress, log
 from pneumo.runtime.errors import ExitCode
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import Workers
@@ -38,15 +39,21 @@ def main(argv: Sequence[str]) -> ExitCode:
         from pneumo.dataset.verify import Issue, check, describe, summary
 
     table = SampleTable.read(arguments.dataset)
+    log_file.start(arguments.dataset, "verify", only_reads=True)
     issues: list[Issue] = []
     with Progress("verify", len(table), unit="images") as progress:
         for images, found in check(arguments.dataset, table, arguments.workers):
             for issue in found:
-                sys.stdout.write(describe(issue, table) + "\n")
+                _write(describe(issue, table) + "\n")
             issues += found
             progress.step(images, note=f"{len(issues)} issues")
-    sys.stdout.write(summary(arguments.dataset, table, issues))
+    _write(summary(arguments.dataset, table, issues))
     return ExitCode.USER if issues else ExitCode.DONE
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    log.info("%s", text.rstrip(), extra=FILE_ONLY)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ NOT_IMAGES = tuple(
     )
 )
 """Prefixes of the SOP class UIDs of objects that are not X-ray images, although some have pixel data."""
-NO_UID = "SOP Instance UID that is no UID taken as the image id"
+NO_UID = "SOP Instance UID that is not valid, used as the image id as it is"
 """The note of an id such as the competition's in its second stage: refusing it would leave them all out."""
 
 

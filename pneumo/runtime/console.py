@@ -78,6 +78,11 @@ def format_seconds(seconds: float) -> str:
     return f"{days} day{'s' if days > 1 else ''}, {clock}" if days else clock
 
 
+def format_size(count: int) -> str:
+    """Return a number of bytes as people read it: 870 kB, 1.4 MB."""
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
 class Progress:
     """A progress bar on a terminal, a log line every few seconds elsewhere, nothing when disabled or ``--quiet``.
 

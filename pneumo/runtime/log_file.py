@@ -74,7 +74,7 @@ def keep_records() -> None:
         log.addHandler(_earlier)
 
 
-def start(directory: Path, command: str, label: str = "") -> None:
+def start(directory: Path, command: str, label: str = "", *, only_reads: bool = False) -> None:
     """Open the log file of this process in ``directory``/logs, and write to it what was logged until now.
 
     The second call in a process does nothing: a command has one log.
@@ -83,6 +83,8 @@ def start(directory: Path, command: str, label: str = "") -> None:
         directory: Of the dataset, the run or the results; it exists.
         command: Name of the command, such as ``train``.
         label: What tells the processes of one start apart, such as ``rank-0``.
+        only_reads: Whether the command writes nothing else there, so that no log is no reason for a warning: the
+            directory may be of others, or on a read-only mount.
     """
     if any(isinstance(handler, _FileHandler) for handler in log.handlers):
         return
@@ -92,7 +94,8 @@ def start(directory: Path, command: str, label: str = "") -> None:
         (directory / DIRECTORY).mkdir(exist_ok=True)
         handler = _FileHandler(directory / DIRECTORY / name)
     except OSError as error:
-        log.warning("no log is kept in %s: %s", directory / DIRECTORY, error.strerror)
+        level = logging.DEBUG if only_reads else logging.WARNING
+        log.log(level, "no log is kept in %s: %s", directory / DIRECTORY, error.strerror)
         return
     log.removeHandler(_earlier)
     for record in (_head(), *_earlier.records):

@@ -15,6 +15,7 @@ from pneumo.inference.evaluation import validation_metrics
 from pneumo.loading.build import build_loader
 from pneumo.reporting.held_out_images import HeldOutImages
 from pneumo.runtime.console import Progress, log
+from pneumo.runtime.errors import counted
 from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
 from pneumo.training.epoch import Epoch
@@ -115,6 +116,9 @@ class FoldTrainer:
                 of this run.
         """
         self._resume()
+        if self.checkpoint is None and self.group.is_leader:
+            images, own = counted(len(self.data.train_rows), "image"), len(self.data.validation_rows)
+            log.info("fold %d begins: %s to train on, %d to score it", self.fold, images, own)
         enabled = self.group.is_leader
         with FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log:
             for stage in self.recipe.stages[self.state.cursor.stage :]:

@@ -24,7 +24,7 @@ from pneumo.inference import metrics
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler, ImagePrediction
-from pneumo.inference.verdict import warn_unless_better
+from pneumo.inference.verdict import judge
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.output_set import OutputSet
 from pneumo.runtime import log_file, result_directory
@@ -39,6 +39,8 @@ from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run, require_finished_folds
 
+TRIAL_RECIPES = ("demo", "debug")
+"""Small networks, for synthetic images."""
 SCRATCH = "shards"
 """Part of the name of the hidden directory with the images that are predicted, and the results until they are whole."""
 
@@ -100,8 +102,9 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
         images = _read_images(new, scratch / "dataset")
         with closing(images.reader) as reader:
             ensembler = None if images.problem else _build_ensembler(new, model, reader, world)
-            known = ensembler is not None and model.metrics.is_file()
-            verdict = warn_unless_better(model.path, metrics.read(model.metrics)) if known else None
+            cautions = [] if ensembler is None else _cautions(model)
+            for caution in cautions:
+                log.warning("%s: %s", model.path, caution)
             context = OutputContext(
                 reader=reader,
                 sources=images.sources,
@@ -110,7 +113,7 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
                 model=str(model.path),
                 rule="" if ensembler is None else ensembler.rule.describe(),
                 all_overlays=new.all_overlays,
-                verdict=verdict,
+                cautions=cautions,
             )
             for row in np.flatnonzero(field_of_view.is_too_small(reader.table)).tolist():
                 context.notes[str(reader.table.image_id[row])].append(field_of_view.note(reader.table, row))
@@ -144,6 +147,20 @@ def _read_images(new: NewImages, dataset: Path) -> IncomingImages:
     for line in oddities.describe(images.reader.table):
         log.warning("%s", line)
     return images
+
+
+def _cautions(model: RunDirectory | ExportedModel) -> list[str]:
+    """Return what readers of the predictions must know of the networks."""
+    found = []
+    if model.recipe.name in TRIAL_RECIPES:
+        found.append(
+            f"Trained by the recipe {model.recipe.name}, which is for trying pneumo out: expect nothing of these"
+            " networks on real X-rays."
+        )
+    if model.metrics.is_file():
+        verdict = judge(metrics.read(model.metrics))
+        found += [f"On labeled images: {verdict.text}"] * (verdict.standing != "better")
+    return found
 
 
 def _build_ensembler(

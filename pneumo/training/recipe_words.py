@@ -62,9 +62,11 @@ def _steps(recipe: Recipe) -> Iterator[str]:
     terms = ", ".join(f"{weight:g} {name}" for name, weight in weights.items() if weight)
     only = ", Dice on positive images alone" if recipe.loss.dice and recipe.loss.dice_on == "positive" else ""
     yield f"The loss is the weighted sum {terms}{only}."
+    epochs = recipe.warmup_epochs
+    warmup = f" rises linearly ({epochs:g} epoch{'s' * (epochs != 1)}) and then" if epochs else ""
     yield (
         f"{OPTIMIZERS[recipe.optimizer]} takes steps of {recipe.batch_size} images, with weight decay"
-        f" {recipe.weight_decay:g}. The learning rate rises linearly ({recipe.warmup_epochs:g} epochs) and then falls"
+        f" {recipe.weight_decay:g}. The learning rate{warmup} falls"
         f" along a cosine to {recipe.final_lr_factor:g} of its peak{', in each stage' * (len(recipe.stages) > 1)}."
     )
     if recipe.ema_decay:

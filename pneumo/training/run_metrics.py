@@ -1,5 +1,6 @@
 """The results of a run whose folds are all trained: decision rule, out-of-fold masks and metrics."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,5 +156,6 @@ def _publish(
     add_nested_dice(run, results, {fold: int(epochs[-1]["step"]) for fold, epochs in histories.items() if epochs})
     metrics.write(run.metrics, results)
     log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
+    always = _rule_caveats(run, nested.final)
     for caveat in results.caveats:
-        log.warning("%s", caveat)
+        log.log(logging.INFO if caveat in always else logging.WARNING, "%s", caveat)

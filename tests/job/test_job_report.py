@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_driver import call
 
+from pneumo import __version__
 from pneumo.runtime.files import sha256
 
 
@@ -24,14 +27,39 @@ def test_a_run_has_a_report_that_is_written_again(finished: Path, dataset: Path)
     page = finished / "report.html"
     first = page.read_text()
     assert first.count("<img ") > 3, "job/train.py has written it with pictures"
-    files = {path: sha256(path) for path in finished.rglob("*") if path.is_file() and path != page}
+    files = others(finished)
     code, printed, errors = report(finished, "--dataset", dataset)
     assert code in (0, None), errors
-    assert re.fullmatch(rf"{page}: 0\.\d MB; open it in a browser\n", printed)
+    assert re.fullmatch(rf"{page}: \d+ kB; open it in a browser\n", printed)
     assert page.read_text() == first
     assert report(finished)[0] in (0, None)
     assert "Pictures need the dataset" in page.read_text()
-    assert {path: sha256(path) for path in finished.rglob("*") if path.is_file() and path != page} == files
+    assert others(finished) == files
+
+
+def others(run: Path) -> dict[Path, str]:
+    """Return the digests of a run's files but for the report and its logs."""
+    own = {run / "report.html", *logs(run)}
+    return {path: sha256(path) for path in run.rglob("*") if path.is_file() and path not in own}
+
+
+def logs(run: Path) -> list[Path]:
+    return sorted((run / "logs").glob("report-*.log"))
+
+
+def test_the_start_is_in_a_log_where_the_run_can_be_written(
+    alone: Path, tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    run = Path(shutil.copytree(alone, tmp_path / "run", ignore=shutil.ignore_patterns("logs")))
+    words = ["--run", str(run), "--out", str(tmp_path / "page.html")]
+    code, _, errors = call("report", words)
+    assert code in (0, None), errors
+    (path,) = logs(run)
+    assert f"on {socket.gethostname()} with pneumo {__version__}, " in path.read_text()
+    read_only(run)
+    code, _, errors = call("report", words)
+    assert (code in (0, None), "WARNING" in errors) == (True, False), errors
+    assert logs(run) == [path]
 
 
 def test_it_replaces_nothing_else(finished: Path, dataset: Path, tmp_path: Path) -> None:

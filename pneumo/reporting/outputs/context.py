@@ -1,7 +1,7 @@
 """What the outputs of a prediction know beside the images."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,6 @@ from pneumo.dataset.table import SampleTable
 from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.dicom.opening import Location
 from pneumo.inference.ensembler import PredictedImage
-from pneumo.inference.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,8 @@ class OutputContext:
     """The run or the exported model."""
     rule: str
     """The decision rule in words."""
-    verdict: Verdict | None = None
-    """Whether the networks are better than empty masks; None where no metrics say so."""
+    cautions: Sequence[str] = ()
+    """What readers of the results must know of the networks."""
     all_overlays: bool = False
     """Whether images without a mask get a picture, too."""
     notes: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))

@@ -55,7 +55,7 @@ class DerivedInstances:
         self._path, self._context, self._what = path, context, what
         self._series: dict[str, str] = {}
         self._numbers: Counter[str] = Counter()
-        self._without = 0
+        self._without: Counter[str] = Counter()
 
     def add(self, image: PredictedImage, make: Callable[[Place], Dataset]) -> None:
         """Make and publish the instance of an image, which only this user can read; or note why it has none."""
@@ -63,7 +63,7 @@ class DerivedInstances:
             data = _encode(make, self._place(image))
         except CannotBeReferredTo as reason:
             self._context.notes[image.prediction.image_id].append(f"no {self._what}: {reason}")
-            self._without += 1
+            self._without[str(reason)] += 1
             return
         path = self._path / f"{self._context.table.wds_key[image.row]}.dcm"
         with publish(path) as file:
@@ -74,8 +74,9 @@ class DerivedInstances:
         """Warn about images without an instance."""
         if self._without:
             log.warning(
-                "%s: %s without one; findings.csv says why",
-                self._path.name, counted(self._without, "image is", "images are"),
+                "%s: %s without one, most often because %s; findings.csv says it of each",
+                self._path.name, counted(self._without.total(), "image is", "images are"),
+                self._without.most_common(1)[0][0],
             )  # fmt: skip
 
     def _place(self, image: PredictedImage) -> Place:

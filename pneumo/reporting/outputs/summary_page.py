@@ -138,9 +138,8 @@ class SummaryPage:
     def _notices(self) -> Iterator[Notice]:
         text = "Not for clinical use. A network has drawn these outlines; nobody has checked them. It misses"
         yield Notice(kind="Warning", text=f"{text} pneumothoraces, and finds some where there are none.")
-        verdict = self._context.verdict
-        if verdict is not None and verdict.standing != "better":
-            yield Notice(kind="Warning", text=f"These networks on labeled images: {verdict.text}")
+        for caution in self._context.cautions:
+            yield Notice(kind="Warning", text=caution)
 
     def _overview(self, findings: Sequence[_Finding], positive: int) -> Section:
         lists = {name: len(_rows(self._context.lists[name])) for name in paths.PREDICTION_LISTS}

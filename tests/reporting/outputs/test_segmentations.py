@@ -160,7 +160,7 @@ def test_an_image_that_cannot_be_referred_to_is_noted(tmp_path: Path, given, why
     with caplog.at_level(logging.WARNING):
         output.close()
     assert context.notes == {"a": [f"no DICOM SEG: {why}"]}
-    assert "out: 1 image is without one; findings.csv says why" in caplog.messages
+    assert f"out: 1 image is without one, most often because {why}; findings.csv says it of each" in caplog.messages
     assert not (tmp_path / "out").exists()
 
 

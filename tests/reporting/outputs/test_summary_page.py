@@ -5,14 +5,12 @@ import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom.attributes import AT_DETECTOR
-from pneumo.inference.verdict import Verdict
 from pneumo.reporting.outputs import summary_page
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.summary_page import SummaryPage
@@ -87,13 +85,11 @@ def test_positive_images_come_first_each_by_probability(predicted, context: Outp
     assert "Every file was predicted." in text
 
 
-@pytest.mark.parametrize(("standing", "said"), [("worse", True), ("unclear", True), ("better", False)])
-def test_networks_that_are_no_better_than_empty_masks_are_said_to_be_at_the_top(
-    predicted, context: OutputContext, tmp_path: Path, standing: Literal["better", "unclear", "worse"], said: bool
+def test_what_readers_must_know_of_the_networks_is_at_the_top(
+    predicted, context: OutputContext, tmp_path: Path
 ) -> None:
-    verdict = Verdict(standing=standing, text="Compared with empty masks.")
-    text = write(replace(context, verdict=verdict), [predicted(0, 0, 0)], tmp_path).partition("<h2")[0]
-    assert ("These networks on labeled images: Compared with empty masks." in text) == said
+    text = write(replace(context, cautions=["Worse than <masks>."]), [predicted(0, 0, 0)], tmp_path)
+    assert "Worse than &lt;masks&gt;." in text.partition("<h2")[0]
 
 
 def test_files_that_were_not_predicted_are_listed_with_the_reason(
