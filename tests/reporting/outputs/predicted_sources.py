@@ -62,5 +62,6 @@ def write_all(
         output.add(image)
     output.close()
     noted = {kind: [CHANGED + ", ".join(WRITTEN[kind])] if kind in WRITTEN else [] for kind in KINDS}
+    assert set(context.notes) <= set(sources)
     assert {kind: context.notes[name] for name, (kind, _) in sources.items()} == noted
     return {kind: (source, root / "out" / f"{name}.dcm", predicted[name]) for name, (kind, source) in sources.items()}
