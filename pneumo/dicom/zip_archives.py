@@ -5,6 +5,7 @@ members may have the same. A member is read as a stream of at most as many bytes
 """
 
 import io
+import itertools
 import stat
 import struct
 import zipfile
@@ -66,7 +67,7 @@ def list_members(archive: Path) -> list[ZipMember]:
     """List the files in an archive, in its order; directories are none.
 
     Raises:
-        FileRejectedError: When its directory cannot be read, or lists no file, or too many.
+        FileRejectedError: When its directory cannot be read, or lists no file, too many, or some that overlap.
     """
     with _rejecting("the zip archive"):
         found = _open_archive(archive, archive.stat().st_mtime_ns).infolist()
@@ -83,7 +84,15 @@ def list_members(archive: Path) -> list[ZipMember]:
         raise _rejection("a zip archive without files", "files in it", "leave it out, or fetch it again")
     if len(members) > MAX_MEMBERS:
         raise _rejection(f"a zip archive of {len(members)} files", f"at most {MAX_MEMBERS}", "divide it")
+    if _overlap(found):
+        raise _rejection("a zip archive whose files share bytes", "each file in bytes of its own", "leave it out")
     return members
+
+
+def _overlap(found: list[zipfile.ZipInfo]) -> bool:
+    """Return whether members share bytes: a bomb, of which a few bytes may be thousands of large files."""
+    places = sorted((info.header_offset, info.compress_size) for info in found)
+    return any(start + size >= following for (start, size), (following, _) in itertools.pairwise(places))
 
 
 @contextmanager

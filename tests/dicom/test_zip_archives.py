@@ -206,6 +206,19 @@ def test_a_directory_that_lists_nothing_of_what_is_there_is_said(tmp_path: Path,
     assert error.action.startswith("with another program, unpack it")
 
 
+def test_files_that_share_bytes_are_a_bomb(tmp_path: Path, dicom: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x.dcm": dicom.read_bytes(), "y.dcm": dicom.read_bytes()})
+    assert len(list_members(path)) == 2
+    data = path.read_bytes()
+    directory, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    first = data[directory : data.index(b"PK\x01\x02", directory + 4)]
+    count, size = 1000, 1000 * len(first)
+    record = struct.pack("<4sHHHHIIH", data[end : end + 4], 0, 0, count, count, size, directory, 0)
+    path.write_bytes(data[:directory] + first * count + record)
+    error = rejection(lambda: list_members(path))
+    assert (error.reason, error.found) == (Reason.BAD_ARCHIVE, "a zip archive whose files share bytes")
+
+
 def test_an_archive_that_unpacks_itself_is_read(tmp_path: Path, dicom: Path) -> None:
     plain = write(tmp_path / "plain.zip", {"x.dcm": dicom.read_bytes()})
     path = tmp_path / "a.zip"
