@@ -26,8 +26,13 @@ def longer_side_mm(table: SampleTable) -> npt.NDArray[np.float64]:
 
 
 def is_too_small(table: SampleTable) -> npt.NDArray[np.bool_]:
-    """Return which images, (n,), are of an adult and smaller than a chest, so that the pixel spacing must be wrong."""
-    small: npt.NDArray[np.bool_] = (longer_side_mm(table) < MIN_ADULT_MM) & (table.age_years >= ADULT_YEARS)
+    """Return which images, (n,), have a pixel spacing that must be wrong.
+
+    They are of an adult and smaller than a chest, or of anybody and as large as such an image of the same table.
+    """
+    sides = longer_side_mm(table).round(3)
+    adults = sides[(sides < MIN_ADULT_MM) & (table.age_years >= ADULT_YEARS)]
+    small: npt.NDArray[np.bool_] = np.isin(sides, adults)
     return small
 
 
@@ -46,4 +51,4 @@ def area_mm2(table: SampleTable, rows: Rows, pixels: npt.NDArray[np.int64]) -> n
 def note(table: SampleTable, row: int) -> str:
     """Return why an image has no area in square millimeters though its pixel spacing is known."""
     side = longer_side_mm(table)[row] / 10
-    return f"by its pixel spacing {side:.1f} cm high, too small for an adult's chest: no area in mm2"
+    return f"by the pixel spacing {side:.1f} cm high, which is too small for adults here: no area in mm2"

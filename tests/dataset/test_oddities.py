@@ -81,6 +81,6 @@ def test_adults_that_are_too_small_by_their_pixel_spacing_are_counted_with_their
     table.row_spacing_mm[:4], table.age_years[:4] = (0.143, 0.194, 0.143, np.nan), (18, 90, 17, 50)
     table.column_spacing_mm[:3] = 0.143
     assert oddities.describe(table) == [
-        f"2 images of adults, by the pixel spacing 14.6 to 19.9 cm high, such as {table.image_id[0]}: too small for a"
-        " chest, as of images that were reduced afterwards; areas in mm2 are left out"
+        f"3 images, by the pixel spacing 14.6 to 19.9 cm high, such as {table.image_id[0]}: too small for the chests of"
+        " adults among them, as of images that were reduced afterwards; areas in mm2 are left out"
     ]

@@ -235,21 +235,19 @@ def test_an_adult_too_small_by_the_pixel_spacing_has_no_area_in_square_millimete
 ) -> None:
     (tmp_path / "in").mkdir()
     ramp = np.tile(np.arange(128, dtype=np.uint8), (128, 1))
-    for name, age, spacing in (("wrong", 50, 1.0), ("right", 50, 3.0), ("child", 3, 1.0)):
+    for name, age, spacing in (("wrong", 50, 1.0), ("right", 50, 3.0), ("child", 3, 1.5)):
         write_dicom(
-            tmp_path / "in" / f"{name}.dcm", ramp, image_id=f"1.2.{age}.{spacing:.0f}", patient_id="p", view="PA",
+            tmp_path / "in" / f"{name}.dcm", ramp, image_id=f"1.2.{age}.{spacing:.0f}{age}", patient_id="p", view="PA",
             sex="F", age=age, spacing_mm=spacing, syntax="explicit", photometric="MONOCHROME2",
         )  # fmt: skip
     code, output = predict(tmp_path / "in", tmp_path / "out", "--id", "file-name", run=all_positive)
     assert code == 0, output
-    assert (
-        "1 image of adults, by the pixel spacing 12.8 to 12.8 cm high, such as wrong: too small for a chest" in output
-    )
+    assert "1 image, by the pixel spacing 12.8 to 12.8 cm high, such as wrong: too small for the chests" in output
     rows = {row["image_id"]: row for row in read_rows(tmp_path / "out" / "findings.csv")}
     pixels = {name: int(row["mask_area_px"]) for name, row in rows.items()}
     assert min(pixels.values()) > 0
     assert {name: row["mask_area_mm2"] for name, row in rows.items()} == {
-        "wrong": "", "right": f"{9 * pixels['right']:.1f}", "child": f"{pixels['child']:.1f}",
+        "wrong": "", "right": f"{9 * pixels['right']:.1f}", "child": f"{2.25 * pixels['child']:.1f}",
     }  # fmt: skip
-    note = "by its pixel spacing 12.8 cm high, too small for an adult's chest: no area in mm2"
+    note = "by the pixel spacing 12.8 cm high, which is too small for adults here: no area in mm2"
     assert [name for name, row in rows.items() if note in row["notes"]] == ["wrong"]

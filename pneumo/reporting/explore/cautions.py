@@ -227,8 +227,8 @@ def _spacings(analysis: Analysis) -> Iterator[Caution]:
     if len(rows):
         sides = field_of_view.longer_side_mm(table)[rows] / 10
         yield Caution(
-            found=f"By their pixel spacing {counted(len(rows), 'image')} of adults would be {sides.min():.0f} to "
-            f"{sides.max():.0f} cm high, too small for a chest.",
+            found=f"By their pixel spacing {counted(len(rows), 'image')} would be {sides.min():.0f} to "
+            f"{sides.max():.0f} cm high, too small for the chests of adults among them.",
             action="The files were probably reduced after the spacing was written, as those of SIIM-ACR were: areas in "
             "cm\u00b2 and mm\u00b2 are left out, here and in predictions.",
             see="Lesions",
