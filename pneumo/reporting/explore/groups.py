@@ -110,12 +110,12 @@ ORDERED = {"Age in years", "Pixel spacing", "Image size"}
 """Attributes whose groups have an order of their own; others are sorted by size."""
 
 
-def merge_small(labels: Strings) -> Strings:
-    """Return the labels with all but the ``MAX_GROUPS`` - 1 largest groups joined to one, when there are more."""
+def merge_small(labels: Strings, most: int = MAX_GROUPS) -> Strings:
+    """Return labels (n,) of at most ``most`` groups: when there are more, all but the largest ones are ``OTHER``."""
     counts = Counter(labels.tolist())
-    if len(counts) <= MAX_GROUPS:
+    if len(counts) <= most:
         return labels
-    kept = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: MAX_GROUPS - 1]]
+    kept = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: most - 1]]
     return np.where(np.isin(labels, kept), labels, OTHER)
 
 

@@ -12,6 +12,7 @@ from pneumo.loading.images import read_image
 from pneumo.loading.masks import read_mask
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.data_sections import percent
+from pneumo.reporting.explore.groups import ATTRIBUTES, UNKNOWN, merge_small
 from pneumo.reporting.explore.lesions import CELLS, RARE, UNUSUAL, area_cm2, place_map, unusual_shares
 from pneumo.reporting.html import charts, pictures
 from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Heading, Prose, Section, Table, Text
@@ -26,6 +27,8 @@ MAX_POINTS = 1500
 DETECTOR = (
     "Where a file has the detector's spacing alone, the area is that on the detector, larger than in the patient."
 )
+MAX_VIEWS = 6
+"""Groups of points of a scatter; the views with the fewest images are one."""
 MAX_UNUSUAL = 8
 """Pictures of masks in unusual places."""
 
@@ -98,23 +101,23 @@ def _size_by_spacing(analysis: Analysis) -> list[Figure]:
     known = np.flatnonzero(np.isfinite(area))
     if len(np.unique(spacing[known].round(3))) < 2:
         return []
+    sample = ""
     if len(known) > MAX_POINTS:
         known = np.sort(np.random.default_rng(0).choice(known, MAX_POINTS, replace=False))
-    views = table.view[rows]
+        sample = f" A sample of {MAX_POINTS:,}."
+    area, spacing = area[known], spacing[known]
+    views = merge_small(ATTRIBUTES["View"](table)[rows[known]], MAX_VIEWS)
     groups = [
-        charts.Series(name=name or "view unknown", x=spacing[chosen], y=area[chosen])
-        for name in sorted(set(views[known].tolist()))[:6]
-        for chosen in [known[views[known] == name]]
+        charts.Series(name="view unknown" if name == UNKNOWN else name, x=spacing[views == name], y=area[views == name])
+        for name in sorted(set(views.tolist()))
     ]
     chart = charts.scatter(
         groups,
-        description=f"Area of {len(known)} masks by pixel spacing, {np.nanmin(area):.2g} to {np.nanmax(area):.3g}"
-        f" {unit}",
+        description=f"Area of {len(known)} masks by pixel spacing, {area.min():.2g} to {area.max():.3g} {unit}",
         x_label="pixel spacing in mm",
         y_label=f"area in {unit}",
         log_y=True,
     )
-    sample = f" A sample of {MAX_POINTS:,}." if len(known) == MAX_POINTS else ""
     reason = f"a coarser grid shows the same lesion with fewer pixels. {DETECTOR}"
     caption = f"Size against spacing: {reason if unit == 'cm²' else 'the share of the image.'}{sample}"
     return [Figure(content=chart, caption=caption)]

@@ -12,6 +12,7 @@ from explore_data import make_analysis, make_table, square
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.reporting.explore import lesion_sections, lesions
 from pneumo.reporting.explore.analysis import Analysis
+from pneumo.reporting.explore.lesions import area_cm2
 from pneumo.reporting.explore.scan import ScannedImage
 from pneumo.reporting.html.page import Figures, Heading, Prose, Table
 from pneumo.reporting.html.pictures import XrayPicture
@@ -143,3 +144,27 @@ def test_sizes_are_shares_of_the_image_where_no_spacing_can_be_right() -> None:
     (figure,) = lesion_sections._size_by_spacing(replace(analysis, table=table))
     assert figure.content.description == "Area of 3 masks by pixel spacing, 1 to 4 % of the image"
     assert figure.caption == "Size against spacing: the share of the image."
+
+
+def test_the_scatter_is_described_by_the_points_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lesion_sections, "MAX_POINTS", 3)
+    sides = np.linspace(0.1, 0.6, 6)
+    drawn = np.random.default_rng(0).choice(6, 3, replace=False)
+    analysis = sized(sides.tolist())
+    (figure,) = lesion_sections._size_by_spacing(analysis)
+    areas = area_cm2(analysis.table, np.sort(drawn))
+    assert f"{areas.min():.2g} to {areas.max():.3g} cm²" in figure.content.description
+    monkeypatch.setattr(lesion_sections, "MAX_POINTS", 6)
+    assert "A sample" not in lesion_sections._size_by_spacing(analysis)[0].caption, "all masks are drawn"
+
+
+def test_masks_of_every_view_are_drawn() -> None:
+    views = ["PA", "PA", "AP", "AP", "LL", "RL", "LAO", "RAO", "LPO", ""]
+    spacing = [0.1 + 0.01 * i for i in range(10)]
+    table = make_table(10, positive=True, mask_area=100, view=views, row_spacing_mm=spacing)
+    (figure,) = lesion_sections._size_by_spacing(make_analysis(table))
+    svg = figure.content.svg
+    assert "Area of 10 masks" in figure.content.description
+    points = sum(len(re.findall(rf"<use [^>]*fill: var\(--series-{number}\)", svg)) for number in range(1, 7))
+    assert points - lesion_sections.MAX_VIEWS == 10, "one more of each in the legend"
+    assert all(f">{name}<" in svg for name in ("PA", "AP", "other"))
