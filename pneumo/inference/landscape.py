@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
+from pneumo.inference.threshold_search import SearchGrid
 
 STEP = 8
 """Bins between two thresholds."""
@@ -14,7 +15,6 @@ AREAS = 16
 """Minimum areas."""
 AREA_STEP = 250.0
 """Least pixels of a 1024x1024 image between two minimum areas; more where the rule's own would be beyond the last."""
-PRESENCE_STEPS = 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,9 +42,9 @@ def top_and_area(histograms: PredictionHistograms, rule: DecisionRule) -> Landsc
 
 
 def bottom_and_presence(histograms: PredictionHistograms, rule: DecisionRule) -> Landscape:
-    """Return the Dice over the bottom threshold, up to the rule's top one, and the presence threshold."""
+    """Return the Dice over the bottom threshold, up to the rule's top one, and the search's presence ones."""
     bins = np.arange(STEP // 2, rule.top_bin + 1, STEP)
-    presence = np.arange(PRESENCE_STEPS) / PRESENCE_STEPS
+    presence = np.array(SearchGrid().presence_thresholds)
     dice = [
         [
             score_images(histograms, replace(rule, bottom_bin=int(bottom), presence_threshold=float(least))).mean()

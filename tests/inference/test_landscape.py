@@ -9,6 +9,7 @@ import pytest
 from pneumo.inference.decision_rule import NEVER, DecisionRule, score_images
 from pneumo.inference.histograms import BINS
 from pneumo.inference.landscape import bottom_and_presence, top_and_area
+from pneumo.inference.threshold_search import SearchGrid
 
 
 @pytest.mark.parametrize("area", [0.0, 700.0, 12_000.0])
@@ -25,6 +26,13 @@ def test_each_cell_is_the_mean_dice_of_its_rule(maps: Any, area: float) -> None:
     for i, j in ((0, 0), (8, 7), (-1, -1)):
         other = replace(rule, bottom_bin=round(land.x[j] * BINS), presence_threshold=float(land.y[i]))
         assert land.dice[i, j] == pytest.approx(score_images(maps.histograms, other).mean(), abs=1e-12)
+
+
+def test_the_presence_thresholds_are_those_of_the_search(maps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    finer = replace(SearchGrid(), presence_thresholds=tuple(step / 40 for step in range(40)))
+    monkeypatch.setattr("pneumo.inference.landscape.SearchGrid", lambda: finer)
+    rule = DecisionRule(top_bin=128, min_area=0.0, bottom_bin=64, presence_threshold=0.975)
+    assert tuple(bottom_and_presence(maps.histograms, rule).y) == finer.presence_thresholds
 
 
 def test_steps_are_even_and_a_rule_of_empty_masks_has_a_landscape(maps: Any) -> None:
