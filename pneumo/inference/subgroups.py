@@ -3,12 +3,12 @@
 A group's Dice depends on how many of its images are empty: compare it with ``dice_all_empty`` of the same group.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pneumo.dataset.bands import AGES, UNKNOWN, Bands, name_age
 from pneumo.dataset.patients import number_patients
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.bootstrap import interval
@@ -17,31 +17,6 @@ from pneumo.inference.histograms import PredictionHistograms, equivalent_area
 from pneumo.inference.metrics import Interval95, Scores
 from pneumo.inference.threshold_search import NestedEstimate
 
-UNKNOWN = "unknown"
-OLDEST = 120
-"""Years; SIIM-ACR has images with ages of 148 and 413, which are no ages."""
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Ranges that numbers are divided into: below the first start, from each start to the next, and above the last."""
-
-    starts: tuple[float, ...]
-    unit: str
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the bands in ascending order."""
-        first, last = self.starts[0], self.starts[-1]
-        between = [f"{a:,} to below {b:,} {self.unit}" for a, b in zip(self.starts, self.starts[1:], strict=False)]
-        return [f"below {first:,} {self.unit}", *between, f"{last:,} {self.unit} and more"]
-
-    def name(self, value: float) -> str:
-        """Return the name of the band of a number."""
-        return self.names[bisect_right(self.starts, value)]
-
-
-AGES = Bands((18, 40, 60, 80), "years")
 SPACINGS = Bands((0.15, 0.18), "mm")
 """Of the distance of pixel rows."""
 LESIONS = Bands((2_000, 8_000, 32_000), "px")
@@ -116,9 +91,7 @@ def table_variables(table: SampleTable, image_ids: Sequence[str]) -> dict[str, V
     ages, spacings = table.age_years[rows].tolist(), table.row_spacing_mm[rows].tolist()
     return {
         "sex": _categories(table.sex[rows].tolist()),
-        "age": Variable(
-            values=[AGES.name(age) if 0 <= age <= OLDEST else UNKNOWN for age in ages], order=[*AGES.names, UNKNOWN]
-        ),
+        "age": Variable(values=[name_age(age) for age in ages], order=[*AGES.names, UNKNOWN]),
         "view": _categories(table.view[rows].tolist()),
         "pixel spacing": Variable(
             values=[UNKNOWN if np.isnan(spacing) else SPACINGS.name(spacing) for spacing in spacings],

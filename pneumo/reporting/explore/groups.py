@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.uid import UID
 
+from pneumo.dataset.bands import UNKNOWN, name_age
 from pneumo.dataset.table import SampleTable, Strings
-from pneumo.dicom.attributes import AGE_CAP
 
-UNKNOWN = "unknown"
 OTHER = "other"
 MAX_GROUPS = 12
 """Groups of one attribute; the smaller ones become one, ``OTHER``."""
@@ -60,10 +59,8 @@ def wilson(positives: int, images: int, *, intervals: int = 1) -> tuple[float, f
 
 
 def by_age(table: SampleTable) -> Strings:
-    """Return each image's age band of ten years; all from ``AGE_CAP`` on are one, as in the table."""
-    decades = AGE_CAP // 10
-    bands = np.array([f"{10 * decade} to {10 * decade + 9}" for decade in range(decades)] + [f"{AGE_CAP} or more"])
-    return np.where(table.age_years < 0, UNKNOWN, bands[np.clip(table.age_years // 10, 0, decades)])
+    """Return each image's band of ``AGES``."""
+    return np.array([name_age(age) for age in table.age_years.tolist()], np.str_)
 
 
 def by_spacing(table: SampleTable) -> Strings:
@@ -94,7 +91,7 @@ def _known(column: Strings, names: dict[str, str] | None = None) -> Strings:
 
 ATTRIBUTES: dict[str, Callable[[SampleTable], Strings]] = {
     "Sex": lambda table: _known(table.sex, {"M": "male", "F": "female", "O": "other"}),
-    "Age in years": by_age,
+    "Age": by_age,
     "View": lambda table: _known(table.view),
     "Modality": lambda table: _known(table.modality),
     "Pixel spacing": by_spacing,
@@ -106,7 +103,7 @@ ATTRIBUTES: dict[str, Callable[[SampleTable], Strings]] = {
     "Presentation": lambda table: _known(table.presentation_intent),
 }
 """What images are grouped by: a name, and each image's group."""
-ORDERED = {"Age in years", "Pixel spacing", "Image size"}
+ORDERED = {"Age", "Pixel spacing", "Image size"}
 """Attributes whose groups have an order of their own; others are sorted by size."""
 
 
@@ -136,6 +133,8 @@ def rates(labels: Strings, positive: npt.NDArray[np.bool_], *, ordered: bool = F
 
 
 def _leading(rate: GroupRate) -> float:
-    """Return the number that a group's name begins with, infinity for one without."""
+    """Return the number that a group's name begins with, infinity for one without; what is below all comes first."""
     word = rate.name.partition(" ")[0]
+    if word == "below":
+        return -math.inf
     return float(word) if word.replace(".", "", 1).isdigit() else math.inf

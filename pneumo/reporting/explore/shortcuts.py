@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pneumo.dataset.bands import UNKNOWN
 from pneumo.dataset.patients import number_patients
 from pneumo.dataset.table import SampleTable
-from pneumo.reporting.explore.groups import ATTRIBUTES, ORDERED, UNKNOWN, GroupRate, merge_small, rates
+from pneumo.reporting.explore.groups import ATTRIBUTES, ORDERED, GroupRate, merge_small, rates
 
 SHUFFLES = 200
 """The largest area of so many shuffles is exceeded by chance in 1 of 201 datasets for each attribute: for all of

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from explore_data import make_table
 
+from pneumo.dataset.bands import AGES, UNKNOWN
 from pneumo.reporting.explore import groups
 from pneumo.reporting.explore.groups import ATTRIBUTES, GroupRate, merge_small, rates, wilson
 
@@ -40,7 +41,7 @@ def test_of_five_intervals_each_is_that_of_99_percent() -> None:
 def test_attributes_are_read_from_the_table() -> None:
     table = make_table(
         4,
-        age_years=[-1, 9, 10, 90],
+        age_years=[-1, 17, 18, 90],
         sex=["M", "F", "O", ""],
         view=["PA", "AP", "", "LL"],
         row_spacing_mm=[0.2, 0.14, math.nan, 0.2],
@@ -50,7 +51,7 @@ def test_attributes_are_read_from_the_table() -> None:
         columns=[100, 200, 100, 100],
     )
     found = {name: label(table).tolist() for name, label in ATTRIBUTES.items()}
-    assert found["Age in years"] == ["unknown", "0 to 9", "10 to 19", "90 or more"]
+    assert found["Age"] == ["unknown", "below 18 years", "18 to below 40 years", "80 years and more"]
     assert found["Sex"] == ["male", "female", "other", "unknown"]
     assert found["View"] == ["PA", "AP", "unknown", "LL"]
     assert found["Pixel spacing"] == ["0.200 mm", "0.140 x 0.160 mm", "unknown", "0.200 mm"]
@@ -70,9 +71,11 @@ def test_rates_count_each_group_and_unknown_ones_come_last() -> None:
 
 
 def test_groups_with_an_order_keep_it() -> None:
-    labels = np.array(["90 or more", "20 to 29", "0 to 9", "20 to 29"])
-    found = rates(labels, np.zeros(4, bool), ordered=True)
-    assert [one.name for one in found] == ["0 to 9", "20 to 29", "90 or more"]
+    names = [*AGES.names, UNKNOWN]
+    found = rates(np.array([*names, "18 to below 40 years"])[::-1], np.zeros(7, bool), ordered=True)
+    assert [one.name for one in found] == names
+    sizes = ["90 x 90", "100 x 90"]
+    assert [one.name for one in rates(np.array(sizes), np.zeros(2, bool), ordered=True)] == sizes
 
 
 def test_many_groups_become_the_largest_and_one_of_the_others() -> None:
