@@ -65,8 +65,8 @@ def _spacings(table: SampleTable) -> Iterator[str]:
         sides = field_of_view.longer_side_mm(table)[rows] / 10
         yield (
             f"{counted(len(rows), 'image')}, by the pixel spacing {sides.min():.1f} to {sides.max():.1f} cm high, such"
-            f" as {table.image_id[rows[0]]}: too small for the chests of adults among them, as of images that were reduced"
-            " afterwards; areas in mm2 are left out"
+            f" as {table.image_id[rows[0]]}: too small for the chests of adults among them, as of images that were"
+            " reduced afterwards; areas in mm2 are left out"
         )
 
 
