@@ -184,6 +184,8 @@ def _rejecting(what: str) -> Iterator[None]:
             raise
         if isinstance(error, NotImplementedError):
             raise _rejection(f"{what} is compressed in a way that is not supported", "deflate", _UNPACK) from None
+        if isinstance(error, UnicodeError):
+            raise _rejection(f"{what} has a name that is not UTF-8, as it says", "names in UTF-8", _UNPACK) from None
         raise _rejection(f"{what} does not unpack", "a whole zip archive", FETCH_AGAIN) from None
 
 

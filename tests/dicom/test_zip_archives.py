@@ -107,6 +107,14 @@ def test_names_are_in_unicode_whoever_wrote_them(tmp_path: Path) -> None:
     assert [member.path for member in list_members(tmp_path / "old.zip")] == ["M\u00fc_ller.dcm"]
 
 
+def test_an_archive_whose_names_are_not_what_it_says_is_to_be_unpacked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"M\u00fcller.dcm": b"x"})
+    path.write_bytes(path.read_bytes().replace("\u00fc".encode(), b"\xff\xfe"))
+    error = rejection(lambda: list_members(path))
+    assert error.found == "the zip archive has a name that is not UTF-8, as it says"
+    assert error.action.startswith("unpack it")
+
+
 def encrypted(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[6] |= 1
