@@ -278,6 +278,15 @@ def test_an_archive_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     assert rejection(lambda: read(member)).reason == Reason.UNREADABLE
 
 
+def test_an_archive_that_was_replaced_while_its_directory_is_known_is_listed_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"1", "y": b"2"})
+    assert [member.path for member in list_members(path)] == ["x", "y"]
+    write(tmp_path / "b.zip", {"z": b"3"}).replace(path)
+    os.utime(path, ns=(1, 1))
+    (member,) = list_members(path)
+    assert (member.path, read(member), zip_archives.state(member)) == ("z", b"3", (1, 1))
+
+
 def test_a_bomb_is_unpacked_only_as_far_as_it_is_read(
     tmp_path: Path, dicom: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

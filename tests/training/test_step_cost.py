@@ -1,15 +1,21 @@
 """The cost of a few real steps: positive, of each stage, and the bytes of a real checkpoint."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from training_runs import shrunk
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.loading.contract import BatchPlan
+from pneumo.training import step_cost
 from pneumo.training.fold_data import FoldData
-from pneumo.training.step_cost import measure
+from pneumo.training.step_cost import PREDICTED_IMAGES, WARM_UP_STEPS, measure
+from pneumo.training.train_state import TrainState
 
 
 def test_each_stage_has_its_cost_and_nothing_is_written(dataset: Path) -> None:
@@ -25,6 +31,34 @@ def test_each_stage_has_its_cost_and_nothing_is_written(dataset: Path) -> None:
     assert measured.memory.process > 2**27, "torch alone takes more"
     assert measured.memory.device == 0
     assert sorted(dataset.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("micro_batches", "seconds", "waiting"), [(1, 2.5, 1.5 / 10.5), (2, 3.0 / 2, 3.0 / 12)])
+def test_a_time_is_the_median_behind_the_first_step_of_one_micro_batch(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, micro_batches: int, seconds: float, waiting: float
+) -> None:
+    """Of steps of 1, 2 and 6 s, each of which waits half a second for each micro-batch; the first one takes 100 s."""
+    clock, durations = SimpleNamespace(now=0.0), iter([100.0] * WARM_UP_STEPS + [6.0, 1.0, 2.0])
+
+    def pass_time(duration: float) -> None:
+        clock.now += duration
+
+    def load(plans: Iterator[BatchPlan]) -> Iterator[None]:
+        for _ in plans:
+            pass_time(0.5)
+            yield
+
+    monkeypatch.setattr(step_cost, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(step_cost, "build_loader", lambda *_, **__: load)
+    monkeypatch.setattr(step_cost, "predict", lambda *_: pass_time(8.0) or ())
+    monkeypatch.setattr(TrainState, "step", lambda *_: pass_time(next(durations)))
+    recipe = replace(shrunk("debug"), loader="opencv", precision="fp32")
+    data = FoldData.of(ShardReader(dataset, SampleTable.read(dataset)), 0, 2)
+    assert len(data.validation_rows) >= PREDICTED_IMAGES
+    measured = measure(recipe, data, torch.device("cpu"), workers=1, micro_batches=micro_batches)
+    (cost,) = measured.costs
+    assert (cost.micro_batch_s, cost.waiting) == pytest.approx((seconds, waiting))
+    assert cost.prediction_s == pytest.approx(8.0 / PREDICTED_IMAGES)
 
 
 def test_the_bytes_of_a_checkpoint_are_counted(dataset: Path) -> None:
