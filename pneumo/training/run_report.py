@@ -16,9 +16,10 @@ from pneumo.masks import submission
 from pneumo.reporting.html import page as html
 from pneumo.reporting.model_card import GROUPED_BY
 from pneumo.reporting.report import page
-from pneumo.reporting.report.facts import Evidence, FoldProgress, RunFacts
+from pneumo.reporting.report.facts import UNFINISHED, Evidence, FoldProgress, RunFacts
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import StopRequested, UserError, first_line
+from pneumo.runtime.errors import UserError, first_line
+from pneumo.runtime.files import sha256
 from pneumo.runtime.versions import installed_versions
 from pneumo.training import checkpoint, checkpoint_directory, run_directory
 from pneumo.training.fold_results import read_fold_histograms, read_history
@@ -44,30 +45,35 @@ def write_report(run: RunDirectory, reader: ShardReader | None, out: Path | None
 
 
 def is_report_due(run: RunDirectory) -> bool:
-    """Return whether a finished run has no report, or one that is older than its results."""
-    if not run.report.is_file():
-        return True
-    results = [path.stat().st_mtime_ns for path in (run.metrics, run.masks) if path.is_file()]
-    return run.report.stat().st_mtime_ns < max(results, default=0)
+    """Return whether a run has no report, or one that was made of other metrics than those that are there."""
+    return html.read_source(run.report) != _metrics_sha256(run)
 
 
 def write_last(run: RunDirectory, reader: ShardReader) -> None:
     """Write the report of a run whose results are in place, which a failure must not cost: it is logged.
 
-    Without the dataset that the run was trained on (new test images) there are no pictures.
+    Without the dataset that the run was trained on (new test images) there are no pictures, and a report that is there
+    already, which may have them, stays.
     """
+    again = f"job/report.py --run {run.path} --dataset"
     try:
+        is_own = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
+        if not is_own and not is_report_due(run):
+            log.info("%s stays as it is: %s is not the dataset that the run was trained on", run.report, reader.dataset)
+            return
         html.check_earlier("--run", run.report, page.GENERATOR)
-        own = Manifest.read(reader.dataset).samples_digest == run.dataset.digest
-        log.info("wrote %s: open it in a browser", write_report(run, reader if own else None))
-    except StopRequested:
-        # No failure of the report: the command ends as it does anywhere else.
-        raise
+        path = write_report(run, reader if is_own else None)
+        more = "" if is_own else f"; {again} DATASET, with the one that it was trained on, adds the pictures"
+        log.info("wrote %s: open it in a browser%s", path, more)
     except Exception as error:
         # Whatever it is, such as a full disk.
         reason = error.found if isinstance(error, UserError) else first_line(error)
-        again = f"job/report.py --run {run.path} --dataset {reader.dataset}"
-        log.warning("%s is not written (%s); %s writes it", run.report, reason, again)
+        log.warning("%s is not written (%s); %s %s writes it", run.report, reason, again, reader.dataset)
+
+
+def _metrics_sha256(run: RunDirectory) -> str:
+    """Return the SHA-256 of metrics.json, which tells a report of these results from an earlier one."""
+    return sha256(run.metrics) if run.metrics.is_file() and not run.unfinished_folds else UNFINISHED
 
 
 def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:
@@ -76,15 +82,17 @@ def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:
     Raises:
         UserError: When a file of the run is damaged.
     """
+    # First: when the metrics change meanwhile, the report is of others, and is written again.
+    metrics_sha256 = _metrics_sha256(run)
     folds = [_progress(run, fold) for fold in range(run.dataset.num_folds)]
     finished = [one.fold for one in folds if one.state == "finished"]
-    is_finished = len(finished) == len(folds) and run.metrics.is_file()
+    is_finished = metrics_sha256 != UNFINISHED
     return RunFacts(
         name=run.path.resolve().name,
         recipe_name=run.recipe.name,
         recipe=describe_recipe(run.recipe),
         folds=folds,
-        is_finished=is_finished,
+        metrics_sha256=metrics_sha256,
         evidence=_evidence(run, finished, is_finished=is_finished) if finished else None,
         reader=reader,
         dataset_digest=run.dataset.digest,
@@ -99,15 +107,17 @@ def gather(run: RunDirectory, reader: ShardReader | None) -> RunFacts:
 
 def _progress(run: RunDirectory, fold: int) -> FoldProgress:
     directory = run.fold(fold)
-    if directory.is_finished:
-        return FoldProgress(fold=fold, state="finished", history=read_history(directory))
-    for path in reversed(checkpoint_directory.published(directory.checkpoints)):
+    checkpoints = [] if directory.is_finished else checkpoint_directory.published(directory.checkpoints)
+    for path in reversed(checkpoints):
         try:
             history = checkpoint.read_state(path).history
         except UserError:
             # Removed meanwhile by the process that trains: there is a newer one, or the fold was finished.
             continue
         return FoldProgress(fold=fold, state="in training", history=history)
+    # Asked again: a fold that was finished meanwhile has no checkpoints any more.
+    if directory.is_finished:
+        return FoldProgress(fold=fold, state="finished", history=read_history(directory))
     return FoldProgress(fold=fold, state="not started", history=[])
 
 

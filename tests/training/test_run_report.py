@@ -1,6 +1,8 @@
 """The report of a run on disk: finished, in training, begun; it locks nothing, and its failure costs nothing."""
 
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +13,15 @@ from training_runs import AfterSteps, shrunk, training
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
+from pneumo.reporting.html.page import Page
+from pneumo.reporting.report import page
+from pneumo.reporting.report.facts import RunFacts
 from pneumo.runtime import locks
 from pneumo.runtime.errors import StopRequested
 from pneumo.training import cross_validation, run_directory, run_report
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
-from pneumo.training.run_report import gather, write_last, write_report
+from pneumo.training.run_report import gather, is_report_due, write_last, write_report
 
 
 @pytest.fixture
@@ -97,6 +102,21 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_no_error(finished: RunDi
     assert [one.state for one in gather(run_directory.load(run), None).folds] == ["not started", "not started"]
 
 
+def test_a_fold_that_is_finished_while_its_checkpoints_are_read_has_its_history(
+    finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_directory.load(shutil.copytree(finished.path, tmp_path / "run"))
+    summary, hidden = run.fold(1).summary, tmp_path / "fold.json"
+    summary.rename(hidden)
+
+    def finish(_: Path) -> list[Path]:
+        hidden.rename(summary)
+        return []
+
+    monkeypatch.setattr(run_report.checkpoint_directory, "published", finish)
+    assert [one.state for one in gather(run, None).folds] == ["finished", "finished"]
+
+
 def fail(*_: object) -> Path:
     raise RuntimeError("no space left")
 
@@ -140,15 +160,75 @@ def test_a_report_that_fails_is_logged_with_the_command(
     assert f"job/report.py --run {finished.path} --dataset {reader.dataset} writes it" in message
 
 
-def test_another_dataset_of_test_images_gives_a_report_without_pictures(
-    without_report: RunDirectory, reader: ShardReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Other:
-        samples_digest = "0" * 64
+class OtherDataset:
+    """In place of a manifest."""
 
-    monkeypatch.setattr(run_report.Manifest, "read", lambda _: Other)
-    write_last(without_report, reader)
-    assert "Pictures need the dataset" in without_report.report.read_text()
+    samples_digest = "0" * 64
+
+
+def test_another_dataset_of_test_images_gives_a_report_without_pictures(
+    without_report: RunDirectory,
+    reader: ShardReader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = without_report
+    monkeypatch.setattr(run_report.Manifest, "read", lambda _: OtherDataset)
+    with caplog.at_level("INFO"):
+        write_last(run, reader)
+    assert "Pictures need the dataset" in run.report.read_text()
+    assert caplog.messages == [
+        f"wrote {run.report}: open it in a browser; job/report.py --run {run.path} --dataset DATASET, with the one that"
+        " it was trained on, adds the pictures"
+    ]
+
+
+def test_another_dataset_of_test_images_leaves_a_report_with_pictures(
+    without_report: RunDirectory,
+    reader: ShardReader,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = without_report
+    write_last(run, reader)
+    before = run.report.read_bytes()
+    monkeypatch.setattr(run_report.Manifest, "read", lambda _: OtherDataset)
+    with caplog.at_level("INFO"):
+        caplog.clear()
+        write_last(run, reader)
+    assert run.report.read_bytes() == before
+    assert caplog.messages == [
+        f"{run.report} stays as it is: {reader.dataset} is not the dataset that the run was trained on"
+    ]
+
+
+def test_a_report_is_due_until_it_is_of_the_metrics_that_are_there(
+    finished: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_directory.load(shutil.copytree(finished.path, tmp_path / "run"))
+    assert is_report_due(run)
+    write_report(run, None)
+    assert not is_report_due(run)
+    # Whatever a copy makes of the times.
+    os.utime(run.report, ns=(0, 0))
+    assert not is_report_due(run)
+    build = page.build
+
+    def build_while_the_run_is_finished(facts: RunFacts) -> Page:
+        run.metrics.write_bytes(content)
+        return build(facts)
+
+    content = run.metrics.read_bytes()
+    run.metrics.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_report.page, "build", build_while_the_run_is_finished)
+        write_report(run, None)
+    assert is_report_due(run)
+    write_report(run, None)
+    assert not is_report_due(run)
+    # As by a later command that writes the masks too.
+    run.metrics.write_bytes(content + b"\n")
+    assert is_report_due(run)
 
 
 def test_a_stop_request_meanwhile_is_no_failure_of_the_report(

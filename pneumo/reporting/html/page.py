@@ -154,6 +154,8 @@ class Page:
     """Versions, digests, the date."""
     notices: Sequence[Notice] = ()
     """Notices above the contents."""
+    source: str = ""
+    """What the page was made of, such as a digest, for ``read_source``."""
 
 
 def anchor_of(title: str) -> str:
@@ -203,6 +205,17 @@ def check_earlier(flag: str, path: Path, generator: str) -> None:
             f"a new file, or a page of {generator}",
             f"give another {flag}, or move the file",
         )
+
+
+def read_source(path: Path) -> str:
+    """Return the ``Page.source`` of a page on disk; an empty text for whatever else is there, or nothing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return ""
+    found = re.search(rb'<meta name="pneumo-source" content="([^"]*)">', head)
+    return found[1].decode(errors="replace") if found else ""
 
 
 def _mark(generator: str) -> str:

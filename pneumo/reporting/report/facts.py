@@ -9,6 +9,8 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Metrics
 from pneumo.inference.threshold_search import NestedEstimate
 
+UNFINISHED = "unfinished"
+
 History = Sequence[Mapping[str, Any]]
 """One entry for each epoch, as in fold.json."""
 
@@ -43,8 +45,8 @@ class RunFacts:
     recipe: Sequence[str]
     """Sentences."""
     folds: Sequence[FoldProgress]
-    is_finished: bool
-    """Whether the metrics are those of all folds."""
+    metrics_sha256: str
+    """Of metrics.json; ``UNFINISHED`` before it is written."""
     evidence: Evidence | None
     """None before a fold is finished."""
     reader: ShardReader | None
@@ -60,3 +62,8 @@ class RunFacts:
     written_with: Mapping[str, str]
     """Versions of the program and of its libraries, when the report was written."""
     date: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the metrics are those of all folds."""
+        return self.metrics_sha256 != UNFINISHED

@@ -23,6 +23,7 @@ def build(facts: RunFacts) -> Page:
         title=f"The run {facts.name}",
         lead=_lead(facts),
         notices=list(_notices(facts)),
+        source=facts.metrics_sha256,
         sections=list(_sections(facts)),
         footer=[
             f"Written on {facts.date} with {libraries}; the run was started with pneumo {facts.trained_with}.",
@@ -56,9 +57,10 @@ def _notices(facts: RunFacts) -> Iterator[Notice]:
         )
     if facts.evidence is not None:
         yield score_sections.verdict(facts.evidence)
-    if facts.reader is not None and facts.evidence is not None and facts.evidence.masks:
-        text = "This page contains X-rays of patients with their ids. Show it only where the dataset may be shown."
-        yield Notice(kind="Note", text=text)
+    has_pictures = facts.reader is not None and facts.evidence is not None and facts.evidence.masks
+    if has_pictures or facts.excluded:
+        content = "X-rays of patients with their ids" if has_pictures else "ids of patients' X-rays"
+        yield Notice(kind="Note", text=f"This page contains {content}. Show it only where the dataset may be shown.")
 
 
 def _folds(numbers: list[int]) -> str:

@@ -172,6 +172,15 @@ def test_only_an_earlier_page_of_the_same_command_is_replaced(tmp_path: Path) ->
         page.check_earlier("--out", tmp_path, "pneumo test")
 
 
+def test_a_page_says_what_it_was_made_of(tmp_path: Path) -> None:
+    own, without, text = (tmp_path / name for name in ("own.html", "without.html", "text.html"))
+    page.write(own, replace(make_page(), source="abc"))
+    page.write(without, make_page())
+    text.write_bytes(b"<html>\xff")
+    assert page.read_source(own) == "abc"
+    assert {page.read_source(path) for path in (without, text, tmp_path / "missing.html", tmp_path)} == {""}
+
+
 def test_the_template_and_the_style_sheet_are_in_the_wheel() -> None:
     package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     installed = {

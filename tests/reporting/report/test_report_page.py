@@ -8,8 +8,8 @@ from report_facts import history, make_evidence, make_facts
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.reporting.html.page import render
-from pneumo.reporting.report.facts import FoldProgress, RunFacts
+from pneumo.reporting.html.page import read_source, render, write
+from pneumo.reporting.report.facts import UNFINISHED, FoldProgress, RunFacts
 from pneumo.reporting.report.page import build
 
 FINISHED = [
@@ -59,7 +59,7 @@ def test_a_run_in_training_shows_what_is_there() -> None:
         FoldProgress(fold=0, state="finished", history=history(3)),
         FoldProgress(fold=1, state="in training", history=history(1)),
     ]
-    facts = make_facts(folds=folds, is_finished=False)
+    facts = make_facts(folds=folds, metrics_sha256=UNFINISHED)
     assert titles(facts) == ["Progress", *FINISHED]
     text = text_of(facts)
     assert "Not finished: 1 of 2 folds are trained. The scores are of fold 0, and will change." in text
@@ -67,13 +67,13 @@ def test_a_run_in_training_shows_what_is_there() -> None:
 
 def test_a_run_that_has_only_begun_has_no_scores() -> None:
     folds = [FoldProgress(fold=0, state="not started", history=[])]
-    facts = make_facts(folds=folds, is_finished=False, evidence=None)
+    facts = make_facts(folds=folds, metrics_sha256=UNFINISHED, evidence=None)
     assert titles(facts) == ["Progress", "Learning curves", "Time and memory", "Recipe", "Dataset"]
     assert "No fold is finished yet: there is nothing to score." in text_of(facts)
 
 
 def test_trained_folds_without_metrics_say_what_to_do() -> None:
-    assert "job/ensemble.py finishes the run" in text_of(make_facts(is_finished=False))
+    assert "job/ensemble.py finishes the run" in text_of(make_facts(metrics_sha256=UNFINISHED))
 
 
 def test_excluded_images_and_oddities_are_listed(dataset: Path) -> None:
@@ -83,3 +83,15 @@ def test_excluded_images_and_oddities_are_listed(dataset: Path) -> None:
     assert "1.2.&lt;b&gt;: the jpg file is incomplete" in text
     assert "What is odd about its images is shown with --dataset" not in text
     assert "What is odd about its images is shown with --dataset" in text_of(make_facts(evidence=None))
+
+
+def test_a_page_with_ids_of_patients_says_so() -> None:
+    assert "This page contains" not in text_of(make_facts())
+    text = text_of(make_facts(excluded={"1.2.3": "the jpg file is incomplete"}))
+    assert "This page contains ids of patients&#39; X-rays. Show it only where the dataset may be shown." in text
+
+
+def test_a_page_says_of_which_metrics_it_is(tmp_path: Path) -> None:
+    for digest in ("c" * 64, UNFINISHED):
+        write(tmp_path / "page.html", build(make_facts(metrics_sha256=digest)))
+        assert read_source(tmp_path / "page.html") == digest

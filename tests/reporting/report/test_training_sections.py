@@ -8,7 +8,7 @@ from report_facts import MEASURED, history, html_of, make_facts, table_of
 
 from pneumo.reporting.html.page import Figures
 from pneumo.reporting.report import training_sections
-from pneumo.reporting.report.facts import FoldProgress
+from pneumo.reporting.report.facts import UNFINISHED, FoldProgress
 
 
 def test_there_is_a_curve_of_each_fold_for_loss_dice_and_auc() -> None:
@@ -123,7 +123,7 @@ def test_the_progress_of_each_fold() -> None:
         FoldProgress(fold=1, state="in training", history=history(1)),
         FoldProgress(fold=2, state="not started", history=[]),
     ]
-    section = training_sections.progress(make_facts(folds=folds, is_finished=False))
+    section = training_sections.progress(make_facts(folds=folds, metrics_sha256=UNFINISHED))
     assert table_of(section).rows == [
         ["fold 0", "finished", 3, "0.800", "0.700", "0.600"],
         ["fold 1", "in training", 1, "1.000", "0.500", "0.600"],
