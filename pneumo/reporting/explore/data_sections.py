@@ -26,23 +26,17 @@ from pneumo.reporting.html.page import (
     Table,
 )
 from pneumo.reporting.html.svg import Chart
+from pneumo.reporting.html.words import UNDEFINED, percent
 from pneumo.runtime.errors import counted
 
-ABSENT = "\N{EN DASH}"
-"""Of a figure that is not known."""
 MAX_ODDITIES = 40
 """Lines of the list of oddities."""
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Return a fraction as a percentage; ``ABSENT`` for NaN."""
-    return ABSENT if math.isnan(value) else f"{100 * value:.{digits}f} %"
 
 
 def rate_text(rate: GroupRate) -> str:
     """Return a rate with its interval, such as ``22.1 % (21.4 to 22.9)``."""
     if not rate.images:
-        return ABSENT
+        return UNDEFINED
     low, high = rate.interval
     return f"{100 * rate.rate:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
@@ -221,7 +215,7 @@ def folds(analysis: Analysis) -> Section:
             one.patients,
             f"{one.rate.positives:,}: {rate_text(one.rate)}",
             percent(one.median_area, 2),
-            ABSENT if math.isnan(one.median_age) else f"{one.median_age:.0f}",
+            UNDEFINED if math.isnan(one.median_age) else f"{one.median_age:.0f}",
             percent(one.female, 0),
             percent(one.ap, 0),
         ]

@@ -12,11 +12,11 @@ from pneumo.dataset.table import Rows
 from pneumo.loading.images import read_image
 from pneumo.loading.masks import read_mask
 from pneumo.reporting.explore.analysis import Analysis
-from pneumo.reporting.explore.data_sections import percent
 from pneumo.reporting.explore.groups import ATTRIBUTES, merge_small
 from pneumo.reporting.explore.lesions import CELLS, RARE, UNUSUAL, area_cm2, place_map, unusual_shares
 from pneumo.reporting.html import charts, pictures
 from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Heading, Prose, Section, Table, Text
+from pneumo.reporting.html.words import percent
 from pneumo.runtime.errors import counted
 
 SMALL = 0.005

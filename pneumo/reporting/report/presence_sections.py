@@ -9,8 +9,9 @@ from pneumo.inference.presence_curves import PresenceCurves, presence_curves
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.charts import Series
 from pneumo.reporting.html.page import Cell, Column, Figure, Figures, Prose, Section, Table
+from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
-from pneumo.reporting.report.words import percent, score, with_interval
+from pneumo.reporting.report.words import score, with_interval
 
 NAMES = {"presence_head": "presence head", "max_pixel": "maximum pixel"}
 

@@ -10,8 +10,9 @@ from pneumo.reporting.html import charts
 from pneumo.reporting.html.charts import Series
 from pneumo.reporting.html.page import Block, Cell, Column, Details, Figure, Figures, Points, Prose, Section, Table
 from pneumo.reporting.html.svg import Chart
+from pneumo.reporting.html.words import UNDEFINED, percent
 from pneumo.reporting.report.facts import FoldProgress, History, RunFacts
-from pneumo.reporting.report.words import UNDEFINED, duration, percent, score
+from pneumo.reporting.report.words import duration, score
 from pneumo.runtime.errors import counted
 
 MAX_LINES = 6

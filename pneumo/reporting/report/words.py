@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterable
 
-UNDEFINED = "-"
-"""What is undefined or was not recorded."""
+from pneumo.reporting.html.words import UNDEFINED
 
 
 def score(value: float | None) -> str:
@@ -16,11 +15,6 @@ def with_interval(value: float, interval: tuple[float, float], sign: str = "") -
     """Return a value and its interval; ``sign`` is ``+`` for differences."""
     low, high = interval
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
-
-
-def percent(value: float) -> str:
-    """Return a share as a percentage."""
-    return f"{100 * value:.1f} %"
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """The sections on images, patients, groups, folds and files: the figures of the dataset, and no more than is known."""
 
-import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +11,7 @@ from explore_data import make_analysis, make_table
 from pneumo.reporting.explore import cautions, data_sections
 from pneumo.reporting.explore.groups import GroupRate
 from pneumo.reporting.html.page import Details, Facts, Figures, Points, Prose, Section, Table
+from pneumo.reporting.html.words import UNDEFINED
 
 T = TypeVar("T")
 MIXED = {
@@ -29,12 +29,9 @@ def block(section: Section, kind: type[T]) -> T:
     return found
 
 
-def test_a_share_is_a_percentage_or_absent() -> None:
-    assert data_sections.percent(0.2216) == "22.2 %"
-    assert data_sections.percent(0.2216, 0) == "22 %"
-    assert data_sections.percent(math.nan) == data_sections.ABSENT
+def test_a_rate_has_its_interval_or_is_undefined() -> None:
     assert data_sections.rate_text(GroupRate(name="", images=263, positives=81)) == "30.8 % (25.5 to 36.6)"
-    assert data_sections.rate_text(GroupRate(name="", images=0, positives=0)) == data_sections.ABSENT
+    assert data_sections.rate_text(GroupRate(name="", images=0, positives=0)) == UNDEFINED
 
 
 def test_the_counts_are_those_of_the_dataset() -> None:
@@ -60,7 +57,7 @@ def test_groups_have_a_chart_when_there_are_several_and_a_row_each() -> None:
     assert captions == ["Ages of the labeled images, with and without a pneumothorax", "View"]
     rows = {row[0]: row[1:] for row in block(section, Table).rows}
     assert rows["View: PA"] == [4, 2, "50.0 % (15.0 to 85.0)", 1]
-    assert rows["View: LL"] == [0, 0, data_sections.ABSENT, 1]
+    assert rows["View: LL"] == [0, 0, UNDEFINED, 1]
     assert rows["Sex: female"][0] == 8
     (unknown,) = [one for one in section.blocks if isinstance(one, Prose)][1:]
     assert unknown.paragraphs == ["Not known of any image: modality, presentation."]
@@ -94,7 +91,7 @@ def test_the_folds_are_rows() -> None:
     assert second[0] == "fold 1"
     one_fold = make_analysis(make_table(3, age_years=-1, sex="", view=""))
     (row,) = block(data_sections.folds(one_fold), Table).rows
-    assert row[4:] == [data_sections.ABSENT] * 4
+    assert row[4:] == [UNDEFINED] * 4
 
 
 def test_every_file_is_accounted_for_with_its_reason() -> None:

@@ -16,9 +16,8 @@ def test_a_duration_has_two_units_at_most(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
 
 
-def test_scores_shares_and_lists() -> None:
+def test_scores_and_lists() -> None:
     assert [words.score(value) for value in (0.12345, 1.0, None, float("nan"))] == ["0.123", "1.000", "-", "-"]
     assert words.with_interval(0.5, (0.25, 0.75)) == "0.500 (0.250 to 0.750)"
     assert words.with_interval(-0.5, (-1, 0.75), "+") == "-0.500 (-1.000 to +0.750)"
-    assert words.percent(0.1234) == "12.3 %"
     assert words.listed([0, 2]) == "0, 2"
