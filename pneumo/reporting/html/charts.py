@@ -29,6 +29,8 @@ _MAX_MARKERS = 8
 """Markers on a line; more hide it."""
 _LEVELS = 10
 """Shades of a heat map."""
+_FLAT = 1e-9
+"""Difference below which the values of a heat map are equal."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -261,7 +263,8 @@ def heat_map(
     """Draw a map whose cells are the darker (on a dark page: the brighter) the larger their value.
 
     Args:
-        values: (rows, columns), finite; the first row is at the top where ``extent`` is as it stands.
+        values: (rows, columns), finite; the first row is at the top where ``extent`` is as it stands. Where all are
+            equal, the map is empty and has no scale.
         description: See ``to_svg``.
         x_label: Name and unit of the horizontal axis.
         y_label: Name and unit of the vertical axis.
@@ -274,7 +277,9 @@ def heat_map(
     figure, axes = new_axes(height=HEIGHT + 60 if equal else HEIGHT + 20, x_label=x_label, y_label=y_label)
     axes.grid(visible=False)
     low, high = float(values.min()), float(values.max())
-    levels = np.ceil((values - low) / ((high - low) or 1) * _LEVELS).astype(int)
+    # Of equal values nothing is drawn: sums in another order may differ in their last digits.
+    is_flat = high - low < _FLAT
+    levels = np.zeros(values.shape, int) if is_flat else np.ceil((values - low) / (high - low) * _LEVELS).astype(int)
     left, right, bottom, top = extent
     x = np.linspace(left, right, values.shape[1] + 1)
     y = np.linspace(top, bottom, values.shape[0] + 1)
@@ -287,7 +292,8 @@ def heat_map(
         axes.set_aspect(1)
     if point is not None:
         axes.plot(*point, marker="+", markersize=14, markeredgewidth=2.5, color=INK)
-    _draw_scale(figure, axes, low, high, scale_label, percent=percent)
+    if not is_flat:
+        _draw_scale(figure, axes, low, high, scale_label, percent=percent)
     return to_svg(figure, description)
 
 
@@ -309,7 +315,7 @@ def _fill_cells(
 def _draw_scale(figure: Figure, axes: Axes, low: float, high: float, label: str, *, percent: bool) -> None:
     """Draw the shades of a heat map with the values that they stand for."""
     scale = figure.add_axes(axes.inset_axes((1.04, 0, 0.05, 1)))
-    step = ((high - low) or 1) / _LEVELS
+    step = (high - low) / _LEVELS
     for level in range(1, _LEVELS + 1):
         scale.axhspan(low + (level - 1) * step, low + level * step, color=SERIES[0], alpha=level / _LEVELS, linewidth=0)
     scale.set_ylim(low, low + _LEVELS * step)

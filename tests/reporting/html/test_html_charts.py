@@ -178,7 +178,18 @@ def test_a_heat_map_is_darker_where_the_value_is_larger_and_marks_the_chosen_poi
     )
     # The two cells, then the ten shades of the scale.
     assert [(path.count("M"), opacity) for path, opacity in shapes][:2] == [(1, "0.5"), (1, "")]
-    assert charts.heat_map(np.zeros((2, 2)), description="d").svg.startswith("<svg")
+
+
+@pytest.mark.parametrize("difference", [0.0, 1e-12])
+def test_a_heat_map_of_equal_values_is_empty_and_has_no_scale(difference: float) -> None:
+    flat = charts.heat_map(
+        np.array([[0.778, 0.778 + difference]]), description="d", point=(0.5, 0.5), scale_label="Dice"
+    )
+    assert cells(flat) == []
+    assert "Dice" not in flat.svg
+    drawn = charts.heat_map(np.array([[0.778, 0.779]]), description="d", scale_label="Dice")
+    assert cells(drawn) != []
+    assert "Dice" in drawn.svg
 
 
 @pytest.mark.parametrize(
