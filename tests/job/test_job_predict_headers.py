@@ -26,7 +26,7 @@ def source(synthetic: SyntheticTree, tmp_path: Path) -> Path:
     with config.disable_value_validation():
         for keyword, value in {
             **UIDS,
-            "ImagerPixelSpacing": [0.2, 0.2],
+            "ImagerPixelSpacing": [5.0, 5.0],
             "PatientOrientation": ["L", "F", "P"],
             "PatientName": f"{MARK}\x1b^A\nB",
             "PatientID": f"{MARK}\\{MARK}",
@@ -48,7 +48,7 @@ def test_an_area_on_the_detector_is_called_so(
     assert f"WARNING 1 image: {AT_DETECTOR}, such as " in output
     (row,) = read_rows(tmp_path / "out" / "findings.csv")
     assert AT_DETECTOR in row["notes"].split("; ")
-    assert float(row["mask_area_mm2"]) == pytest.approx(int(row["mask_area_px"]) * 0.04, abs=0.06)
+    assert float(row["mask_area_mm2"]) == pytest.approx(int(row["mask_area_px"]) * 25, abs=0.06)
     assert AT_DETECTOR in (tmp_path / "out" / "summary.html").read_text()
     (segmentation,) = (tmp_path / "out" / "segmentations").iterdir()
     assert "PixelMeasuresSequence" not in pydicom.dcmread(segmentation).SharedFunctionalGroupsSequence[0]
