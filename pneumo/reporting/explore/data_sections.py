@@ -60,7 +60,7 @@ def counts(analysis: Analysis) -> Section:
             analysis.table.rows.astype(np.int64)[analysis.table.positive]
             * analysis.table.columns[analysis.table.positive]
         )
-        facts.append((percent(float(areas.sum() / pixels.sum())), "of a positive image's pixels are in the mask"))
+        facts.append((percent(float(areas.sum() / pixels.sum())), "of the pixels of all positive images are in masks"))
     return Section(title="Images and patients", blocks=[Facts(items=facts), *_patient_blocks(analysis)])
 
 

@@ -42,7 +42,7 @@ def test_the_counts_are_those_of_the_dataset() -> None:
     assert facts["of the labeled images (95 % interval: 21.5 to 78.5 %)"] == "50.0 %"
     assert facts["test images, without a label"] == 2
     assert (facts["known patients"], facts["patients with several images"]) == (5, 4)
-    assert facts["of a positive image's pixels are in the mask"] == "2.0 %"
+    assert facts["of the pixels of all positive images are in masks"] == "2.0 %"
 
 
 @pytest.mark.parametrize(("columns", "manifest"), [({}, {"grouped_by": "none"}), ({"patient": -1}, {})])
