@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumo.dataset.field_of_view import area_mm2
 from pneumo.dataset.shard_reader import ShardReader
@@ -42,12 +44,18 @@ class OutputContext:
         """The images, in the order of the reader's rows."""
         return self.reader.table
 
+    @cached_property
+    def _pixel_areas_mm2(self) -> npt.NDArray[np.float64]:
+        # Once: whether a spacing can be right is a question to all images.
+        number = len(self.table)
+        return area_mm2(self.table, np.arange(number), np.ones(number, np.int64))
+
     def area_mm2(self, image: PredictedImage) -> float:
         """Return the area of an image's mask in square millimeters; NaN when the pixel spacing is unknown or wrong.
 
         It is that on the detector where :meth:`is_at_detector` says so, and larger there than in the patient.
         """
-        return float(area_mm2(self.table, np.array([image.row]), np.array([image.prediction.mask_area]))[0])
+        return image.prediction.mask_area * float(self._pixel_areas_mm2[image.row])
 
     def is_at_detector(self, image: PredictedImage) -> bool:
         """Return whether an image's pixel spacing is that of the detector."""
