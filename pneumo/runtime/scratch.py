@@ -1,9 +1,9 @@
 """A directory for data that must not outlive the process that works on it, however that process ends."""
 
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +36,12 @@ def scratch_directory(parent: Path, name: str) -> Iterator[Path]:
         parent: Where it is made.
         name: Part of its name.
     """
-    with tempfile.TemporaryDirectory(
-        prefix=temporary_prefix(name), dir=parent, ignore_cleanup_errors=True
-    ) as directory:
+    # Known before it is made: a signal right after that must find it, too.
+    directory = parent / f"{temporary_prefix(name)}{secrets.token_hex(4)}"
+    try:
+        directory.mkdir(mode=0o700)
         remover = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _REMOVER, str(Path(directory).absolute()), str(_LINGER_S)],
+            [sys.executable, "-I", "-S", "-c", _REMOVER, str(directory.absolute()), str(_LINGER_S)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -48,9 +49,11 @@ def scratch_directory(parent: Path, name: str) -> Iterator[Path]:
             start_new_session=True,
         )
         try:
-            yield Path(directory)
+            yield directory
         finally:
             # Before the remover is ended: a signal that comes now must not find the data without either of the two.
             shutil.rmtree(directory, ignore_errors=True)
             remover.kill()
             remover.communicate()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
