@@ -15,6 +15,7 @@ import torch
 from pneumo.distributed.gpus import count_gpus
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.freed_memory import keep_freed_memory
 
 HardwarePrecision = Literal["fp32", "bf16", "fp16"]
 CPU = torch.device("cpu")
@@ -33,6 +34,7 @@ def choose_device(environ: Mapping[str, str] = os.environ) -> torch.device:
     if not torch.cuda.is_available():
         if local_rank == 0:
             _warn_of_unusable_gpus(environ)
+        keep_freed_memory()
         return CPU
     device = torch.device("cuda", local_rank % torch.cuda.device_count())
     torch.cuda.set_device(device)

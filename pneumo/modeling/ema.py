@@ -28,7 +28,7 @@ class Ema:
         # The averaged model, in evaluation mode.
         self.model = copy.deepcopy(model).float().eval().requires_grad_(False)
         self._parameters: list[Tensor] = list(self.model.parameters())
-        self._buffers = list(self.model.buffers())
+        self._buffers = _by_type(self.model)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -36,11 +36,20 @@ class Ema:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = [parameter.to(torch.float32) for parameter in model.parameters()]
         torch._foreach_lerp_(self._parameters, current, 1 - decay)
-        for mine, theirs in zip(self._buffers, model.buffers(), strict=True):
-            mine.copy_(theirs)
+        theirs = _by_type(model)
+        for kind, mine in self._buffers.items():
+            torch._foreach_copy_(mine, theirs[kind])
         self.updates += 1
 
     def restore(self, weights: dict[str, Tensor], updates: int) -> None:
         """Restore a saved average: the state dict of ``model``, and the number of updates."""
         self.model.load_state_dict(weights)
         self.updates = int(updates)
+
+
+def _by_type(model: nn.Module) -> dict[bool, list[Tensor]]:
+    """Return the buffers of floating point and the others: a list of one type is copied by few kernels on a GPU."""
+    lists: dict[bool, list[Tensor]] = {}
+    for buffer in model.buffers():
+        lists.setdefault(buffer.is_floating_point(), []).append(buffer)
+    return lists

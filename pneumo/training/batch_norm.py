@@ -42,14 +42,16 @@ class StepStatistics:
             assert module.num_batches_tracked is not None
             self.buffers += [module.running_mean, module.running_var]
             self.counters.append(module.num_batches_tracked)
-        self._start: list[torch.Tensor] = []
-        self._sum: list[torch.Tensor] = []
+        # Kept for all steps, and filled by one operation over the list: a network has a hundred of them.
+        self._start = [b.clone() for b in self.buffers]
+        self._sum = [torch.zeros_like(b) for b in self.buffers]
         self._count = 0
 
     def begin_step(self) -> None:
         """Keep a copy of the statistics with which the step starts."""
-        self._start = [b.clone() for b in self.buffers]
-        self._sum = [torch.zeros_like(b) for b in self.buffers]
+        if self.buffers:
+            torch._foreach_copy_(self._start, self.buffers)
+            torch._foreach_zero_(self._sum)
         self._count = 0
 
     def end_micro_batch(self) -> None:

@@ -5,7 +5,7 @@ Training, 2018); torch's ``GradScaler`` halves the scale at each overflow and do
 The other precisions have the range of float32: there, an overflow is an error, which the loop finds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from pneumo.runtime.errors import UserError
 
 MAX_SKIPPED_IN_A_ROW = 20
 """The first scale is 2^16: after 20 overflows it is below 1, and its size cannot have been the cause."""
+EPSILON = 1e-6
+"""What torch adds to the norm before it divides by it."""
 
 
 class LossScaling:
@@ -58,7 +60,7 @@ class LossScaling:
                 torch.inf
             )
         self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm or torch.inf)
+        norm = clip(list(parameters), clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         skipped = self.scaler.is_enabled() and not bool(norm.isfinite())
@@ -70,3 +72,19 @@ class LossScaling:
                 "set --precision bf16 or fp32, or lower --learning-rate, in a new --run",
             )
         return norm, skipped
+
+
+def clip(parameters: Sequence[nn.Parameter], clip_norm: float) -> Tensor:
+    """Scale the gradients down to a global norm; return the norm that they had, ().
+
+    As ``torch.nn.utils.clip_grad_norm_``, which multiplies all gradients also where the factor is 1. On a GPU that is
+    left as it is: the host would have to wait for the norm.
+
+    Args:
+        parameters: What is trained.
+        clip_norm: Largest global norm; 0 = no clipping.
+    """
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip_norm and (norm.device.type != "cpu" or not norm + EPSILON <= clip_norm):
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    return norm

@@ -54,6 +54,18 @@ def test_a_precision_that_the_gpu_does_not_have_is_refused_by_its_name(
     assert nearest_precision(asked, device) == "fp32"
 
 
+@pytest.mark.parametrize(("has_gpu", "kept"), [(True, 0), (False, 1)])
+def test_freed_memory_is_kept_where_the_cpu_computes(has_gpu: bool, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(device_module, "keep_freed_memory", lambda: calls.append(True))
+    if has_gpu:
+        FakeCuda(*A100, architectures=OLDER).install(monkeypatch)
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    choose_device({"LOCAL_RANK": "1"})
+    assert len(calls) == kept
+
+
 def test_fp16_is_refused_on_a_cpu() -> None:
     with pytest.raises(UserError, match=r"--precision fp16 on cpu.*; expected fp32; set --precision fp32"):
         resolve_precision("fp16", CPU)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pneumo.distributed.collectives import Group
 from pneumo.runtime.errors import UserError
-from pneumo.training.loss_scaling import MAX_SKIPPED_IN_A_ROW, LossScaling
+from pneumo.training.loss_scaling import MAX_SKIPPED_IN_A_ROW, LossScaling, clip
 
 FINITE = torch.tensor([1.0, 2.0])
 RATE = 0.5
@@ -112,3 +112,15 @@ def test_the_first_steps_of_a_run_are_as_many_in_a_row_as_later_ones() -> None:
         update(scaling, scaled(scaling, torch.inf), 0.0)
     with pytest.raises(UserError, match=r"^20 steps in a row overflowed fp16"):
         update(scaling, scaled(scaling, torch.inf), 0.0)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 4.9, 5.0, 5.0 + 1e-6, 5.1, 1e6])
+@pytest.mark.parametrize("last", [4.0, torch.inf, torch.nan])
+def test_clipping_is_torch_s_to_the_last_bit(clip_norm: float, last: float) -> None:
+    ours, theirs = parameters([3.0, 0.0], [last]), parameters([3.0, 0.0], [last])
+    norm = clip(ours, clip_norm)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, clip_norm or torch.inf)
+    torch.testing.assert_close(norm, expected, rtol=0, atol=0, equal_nan=True)
+    if clip_norm or norm.isfinite():
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine.grad, other.grad, rtol=0, atol=0, equal_nan=True)

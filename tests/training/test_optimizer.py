@@ -1,5 +1,6 @@
-"""Optimizers: their groups, their weight decay, and their first step against its closed form."""
+"""Optimizers: their groups, their weight decay, their first step against its closed form, and loading their state."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -70,3 +71,56 @@ def test_the_first_step_moves_by_the_learning_rate_and_decays_matrices_alone(nam
         else:
             expected = old * (1 - RATE * decay) - RATE * torch.sign(gradient)
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def trained(built: torch.optim.Optimizer, model: nn.Module, steps: int) -> dict[str, torch.Tensor]:
+    """Do some steps with given gradients; return the weights."""
+    optimizer.set_learning_rate(built, RATE)
+    generator = torch.Generator().manual_seed(steps)
+    for _ in range(steps):
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape, generator=generator))
+        built.step()
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "radam"])
+@pytest.mark.parametrize("saved_format", [torch.contiguous_format, torch.channels_last])
+def test_a_state_continues_whether_it_was_fused_and_however_it_lay_in_memory(
+    name: str, saved_format: torch.memory_format
+) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    built = optimizer.build(model, recipe(name))
+    trained(built, model, 3)
+    state = copy.deepcopy(built.state_dict())
+    for group in state["param_groups"]:
+        group["fused"] = None
+    for moments in state["state"].values():
+        # Version 0.1 kept it on the CPU.
+        moments["step"] = moments["step"].cpu()
+        for key, moment in moments.items():
+            if moment.ndim == 4:
+                moments[key] = moment.contiguous(memory_format=saved_format)
+    resumed = copy.deepcopy(model)
+    other = optimizer.build(resumed, recipe(name))
+    fused = [group.get("fused") for group in other.param_groups]
+    optimizer.load(other, state)
+    assert [group.get("fused") for group in other.param_groups] == fused
+    expected, weights = trained(built, model, 2), trained(other, resumed, 2)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_a_fused_state_continues_without_fusion(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    """The fused and the plain update agree within rounding, and a state is that of both."""
+    model = network()
+    built = optimizer.build(model, recipe(name))
+    trained(built, model, 3)
+    plain_model = copy.deepcopy(model)
+    groups = [group | {"fused": False} for group in optimizer.build(plain_model, recipe(name)).param_groups]
+    plain = kind(groups)  # type: ignore[call-arg]
+    optimizer.load(plain, copy.deepcopy(built.state_dict()))
+    assert [group["fused"] for group in plain.param_groups] == [False, False]
+    expected, weights = trained(plain, plain_model, 4), trained(built, model, 4)
+    for key, value in expected.items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-5, atol=1e-6)
