@@ -20,7 +20,6 @@ WITHOUT_TESTS = {
     "modeling/losses/inputs.py": "what the terms are computed from, which the tests of each use",
     "synthetic/tree.py": "paths alone",
     "dicom/encodings/encoding.py": "the type of an encoding, which the tests of each use",
-    "loading/augmentation/transforms.py": "the type of what is drawn, which the tests of each augmentation use",
     "modeling/losses/term.py": "the type of a term, which the tests of each use",
     "reporting/outputs/context.py": "what the tests of each output use",
     "reporting/report/facts.py": "data alone",

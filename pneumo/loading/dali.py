@@ -1,106 +1,148 @@
-"""The loader for GPUs: DALI decodes (nvJPEG) and warps on the device, ahead of the training step.
+"""The loader for GPUs: DALI decodes (nvJPEG) on the device, where a few operations on the whole batch do the rest.
 
-Threads on the host draw the parameters and rasterize the masks, DALI applies the matrices, and changes of pixel values
-are applied to its output on the device. OpenCV's loader is the faster one on a CPU.
+Threads on the host read the files, draw the parameters and rasterize the masks. What DALI decodes is downsampled to the
+levels of ``decoded_levels``, which a cache may keep; the warp and the changes of pixel values begin there, whether an
+image has just been decoded or was kept. OpenCV's loader is the faster one on a CPU.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.device_memory import is_out_of_memory
 from pneumo.loading.augmentation.parameters import AugmentationParameters
+from pneumo.loading.augmentation.transforms import apply_to_batch
+from pneumo.loading.batched_warp import warp_batch
 from pneumo.loading.contract import Batch
-from pneumo.loading.dali_pipeline import (
-    Inputs,
-    PipelineShape,
-    batch_inputs,
-    build_pipeline,
-    can_decode,
-    sample_inputs,
-)
-from pneumo.loading.geometry import downsample_factor
+from pneumo.loading.dali_pipeline import Files, build_pipeline, can_decode
+from pneumo.loading.decoded_levels import to_levels
+from pneumo.loading.device_cache import DeviceCache
+from pneumo.loading.geometry import downsample_factor, scale_matrix
 from pneumo.loading.images import damaged_sample, read_encoded
 from pneumo.loading.masks import rasterize_mask
 from pneumo.loading.threaded import InFlight, ThreadedLoader
 from pneumo.runtime.errors import UserError, first_line
 
-MAX_PIPELINE_THREADS = 8
-"""Threads of a pipeline. Each keeps some ten megabytes of the GPU's memory for decoding, and a few keep a GPU busy."""
+MAX_THREADS = 8
+"""Threads of the loader, and of a pipeline, each of which keeps some ten megabytes of the GPU's memory for decoding. A
+few keep a GPU busy, and the others of the machine's cores are left to the training step and to other processes."""
+
+_DTYPES = {"jpg": torch.uint8, "png": torch.uint16}
+"""Levels of a file by its format."""
 
 
 class DaliLoader(ThreadedLoader):
-    """Makes images in a DALI pipeline, which has threads of its own."""
+    """Decodes in a DALI pipeline, which has threads of its own.
+
+    Args:
+        reader: Reads the samples' files; plans refer to its table.
+        device: Where batches go.
+        workers: Threads, of which a few are used.
+        device_cache: Keeps decoded images on the device, those of one size of the network at a time; None keeps none.
+    """
 
     images_in_threads = False
 
-    def __init__(self, reader: ShardReader, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, reader: ShardReader, device: torch.device, workers: int, device_cache: DeviceCache | None = None
+    ) -> None:
         # A tensor knows which device "cuda" means.
-        super().__init__(reader, torch.empty(0, device=device).device, workers)
+        super().__init__(reader, torch.empty(0, device=device).device, min(workers, MAX_THREADS))
         self.device_id = self.device.index if self.device.type == "cuda" else None
+        self.device_cache, self._cached_size = device_cache, 0
         self._largest_batch = 1
-        self._idle: dict[PipelineShape, _Run] = {}
+        self._idle: dict[int, _Run] = {}
 
     def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
-        """Draw a sample's parameters, and rasterize its mask."""
+        """Draw a sample's parameters, rasterize its mask, and read its file unless its image is on the device."""
+        row = int(batch.plan.rows[index])
         parameters = batch.plan.parameters(index, self.reader.table)
-        rasterize_mask(self.reader, int(batch.plan.rows[index]), parameters.matrix, batch.mask[index, 0].numpy())
+        rasterize_mask(self.reader, row, parameters.matrix, batch.mask[index, 0].numpy())
+        kept = None if self.device_cache is None else self.device_cache.get(row, self._factor(batch, row))
+        batch.sources[index] = read_encoded(self.reader, row) if kept is None else kept
         return parameters
 
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:
-        """Run the batches through pipelines; batches in a row that need the same one share it."""
-        for shape, group in groupby(batches, self._pipeline_shape):
-            yield from self._run(shape, group)
+        """Decode what is not on the device; batches in a row that need the same pipeline share it."""
+        for samples, group in groupby(batches, self._pipeline_samples):
+            if samples:
+                yield from self._decode(samples, group)
+            else:
+                yield from map(self._make, group)
 
-    def _pipeline_shape(self, batch: InFlight) -> PipelineShape:
-        """Return the shape of the pipeline for a batch; one for the largest batch so far serves smaller ones too."""
+    def _pipeline_samples(self, batch: InFlight) -> int:
+        """Return for how many samples the batch's pipeline is built, 0 when nothing is to be decoded.
+
+        A pipeline for the largest batch so far serves smaller ones too.
+        """
+        batch.parameters()
         self._largest_batch = max(self._largest_batch, len(batch.samples))
-        table, plan = self.reader.table, batch.plan
-        factor = max(downsample_factor(*table.shape(row), plan.size) for row in plan.rows.tolist())
-        return PipelineShape(self._largest_batch, downsample_steps=factor.bit_length() - 1)
+        return self._largest_batch if _files(batch) else 0
 
-    def _run(self, shape: PipelineShape, batches: Iterator[InFlight]) -> Iterator[Batch]:
-        """Run batches of one shape through a pipeline, which is kept for the next call if it came to its end."""
+    def _decode(self, samples: int, batches: Iterator[InFlight]) -> Iterator[Batch]:
+        """Run batches through a pipeline, which is kept for the next call if it came to its end."""
         # Popped, so that two iterators of one loader never share a pipeline; only one is kept, to bound the memory.
-        run = self._idle.pop(shape, None)
+        run = self._idle.pop(samples, None)
         self._idle.clear()
-        run = run or _Run(self, shape)
+        run = run or _Run(self, samples)
         run.source.batches = batches
         try:
-            while (image := run.next_images()) is not None:
-                batch = run.source.in_pipeline.popleft()
-                for sample, parameters in zip(image, batch.parameters(), strict=True):
-                    for transform in parameters.pixel_transforms:
-                        transform.apply_to_tensor(sample)
-                yield batch.to_batch(image)
+            while (decoded := run.next_images()) is not None:
+                made = self._make(run.source.in_pipeline.popleft(), decoded)
+                run.hold(decoded)
+                yield made
         finally:
-            run.wait_for_copies()
-        self._idle = {shape: run}
+            run.wait_until_read()
+        self._idle = {samples: run}
 
-    def inputs(self, batch: InFlight, shape: PipelineShape) -> Inputs:
-        """Return the pipeline's inputs for a batch."""
-        samples = [
-            sample_inputs(
-                read_encoded(self.reader, row),
-                self.reader.table.shape(row),
-                parameters.matrix,
-                size=batch.plan.size,
-                steps=shape.downsample_steps,
-            )
-            for row, parameters in zip(batch.plan.rows.tolist(), batch.parameters(), strict=True)
-        ]
-        return batch_inputs(samples, shape)
+    def _make(self, batch: InFlight, decoded: Sequence[Tensor] = ()) -> Batch:
+        """Make a batch of its images on the device and of those that were decoded for it, in order."""
+        size, rest, images, matrices = batch.plan.size, iter(decoded), [], []
+        self._keep_size(size)
+        for row, source, parameters in zip(batch.plan.rows.tolist(), batch.sources, batch.parameters(), strict=True):
+            factor = self._factor(batch, row)
+            image = source if isinstance(source, Tensor) else self._to_levels(row, factor, next(rest))
+            if self.device_cache is not None:
+                self.device_cache.put(row, factor, image)
+            images.append(image)
+            matrices.append(scale_matrix(parameters.matrix, factor))
+        image = warp_batch(images, matrices, size)
+        apply_to_batch([parameters.pixel_transforms for parameters in batch.parameters()], image)
+        return batch.to_batch(image)
+
+    def _keep_size(self, size: int) -> None:
+        """Keep decoded images for this size of the network from now on, and forget those for another."""
+        if self.device_cache is not None and size != self._cached_size:
+            self.device_cache.clear()
+            self._cached_size = size
+
+    def _to_levels(self, row: int, factor: int, decoded: Tensor) -> Tensor:
+        """Return the levels of a decoded image.
+
+        Raises:
+            UserError: When the image has another size than the table has for it.
+        """
+        shape, image_format = self.reader.table.shape(row), str(self.reader.table.image_format[row])
+        if decoded.shape != shape:
+            found = f"the {image_format} file has the shape {tuple(decoded.shape)}"
+            raise damaged_sample(self.reader, row, found, f"a gray image of shape {shape}")
+        return to_levels(decoded, _DTYPES[image_format], factor)
+
+    def _factor(self, batch: InFlight, row: int) -> int:
+        return downsample_factor(*self.reader.table.shape(row), batch.plan.size)
 
     def decoding_error(self, batch: InFlight, error: RuntimeError) -> Exception:
         """Return the error that names the sample which DALI cannot decode, or DALI's own error when there is none."""
         if is_out_of_memory(error):
             return error
-        rows = batch.plan.rows.tolist()
+        sources = zip(batch.plan.rows.tolist(), batch.sources, strict=True)
+        rows = [row for row, source in sources if not isinstance(source, Tensor)]
         for row in rows:
             # On the CPU: a GPU that has failed decodes no image, and none of them is damaged.
             if not can_decode(read_encoded(self.reader, row), None):
@@ -117,36 +159,34 @@ class DaliLoader(ThreadedLoader):
 
 
 class _Source:
-    """What a pipeline takes its inputs from. It does not refer to the pipeline: unused, that ends at once.
+    """What a pipeline takes its files from. It does not refer to the pipeline: unused, that ends at once.
 
     Args:
-        loader: Makes the inputs.
-        shape: Shape of the pipeline.
+        loader: Knows which sample cannot be decoded.
     """
 
-    def __init__(self, loader: DaliLoader, shape: PipelineShape) -> None:
-        self.loader, self.shape = loader, shape
+    def __init__(self, loader: DaliLoader) -> None:
+        self.loader = loader
         self.batches: Iterator[InFlight] = iter(())
         self.in_pipeline: deque[InFlight] = deque()
 
-    def __call__(self) -> Inputs:
-        """Return the next batch's inputs; StopIteration ends the run."""
+    def __call__(self) -> Files:
+        """Return the next batch's files; StopIteration ends the run."""
         batch = next(self.batches)
-        inputs = self.loader.inputs(batch, self.shape)
         self.in_pipeline.append(batch)
-        return inputs
+        return _files(batch)
 
 
 class _Run:
     """A pipeline and the batches that are in it."""
 
-    def __init__(self, loader: DaliLoader, shape: PipelineShape) -> None:
-        self.source = _Source(loader, shape)
-        self._being_copied: deque[tuple[torch.Tensor, Any]] = deque()
-        self.pipeline = build_pipeline(self.source, shape, loader.device_id, min(loader.workers, MAX_PIPELINE_THREADS))
+    def __init__(self, loader: DaliLoader, samples: int) -> None:
+        self.source = _Source(loader)
+        self._being_read: deque[tuple[Sequence[Tensor], Any]] = deque()
+        self.pipeline = build_pipeline(self.source, samples, loader.device_id, loader.workers)
 
-    def next_images(self) -> torch.Tensor | None:
-        """Return the images of the first batch in the pipeline, (N, 1, size, size), or None after the last.
+    def next_images(self) -> list[Tensor] | None:
+        """Return the decoded images of the first batch in the pipeline, (rows, columns) each; None after the last.
 
         Raises:
             UserError: Naming the sample that DALI cannot decode.
@@ -160,26 +200,25 @@ class _Run:
             if not self.source.in_pipeline:
                 raise
             raise self.source.loader.decoding_error(self.source.in_pipeline[0], error) from error
-        images: torch.Tensor = from_dlpack(output.as_tensor())
-        samples, height, width, _ = images.shape
-        return self._copy(images).view(samples, 1, height, width)
+        return [from_dlpack(image)[..., 0] for image in output]
 
-    def _copy(self, images: torch.Tensor) -> torch.Tensor:
-        """Copy images on a GPU from DALI's memory into torch's.
+    def hold(self, decoded: Sequence[Tensor]) -> None:
+        """Keep images on a GPU until the operations begun so far have read them.
 
-        A step's kernels may still have to read a batch after its last reference is dropped. torch reuses memory only
-        after them; DALI would write its next batch there at once. The copy stays on the device.
+        torch would reuse its memory only after them. This is DALI's, which would decode its next images into it as soon
+        as nothing refers to it.
         """
-        if not images.is_cuda:
-            return images
-        copy = images.clone()
-        copied = torch.cuda.current_stream(images.device).record_event()
-        self._being_copied.append((images, copied))
-        while self._being_copied and self._being_copied[0][1].query():
-            self._being_copied.popleft()
-        return copy
+        if decoded and decoded[0].is_cuda:
+            self._being_read.append((decoded, torch.cuda.current_stream(decoded[0].device).record_event()))
+        while self._being_read and self._being_read[0][1].query():
+            self._being_read.popleft()
 
-    def wait_for_copies(self) -> None:
+    def wait_until_read(self) -> None:
         """Wait until DALI's memory is no longer read from."""
-        while self._being_copied:
-            self._being_copied.popleft()[1].synchronize()
+        while self._being_read:
+            self._being_read.popleft()[1].synchronize()
+
+
+def _files(batch: InFlight) -> Files:
+    """Return the files of a batch that are to be decoded, in order."""
+    return [source for source in batch.sources if not isinstance(source, Tensor)]

@@ -1,7 +1,7 @@
 """The mapping from pixels of the network's square input to pixels of the source image.
 
 Matrices are (2, 3) float64 and map (x, y) of the network's image to (x, y) of the source, both with the first
-pixel's center at (0, 0), as in OpenCV; in DALI that is the first pixel's corner, see ``to_corner_coordinates``.
+pixel's center at (0, 0), as in OpenCV.
 """
 
 from dataclasses import dataclass
@@ -79,9 +79,3 @@ def scale_matrix(matrix: Matrix, factor: int) -> Matrix:
     """Return the matrix that maps to an image downsampled by ``factor`` instead of the image itself."""
     shift = 0.5 / factor - 0.5
     return np.array(matrix / factor + [[0, 0, shift], [0, 0, shift]])
-
-
-def to_corner_coordinates(matrix: Matrix) -> Matrix:
-    """Return the matrix between coordinates in which the first pixel's corner, not its center, is (0, 0)."""
-    linear, offset = matrix[:, :2], matrix[:, 2]
-    return np.column_stack([linear, offset + 0.5 - linear @ (0.5, 0.5)])

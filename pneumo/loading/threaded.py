@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,6 +28,8 @@ class InFlight:
         self.image = torch.empty(shape if with_image else 0, dtype=torch.float32, pin_memory=pin_memory)
         self.mask = torch.zeros(shape, dtype=torch.uint8, pin_memory=pin_memory)
         self.samples: list[Future[AugmentationParameters]] = []
+        # What a loader whose threads do not make the images makes them of.
+        self.sources: list[Any] = [None] * len(plan.rows)
 
     def parameters(self) -> list[AugmentationParameters]:
         """Wait for the samples, and return the parameters of each.

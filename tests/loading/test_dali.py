@@ -8,6 +8,9 @@ import pytest
 import torch
 from loading_data import ALL, EVERYTHING, ROW, load_with, plan, write_dataset
 
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.loading import device_cache
+from pneumo.loading.device_cache import DeviceCache
 from pneumo.loading.threaded import InFlight
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
@@ -20,9 +23,9 @@ from pneumo.loading import dali as dali_module
 def test_pipeline_is_kept_for_the_next_call_and_not_after_an_error(data):
     loader = data.dali()
     list(loader([plan([0, 1], 64)]))
-    ((shape, first),) = loader._idle.items()
+    ((samples, first),) = loader._idle.items()
     list(loader([plan([3], 64)]))
-    assert loader._idle == {shape: first}
+    assert loader._idle == {samples: first}
     stopped = loader([plan([0, 1], 64)] * 9)
     next(stopped)
     stopped.close()
@@ -45,21 +48,14 @@ def test_one_pipeline_exists_at_a_time(data, monkeypatch):
     loader = data.dali()
     gc.disable()  # it would find circles by chance
     try:
-        for size in (256, 1024):
-            list(loader([plan([ROW["square"], ROW["large"]], size)]))
-        stopped = loader([plan([0, 1], 64)] * 9)
+        for rows in ([3], [ROW["square"], ROW["large"]]):  # a larger batch needs a larger pipeline
+            list(loader([plan(rows, 64)]))
+        stopped = loader([plan([0, 1, 2], 64)] * 9)
         next(stopped)
         stopped.close()
         assert (others, alive()) == ([0, 0, 0], 0)
     finally:
         gc.enable()
-
-
-def test_pipeline_downsamples_as_often_as_the_largest_image_needs(data):
-    loader = data.dali()
-    for size, steps in ((256, 2), (1024, 0), (96, 3)):
-        list(loader([plan([ROW["square"], ROW["large"]], size)]))
-        assert [shape.downsample_steps for shape in loader._idle] == [steps]
 
 
 def test_a_pipeline_takes_few_of_many_threads(data, monkeypatch):
@@ -74,6 +70,87 @@ def test_a_pipeline_takes_few_of_many_threads(data, monkeypatch):
     for workers in (2, 64):
         list(data.dali(workers=workers)([plan([0], 64)]))
     assert threads == [2, 8]
+
+
+def cached(data, *, max_bytes=2**27, workers=2, device="cpu"):
+    loader = data.dali(workers, device)
+    loader.device_cache = DeviceCache(loader.device, max_bytes)
+    return loader
+
+
+def equal(left, right):
+    return all(torch.equal(a.image, b.image) and torch.equal(a.mask, b.mask) for a, b in zip(left, right, strict=True))
+
+
+@pytest.fixture
+def reads(data, monkeypatch):
+    """Return the rows of the images that are read, in order."""
+    rows, read = [], ShardReader.image
+    monkeypatch.setattr(ShardReader, "image", lambda reader, row: rows.append(row) or read(reader, row))
+    return rows
+
+
+def test_batches_are_the_same_to_the_bit_from_the_cache(data, reads):
+    plans = [plan(ALL, 96, EVERYTHING, first=8 * i) for i in range(2)] + [plan([6, 1], 96), plan([3], 96)]
+    expected = list(data.dali()(plans))
+    loader = cached(data)
+    reads.clear()
+    assert equal(expected, list(loader(plans)))
+    assert sorted(set(reads)) == ALL
+    reads.clear()
+    assert equal(expected, list(loader(plans)))
+    assert equal(expected[::-1], list(loader(plans[::-1])))
+    assert reads == []
+
+
+def test_a_batch_is_made_of_kept_and_of_decoded_images(data, reads):
+    plans = [plan([2, 6, 0], 96, EVERYTHING), plan([2, 6], 96), plan([3, 6, 4, 2], 96, EVERYTHING), plan([2], 96)]
+    expected = list(data.dali()(plans))
+    loader = cached(data)
+    list(loader([plan([6], 96), plan([2], 96)]))
+    reads.clear()
+    assert equal(expected, list(loader(plans)))
+    assert sorted(reads) == [0, 3, 4]
+
+
+def test_a_cache_that_is_too_small_changes_no_batch(data, reads, monkeypatch):
+    monkeypatch.setattr(device_cache, "PIECE_BYTES", 4096)
+    plans = [plan(ALL, 96, EVERYTHING, first=8 * i) for i in range(3)]
+    loader = cached(data, max_bytes=40_000)
+    expected = list(data.dali()(plans))
+    for _ in range(2):
+        assert equal(expected, list(loader(plans)))
+    assert loader.device_cache.is_full
+    assert 0 < len(loader.device_cache) < len(ALL)
+    reads.clear()
+    list(loader(plans))
+    kept = {row for row, _ in loader.device_cache._images}
+    assert set(reads) == set(ALL) - kept
+
+
+def test_images_of_one_size_are_kept_at_a_time(data):
+    loader = cached(data)
+    for size, factor in ((256, 4), (128, 8), (256, 4)):
+        list(loader([plan(ALL, size)]))
+        assert len(loader.device_cache) == len(ALL)
+        assert loader.device_cache.get(ROW["large"], factor) is not None
+
+
+def test_closing_early_keeps_the_cache(data):
+    plans = [plan(ALL, 64, EVERYTHING, first=8 * i) for i in range(4)]
+    loader = cached(data)
+    stopped = loader(plans)
+    next(stopped)
+    stopped.close()
+    assert equal(list(data.dali()(plans)), list(loader(plans)))
+
+
+def test_an_image_of_another_shape_than_the_table_has_is_damaged(data, tmp_path):
+    files = list(data.files)
+    files[ROW["square"]] = files[ROW["upright"]]
+    reader = write_dataset(tmp_path / "d", files, [rle.encode(mask) for mask in data.masks])
+    with pytest.raises(UserError, match=r"id-square in .*the jpg file has the shape \(200, 120\)"):
+        load_with(data.dali, reader, plan([0], 64))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +194,16 @@ def test_dali_on_the_gpu_agrees_with_opencv(data, size):
             difference = (ours.image - theirs.image.cpu()).abs()
             assert difference.mean() < 1 / 255
             assert difference.flatten(1).quantile(0.999, dim=1).max() < 5 / 255
+
+
+@pytest.mark.gpu
+def test_batches_are_the_same_to_the_bit_from_the_cache_on_the_gpu(data):
+    plans = [plan(ALL, 96, EVERYTHING, first=8 * i) for i in range(3)]
+    loader = cached(data, device="cuda", max_bytes=None)
+    epochs = [list(loader(plans)) for _ in range(3)]
+    assert len(loader.device_cache) == len(ALL)
+    for again in epochs[1:]:
+        assert equal(epochs[0], again)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The letterbox, downsampling, and DALI's coordinates."""
+"""The letterbox and downsampling."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from pneumo.loading.geometry import (
     homogeneous,
     letterbox,
     scale_matrix,
-    to_corner_coordinates,
 )
 
 
@@ -47,12 +46,6 @@ def test_pixel_of_a_downsampled_image_is_the_center_of_its_block():
     # Source pixels 0..3 average to pixel 0 of the downsampled image: their center 1.5 is its center 0.
     assert map_point(scale_matrix(unit, 4), 1.5, 5.5) == (0.0, 1.0)
     assert downsampled_shape(1023, 1024, 4) == (256, 256)
-
-
-def test_corner_coordinates_are_half_a_pixel_larger():
-    matrix = np.array([[3.7, -1.1, 40.0], [0.9, 3.9, -12.5]])
-    x, y = map_point(matrix, 10, 20)
-    assert map_point(to_corner_coordinates(matrix), 10.5, 20.5) == pytest.approx((x + 0.5, y + 0.5))
 
 
 def test_product_of_homogeneous_matrices_maps_by_one_after_the_other():

@@ -58,6 +58,19 @@ def test_contrast_and_brightness_are_equal_to_the_bit_in_both_versions():
     assert np.array_equal(image, tensor.numpy())
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_many_images_are_each_changed_by_their_own_transform(device):
+    changes = [{"gamma": 1.2}, {}, {"contrast": 0.8}, {"brightness": 0.1}, {"gamma": 0.9, "contrast": 1.1}]
+    own = [IntensityTransform(**change) for change in changes]
+    values = np.random.default_rng(0).random((len(own), 1, 16, 16), dtype=np.float32)
+    images = torch.from_numpy(values.copy()).to(device)
+    IntensityTransform.apply_to_tensors(own, list(images))
+    for transform, before, after in zip(own, values, images.cpu().numpy(), strict=True):
+        expected = np.clip(transform.contrast * before.astype(float) ** transform.gamma + transform.brightness, 0, 1)
+        np.testing.assert_allclose(after, expected, atol=1e-6)
+    assert np.array_equal(images[1].cpu().numpy(), values[1])
+
+
 @pytest.mark.parametrize(("field", "value"), [("contrast", 1.0), ("gamma", -0.2), ("brightness", 1.5)])
 def test_value_out_of_range_names_its_flag(field, value):
     with pytest.raises(UserError, match=f"--augmentation.intensity.{field} {value}; expected at least 0 and below 1"):
