@@ -33,8 +33,20 @@ def read_encoded(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(image, np.uint8)
 
 
+def reduced_type(image_format: str) -> type[np.uint8] | type[np.uint16]:
+    """Return the type of a reduced image's pixels: uint8 of a JPEG, uint16 of a PNG, whose averages need more bits."""
+    return np.uint8 if image_format == "jpg" else np.uint16
+
+
 def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np.float32]:
-    """Decode a row's image, downsampled by a factor.
+    """Decode a row's image, downsampled by a factor: ``read_reduced`` as (rows, columns) in [0, 1]."""
+    return to_float(read_reduced(reader, row, factor))
+
+
+def read_reduced(reader: ShardReader, row: int, factor: int) -> Pixels:
+    """Decode a row's image, downsampled by a factor, without loss of what a network could see.
+
+    libjpeg downsamples a JPEG to 8 bits. A PNG, of 8 or 16 bits, has 16 bits here; its averages are rounded to them.
 
     Args:
         reader: Reads the file.
@@ -42,14 +54,15 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
         factor: 1, 2, 4 or 8.
 
     Returns:
-        (rows, columns) in [0, 1].
+        (rows, columns) of ``reduced_type``, 0 black to the type's maximum white, C-contiguous.
 
     Raises:
         UserError: When the file cannot be decoded or has another size than the table has for it.
     """
     table = reader.table
     shape = table.shape(row)
-    by_decoder = factor > 1 and table.image_format[row] == "jpg"
+    is_jpeg = table.image_format[row] == "jpg"
+    by_decoder = factor > 1 and is_jpeg
     # Without the second flag, an orientation tag in the file would rotate the image but not its mask.
     flags = _JPEG_FLAGS[factor] | cv2.IMREAD_IGNORE_ORIENTATION if by_decoder else cv2.IMREAD_UNCHANGED
     expected = downsampled_shape(*shape, factor) if by_decoder else shape
@@ -59,8 +72,15 @@ def read_image(reader: ShardReader, row: int, factor: int = 1) -> npt.NDArray[np
         raise damaged_sample(
             reader, row, f"the {table.image_format[row]} file {found}", f"a gray image of shape {expected}"
         )
-    image = to_float(pixels)
-    return image if by_decoder or factor == 1 else downsample(image, factor)
+    if is_jpeg:
+        return pixels
+    wide = widen(pixels)
+    return wide if factor == 1 else downsample(wide, factor)
+
+
+def widen(pixels: Pixels) -> npt.NDArray[np.uint16]:
+    """Return (rows, columns) pixels with 16 bits, exactly: v / 255 is 257 v / 65535."""
+    return pixels if pixels.dtype == np.uint16 else np.multiply(pixels, 257, dtype=np.uint16)  # type: ignore[return-value]
 
 
 def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
@@ -71,13 +91,22 @@ def _decode(data: npt.NDArray[np.uint8], flags: int) -> Pixels | None:
         return None
 
 
-def downsample(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
-    """Return the averages of blocks of factor x factor pixels; the far edges are repeated to fill their blocks."""
+def downsample(image: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
+    """Return the averages of blocks of factor x factor pixels; the far edges are repeated to fill their blocks.
+
+    They are rounded to the nearest integer, upwards between two: (2 sum + pixels) // (2 pixels).
+    """
     rows, columns = image.shape
     small_rows, small_columns = downsampled_shape(rows, columns, factor)
     bottom, right = small_rows * factor - rows, small_columns * factor - columns
-    padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA), np.float32)
+    padded: npt.NDArray[np.uint16] = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    lines = padded[::factor].astype(np.uint32)
+    for line in range(1, factor):
+        lines += padded[line::factor]
+    sums = np.full((small_rows, small_columns), factor * factor // 2, np.uint32)
+    for column in range(factor):
+        sums += lines[:, column::factor]
+    return (sums // np.uint32(factor * factor)).astype(np.uint16)
 
 
 def describe_damage(reader: ShardReader, error: UserError) -> str:

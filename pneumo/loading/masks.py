@@ -7,12 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.loading.decoded_cache import DecodedCache
 from pneumo.loading.geometry import Matrix
 from pneumo.loading.images import damaged_sample
 from pneumo.masks import rle
 
 
-def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArray[np.uint8]) -> None:
+def rasterize_mask(
+    reader: ShardReader,
+    row: int,
+    matrix: Matrix,
+    out: npt.NDArray[np.uint8],
+    cache: DecodedCache | None = None,
+) -> None:
     """Rasterize a row's mask at the network's size; an empty one, or a test image's, is not read at all.
 
     Sampling the nearest pixel keeps the area on average. A lesion that is smaller than the step between two samples may
@@ -23,12 +30,13 @@ def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: npt.NDArr
         row: Row of the sample table.
         matrix: (2, 3) network to source pixel centers.
         out: (size, size) zeros, overwritten with 1 inside the pneumothorax.
+        cache: Keeps the run lengths.
 
     Raises:
         UserError: When the run lengths are damaged.
     """
     if reader.table.positive[row]:
-        mask = read_mask(reader, row)
+        mask = read_mask(reader, row, cache)
         warp(mask, matrix, out, cv2.INTER_NEAREST)
         if not out.any():
             _mark_largest_part(mask, matrix, out)
@@ -46,14 +54,15 @@ def _mark_largest_part(mask: npt.NDArray[np.uint8], matrix: Matrix, out: npt.NDA
         out[row, column] = 1
 
 
-def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
+def read_mask(reader: ShardReader, row: int, cache: DecodedCache | None = None) -> npt.NDArray[np.uint8]:
     """Return a training row's mask, (rows, columns), 1 inside and 0 outside.
 
     Raises:
         UserError: When the run lengths are damaged.
     """
     try:
-        return rle.decode(reader.rle(row), *reader.table.shape(row))
+        text = reader.rle(row) if cache is None else cache.rle(reader, row)
+        return rle.decode(text, *reader.table.shape(row))
     except rle.RleError as error:
         raise damaged_sample(reader, row, f"the mask has {error}", "run lengths that fit the image") from None
 
@@ -62,7 +71,7 @@ def warp(source: npt.NDArray[Any], matrix: Matrix, out: npt.NDArray[Any], interp
     """Fill the network's image from a source image, with 0 outside of it.
 
     Args:
-        source: (rows, columns) float32 or uint8.
+        source: (rows, columns) float32, uint16 or uint8.
         matrix: (2, 3) network to source pixel centers.
         out: (size, size) of the source's type, C-contiguous.
         interpolation: OpenCV's flag.

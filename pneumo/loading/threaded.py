@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dicom.image_codec import Pixels
 from pneumo.loading.augmentation.parameters import AugmentationParameters
 from pneumo.loading.contract import Batch, BatchPlan
+from pneumo.loading.decoded_cache import DecodedCache
+from pneumo.loading.images import read_reduced
 from pneumo.loading.prefetch import prefetch, threads
 
 
@@ -57,9 +60,18 @@ class ThreadedLoader(ABC):
 
     images_in_threads: ClassVar[bool]
     """Whether ``prepare_sample`` makes the image, too."""
+    caches_on_host: ClassVar[bool] = False
+    """Whether a ``cache`` in the machine's memory is of use."""
 
     def __init__(self, reader: ShardReader, device: torch.device, workers: int) -> None:
         self.reader, self.device, self.workers = reader, device, workers
+        self.cache: DecodedCache | None = None
+
+    def read_reduced(self, row: int, factor: int) -> Pixels:
+        """Return ``images.read_reduced`` of a row, from the cache if there is one."""
+        if self.cache is None:
+            return read_reduced(self.reader, row, factor)
+        return self.cache.image(self.reader, row, factor)
 
     def __call__(self, plans: Iterable[BatchPlan]) -> Iterator[Batch]:
         """Yield the batch of each plan, in order.

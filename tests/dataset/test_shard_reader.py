@@ -122,3 +122,15 @@ def test_any_flipped_bit_of_a_member_is_found(reader: ShardReader, tmp_path: Pat
 def test_an_empty_mask_is_not_read(reader: ShardReader, tmp_path: Path) -> None:
     row = int(np.flatnonzero((reader.table.split == "train") & ~reader.table.positive)[0])
     assert ShardReader(tmp_path / "nowhere", reader.table).rle(row) == "-1"
+
+
+def test_a_member_is_hashed_when_it_is_first_read(dataset, monkeypatch):
+    table = SampleTable.read(dataset)
+    reader, row = ShardReader(dataset, table), int(np.flatnonzero(table.positive)[0])
+    hashed = []
+    real = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda content: hashed.append(len(content)) or real(content))
+    first = bytes(reader.image(row)), reader.rle(row)
+    assert hashed == [table.bytes[row], table.rle_bytes[row]]
+    assert (bytes(reader.image(row)), reader.rle(row)) == first
+    assert len(hashed) == 2
