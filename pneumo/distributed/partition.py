@@ -1,15 +1,18 @@
-"""Which ranks train which folds.
+"""Which ranks train which folds, and when: a plan of waves.
 
-W ranks form fold groups. A group is a block of consecutive ranks (which keeps it on one node where possible), trains
-its folds one after another, and runs DDP over its own process group::
+In a wave the W ranks form fold groups. A group is a block of consecutive ranks (which keeps it on one node where
+possible), trains its folds one after another, and runs DDP over its own process group. The next wave forms other
+groups from the same ranks::
 
-    W = 8, F = 5, M = 4     rank    0 1 2 3   4 5   6 7
-                            group   0         1     2
-                            folds   0, 3, 4   1     2
+    W = 4, F = 5, M = 4     rank      0   1   2   3
+                            wave 1    0   1   2   3     a fold on each rank, without any exchange
+                            wave 2    4   4   4   4     the last fold on all ranks: 1.25 units in all
 
 The ranks of a group divide the M micro-batches of a step, so that a step takes as long as the M / size micro-batches,
-rounded up, of its busiest rank. The groups are those that have trained all folds first, and of several such divisions
-small ones, which exchange less. The exchange itself is counted as free.
+rounded up, of its busiest rank. One unit is the time of one fold on one rank. The plan is the one that has trained all
+folds first, and of several such plans one that exchanges least, with the fewest waves. The exchange itself is counted
+as free. A plan in which groups form before a wave has ended is now and then shorter (4 folds of 8 micro-batches on 5
+ranks: 7/8 of a unit for 1), and is not looked for.
 
 A rank that would shorten no step joins no group: with M = 4, a third rank leaves two micro-batches to one of the
 others. It has no fold, and takes part in what all ranks share, such as the predictions of the ensemble.
@@ -17,9 +20,8 @@ others. It has no fold, and takes part in what all ranks share, such as the pred
 
 from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
-
-from pneumo.runtime.errors import UserError, counted
 
 
 class FoldGroup(NamedTuple):
@@ -27,56 +29,128 @@ class FoldGroup(NamedTuple):
 
     ranks: range
     folds: tuple[int, ...]
-    """In their order; none for a rank that waits."""
+    """In their order."""
 
 
-def fold_groups(ranks: int, folds: Sequence[int], micro_batches: int) -> list[FoldGroup]:
-    """Return the fold groups, and each rank without a fold as a group of its own.
+Wave = tuple[FoldGroup, ...]
+"""Groups that train at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavePlan:
+    """Which ranks train which folds, and when."""
+
+    ranks: int
+    """Number of ranks."""
+    micro_batches: int
+    """Micro-batches in a step."""
+    largest_group: int
+    """Most ranks that can train a fold together."""
+    waves: tuple[Wave, ...]
+    """One after another; none without folds."""
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds, in the order in which they are begun."""
+        return [fold for wave in self.waves for _, folds in wave for fold in folds]
+
+    @property
+    def units(self) -> float:
+        """Time until all folds are trained; 1 = one fold on one rank."""
+        return sum(max(map(self._micro_batches_in_turn, wave)) for wave in self.waves) / self.micro_batches
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the ranks' time in which they train, 0 to 1."""
+        return len(self.folds) / (self.ranks * self.units) if self.waves else 1.0
+
+    @property
+    def idle_ranks(self) -> list[int]:
+        """The ranks that train no fold."""
+        busy = {rank for wave in self.waves for ranks, _ in wave for rank in ranks}
+        return [rank for rank in range(self.ranks) if rank not in busy]
+
+    def _micro_batches_in_turn(self, group: FoldGroup) -> int:
+        return len(group.folds) * busiest_share(self.micro_batches, len(group.ranks))
+
+
+def busiest_share(micro_batches: int, ranks: int) -> int:
+    """Return the micro-batches of a step that the busiest rank of a group has."""
+    return -(-micro_batches // ranks)
+
+
+def plan_waves(ranks: int, folds: Sequence[int], micro_batches: int, *, largest_group: int | None = None) -> WavePlan:
+    """Return the plan that has trained all folds first.
 
     Args:
         ranks: Number of ranks W.
-        folds: The folds to train, F of them.
+        folds: The folds to train, F of them; none are no waves.
         micro_batches: Micro-batches M in a step.
+        largest_group: Most ranks that a group may have, where something else than M bounds it.
     """
-    step_times = {size: -(-micro_batches // size) for size in range(1, min(ranks, micro_batches) + 1)}
-    useful = {size: time for size, time in step_times.items() if size == 1 or time < step_times[size - 1]}
-    sizes = _group_sizes(ranks, len(folds), useful)
-    assigned = _assign(folds, [useful[size] for size in sizes])
-    for index, size in enumerate(sizes):
-        # The ranks that are left cannot shorten the whole, but some of the folds.
-        sizes[index] = max(larger for larger in useful if larger - size <= ranks - sum(sizes))
-    groups, first = [], 0
-    for size, own in zip(sizes, assigned, strict=True):
-        groups.append(FoldGroup(range(first, first + size), own))
-        first += size
-    return groups + [FoldGroup(range(rank, rank + 1), ()) for rank in range(first, ranks)]
+    largest = min(micro_batches, largest_group or micro_batches)
+    shares = {size: busiest_share(micro_batches, size) for size in range(1, min(ranks, largest) + 1)}
+    step_times = {size: time for size, time in shares.items() if size == 1 or time < shares[size - 1]}
+    waves, begun = [], 0
+    for count in _folds_of_waves(ranks, len(folds), step_times):
+        waves.append(_form_groups(ranks, folds[begun : begun + count], step_times))
+        begun += count
+    return WavePlan(ranks=ranks, micro_batches=micro_batches, largest_group=largest, waves=tuple(waves))
 
 
-def fold_groups_on_gpus(gpus: Sequence[Hashable], folds: Sequence[int], micro_batches: int) -> list[FoldGroup]:
-    """Return the fold groups of ranks on GPUs; NCCL cannot connect two ranks of a group that have the same GPU.
-
-    Ranks that share GPUs train folds of their own, where there are enough folds.
+def plan_waves_on_gpus(gpus: Sequence[Hashable], folds: Sequence[int], micro_batches: int) -> WavePlan:
+    """Return the plan for ranks on GPUs: NCCL cannot connect two ranks of a group that have the same GPU.
 
     Args:
-        gpus: The GPU of each rank.
+        gpus: The GPU of each rank; where ranks share GPUs, groups are no larger than the ranks between two of a GPU.
         folds: The folds to train.
         micro_batches: Micro-batches in a step.
-
-    Raises:
-        UserError: When several ranks of one fold group have the same GPU.
     """
-    groups = fold_groups(len(gpus), folds, micro_batches)
-    for ranks, _ in groups:
-        distinct = len(set(gpus[ranks.start : ranks.stop]))
-        if distinct < len(ranks) and len(gpus) > len(folds):
-            raise UserError(
-                f"ranks {ranks.start} to {ranks.stop - 1} train folds together on {counted(distinct, 'GPU')}",
-                "a GPU for each rank of a fold, or at most one rank for each fold",
-                "start fewer processes, or more folds; job/launch.py starts one process for each GPU",
-            )
-        if distinct < len(ranks):
-            return fold_groups(len(gpus), folds, micro_batches=1)
-    return groups
+    largest, last = len(gpus), dict[Hashable, int]()
+    for rank, gpu in enumerate(gpus):
+        largest = min(largest, rank - last.get(gpu, rank - largest))
+        last[gpu] = rank
+    return plan_waves(len(gpus), folds, micro_batches, largest_group=largest)
+
+
+def _folds_of_waves(ranks: int, folds: int, step_times: Mapping[int, int]) -> tuple[int, ...]:
+    """Return how many folds each wave trains: least time, then least exchange, then the fewest waves.
+
+    Args:
+        ranks: Number of ranks.
+        folds: Number of folds.
+        step_times: Time of a step, in micro-batches, for each size a group may have.
+    """
+    costs = {}
+    for count in range(1, folds + 1):
+        sizes = _group_sizes(ranks, count, step_times)
+        assigned = _assign(range(count), [step_times[size] for size in sizes])
+        time = max(len(own) * step_times[size] for own, size in zip(assigned, sizes, strict=True))
+        # Gradients that are sent: those of each fold, to each further rank of its group.
+        exchange = sum(len(own) * (size - 1) for own, size in zip(assigned, sizes, strict=True))
+        costs[count] = time, exchange
+    best: list[tuple[int, int, int, tuple[int, ...]]] = [(0, 0, 0, ())]
+    for left in range(1, folds + 1):
+        options = []
+        for count in range(1, left + 1):
+            time, exchange, waves, counts = best[left - count]
+            options.append((time + costs[count][0], exchange + costs[count][1], waves + 1, (*counts, count)))
+        best.append(min(options))
+    # The waves of many folds, whose groups are small, come first.
+    return tuple(sorted(best[folds][-1], reverse=True))
+
+
+def _form_groups(ranks: int, folds: Sequence[int], step_times: Mapping[int, int]) -> Wave:
+    """Return the groups that train these folds in one wave."""
+    sizes = _group_sizes(ranks, len(folds), step_times)
+    assigned = _assign(folds, [step_times[size] for size in sizes])
+    groups, first = [], 0
+    for index, own in enumerate(assigned):
+        # The ranks that are left cannot shorten the whole, but some of the folds.
+        sizes[index] = max(larger for larger in step_times if larger - sizes[index] <= ranks - sum(sizes))
+        groups.append(FoldGroup(range(first, first + sizes[index]), own))
+        first += sizes[index]
+    return tuple(groups)
 
 
 def _group_sizes(ranks: int, folds: int, step_times: Mapping[int, int]) -> list[int]:

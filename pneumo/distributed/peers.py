@@ -60,6 +60,8 @@ class Peer:
     activity: str = "starting"
     waiting: bool = False
     """Whether it waits for other ranks."""
+    idle_s: float = 0.0
+    """Seconds since its last progress; the end of a wait is one."""
     process: ProcessIdentity | None = None
     """None until its first heartbeat."""
     exit_status: ExitStatus | None = None
@@ -147,6 +149,7 @@ class HeartbeatExchange:
                     "sequence": sequence,
                     "activity": HEARTBEAT.activity,
                     "waiting": HEARTBEAT.wait_depth > 0,
+                    "idle_s": HEARTBEAT.idle_seconds(),
                     "process": process,
                     "exit_status": status,
                     "has_read": [rank for rank, peer in self.peers.items() if peer.exit_status is not None],
@@ -178,7 +181,7 @@ class HeartbeatExchange:
         state = json.loads(self._store.get(key))
         if state["sequence"] != peer.sequence:
             peer.sequence, peer.last_heartbeat = state["sequence"], time.monotonic()
-        peer.activity, peer.waiting = state["activity"], state["waiting"]
+        peer.activity, peer.waiting, peer.idle_s = state["activity"], state["waiting"], state["idle_s"]
         peer.process = ProcessIdentity(*state["process"])
         peer.exit_status = None if state["exit_status"] is None else ExitStatus(*state["exit_status"])
         peer.has_read = frozenset(state["has_read"])

@@ -15,7 +15,7 @@ from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
 from pneumo.distributed.device import choose_device, resolve_precision
 from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
-from pneumo.distributed.partition import FoldGroup, fold_groups, fold_groups_on_gpus
+from pneumo.distributed.partition import WavePlan, plan_waves, plan_waves_on_gpus
 from pneumo.distributed.rendezvous import Meeting, Rendezvous
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
@@ -183,42 +183,40 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def plan_fold_groups(world: World, folds: Sequence[int], micro_batches: int) -> list[FoldGroup]:
-    """Return which ranks train which folds. Collective.
+def plan_folds(world: World, folds: Sequence[int], micro_batches: int) -> WavePlan:
+    """Return which ranks train which folds, and when. Collective.
 
     Args:
         world: All ranks.
-        folds: The folds to train.
+        folds: The folds to train, which are the same on every rank.
         micro_batches: Micro-batches in a step.
-
-    Raises:
-        UserError: When several ranks of one fold group have the same GPU.
     """
     if world.device.type != "cuda":
-        return fold_groups(world.size, folds, micro_batches)
+        return plan_waves(world.size, folds, micro_batches)
     uuid = str(torch.cuda.get_device_properties(world.device).uuid)
-    return fold_groups_on_gpus(world.broadcast(world.gather((socket.gethostname(), uuid))), folds, micro_batches)
+    return plan_waves_on_gpus(world.broadcast(world.gather((socket.gethostname(), uuid))), folds, micro_batches)
 
 
-def join_fold_group(world: World, groups: Sequence[FoldGroup]) -> tuple[Group, tuple[int, ...]]:
-    """Make the fold groups, and return this rank's with the folds that it trains.
+def make_fold_groups(world: World, plan: WavePlan) -> list[tuple[Group, tuple[int, ...]]]:
+    """Make the fold groups of all waves; return those that this rank is in, each with its folds, in their order.
 
-    Collective: every rank calls it with the same arguments. A rank without a fold is a group of its own.
+    Now and not when a wave begins, as the world may have lost ranks by then, rank 0 and its store among them. Before a
+    group trains, its ranks call ``connect``, and at its end ``release``. Collective: every rank calls it with the same
+    plan.
     """
-    mine: tuple[Group, tuple[int, ...]] | None = None
-    for ranks, group_folds in groups:
+    mine = []
+    for ranks, folds in (group for wave in plan.waves for group in wave):
         tensors = control = None
         if len(ranks) > 1:
             # new_group is collective over the world: every rank makes every group, its own or not.
             # Longer than the watchdog needs to name a lost rank.
             timeout = timedelta(seconds=3 * world.rank_timeout_s)
             with heartbeat.waiting():
-                if world.device.type == "cuda":
-                    # With the device NCCL connects the ranks now, and not at the first step.
-                    tensors = new_process_group(ranks, backend="nccl", timeout=timeout, device_id=world.device)
-                else:
-                    tensors = new_process_group(ranks, backend="gloo", timeout=timeout)
-            control = new_process_group(ranks, backend="gloo", timeout=CONTROL_TIMEOUT)
+                # NCCL, without the device, connects the ranks in ``connect``: the groups of all waves together would
+                # take memory of the device for each.
+                backend = "nccl" if world.device.type == "cuda" else "gloo"
+                tensors = new_process_group(ranks, backend=backend, timeout=timeout)
+                control = new_process_group(ranks, backend="gloo", timeout=CONTROL_TIMEOUT)
         if world.rank in ranks:
             group = Group(
                 rank=world.rank - ranks.start,
@@ -228,6 +226,30 @@ def join_fold_group(world: World, groups: Sequence[FoldGroup]) -> tuple[Group, t
                 tensor_group=tensors,
                 control_group=control,
             )
-            mine = group, group_folds
-    assert mine is not None
+            mine.append((group, folds))
     return mine
+
+
+def connect(group: Group, stop: StopFlag, watchdog: Watchdog) -> None:
+    """Wait for the ranks of a group, which may still train folds of an earlier wave, and connect their devices.
+
+    Collective over the group, whose ranks this one depends on from now.
+
+    Raises:
+        StopRequested: When this process is asked to stop while it waits.
+    """
+    if group.size > 1:
+        # NCCL finds the other ranks through the store, which is rank 0's.
+        needed = {0, *group.ranks} if group.device.type == "cuda" else group.ranks
+        watchdog.depend_on(needed, between_folds=True)
+        heartbeat.touch("waiting for the ranks of the next fold")
+        with stop.raising("the wait for the ranks of the next fold"):
+            group.barrier()
+        group.to_host(group.all_reduce_sum_(torch.zeros(1, device=group.device)))
+    watchdog.depend_on(group.ranks)
+
+
+def release(group: Group) -> None:
+    """Free what connects the devices of a group that has trained its folds. To be called by all of its ranks."""
+    if group.tensor_group is not None:
+        dist.destroy_process_group(group.tensor_group)

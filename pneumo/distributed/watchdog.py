@@ -7,12 +7,12 @@ once a second, and its exit status when it ends (``peers``), and decides from th
     a peer published that it failed                                    ends with the peer's rank and traceback
     a peer published that it was stopped                               the same, once this rank waits for the peer
     a peer's heartbeat stopped, and it published nothing               it was killed, is frozen, or its machine is gone
-    all peers have been waiting for twice the rank timeout             ends with the activity of each
+    all peers have been waiting, this rank for twice the rank timeout  ends with the activity of each
 
-Peers are the ranks of the same fold group, until the group has trained its folds and waits for all others: those
-train on, also without the store when rank 0 itself is gone. What a rank published is known before its silence, and
-decides: a rank that was stopped or is done is not lost, in whatever order its status, its silence and the error of a
-collective are seen.
+Peers are the ranks of the same fold group, until the group has trained its folds and waits for the ranks of its next
+one, or at last for all: the others train on, also without the store when rank 0 itself is gone. What a rank published
+is known before its silence, and decides: a rank that was stopped or is done is not lost, in whatever order its status,
+its silence and the error of a collective are seen.
 
 What the libraries do not offer: torchelastic's agent stops all ranks of its machine when one of them fails, where here
 the other fold groups finish their folds first. The timeouts of NCCL and gloo act only inside a collective, name the
@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -80,13 +80,20 @@ class Watchdog:
             leave_errors_to_watchdog(os.environ)
         self._peers = dict(self._exchange.peers)
         self._heartbeat_timeout_s = min(heartbeat_timeout_s, rank_timeout_s)
+        self._between_folds = False
         self._leaving = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
-    def depend_on(self, ranks: range) -> None:
-        """Set the ranks of the world that this one cannot do without from now on; it may be among them itself."""
+    def depend_on(self, ranks: Collection[int], *, between_folds: bool = False) -> None:
+        """Set the ranks of the world that this one cannot do without from now on.
+
+        Args:
+            ranks: Their numbers; this rank may be among them itself.
+            between_folds: Whether it waits for them while they, or others that they wait for, may still train.
+        """
         self._peers = {rank: self._exchange.peers[rank] for rank in ranks if rank != self._rank}
+        self._between_folds = between_folds
 
     def __enter__(self) -> Self:
         heartbeat.touch()
@@ -166,11 +173,13 @@ class Watchdog:
         return None
 
     def _deadlock(self) -> RankLost | None:
-        idle, peers = HEARTBEAT.idle_seconds(), self._peers
+        # Between folds a peer may itself wait for a group that this rank has no part in.
+        idle, peers = HEARTBEAT.idle_seconds(), self._exchange.peers if self._between_folds else self._peers
         if not HEARTBEAT.wait_depth or idle < 2 * self._rank_timeout_s or not peers:
             return None
-        if not all(peer.waiting for peer in peers.values()):
-            # A working peer has a timeout of its own. One fold group may wait for another for days.
+        if not all(peer.waiting and peer.idle_s >= self._rank_timeout_s for peer in peers.values()):
+            # A working peer has a timeout of its own, and one that trains waits for moments, many times. One fold group
+            # may wait for another for days.
             return None
         activities = "\n".join(f"  rank {rank}: {peer.activity}" for rank, peer in peers.items())
         return RankLost(

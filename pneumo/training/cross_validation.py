@@ -1,6 +1,7 @@
 """A run from its recipe to its submission, on any number of ranks: what job/train.py starts."""
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -11,7 +12,8 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import explain_out_of_memory, release_memory
-from pneumo.distributed.startup import join_fold_group, plan_fold_groups
+from pneumo.distributed.partition import WavePlan
+from pneumo.distributed.startup import connect, make_fold_groups, plan_folds, release
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_idle_ranks, log_world
@@ -47,26 +49,19 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
             manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
-            # Before the table and the images are read: a world that cannot train is refused at once.
+            # Before the table and the images are read.
             wanted = inputs.folds or range(manifest.num_folds)
-            groups = plan_fold_groups(world, wanted, inputs.recipe.micro_batches)
+            plan = plan_folds(world, wanted, inputs.recipe.micro_batches)
+            log_idle_ranks(world, plan)
             run, reader, folds = _open_run(inputs, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
-        group, own_folds = join_fold_group(world, groups)
-        log_world(world, groups, run.recipe.precision)
-        finished = world.on_leader(lambda: {fold for fold in folds if run.fold(fold).is_finished})
-        unfinished = [fold for fold in own_folds if fold not in finished]
-        locks = [(run.fold(k).lock, f"fold {k} of {run.path}") for k in own_folds] if group.is_leader else []
-        with exclusive_locks(locks, world):
-            world.on_leader(lambda: run_start.require_unchanged(run))
-            watchdog.depend_on(group.ranks)
-            if group.is_leader:
-                for fold in set(own_folds) - set(unfinished):
-                    run.fold(fold).remove_checkpoints()
-            for fold in unfinished:
-                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
-        if group.any_rank(bool(stop)):
-            raise group.stop_request(stop.signal_name, "after the last step")
+        finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
+        if finished:
+            # All ranks share the folds that are left.
+            plan = plan_folds(world, [fold for fold in folds if fold not in finished], inputs.recipe.micro_batches)
+            log_idle_ranks(world, plan)
+        log_world(world, plan, run.recipe.precision)
+        _train_waves(inputs, run, reader, plan, finished, world=world, stop=stop, watchdog=watchdog)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
         watchdog.depend_on(range(world.size))
@@ -78,6 +73,35 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
         with stop.raising("the metrics and the submission"):
             _finish(run, world, reader, inputs)
+
+
+def _train_waves(
+    inputs: TrainingInputs,
+    run: RunDirectory,
+    reader: ShardReader,
+    plan: WavePlan,
+    finished: Sequence[int],
+    *,
+    world: World,
+    stop: StopFlag,
+    watchdog: Watchdog,
+) -> None:
+    """Train the folds of all groups that this rank is in, one group after another."""
+    groups = make_fold_groups(world, plan)
+    locked = [fold for group, folds in groups if group.is_leader for fold in folds]
+    locked += finished if world.is_leader else []
+    with exclusive_locks([(run.fold(k).lock, f"fold {k} of {run.path}") for k in locked], world):
+        world.on_leader(lambda: run_start.require_unchanged(run))
+        if world.is_leader:
+            for fold in finished:
+                run.fold(fold).remove_checkpoints()
+        for group, folds in groups:
+            connect(group, stop, watchdog)
+            for fold in folds:
+                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
+            if group.any_rank(bool(stop)):
+                raise group.stop_request(stop.signal_name, "after the last step")
+            release(group)
 
 
 def _train_fold(
@@ -116,7 +140,6 @@ def _open_run(
     inputs: TrainingInputs, manifest: Manifest, world: World
 ) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
-    log_idle_ranks(world, len(inputs.folds) or manifest.num_folds, inputs.recipe.micro_batches)
     table = world.on_leader(lambda: SampleTable.read(inputs.dataset))
     reader = ShardReader(inputs.dataset, table)
     world.on_leader(lambda: check_expected(inputs.expected, table))

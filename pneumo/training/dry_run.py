@@ -1,11 +1,12 @@
 """What a training would do, and the time and memory that it would take: ``job/train.py --dry-run``. Writes nothing.
 
 The counts are exact. Time and memory are those of a few real steps on this rank's device, with real images: as many
-micro-batches in a step as a rank of the first group will have. What ranks exchange is counted as free.
+micro-batches in a step as a rank of the first group will have. What ranks exchange is counted as free. Of a run that is
+resumed, the folds that are left are planned.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -13,16 +14,16 @@ from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.device import describe
 from pneumo.distributed.device_memory import explain_out_of_memory
-from pneumo.distributed.partition import FoldGroup, fold_groups
-from pneumo.distributed.startup import plan_fold_groups
+from pneumo.distributed.partition import WavePlan, busiest_share, plan_waves
+from pneumo.distributed.startup import plan_folds
 from pneumo.distributed.watchdog import Watchdog
-from pneumo.distributed.world import World
+from pneumo.distributed.world import World, describe_ranks, describe_units
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, plan, run_start
 from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
-from pneumo.training.plan import FoldPlan, StagePlan
+from pneumo.training.plan import StagePlan
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
@@ -49,39 +50,44 @@ def dry_run(inputs: TrainingInputs, world: World, ranks: int) -> None:
 
 def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
-    wanted = inputs.folds or range(manifest.num_folds)
+    run = world.on_leader(lambda: run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {})))
+    finished = world.on_leader(lambda: _finished_folds(run))
+    left = [fold for fold in inputs.folds or range(manifest.num_folds) if fold not in finished]
     micro_batches = inputs.recipe.micro_batches
-    if ranks == world.size:
-        groups = plan_fold_groups(world, wanted, micro_batches)
-    else:
-        groups = fold_groups(ranks, wanted, micro_batches)
+    waves = plan_folds(world, left, micro_batches) if ranks == world.size else plan_waves(ranks, left, micro_batches)
     if world.is_leader:
-        sys.stdout.write("\n".join(_describe(inputs, manifest, groups, world)) + "\n")
+        sys.stdout.write("\n".join(_describe(inputs, manifest, run, waves, world)) + "\n")
     world.barrier()
 
 
-def _describe(inputs: TrainingInputs, manifest: Manifest, groups: Sequence[FoldGroup], world: World) -> Iterator[str]:
+def _finished_folds(run: RunDirectory | None) -> list[int]:
+    return [] if run is None else [k for k in range(run.dataset.num_folds) if run.fold(k).is_finished]
+
+
+def _describe(
+    inputs: TrainingInputs, manifest: Manifest, run: RunDirectory | None, waves: WavePlan, world: World
+) -> Iterator[str]:
     table = SampleTable.read(inputs.dataset)
     check_expected(inputs.expected, table)
     heartbeat.touch("a few steps of the dry run")
     folds = check_folds(inputs.folds, manifest, table)
-    run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
     if run is not None:
         table = table.exclude(run.dataset.excluded)
     plans = [plan.plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
+    first_group = waves.waves[0][0].ranks if waves.waves else range(1)
     with explain_out_of_memory(*less_memory(recipe)):
         measured = measure(
             recipe,
             FoldData.of(ShardReader(inputs.dataset, table), folds[0], manifest.num_folds),
             world.device,
             workers=inputs.options.workers,
-            micro_batches=plan.busiest_share(recipe.micro_batches, len(groups[0].ranks)),
+            micro_batches=busiest_share(recipe.micro_batches, len(first_group)),
         )
     yield f"run        {inputs.run}: {_describe_run(run)}"
     tests = len(table.select("test"))
     yield f"data       {inputs.dataset}: {counted(manifest.train, 'labeled image')}, {counted(tests, 'test image')}"
-    yield from _describe_world(groups, recipe, world)
+    yield from _describe_world(waves, recipe, world)
     for one in plans:
         yield (
             f"fold {one.fold:<5} {counted(one.training_images, 'training image')},"
@@ -94,9 +100,9 @@ def _describe(inputs: TrainingInputs, manifest: Manifest, groups: Sequence[FoldG
             f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank,"
             f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
         )
-    yield from _describe_cost(plans, groups, measured, recipe)
-    submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, len(_ranks(groups)))
-    training = plan.training_seconds(plans, groups, measured.costs, recipe)
+    yield from _describe_cost(waves, measured, recipe)
+    submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
+    training = plan.training_seconds(plans, waves, measured.costs, recipe)
     yield (
         f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
         f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
@@ -115,20 +121,23 @@ def _describe_run(run: RunDirectory | None) -> str:
     return f"is resumed ({', '.join(states)})"
 
 
-def _describe_world(groups: Sequence[FoldGroup], recipe: Recipe, world: World) -> Iterator[str]:
+def _describe_world(waves: WavePlan, recipe: Recipe, world: World) -> Iterator[str]:
     kind = f"{describe(world.device)} in {recipe.precision}, loader {recipe.loader}"
-    yield f"world      {counted(len(_ranks(groups)), 'rank')} on {kind}"
-    for ranks, folds in groups:
-        if folds:
-            share = plan.busiest_share(recipe.micro_batches, len(ranks))
+    yield f"world      {counted(waves.ranks, 'rank')} on {kind}"
+    for index, wave in enumerate(waves.waves):
+        for ranks, folds in wave:
+            share = busiest_share(recipe.micro_batches, len(ranks))
             yield (
-                f"           {_range('rank', ranks)}: fold {', '.join(map(str, folds))};"
+                f"           {'then ' if index else ''}{describe_ranks(ranks)}: fold {', '.join(map(str, folds))};"
                 f" {counted(share, 'micro-batch', 'micro-batches')} of {recipe.micro_batch_size} in a step"
             )
-    idle = [ranks.start for ranks, folds in groups if not folds]
-    if idle:
+    if not waves.waves:
+        yield "           all folds are trained"
+        return
+    yield f"           {describe_units(waves)}"
+    if idle := waves.idle_ranks:
         yield (
-            f"           {_range('rank', range(idle[0], idle[-1] + 1))}: no fold, would shorten nothing; start"
+            f"           {describe_ranks(range(idle[0], idle[-1] + 1))}: no fold, would shorten nothing; start"
             f" {counted(idle[0], 'rank')}, or give a smaller --micro-batch-size"
         )
 
@@ -147,24 +156,14 @@ def _describe_stage(stage: StagePlan, recipe: Recipe) -> Iterator[str]:
     )
 
 
-def _describe_cost(
-    plans: Sequence[FoldPlan], groups: Sequence[FoldGroup], measured: Measured, recipe: Recipe
-) -> Iterator[str]:
+def _describe_cost(waves: WavePlan, measured: Measured, recipe: Recipe) -> Iterator[str]:
     memory = measured.memory
     on_device = (
         f"{memory.device / GIB:.1f} of {memory.device_total / GIB:.1f} GiB on the GPU, " if memory.device else ""
     )
     yield f"memory     {on_device}{memory.process / GIB:.1f} GiB of the machine, for each rank"
-    at_once = min(len(plans), sum(bool(folds) for _, folds in groups))
+    at_once = max(map(len, waves.waves), default=0)
     disk = measured.checkpoint_bytes * (checkpoint_directory.KEEP + 1) * at_once
     yield f"disk       {disk / GIB:.2f} GiB of checkpoints at most, {counted(at_once, 'fold')} being trained at once"
     if recipe.model.encoder_weights == "imagenet":
         yield f"weights    ImageNet weights of {recipe.model.encoder} are downloaded when the run is started"
-
-
-def _ranks(groups: Sequence[FoldGroup]) -> list[int]:
-    return [rank for ranks, _ in groups for rank in ranks]
-
-
-def _range(noun: str, ranks: range) -> str:
-    return f"{noun} {ranks.start}" if len(ranks) == 1 else f"{noun}s {ranks.start}-{ranks.stop - 1}"

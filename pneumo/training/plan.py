@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pneumo.dataset.table import SampleTable
-from pneumo.distributed.partition import FoldGroup
+from pneumo.distributed.partition import WavePlan, busiest_share
 from pneumo.training.epoch import Epoch
 from pneumo.training.recipe import Recipe, Stage
 
@@ -80,11 +80,6 @@ def plan_fold(recipe: Recipe, table: SampleTable, fold: int, num_folds: int) -> 
     return FoldPlan(fold=fold, training_images=len(rows), validation_images=own, stages=tuple(stages))
 
 
-def busiest_share(micro_batches: int, ranks: int) -> int:
-    """Return the micro-batches of a step that the busiest rank of a group has."""
-    return -(-micro_batches // ranks)
-
-
 def fold_seconds(plan: FoldPlan, costs: Sequence[StageCost], recipe: Recipe, ranks: int) -> float:
     """Return the seconds that a group of ranks takes for a fold; what the ranks exchange is counted as free.
 
@@ -102,12 +97,16 @@ def fold_seconds(plan: FoldPlan, costs: Sequence[StageCost], recipe: Recipe, ran
     return training + plan.validation_images / ranks * (validated + published)
 
 
-def training_seconds(
-    plans: Sequence[FoldPlan], groups: Sequence[FoldGroup], costs: Sequence[StageCost], recipe: Recipe
-) -> float:
-    """Return the seconds until the last group has trained its folds."""
+def training_seconds(plans: Sequence[FoldPlan], waves: WavePlan, costs: Sequence[StageCost], recipe: Recipe) -> float:
+    """Return the seconds until the last group has trained its folds; a group begins once all of its ranks are free."""
     by_fold = {plan.fold: plan for plan in plans}
-    return max(sum(fold_seconds(by_fold[fold], costs, recipe, len(ranks)) for fold in folds) for ranks, folds in groups)
+    free_at = [0.0] * waves.ranks
+    for ranks, folds in (group for wave in waves.waves for group in wave):
+        end = max(free_at[rank] for rank in ranks)
+        end += sum(fold_seconds(by_fold[fold], costs, recipe, len(ranks)) for fold in folds)
+        for rank in ranks:
+            free_at[rank] = end
+    return max(free_at)
 
 
 def submission_seconds(images: int, num_folds: int, costs: Sequence[StageCost], recipe: Recipe, ranks: int) -> float:

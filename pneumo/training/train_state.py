@@ -55,7 +55,7 @@ class TrainState:
     """
 
     def __init__(self, recipe: Recipe, seed: int, world: World, group: Group) -> None:
-        assert group.size <= recipe.micro_batches, "fold_groups divides the ranks"
+        assert group.size <= recipe.micro_batches, "plan_waves divides the ranks"
         self.recipe, self.seed, self.group = recipe, seed, group
         precision = resolve_precision(recipe.precision, world.device)
         self.device, self.autocast = world.device, make_autocast(precision, world.device)

@@ -22,8 +22,10 @@ import torch.distributed as dist
 
 from pneumo.distributed import heartbeat, startup, watchdog
 from pneumo.distributed.collectives import Group
+from pneumo.distributed.partition import FoldGroup, WavePlan
 from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
-from pneumo.distributed.startup import init, join_fold_group, plan_fold_groups, shutdown
+from pneumo.distributed.startup import connect, init, make_fold_groups, plan_folds, release, shutdown
+from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.runtime import cli
 from pneumo.runtime.errors import StopRequested, UserError
@@ -44,7 +46,7 @@ class Ended(NamedTuple):
 def collectives() -> None:
     """Use every collective in two fold groups, and print what each rank got."""
     world = init()
-    group, folds = join_fold_group(world, plan_fold_groups(world, (3, 4), 2))
+    ((group, folds),) = make_fold_groups(world, plan_folds(world, (3, 4), 2))
     value = group.all_reduce_sum_(torch.tensor([world.rank + 1.0])).item()
     # Only rank 2 was asked to stop.
     stop = group.any_rank(world.rank == 2)
@@ -103,7 +105,7 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
     """Train fold groups with a barrier at each step, of which one rank is lost."""
     world = init(rank_timeout_s=5)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, plan_fold_groups(world, range(folds), 2))
+        ((group, _),) = make_fold_groups(world, plan_folds(world, range(folds), 2))
         watch.depend_on(group.ranks)
         group.barrier()
         if world.rank == bad_rank:
@@ -117,6 +119,42 @@ def lose_a_rank(how: str, bad_rank: int, folds: int) -> None:
         watch.depend_on(range(world.size))
         world.barrier()
     shutdown()
+
+
+def train_waves(bad_rank: int = -1, how: Callable[[], object] | None = None, plan: WavePlan | None = None) -> None:
+    """Train two waves, the second in groups of the first one's ranks; something befalls a rank in the first one."""
+    stop = StopFlag()
+    world = init(rank_timeout_s=5)
+    with Watchdog(world.meeting, world.rank_timeout_s) as watch:
+        for group, folds in make_fold_groups(world, plan or plan_folds(world, range(3), 2)):
+            connect(group, stop, watch)
+            if world.rank == bad_rank:
+                assert how is not None
+                time.sleep(1)
+                how()
+            else:
+                # Until what befalls the other one is known.
+                _work(3)
+            total = group.all_reduce_sum_(torch.ones(1)).item()
+            together = f" with {total:.0f}" if group.size > 1 else ""
+            sys.stdout.write(f"rank {world.rank} trained fold {', '.join(map(str, folds))}{together}\n")
+            sys.stdout.flush()
+            release(group)
+        watch.depend_on(range(world.size))
+        with stop.raising("the wait for the other folds"):
+            world.barrier()
+    shutdown()
+
+
+WITHOUT_RANK_0 = WavePlan(
+    ranks=4,
+    micro_batches=2,
+    largest_group=2,
+    waves=(
+        tuple(FoldGroup(range(rank, rank + 1), (rank,)) for rank in range(4)),
+        (FoldGroup(range(2, 4), (4,)),),
+    ),
+)
 
 
 class QueuedSum:
@@ -135,7 +173,7 @@ def hang_before_a_queued_collective() -> None:
     """Wait for a result on rank 0, of a collective that rank 1 never queues."""
     world = init(rank_timeout_s=4)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, plan_fold_groups(world, (0,), 2))
+        ((group, _),) = make_fold_groups(world, plan_folds(world, (0,), 2))
         if world.rank == 0:
             settings = [f"{n}={os.environ[f'TORCH_NCCL_{n}']}" for n in ("ASYNC_ERROR_HANDLING", "DUMP_ON_TIMEOUT")]
             sys.stdout.write(f"rank 0: {' '.join(settings)}\n")
@@ -157,7 +195,7 @@ def stop_a_rank(stopped: int, error: BaseException, *, works_s: float) -> None:
     """Stop the rank of one fold while the other's works on its fold, or has trained it and waits for the others."""
     world = init(rank_timeout_s=5)
     with Watchdog(world.meeting, world.rank_timeout_s) as watch:
-        group, _ = join_fold_group(world, plan_fold_groups(world, range(2), 2))
+        ((group, _),) = make_fold_groups(world, plan_folds(world, range(2), 2))
         watch.depend_on(group.ranks)
         if world.rank == stopped:
             time.sleep(2)
@@ -257,6 +295,13 @@ WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
     "interrupted 0": (2, partial(stop_a_rank, 0, KeyboardInterrupt(), works_s=5)),
     **{f"done first: {rank}": (2, partial(leave_first, rank)) for rank in (0, 1)},
     **{f"killed while connecting: {rank}": (2, partial(die_while_connecting, rank)) for rank in (0, 1)},
+    "two waves": (2, train_waves),
+    **{f"killed {rank} before the next wave": (2, partial(train_waves, rank, FAILURES["killed"])) for rank in (0, 1)},
+    "killed 0, not needed for the next wave": (4, partial(train_waves, 0, FAILURES["killed"], WITHOUT_RANK_0)),
+    **{
+        f"stopped {rank} between waves": (2, partial(train_waves, rank, lambda: signal.raise_signal(signal.SIGTERM)))
+        for rank in (0, 1)
+    },
     "device waits": (2, hang_before_a_queued_collective),
     "pause": (1, pause),
     "one of two": (1, partial(init, expect_world=2)),

@@ -81,7 +81,8 @@ def test_a_single_rank_without_progress_prints_its_stack_and_ends(
 
 def test_ranks_that_all_wait_end_with_the_activity_of_each() -> None:
     watch = Watchdog(Meeting(), 10)
-    watch._peers = {1: Peer(waiting=True, activity="step 3"), 2: Peer(waiting=True, activity="validating")}
+    one = Peer(waiting=True, idle_s=25, activity="step 3")
+    watch._peers = {1: one, 2: Peer(waiting=True, idle_s=25, activity="validating")}
     with heartbeat.waiting():
         HEARTBEAT.last_progress = time.monotonic() - 15
         assert watch._deadlock() is None
@@ -91,6 +92,63 @@ def test_ranks_that_all_wait_end_with_the_activity_of_each() -> None:
         assert "have waited for each other for 25 s:\n  rank 1: step 3\n  rank 2: validating" in str(lost)
         watch._peers[2].waiting = False
         assert watch._deadlock() is None, "a working peer has a timeout of its own"
+        watch._peers[2] = Peer(waiting=True, idle_s=1)
+        assert watch._deadlock() is None, "it waits for moments, as in each step"
+
+
+def test_a_rank_between_folds_may_wait_for_ranks_that_wait_for_another_fold() -> None:
+    watch = Watchdog(Meeting(), 10)
+    # Rank 1 waits for rank 2, with which it trains next, and which still trains.
+    watch._exchange.peers = {1: Peer(waiting=True, idle_s=25), 2: Peer(waiting=False)}
+    with heartbeat.waiting():
+        HEARTBEAT.last_progress = time.monotonic() - 25
+        watch.depend_on((0, 1), between_folds=True)
+        assert watch._deadlock() is None
+        watch._exchange.peers[2] = Peer(waiting=True, idle_s=25)
+        assert watch._deadlock() is not None
+        watch._exchange.peers[2].waiting = False
+        watch.depend_on((0, 1))
+        assert watch._deadlock() is not None
+
+
+@pytest.mark.parametrize("bad_rank", [0, 1])
+def test_a_rank_that_needs_a_lost_one_for_its_next_fold_trains_its_own_first(
+    bad_rank: int, worlds: dict[str, Ended]
+) -> None:
+    codes, output = worlds[f"killed {bad_rank} before the next wave"]
+    assert (codes[bad_rank], codes[1 - bad_rank]) == (-signal.SIGKILL, ExitCode.BUG), output
+    assert f"rank {1 - bad_rank} trained fold {1 - bad_rank}\n" in output
+    assert f"[rank {1 - bad_rank}] ERROR rank {bad_rank} no longer responds" in output
+    assert "fold 2" not in output
+
+
+def test_a_group_of_a_later_wave_trains_on_without_rank_0_and_its_store(worlds: dict[str, Ended]) -> None:
+    codes, output = worlds["killed 0, not needed for the next wave"]
+    assert codes == [-signal.SIGKILL, 1, 1, 1], output
+    assert "rank 1 trained fold 1\n" in output
+    for rank in (2, 3):
+        assert f"rank {rank} trained fold 4 with 2\n" in output
+        assert f"[rank {rank}] ERROR rank 0 no longer responds" in output
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_stop_of_one_rank_between_waves_stops_those_that_wait_for_it(stopped: int, worlds: dict[str, Ended]) -> None:
+    codes, output = worlds[f"stopped {stopped} between waves"]
+    assert codes == [ExitCode.REQUEUE, ExitCode.REQUEUE], output
+    assert f"rank {1 - stopped} trained fold {1 - stopped}\n" in output
+    assert "during the wait for the ranks of the next fold" in output
+    assert "fold 2" not in output
+
+
+def test_ranks_form_other_groups_for_the_next_wave(worlds: dict[str, Ended]) -> None:
+    codes, output = worlds["two waves"]
+    assert codes == [0, 0], output
+    assert sorted(output.splitlines()) == [
+        "rank 0 trained fold 0",
+        "rank 0 trained fold 2 with 2",
+        "rank 1 trained fold 1",
+        "rank 1 trained fold 2 with 2",
+    ]
 
 
 def test_a_stopped_peer_ends_only_ranks_that_wait_for_it() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import ROOT, clean_environment
 
-from pneumo.distributed.partition import fold_groups
+from pneumo.distributed.partition import plan_waves
 from pneumo.training.recipes import RECIPES
 
 SLURM = ROOT / "slurm"
@@ -129,8 +129,8 @@ def test_the_examples_of_one_job_for_all_folds_use_all_of_their_ranks() -> None:
     found += re.findall(r"--nodes=(\d+) --gpus-per-node=(\d+) --ntasks-per-node=\2 slurm/world", readme + header)
     assert len(found) == 3
     for nodes, gpus in found:
-        groups = fold_groups(int(nodes) * int(gpus), range(5), RECIPES["best"]().micro_batches)
-        assert all(folds for _, folds in groups)
+        plan = plan_waves(int(nodes) * int(gpus), range(5), RECIPES["best"]().micro_batches)
+        assert plan.efficiency == 1
 
 
 def test_the_readme_gives_each_recipes_largest_number_of_ranks() -> None:

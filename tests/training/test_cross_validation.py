@@ -5,7 +5,7 @@ import json
 import shutil
 import signal
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -238,18 +238,3 @@ def test_a_signal_during_the_metrics_or_the_submission_is_a_stop_and_the_same_co
     assert not run.submission.exists()
     train(inputs, world, Never())
     assert len(read(run.submission)) == Manifest.read(dataset).test
-
-
-def test_a_world_that_cannot_train_is_refused_before_the_run_is_opened(
-    dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As two ranks of a fold on one GPU are.
-    def refuse(_: World, folds: Sequence[int], micro_batches: int) -> None:
-        assert (list(folds), micro_batches) == ([0, 1], 2)
-        raise UserError("ranks 0 to 1 train folds together on 1 GPU", "a GPU for each rank of a fold", "start fewer")
-
-    monkeypatch.setattr(cross_validation, "plan_fold_groups", refuse)
-    monkeypatch.setattr(cross_validation.SampleTable, "read", lambda _: pytest.fail("the table was read"))
-    with pytest.raises(UserError, match="on 1 GPU"):
-        train(training(shrunk("winner"), dataset, tmp_path / "run"), world, Never())
-    assert not (tmp_path / "run").exists()

@@ -1,16 +1,20 @@
 """The plan of a training: the counts of the real one, nothing written, and what would be refused is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from training_runs import OPTIONS, shrunk
+from training_runs import OPTIONS, Never, shrunk
 
+from pneumo.distributed.partition import plan_waves
 from pneumo.distributed.world import World
 from pneumo.runtime.errors import UserError
-from pneumo.training.dry_run import dry_run
+from pneumo.training.cross_validation import train
+from pneumo.training.dry_run import _describe_world, dry_run
 from pneumo.training.inputs import TrainingInputs
+from pneumo.training.resolution import resolve_auto
 
 WORLD = World(rank=0, size=1, device=torch.device("cpu"), cores=1)
 
@@ -30,9 +34,35 @@ def test_ranks_that_were_not_started_are_planned_for(
     assert "ranks 0-1: fold 0; 1 micro-batch of 2 in a step" in printed
     assert "ranks 2-3: fold 1; 1 micro-batch of 2 in a step" in printed
     assert "ranks 4-6: no fold, would shorten nothing; start 4 ranks" in printed
+    assert (
+        "2 folds with 2 micro-batches in a step take 0.5 times one fold on one rank, at an efficiency of 29%" in printed
+    )
     assert re.search(r"memory     [0-9.]+ GiB of the machine", printed)
     assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waves = plan_waves(2, range(3), 2)
+    recipe = resolve_auto(shrunk("winner"), WORLD.device)
+    lines = [line.strip() for line in _describe_world(waves, recipe, WORLD)]
+    assert lines[1:] == [
+        "rank 0: fold 0; 2 micro-batches of 2 in a step",
+        "rank 1: fold 1; 2 micro-batches of 2 in a step",
+        "then ranks 0-1: fold 2; 1 micro-batch of 2 in a step",
+        "3 folds with 2 micro-batches in a step take 1.5 times one fold on one rank, at an efficiency of 100%",
+    ]
+    train(replace(inputs(dataset, tmp_path / "run"), folds=(0,)), WORLD, Never())
+    dry_run(inputs(dataset, tmp_path / "run"), WORLD, ranks=2)
+    printed = capsys.readouterr().out
+    assert "fold 0 finished, fold 1 not begun" in printed
+    assert "ranks 0-1: fold 1; 1 micro-batch of 2 in a step" in printed
+    dry_run(inputs(dataset, tmp_path / "run", folds=(0,)), WORLD, ranks=2)
+    printed = capsys.readouterr().out
+    assert "all folds are trained" in printed
+    assert "time       about 0:00 to train" in printed
 
 
 def test_what_training_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:

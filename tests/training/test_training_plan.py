@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
-
-from pneumo.distributed.partition import FoldGroup
+from pneumo.distributed.partition import FoldGroup, Wave, WavePlan
 from pneumo.training.plan import (
     FoldPlan,
     StageCost,
     StagePlan,
-    busiest_share,
     fold_seconds,
     submission_seconds,
     training_seconds,
@@ -36,11 +33,6 @@ def plan(fold: int) -> FoldPlan:
     )
 
 
-@pytest.mark.parametrize(("ranks", "share"), [(1, 4), (2, 2), (3, 2), (4, 1)])
-def test_the_busiest_rank_has_the_share_that_is_rounded_up(ranks: int, share: int) -> None:
-    assert busiest_share(4, ranks) == share
-
-
 def test_seconds_of_a_fold() -> None:
     # 10 steps of 4 x 0.5 s and 5 of 4 x 2 s; 10 images, twice at 0.25 s, once at 1 s, and once with two views.
     assert fold_seconds(plan(0), COSTS, RECIPE, ranks=1) == 20 + 40 + 10 * (0.5 + 1 + 2)
@@ -49,13 +41,27 @@ def test_seconds_of_a_fold() -> None:
     assert plan(0).steps == 15
 
 
+def waves(*waves: Wave) -> WavePlan:
+    return WavePlan(ranks=6, micro_batches=4, largest_group=4, waves=waves)
+
+
 def test_the_training_ends_with_the_last_group() -> None:
-    groups = [FoldGroup(range(4), (0, 2)), FoldGroup(range(4, 5), (1,)), FoldGroup(range(5, 6), ())]
+    plans = [plan(0), plan(1), plan(2)]
     alone = fold_seconds(plan(1), COSTS, RECIPE, ranks=1)
-    assert training_seconds([plan(0), plan(1), plan(2)], groups, COSTS, RECIPE) == alone
+    one = waves((FoldGroup(range(4), (0, 2)), FoldGroup(range(4, 5), (1,))))
+    assert training_seconds(plans, one, COSTS, RECIPE) == alone
     quick = [replace(cost, micro_batch_s=0.0) for cost in COSTS]
-    groups = [FoldGroup(range(1), (0, 2)), FoldGroup(range(1, 2), (1,))]
-    assert training_seconds([plan(0), plan(1), plan(2)], groups, quick, RECIPE) == 2 * 35
+    one = waves((FoldGroup(range(1), (0, 2)), FoldGroup(range(1, 2), (1,))))
+    assert training_seconds(plans, one, quick, RECIPE) == 2 * 35
+
+
+def test_a_group_of_a_later_wave_begins_once_its_ranks_are_free() -> None:
+    plans = [plan(0), plan(1), plan(2)]
+    alone = fold_seconds(plan(1), COSTS, RECIPE, ranks=1)
+    first = (FoldGroup(range(4), (0,)), FoldGroup(range(4, 5), (1,)))
+    assert training_seconds(plans, waves(first, (FoldGroup(range(4), (2,)),)), COSTS, RECIPE) == alone
+    assert training_seconds(plans, waves(first, (FoldGroup(range(4, 6), (2,)),)), COSTS, RECIPE) == 1.5 * alone
+    assert training_seconds(plans, waves(), COSTS, RECIPE) == 0
 
 
 def test_test_images_are_predicted_by_all_folds_with_all_views() -> None:
