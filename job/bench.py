@@ -29,7 +29,7 @@ from pneumo.runtime.files import check_target, publish_text
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
-Part = Literal["start", "rle", "shard", "verify", "load", "train", "save", "search"]
+Part = Literal["start", "rle", "shard", "verify", "load", "train", "save", "search", "folds"]
 RENAMED_FLAGS = {"--evidences": "--histograms"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 

@@ -20,7 +20,7 @@ TINY = (
     *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
     *("--rules", "3", "--repeat", "1", "--workers", "1", "--save-encoder", "mobilenet_v2"),
 )
-COMPARISONS = {"start": 4, "rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4}
+COMPARISONS = {"start": 4, "rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4, "folds": 9}
 """The least number of comparisons of each part; DALI and a GPU add some."""
 
 

@@ -96,7 +96,7 @@ def test_ranks_that_wait_between_waves_are_stopped(three_folds: Path, one_rank: 
     output, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == 3, output
     assert not (directory / "fold-1" / "fold.json").exists()
-    assert not (directory / "fold-2").exists()
+    assert not (directory / "fold-2" / "checkpoints").exists()
     output = train(three_folds, directory, *SMALL_STEPS, launcher=launch(2))
     assert "; rank 0: fold 1; rank 1: fold 2\n" in output
     check(directory, one_rank, alone=(0, 1, 2))
