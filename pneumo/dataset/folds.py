@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,7 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)
 
 
-def digest(image_ids: Sequence[str] | npt.NDArray[np.str_], fold: npt.NDArray[np.int8]) -> str:
+def digest(image_ids: Sequence[str] | npt.NDArray[Any], fold: npt.NDArray[np.int8]) -> str:
     """Return the SHA-256 of the assignment, by which a run checks that the folds are those it was trained on."""
     lines = "".join(f"{image_id}\t{number}\n" for image_id, number in zip(image_ids, fold.tolist(), strict=True))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

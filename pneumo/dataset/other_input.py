@@ -89,7 +89,7 @@ def _differences(out: Path, plan: BuildPlan) -> Iterator[str]:
         if keys:
             yield f"{what}: {list_some(image_id for _, image_id in sorted(keys))}"
     both = [key for key in built if key in planned]
-    masks = [key[1] for key in both if _mask_digest(planned[key]) != table.rle_sha256[built[key]]]
+    masks = [key[1] for key in both if _mask_digest(planned[key]) != table.rle_sha256[built[key]].decode()]
     if masks:
         yield f"masks changed: {list_some(masks)}"
     # The numbers themselves depend on images that are not in both.

@@ -56,7 +56,7 @@ class ShardReader:
         """
         table = self.table
         extent = int(table.offset[row]), int(table.bytes[row])
-        return self._member(row, str(table.image_format[row]), *extent, str(table.sha256[row]), self._verified["image"])
+        return self._member(row, str(table.image_format[row]), *extent, table.sha256[row].decode(), self._verified["image"])
 
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
@@ -73,7 +73,7 @@ class ShardReader:
             raise ValueError(f"{self.describe(row)} is a {table.split[row]} image and has no mask")
         if not table.positive[row]:
             return rle.EMPTY
-        return str(self._member(row, "rle", *extent, str(table.rle_sha256[row]), self._verified["rle"]), "ascii")
+        return str(self._member(row, "rle", *extent, table.rle_sha256[row].decode(), self._verified["rle"]), "ascii")
 
     def describe(self, row: int) -> str:
         """Return a row's image and shard, for messages."""

@@ -1,7 +1,7 @@
 """samples.parquet: one row per image. Planning (folds, samplers, reports) reads this table and never opens a shard."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,12 @@ from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish
 from pneumo.runtime.ranges import MAX_FOLDS
 
-Strings = npt.NDArray[np.str_]
+Strings = np.ndarray[tuple[Any, ...], np.dtypes.StringDType | np.dtype[np.str_]]
+"""Strings of any length, UTF-8: a column takes its text and 16 bytes a row, however long its longest string is."""
+
+DIGEST_BYTES = 64
+Digests = npt.NDArray[np.bytes_]
+"""SHA-256 digests, hexadecimal, of 64 bytes each; empty where there is nothing to digest."""
 
 Rows = npt.NDArray[np.int64]
 """Row numbers of a ``SampleTable``."""
@@ -72,6 +77,9 @@ SCHEMA = pa.schema(
 MAX_ROWS = 10_000_000
 MAX_STRING_BYTES = 4096
 """Bytes of a string, such as an id or a note."""
+_DIGESTS = frozenset(("sha256", "rle_sha256", "json_sha256"))
+_PIECE = 100_000
+"""Strings that are converted at once, so that a column's are never all in memory twice."""
 _RANGES = {
     "rows": (1, 1 << 16),
     "columns": (1, 1 << 16),
@@ -142,11 +150,11 @@ class SampleTable:
     """Byte count of the mask member; 0 in the test split."""
     json_bytes: npt.NDArray[np.int64]
     """Byte count of the description, the sample's last member."""
-    sha256: Strings
+    sha256: Digests
     """SHA-256 of the image member's bytes, hexadecimal."""
-    rle_sha256: Strings
+    rle_sha256: Digests
     """SHA-256 of the mask member's bytes; empty in the test split."""
-    json_sha256: Strings
+    json_sha256: Digests
     """SHA-256 of the description's bytes."""
     render_notes: Strings
     """What rendering did to the image, joined by semicolons; empty for most images."""
@@ -172,7 +180,7 @@ class SampleTable:
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Self:
         """Make a table of an arrow table of the same schema."""
-        return cls(**{name: _to_numpy(table.column(name), SCHEMA.field(name).type) for name in SCHEMA.names})
+        return cls(**{name: _to_numpy(name, table.column(name)) for name in SCHEMA.names})
 
     @classmethod
     def read(cls, dataset: Path, *, other_folds: bool = False) -> Self:
@@ -189,8 +197,8 @@ class SampleTable:
         """
         manifest = Manifest.read(dataset)
         path = paths.samples(dataset)
-        table = cls._read(path, manifest)
-        if table.digest() != manifest.samples_digest:
+        table, digest = cls._read(path, manifest)
+        if digest != manifest.samples_digest:
             raise UserError(
                 f"{path}: not what was written (its values' SHA-256 differs from {paths.MANIFEST}'s)",
                 f"the table that belongs to {paths.MANIFEST}",
@@ -205,8 +213,9 @@ class SampleTable:
         return table
 
     @classmethod
-    def _read(cls, path: Path, manifest: Manifest) -> Self:
-        arrow = parquet.read_table(
+    def _read(cls, path: Path, manifest: Manifest) -> tuple[Self, str]:
+        """Return the table and its digest, with one of Arrow's columns in memory at a time."""
+        read = parquet.read_columns(
             path,
             SCHEMA,
             min_rows=manifest.samples,
@@ -214,22 +223,25 @@ class SampleTable:
             expected=f"the table of {manifest.samples} rows that belongs to {paths.MANIFEST}",
             action="copy the dataset or build it again",
         )
-        try:
-            problem = _find_problem(arrow)
-            if not problem:
-                return cls.from_arrow(arrow)
-        except ValueError as error:
-            # A string that is not UTF-8.
-            problem = first_line(error)
-        raise UserError(f"{path}: {problem}", "what job/shard.py writes", "build the dataset again")
+        columns, digest = {}, _Digest()
+        for name, column in read:
+            try:
+                problem = _find_problem(name, column)
+                if not problem:
+                    columns[name] = _to_numpy(name, column)
+                    digest.add(name, column)
+            except ValueError as error:
+                # A string that is not UTF-8.
+                problem = first_line(error)
+            if problem:
+                raise UserError(f"{path}: {problem}", "what job/shard.py writes", "build the dataset again")
+        return cls(**columns), digest.hexdigest()
 
     def digest(self) -> str:
         """Return the SHA-256 of every column but the folds, whose digest dataset.json has separately."""
-        found = hashlib.sha256()
-        for name in SCHEMA.names:
-            if name != "fold":
-                content = _canonical(getattr(self, name))
-                found.update(f"{name} {len(content)}\n".encode() + content)
+        found = _Digest()
+        for name, column in self._columns().items():
+            found.add(name, column)
         return found.hexdigest()
 
     def exclude(self, image_ids: Collection[str]) -> "SampleTable":
@@ -239,9 +251,11 @@ class SampleTable:
 
     def write(self, dataset: Path) -> None:
         """Publish the table as samples.parquet."""
-        columns = [pa.array(getattr(self, name), field.type) for name, field in zip(SCHEMA.names, SCHEMA, strict=True)]
         with publish(paths.samples(dataset)) as file:
-            pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+            pq.write_table(pa.table(self._columns(), schema=SCHEMA), file, compression="zstd")
+
+    def _columns(self) -> dict[str, pa.ChunkedArray]:
+        return {field.name: pa.chunked_array([_to_arrow(getattr(self, field.name), field.type)]) for field in SCHEMA}
 
     def select(self, split: Split, folds: Collection[int] | None = None) -> Rows:
         """Return the ascending indices of the rows of a split, and of some folds if given."""
@@ -259,31 +273,77 @@ class SampleTable:
         return {str(self.image_id[row]): self.shape(row) for row in rows.tolist()}
 
 
-def _to_numpy(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
-    if pa.types.is_string(kind):
-        return np.array(column.to_pylist(), dtype=np.str_)
-    return np.array(column.to_numpy())
+class _Digest:
+    """SHA-256 of columns, which depends only on their values: strings between line feeds, numbers little-endian."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, name: str, column: pa.ChunkedArray) -> None:
+        if name == "fold":
+            return
+        pieces: Iterator[bytes | pa.Buffer]
+        if pa.types.is_string(column.type):
+            length = (pc.sum(pc.binary_length(column)).as_py() or 0) + max(len(column) - 1, 0)
+            pieces = join(column, "\n")
+        else:
+            values = column.to_numpy()
+            content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+            length, pieces = len(content), iter([content])
+        self._sha256.update(f"{name} {length}\n".encode())
+        for piece in pieces:
+            self._sha256.update(piece)
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
 
 
-def _canonical(column: npt.NDArray[Any]) -> bytes:
-    """Return a column as bytes that depend only on its values."""
-    if column.dtype.kind == "U":
-        return "\n".join(column.tolist()).encode("utf-8", "surrogateescape")
-    return column.astype(column.dtype.newbyteorder("<")).tobytes()
+def join(column: pa.ChunkedArray, separator: str) -> Iterator[pa.Buffer]:
+    """Yield all strings of a column, UTF-8, with a separator between each two, in pieces of many."""
+    for first in range(0, len(column), _PIECE):
+        values = column.slice(first, _PIECE).combine_chunks()
+        whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+        if first:
+            yield pa.py_buffer(separator.encode())
+        yield pc.binary_join(whole, separator)[0].as_buffer()
 
 
-def _find_problem(table: pa.Table) -> str:
+def _to_numpy(name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if not pa.types.is_string(column.type):
+        return np.array(column.to_numpy())
+    if name in _DIGESTS and _lengths(column) == (DIGEST_BYTES, DIGEST_BYTES):
+        return np.frombuffer(b"".join(join(column, "")), f"S{DIGEST_BYTES}")
+    kind = np.dtype(f"S{DIGEST_BYTES}") if name in _DIGESTS else np.dtypes.StringDType()
+    values: npt.NDArray[Any] = np.empty(len(column), kind)
+    for first in range(0, len(column), _PIECE):
+        # Through Arrow's objects, which are the same one for equal strings.
+        values[first : first + _PIECE] = column.slice(first, _PIECE).to_numpy().astype(kind)
+    return values
+
+
+def _lengths(column: pa.ChunkedArray) -> tuple[int, int]:
+    """Return the least and the greatest bytes of a string of a column; 0 and 0 without any."""
+    found = pc.min_max(pc.binary_length(column)).as_py()
+    return found["min"] or 0, found["max"] or 0
+
+
+def _to_arrow(column: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    if column.dtype.kind == "S":
+        return pa.array(column.tolist(), pa.binary()).cast(kind)
+    return pa.array(column.tolist() if pa.types.is_string(kind) else column, kind)
+
+
+def _find_problem(name: str, column: pa.ChunkedArray) -> str:
     """Return what would make a reader read elsewhere or allocate far too much; empty for a table of job/shard.py."""
-    for name in SCHEMA.names:
-        column = table.column(name)
-        # A column becomes an array of its longest string's width.
-        if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_STRING_BYTES:
-            return f"{name} of more than {MAX_STRING_BYTES} bytes"
-    for name in pc.unique(table.column("shard")).to_pylist():
-        if not paths.SHARD_NAME.fullmatch(name):
-            return f"a shard named {name[:80]!r}"
-    for name, (low, high) in _RANGES.items():
-        found = pc.min_max(table.column(name)).as_py()
-        if len(table) and not low <= found["min"] <= found["max"] <= high:
+    if pa.types.is_string(column.type) and _lengths(column)[1] > MAX_STRING_BYTES:
+        return f"{name} of more than {MAX_STRING_BYTES} bytes"
+    if name == "shard":
+        for shard in pc.unique(column).to_pylist():
+            if not paths.SHARD_NAME.fullmatch(shard):
+                return f"a shard named {shard[:80]!r}"
+    if name in _RANGES and len(column):
+        low, high = _RANGES[name]
+        found = pc.min_max(column).as_py()
+        if not low <= found["min"] <= found["max"] <= high:
             return f"{name} from {found['min']} to {found['max']}"
     return ""

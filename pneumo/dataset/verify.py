@@ -112,9 +112,9 @@ def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[in
 def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
     """Return a sample's members in their order, when the sample begins at ``position``."""
     described = [
-        (str(table.image_format[row]), int(table.bytes[row]), str(table.sha256[row])),
-        ("rle", int(table.rle_bytes[row]), str(table.rle_sha256[row])),
-        ("json", int(table.json_bytes[row]), str(table.json_sha256[row])),
+        (str(table.image_format[row]), int(table.bytes[row]), table.sha256[row].decode()),
+        ("rle", int(table.rle_bytes[row]), table.rle_sha256[row].decode()),
+        ("json", int(table.json_bytes[row]), table.json_sha256[row].decode()),
     ]
     if table.rle_offset[row] < 0:
         del described[1]

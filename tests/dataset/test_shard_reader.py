@@ -32,7 +32,7 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
     table = reader.table
     for row in range(len(table)):
         data = reader.image(row)
-        assert hashlib.sha256(data).hexdigest() == table.sha256[row]
+        assert hashlib.sha256(data).hexdigest() == table.sha256[row].decode()
         assert data[:4] == {"jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG"}[table.image_format[row]]
     for row in table.select("train"):
         mask = rle.decode(reader.rle(row), *table.shape(row))
@@ -48,7 +48,7 @@ def test_threads_share_a_reader_and_its_files(reader: ShardReader) -> None:
     rows = list(range(len(reader.table))) * 20
     with ThreadPoolExecutor(8) as pool:
         digests = list(pool.map(lambda row: hashlib.sha256(reader.image(row)).hexdigest(), rows))
-    assert digests == [reader.table.sha256[row] for row in rows]
+    assert digests == [reader.table.sha256[row].decode() for row in rows]
     assert set(reader._files) == set(reader.table.shard.tolist())
 
 

@@ -178,7 +178,7 @@ def test_real_images_pass_through_bit_for_bit(tmp_path: Path) -> None:
         frame = get_frame(source.PixelData, 0, number_of_frames=1)
         row = row_of[source.SOPInstanceUID]
         assert reader.image(row) == frame
-        assert hashlib.sha256(frame).hexdigest() == table.sha256[row]
+        assert hashlib.sha256(frame).hexdigest() == table.sha256[row].decode()
 
     texts: dict[str, list[str]] = {}
     for line in (dev / "train-rle.csv").read_text().splitlines()[1:]:

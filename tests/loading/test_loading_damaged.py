@@ -68,4 +68,4 @@ def test_only_the_rows_asked_for_are_read(data: Data, world: World, tmp_path: Pa
 
 def test_the_hash_is_of_the_member_and_of_nothing_else(data: Data) -> None:
     for row in range(len(CASES)):
-        assert hashlib.sha256(data.reader.image(row)).hexdigest() == data.table.sha256[row]
+        assert hashlib.sha256(data.reader.image(row)).hexdigest() == data.table.sha256[row].decode()

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.patients import count_patients
-from pneumo.dataset.table import SampleTable
+from pneumo.dataset.table import SampleTable, Strings
 from pneumo.reporting.explore.groups import GroupRate
 
 
@@ -52,6 +52,6 @@ def _median(values: npt.NDArray[np.float64]) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def _share(values: npt.NDArray[np.str_], wanted: str) -> float:
+def _share(values: Strings, wanted: str) -> float:
     known = values[values != ""]
     return float((known == wanted).mean()) if len(known) else float("nan")
