@@ -8,6 +8,8 @@
 #   ./launch.sh test      the default suite; with -m slow, chaos, browser and others those
 #   ./launch.sh lint      lint, format, types, security, known vulnerabilities
 #   ./launch.sh check     lint, then the default suite
+#   ./launch.sh bench     every part beside its baselines and limits, into bench.json and bench.md; --dicom and --masks, or
+#                         --dataset, measure on yours; see pneumo/bench/README.md
 #   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; see --help
 #
 # PNEUMO_PYTHON=/path/to/python uses that environment as it is and installs nothing.
@@ -176,6 +178,10 @@ case $command in
         lint
         run_tests "$@"
         ;;
+    bench)
+        setup
+        exec "$python" "$root/job/bench.py" --out "$root/bench.json" "$@"
+        ;;
     wheelhouse)
         # Needs pip and uv, not the gigabytes of setup.
         export PYTHONSAFEPATH=1
@@ -189,9 +195,9 @@ case $command in
         PNEUMO_PYTHON=$python exec "$root/docker/wheelhouse.sh" "$@"
         ;;
     -h | --help)
-        sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         ;;
     *)
-        fail "found $command; expected setup, demo, test, lint, check or wheelhouse; ./launch.sh --help explains them"
+        fail "found $command; expected setup, demo, test, lint, check, bench or wheelhouse; ./launch.sh --help explains them"
         ;;
 esac

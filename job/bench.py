@@ -1,7 +1,7 @@
 """Measure pneumo beside its baselines and limits.
 
 All parts, on synthetic X-rays:
-    python job/bench.py
+    python job/bench.py --out bench.json
 Two parts, on real ones:
     python job/bench.py shard load --dicom train/ --masks train-rle.csv --images 967
 
@@ -25,11 +25,23 @@ from pneumo.bench.settings import Settings
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import check_target, publish_text
 from pneumo.runtime.outputs import check_apart, check_earlier_json
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
-Part = Literal["start", "rle", "shard", "verify", "load", "train", "save", "search", "folds"]
+Part = Literal[
+    "start",
+    "rle",
+    "shard",
+    "verify",
+    "plan",
+    "load",
+    "train",
+    "save",
+    "search",
+    "folds",
+]
 RENAMED_FLAGS = {"--evidences": "--histograms"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
@@ -41,7 +53,8 @@ class Arguments(Settings):
     parts: tyro.conf.Positional[tuple[Part, ...]] = ()
     """What to measure; none named = all."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
-    """File for the results as JSON. An existing file is replaced only when it has such results."""
+    """File for the results as JSON, with the same table as Markdown beside it (.md). An existing file is replaced only
+    when it has such results."""
     verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
@@ -53,9 +66,7 @@ def main(arguments: Arguments) -> None:
         from pneumo.bench.source import Source
 
     if arguments.out is not None:
-        check_target(arguments.out)
-        check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--masks": arguments.masks})
-        check_earlier_json("--out", arguments.out, table.FIELDS)
+        _check_out(arguments.out, arguments)
     described = machine.describe()
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
@@ -64,8 +75,27 @@ def main(arguments: Arguments) -> None:
             log.info("measuring %s", part)
             comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
     if arguments.out is not None:
+        # The table first: an earlier one is known by the JSON beside it.
+        publish_text(arguments.out.with_suffix(".md"), table.as_markdown(comparisons, described))
         publish_text(arguments.out, table.as_json(comparisons, described))
     sys.stdout.write(table.text(comparisons, described))
+
+
+def _check_out(out: Path, arguments: Arguments) -> None:
+    """Refuse, before anything is measured, files for the results that cannot be written, or are something else."""
+    if out.suffix != ".json":
+        raise UserError(f"--out {out}", "a file name that ends in .json", "correct --out")
+    check_earlier_json("--out", out, table.FIELDS)
+    if not out.exists() and out.with_suffix(".md").exists():
+        raise UserError(
+            f"--out {out}, and there is {out.with_suffix('.md')}, which would be replaced",
+            "neither of the two, or both from this command",
+            "give another --out, or move the file",
+        )
+    inputs = {"--dicom": arguments.dicom, "--masks": arguments.masks, "--dataset": arguments.dataset}
+    for path in (out, out.with_suffix(".md")):
+        check_target(path)
+        check_apart("--out", path, inputs)
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:

@@ -30,7 +30,7 @@ def test_shell_scripts_are_clean(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nosuch"], "found nosuch; expected setup, demo, test, lint, check or wheelhouse"),
+        (["nosuch"], "found nosuch; expected setup, demo, test, lint, check, bench or wheelhouse"),
         ([], "found nothing; expected setup"),
         (["lint", "pneumo", "job"], "found lint pneumo job; expected no arguments"),
         (["setup", "--cpu"], "found setup --cpu; expected --cpu with the address of a package index"),

@@ -20,8 +20,10 @@ class Settings:
     """Directory of real DICOMs, searched recursively; without it synthetic ones are drawn."""
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
+    dataset: Path | None = None
+    """Dataset of job/shard.py to load from, which is left as it is; without it, one is built of the DICOMs."""
     images: Annotated[int, Interval(ge=2, le=100_000)] = 48
-    """DICOMs to work on, spread evenly over --dicom (shard, verify, load). A synthetic one takes a second to draw."""
+    """Images to work on, spread evenly over --dicom or --dataset. A synthetic one takes a second to draw."""
     source_size: Annotated[int, Interval(ge=64, le=8192)] = 1024
     """Rows and columns of the synthetic DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
     size: Annotated[int, Interval(ge=32, le=4096)] = 512
@@ -32,6 +34,8 @@ class Settings:
     """Encoder of the network whose checkpoint is saved; the default is the largest that a recipe has (save)."""
     histograms: Annotated[int, Interval(ge=10, le=1_000_000)] = 12_000
     """Images whose histograms the decision rule is searched on (search)."""
+    table_images: Annotated[int, Interval(ge=10, le=100_000)] = 10_000
+    """Images of the smallest of the three tables that are opened, the others having 10 and 100 times as many (plan)."""
     rules: Annotated[int, Interval(ge=1, le=1_000_000)] = 200
     """Rules of the grid on which the loop over the rules is timed (search)."""
     repeat: Annotated[int, Interval(ge=1, le=1000)] = 5

@@ -5,11 +5,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumo.bench.settings import Settings
 from pneumo.bench.timing import quiet
 from pneumo.dataset.build import build
 from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
 from pneumo.dicom import files
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.dicom_tree import write_tree
@@ -42,6 +45,14 @@ class Source:
             build(self.inputs, self.directory / "dataset", BuildOptions(num_folds=2, workers=self.settings.workers))
         return self.directory / "dataset"
 
+    @cached_property
+    def reader(self) -> ShardReader:
+        """The training images of ``--dataset`` that are used; without it, those of the dataset of all files."""
+        given = self.settings.dataset
+        table = SampleTable.read(given or self.dataset)
+        rows = table.select("train")
+        return ShardReader(given or self.dataset, table.take(rows[_spread(len(rows), self.settings.images)]))
+
     def _draw(self) -> BuildInputs:
         settings = self.settings
         tree = write_tree(
@@ -60,9 +71,13 @@ class Source:
         found = files.find(root)
         if not found:
             raise UserError(f"--dicom {root} holds no file", "a directory of DICOM files", "correct --dicom")
-        indices = np.linspace(0, len(found) - 1, min(self.settings.images, len(found))).round().astype(int)
-        for index in np.unique(indices).tolist():
+        for index in _spread(len(found), self.settings.images).tolist():
             target = self.directory / "dicom" / found[index].relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(found[index], target)
         return self.directory / "dicom"
+
+
+def _spread(count: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Return indices of some of a number of items, spread evenly over them."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))

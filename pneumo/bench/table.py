@@ -1,4 +1,4 @@
-"""The comparisons as a table to read and as JSON to keep."""
+"""The comparisons as a table to read, as Markdown for a page, and as JSON to keep."""
 
 import dataclasses
 import json
@@ -11,15 +11,27 @@ FIELDS = ("machine", "comparisons")
 """Of the JSON."""
 ON_THE_RIGHT = frozenset(("ours", "theirs", "ratio", "lowest-highest"))
 
+MEANING = "ratio: times as fast as the baseline, or the fraction of the limit; the median of the rounds"
+
 
 def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
     """Return the table, below a line that describes the machine."""
     rows = [HEADINGS, *(_row(comparison) for comparison in comparisons)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(map(_cell, HEADINGS, row, widths)).rstrip() for row in rows]
-    about = ", ".join(f"{name} {value}" for name, value in machine.items())
-    meaning = "ratio: times as fast as the baseline, or the fraction of the limit; the median of the rounds"
-    return "\n".join([about, "", *lines, "", meaning]) + "\n"
+    return "\n".join([_about(machine), "", *lines, "", MEANING]) + "\n"
+
+
+def as_markdown(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
+    """Return the same table in Markdown."""
+    rules = ["--:" if heading in ON_THE_RIGHT else "---" for heading in HEADINGS]
+    rows = [HEADINGS, rules, *(_row(comparison) for comparison in comparisons)]
+    lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    return "\n".join([_about(machine), "", *lines, "", MEANING]) + "\n"
+
+
+def _about(machine: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in machine.items())
 
 
 def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:

@@ -247,7 +247,11 @@ class SampleTable:
     def exclude(self, image_ids: Collection[str]) -> "SampleTable":
         """Return the table without some training images; test images are kept, whatever their ids."""
         keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split == "train"))
-        return SampleTable(**{name: getattr(self, name)[keep] for name in SCHEMA.names})
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, rows: Rows) -> "SampleTable":
+        """Return a table of some of the rows, in their order."""
+        return SampleTable(**{name: getattr(self, name)[rows] for name in SCHEMA.names})
 
     def write(self, dataset: Path) -> None:
         """Publish the table as samples.parquet."""

@@ -111,7 +111,7 @@ def gather_histograms(
     ordered = [by_row[row] for row in rows.tolist()]
     counts = np.stack([counts for counts, _ in ordered]).astype(np.int32)
     return PredictionHistograms(
-        image_id=table.image_id[rows].astype(np.str_),
+        image_id=np.array(table.image_id[rows].tolist(), np.str_),
         fold=table.fold[rows].astype(np.int16),
         patient=table.patient[rows],
         positive=table.positive[rows],

@@ -13,14 +13,26 @@ import pytest
 import torch
 
 from pneumo.bench import table, train
+from pneumo.runtime.errors import UserError
 
 BENCH = Path(__file__).parents[2] / "job" / "bench.py"
 
 TINY = (
     *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
-    *("--rules", "3", "--repeat", "1", "--workers", "1", "--save-encoder", "mobilenet_v2"),
+    *("--rules", "3", "--repeat", "1", "--workers", "1", "--table-images", "10", "--save-encoder", "mobilenet_v2"),
 )
-COMPARISONS = {"start": 4, "rle": 4, "shard": 3, "verify": 2, "load": 1, "train": 1, "save": 1, "search": 4, "folds": 9}
+COMPARISONS = {
+    "start": 4,
+    "rle": 4,
+    "shard": 3,
+    "verify": 2,
+    "plan": 5,
+    "load": 1,
+    "train": 1,
+    "save": 1,
+    "search": 4,
+    "folds": 9,
+}
 """The least number of comparisons of each part; DALI and a GPU add some."""
 
 
@@ -55,6 +67,9 @@ def test_every_part_gives_ratios(tmp_path, command, capsys, monkeypatch):
     command.main(command.cli.parse(command.Arguments, words, prog="bench.py", description=""))
     check(json.loads((tmp_path / "new/results.json").read_text()), list(COMPARISONS))
     lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in (tmp_path / "new/results.md").read_text().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {line.split()[0]}" for line in lines[3 : len(rows) + 1]]
+    assert all(row.count(" | ") == len(table.HEADINGS) - 1 for row in rows)
     assert lines[0].startswith("cores ")
     (head,) = (line for line in lines if line.startswith("part "))
     assert all(heading in head for heading in table.HEADINGS)
@@ -69,3 +84,21 @@ def test_only_the_named_parts_are_measured(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     check(json.loads((tmp_path / "results.json").read_text()), ["rle", "shard"])
+
+
+@pytest.mark.parametrize(
+    ("out", "files", "found"),
+    [
+        ("results.md", {}, "a file name that ends in .json"),
+        ("results.json", {"results.md": "mine"}, "results.md, which would be replaced"),
+        ("results.json", {"results.json": "{}"}, "no earlier result of this command"),
+    ],
+    ids=["suffix", "markdown", "json"],
+)
+def test_files_of_the_users_own_are_not_replaced(tmp_path, command, out, files, found):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    words = ("rle", *TINY, "--out", str(tmp_path / out))
+    with pytest.raises(UserError, match=found):
+        command.main(command.cli.parse(command.Arguments, words, prog="bench.py", description=""))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files

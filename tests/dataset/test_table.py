@@ -1,3 +1,4 @@
+import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,15 @@ def manifest(table: SampleTable) -> Manifest:
 
 @pytest.fixture
 def table() -> SampleTable:
-    test = {"split": "test", "fold": -1, "positive": False, "mask_area": -1, "rle_offset": -1, "rle_bytes": 0, "rle_sha256": ""}
+    test = {
+        "split": "test",
+        "fold": -1,
+        "positive": False,
+        "mask_area": -1,
+        "rle_offset": -1,
+        "rle_bytes": 0,
+        "rle_sha256": "",
+    }
     return SampleTable.from_rows([*(row(n) for n in range(6)), row(6, **test)])
 
 
@@ -116,6 +125,29 @@ def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
             column[3] = {"b": not column[3], "T": "x", "S": b"x"}.get(column.dtype.kind, 77)
             digests.add(replace(table, **{name: column}).digest())
     assert len(digests) == len(SCHEMA.names)
+
+
+def test_the_digest_is_the_sha256_of_all_columns_however_many_pieces(
+    table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = hashlib.sha256()
+    for name in SCHEMA.names:
+        column = getattr(table, name)
+        if column.dtype.kind in "TS":
+            text = "\n".join(value if isinstance(value, str) else value.decode() for value in column.tolist())
+            content = text.encode()
+        else:
+            content = column.tobytes()
+        if name != "fold":
+            expected.update(f"{name} {len(content)}\n".encode() + content)
+    for piece in (1, 3, 7, 1000):
+        monkeypatch.setattr("pneumo.dataset.table._PIECE", piece)
+        assert table.digest() == expected.hexdigest()
+
+
+def test_digests_of_other_lengths_are_kept_as_they_are() -> None:
+    table = SampleTable.from_rows([row(0, sha256="ab"), row(1, sha256=""), row(2)])
+    assert table.sha256.tolist() == [b"ab", b"", b"ab" * 32]
 
 
 def test_empty_table() -> None:
