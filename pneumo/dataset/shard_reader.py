@@ -56,7 +56,9 @@ class ShardReader:
         """
         table = self.table
         extent = int(table.offset[row]), int(table.bytes[row])
-        return self._member(row, str(table.image_format[row]), *extent, table.sha256[row].decode(), self._verified["image"])
+        return self._member(
+            row, str(table.image_format[row]), *extent, table.sha256[row].decode(), self._verified["image"]
+        )
 
     def rle(self, row: int) -> str:
         """Return a training row's mask as Kaggle's relative run lengths, ``-1`` when it is empty.
