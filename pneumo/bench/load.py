@@ -1,7 +1,7 @@
 """The loaders and the 1st place's, which decodes PNGs of 1024 x 1024, augments at full size and resizes.
 
 All are limited to one core, so that none is faster by its number of threads. Where there is a GPU, the DALI loader is
-also timed on it, with all cores for its work on the host.
+also timed on it, see ``gpu_loading``.
 """
 
 import os
@@ -30,6 +30,7 @@ from pneumo.loading.kind import LoaderKind
 from pneumo.masks import rle
 
 BATCH = 8
+GPU_BATCH = 16
 CPU = torch.device("cpu")
 
 
@@ -45,9 +46,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         *ours, theirs = time_in_turns([*loaders, winner.load_all], settings.repeat)
     names = {"opencv": "OpenCV loader", "dali": "DALI loader on the CPU"}
     timed = [(names[kind] + ", 1 core", seconds, theirs) for kind, seconds in zip(kinds, ours, strict=True)]
-    if torch.cuda.is_available() and has_dali():
-        timed.append(_on_gpu(reader, plans, settings, winner.load_all))
-    return [
+    compared = [
         per_second(
             "load",
             f"{what}, {settings.size} px",
@@ -59,37 +58,42 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         )
         for what, seconds, baseline in timed
     ]
+    on_gpu = _on_gpu(reader, settings, winner.load_all) if torch.cuda.is_available() and has_dali() else []
+    return compared + on_gpu
 
 
-def _on_gpu(
-    reader: ShardReader, plans: list[BatchPlan], settings: Settings, winner: Callable[[], object]
-) -> tuple[str, list[float], list[float]]:
-    loader = build_loader("dali", reader, torch.device("cuda"), settings.workers)
-
-    def ours() -> None:
-        drain(loader, plans)
-        torch.cuda.synchronize()
+def _on_gpu(reader: ShardReader, settings: Settings, winner: Callable[[], object]) -> list[Comparison]:
+    from pneumo.bench.gpu_loading import GpuLoading
+    from pneumo.loading.device_cache import DeviceCache
 
     def theirs() -> None:
         with one_core():
             winner()
 
-    seconds = time_in_turns([ours, theirs], settings.repeat)
-    return f"DALI loader on the GPU, {settings.workers} threads", seconds[0], seconds[1]
+    device = torch.device("cuda")
+    loading = GpuLoading(
+        reader=reader,
+        plans=plan_epoch(len(reader.table), settings.size, GPU_BATCH),
+        device=device,
+        cache=DeviceCache(device),
+        workers=settings.workers,
+        repeat=settings.repeat,
+    )
+    return loading.measure(theirs)
 
 
-def plan_epoch(samples: int, size: int) -> list[BatchPlan]:
+def plan_epoch(samples: int, size: int, batch: int = BATCH) -> list[BatchPlan]:
     """Plan every sample once, with the default augmentation."""
     return [
         BatchPlan(
-            rows=np.arange(first, min(first + BATCH, samples)),
-            positions=np.arange(first, min(first + BATCH, samples)),
+            rows=np.arange(first, min(first + batch, samples)),
+            positions=np.arange(first, min(first + batch, samples)),
             epoch=0,
             size=size,
             seed=0,
             augmentation=Augmentation(),
         )
-        for first in range(0, samples, BATCH)
+        for first in range(0, samples, batch)
     ]
 
 

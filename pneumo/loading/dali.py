@@ -63,7 +63,7 @@ class DaliLoader(ThreadedLoader):
         """Draw a sample's parameters, rasterize its mask, and read its file unless its image is on the device."""
         row = int(batch.plan.rows[index])
         parameters = batch.plan.parameters(index, self.reader.table)
-        rasterize_mask(self.reader, row, parameters.matrix, batch.mask[index, 0].numpy())
+        rasterize_mask(self.reader, row, parameters.matrix, batch.mask[index, 0].numpy(), self.cache)
         kept = None if self.device_cache is None else self.device_cache.get(row, self._factor(batch, row))
         batch.sources[index] = read_encoded(self.reader, row) if kept is None else kept
         return parameters
