@@ -82,6 +82,10 @@ class Arguments:
     """CSV with the ids that the submission must have, in their order (Kaggle's sample submission)."""
     workers: WorkersOrAuto = 0
     """Threads that decode and augment in each process; 0 = one for each core that the process may use."""
+    images_at_once: Annotated[int, Interval(ge=0, le=65_536)] = 0
+    """Images in one forward pass of a training step, a multiple of --micro-batch-size, over which batch normalization
+    still averages: the result is the same within rounding. 0 = the micro-batch on a CPU, and on a GPU as many of a
+    step's micro-batches as its memory holds."""
     checkpoint_every: Annotated[int, Interval(ge=0, le=10**9)] = 200
     """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
     expect_world: ExpectedWorld = 0
@@ -152,7 +156,9 @@ def main() -> None:
         run=arguments.run,
         folds=arguments.folds,
         expected=arguments.expected,
-        options=LoopOptions(checkpoint_every=arguments.checkpoint_every, workers=workers),
+        options=LoopOptions(
+            checkpoint_every=arguments.checkpoint_every, workers=workers, images_at_once=arguments.images_at_once
+        ),
         skip_damaged=arguments.skip_damaged,
     )
     if arguments.dry_run:

@@ -54,10 +54,14 @@ class StepStatistics:
             torch._foreach_zero_(self._sum)
         self._count = 0
 
-    def end_micro_batch(self) -> None:
-        """Add the statistics after a forward pass to the step's sum, and reset them to those of the step's start."""
+    def end_pass(self, micro_batches: int = 1) -> None:
+        """Add the statistics after a forward pass to the step's sum, and reset them to those of the step's start.
+
+        Args:
+            micro_batches: How many the pass had; the statistics are their mean (``modeling.ghost_batch_norm``).
+        """
         if self.buffers:
-            torch._foreach_add_(self._sum, self.buffers)
+            torch._foreach_add_(self._sum, self.buffers, alpha=micro_batches)
             torch._foreach_copy_(self.buffers, self._start)
             self._count += 1
 
@@ -67,7 +71,7 @@ class StepStatistics:
             return
         flat = self.group.all_reduce_sum_(torch.cat(self._sum)).div_(self.micro_batches)
         torch._foreach_copy_(self.buffers, list(torch.split(flat, [b.numel() for b in self.buffers])))
-        # They count micro-batches, and each rank has counted only its own.
+        # They count micro-batches, and each rank has counted only its own passes.
         torch._foreach_add_(self.counters, self.micro_batches - self._count)
 
     def undo_step(self) -> None:
@@ -104,7 +108,7 @@ def estimate_statistics(
     for image in images:
         with autocast():
             model(image)
-        statistics.end_micro_batch()
+        statistics.end_pass()
     statistics.end_step()
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.eval().momentum = momentum

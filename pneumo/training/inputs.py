@@ -28,6 +28,20 @@ class TrainingInputs:
     skip_damaged: bool = False
     """Exclude the damaged training images when the run is started."""
 
+    def __post_init__(self) -> None:
+        """Check the options that depend on the recipe.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        at_once, unit = self.options.images_at_once, self.recipe.micro_batch_size
+        if at_once % unit:
+            raise UserError(
+                f"--images-at-once {at_once}",
+                f"a multiple of --micro-batch-size {unit}",
+                "correct it, or leave it out",
+            )
+
 
 def check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) -> tuple[int, ...]:
     """Return the folds to train: those that are asked for, or all.
@@ -72,6 +86,6 @@ def less_memory(recipe: Recipe) -> tuple[str, str]:
     sizes = " ".join(map(str, recipe.image_size))
     return (
         f"--micro-batch-size {recipe.micro_batch_size} at --image-size {sizes} with {recipe.model.encoder}",
-        "lower --micro-batch-size or --image-size, or choose a smaller --model.encoder, in a new --run; or end other"
-        " processes on the same device",
+        "lower --micro-batch-size or --image-size, or choose a smaller --model.encoder, in a new --run; or set"
+        f" --images-at-once {recipe.micro_batch_size}, or end other processes on the same device",
     )

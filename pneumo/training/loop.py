@@ -44,6 +44,8 @@ class LoopOptions:
     """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
     workers: int
     """Threads of the loader."""
+    images_at_once: int = 0
+    """Images in one forward pass of a training step; 0 = choose."""
 
 
 class FoldTrainer:
@@ -90,7 +92,7 @@ class FoldTrainer:
         # Before the network is built: with a checkpoint its encoder's first weights are not fetched again.
         self.checkpoint = group.broadcast(checkpoint.latest(directory.checkpoints) if group.is_leader else None)
         model = replace(recipe.model, encoder_weights="none") if self.checkpoint else recipe.model
-        self.train_state = TrainState(replace(recipe, model=model), self.seed, world, group)
+        self.train_state = TrainState(replace(recipe, model=model), self.seed, world, group, options.images_at_once)
         if self.checkpoint is None:
             check_first_weights(self.train_state.model, recipe, encoder_sha256)
         self.state = LoopState(fold=fold)

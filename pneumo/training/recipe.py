@@ -70,8 +70,8 @@ class Recipe:
     batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 16
     """Images in an optimizer step, over all ranks of a fold's group."""
     micro_batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 8
-    """Images in one forward pass, over which batch normalization averages. A step's micro-batches are divided among the
-    ranks, so that the same recipe gives the same weights (within rounding) on up to batch / micro-batch ranks."""
+    """Images over which batch normalization averages. A step's micro-batches are divided among the ranks, so that the
+    same recipe gives the same weights (within rounding) on up to batch / micro-batch ranks."""
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
     """Optimizer; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
     weight_decay: Fraction = 1e-4

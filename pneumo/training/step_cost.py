@@ -53,7 +53,15 @@ class Measured:
     """Size of a checkpoint: weights, averaged weights, optimizer."""
 
 
-def measure(recipe: Recipe, data: FoldData, device: torch.device, *, workers: int, micro_batches: int) -> Measured:
+def measure(
+    recipe: Recipe,
+    data: FoldData,
+    device: torch.device,
+    *,
+    workers: int,
+    micro_batches: int,
+    images_at_once: int = 0,
+) -> Measured:
     """Do a few steps and predictions of each stage on one rank.
 
     Args:
@@ -62,6 +70,7 @@ def measure(recipe: Recipe, data: FoldData, device: torch.device, *, workers: in
         device: Where to compute.
         workers: Threads of the loader.
         micro_batches: How many a step has on this rank.
+        images_at_once: Images in one forward pass, see ``PassSize``.
     """
     downloaded = recipe.model.encoder_weights == "imagenet"
     model = replace(recipe.model, encoder_weights="none") if downloaded else recipe.model
@@ -70,7 +79,7 @@ def measure(recipe: Recipe, data: FoldData, device: torch.device, *, workers: in
         torch.cuda.reset_peak_memory_stats(device)
     loader = build_loader(share.loader, data.reader, device, workers, augmentation=share.augmentation)
     world = World(rank=0, size=1, device=device, cores=workers)
-    state = TrainState(share, 0, world, Group(rank=0, size=1, device=device))
+    state = TrainState(share, 0, world, Group(rank=0, size=1, device=device), images_at_once)
     costs = []
     with Progress("dry run", len(share.stages) * (WARM_UP_STEPS + STEPS), unit="steps") as progress:
         for stage in share.stages:

@@ -27,6 +27,7 @@ from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
 from pneumo.training.compilation import compile_network
 from pneumo.training.loss_scaling import LossScaling
+from pneumo.training.pass_size import PassSize
 from pneumo.training.recipe import Recipe
 
 
@@ -49,18 +50,21 @@ class TrainState:
         seed: Seed of the fold, for the initial weights and dropout.
         world: Device.
         group: The ranks that share a step, at most one for each micro-batch.
+        images_at_once: Images in one forward pass, see ``PassSize``.
 
     Raises:
-        UserError: When the device does not have the precision.
+        UserError: When the device does not have the precision, or the network cannot have so many images at once.
     """
 
-    def __init__(self, recipe: Recipe, seed: int, world: World, group: Group) -> None:
+    def __init__(self, recipe: Recipe, seed: int, world: World, group: Group, images_at_once: int = 0) -> None:
         assert group.size <= recipe.micro_batches, "plan_waves divides the ranks"
         self.recipe, self.seed, self.group = recipe, seed, group
         precision = resolve_precision(recipe.precision, world.device)
         self.device, self.autocast = world.device, make_autocast(precision, world.device)
         torch.manual_seed(seed)
-        self.model = models.build(recipe.model).to(world.device)
+        self.model = models.build(recipe.model)
+        self.passes = PassSize(self.model, recipe, group, images_at_once)
+        self.model = self.model.to(world.device)
         if recipe.channels_last:
             # The weights alone: in an image of one channel both memory formats have the same order, and the first
             # convolution converts its input to the format of its weights, which all that follows keeps.
@@ -112,13 +116,18 @@ class TrainState:
         optimizer.set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         self.statistics.begin_step()
-        for index, batch in zip(self.micro_batch_indices, micro_batches, strict=True):
-            seed_step(self.seed, global_step, index)
-            with self._gradient_exchange(last=index == self.micro_batch_indices[-1]):
-                sums += self._backward(batch)
+        indices, image_size = self.micro_batch_indices, micro_batches[0].image.shape[-1]
+        assert len(micro_batches) == len(indices)
+        at_once = self.passes.begin_step(image_size)
+        for first in range(0, len(indices), at_once):
+            part = micro_batches[first : first + at_once]
+            seed_step(self.seed, global_step, indices[first])
+            with self._gradient_exchange(last=first + at_once >= len(indices)):
+                sums += self._backward(_join(part))
             # After the backward pass, which still reads the buffers of the forward pass.
-            self.statistics.end_micro_batch()
+            self.statistics.end_pass(len(part))
         self.statistics.end_step()
+        self.passes.end_step(image_size)
         norm, skipped = self.scaling.update(self.optimizer, self.model.parameters(), sums, self.recipe.clip_norm)
         if skipped:
             self.statistics.undo_step()
@@ -136,7 +145,8 @@ class TrainState:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
-                f"--micro-batch-size {len(image)} at {image.shape[-1]} px gives a batch normalization one value",
+                f"--micro-batch-size {self.recipe.micro_batch_size} at {image.shape[-1]} px gives a batch normalization"
+                " one value",
                 "two values or more in each channel",
                 "set --micro-batch-size 2 or more, or a larger --image-size, in a new --run",
             ) from error
@@ -194,11 +204,22 @@ class TrainState:
         self.scaling.scaler.load_state_dict(snapshot.optimizer["scaler"])
 
 
+def _join(batches: Sequence[Batch]) -> Batch:
+    """Return the batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        image=torch.cat([batch.image for batch in batches]),
+        mask=torch.cat([batch.mask for batch in batches]),
+        rows=np.concatenate([batch.rows for batch in batches]),
+    )
+
+
 def seed_step(seed: int, *counters: int) -> None:
     """Seed torch as a pure function of (seed, counters).
 
-    Called before each micro-batch, so that dropout needs no saved random state and does not depend on the number
-    of ranks.
+    Called before each forward pass, so that dropout needs no saved random state and does not depend on the number
+    of ranks: a network with dropout has a pass for each micro-batch.
     """
     words = np.random.SeedSequence([seed, *counters]).generate_state(2)
     value = int(words[0]) << 32 | int(words[1])

@@ -98,6 +98,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "recipe": ("nonesuch", "", "best demo"),
         "folds": ("127", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
         "workers": ("4097", *COUNTS),
+        "images-at-once": ("65537", *COUNTS),
         "checkpoint-every": ("1000000001", *COUNTS),
         "expect-world": ("65537", *COUNTS),
         "rank-timeout": ("0", "604801", *FLOATS),

@@ -43,7 +43,7 @@ def do_step(model: nn.Module, statistics: StepStatistics, images: list[torch.Ten
     statistics.begin_step()
     for image in images:
         model(image)
-        statistics.end_micro_batch()
+        statistics.end_pass()
     statistics.end_step()
 
 
@@ -88,7 +88,7 @@ def test_micro_batches_of_a_step_start_from_the_same_statistics() -> None:
     statistics.begin_step()
     model(micro_batches(1)[0])
     assert not torch.equal(model[1].running_mean, start)  # type: ignore[arg-type]
-    statistics.end_micro_batch()
+    statistics.end_pass()
     assert torch.equal(model[1].running_mean, start)  # type: ignore[arg-type]
 
 
