@@ -14,8 +14,6 @@ def compile_network(network: nn.Module, device: torch.device) -> nn.Module:
     Raises:
         UserError: When nothing can be compiled for the device.
     """
-    # What was compiled for the folds before: torch gives up after eight versions of a function.
-    torch._dynamo.reset()
     _check_compiler(device)
     compiled: nn.Module = torch.compile(network, dynamic=False)  # type: ignore[assignment]
     return compiled
