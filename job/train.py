@@ -30,7 +30,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.outputs import check_apart
-from pneumo.runtime.ranges import ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
+from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
@@ -50,6 +50,7 @@ RENAMED_FLAGS = {
     "--augmentation.gamma": "--augmentation.intensity.gamma",
     "--augmentation.brightness": "--augmentation.intensity.brightness",
     "--augmentation.distort": "--augmentation.distortion.probability",
+    "--checkpoint-every": "--checkpoint-minutes",
 }
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
@@ -86,8 +87,8 @@ class Arguments:
     """Images in one forward pass of a training step, a multiple of --micro-batch-size, over which batch normalization
     still averages: the result is the same within rounding. 0 = the micro-batch on a CPU, and on a GPU as many of a
     step's micro-batches as its memory holds."""
-    checkpoint_every: Annotated[int, Interval(ge=0, le=10**9)] = 200
-    """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    checkpoint_minutes: CheckpointInterval = 10.0
+    """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
     expect_world: ExpectedWorld = 0
     """Expected number of processes; any other number is refused. 0 = do not check."""
     skip_damaged: bool = False
@@ -157,7 +158,9 @@ def main() -> None:
         folds=arguments.folds,
         expected=arguments.expected,
         options=LoopOptions(
-            checkpoint_every=arguments.checkpoint_every, workers=workers, images_at_once=arguments.images_at_once
+            checkpoint_minutes=arguments.checkpoint_minutes,
+            workers=workers,
+            images_at_once=arguments.images_at_once,
         ),
         skip_damaged=arguments.skip_damaged,
     )

@@ -81,7 +81,7 @@ class Group:
             return value
         box = torch.tensor([value], dtype=torch.float64)
         with heartbeat.waiting():
-            _wait(dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self.control_group, async_op=True))
+            wait_for_ranks(dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self.control_group, async_op=True))
         return box.item()
 
     def gather(self, value: T) -> list[T]:
@@ -136,10 +136,10 @@ class Group:
         """Return once every rank of the group has called this."""
         if self.control_group is not None:
             with heartbeat.waiting():
-                _wait(dist.barrier(group=self.control_group, async_op=True))
+                wait_for_ranks(dist.barrier(group=self.control_group, async_op=True))
 
 
-def _wait(work: dist.Work) -> None:
+def wait_for_ranks(work: dist.Work) -> None:
     """Return once all ranks have called the collective; signals are handled meanwhile, as they are not within it."""
     interval_s = MIN_POLL_INTERVAL_S
     while not work.is_completed():

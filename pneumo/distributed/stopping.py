@@ -45,7 +45,7 @@ def exiting_on_signals() -> Iterator[None]:
 class StopFlag:
     """True once a signal has requested a stop; a second Ctrl-C ends the process at once.
 
-    The handler only sets the flag: after each step the ranks agree whether to stop (``Group.any_rank``), and save.
+    The handler only sets the flag: after each step the ranks agree whether to stop (``Vote``), and save.
     Where there is nothing to save, it raises: within ``raising``.
     """
 

@@ -1,7 +1,8 @@
 """Reading files of weights from any source, within bounds and without running code; writing safetensors files."""
 
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -14,6 +15,17 @@ MAX_FILE_BYTES = 16 << 30
 """16 GiB; the weights of the largest encoders take 4."""
 MAX_HEADER_BYTES = 16 << 20
 """16 MiB, of a safetensors file; a thousand tensors need 0.1."""
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""The format's names of the types that weights have."""
 _WRAPPERS = ("state_dict", "model")
 
 
@@ -72,6 +84,32 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Return the content of a safetensors file."""
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], write: Callable[[memoryview | bytes], object]) -> None:
+    """Write a safetensors file piece by piece; the library makes two copies of all tensors first.
+
+    The format: the header's length in 8 bytes, the header as JSON, padded to 8 bytes, and the tensors without gaps,
+    those of larger elements first, so that all are aligned (https://github.com/huggingface/safetensors#format).
+
+    Args:
+        tensors: On the CPU.
+        write: Called with one piece after another.
+
+    Raises:
+        KeyError: For a type of elements that no weights have.
+    """
+    ordered = sorted(tensors.items(), key=lambda entry: (-entry[1].dtype.itemsize, entry[0]))
+    header: dict[str, object] = {}
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in ordered:
+        write(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def read_pickled(path: Path) -> object:

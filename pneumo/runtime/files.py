@@ -167,7 +167,14 @@ def _add_file_name(error: BaseException, target: Path) -> None:
 
 
 def current_umask() -> int:
-    """Return the process's umask (reading it requires setting it for a moment)."""
+    """Return the process's umask.
+
+    Linux tells it; elsewhere reading it requires setting it for a moment, in which another thread must make no file.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -22,6 +22,8 @@ RankTimeout = Annotated[float, Interval(ge=1, le=7 * 86_400)]
 """Seconds."""
 WaitTime = Annotated[float, Interval(ge=0, le=7 * 86_400)]
 """Seconds."""
+CheckpointInterval = Annotated[float, Interval(ge=0, le=7 * 1440)]
+"""Minutes."""
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
 FractionBelowOne = Annotated[float, Interval(ge=0, lt=1)]

@@ -14,12 +14,13 @@ that are not finite are never saved, and a checkpoint that has some is damaged.
 """
 
 import hashlib
-import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +77,63 @@ def save(directory: Path, snapshot: Snapshot) -> Path:
         shutil.rmtree(target)
     with publish_directory(target) as temporary:
         manifest: dict[str, tuple[int, str]] = {}
-        # Written with Python's own files: the libraries' writers hide a full disk behind other errors.
-        for name, content in _files(snapshot):
-            with (temporary / name).open("wb") as file:
-                file.write(content)
-            manifest[name] = (len(content), hashlib.sha256(content).hexdigest())
+        for name, write in _writers(snapshot):
+            manifest[name] = _write_hashed(temporary / name, write)
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
     checkpoint_directory.prune(directory)
     return target
 
 
-def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes | memoryview]]:
-    """Yield the name and the content of each file but the manifest."""
+def _writers(snapshot: Snapshot) -> Iterator[tuple[str, Callable[["_HashedFile"], object]]]:
+    """Yield the name of each file but the manifest, and what writes its content."""
     for name, tensors in snapshot.weights.items():
-        yield f"{name}.safetensors", weight_files.to_safetensors(tensors)
-    optimizer = io.BytesIO()
-    torch.save(snapshot.optimizer, optimizer)
-    yield "optimizer.pt", optimizer.getbuffer()
+        yield f"{name}.safetensors", partial(_write_weights, tensors)
+    yield "optimizer.pt", partial(torch.save, snapshot.optimizer)
     state = {"format_version": FORMAT_VERSION, **asdict(snapshot.state)}
-    yield "state.json", json.dumps(state, indent=1).encode()
+    yield "state.json", lambda file: file.write(json.dumps(state, indent=1).encode())
+
+
+def _write_weights(tensors: Tensors, file: "_HashedFile") -> None:
+    weight_files.write_safetensors(tensors, file.write)
+
+
+def _write_hashed(path: Path, write: Callable[["_HashedFile"], object]) -> tuple[int, str]:
+    """Write a file; return its size in bytes and its SHA-256."""
+    with path.open("wb") as file:
+        hashed = _HashedFile(file)
+        try:
+            write(hashed)
+        except RuntimeError:
+            # torch.save hides an error of its file behind one of its own.
+            if hashed.error is not None:
+                raise hashed.error from None
+            raise
+    return hashed.size, hashed.digest.hexdigest()
+
+
+class _HashedFile:
+    """Hashes what is written to a file: nothing is kept in memory or read again.
+
+    For large pieces neither writing nor hashing holds the interpreter's lock, so that training goes on meanwhile.
+    """
+
+    def __init__(self, file: BufferedWriter) -> None:
+        self._file, self.digest, self.size = file, hashlib.sha256(), 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write and hash bytes."""
+        try:
+            size = self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        self.size += size
+        return size
+
+    def flush(self) -> None:
+        """Leave that to the end; torch.save asks for it."""
 
 
 def latest(directory: Path) -> Path | None:

@@ -10,6 +10,7 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import measure_peak
 from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.vote import Vote
 from pneumo.distributed.world import World
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.loading.build import build_loader
@@ -18,6 +19,7 @@ from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
+from pneumo.training.checkpoint_writer import CheckpointWriter
 from pneumo.training.epoch import Epoch
 from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_log import FoldLog
@@ -27,6 +29,7 @@ from pneumo.training.loop_state import Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.resolution import check_first_weights
 from pneumo.training.run_directory import FoldDirectory
+from pneumo.training.save_clock import SaveClock
 from pneumo.training.stage_clock import StageClock
 from pneumo.training.step_sums import StepSums
 from pneumo.training.step_times import StepTimes
@@ -40,8 +43,8 @@ LOG_EVERY = 10
 class LoopOptions:
     """Options that do not change the result."""
 
-    checkpoint_every: int
-    """Optimizer steps between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    checkpoint_minutes: float
+    """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
     workers: int
     """Threads of the loader."""
     images_at_once: int = 0
@@ -97,6 +100,10 @@ class FoldTrainer:
             check_first_weights(self.train_state.model, recipe, encoder_sha256)
         self.state = LoopState(fold=fold)
         self.sums, self.times = StepSums(group, fold, recipe.batch_size), StepTimes(group, recipe.batch_size)
+        self.writer = CheckpointWriter(directory, world.device)
+        self.save_clock = SaveClock(options.checkpoint_minutes)
+        # Whether to stop, and whether to save.
+        self.vote = Vote(group, 2)
         self.held_out = HeldOutImages(data.reader, data.validation_rows)
         self.validation = FoldValidation(
             recipe,
@@ -122,7 +129,10 @@ class FoldTrainer:
             images, own = counted(len(self.data.train_rows), "image"), len(self.data.validation_rows)
             log.info("fold %d begins: %s to train on, %d to score it", self.fold, images, own)
         enabled = self.group.is_leader
-        with FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log:
+        with (
+            FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log,
+            self.writer,
+        ):
             for stage in self.recipe.stages[self.state.cursor.stage :]:
                 self.clock = StageClock(stage, self.state.cursor.epoch)
                 for index in range(self.state.cursor.epoch, stage.epochs):
@@ -174,6 +184,9 @@ class FoldTrainer:
                 self.state.cursor.step = step + 1
                 progress.step(size, note=self._log_step(rate))
                 self._save_or_stop(within_epoch=step + 1 < steps)
+                if step == first and self.group.is_leader:
+                    # Behind a step: the optimizer begins without moments.
+                    self.writer.reserve(self._snapshot(with_best=self.recipe.keep == "best"))
             # Only at its end does a loader keep its pipeline for the next call.
             next(loaded, None)
         return self.times.epoch()
@@ -265,46 +278,64 @@ class FoldTrainer:
         if histograms is not None:
             # Before fold.json: a finished fold is left alone.
             self.log.finish(self.state.step, histograms)
+            self.writer.wait()
             publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
+        # A stop that came last ends the process behind the fold.
+        self.vote.settle()
         self.group.barrier()
 
     # -- saving and resuming ----------------------------------------------------------------------------------------
 
     def _save_or_stop(self, *, within_epoch: bool) -> None:
-        """Save when a checkpoint is due; save and raise when a rank of the group was asked to stop. Collective."""
-        stopping = self.group.any_rank(bool(self.stop))
-        every = self.options.checkpoint_every
-        if stopping or (within_epoch and every > 0 and self.state.step % every == 0):
+        """Save when a checkpoint is due; save and raise when a rank of the group was asked to stop. Collective.
+
+        All ranks act at the same step, which is the next one where there are several. The leader's clock decides.
+        """
+        self.writer.check()
+        due = within_epoch and self.group.is_leader and not self.writer.is_busy and self.save_clock.take_due()
+        stopping, saving = self.vote.cast(bool(self.stop), due)
+        if not within_epoch:
+            # What follows is saved anyway, and may take minutes.
+            stopping = self.vote.settle()[0] or stopping
+        if stopping or (within_epoch and saving):
             self._save()
         if stopping:
             self._stop()
 
     def _stop_if_asked(self) -> None:
         """Raise when a rank of the group was asked to stop, in a validation: the state is saved. Collective."""
-        if self.group.any_rank(bool(self.stop)):
+        stopping, _ = self.vote.cast(bool(self.stop), False)
+        if stopping:
             self._stop()
 
     def _stop(self) -> NoReturn:
-        """Raise with the signals that the ranks received. Collective."""
+        """Raise with the signals that the ranks received, once the state is on disk. Collective."""
+        self.writer.wait()
+        self.group.barrier()
         raise self.group.stop_request(self.stop.signal_name, f"fold {self.fold} at step {self.state.step}")
 
     def _save(self) -> None:
-        """Save a checkpoint. Collective.
+        """Save a checkpoint, which is written while training goes on. Collective.
 
         Raises:
             UserError: When the loss, the gradient or a weight is not finite: such a state must not replace a good
                 checkpoint.
         """
         self.state.step_sums = self.sums.totals(self.state.step)
-        heartbeat.touch(f"fold {self.fold}: saving step {self.state.step}")
+        self.save_clock.restart()
         if self.group.is_leader:
-            self.directory.require_run_directory()
-            snapshot = checkpoint.Snapshot(self.state, self.train_state.weights(), self.train_state.optimizer_state())
-            path = checkpoint.save(self.directory.checkpoints, snapshot)
-            log.debug("fold %d: saved %s", self.fold, path)
-        self.group.barrier()
+            heartbeat.touch(f"fold {self.fold}: saving step {self.state.step}")
+            self.writer.begin(self._snapshot())
+            heartbeat.touch()
+
+    def _snapshot(self, *, with_best: bool = False) -> checkpoint.Snapshot:
+        """Return what a checkpoint has; ``with_best``, also a set of best weights where there is none yet."""
+        weights = self.train_state.weights()
+        if with_best:
+            weights.setdefault("best", weights["ema"])
+        return checkpoint.Snapshot(self.state, weights, self.train_state.optimizer_state())
 
     def _resume(self) -> None:
         """Restore the newest valid checkpoint, if there is one. Collective.

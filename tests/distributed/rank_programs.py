@@ -26,6 +26,7 @@ from pneumo.distributed.partition import FoldGroup, WavePlan
 from pneumo.distributed.peers import ExitStatus, HeartbeatExchange
 from pneumo.distributed.startup import connect, init, make_fold_groups, plan_folds, release, shutdown
 from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.vote import Vote
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.runtime import cli
 from pneumo.runtime.errors import StopRequested, UserError
@@ -71,6 +72,44 @@ def _ask_leader(group: Group, rank: int) -> str:
         return group.on_leader(compute)
     except UserError as error:
         return str(error)
+
+
+def vote() -> None:
+    """Vote on two ranks: rank 0 takes part in two votes before rank 1 does in its second."""
+    world = init()
+    store = dist.distributed_c10d._get_default_store()
+    vote, seen = Vote(world, 2), []
+    seen.append(vote.cast(False, False))
+    seen.append(vote.cast(world.rank == 1, False) if world.rank == 0 else [])
+    if world.rank == 0:
+        # It would never get here if it waited for rank 1.
+        store.set("rank 0 goes on", "")
+    else:
+        store.wait(["rank 0 goes on"])
+        seen[-1] = vote.cast(world.rank == 1, False)
+    # Other collectives come in between, in the same order on all ranks.
+    assert world.broadcast(world.rank) == 0
+    seen.append(vote.cast(False, world.rank == 0))
+    seen.append(vote.settle())
+    seen.append(vote.settle())
+    seen.append(vote.cast(False, False))
+    for one in world.gather(seen):
+        sys.stdout.write(f"{one}\n")
+    shutdown()
+
+
+def lose_a_voter() -> None:
+    """Vote at each step, and be killed on rank 1 before its third."""
+    world = init(rank_timeout_s=5)
+    with Watchdog(world.meeting, world.rank_timeout_s):
+        vote = Vote(world, 1)
+        for step in range(100):
+            heartbeat.touch(f"step {step}")
+            if (world.rank, step) == (1, 2):
+                time.sleep(2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            vote.cast(False)
+    shutdown()
 
 
 def exchange() -> None:
@@ -286,6 +325,8 @@ WORLDS: dict[str, tuple[int, Callable[[], object]]] = {
     "killed 0 of 4": (4, partial(lose_a_rank, "killed", 0, 2)),
     **{f"{how} {rank}": (2, partial(lose_a_rank, how, rank, 1)) for how, rank in LOST},
     "collectives": (4, collectives),
+    "vote": (2, vote),
+    "lost voter": (2, lose_a_voter),
     "exchange": (2, exchange),
     **{
         f"stopped {rank}, the other works {s} s": (2, partial(stop_a_rank, rank, StopRequested("step 3"), works_s=s))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARDENED = ["--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 HARDENED += ["--cpuset-cpus=0"]
 TRAIN = ["job/train.py", "--dataset", "/data/set", "--recipe", "debug", "--epochs", "4", "--image-size", "32"]
-TRAIN += ["--checkpoint-every", "2"]
+TRAIN += ["--checkpoint-minutes", "0.001"]
 
 
 class Box:

@@ -17,7 +17,7 @@ FIRST = r"fold-{}/checkpoints/step-\d+-epoch-0000$"
 """The first checkpoint of a fold, within its first epoch."""
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-every", "2"]
+RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-minutes", "0.001"]
 RECIPE += ["--model.encoder", "tu-test_efficientnet"]
 """The smallest encoder of timm, which its own tests use."""
 

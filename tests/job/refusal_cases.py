@@ -99,7 +99,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "folds": ("127", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
         "workers": ("4097", *COUNTS),
         "images-at-once": ("65537", *COUNTS),
-        "checkpoint-every": ("1000000001", *COUNTS),
+        "checkpoint-minutes": ("10081", *FLOATS),
         "expect-world": ("65537", *COUNTS),
         "rank-timeout": ("0", "604801", *FLOATS),
     },

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.k8s,
     pytest.mark.skipif(bool(UNAVAILABLE), reason=f"cannot make containers: {UNAVAILABLE}"),
 ]
-RECIPE = ["--epochs", "4", "--image-size", "32", "--checkpoint-every", "2"]
+RECIPE = ["--epochs", "4", "--image-size", "32", "--checkpoint-minutes", "0.001"]
 USER = 10001
 
 

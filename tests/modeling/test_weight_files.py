@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from pneumo.modeling import weight_files
 from pneumo.modeling.weight_files import read_state
@@ -59,3 +59,26 @@ def test_written_tensors_are_read_again_whatever_their_memory_format(tmp_path: P
     read = weight_files.read_safetensors(tmp_path / "w.safetensors")
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
     assert read["a"].is_contiguous()
+
+
+def test_pieces_written_one_after_another_are_what_the_library_writes() -> None:
+    torch.manual_seed(0)
+    tensors = {
+        "b.weight": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "a.bias": torch.nn.Parameter(torch.rand(3)),
+        "norm.num_batches_tracked": torch.tensor(1 << 40),
+        "mask": torch.tensor([True, False, True]),
+        "bytes": torch.arange(7, dtype=torch.uint8),
+        "half": torch.rand(5).bfloat16(),
+        "empty": torch.empty(0, 4),
+        "gaps": torch.rand(6, 4)[::2],
+    }
+    pieces: list[bytes] = []
+    weight_files.write_safetensors(tensors, lambda piece: pieces.append(bytes(piece)))
+    assert len(pieces) == 1 + len(tensors)
+    read = load(b"".join(pieces))
+    assert read.keys() == tensors.keys()
+    assert all(read[name].dtype == tensors[name].dtype for name in tensors)
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    # Read in place, a tensor has to be aligned.
+    assert (8 + int.from_bytes(pieces[0][:8], "little")) % 8 == 0

@@ -40,7 +40,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             "explore": (JOB / "explore.py", *dataset, "--out", out / "explore.html"),
             "train": (
                 *(JOB / "train.py", *dataset, "--run", run, "--recipe", "debug"),
-                *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2, *SMALL),
+                *("--epochs", 1, "--image-size", 32, "--checkpoint-minutes", 0.001, *SMALL),
             ),
             "ensemble": (JOB / "ensemble.py", "--runs", run, *dataset, "--out", out / "ensemble.csv"),
             "predict": (JOB / "predict.py", "--run", run, "--dicom", source.root, "--out", out / "predictions"),
@@ -51,7 +51,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
             ),
         }
     )
-    recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-every", 1, *SMALL)
+    recipe = ("--recipe", "debug", "--epochs", 1000, "--image-size", 32, "--checkpoint-minutes", 0.001, *SMALL)
     stopped = (out / "stopped", JOB / "train.py", *dataset, "--run", out / "stopped", *recipe)
     commands.run("stopped", "-P", "-c", STOP, *stopped, expect=3)
     return Chain(source, commands, out)

@@ -52,7 +52,7 @@ def refused(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     sign_checkpoint(newest)
     train = (
         *(JOB / "train.py", "--dataset", chain.out / "dataset", "--run", run, "--recipe", "debug"),
-        *("--epochs", 1, "--image-size", 32, "--checkpoint-every", 2, *SMALL),
+        *("--epochs", 1, "--image-size", 32, "--checkpoint-minutes", 0.001, *SMALL),
     )
 
     commands = Commands(tmp_path_factory.mktemp("commands"))

@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -11,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import OPTIONS, AfterSteps, During, Never, shrunk
+from training_runs import TWO_EPOCHS, AfterSteps, During, Never, make_trainer, shrunk, train_fold
+from waiting import LONG_S
 
-from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.loading.contract import Batch
@@ -23,50 +24,20 @@ from pneumo.modeling.finite import find_nonfinite
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
-from pneumo.training import checkpoint, fold_validation, run_directory, run_start
+from pneumo.training import checkpoint, fold_validation, run_directory
 from pneumo.training.batch_norm import estimate_statistics
-from pneumo.training.fold_data import FoldData
-from pneumo.training.loop import FoldTrainer
+from pneumo.training.checkpoint_writer import CheckpointWriter
 from pneumo.training.loop_state import MEASURED, Cursor
 from pneumo.training.recipe import Recipe
-from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
+from pneumo.training.run_directory import FoldDirectory
+from pneumo.training.save_clock import SaveClock
 from pneumo.training.step_sums import NAMES
 from pneumo.training.train_state import StepResult, TrainState
 
-IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
 STEPS = 4
 """Steps in an epoch of the recipe ``debug`` on the tests' dataset."""
 
-TWO_EPOCHS = replace(shrunk("debug"), epochs=(2,))
-
 Train = Callable[..., FoldDirectory]
-
-
-def make_trainer(
-    run: Path, dataset: Path, world: World, recipe: Recipe, stop: StopFlag | None = None, *, checkpoint_every: int = 0
-) -> FoldTrainer:
-    """Make the trainer of fold 0 in a run."""
-    reader = ShardReader(dataset, SampleTable.read(dataset))
-    directory = run_start.create(run, recipe, IDENTITY).fold(0)
-    return FoldTrainer(
-        recipe,
-        0,
-        FoldData.of(reader, 0, num_folds=2),
-        world=world,
-        group=world,
-        directory=directory,
-        stop=Never() if stop is None else stop,
-        options=replace(OPTIONS, checkpoint_every=checkpoint_every),
-    )
-
-
-def train_fold(
-    run: Path, dataset: Path, world: World, recipe: Recipe, *arguments: Any, **options: Any
-) -> FoldDirectory:
-    """Train fold 0 in a run; return its directory."""
-    trainer = make_trainer(run, dataset, world, recipe, *arguments, **options)
-    trainer.run()
-    return trainer.directory
 
 
 @pytest.fixture
@@ -104,6 +75,28 @@ def test_a_run_stopped_around_an_epoch_s_end_resumes_to_the_same_weights(
     cursor = checkpoint.load(path).state.cursor
     assert cursor == Cursor(epoch=steps // (STEPS + 1), step=(steps - 1) % STEPS + 1)
     pieces = train("pieces", TWO_EPOCHS)
+    assert pieces.model.read_bytes() == whole.model.read_bytes()
+    assert repr(history(pieces)) == repr(history(whole))
+
+
+def test_training_that_is_killed_within_a_write_resumes_to_the_same_weights(
+    train: Train, whole: FoldDirectory, dataset: Path, tmp_path: Path
+) -> None:
+    """Three times, at three places of the writer, in the order of the steps."""
+    run = tmp_path / "run"
+    program = Path(__file__).with_name("killed_writers.py")
+    done = subprocess.run(
+        [sys.executable, program, str(dataset), str(run)], capture_output=True, text=True, timeout=LONG_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        # While its second file was written: what there is of it is not a checkpoint.
+        "writing: killed, resumes from 1, torn 1",
+        "renaming: killed, resumes from 3, torn 1",
+        # The one at which it was killed is complete.
+        "pruning: killed, resumes from 6, torn 0",
+    ]
+    pieces = train("run", TWO_EPOCHS)
     assert pieces.model.read_bytes() == whole.model.read_bytes()
     assert repr(history(pieces)) == repr(history(whole))
 
@@ -186,12 +179,31 @@ def test_a_cursor_beyond_the_recipe_is_not_taken_for_a_finished_fold(train: Trai
         train("run", TWO_EPOCHS)
 
 
-def test_checkpoints_within_an_epoch_come_at_their_interval(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(StopRequested):
-        train("run", TWO_EPOCHS, AfterSteps(7), checkpoint_every=3)
-    directory = run_directory.load(tmp_path / "run").fold(0).checkpoints
-    # The newest two are kept: of the interval, and of the stop.
-    assert sorted(p.name for p in directory.iterdir()) == ["step-00000006-epoch-0001", "step-00000007-epoch-0001"]
+def test_checkpoints_within_an_epoch_come_at_their_interval(
+    dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a minute of the clock; an epoch has four, and its end saves, too."""
+    saved = watch_saves(monkeypatch)
+    trainer = make_trainer(tmp_path / "run", dataset, world, replace(shrunk("debug"), epochs=(3,)))
+    trainer.save_clock = SaveClock(2.5, lambda: 60.0 * trainer.state.step)
+    trainer.run()
+    within = [step for step in saved if step % STEPS]
+    # Three minutes after the start, and then after the end of an epoch.
+    assert within == [3, 7, 11]
+
+
+def watch_saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the step of each checkpoint; each is written before training goes on."""
+    saved: list[int] = []
+    begin = CheckpointWriter.begin
+
+    def begin_and_wait(writer: CheckpointWriter, snapshot: checkpoint.Snapshot) -> None:
+        begin(writer, snapshot)
+        writer.wait()
+        saved.append(snapshot.state.step)
+
+    monkeypatch.setattr(CheckpointWriter, "begin", begin_and_wait)
+    return saved
 
 
 def edit_sums(path: Path, change: Callable[[dict[str, float]], Any]) -> None:
@@ -260,13 +272,13 @@ def test_a_loss_that_is_not_finite_is_an_error_and_not_a_checkpoint(train: Train
     assert checkpoint.latest(run_directory.load(tmp_path / "run").fold(0).checkpoints) is None
 
 
-@pytest.mark.parametrize(("stop", "every"), [(AfterSteps, 0), (lambda _: Never(), 1)], ids=["stop", "interval"])
+@pytest.mark.parametrize(("stop", "minutes"), [(AfterSteps, 0), (lambda _: Never(), 1e-9)], ids=["stop", "interval"])
 def test_a_loss_that_is_not_finite_does_not_replace_a_checkpoint(
     train: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop: Callable[[int], StopFlag],
-    every: int,
+    minutes: float,
 ) -> None:
     good = stopped(train, "run", TWO_EPOCHS, tmp_path)
     before = {path.name: path.read_bytes() for path in good.iterdir()}
@@ -277,20 +289,20 @@ def test_a_loss_that_is_not_finite_does_not_replace_a_checkpoint(
 
     monkeypatch.setattr(TrainState, "step", step)
     with pytest.raises(UserError, match=r"loss of fold 0 is not finite at step 3; .*no checkpoint has this loss"):
-        train("run", TWO_EPOCHS, stop(1), checkpoint_every=every)
+        train("run", TWO_EPOCHS, stop(1), checkpoint_minutes=minutes)
     assert list(good.parent.iterdir()) == [good]
     assert {path.name: path.read_bytes() for path in good.iterdir()} == before
     assert newest(run_directory.load(tmp_path / "run").fold(0)) == good
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
-@pytest.mark.parametrize(("stop", "every"), [(AfterSteps, 0), (lambda _: Never(), 1)], ids=["stop", "interval"])
+@pytest.mark.parametrize(("stop", "minutes"), [(AfterSteps, 0), (lambda _: Never(), 1e-9)], ids=["stop", "interval"])
 def test_weights_of_an_infinite_gradient_replace_no_checkpoint_although_the_losses_are_finite(
     train: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop: Callable[[int], StopFlag],
-    every: int,
+    minutes: float,
     clip_norm: float,
 ) -> None:
     recipe = replace(TWO_EPOCHS, clip_norm=clip_norm)
@@ -313,7 +325,7 @@ def test_weights_of_an_infinite_gradient_replace_no_checkpoint_although_the_loss
     with pytest.raises(
         UserError, match=r"gradient of fold 0 is not finite at step 3; .*no checkpoint has this gradient"
     ):
-        train("run", recipe, stop(1), checkpoint_every=every)
+        train("run", recipe, stop(1), checkpoint_minutes=minutes)
     ((state, result),) = states
     assert result.loss_sums.isfinite().all()
     assert find_nonfinite(state.model.state_dict()), "the weights that must not be saved"

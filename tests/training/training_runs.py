@@ -3,15 +3,22 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
 from pneumo.distributed.heartbeat import HEARTBEAT
 from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.world import World
+from pneumo.training import run_start
+from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs
-from pneumo.training.loop import LoopOptions
+from pneumo.training.loop import FoldTrainer, LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
+from pneumo.training.run_directory import DatasetIdentity, FoldDirectory
 
-OPTIONS = LoopOptions(checkpoint_every=0, workers=1)
+OPTIONS = LoopOptions(checkpoint_minutes=0, workers=1)
 TINY = "tu-test_efficientnet"
 """The smallest encoder of timm, which its own tests use: seven times faster than resnet18."""
 
@@ -62,3 +69,40 @@ def shrunk(name: str) -> Recipe:
 def training(recipe: Recipe, dataset: Path, run: Path) -> TrainingInputs:
     """Return the inputs that train all folds of a dataset."""
     return TrainingInputs(recipe=recipe, dataset=dataset, run=run, folds=(), expected=None, options=OPTIONS)
+
+
+TWO_EPOCHS = replace(shrunk("debug"), epochs=(2,))
+IDENTITY = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=2, grouped_by="dicom", patients=9)
+
+
+def make_trainer(
+    run: Path,
+    dataset: Path,
+    world: World,
+    recipe: Recipe,
+    stop: StopFlag | None = None,
+    *,
+    checkpoint_minutes: float = 0,
+) -> FoldTrainer:
+    """Make the trainer of fold 0 in a run."""
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    directory = run_start.create(run, recipe, IDENTITY).fold(0)
+    return FoldTrainer(
+        recipe,
+        0,
+        FoldData.of(reader, 0, num_folds=2),
+        world=world,
+        group=world,
+        directory=directory,
+        stop=Never() if stop is None else stop,
+        options=replace(OPTIONS, checkpoint_minutes=checkpoint_minutes),
+    )
+
+
+def train_fold(
+    run: Path, dataset: Path, world: World, recipe: Recipe, *arguments: Any, **options: Any
+) -> FoldDirectory:
+    """Train fold 0 in a run; return its directory."""
+    trainer = make_trainer(run, dataset, world, recipe, *arguments, **options)
+    trainer.run()
+    return trainer.directory
