@@ -33,6 +33,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from pneumo.dataset import workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.paths import PREDICTION_LISTS
@@ -40,6 +41,7 @@ from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
@@ -93,6 +95,8 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
+    log.info("reading %s, to be predicted by %s", arguments.dicom, arguments.run)
+    workers.start_server()
     with cli.slow_imports():
         from pneumo.distributed.device_memory import explain_out_of_memory
         from pneumo.distributed.startup import init, shutdown

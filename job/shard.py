@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
-from pneumo.dataset import paths
+from pneumo.dataset import paths, workers
 from pneumo.dataset.options import PRIVACY_NOTE, BuildInputs, BuildOptions
 from pneumo.runtime.cli import parse, run, slow_imports
 from pneumo.runtime.config import config_dataclass
@@ -50,6 +50,7 @@ def main(arguments: Arguments) -> None:
         writes=paths.WRITTEN,
         inside=("--dicom", "--test-dicom"),
     )
+    workers.start_server()
     with slow_imports():
         from pneumo.dataset import messages, oddities
         from pneumo.dataset.build import build

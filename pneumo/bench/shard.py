@@ -20,7 +20,7 @@ from pneumo.dataset import shard_writer
 from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dataset.workers import worker_context
+from pneumo.dataset.workers import Pool, worker_context
 from pneumo.runtime.files import publish
 
 
@@ -28,8 +28,9 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Time one image in one process, and the whole build in several."""
     out = source.directory / "shard"
     inputs = source.inputs
-    with quiet():
-        plan = make_plan(inputs, out, BuildOptions())
+    options = BuildOptions()
+    with quiet(), Pool(options.workers, options.limits) as pool:
+        plan = make_plan(inputs, out, options, pool)
     return _in_one_process(plan, out, settings) + _whole_build(plan, inputs, out, settings)
 
 

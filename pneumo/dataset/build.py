@@ -19,7 +19,6 @@ from pneumo.dataset import (
     retry,
     scan,
     shard_writer,
-    workers,
 )
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.input_record import InputRecord, OtherInputError
@@ -29,7 +28,7 @@ from pneumo.dataset.other_input import Planner
 from pneumo.dataset.plan import BuildPlan, ShardPlan
 from pneumo.dataset.scan import Archive, QuarantineRow, ScannedFile, Source
 from pneumo.dataset.table import SampleTable
-from pneumo.dataset.workers import WorkerDied
+from pneumo.dataset.workers import Pool, WorkerDied
 from pneumo.dicom.opening import sha256
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.masks import annotations
@@ -66,29 +65,30 @@ def build(inputs: BuildInputs, out: Path, options: BuildOptions, *, log_as: str 
         StartAgain: When another process removes this one's files.
     """
     ownership.check_dataset(out)
-    planner = _planner(inputs, out, options)
-    plan = planner()
-    try:
-        return build_planned(inputs, out, plan, options, log_as=log_as)
-    except OtherInputError as other:
-        raise other_input.explain(out, other, plan, planner, inputs, options) from None
-    except OSError as error:
-        if error.errno not in RECOVERABLE_ERRNOS:
-            raise
-        raise UserError(
-            f"{out}: {error.strerror}",
-            "a directory with free space, and the permission to write there",
-            "make space or choose another --out, and start the same command again; it resumes from what is there",
-        ) from error
+    with Pool(options.workers, options.limits) as pool:
+        planner = _planner(inputs, out, options, pool)
+        plan = planner()
+        try:
+            return build_planned(inputs, out, plan, options, pool, log_as=log_as)
+        except OtherInputError as other:
+            raise other_input.explain(out, other, plan, planner, inputs, options) from None
+        except OSError as error:
+            if error.errno not in RECOVERABLE_ERRNOS:
+                raise
+            raise UserError(
+                f"{out}: {error.strerror}",
+                "a directory with free space, and the permission to write there",
+                "make space or choose another --out, and start the same command again; it resumes from what is there",
+            ) from error
 
 
-def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions) -> BuildPlan:
+def make_plan(inputs: BuildInputs, out: Path, options: BuildOptions, pool: Pool) -> BuildPlan:
     """Read the CSVs and every file's header, and plan the dataset."""
-    return _planner(inputs, out, options)()
+    return _planner(inputs, out, options, pool)()
 
 
 def build_planned(
-    inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions, *, log_as: str = ""
+    inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions, pool: Pool, *, log_as: str = ""
 ) -> Manifest | None:
     """Build the dataset of a plan, or this task's part of it; see ``build``.
 
@@ -103,10 +103,10 @@ def build_planned(
         input_record.write_or_check(out, plan)
     if log_as:
         log_file.start(out, log_as)
-    return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options)
+    return _reuse(out, plan, options) if paths.manifest(out).is_file() else _build(inputs, out, plan, options, pool)
 
 
-def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
+def _planner(inputs: BuildInputs, out: Path, options: BuildOptions, pool: Pool) -> Planner:
     """Read the CSVs and every file's header; return what plans the dataset."""
     masks = annotations.read_masks(inputs.masks) if inputs.masks else None
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
@@ -114,7 +114,7 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=masks is not None, exclude=exclude)
     return partial(
         build_plan.make,
-        _scan(sources, options),
+        _scan(sources, options, pool),
         masks or {},
         patients,
         id_source=inputs.id,
@@ -126,23 +126,23 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions) -> Planner:
     )
 
 
-def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOptions, pool: Pool) -> Manifest | None:
     for split in inputs.splits:
         if split not in plan.planned_splits:
             quarantine.write(out, plan, plan.quarantined)
             shutil.rmtree(paths.build(out))
             raise messages.nothing_to_build(out, plan, split)
     with _explained_removal(out):
-        return _write_and_merge(out, plan, options)
+        return _write_and_merge(out, plan, options, pool)
 
 
-def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | None:
+def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions, pool: Pool) -> Manifest | None:
     """Write this task's shards, and finish the dataset when none is missing."""
     shards = plan.shards[options.shards]
     retry.drop_records(out, shards, options.conditions)
     if paths.manifest(out).is_file():
         return _reuse(out, plan, options)
-    _write_shards(out, shards, options)
+    _write_shards(out, shards, options, pool)
     missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
         log.info(
@@ -184,25 +184,27 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     return manifest if has_folds and not paths.build(out).exists() else merge.refold(out, options)
 
 
-def _scan(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile | QuarantineRow]:
+def _scan(sources: Sequence[Source], options: BuildOptions, pool: Pool) -> list[ScannedFile | QuarantineRow]:
     """Read the headers of the files, and in place of zip archives those of their members."""
-    found = _scan_files(sources, options)
+    found = _scan_files(sources, options, pool)
     archives = [item for item in found if isinstance(item, Archive)]
     members = [member for archive in archives for member in archive.members]
     if archives:
         log.info("%s in %s", counted(len(members), "file"), counted(len(archives), "zip archive"))
-        found += _scan_files(members, options)
+        found += _scan_files(members, options, pool)
     return [item for item in found if not isinstance(item, Archive)]
 
 
-def _scan_files(sources: Sequence[Source], options: BuildOptions) -> list[ScannedFile | QuarantineRow | Archive]:
+def _scan_files(
+    sources: Sequence[Source], options: BuildOptions, pool: Pool
+) -> list[ScannedFile | QuarantineRow | Archive]:
     chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
     scanned: list[ScannedFile | QuarantineRow | Archive] = []
     suspects: list[Source] = []
     with (
         Progress("headers", len(sources), unit="files") as progress,
         # Closed on any exit from the block: an interrupted build must not leave workers that go on writing.
-        closing(workers.run(scan.scan_files, chunks, options.workers, options.limits)) as outcomes,
+        closing(pool.run(scan.scan_files, chunks)) as outcomes,
     ):
         for position, results in outcomes:
             if isinstance(results, WorkerDied):
@@ -210,12 +212,12 @@ def _scan_files(sources: Sequence[Source], options: BuildOptions) -> list[Scanne
             else:
                 scanned += results
                 progress.step(len(results))
-    for source, result in _read_individually(scan.scan_file, suspects, options).items():
+    for source, result in _read_individually(scan.scan_file, suspects, options, pool).items():
         scanned.append(scan.quarantine_row(source, "", result) if isinstance(result, FileRejectedError) else result)
     return scanned
 
 
-def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions) -> None:
+def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions, pool: Pool) -> None:
     todo = [shard for shard in shards if not shard_writer.is_done(out, shard)]
     total, left = (sum(len(shard.samples) for shard in part) for part in (shards, todo))
     if left < total:
@@ -225,7 +227,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
         for _ in range(MAX_ATTEMPTS):
             failed: list[ShardPlan] = []
             write = partial(shard_writer.write, out, options.conditions, crashing_files)
-            with closing(workers.run(write, todo, options.workers, options.limits)) as counts:
+            with closing(pool.run(write, todo)) as counts:
                 for position, count in counts:
                     if isinstance(count, WorkerDied):
                         failed.append(todo[position])
@@ -235,7 +237,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
                 return
             sources = (sample.source for shard in failed for sample in shard.samples)
             suspects = [source for source in sources if source not in crashing_files]
-            outcomes = _read_individually(shard_writer.probe, suspects, options)
+            outcomes = _read_individually(shard_writer.probe, suspects, options, pool)
             crashing_files |= {
                 source: outcome for source, outcome in outcomes.items() if isinstance(outcome, FileRejectedError)
             }
@@ -244,7 +246,7 @@ def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions)
 
 
 def _read_individually(
-    read: Callable[[Source], R], suspects: Sequence[Source], options: BuildOptions
+    read: Callable[[Source], R], suspects: Sequence[Source], options: BuildOptions, pool: Pool
 ) -> dict[Source, R | FileRejectedError]:
     """Read each file in a worker by itself; return its result, or its rejection when it ends the worker."""
     if suspects:
@@ -252,7 +254,7 @@ def _read_individually(
     results: dict[Source, R | FileRejectedError] = {}
     with (
         Progress("files one at a time", len(suspects), unit="files") as progress,
-        closing(workers.run(read, suspects, options.workers, options.limits, max_attempts=2)) as outcomes,
+        closing(pool.run(read, suspects, max_attempts=2)) as outcomes,
     ):
         for position, result in outcomes:
             results[suspects[position]] = (

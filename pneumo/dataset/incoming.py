@@ -11,6 +11,7 @@ from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.workers import Pool
 from pneumo.dicom.opening import Location
 from pneumo.runtime.errors import RECOVERABLE_ERRNOS, UserError, counted
 
@@ -59,20 +60,21 @@ def read_images(inputs: BuildInputs, options: BuildOptions, dataset: Path, out: 
     """
     manifest: Manifest | None = None
     problem: UserError | None = None
-    plan = make_plan(inputs, dataset, options)
-    try:
-        manifest = build_planned(inputs, dataset, plan, options)
-    except NothingToBuildError as error:
-        advice = quarantine.describe_lists(dataset, "test", out) or "check --dicom"
-        problem = UserError(error.found, "X-ray images in --dicom", advice)
-    except OSError as error:
-        if error.errno not in RECOVERABLE_ERRNOS:
-            raise
-        raise UserError(
-            f"--out {out}: {error.strerror}",
-            "free space for the images, and the permission to write there",
-            "make space or give another --out, and start the same command again",
-        ) from error
+    with Pool(options.workers, options.limits) as pool:
+        plan = make_plan(inputs, dataset, options, pool)
+        try:
+            manifest = build_planned(inputs, dataset, plan, options, pool)
+        except NothingToBuildError as error:
+            advice = quarantine.describe_lists(dataset, "test", out) or "check --dicom"
+            problem = UserError(error.found, "X-ray images in --dicom", advice)
+        except OSError as error:
+            if error.errno not in RECOVERABLE_ERRNOS:
+                raise
+            raise UserError(
+                f"--out {out}: {error.strerror}",
+                "free space for the images, and the permission to write there",
+                "make space or give another --out, and start the same command again",
+            ) from error
     table = SampleTable.read(dataset) if manifest else SampleTable.from_rows([])
     return IncomingImages(
         reader=ShardReader(dataset, table),

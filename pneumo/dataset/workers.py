@@ -6,6 +6,7 @@ read as one that cannot start: of 31 pools whose items killed their process at o
 were busy, 7 ended with "All workers expired". Here the parent itself records which item each process has.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,10 +19,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
-from types import ModuleType
-from typing import Any, Generic, TypeVar
+from types import ModuleType, TracebackType
+from typing import Any, Self, TypeVar
 
 from pneumo.dataset import limits as limits_of
 from pneumo.dataset.limits import Limits
@@ -43,66 +45,102 @@ class WorkerDied:
     """As ``Process.exitcode``: the negative number of a signal, or the code."""
 
 
-def run(
-    function: Callable[[T], R], items: Sequence[T], workers: int, limits: Limits, *, max_attempts: int = 1
-) -> Generator[tuple[int, R | WorkerDied], None, None]:
-    """Apply a function to items in worker processes and yield (position, result) as they finish.
-
-    Only the item of a process that dies is lost; another process takes its place.
+class Pool:
+    """Worker processes, which start when there are items for them and stay until the pool is closed.
 
     Args:
-        function: Applied to each item; its exceptions are raised here.
-        items: The items, started in this order.
-        workers: Number of processes.
+        workers: Number of processes, at most.
         limits: Time and memory that reading one file may take.
-        max_attempts: Attempts at an item whose process dies; one that exceeds the time limit is not repeated.
-
-    Raises:
-        UserError: When process after process dies before it is sent an item.
     """
-    waiting, attempts = deque(range(len(items))), Counter[int]()
-    failed_starts = 0
-    pool: dict[Connection, _Worker[T, R]] = {}
-    try:
-        while waiting or any(worker.position is not None for worker in pool.values()):
-            while len(pool) < workers and sum(worker.position is None for worker in pool.values()) < len(waiting):
-                worker = _Worker(function, limits)
-                pool[worker.pipe] = worker
-            for pipe in wait(list(pool)):
-                assert isinstance(pipe, Connection)
-                worker = pool[pipe]
-                position, result = worker.position, worker.receive()
-                failed_starts = failed_starts + 1 if position is None and isinstance(result, WorkerDied) else 0
-                if failed_starts >= MAX_FAILED_STARTS * workers:
-                    raise _cannot_start()
-                if isinstance(result, WorkerDied):
-                    pool.pop(pipe)
+
+    def __init__(self, workers: int, limits: Limits) -> None:
+        self._size, self._limits = workers, limits
+        self._workers: dict[Connection, _Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kill(list(self._workers.values()))
+
+    def run(
+        self, function: Callable[[T], R], items: Sequence[T], *, max_attempts: int = 1
+    ) -> Generator[tuple[int, R | WorkerDied], None, None]:
+        """Apply a function to items in the processes and yield (position, result) as they finish.
+
+        Only the item of a process that dies is lost; another process takes its place.
+
+        Args:
+            function: Applied to each item; its exceptions are raised here.
+            items: The items, started in this order.
+            max_attempts: Attempts at an item whose process dies; one that exceeds the time limit is not repeated.
+
+        Raises:
+            UserError: When process after process dies before it is sent an item.
+        """
+        waiting, attempts = deque(range(len(items))), Counter[int]()
+        failed_starts = 0
+        try:
+            while waiting or self._busy():
+                self._start_for(len(waiting))
+                self._send(waiting, function, items)
+                for pipe in wait(list(self._workers)):
+                    assert isinstance(pipe, Connection)
+                    worker = self._workers[pipe]
+                    position, result = worker.position, worker.receive()
+                    failed_starts = failed_starts + 1 if position is None and isinstance(result, WorkerDied) else 0
+                    if failed_starts >= MAX_FAILED_STARTS * self._size:
+                        raise _cannot_start()
+                    if isinstance(result, WorkerDied):
+                        del self._workers[pipe]
                     if position is None:
-                        continue  # their server may have been killed, which all that start at the time die of
-                    attempts[position] += 1
-                    if attempts[position] < max_attempts and result.exit_code not in limits_of.TIMED_OUT:
-                        waiting.append(position)
-                        continue
-                elif waiting:
-                    following = waiting.popleft()
-                    worker.send(following, items[following])
-                else:
-                    pool.pop(pipe).kill()
-                if position is not None:
+                        continue  # ready; or dead, of which all die that start when their server is killed
+                    if isinstance(result, WorkerDied):
+                        attempts[position] += 1
+                        if attempts[position] < max_attempts and result.exit_code not in limits_of.TIMED_OUT:
+                            waiting.append(position)
+                            continue
+                    # Before the result is used, which may take a while.
+                    self._send(waiting, function, items)
                     yield position, result
-    finally:
-        for worker in pool.values():
+        finally:
+            # Of a run that is given up; what is ready serves the next one.
+            self._kill(self._busy())
+
+    def _start_for(self, waiting: int) -> None:
+        """Start processes until those that have no item suffice, or the pool is full."""
+        while len(self._workers) < self._size and len(self._workers) - len(self._busy()) < waiting:
+            worker = _Worker(self._limits)
+            self._workers[worker.pipe] = worker
+
+    def _send(self, waiting: deque[int], function: Callable[[T], object], items: Sequence[T]) -> None:
+        """Send the next items to the processes that are ready."""
+        for worker in self._workers.values():
+            # One that has died since it was ready has closed its pipe, and is not sent an item.
+            if waiting and worker.is_ready and not worker.pipe.poll():
+                position = waiting.popleft()
+                worker.send(position, function, items[position])
+
+    def _busy(self) -> list["_Worker"]:
+        return [worker for worker in self._workers.values() if worker.position is not None]
+
+    def _kill(self, workers: Sequence["_Worker"]) -> None:
+        for worker in workers:
+            del self._workers[worker.pipe]
             worker.kill()
 
 
-class _Worker(Generic[T, R]):
+class _Worker:
     """A process and the position of its current item; it sends None when it is ready for the first."""
 
-    def __init__(self, function: Callable[[T], R], limits: Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.position: int | None = None
+        self.is_ready = False
         with worker_context() as context:
             self.pipe, child_end = context.Pipe()
-            self.process = context.Process(target=_serve, args=(child_end, function, limits), daemon=True)
+            self.process = context.Process(target=_serve, args=(child_end, limits), daemon=True)
             self._start()
         # Now only the process has the other end, which closes when it dies.
         child_end.close()
@@ -121,16 +159,16 @@ class _Worker(Generic[T, R]):
                 raise _long_temporary_path() from error
         raise _cannot_start()
 
-    def send(self, position: int, item: T) -> None:
-        """Send an item to the process."""
-        self.position = position
+    def send(self, position: int, function: Callable[[T], object], item: T) -> None:
+        """Send an item to the process, and what to do with it."""
+        self.position, self.is_ready = position, False
         try:
-            self.pipe.send(item)
+            self.pipe.send((function, item))
         except OSError:
             # It has died; the next read of the pipe finds that.
             return
 
-    def receive(self) -> R | WorkerDied:
+    def receive(self) -> Any:
         """Return the result, or how the process died; raise what the function raised."""
         self.position = None
         try:
@@ -139,15 +177,32 @@ class _Worker(Generic[T, R]):
             self.process.join(_EXIT_TIMEOUT_S)
             self.kill()
             return WorkerDied(self.process.exitcode or 0)
+        self.is_ready = True
         if not done:
             raise result
-        return result  # type: ignore[no-any-return]
+        return result
 
     def kill(self) -> None:
         """Kill the process, whether it is working or not."""
         self.pipe.close()
         self.process.kill()
         self.process.join()
+
+
+def start_server() -> None:
+    """Start the process that worker processes are copies of, which imports what they need, and do not wait for it.
+
+    A pool does that when its first process starts. A command that has much to import itself does it before.
+    """
+    # It is not replaced when its own creation unblocks the signal.
+    resource_tracker.ensure_running()
+    # While the server imports, Ctrl-C would end it with a traceback; the parent handles Ctrl-C.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with contextlib.suppress(OSError), worker_context():
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _PAUSES_S = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -193,7 +248,7 @@ def _cannot_start() -> UserError:
     )
 
 
-def _serve(pipe: Connection, function: Callable[[Any], Any], limits: Limits) -> None:
+def _serve(pipe: Connection, limits: Limits) -> None:
     """Reply to each item with (True, result) or (False, exception), until the parent closes the pipe."""
     # The parent handles Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -203,7 +258,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], limits: Limits) -> 
     pipe.send((True, None))
     while True:
         try:
-            item = pipe.recv()
+            function, item = pipe.recv()
         except EOFError:
             return
         try:

@@ -1,6 +1,7 @@
 """Parse a command line into a typed dataclass, and run a command to its exit code: what every file of job/ does."""
 
 import contextlib
+import gc
 import io
 import itertools
 import os
@@ -133,14 +134,21 @@ def _read(
 
 @contextlib.contextmanager
 def slow_imports() -> Iterator[None]:
-    """Let Ctrl-C end the process at once and silently while a command imports what it needs beside its flags.
+    """Import in the block what a command needs beside its flags: faster, and so that Ctrl-C ends the process silently.
 
     Nothing has begun, and an exception in the middle of a library's import becomes any other one.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Searching what libraries create for garbage, of which there is none, takes a fifth of the time of importing torch
+    # and segmentation-models-pytorch, and a second when the process ends.
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
         signal.signal(signal.SIGINT, before)
 
 

@@ -21,12 +21,14 @@ from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.workers import Pool
 from pneumo.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def plan(tree, tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
-    return make_plan(tree.inputs, tmp_path_factory.mktemp("plan") / "none", OPTIONS)
+    with Pool(OPTIONS.workers, OPTIONS.limits) as pool:
+        return make_plan(tree.inputs, tmp_path_factory.mktemp("plan") / "none", OPTIONS, pool)
 
 
 @pytest.fixture(scope="module")

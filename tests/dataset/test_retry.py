@@ -12,6 +12,7 @@ from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.workers import Pool
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 REJECTED = "train-000001"
@@ -20,7 +21,8 @@ REJECTED = "train-000001"
 
 @pytest.fixture(scope="module")
 def plan(tree, tmp_path_factory: pytest.TempPathFactory) -> BuildPlan:
-    return make_plan(tree.inputs, tmp_path_factory.mktemp("plan") / "none", OPTIONS)
+    with Pool(OPTIONS.workers, OPTIONS.limits) as pool:
+        return make_plan(tree.inputs, tmp_path_factory.mktemp("plan") / "none", OPTIONS, pool)
 
 
 def write_all(dataset: Path, plan: BuildPlan, reason: Reason) -> None:

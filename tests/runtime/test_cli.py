@@ -1,5 +1,6 @@
 """Exit codes and messages of the frame around every command."""
 
+import gc
 import signal
 import subprocess
 import sys
@@ -204,3 +205,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         cli.parse(Arguments, ["--version"], prog="job/p.py", description="d")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"job/p.py {__version__}\n"
+
+
+def test_slow_imports_are_not_searched_for_garbage_and_what_follows_is() -> None:
+    with cli.slow_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
