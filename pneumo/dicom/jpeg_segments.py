@@ -66,11 +66,18 @@ class JpegHeader:
 
 def first_bitstream(dataset: Dataset) -> bytes:
     """Return the first frame of a dataset, without the stray bytes behind its end that some writers leave there."""
+    return bitstream_and_notes(dataset)[0]
+
+
+def bitstream_and_notes(dataset: Dataset) -> tuple[bytes, tuple[str, ...]]:
+    """Return the first bitstream, and a note when there were stray bytes behind its end."""
     frame = first_frame(dataset)
     end = len(frame.rstrip(PADDING_BYTES))
     at = frame.find(END_OF_IMAGE, max(0, end - len(END_OF_IMAGE) - MAX_STRAY), end)
     is_stray = at >= 0 and at + len(END_OF_IMAGE) < end
-    return frame[: at + len(END_OF_IMAGE)] if is_stray else frame
+    if not is_stray:
+        return frame, ()
+    return frame[: at + len(END_OF_IMAGE)], ("stray bytes behind the end of the JPEG dropped",)
 
 
 def whole_picture(data: bytes) -> bytes:
@@ -89,12 +96,6 @@ def whole_picture(data: bytes) -> bytes:
         # Tables or the header of another scan, with their length.
         at = end + max(2, int.from_bytes(data[end : end + 2], "big"))
     return data
-
-
-def stray_notes(dataset: Dataset) -> tuple[str, ...]:
-    """Return a note when there are stray bytes behind the end of the first frame's bitstream."""
-    is_stray = len(first_bitstream(dataset)) < len(first_frame(dataset))
-    return ("stray bytes behind the end of the JPEG dropped",) if is_stray else ()
 
 
 def segments(frame: bytes) -> Iterator[Segment]:

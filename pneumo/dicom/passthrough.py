@@ -4,7 +4,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
 from pneumo.dicom.jpeg_metadata import strip
-from pneumo.dicom.jpeg_segments import BASELINE, first_bitstream, read_header
+from pneumo.dicom.jpeg_segments import BASELINE, read_header
 from pneumo.dicom.pixel_data import number_of_frames
 from pneumo.dicom.values import integer, numbers, tags, text, transfer_syntax
 
@@ -22,18 +22,18 @@ DISPLAY_ELEMENTS = tags(
 """Elements that make the image to show differ from the stored values."""
 
 
-def passthrough_frame(dataset: Dataset) -> bytes | None:
+def passthrough_frame(dataset: Dataset, frame: bytes | None) -> bytes | None:
     """Return the frame that needs no rendering, with what its scan needs; None when it needs some.
 
     It is an unsigned 8-bit MONOCHROME2 frame in JPEG Baseline, the only one of the file, without a rescale, window,
     lookup table or padding value, and its own bitstream declares the same.
 
     Args:
-        dataset: An image whose bitstream the encoding's ``check`` has accepted.
+        dataset: An image.
+        frame: Its bitstream, as the encoding's ``check`` has accepted it.
     """
-    if transfer_syntax(dataset) != JPEGBaseline8Bit or not _is_shown_as_stored(dataset):
+    if frame is None or transfer_syntax(dataset) != JPEGBaseline8Bit or not _is_shown_as_stored(dataset):
         return None
-    frame = first_bitstream(dataset)
     header = read_header(frame)
     # Some decoders rotate an image by the orientation in its Exif segment.
     is_plain = header.process == BASELINE and header.components == 1 and not header.has_exif

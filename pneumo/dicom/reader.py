@@ -178,7 +178,7 @@ def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     functional_groups.merge_first_frame(dataset)
     bitstream = registry.find(dataset).check(dataset)
     notes = sop_instance.notes_of(image_id) + attributes.notes_of(dataset) + bitstream.notes
-    frame = passthrough_frame(dataset)
+    frame = passthrough_frame(dataset, bitstream.frame)
     if frame is not None:
         return Image(
             image_id, described, "jpg", frame, was_monochrome1=False, render_notes=notes, small=bitstream.small

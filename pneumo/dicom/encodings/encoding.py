@@ -33,6 +33,8 @@ class Bitstream:
     """What a user of the data may want to know."""
     small: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
     """(rows / 8, columns / 8) of the gray image, where the check has decoded it."""
+    frame: bytes | None = field(default=None, compare=False)
+    """What was checked: the first frame of a JPEG of 8 bits."""
 
 
 def no_check(dataset: Dataset) -> Bitstream:

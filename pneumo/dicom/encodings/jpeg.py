@@ -22,7 +22,14 @@ from pneumo.dicom.encodings.encoding import (
 )
 from pneumo.dicom.file_ends import PADDING_BYTES
 from pneumo.dicom.gdcm_decoder import decode_jpeg
-from pneumo.dicom.jpeg_segments import BASELINE, END_OF_IMAGE, JpegHeader, first_bitstream, read_header, stray_notes
+from pneumo.dicom.jpeg_segments import (
+    BASELINE,
+    END_OF_IMAGE,
+    JpegHeader,
+    bitstream_and_notes,
+    first_bitstream,
+    read_header,
+)
 from pneumo.dicom.pixel_data import bad_frame, check_size
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.dicom.values import transfer_syntax
@@ -43,10 +50,10 @@ def check(dataset: Dataset) -> Bitstream:
     Raises:
         FileRejectedError: When it is damaged or contradicts the header, or is color of more than 8 bits.
     """
-    frame = first_bitstream(dataset)
+    frame, stray = bitstream_and_notes(dataset)
     header = read_header(frame)
     check_size(dataset, header.rows, header.columns, header.components)
-    notes = header_notes(dataset, header.precision) + stray_notes(dataset)
+    notes = header_notes(dataset, header.precision) + stray
     if _needs_gdcm(dataset, header):
         process = _PROCESSES.get(header.process, "of another process")
         precisions = {BASELINE: (8,)}.get(header.process, (8, 12) if header.process in _PROCESSES else ())
@@ -60,7 +67,7 @@ def check(dataset: Dataset) -> Bitstream:
             precision=header.precision, notes=(*notes, f"lossy JPEG of {header.precision} bits, {process}")
         )
     small = check_bitstream(frame, header)
-    return Bitstream(precision=header.precision, notes=notes + flat_notes(frame, small), small=small)
+    return Bitstream(precision=header.precision, notes=notes + flat_notes(frame, small), small=small, frame=frame)
 
 
 def check_bitstream(frame: bytes, header: JpegHeader) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from pneumo.dicom.encodings.encoding import (
     header_notes,
 )
 from pneumo.dicom.gdcm_decoder import damage_refused, decode_jpeg
-from pneumo.dicom.jpeg_segments import first_bitstream, read_header, stray_notes
+from pneumo.dicom.jpeg_segments import bitstream_and_notes, first_bitstream, read_header
 from pneumo.dicom.pixel_data import check_size, contradiction
 from pneumo.dicom.values import integer
 
@@ -23,13 +23,14 @@ def check(dataset: Dataset) -> Bitstream:
     Raises:
         FileRejectedError: When it is damaged or contradicts the DICOM header; gdcm refuses damaged Huffman tables.
     """
-    header = read_header(first_bitstream(dataset))
+    frame, stray = bitstream_and_notes(dataset)
+    header = read_header(frame)
     check_size(dataset, header.rows, header.columns, header.components)
     # Other combinations end gdcm's process.
     allocated = integer(dataset, "BitsAllocated")
     if not 2 <= header.precision <= allocated or allocated not in (8, 16):
         raise contradiction(f"a JPEG of {header.precision} bits in {allocated}", "bits that fit into 8 or 16")
-    notes = header_notes(dataset, header.precision) + stray_notes(dataset)
+    notes = header_notes(dataset, header.precision) + stray
     return Bitstream(precision=header.precision, notes=notes)
 
 
