@@ -20,7 +20,7 @@ from pneumo.dataset import build as build_module
 from pneumo.dataset import paths, shard_writer
 from pneumo.dataset.build import build
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.options import BuildInputs, BuildOptions
+from pneumo.dataset.options import BuildInputs
 from pneumo.dataset.plan import ShardPlan
 from pneumo.dataset.table import SampleTable
 from pneumo.dataset.tar import TarWriter
@@ -249,7 +249,7 @@ def test_another_process_of_the_same_task_may_remove_what_this_one_writes(
     if not is_absolute:
         out = Path(os.path.relpath(out))
 
-    def write(out: Path, shards: Sequence[ShardPlan], _: BuildOptions) -> None:
+    def write(out: Path, shards: Sequence[ShardPlan], *_: object) -> None:
         for shard in shards:
             shard_writer.write(out, OPTIONS.conditions, {}, shard)
 
