@@ -37,6 +37,7 @@ Part = Literal[
     "verify",
     "plan",
     "load",
+    "predict",
     "train",
     "save",
     "search",

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from pneumo.reporting.html.svg import Chart
+from pneumo.reporting.html.chart import Chart
 
 
 def paths(chart: Chart, color: str) -> list[np.ndarray]:

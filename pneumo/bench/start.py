@@ -1,7 +1,8 @@
-"""Starting a command to the end of its ``--help``, and of the libraries alone that read its flags."""
+"""Starting a command: to the end of its ``--help``, and to the first step of training when a run is resumed."""
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from pneumo.bench.comparison import Comparison, per_item
@@ -11,19 +12,69 @@ from pneumo.bench.timing import time_in_turns
 
 JOB = Path(__file__).resolve().parents[2] / "job"
 COMMANDS = ("train", "predict", "shard", "score")
-LIMIT = "import pydantic.dataclasses, tyro"
+FLAGS = "import pydantic.dataclasses, tyro"
+"""What reads the flags."""
+TORCH = "import torch"
+OPTIMIZER = "import torch, torch._dynamo"
+"""What an optimizer of torch imports at its first step, even where nothing is compiled."""
+_TO_A_STEP = """
+import os, runpy, sys
+from pneumo.runtime import cli
+with cli.slow_imports():
+    from pneumo.training.train_state import TrainState
+last, step = int(sys.argv.pop(1)), TrainState.step
+def counted(*arguments, **named):
+    global last
+    stepped = step(*arguments, **named)
+    last -= 1
+    return stepped if last else os._exit(0)
+TrainState.step = counted
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a command until a number of training steps are done, and ends it there."""
 
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
-    """Start some commands, and Python with the libraries that read the flags."""
-    del source
+    """Start some commands, and Python with the libraries that each needs at least."""
+    return _to_help(settings) + _to_first_step(settings, source)
 
-    def start(*words: str) -> None:
-        subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=True)
 
-    works = [lambda name=name: start(str(JOB / f"{name}.py"), "--help") for name in COMMANDS]
-    *ours, theirs = time_in_turns([*works, lambda: start("-c", LIMIT)], settings.repeat)
+def _to_help(settings: Settings) -> list[Comparison]:
+    works = [partial(start, str(JOB / f"{name}.py"), "--help") for name in COMMANDS]
+    *ours, theirs = time_in_turns([*works, partial(start, "-c", FLAGS)], settings.repeat)
     return [
-        per_item("start", f"job/{name}.py --help", f"limit: {LIMIT}", "s", ours=seconds, theirs=theirs, scale=1)
+        per_item("start", f"job/{name}.py --help", f"limit: {FLAGS}", "s", ours=seconds, theirs=theirs, scale=1)
         for name, seconds in zip(COMMANDS, ours, strict=True)
     ]
+
+
+def _to_first_step(settings: Settings, source: Source) -> list[Comparison]:
+    """Time a run's second start, which finds a checkpoint of its first step."""
+    run = ("--dataset", str(source.dataset), "--run", str(source.directory / "start"), "--recipe", "debug")
+    train = ("-c", _TO_A_STEP)
+    command = (str(JOB / "train.py"), *run, "--checkpoint-every", "1", "--workers", str(settings.workers))
+    start(*train, "2", *command)
+    works = [partial(start, *train, "1", *command), partial(start, "-c", TORCH), partial(start, "-c", OPTIMIZER)]
+    ours, *limits = time_in_turns(works, settings.repeat)
+    return [
+        per_item(
+            "start",
+            "job/train.py, resumed, to its first step",
+            f"limit: {limit}",
+            "s",
+            ours=ours,
+            theirs=seconds,
+            scale=1,
+        )
+        for limit, seconds in zip((TORCH, OPTIMIZER), limits, strict=True)
+    ]
+
+
+def start(*words: str) -> None:
+    """Run Python silently to its end.
+
+    Raises:
+        subprocess.CalledProcessError: When it fails.
+    """
+    subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)

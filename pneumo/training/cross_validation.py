@@ -35,7 +35,6 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
-from pneumo.training.run_report import write_last
 
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
@@ -174,6 +173,9 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
             text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"
             log.warning(text, reader.dataset)
         heartbeat.touch("writing the report")
+        # Not before the first step: the charts' library is a third of what training imports beside torch.
+        from pneumo.training.run_report import write_last
+
         world.on_leader(lambda: write_last(run, reader))
 
 

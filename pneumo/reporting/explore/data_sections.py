@@ -11,6 +11,7 @@ from pneumo.reporting.explore.clinical import cite
 from pneumo.reporting.explore.groups import MAX_GROUPS, GroupRate
 from pneumo.reporting.explore.shortcuts import SHUFFLES, Grouping
 from pneumo.reporting.html import charts
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import (
     Block,
     Cell,
@@ -25,7 +26,6 @@ from pneumo.reporting.html.page import (
     Section,
     Table,
 )
-from pneumo.reporting.html.svg import Chart
 from pneumo.reporting.html.words import UNDEFINED, percent
 from pneumo.runtime.errors import counted
 

@@ -18,7 +18,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pneumo.reporting.html.svg import INK, LINE, MUTED, PAPER, SERIES, Chart, to_svg
+from pneumo.reporting.html.chart import Chart
+from pneumo.reporting.html.svg import INK, LINE, MUTED, PAPER, SERIES, to_svg
 
 WIDTH, HEIGHT = 360, 250
 """Of a chart that fits a phone."""

@@ -16,8 +16,8 @@ from typing import ClassVar, Literal
 import jinja2
 from markupsafe import Markup
 
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.pictures import XrayPicture
-from pneumo.reporting.html.svg import Chart
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_text
 

@@ -6,12 +6,13 @@ dark and print. Only ``matplotlib.figure.Figure`` is used, never pyplot, which k
 
 import io
 import re
-from dataclasses import dataclass
 
 import matplotlib as mpl
 from markupsafe import escape
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+from pneumo.reporting.html.chart import PREFIX, Chart
 
 INK, MUTED, LINE, PAPER = "#0000e1", "#0000e2", "#0000e3", "#0000e4"
 SERIES = ("#0000f1", "#0000f2", "#0000f3", "#0000f4", "#0000f5", "#0000f6")
@@ -19,21 +20,6 @@ SERIES = ("#0000f1", "#0000f2", "#0000f3", "#0000f4", "#0000f5", "#0000f6")
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"} | {
     color: f"--series-{number}" for number, color in enumerate(SERIES, 1)
 }
-_PREFIX = "pneumo-id-"
-"""Begins the ids within a chart until its page gives it a number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """A chart as inline SVG."""
-
-    svg: str
-    description: str
-    """What it shows, for those who do not see it."""
-
-    def markup(self, number: int) -> str:
-        """Return the SVG with ids of its own; charts of one page have different numbers."""
-        return self.svg.replace(_PREFIX, f"c{number}-")
 
 
 def to_svg(figure: Figure, description: str) -> Chart:
@@ -72,8 +58,8 @@ def _drop_sheet(svg: str) -> str:
 def _own_ids(svg: str) -> str:
     """Mark the ids that are referred to, and remove the others."""
     used = set(re.findall(r'(?:url\(#|xlink:href="#)([\w.-]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{_PREFIX}{found[1]}"' if found[1] in used else "", svg)
-    return re.sub(r'(url\(#|xlink:href="#)', rf"\1{_PREFIX}", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{PREFIX}{found[1]}"' if found[1] in used else "", svg)
+    return re.sub(r'(url\(#|xlink:href="#)', rf"\1{PREFIX}", svg)
 
 
 def _shorten(svg: str) -> str:

@@ -7,9 +7,9 @@ from statistics import median
 import numpy as np
 
 from pneumo.reporting.html import charts
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.charts import Series
 from pneumo.reporting.html.page import Block, Cell, Column, Details, Figure, Figures, Points, Prose, Section, Table
-from pneumo.reporting.html.svg import Chart
 from pneumo.reporting.html.words import UNDEFINED, percent
 from pneumo.reporting.report.facts import FoldProgress, History, RunFacts
 from pneumo.reporting.report.words import duration, score

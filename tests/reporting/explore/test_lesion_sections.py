@@ -14,9 +14,9 @@ from pneumo.reporting.explore import lesion_sections, lesions
 from pneumo.reporting.explore.analysis import Analysis
 from pneumo.reporting.explore.lesions import area_cm2
 from pneumo.reporting.explore.scan import ScannedImage
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import Figures, Heading, Prose, Table
 from pneumo.reporting.html.pictures import XrayPicture
-from pneumo.reporting.html.svg import Chart
 
 Explored = tuple[Analysis, ShardReader]
 

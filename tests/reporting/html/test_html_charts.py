@@ -7,8 +7,9 @@ import pytest
 from chart_shapes import cells, marks, paths
 
 from pneumo.reporting.html import charts
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.charts import Estimate, Series
-from pneumo.reporting.html.svg import SERIES, Chart
+from pneumo.reporting.html.svg import SERIES
 
 X = np.arange(20.0)
 

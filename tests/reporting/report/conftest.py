@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pneumo.reporting.html import charts
-from pneumo.reporting.html.svg import Chart
+from pneumo.reporting.html.chart import Chart
 
 
 @pytest.fixture

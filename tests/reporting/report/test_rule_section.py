@@ -9,8 +9,8 @@ from report_facts import html_of, make_evidence
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.landscape import Landscape
+from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import Figures
-from pneumo.reporting.html.svg import Chart
 from pneumo.reporting.report import rule_section
 from pneumo.reporting.report.rule_section import decision_rule
 
