@@ -1,6 +1,7 @@
 """Predicting a handful of images with job/predict.py, and the part of it that no program can leave out."""
 
 import shutil
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -77,6 +78,9 @@ def _save_networks(run: RunDirectory, directory: Path) -> list[Path]:
     for fold, weights in enumerate(trained_weights(run)):
         weights.load(network, weights.read())
         path = directory / f"{fold}.pt"
-        torch.jit.save(torch.jit.trace(network, example), path)
+        with warnings.catch_warnings():
+            # torch warns of other uses than this one, and that the format is an old one.
+            warnings.simplefilter("ignore")
+            torch.jit.save(torch.jit.trace(network, example), path)
         saved.append(path)
     return saved

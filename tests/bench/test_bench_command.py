@@ -22,12 +22,13 @@ TINY = (
     *("--rules", "3", "--repeat", "1", "--workers", "1", "--table-images", "10", "--save-encoder", "mobilenet_v2"),
 )
 COMPARISONS = {
-    "start": 4,
+    "start": 6,
     "rle": 4,
     "shard": 3,
     "verify": 2,
     "plan": 5,
     "load": 1,
+    "predict": 1,
     "train": 1,
     "save": 4,
     "search": 4,

@@ -1,4 +1,4 @@
-"""A chart of a page, without the library that draws it: of many pages none has one, and of a run only the report does."""
+"""A chart of a page, without the library that draws it, which pages without a chart do not import."""
 
 from dataclasses import dataclass
 
