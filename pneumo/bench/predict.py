@@ -81,6 +81,6 @@ def _save_networks(run: RunDirectory, directory: Path) -> list[Path]:
         with warnings.catch_warnings():
             # torch warns of other uses than this one, and that the format is an old one.
             warnings.simplefilter("ignore")
-            torch.jit.save(torch.jit.trace(network, example), path)
+            torch.jit.save(torch.jit.trace(network, example), path)  # type: ignore[no-untyped-call]
         saved.append(path)
     return saved
