@@ -179,6 +179,7 @@ def train_waves(bad_rank: int = -1, how: Callable[[], object] | None = None, pla
             sys.stdout.write(f"rank {world.rank} trained fold {', '.join(map(str, folds))}{together}\n")
             sys.stdout.flush()
             release(group)
+            assert group.tensor_group not in dist.distributed_c10d._world.pg_map
         watch.depend_on(range(world.size))
         with stop.raising("the wait for the other folds"):
             world.barrier()

@@ -1,6 +1,7 @@
 """Folds that are trained by groups formed anew: the results of one rank, also after a kill or a stop between waves."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_three_folds_on_two_ranks_are_those_of_one(three_folds: Path, one_rank: 
         "3 folds with 2 micro-batches in a step take 1.5 times one fold on one rank, at an efficiency of 100%" in output
     )
     check(tmp_path / "run", one_rank, alone=(0, 1))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two ranks of a fold need a GPU each")
+def test_two_gpus_are_connected_for_the_second_wave(three_folds: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, str(JOB / "launch.py"), "--processes", "2"]
+    output = train(three_folds, tmp_path / "run", *SMALL_STEPS, launcher=launcher)
+    assert TWO_WAVES in output
+    assert "on cpu in" not in output
+    assert (tmp_path / "run" / "submission.csv").is_file()
 
 
 def test_a_rank_that_is_killed_in_the_second_wave_is_resumed(three_folds: Path, one_rank: Path, tmp_path: Path) -> None:
