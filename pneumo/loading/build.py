@@ -21,6 +21,7 @@ def build_loader(
     workers: int,
     *,
     augmentation: Augmentation | None = None,
+    keep_decoded: bool = False,
 ) -> Loader:
     """Make a loader.
 
@@ -30,6 +31,7 @@ def build_loader(
         device: Where batches go.
         workers: Threads that decode and warp.
         augmentation: The augmentation of the plans, as far as the choice depends on it.
+        keep_decoded: Whether samples will be asked for again, so that DALI on a GPU keeps its decoded images there.
 
     Raises:
         UserError: When the chosen loader is not installed or cannot do the augmentation, and when AlbumentationsX
@@ -38,8 +40,10 @@ def build_loader(
     assert workers >= 1
     if resolve_loader(kind, device, augmentation) == "dali":
         from pneumo.loading.dali import DaliLoader
+        from pneumo.loading.device_cache import DeviceCache
 
-        return DaliLoader(reader, device, workers)
+        keeps = keep_decoded and device.type == "cuda"
+        return DaliLoader(reader, device, workers, DeviceCache(device) if keeps else None)
     from pneumo.loading.opencv import OpenCvLoader
 
     return OpenCvLoader(reader, device, workers)

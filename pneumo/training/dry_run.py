@@ -8,6 +8,8 @@ resumed, the folds that are left are planned.
 import sys
 from collections.abc import Iterator
 
+import torch
+
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
@@ -18,6 +20,8 @@ from pneumo.distributed.partition import WavePlan, busiest_share, plan_waves
 from pneumo.distributed.startup import plan_folds
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, describe_ranks, describe_units
+from pneumo.loading.cache_layout import CacheLayout
+from pneumo.loading.device_cache import FREE_SHARE
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, plan, run_start
@@ -102,6 +106,7 @@ def _describe(
             f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
         )
     yield from _describe_cost(waves, measured, recipe)
+    yield from _describe_device_cache(recipe, table, world.device)
     submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = plan.training_seconds(plans, waves, measured.costs, recipe)
     yield (
@@ -168,3 +173,14 @@ def _describe_cost(waves: WavePlan, measured: Measured, recipe: Recipe) -> Itera
     yield f"disk       {disk / GIB:.2f} GiB of checkpoints at most, {counted(at_once, 'fold')} being trained at once"
     if recipe.model.encoder_weights == "imagenet":
         yield f"weights    ImageNet weights of {recipe.model.encoder} are downloaded when the run is started"
+
+
+def _describe_device_cache(recipe: Recipe, table: SampleTable, device: torch.device) -> Iterator[str]:
+    """Say how much of the GPU decoded images take, where the loader keeps them there."""
+    if device.type == "cuda" and recipe.loader == "dali":
+        rows = table.select("train")
+        sizes = [CacheLayout.of(table, rows, stage.image_size).wanted_bytes for stage in recipe.stages]
+        yield (
+            f"cache      up to {max(sizes) / GIB:.2f} GiB of decoded images on each rank's GPU, while"
+            f" {FREE_SHARE:.0%} of its memory stays free"
+        )

@@ -77,7 +77,9 @@ def measure(
     share = replace(recipe, model=model, batch_size=micro_batches * recipe.micro_batch_size)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    loader = build_loader(share.loader, data.reader, device, workers, augmentation=share.augmentation)
+    loader = build_loader(
+        share.loader, data.reader, device, workers, augmentation=share.augmentation, keep_decoded=True
+    )
     world = World(rank=0, size=1, device=device, cores=workers)
     state = TrainState(share, 0, world, Group(rank=0, size=1, device=device), images_at_once)
     costs = []

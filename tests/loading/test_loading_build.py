@@ -41,6 +41,21 @@ def test_dali_is_built_when_asked_for(data):
     assert type(build_loader("dali", data.reader, CPU, 1)) is DaliLoader
 
 
+@pytest.mark.parametrize(
+    ("device", "keep_decoded", "kept"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
+)
+def test_dali_keeps_decoded_images_on_a_gpu_where_they_are_asked_for_again(
+    data, monkeypatch, device, keep_decoded, kept
+):
+    pytest.importorskip("nvidia.dali")
+    from pneumo.loading import dali, device_cache
+
+    monkeypatch.setattr(dali, "DaliLoader", lambda *arguments: arguments)
+    monkeypatch.setattr(device_cache, "DeviceCache", lambda device: f"cache of {device}")
+    built = build_loader("dali", data.reader, torch.device(device), 1, keep_decoded=keep_decoded)
+    assert built[-1] == ("cache of cuda" if kept else None)
+
+
 def test_dali_refuses_distortion(data):
     with pytest.raises(
         UserError,

@@ -4,15 +4,17 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_runs import OPTIONS, Never, shrunk
 
+from pneumo.dataset.table import SampleTable
 from pneumo.distributed.partition import plan_waves
 from pneumo.distributed.world import World
 from pneumo.runtime.errors import UserError
 from pneumo.training.cross_validation import train
-from pneumo.training.dry_run import _describe_world, dry_run
+from pneumo.training.dry_run import _describe_device_cache, _describe_world, dry_run
 from pneumo.training.inputs import TrainingInputs
 from pneumo.training.resolution import resolve_auto
 
@@ -61,6 +63,25 @@ def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(
     printed = capsys.readouterr().out
     assert "all folds are trained" in printed
     assert "time       about 0:00 to train" in printed
+
+
+def test_the_cache_of_a_gpu_is_planned_for_the_stage_that_needs_most(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.training.dry_run.GIB", 1)  # the number is then one of bytes
+    table = SampleTable.read(dataset)
+    train = table.select("train")
+    recipe = replace(shrunk("winner"), loader="dali", image_size=(32, 2048, 64, 32))
+    # At 2048 pixels no image is downsampled; the other sizes need less.
+    depth = np.where(table.image_format[train] == "jpg", 1, 2)
+    pixels = int((table.rows[train].astype(np.int64) * table.columns[train] * depth).sum())
+    (line,) = _describe_device_cache(recipe, table, torch.device("cuda"))
+    planned = float(line.split()[3])
+    run_lengths = int(table.rle_bytes[train].sum())
+    assert pixels <= planned <= pixels + run_lengths + 64 * len(train)
+    assert "25% of its memory stays free" in line
+    assert not list(_describe_device_cache(replace(recipe, loader="opencv"), table, torch.device("cuda")))
+    assert not list(_describe_device_cache(recipe, table, torch.device("cpu")))
 
 
 def test_what_training_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:
