@@ -9,6 +9,7 @@ from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
+from pneumo.runtime.errors import ExitCode
 
 JOB = Path(__file__).resolve().parents[2] / "job"
 COMMANDS = ("train", "predict", "shard", "score")
@@ -18,21 +19,23 @@ TORCH = "import torch"
 OPTIMIZER = "import torch, torch._dynamo"
 """What an optimizer of torch imports at its first step, even where nothing is compiled."""
 _TO_A_STEP = """
-import os, runpy, sys
+import os, runpy, signal, sys
 from pneumo.runtime import cli
 with cli.slow_imports():
     from pneumo.training.train_state import TrainState
-last, step = int(sys.argv.pop(1)), TrainState.step
-def counted(*arguments, **named):
-    global last
+end, step = sys.argv.pop(1), TrainState.step
+def last(*arguments, **named):
     stepped = step(*arguments, **named)
-    last -= 1
-    return stepped if last else os._exit(0)
-TrainState.step = counted
+    if end == "stop":
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        os._exit(0)
+    return stepped
+TrainState.step = last
 sys.argv.pop(0)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""Runs a command until a number of training steps are done, and ends it there."""
+"""Runs a command to its first training step, and ends it there, or lets it save and stop."""
 
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
@@ -53,9 +56,10 @@ def _to_first_step(settings: Settings, source: Source) -> list[Comparison]:
     """Time a run's second start, which finds a checkpoint of its first step."""
     run = ("--dataset", str(source.dataset), "--run", str(source.directory / "start"), "--recipe", "debug")
     train = ("-c", _TO_A_STEP)
-    command = (str(JOB / "train.py"), *run, "--checkpoint-every", "1", "--workers", str(settings.workers))
-    start(*train, "2", *command)
-    works = [partial(start, *train, "1", *command), partial(start, "-c", TORCH), partial(start, "-c", OPTIMIZER)]
+    # Enough epochs for a second step, however few images there are.
+    command = (str(JOB / "train.py"), *run, "--epochs", "100", "--workers", str(settings.workers))
+    start(*train, "stop", *command, code=ExitCode.REQUEUE)
+    works = [partial(start, *train, "end", *command), partial(start, "-c", TORCH), partial(start, "-c", OPTIMIZER)]
     ours, *limits = time_in_turns(works, settings.repeat)
     return [
         per_item(
@@ -71,10 +75,7 @@ def _to_first_step(settings: Settings, source: Source) -> list[Comparison]:
     ]
 
 
-def start(*words: str) -> None:
-    """Run Python silently to its end.
-
-    Raises:
-        subprocess.CalledProcessError: When it fails.
-    """
-    subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+def start(*words: str, code: ExitCode = ExitCode.DONE) -> None:
+    """Run Python silently to its end, which has to have an exit code."""
+    ended = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == code, ended.stderr.decode()
