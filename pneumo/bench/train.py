@@ -1,8 +1,13 @@
 """The training step, and its limit: forward, backward and optimizer of the same network, and nothing else.
 
 The step adds the loss's terms for every image, batch statistics that do not depend on the number of ranks, clipping,
-EMA, and the seeding that makes a resumed run equal.
+EMA, and the seeding that makes a resumed run equal. It is also compared with the bare step as torch does it by default:
+AdamW in one operation for each parameter (on a GPU: for a list of them), and, on a CPU, memory that goes back to the
+system at each step. And several micro-batches in one forward pass with a pass for each.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +25,7 @@ from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
+from pneumo.runtime.freed_memory import give_back_freed_memory, keep_freed_memory
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 
@@ -37,20 +43,29 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     networks = [("mobilenet_v2", settings.train_size, 4)]
     if world.device.type == "cuda":
         networks += [(encoder, GPU_SIZE, GPU_BATCH) for encoder in ("resnet34", "se_resnext50_32x4d")]
-    return [_measure(encoder, size, batch, settings.repeat, world) for encoder, size, batch in networks]
+    return [
+        comparison
+        for encoder, size, batch in networks
+        for measured in (_measure, _measure_passes)
+        for comparison in measured(_recipe(encoder, size, batch), settings.repeat, world)
+    ]
 
 
-def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World) -> Comparison:
-    recipe = Recipe(
+def _recipe(encoder: str, size: int, batch_size: int) -> Recipe:
+    return Recipe(
         model=ModelConfig(encoder=encoder),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         image_size=(size,),
         batch_size=batch_size,
         micro_batch_size=batch_size,
     )
-    steps = GPU_STEPS if world.device.type == "cuda" else STEPS
-    batch = draw(batch_size, size, world.device)
+
+
+def _measure(recipe: Recipe, repeat: int, world: World) -> list[Comparison]:
+    steps = _steps(world)
+    batch = draw(recipe.batch_size, recipe.image_size[0], world.device)
     state, bare = TrainState(recipe, 0, world, world), BareStep(recipe, world)
+    default = BareStep(recipe, world, fused=None)
 
     def ours() -> None:
         for step in range(steps):
@@ -62,28 +77,61 @@ def _measure(encoder: str, size: int, batch_size: int, repeat: int, world: World
             bare.step(batch)
         _wait(world)
 
-    seconds = time_in_turns([ours, limit], repeat)
+    def defaults() -> None:
+        give_back_freed_memory()
+        for _ in range(steps):
+            default.step(batch)
+        _wait(world)
+        keep_freed_memory()
+
+    seconds = time_in_turns([ours, limit, defaults], repeat)
+    what, items = _describe(recipe, world), steps * recipe.batch_size
+    baselines = ("bare step", "bare step, torch's defaults")
+    return [
+        per_second("train", what, baseline, "img/s", ours=seconds[0], theirs=theirs, items=items)
+        for baseline, theirs in zip(baselines, seconds[1:], strict=True)
+    ]
+
+
+def _measure_passes(recipe: Recipe, repeat: int, world: World) -> list[Comparison]:
+    """Compare a step of two micro-batches in one forward pass with a pass for each."""
+    recipe, steps = replace(recipe, batch_size=2 * recipe.batch_size), _steps(world)
+    batches = [draw(recipe.micro_batch_size, recipe.image_size[0], world.device)] * 2
+
+    def steps_of(images_at_once: int) -> Callable[[], None]:
+        state = TrainState(recipe, 0, world, world, images_at_once)
+
+        def work() -> None:
+            for step in range(steps):
+                state.step(batches, step, 1e-4)
+            _wait(world)
+
+        return work
+
+    together, alone = time_in_turns([steps_of(recipe.batch_size), steps_of(recipe.micro_batch_size)], repeat)
+    what, items = f"{_describe(recipe, world)}, at once", steps * recipe.batch_size
+    baseline = f"{recipe.micro_batch_size} at once"
+    return [per_second("train", what, baseline, "img/s", ours=together, theirs=alone, items=items)]
+
+
+def _steps(world: World) -> int:
+    return GPU_STEPS if world.device.type == "cuda" else STEPS
+
+
+def _describe(recipe: Recipe, world: World) -> str:
     precision = resolve_precision(recipe.precision, world.device)
-    what = f"step of unet-{encoder}, {size} px, batch {batch_size}, {precision}, {world.device.type}"
-    return per_second(
-        "train",
-        what,
-        "bare step",
-        "img/s",
-        ours=seconds[0],
-        theirs=seconds[1],
-        items=steps * batch_size,
-    )
+    size, batch = recipe.image_size[0], recipe.batch_size
+    return f"step of unet-{recipe.model.encoder}, {size} px, batch {batch}, {precision}, {world.device.type}"
 
 
 class BareStep:
-    """The limit: the same network, one loss on the mask, AdamW."""
+    """The limit: the same network, one loss on the mask, AdamW (``fused=None``: as torch chooses)."""
 
-    def __init__(self, recipe: Recipe, world: World) -> None:
+    def __init__(self, recipe: Recipe, world: World, *, fused: bool | None = True) -> None:
         self.autocast = make_autocast(recipe.precision, world.device)
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = models.build(recipe.model).to(world.device).to(memory_format=memory_format).train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=fused)
 
     def step(self, batch: Batch) -> None:
         """Run one step."""

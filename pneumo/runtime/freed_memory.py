@@ -18,8 +18,17 @@ STEP = 2**26
 
 def keep_freed_memory() -> bool:
     """Keep freed memory from now on in this process; return whether the C library can (glibc can, musl cannot)."""
+    return _set(LARGEST_BLOCK, KEPT, STEP)
+
+
+def give_back_freed_memory() -> bool:
+    """Do what glibc does by itself once a program has freed large blocks; for comparisons."""
+    return _set(2**25, 2**26, 2**17)
+
+
+def _set(largest_block: int, kept: int, step: int) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = ((M_MMAP_THRESHOLD, LARGEST_BLOCK), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, STEP))
+    settings = ((M_MMAP_THRESHOLD, largest_block), (M_TRIM_THRESHOLD, kept), (M_TOP_PAD, step))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -29,7 +29,7 @@ COMPARISONS = {
     "plan": 5,
     "load": 1,
     "predict": 1,
-    "train": 1,
+    "train": 3,
     "save": 4,
     "search": 4,
     "folds": 9,
