@@ -30,7 +30,7 @@ from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.outputs import check_apart
-from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, RankTimeout, WorkersOrAuto
+from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, Fraction, RankTimeout, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
@@ -89,6 +89,12 @@ class Arguments:
     step's micro-batches as its memory holds."""
     checkpoint_minutes: CheckpointInterval = 10.0
     """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    cache_dir: Path | None = None
+    """Directory on a disk of each machine, for what is read often: the ranks of a machine keep decoded images there
+    together, in a file that disappears with them. None = in the memory of each rank."""
+    cache_share: Fraction = 0.5
+    """Largest share of the free memory, or of the free space in --cache-dir, for decoded images, which the OpenCV
+    loader decodes only once then; as many as fit are kept. The result is the same. 0 = none."""
     expect_world: ExpectedWorld = 0
     """Expected number of processes; any other number is refused. 0 = do not check."""
     skip_damaged: bool = False
@@ -135,6 +141,7 @@ def main() -> None:
     with cli.slow_imports():
         from pneumo.distributed.startup import init, shutdown
         from pneumo.distributed.stopping import StopFlag
+        from pneumo.loading.cache_plan import CacheOptions
         from pneumo.modeling import encoders
         from pneumo.training.cross_validation import train
         from pneumo.training.dry_run import dry_run
@@ -161,6 +168,7 @@ def main() -> None:
             checkpoint_minutes=arguments.checkpoint_minutes,
             workers=workers,
             images_at_once=arguments.images_at_once,
+            cache=CacheOptions(directory=arguments.cache_dir, share=arguments.cache_share),
         ),
         skip_damaged=arguments.skip_damaged,
     )

@@ -7,8 +7,8 @@ import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.augmentation.registry import Augmentation
-from pneumo.loading.contract import Loader
 from pneumo.loading.kind import LoaderKind
+from pneumo.loading.threaded import ThreadedLoader
 from pneumo.runtime.errors import UserError
 
 InstalledLoader = Literal["dali", "opencv"]
@@ -22,7 +22,7 @@ def build_loader(
     *,
     augmentation: Augmentation | None = None,
     keep_decoded: bool = False,
-) -> Loader:
+) -> ThreadedLoader:
     """Make a loader.
 
     Args:

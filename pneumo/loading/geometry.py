@@ -57,7 +57,10 @@ def letterbox(rows: int, columns: int, size: int) -> Letterbox:
 
 def homogeneous(matrix: Matrix) -> Matrix:
     """Return the (2, 3) matrix with its third row, (3, 3), so that it can be multiplied with others."""
-    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+    square = np.zeros((3, 3))
+    square[:2] = matrix
+    square[2, 2] = 1
+    return square
 
 
 def downsample_factor(rows: int, columns: int, size: int) -> int:

@@ -50,7 +50,8 @@ def seconds_since_start() -> float:
 def available_memory(root: Path = Path("/")) -> int:
     """Return the bytes of memory that are available, at most this process's limit; 0 where it is not known.
 
-    A container or a Slurm job with a limit (``--mem``) sees all of the machine's memory, but is killed at its own.
+    A container or a Slurm job with a limit (``--mem``) sees all of the machine's memory, but is killed at its own. What
+    it has taken already is subtracted, without files that the system has in memory and gives up when it must.
     """
     try:
         lines = (root / "proc" / "meminfo").read_text().splitlines()
@@ -58,11 +59,26 @@ def available_memory(root: Path = Path("/")) -> int:
     except (OSError, ValueError, StopIteration):
         return 0
     for cgroup in _cgroups(root, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
+        for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             # There is no file of the other version of cgroups, and no number without a limit.
             with contextlib.suppress(OSError, ValueError):
-                available = min(available, int((cgroup / name).read_text()))
-    return available
+                available = min(available, int((cgroup / limit).read_text()) - _taken(cgroup, usage))
+    return max(0, available)
+
+
+def _taken(cgroup: Path, usage: str) -> int:
+    """Return the bytes that a control group has taken, without cached files; 0 where that is not known."""
+    try:
+        taken = int((cgroup / usage).read_text())
+        for line in (cgroup / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name.removeprefix("total_") in ("active_file", "inactive_file") and (
+                name.startswith("total_") or usage == "memory.current"
+            ):
+                taken -= int(value)
+        return max(0, taken)
+    except (OSError, ValueError):
+        return 0
 
 
 def peak_memory() -> int:

@@ -22,6 +22,7 @@ from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.inference.verdict import warn_unless_better
+from pneumo.loading.cache_plan import CacheKeeper
 from pneumo.runtime import log_file
 from pneumo.runtime.console import log
 from pneumo.training import run_start
@@ -47,6 +48,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
+            world.on_leader(inputs.options.cache.check)
             manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
             # Before the table and the images are read.
             wanted = inputs.folds or range(manifest.num_folds)
@@ -94,10 +96,12 @@ def _train_waves(
         if world.is_leader:
             for fold in finished:
                 run.fold(fold).remove_checkpoints()
+        caches = CacheKeeper(inputs.options.cache, world)
         for group, folds in groups:
             connect(group, stop, watchdog)
+            caches.join(group)
             for fold in folds:
-                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop)
+                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop, caches=caches)
             if group.any_rank(bool(stop)):
                 raise group.stop_request(stop.signal_name, "after the last step")
             release(group)
@@ -112,6 +116,7 @@ def _train_fold(
     world: World,
     group: Group,
     stop: StopFlag,
+    caches: CacheKeeper,
 ) -> None:
     """Train a fold, and leave nothing of it on the device: the next one, or the ensemble, may need all of it."""
     if group.is_leader:
@@ -120,7 +125,7 @@ def _train_fold(
         FoldTrainer(
             run.recipe,
             fold,
-            FoldData.of(reader, fold, run.dataset.num_folds),
+            FoldData.of(reader, fold, run.dataset.num_folds, caches),
             world=world,
             group=group,
             directory=run.fold(fold),

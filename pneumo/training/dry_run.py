@@ -21,6 +21,7 @@ from pneumo.distributed.startup import plan_folds
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, describe_ranks, describe_units
 from pneumo.loading.cache_layout import CacheLayout
+from pneumo.loading.cache_plan import describe_plans
 from pneumo.loading.device_cache import FREE_SHARE
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
@@ -107,6 +108,10 @@ def _describe(
         )
     yield from _describe_cost(waves, measured, recipe)
     yield from _describe_device_cache(recipe, table, world.device)
+    if recipe.loader == "opencv":
+        sizes = [stage.image_size for stage in recipe.stages]
+        for line in describe_plans(table, sizes, inputs.options.cache, max(1, world.ranks_on_machine)):
+            yield f"cache      {line}"
     submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = plan.training_seconds(plans, waves, measured.costs, recipe)
     yield (

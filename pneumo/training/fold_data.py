@@ -5,6 +5,7 @@ from typing import Self
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
+from pneumo.loading.cache_plan import CacheKeeper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +17,17 @@ class FoldData:
     """Rows of the sample table to train on."""
     validation_rows: Rows
     """Rows of the fold's own images."""
+    caches: CacheKeeper | None = None
+    """Keeps the decoded images, also for the next fold; None decodes them in each epoch."""
 
     @classmethod
-    def of(cls, reader: ShardReader, fold: int, num_folds: int) -> Self:
+    def of(cls, reader: ShardReader, fold: int, num_folds: int, caches: CacheKeeper | None = None) -> Self:
         """Select the images of the other folds to train on, and the fold's own for validation."""
         others = set(range(num_folds)) - {fold}
         table = reader.table
         return cls(
-            reader=reader, train_rows=table.select("train", others), validation_rows=table.select("train", {fold})
+            reader=reader,
+            train_rows=table.select("train", others),
+            validation_rows=table.select("train", {fold}),
+            caches=caches,
         )

@@ -1,7 +1,7 @@
 """Training of one fold: stages, epochs, steps, validation, checkpoints, and resuming from a checkpoint."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
@@ -14,6 +14,7 @@ from pneumo.distributed.vote import Vote
 from pneumo.distributed.world import World
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.loading.build import build_loader
+from pneumo.loading.cache_plan import CacheOptions
 from pneumo.reporting.held_out_images import HeldOutImages
 from pneumo.runtime.console import Progress, log
 from pneumo.runtime.errors import counted
@@ -49,6 +50,8 @@ class LoopOptions:
     """Threads of the loader."""
     images_at_once: int = 0
     """Images in one forward pass of a training step; 0 = choose."""
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """Where decoded images are kept, and how many."""
 
 
 class FoldTrainer:
@@ -136,6 +139,7 @@ class FoldTrainer:
         ):
             for stage in self.recipe.stages[self.state.cursor.stage :]:
                 self.clock = StageClock(stage, self.state.cursor.epoch)
+                self._open_cache(stage.image_size)
                 for index in range(self.state.cursor.epoch, stage.epochs):
                     epoch = self._epoch(stage, index)
                     speed = self._train_epoch(epoch)
@@ -147,6 +151,13 @@ class FoldTrainer:
                     if over:
                         break
             self._publish()
+
+    def _open_cache(self, size: int) -> None:
+        """Keep the images of a stage as they are decoded. Collective."""
+        if self.data.caches is not None and self.loader.caches_on_host:
+            # Freed before the next one is made.
+            self.loader.cache = None
+            self.loader.cache = self.data.caches.open(self.data.reader.table, size)
 
     def _epoch(self, stage: Stage, index: int) -> Epoch:
         table, rows = self.data.reader.table, self.data.train_rows

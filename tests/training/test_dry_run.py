@@ -38,6 +38,9 @@ def test_ranks_that_were_not_started_are_planned_for(
     assert "ranks 4-6: no fold, would shorten nothing; start 4 ranks" in printed
     assert " take 0.5 times one fold on one rank, at an efficiency of 57%: they do not divide evenly" in printed
     assert re.search(r"memory     [0-9.]+ GiB of the machine", printed)
+    assert re.search(
+        r"cache      decoded images at 32 px are kept after the first epoch: 0\.00 GiB of [0-9.]+ GiB", printed
+    )
     assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
     assert not (tmp_path / "run").exists()
 

@@ -18,6 +18,8 @@ from waiting import LONG_S
 
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
+from pneumo.loading import decoded_cache, images
+from pneumo.loading.cache_plan import CacheKeeper, CacheOptions
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models, weight_files
 from pneumo.modeling.finite import find_nonfinite
@@ -62,6 +64,21 @@ def history(directory: FoldDirectory) -> list[dict[str, float]]:
     """Return the history of a finished fold without what is measured."""
     entries = json.loads(directory.summary.read_text())["history"]
     return [{name: value for name, value in entry.items() if name not in MEASURED} for entry in entries]
+
+
+def test_decoded_images_that_are_kept_change_nothing_and_are_read_once(
+    dataset: Path, world: World, whole: FoldDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path / "kept", dataset, world, TWO_EPOCHS)
+    trainer.data = replace(trainer.data, caches=CacheKeeper(CacheOptions(), world))
+    read: list[int] = []
+    real = images.read_reduced
+    monkeypatch.setattr(
+        decoded_cache, "read_reduced", lambda reader, row, factor: read.append(row) or real(reader, row, factor)
+    )
+    trainer.run()
+    assert trainer.directory.model.read_bytes() == whole.model.read_bytes()
+    assert len(read) == len(set(read)) > STEPS
 
 
 @pytest.mark.parametrize("steps", [STEPS - 1, STEPS, STEPS + 1])

@@ -7,6 +7,7 @@ To add one: write a module beside this one that defines a ``RandomTransform``, a
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import field
+from functools import cached_property
 from typing import Annotated
 
 import tyro
@@ -38,7 +39,9 @@ class Augmentation:
 
     def active(self) -> Iterator[tuple[str, RandomTransform]]:
         """Yield the name and configuration of each augmentation whose probability is above 0."""
-        for entry in dataclasses.fields(self):
-            augmentation = getattr(self, entry.name)
-            if isinstance(augmentation, RandomTransform) and augmentation.probability > 0:
-                yield entry.name, augmentation
+        yield from self._active
+
+    @cached_property
+    def _active(self) -> tuple[tuple[str, RandomTransform], ...]:
+        entries = [(entry.name, getattr(self, entry.name)) for entry in dataclasses.fields(self)]
+        return tuple((name, one) for name, one in entries if isinstance(one, RandomTransform) and one.probability > 0)

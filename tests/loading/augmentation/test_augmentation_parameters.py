@@ -1,5 +1,7 @@
 """Draws: purity, independence of the augmentations, probabilities, and what is drawn when nothing is asked for."""
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
 
 import numpy as np
@@ -9,7 +11,7 @@ from augmentation_draws import NAMES, only, parameters, same, with_probability
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import DistortionTransform
 from pneumo.loading.augmentation.intensity import IntensityTransform
-from pneumo.loading.augmentation.parameters import identity
+from pneumo.loading.augmentation.parameters import STREAM, _generator, identity
 from pneumo.loading.augmentation.registry import RNG_SCHEME, Augmentation
 from pneumo.runtime.config import config_dataclass
 
@@ -86,6 +88,25 @@ def test_a_resumed_run_draws_what_earlier_versions_drew():
     brighter, distorted = drawn.pixel_transforms
     assert brighter == IntensityTransform(brightness=pytest.approx(0.14298798001170893, rel=1e-12))
     assert distorted == DistortionTransform(kind="optical", seed=2103882258)
+
+
+def test_the_thread_s_generator_draws_what_a_new_one_would():
+    """Whatever was drawn before: also half of a 64-bit number, which ``integers`` may leave."""
+    for position in range(20):
+        for name, epoch, seed in (("flip", 0, 0), ("affine", 3, 2**32 - 1), ("intensity", 10**6, 7)):
+            word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            fresh = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, position, epoch, word]))
+            moved = _generator(name, seed, epoch, position)
+            assert moved.integers(3) == fresh.integers(3)
+            assert moved.uniform(-1, 1, position).tolist() == fresh.uniform(-1, 1, position).tolist()
+            assert moved.integers(3) == fresh.integers(3)
+
+
+def test_threads_do_not_disturb_each_other_s_draws():
+    expected = [parameters(all_on(), position) for position in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda position: parameters(all_on(), position), range(200)))
+    assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_draws_of_another_scheme_are_not_made():
