@@ -19,8 +19,8 @@ others. It has no fold, and takes part in what all ranks share, such as the pred
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -48,6 +48,8 @@ class WavePlan:
     """Most ranks that can train a fold together."""
     waves: tuple[Wave, ...]
     """One after another; none without folds."""
+    trained: tuple[int, ...] = ()
+    """Folds that were planned and are left out, since they are trained."""
 
     @property
     def folds(self) -> list[int]:
@@ -69,6 +71,17 @@ class WavePlan:
         """The ranks that train no fold."""
         busy = {rank for wave in self.waves for ranks, _ in wave for rank in ranks}
         return [rank for rank in range(self.ranks) if rank not in busy]
+
+    def without(self, folds: Collection[int]) -> "WavePlan":
+        """Return the plan without some folds, which are trained already.
+
+        The others keep their groups: on another number of ranks a fold would end with other roundings, and a run that
+        is resumed ends with the bits of one that was never interrupted.
+        """
+        left = [[FoldGroup(g.ranks, tuple(k for k in g.folds if k not in folds)) for g in wave] for wave in self.waves]
+        waves = [tuple(group for group in wave if group.folds) for wave in left]
+        trained = tuple(fold for fold in self.folds if fold in folds)
+        return replace(self, waves=tuple(wave for wave in waves if wave), trained=trained)
 
     def _micro_batches_in_turn(self, group: FoldGroup) -> int:
         return len(group.folds) * busiest_share(self.micro_batches, len(group.ranks))

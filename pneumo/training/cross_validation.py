@@ -57,10 +57,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
             run, reader, folds = _open_run(inputs, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
         finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
-        if finished:
-            # All ranks share the folds that are left.
-            plan = plan_folds(world, [fold for fold in folds if fold not in finished], inputs.recipe.micro_batches)
-            log_idle_ranks(world, plan)
+        plan = plan.without(finished)
         log_world(world, plan, run.recipe.precision)
         _train_waves(inputs, run, reader, plan, finished, world=world, stop=stop, watchdog=watchdog)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.

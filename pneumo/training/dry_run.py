@@ -2,7 +2,7 @@
 
 The counts are exact. Time and memory are those of a few real steps on this rank's device, with real images: as many
 micro-batches in a step as a rank of the first group will have. What ranks exchange is counted as free. Of a run that is
-resumed, the folds that are left are planned.
+resumed, the folds that are finished are left out.
 """
 
 import sys
@@ -25,10 +25,10 @@ from pneumo.loading.cache_plan import describe_plans
 from pneumo.loading.device_cache import FREE_SHARE
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
-from pneumo.training import checkpoint_directory, plan, run_start
+from pneumo.training import checkpoint_directory, run_start
 from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
-from pneumo.training.plan import StagePlan
+from pneumo.training.plan import StagePlan, plan_fold, submission_seconds, training_seconds
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
@@ -57,9 +57,11 @@ def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
     run = world.on_leader(lambda: run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {})))
     finished = world.on_leader(lambda: _finished_folds(run))
-    left = [fold for fold in inputs.folds or range(manifest.num_folds) if fold not in finished]
-    micro_batches = inputs.recipe.micro_batches
-    waves = plan_folds(world, left, micro_batches) if ranks == world.size else plan_waves(ranks, left, micro_batches)
+    wanted, micro_batches = inputs.folds or range(manifest.num_folds), inputs.recipe.micro_batches
+    waves = (
+        plan_folds(world, wanted, micro_batches) if ranks == world.size else plan_waves(ranks, wanted, micro_batches)
+    )
+    waves = waves.without(finished)
     if world.is_leader:
         sys.stdout.write("\n".join(_describe(inputs, manifest, run, waves, world)) + "\n")
     world.barrier()
@@ -79,7 +81,7 @@ def _describe(
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
     if run is not None:
         table = table.exclude(run.dataset.excluded)
-    plans = [plan.plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
+    plans = [plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
     first_group = waves.waves[0][0].ranks if waves.waves else range(1)
     with explain_out_of_memory(*less_memory(recipe)):
         measured = measure(
@@ -112,8 +114,8 @@ def _describe(
         sizes = [stage.image_size for stage in recipe.stages]
         for line in describe_plans(table, sizes, inputs.options.cache, max(1, world.ranks_on_machine)):
             yield f"cache      {line}"
-    submission = plan.submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
-    training = plan.training_seconds(plans, waves, measured.costs, recipe)
+    submission = submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
+    training = training_seconds(plans, waves, measured.costs, recipe)
     yield (
         f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
         f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
@@ -146,7 +148,10 @@ def _describe_world(waves: WavePlan, recipe: Recipe, world: World) -> Iterator[s
         yield "           all folds are trained"
         return
     yield f"           {describe_units(waves)}"
-    if idle := waves.idle_ranks:
+    idle = waves.idle_ranks
+    if idle and waves.trained:
+        yield f"           {counted(len(idle), 'rank')} of {waves.ranks} without a fold that is left"
+    elif idle:
         yield (
             f"           {describe_ranks(range(idle[0], idle[-1] + 1))}: no fold, would shorten nothing; start"
             f" {counted(idle[0], 'rank')}, or give a smaller --micro-batch-size"

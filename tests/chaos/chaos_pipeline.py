@@ -16,8 +16,6 @@ LAUNCH = [*TWO, JOB / "launch.py", "--processes", 2]
 RECIPE = ["--recipe", "debug", "--epochs", 2, "--image-size", 32, "--checkpoint-minutes", 0.001, "--rank-timeout", 60]
 # Enough for masks that are neither full nor empty, so that a wrong weight shows in the submission.
 RECIPE += ["--learning-rate", 3e-3, "--ema-decay", 0.5]
-# One micro-batch in a step: two ranks that resume one fold would add its parts in another order.
-RECIPE += ["--micro-batch-size", 4]
 
 CommandLines = list[list[object]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.distributed.partition import WavePlan, busiest_share, plan_waves, plan_waves_on_gpus
+from pneumo.distributed.partition import FoldGroup, WavePlan, busiest_share, plan_waves, plan_waves_on_gpus
 from pneumo.training.recipes import RECIPES
 
 
@@ -171,3 +171,15 @@ def test_ranks_that_share_a_gpu_train_folds_of_their_own() -> None:
     assert describe(plan_waves_on_gpus("abab", range(2), 2)) == [[(2, (0,)), (2, (1,))]]
     alone = plan_waves_on_gpus("aa", (0,), 4)
     assert (describe(alone), alone.idle_ranks, alone.largest_group) == ([[(1, (0,))]], [1], 1)
+
+
+def test_a_plan_without_trained_folds_leaves_the_others_their_groups() -> None:
+    plan = plan_waves(4, range(5), 4)
+    left = plan.without([0, 2])
+    assert left.waves == (
+        (FoldGroup(range(1, 2), (1,)), FoldGroup(range(3, 4), (3,))),
+        (FoldGroup(range(4), (4,)),),
+    )
+    assert (left.trained, left.units) == ((0, 2), plan.units)
+    assert plan.without([0, 1, 2, 3]).waves == ((FoldGroup(range(4), (4,)),),)
+    assert plan.without(range(5)).waves == ()

@@ -34,15 +34,6 @@ from pneumo.dataset.table import SampleTable
 pytestmark = pytest.mark.slow
 
 
-def check_close(directory: Path, other: Path) -> None:
-    """Compare the weights of two runs, of which one was trained on other numbers of ranks."""
-    for fold in (0, 1):
-        resumed, single = (safetensors.torch.load(weights(path, fold)) for path in (directory, other))
-        for name, tensor in single.items():
-            torch.testing.assert_close(resumed[name], tensor, rtol=1e-2, atol=2e-3, msg=name)
-    assert (directory / "submission.csv").is_file()
-
-
 def same(directory: Path, other: Path) -> bool:
     """Return whether two runs have the same weights, masks, thresholds and submission."""
     files = ["fold-0/model.safetensors", "fold-1/model.safetensors", "oof.csv", "thresholds.json", "submission.csv"]
@@ -72,10 +63,7 @@ def test_a_killed_rank_is_restarted_and_the_run_resumes(
         assert "fold 0 is finished" in before
         assert "[rank 0] ERROR rank 1 no longer responds" in before
         assert "fold 0 resumes" not in output
-        # The fold that is left is trained by both ranks.
-        assert "; ranks 0-1: fold 1\n" in output
-        assert weights(directory) == weights(alone)
-    check_close(directory, alone)
+    assert same(directory, alone)
 
 
 def test_two_machines_restart_when_one_of_them_loses_its_rank(alone: Path, dataset: Path, tmp_path: Path) -> None:
@@ -90,7 +78,7 @@ def test_two_machines_restart_when_one_of_them_loses_its_rank(alone: Path, datas
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert "restarting the ranks" in outputs[0]
     assert "restarting the ranks" in outputs[1]
-    check_close(directory, alone)
+    assert same(directory, alone)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 3), (signal.SIGINT, 3)])

@@ -61,7 +61,9 @@ def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(
     dry_run(inputs(dataset, tmp_path / "run"), WORLD, ranks=2)
     printed = capsys.readouterr().out
     assert "fold 0 finished, fold 1 not begun" in printed
-    assert "ranks 0-1: fold 1; 1 micro-batch of 2 in a step" in printed
+    # As it was begun: on the rank that would have trained it beside fold 0.
+    assert "rank 1: fold 1; 2 micro-batches of 2 in a step" in printed
+    assert "1 rank of 2 without a fold that is left" in printed
     dry_run(inputs(dataset, tmp_path / "run", folds=(0,)), WORLD, ranks=2)
     printed = capsys.readouterr().out
     assert "all folds are trained" in printed
