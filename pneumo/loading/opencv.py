@@ -31,7 +31,7 @@ class OpenCvLoader(ThreadedLoader):
         parameters = batch.plan.parameters(index, table)
         factor = downsample_factor(*table.shape(row), batch.plan.size)
         pixels = self.read_reduced(row, factor)
-        # In 16 bits: half the time of floats, and four thousandths of a gray level of a JPEG at most.
+        # In 16 bits: .6 of the time of floats, and less than a hundredth of a gray level of 8 bits beside them.
         warped = np.empty(image.shape, np.uint16)
         warp(widen(pixels), scale_matrix(parameters.matrix, factor), warped, cv2.INTER_LINEAR)
         np.divide(warped, WHITE, out=image, dtype=np.float32, casting="unsafe")

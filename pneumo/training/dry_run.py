@@ -109,7 +109,8 @@ def _describe(
             f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
         )
     yield from _describe_cost(waves, measured, recipe)
-    yield from _describe_device_cache(recipe, table, world.device)
+    if inputs.options.cache.share > 0:
+        yield from _describe_device_cache(recipe, table, world.device)
     if recipe.loader == "opencv":
         sizes = [stage.image_size for stage in recipe.stages]
         for line in describe_plans(table, sizes, inputs.options.cache, max(1, world.ranks_on_machine)):

@@ -94,7 +94,7 @@ class FoldTrainer:
             world.device,
             workers=options.workers,
             augmentation=recipe.augmentation,
-            keep_decoded=True,
+            keep_decoded=options.cache.share > 0,
         )
         # Before the network is built: with a checkpoint its encoder's first weights are not fetched again.
         self.checkpoint = group.broadcast(checkpoint.latest(directory.checkpoints) if group.is_leader else None)

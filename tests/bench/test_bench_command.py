@@ -27,7 +27,7 @@ COMPARISONS = {
     "shard": 3,
     "verify": 2,
     "plan": 5,
-    "load": 1,
+    "load": 4,
     "predict": 1,
     "train": 3,
     "save": 4,
@@ -80,8 +80,8 @@ def test_every_part_gives_ratios(tmp_path, command, capsys, monkeypatch):
 
 def test_only_the_named_parts_are_measured(tmp_path):
     """As a user starts it: the processes of ``shard`` find the command's file."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, BENCH, "rle", "shard", *TINY, "--out", "results.json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PNEUMO_PYTHON": sys.executable}
+    words = [BENCH.parents[1] / "launch.sh", "bench", "rle", "shard", *TINY, "--out", "results.json"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     check(json.loads((tmp_path / "results.json").read_text()), ["rle", "shard"])

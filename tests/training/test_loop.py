@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
-from training_runs import TWO_EPOCHS, AfterSteps, During, Never, make_trainer, shrunk, train_fold
+from training_runs import OPTIONS, TWO_EPOCHS, AfterSteps, During, Never, make_trainer, shrunk, train_fold
 from waiting import LONG_S
 
 from pneumo.distributed.stopping import StopFlag
@@ -421,3 +421,21 @@ def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: 
     assert (stopped["scale"], stopped["_growth_tracker"]) == (8.0, 2)
     train("pieces", TWO_EPOCHS)
     assert pieces.model.read_bytes() == whole.model.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_gpu_keeps_decoded_images_unless_nothing_may_be_kept(
+    share: float, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    world = World(rank=0, size=1, device=torch.device("cpu"), cores=1)
+
+    def build(*arguments: object, keep_decoded: bool, **options: object) -> NoReturn:
+        asked.append(keep_decoded)
+        raise UserError("a loader", "none", "stop here")
+
+    monkeypatch.setattr("pneumo.training.loop.build_loader", build)
+    monkeypatch.setattr("training_runs.OPTIONS", replace(OPTIONS, cache=CacheOptions(share=share)))
+    with pytest.raises(UserError, match="a loader"):
+        make_trainer(tmp_path / "run", dataset, world, TWO_EPOCHS)
+    assert asked == [share > 0]
