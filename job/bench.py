@@ -86,6 +86,10 @@ def _check_out(out: Path, arguments: Arguments) -> None:
     """Refuse, before anything is measured, files for the results that cannot be written, or are something else."""
     if out.suffix != ".json":
         raise UserError(f"--out {out}", "a file name that ends in .json", "correct --out")
+    inputs = {"--dicom": arguments.dicom, "--masks": arguments.masks, "--dataset": arguments.dataset}
+    for path in (out, out.with_suffix(".md")):
+        check_target(path)
+        check_apart("--out", path, inputs)
     check_earlier_json("--out", out, table.FIELDS)
     if not out.exists() and out.with_suffix(".md").exists():
         raise UserError(
@@ -93,10 +97,6 @@ def _check_out(out: Path, arguments: Arguments) -> None:
             "neither of the two, or both from this command",
             "give another --out, or move the file",
         )
-    inputs = {"--dicom": arguments.dicom, "--masks": arguments.masks, "--dataset": arguments.dataset}
-    for path in (out, out.with_suffix(".md")):
-        check_target(path)
-        check_apart("--out", path, inputs)
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:

@@ -42,7 +42,7 @@ from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError
+from pneumo.runtime.errors import UserError, escape_control_characters
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
@@ -95,7 +95,7 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
-    log.info("reading %s, to be predicted by %s", arguments.dicom, arguments.run)
+    log.info("%s", escape_control_characters(f"reading {arguments.dicom}, to be predicted by {arguments.run}"))
     workers.start_server()
     with cli.slow_imports():
         from pneumo.distributed.device_memory import explain_out_of_memory

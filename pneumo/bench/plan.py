@@ -95,7 +95,7 @@ def _memory(dataset: Path, images: str) -> Comparison:
 
 def _peak_mib(action: str) -> float:
     """Return the most memory that a new process has had which does this after its imports."""
-    words = [sys.executable, "-c", PEAK.format(action=action)]
+    words = [sys.executable, "-P", "-c", PEAK.format(action=action)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     return float(done.stdout)
 

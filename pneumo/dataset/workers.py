@@ -194,8 +194,9 @@ def start_server() -> None:
 
     A pool does that when its first process starts. A command that has much to import itself does it before.
     """
-    # It is not replaced when its own creation unblocks the signal.
-    resource_tracker.ensure_running()
+    with safe_path():
+        # It is not replaced when its own creation unblocks the signal.
+        resource_tracker.ensure_running()
     # While the server imports, Ctrl-C would end it with a traceback; the parent handles Ctrl-C.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

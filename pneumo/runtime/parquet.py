@@ -46,7 +46,7 @@ def read_columns(
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} has more than {MAX_BYTES} bytes", expected, action)
         # In this thread alone: Arrow's own may still hold the file when Python ends, and then abort the process.
-        with pa.OSFile(str(path)) as source, pq.ParquetFile(source, pre_buffer=False) as file:
+        with path.open("rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
             rows, found = file.metadata.num_rows, file.schema_arrow
             if not (found.equals(schema, check_metadata=True) and min_rows <= rows <= max_rows):
                 raise UserError(f"{path}: {rows} rows, {_describe(found)}", f"{expected}: {_describe(schema)}", action)

@@ -34,6 +34,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "size": ("31", "4097", *COUNTS),
         "train-size": ("31", "33", "4128", *COUNTS),
         "histograms": ("9", "1000001", *COUNTS),
+        "table-images": ("9", "100001", *COUNTS),
         "rules": ("0", "1000001", *COUNTS),
         "repeat": ("0", "1001", *COUNTS),
         "workers": ("0", "4097", *COUNTS),
@@ -100,6 +101,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "workers": ("4097", *COUNTS),
         "images-at-once": ("65537", *COUNTS),
         "checkpoint-minutes": ("10081", *FLOATS),
+        "cache-share": ("1.1", *FLOATS),
         "expect-world": ("65537", *COUNTS),
         "rank-timeout": ("0", "604801", *FLOATS),
     },
@@ -109,6 +111,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
 ANY: dict[str, dict[str, str]] = {
     "bench": {
         "parts": "a positional, see WORDS",
+        "dataset": PATHS,
         "save-encoder": "checked by the recipe when the part that needs torch is measured",
         "out": PATHS,
     },
@@ -134,6 +137,7 @@ ANY: dict[str, dict[str, str]] = {
         "dataset": PATHS,
         "run": PATHS,
         "expected": PATHS,
+        "cache-dir": PATHS,
         "skip-damaged": SWITCH,
         "dry-run": SWITCH,
     },
