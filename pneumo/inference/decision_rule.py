@@ -125,22 +125,19 @@ def read_rule(path: Path) -> DecisionRule:
     return DecisionRule.from_probabilities(config.from_json(_RuleFile, content, str(path)).rule)
 
 
-def apply_rule(
-    bins: npt.NDArray[np.uint8], rule: DecisionRule, presence_probability: float = float("nan")
-) -> npt.NDArray[np.uint8]:
-    """Return the 0/1 mask (rows, columns) that a rule makes of quantized probabilities.
+def is_positive(count: int, pixels: int, rule: DecisionRule, presence_probability: float = float("nan")) -> bool:
+    """Return whether a rule calls an image positive.
 
     Args:
-        bins: (rows, columns), from ``histograms.quantize``.
+        count: Pixels that reach the top threshold.
+        pixels: All pixels of the image.
         rule: The rule.
         presence_probability: In [0, 1]; NaN without a presence head.
     """
-    count = int(np.count_nonzero(bins >= rule.top_bin))
     # In the histograms' precision, so that both give the same decision at the threshold.
     presence = float(np.float32(presence_probability))
-    large = count > 0 and equivalent_area(count, bins.size) >= rule.min_area
-    positive = large and not presence < rule.presence_threshold
-    return (bins >= rule.bottom_bin).astype(np.uint8) if positive else np.zeros(bins.shape, np.uint8)
+    large = count > 0 and equivalent_area(count, pixels) >= rule.min_area
+    return bool(large) and not presence < rule.presence_threshold
 
 
 def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.bool_]:
@@ -150,5 +147,5 @@ def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> np
 
 
 def score_images(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
-    """Return each image's Dice (n,) under the rule, equal to that of the masks that ``apply_rule`` makes."""
+    """Return each image's Dice (n,) under the rule, equal to that of the masks of the images that ``is_positive``."""
     return np.where(predict_presence(histograms, rule), dice(histograms, rule.bottom_bin), ~histograms.positive)

@@ -2,7 +2,7 @@
 
 No pixels are sent between ranks::
 
-    for each of this rank's images: mean of the networks -> decision rule -> mask -> run lengths
+    for each of this rank's images: mean of the networks -> histogram -> decision rule -> mask, or none -> run lengths
     leader: gather run lengths
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
-from pneumo.inference.components import remove_small_components
-from pneumo.inference.decision_rule import DecisionRule, apply_rule
-from pneumo.inference.histograms import BINS, quantize
-from pneumo.inference.network_mean import MeanPrediction, NetworkMean
-from pneumo.inference.prediction import split_batches
+from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.encoding import EncodedMask, encode_batches
+from pneumo.inference.histograms import BINS
+from pneumo.inference.network_mean import NetworkMean
+from pneumo.inference.prediction import count_pixels, split_batches
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.runtime.console import Progress
@@ -47,11 +47,16 @@ class PredictedImage:
     prediction: ImagePrediction
     row: int
     """Row of the sample table."""
-    probability: npt.NDArray[np.float32]
-    """(rows, columns) in [0, 1]."""
+    read_probability: Callable[[], npt.NDArray[np.float32]]
+    """Brings ``probability`` from the device."""
     mask: npt.NDArray[np.uint8]
     """(rows, columns), 0 or 1."""
     reader: ShardReader
+
+    @cached_property
+    def probability(self) -> npt.NDArray[np.float32]:
+        """(rows, columns) in [0, 1], made when it is asked for."""
+        return self.read_probability()
 
     @cached_property
     def source(self) -> npt.NDArray[np.float32]:
@@ -85,31 +90,38 @@ class Ensembler:
         Returns:
             The predictions in the order of ``rows`` on rank 0, an empty list on the others.
         """
-        world = self.mean.world
+        world, reader = self.mean.world, self.mean.reader
         batches = split_batches(rows)[world.rank :: world.size]
         mine: dict[int, ImagePrediction] = {}
+        counted = count_pixels(self.mean.predict(batches), world.device)
+        masks = encode_batches(counted, lambda _: self.rule, world.device, min_component=self.min_component)
         with Progress("ensemble", sum(map(len, batches)), unit="images", enabled=world.is_leader) as progress:
-            for block in self.mean.blocks(batches):
-                for mean in self.mean.predict_block(block):
-                    mine[mean.row] = self._predict(mean, on_image)
-                progress.step(sum(map(len, block)))
+            for mask in masks:
+                mine[mask.row] = prediction = _describe(mask, str(reader.table.image_id[mask.row]))
+                if on_image is not None:
+                    on_image(_with_pixels(mask, prediction, reader))
+                progress.step()
         by_row = {row: prediction for part in world.gather(mine) for row, prediction in part.items()}
         return [by_row[row] for row in rows.tolist()] if world.is_leader else []
 
-    def _predict(self, mean: MeanPrediction, on_image: OnImage | None) -> ImagePrediction:
-        """Make one image's mask, and call ``on_image`` with it."""
-        bins = quantize(mean.probability)
-        mask = apply_rule(bins, self.rule, mean.presence_probability)
-        if self.min_component > 0:
-            mask = remove_small_components(mask, self.min_component)
-        reader = self.mean.reader
-        prediction = ImagePrediction(
-            image_id=str(reader.table.image_id[mean.row]),
-            rle=rle.encode(mask),
-            presence_probability=mean.presence_probability,
-            mask_area=int(mask.sum()),
-            max_pixel_probability=int(bins.max()) / BINS,
-        )
-        if on_image is not None:
-            on_image(PredictedImage(prediction, mean.row, mean.probability, mask, reader))
-        return prediction
+
+def _describe(mask: EncodedMask, image_id: str) -> ImagePrediction:
+    counted = mask.counted
+    return ImagePrediction(
+        image_id=image_id,
+        rle=mask.rle,
+        presence_probability=counted.presence[mask.position],
+        mask_area=mask.area,
+        max_pixel_probability=int(np.flatnonzero(counted.counts[mask.position].any(axis=0))[-1]) / BINS,
+    )
+
+
+def _with_pixels(mask: EncodedMask, prediction: ImagePrediction, reader: ShardReader) -> PredictedImage:
+    batch = mask.counted.batch
+    return PredictedImage(
+        prediction=prediction,
+        row=mask.row,
+        read_probability=lambda: batch.probability(mask.position).cpu().numpy(),
+        mask=rle.decode(mask.rle, *batch.shapes[mask.position]),
+        reader=reader,
+    )

@@ -45,35 +45,6 @@ _SCHEMA = pa.schema(
 )
 
 
-def quantize(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """Return the bin floor(256 p) of each probability; probability 1 is in bin 255.
-
-    A probability is at least b/256 exactly when its bin is at least b, for b in 1..255.
-
-    Args:
-        probability: Floats in [0, 1], of any shape.
-    """
-    # Multiplying by a power of two is exact, so no probability moves to the other side of a threshold.
-    bins: npt.NDArray[np.uint8] = np.minimum(probability * np.float32(BINS), BINS - 1).astype(np.uint8)
-    return bins
-
-
-def histogram(bins: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_ | np.uint8] | None) -> npt.NDArray[np.int64]:
-    """Count the pixels of each bin outside (row 0) and inside (row 1) the true mask, (2, 256).
-
-    Args:
-        bins: (rows, columns), from ``quantize``.
-        truth: (rows, columns), nonzero inside, or None for an empty mask.
-    """
-    counts = np.zeros((2, BINS), np.int64)
-    counts[0] = np.bincount(bins.ravel(), minlength=BINS)
-    if truth is not None:
-        assert truth.shape == bins.shape, f"mask {truth.shape}, prediction {bins.shape}"
-        counts[1] = np.bincount(bins[truth.astype(bool, copy=False)], minlength=BINS)
-        counts[0] -= counts[1]
-    return counts
-
-
 def equivalent_area(count: npt.ArrayLike, pixels: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Scale areas to a 1024x1024 image.
 

@@ -1,22 +1,21 @@
 """The mean of many networks for each image: over the runs of an ensemble, their folds, and their views.
 
-No pixels are sent between ranks, and memory does not grow with the number of images or folds, nor, but for one image,
-with their size::
+No pixels are sent between ranks, and memory does not grow with the number of images, nor with their size::
 
     for each block of this rank's batches
         for each run
-            load the block once at the run's size
-            for each fold: load its weights, add the mean of its views
-        for each image
-            mean over folds -> the source image's size, times the run's weight
+            for each fold: its network adds the mean of its views
+        for each batch
+            the runs' maps, their weights, and the mean presence probability
+
+A block is one batch where all networks are on the device. Elsewhere it is several, since the weights of a fold are
+loaded for each block. A few batches are decoded ahead meanwhile.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from pneumo.dataset.shard_reader import ShardReader
@@ -25,9 +24,9 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.world import World
 from pneumo.inference.build import build
 from pneumo.inference.config import InferenceConfig
-from pneumo.inference.prediction import BATCH_SIZE, plan_batches
-from pneumo.inference.predictor import to_source
-from pneumo.inference.weight_cache import WeightCache, memory_limit
+from pneumo.inference.fold_networks import FoldNetworks
+from pneumo.inference.prediction import BATCH_SIZE, PredictedBatch, plan_batches, source_shapes
+from pneumo.loading.contract import Batch
 from pneumo.modeling.trained_weights import TrainedWeights
 
 BLOCK = 8
@@ -48,15 +47,16 @@ class EnsembledRun:
     """Weight of the run in the mean; those of all runs sum to 1."""
 
 
-class MeanPrediction(NamedTuple):
-    """The mean for one image."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _RunMean:
+    """One run's mean over folds and views for the N images of a batch."""
 
-    row: int
-    """Row of the sample table."""
-    probability: npt.NDArray[np.float32]
-    """(rows, columns) in [0, 1], at the size of the source image."""
-    presence_probability: float
-    """Mean over the runs with a presence head; NaN without any."""
+    maps: torch.Tensor
+    """(N, S, S) float32 on the device."""
+    presence: torch.Tensor
+    """(N,) float64."""
+    finite: torch.Tensor
+    """() bool."""
 
 
 class NetworkMean:
@@ -72,61 +72,84 @@ class NetworkMean:
     def __init__(self, runs: Sequence[EnsembledRun], *, reader: ShardReader, world: World, workers: int) -> None:
         assert abs(sum(run.weight for run in runs) - 1) < 1e-6
         self.runs, self.reader, self.world, self.workers = runs, reader, world, workers
-        # One network for each run, into which the weights of one fold after the other are loaded.
-        self.loaders_and_predictors = [build(run.config, reader, world.device, workers=workers) for run in runs]
-        self.cache = WeightCache(memory_limit(world.ranks_on_machine))
+        built = [build(run.config, reader, world.device, workers=workers) for run in runs]
+        self.loaders = [loader for loader, _ in built]
+        predictors, weights = [predictor for _, predictor in built], [run.weights for run in runs]
+        self.networks = FoldNetworks(predictors, weights, world.device, world.ranks_on_machine)
 
-    def blocks(self, batches: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
-        """Divide batches into those that ``predict_block`` takes at once."""
-        pixels = BATCH_SIZE * sum(run.config.size**2 for run in self.runs)
-        length = max(1, min(BLOCK, BLOCK_PIXELS // pixels))
-        for first in range(0, len(batches), length):
-            yield batches[first : first + length]
-
-    def predict_block(self, batches: Sequence[Rows], fold: int | None = None) -> Iterator[MeanPrediction]:
-        """Yield the mean for each image of a block, in order.
+    def predict(self, batches: Sequence[Rows], fold: int | None = None) -> Iterator[PredictedBatch]:
+        """Yield the mean for each batch, in order; nobody waits for the device.
 
         Args:
             batches: Rows of the sample table.
             fold: Average the networks of this fold alone, which were not trained on its images; None = of all folds.
 
         Raises:
-            UserError: When weights cannot be used, or give probabilities that are not finite.
+            UserError: When weights cannot be used.
         """
-        maps, presences = zip(*(self._predict_run(i, batches, fold) for i in range(len(self.runs))), strict=True)
-        for i, row in enumerate(np.concatenate(batches).tolist()):
-            shape = self.reader.table.shape(row)
-            pixels = torch.zeros(shape)
-            for run, of_run in zip(self.runs, maps, strict=True):
-                pixels += run.weight * to_source(of_run[i], *shape).cpu()
-            yield MeanPrediction(row, pixels.numpy(), self._mean_presence([of_run[i] for of_run in presences]))
+        with ExitStack() as stack:
+            # One stream of batches for each run, so that images are decoded while networks compute.
+            streams = [
+                stack.enter_context(closing(loader(plan_batches(batches, run.config.size))))  # type: ignore[type-var]
+                for loader, run in zip(self.loaders, self.runs, strict=True)
+            ]
+            for block in self.blocks(batches):
+                means = [self._predict_run(i, _take(stream, len(block)), fold) for i, stream in enumerate(streams)]
+                for rows, *of_runs in zip(block, *means, strict=True):
+                    yield self._join(tuple(rows.tolist()), of_runs)
+            for stream in streams:
+                # Only at its end does a loader keep its pipeline for the next call.
+                next(stream, None)
 
-    def _predict_run(
-        self, index: int, batches: Sequence[Rows], fold: int | None
-    ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
-        """Return one run's mean over folds and views: maps (n, S, S) on the device, presence probabilities (n,)."""
-        run, (loader, predictor) = self.runs[index], self.loaders_and_predictors[index]
+    def blocks(self, batches: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
+        """Divide batches into those that all networks predict before the next ones."""
+        pixels = BATCH_SIZE * sum(run.config.size**2 for run in self.runs)
+        length = 1 if self.networks.resident else max(1, min(BLOCK, BLOCK_PIXELS // pixels))
+        for first in range(0, len(batches), length):
+            yield batches[first : first + length]
+
+    @torch.inference_mode()
+    def _predict_run(self, index: int, images: Sequence[torch.Tensor], fold: int | None) -> list[_RunMean]:
+        """Return one run's mean over folds and views for each batch of images (N, 1, S, S)."""
+        run, device = self.runs[index], self.world.device
         folds = run.weights if fold is None else run.weights[fold : fold + 1]
-        loaded = list(loader(plan_batches(batches, predictor.size)))
-        sizes = [len(batch.rows) for batch in loaded]
-        maps = torch.zeros(sum(sizes), predictor.size, predictor.size, device=self.world.device)
-        presence = np.zeros(len(maps))
+        means = [
+            _RunMean(
+                maps=torch.zeros(len(batch), *batch.shape[-2:], device=device),
+                presence=torch.zeros(len(batch), dtype=torch.float64, device=device),
+                finite=torch.ones((), dtype=torch.bool, device=device),
+            )
+            for batch in images
+        ]
         for weights in folds:
-            weights.load(predictor.network, self.cache.read(weights))
-            start = 0
-            for batch, size in zip(loaded, sizes, strict=True):
+            predictor = self.networks.predictor(index, weights)
+            for batch, mean in zip(images, means, strict=True):
                 heartbeat.touch("predicting images")
-                pixels, probabilities = predictor(batch.image)
-                maps[start : start + size] += pixels / len(folds)
-                presence[start : start + size] += probabilities / len(folds)
-                start += size
-        return maps, presence
+                found = predictor(batch)
+                mean.maps.add_(found.pixels / len(folds))
+                mean.presence.add_(found.presence / len(folds))
+                mean.finite.logical_and_(found.finite)
+        return means
 
-    def _mean_presence(self, probabilities: Sequence[float]) -> float:
-        """Return the weighted mean over the runs with a presence head; NaN without any."""
-        total, weights = 0.0, 0.0
-        for run, probability in zip(self.runs, probabilities, strict=True):
-            if run.config.model.presence_head:
-                total += run.weight * float(probability)
-                weights += run.weight
-        return total / weights if weights else float("nan")
+    @torch.inference_mode()
+    def _join(self, rows: tuple[int, ...], of_runs: Sequence[_RunMean]) -> PredictedBatch:
+        """Join the runs' means: the presence probability is the weighted one over the runs with a presence head."""
+        heads = [
+            (r.weight, m.presence) for r, m in zip(self.runs, of_runs, strict=True) if r.config.model.presence_head
+        ]
+        total, weights = torch.zeros_like(of_runs[0].presence), 0.0
+        for weight, presence in heads:
+            total, weights = total + weight * presence, weights + weight
+        return PredictedBatch(
+            rows=rows,
+            shapes=source_shapes(self.reader.table, rows),
+            maps=tuple(mean.maps for mean in of_runs),
+            weights=tuple(run.weight for run in self.runs),
+            presence=total / weights if weights else torch.full_like(total, torch.nan),
+            finite=torch.stack([mean.finite for mean in of_runs]).all(),
+        )
+
+
+def _take(stream: Iterator[Batch], length: int) -> list[torch.Tensor]:
+    """Return the images of the next batches, without their masks."""
+    return [next(stream).image for _ in range(length)]

@@ -8,10 +8,11 @@ import numpy.typing as npt
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.distributed.collectives import Group
-from pneumo.inference.decision_rule import DecisionRule, apply_rule
-from pneumo.inference.histograms import PredictionHistograms, concatenate, histogram, quantize
+from pneumo.inference.decision_rule import DecisionRule
+from pneumo.inference.encoding import encode_batches
+from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.network_mean import NetworkMean
-from pneumo.inference.prediction import Prediction, predict, split_batches
+from pneumo.inference.prediction import PredictedBatch, count_pixels, predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
 from pneumo.masks import rle
@@ -24,7 +25,7 @@ def predict_histograms(
     reader: ShardReader,
     rows: Rows,
     group: Group,
-    observe: Callable[[Prediction], None] = lambda _: None,
+    observe: Callable[[PredictedBatch], None] = lambda _: None,
 ) -> PredictionHistograms | None:
     """Predict labeled images and gather their histograms. Collective over the group.
 
@@ -34,7 +35,7 @@ def predict_histograms(
         reader: Gives their true masks.
         rows: Their rows in the sample table.
         group: The ranks that share the work.
-        observe: Called with each of this rank's predictions.
+        observe: Called with each of this rank's batches, before its probabilities are known to be finite.
 
     Returns:
         The histograms in the order of ``rows`` on the group's leader, None on the others.
@@ -44,10 +45,10 @@ def predict_histograms(
     return gather_histograms(predictions, reader, rows, group)
 
 
-def _observed(predictions: Iterable[Prediction], observe: Callable[[Prediction], None]) -> Iterator[Prediction]:
-    for prediction in predictions:
-        observe(prediction)
-        yield prediction
+def _observed(batches: Iterable[PredictedBatch], observe: Callable[[PredictedBatch], None]) -> Iterator[PredictedBatch]:
+    for batch in batches:
+        observe(batch)
+        yield batch
 
 
 def predict_mean_histograms(
@@ -75,20 +76,21 @@ def predict_mean_histograms(
     return concatenate([part for part in parts if part is not None]) if world.is_leader else None
 
 
-def _predict_mean(mean: NetworkMean, batches: Sequence[Rows], fold: int, progress: Progress) -> Iterator[Prediction]:
-    for block in mean.blocks(batches):
-        for row, probability, presence_probability in mean.predict_block(block, fold):
-            yield Prediction(row, quantize(probability), presence_probability)
-        progress.step(sum(map(len, block)))
+def _predict_mean(
+    mean: NetworkMean, batches: Sequence[Rows], fold: int, progress: Progress
+) -> Iterator[PredictedBatch]:
+    for batch in mean.predict(batches, fold):
+        yield batch
+        progress.step(len(batch.rows))
 
 
 def gather_histograms(
-    predictions: Iterable[Prediction], reader: ShardReader, rows: Rows, group: Group
+    batches: Iterable[PredictedBatch], reader: ShardReader, rows: Rows, group: Group
 ) -> PredictionHistograms | None:
     """Gather the histograms of predictions of labeled images. Collective over the group.
 
     Args:
-        predictions: Of this rank's images.
+        batches: Of this rank's images.
         reader: Gives their true masks.
         rows: The rows of all ranks' images in the sample table.
         group: The ranks that share the work.
@@ -97,19 +99,20 @@ def gather_histograms(
         The histograms in the order of ``rows`` on the group's leader, None on the others.
     """
     table = reader.table
-    predicted: list[tuple[int, npt.NDArray[np.int64], float]] = []
-    for prediction in predictions:
-        truth = None
-        if table.positive[prediction.row]:
-            truth = rle.decode(reader.rle(prediction.row), *prediction.bins.shape)
-        predicted.append((prediction.row, histogram(prediction.bins, truth), prediction.presence_probability))
+
+    def truth(row: int) -> rle.Runs | None:
+        return rle.parse(reader.rle(row), int(np.prod(table.shape(row)))) if table.positive[row] else None
+
+    predicted: list[tuple[int, npt.NDArray[np.int32], float]] = []
+    for batch, counts, presence in count_pixels(batches, group.device, truth):
+        predicted += zip(batch.rows, counts, presence, strict=True)
     gathered = group.gather(predicted)
     if not group.is_leader:
         return None
     by_row = {row: (counts, presence) for part in gathered for row, counts, presence in part}
     assert sorted(by_row) == sorted(rows.tolist()), "every image once"
     ordered = [by_row[row] for row in rows.tolist()]
-    counts = np.stack([counts for counts, _ in ordered]).astype(np.int32)
+    counts = np.stack([counts for counts, _ in ordered])
     return PredictionHistograms(
         image_id=np.array(table.image_id[rows].tolist(), np.str_),
         fold=table.fold[rows].astype(np.int16),
@@ -145,9 +148,6 @@ def encode_masks(
         Run lengths by image id on the group's leader, an empty dictionary on the others.
     """
     needed = [batch for batch in split_batches(rows) if not rules.keys().isdisjoint(batch.tolist())]
-    mine = {
-        str(reader.table.image_id[p.row]): rle.encode(apply_rule(p.bins, rules[p.row], p.presence_probability))
-        for p in predict(predictor, loader, reader, needed[group.rank :: group.size])
-        if p.row in rules
-    }
+    counted = count_pixels(predict(predictor, loader, reader, needed[group.rank :: group.size]), group.device)
+    mine = {str(reader.table.image_id[mask.row]): mask.rle for mask in encode_batches(counted, rules.get, group.device)}
     return {image_id: mask for part in group.gather(mine) for image_id, mask in part.items()}

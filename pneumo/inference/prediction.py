@@ -1,35 +1,74 @@
-"""Predictions of one network, image by image.
+"""Predictions batch by batch, which stay on the device that makes them until somebody asks for numbers.
 
-Images go through the network in fixed batches, and whole batches are divided over the ranks, so that a prediction does
+Images go through the networks in fixed batches, and whole batches are divided over the ranks, so that a prediction does
 not depend on the number of ranks; on a CPU it can be repeated to the last bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import Rows
+from pneumo.dataset.table import Rows, SampleTable
 from pneumo.distributed import heartbeat
-from pneumo.inference.histograms import quantize
-from pneumo.inference.predictor import Predictor, to_source
+from pneumo.inference.deferred import Copy, behind
+from pneumo.inference.device_histograms import count, quantize
+from pneumo.inference.predictor import Predictor, require_finite, to_source
 from pneumo.loading.contract import BatchPlan, Loader
+from pneumo.masks.rle import Runs
 
 BATCH_SIZE = 8
 """Images in one forward pass."""
 
 
-class Prediction(NamedTuple):
-    """A network's prediction for one image."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictedBatch:
+    """What one network, or the mean of several, predicts for n images.
 
-    row: int
-    """Row of the sample table."""
-    bins: npt.NDArray[np.uint8]
-    """(rows, columns) quantized probabilities at the size of the source image."""
-    presence_probability: float
-    """NaN without a presence head."""
+    The maps have the size of the networks' inputs: at that of the sources they exist one at a time, when they are asked
+    for, so that memory does not grow with the sources.
+    """
+
+    rows: tuple[int, ...]
+    """(n,) rows of the sample table."""
+    shapes: tuple[tuple[int, int], ...]
+    """(n,) rows and columns of each source image."""
+    maps: tuple[torch.Tensor, ...]
+    """Of each run (n, S, S) float32 in [0, 1] on the device; runs may have another S."""
+    weights: tuple[float, ...] = (1.0,)
+    """Weight of each run; they sum to 1."""
+    presence: torch.Tensor
+    """(n,) presence probabilities on the device; NaN without a presence head."""
+    finite: torch.Tensor
+    """() bool on the device, see ``predictor.Probabilities``."""
+
+    def probability(self, i: int) -> torch.Tensor:
+        """Return the probabilities of the image at index i, at the size of its source, on the device."""
+        mean = None
+        for weight, maps in zip(self.weights, self.maps, strict=True):
+            part = to_source(maps[i], *self.shapes[i])
+            part = part if weight == 1 else weight * part
+            mean = part if mean is None else mean + part
+        assert mean is not None
+        return mean
+
+    def bins(self, i: int) -> torch.Tensor:
+        """Return the quantized probabilities of the image at index i, (rows, columns) uint8 on the device."""
+        return quantize(self.probability(i))
+
+
+class Counted(NamedTuple):
+    """A batch whose numbers are on the host: no probability in it is NaN."""
+
+    batch: PredictedBatch
+    counts: npt.NDArray[np.int32]
+    """(n, 2, 256): each image's histograms outside and inside the true mask."""
+    presence: list[float]
+    """(n,), NaN without a presence head."""
 
 
 def split_batches(rows: Rows) -> list[Rows]:
@@ -43,11 +82,50 @@ def plan_batches(batches: Sequence[Rows], size: int) -> Iterator[BatchPlan]:
         yield BatchPlan(rows=rows, positions=rows, epoch=0, size=size, seed=0, augmentation=None)
 
 
-def predict(predictor: Predictor, loader: Loader, reader: ShardReader, batches: Sequence[Rows]) -> Iterator[Prediction]:
-    """Yield the prediction for each image of the batches, in order."""
+def source_shapes(table: SampleTable, rows: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return rows and columns of each source image."""
+    return tuple(table.shape(row) for row in rows)
+
+
+def predict(
+    predictor: Predictor, loader: Loader, reader: ShardReader, batches: Sequence[Rows]
+) -> Iterator[PredictedBatch]:
+    """Yield one network's prediction for each batch, in order."""
     for batch in loader(plan_batches(batches, predictor.size)):
         heartbeat.touch()
-        pixels, presence = predictor(batch.image)
-        for i, row in enumerate(batch.rows.tolist()):
-            source = to_source(pixels[i], *reader.table.shape(row))
-            yield Prediction(row, quantize(source.cpu().numpy()), float(presence[i]))
+        found, rows = predictor(batch.image), tuple(batch.rows.tolist())
+        yield PredictedBatch(
+            rows=rows,
+            shapes=source_shapes(reader.table, rows),
+            maps=(found.pixels,),
+            presence=found.presence,
+            finite=found.finite,
+        )
+
+
+@torch.inference_mode()
+def count_pixels(
+    batches: Iterable[PredictedBatch],
+    device: torch.device,
+    truth: Callable[[int], Runs | None] = lambda _: None,
+) -> Iterator[Counted]:
+    """Yield each batch with its histograms, which are counted on the device.
+
+    Args:
+        batches: The predictions.
+        device: Where they are.
+        truth: Returns the runs of a row's true mask, or None.
+
+    Raises:
+        UserError: When a probability is not finite.
+    """
+    queued = ((batch, _start_count(batch, truth)) for batch in batches)
+    for batch, copy in behind(queued, device):
+        counts, presence, finite = copy.wait()
+        require_finite(finite)
+        yield Counted(batch, counts.numpy(), presence.tolist())
+
+
+def _start_count(batch: PredictedBatch, truth: Callable[[int], Runs | None]) -> Copy:
+    counts = torch.stack([count(batch.bins(i), truth(row)) for i, row in enumerate(batch.rows)])
+    return Copy(counts, batch.presence, batch.finite)

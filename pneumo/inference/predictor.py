@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,6 +21,35 @@ def _flip_horizontally(maps: torch.Tensor) -> torch.Tensor:
 
 VIEWS: Mapping[View, tuple[_Transform, _Transform]] = {"hflip": (_flip_horizontally, _flip_horizontally)}
 """What makes each view of images (..., H, W), and what transforms its maps back. Every ``View`` has an entry."""
+
+
+class Probabilities(NamedTuple):
+    """The mean over the views of N images, on the device."""
+
+    pixels: torch.Tensor
+    """(N, H, W) float32 in [0, 1]."""
+    presence: torch.Tensor
+    """(N,) float32 in [0, 1]; NaN without a presence head."""
+    finite: torch.Tensor
+    """() bool: whether all of these are numbers, but for the NaN without a presence head. To be given to
+    ``require_finite`` before anything is believed."""
+
+
+def require_finite(finite: torch.Tensor) -> None:
+    """Refuse predictions with a NaN, which reaches no threshold: such an image would be called empty.
+
+    Args:
+        finite: ``Probabilities.finite``, on the host: asking a GPU for it waits until it has predicted.
+
+    Raises:
+        UserError: When a probability is not finite.
+    """
+    if not bool(finite):
+        raise UserError(
+            "the network predicts probabilities that are not finite",
+            "numbers in [0, 1]",
+            "use --precision fp32; if they stay, the weights are of no use: train the fold again",
+        )
 
 
 class Predictor:
@@ -45,45 +73,29 @@ class Predictor:
         self.network, self.size, self.tta, self.autocast = network, size, tuple(tta), autocast
 
     @torch.inference_mode()
-    def __call__(self, image: torch.Tensor) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
-        """Return the mean over the views.
+    def __call__(self, image: torch.Tensor) -> Probabilities:
+        """Return the mean over the views, without waiting for the device.
 
         Args:
             image: (N, 1, H, W) in [0, 1] on the device.
-
-        Returns:
-            Pixel probabilities (N, H, W) float32 on the device, and presence probabilities (N,), NaN without a
-            presence head.
-
-        Raises:
-            UserError: When a probability is not finite.
         """
-        pixels, presence = self._predict_view(image)
+        pixels, presence, finite = self._predict_view(image)
         for name in self.tta:
             apply, invert = VIEWS[name]
-            view_pixels, view_presence = self._predict_view(apply(image))
-            pixels, presence = pixels + invert(view_pixels), presence + view_presence
+            view = self._predict_view(apply(image))
+            pixels, presence, finite = pixels + invert(view.pixels), presence + view.presence, finite & view.finite
         views = 1 + len(self.tta)
-        return pixels / views, (presence / views).cpu().numpy()
+        return Probabilities(pixels / views, presence / views, finite)
 
-    def _predict_view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predict_view(self, image: torch.Tensor) -> Probabilities:
         with self.autocast():
             output = self.network(image)
         pixels = torch.sigmoid(output.logits.float())[:, 0]
         finite = torch.isfinite(pixels).all()
         if output.presence_logit is None:
-            presence = torch.full((len(image),), torch.nan)
-        else:
-            presence = torch.sigmoid(output.presence_logit.float())
-            finite &= torch.isfinite(presence).all()
-        # NaN reaches no threshold: such an image would be called empty.
-        if not bool(finite):
-            raise UserError(
-                "the network predicts probabilities that are not finite",
-                "numbers in [0, 1]",
-                "use --precision fp32; if they stay, the weights are of no use: train the fold again",
-            )
-        return pixels, presence
+            return Probabilities(pixels, pixels.new_full((len(image),), torch.nan), finite)
+        presence = torch.sigmoid(output.presence_logit.float())
+        return Probabilities(pixels, presence, finite & torch.isfinite(presence).all())
 
 
 @torch.inference_mode()

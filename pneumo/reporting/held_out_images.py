@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows, SampleTable
 from pneumo.inference.histograms import BINS
-from pneumo.inference.prediction import Prediction
+from pneumo.inference.prediction import PredictedBatch
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, draw
@@ -59,13 +59,11 @@ class HeldOutImages:
         self._reader, self.chosen = reader, choose(reader.table, rows)
         self._kept: SmallMaps = {}
 
-    def observe(self, prediction: Prediction) -> None:
-        """Keep the prediction if it is of a chosen image."""
-        if prediction.row in self.chosen.values():
-            bins = prediction.bins
-            scale = min(SIDE / max(bins.shape), 1.0)
-            size = (max(round(bins.shape[1] * scale), 1), max(round(bins.shape[0] * scale), 1))
-            self._kept[prediction.row] = cv2.resize(bins, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    def observe(self, batch: PredictedBatch) -> None:
+        """Keep the predictions of the chosen images that are in a batch: no others leave the device."""
+        for i, row in enumerate(batch.rows):
+            if row in self.chosen.values():
+                self._kept[row] = _shrink(batch.bins(i).cpu().numpy())
 
     def take(self) -> SmallMaps:
         """Return what was kept since the last call."""
@@ -86,6 +84,12 @@ class HeldOutImages:
         grown = cv2.resize(bins, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
         predicted = (grown >= BINS // 2).astype(np.uint8)
         return Panel(image=image, predicted=predicted, truth=truth, caption=_caption(truth, predicted))
+
+
+def _shrink(bins: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    scale = min(SIDE / max(bins.shape), 1.0)
+    size = (max(round(bins.shape[1] * scale), 1), max(round(bins.shape[0] * scale), 1))
+    return cv2.resize(bins, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _caption(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> str:

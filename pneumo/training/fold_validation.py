@@ -9,7 +9,7 @@ from pneumo.inference.build import build_predictor
 from pneumo.inference.config import View
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.out_of_fold import predict_histograms
-from pneumo.inference.prediction import Prediction, split_batches
+from pneumo.inference.prediction import PredictedBatch, split_batches
 from pneumo.loading.contract import Loader
 from pneumo.runtime.console import Progress
 from pneumo.training.batch_norm import ESTIMATION_MICRO_BATCHES, estimate_statistics
@@ -63,14 +63,14 @@ class FoldValidation:
         )
 
     def predict(
-        self, size: int, tta: tuple[View, ...], observe: Callable[[Prediction], None] = lambda _: None
+        self, size: int, tta: tuple[View, ...], observe: Callable[[PredictedBatch], None] = lambda _: None
     ) -> PredictionHistograms | None:
         """Predict the validation images. Collective.
 
         Args:
             size: Height and width of the network's input.
             tta: Views beside the image itself.
-            observe: Called with each of this rank's predictions.
+            observe: Called with each of this rank's batches, before its probabilities are known to be finite.
 
         Returns:
             Their histograms on the group's leader, None on the others.
@@ -83,9 +83,9 @@ class FoldValidation:
         what, mine = f"fold {self.fold} validation", batches[self.group.rank :: self.group.size]
         with Progress(what, sum(map(len, mine)), unit="images", enabled=self.world.is_leader) as progress:
 
-            def seen(prediction: Prediction) -> None:
-                observe(prediction)
-                progress.step()
+            def seen(batch: PredictedBatch) -> None:
+                observe(batch)
+                progress.step(len(batch.rows))
 
             return predict_histograms(predictor, loader, self.data.reader, rows, self.group, seen)
 

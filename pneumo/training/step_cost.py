@@ -13,7 +13,7 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
-from pneumo.inference.prediction import predict, split_batches
+from pneumo.inference.prediction import count_pixels, predict, split_batches
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.runtime.console import Progress
@@ -131,7 +131,7 @@ def _time_prediction(recipe: Recipe, size: int, state: TrainState, loader: Loade
     predictor = build_predictor(replace(recipe.inference, size=size, tta=()), state.ema.model, state.device)
     rows = data.validation_rows[:PREDICTED_IMAGES]
     start = time.monotonic()
-    for _ in predict(predictor, loader, data.reader, split_batches(rows)):
+    for _ in count_pixels(predict(predictor, loader, data.reader, split_batches(rows)), state.device):
         pass
     return (time.monotonic() - start) / len(rows)
 

@@ -1,5 +1,6 @@
 """summary.html of a prediction as people read it: with pictures to page through, on a phone and a desktop."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,7 @@ def summary(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) 
             mask_area=int(mask.sum()),
             max_pixel_probability=row / 41,
         )
-        output.add(PredictedImage(prediction, row, mask.astype(np.float32), mask, images.reader))
+        output.add(PredictedImage(prediction, row, partial(mask.astype, np.float32), mask, images.reader))
     output.close()
     return root / "summary.html"
 

@@ -9,12 +9,13 @@ import torch
 from ensembles import make_networks, write_runs
 from onnx_networks import SIZE as ONNX_SIZE
 from onnx_networks import Exported, make_mean
+from plain_histograms import histogram, quantize
 from plain_predictions import SIZE, Bright
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference import onnx_export
-from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.network_mean import EnsembledRun
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.build import build_loader

@@ -83,7 +83,7 @@ def average_by_hand(
         folds = of_run if fold is None else [of_run[fold]]
         for network in folds:
             predictor = Predictor(network, size=run.config.size, tta=("hflip",), autocast=nullcontext)
-            pixels, probability = predictor(batch.image)
+            pixels, probability, _ = predictor(batch.image)
             total += run.weight / len(folds) * to_source(pixels[0], *total.shape)
             if run.config.model.presence_head:
                 presence += run.weight / len(folds) * float(probability[0])

@@ -6,9 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+from plain_histograms import histogram, quantize
 
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.histograms import PredictionHistograms, histogram, quantize
+from pneumo.inference.histograms import PredictionHistograms
 
 SIDE = 8
 PIXEL = 16384.0

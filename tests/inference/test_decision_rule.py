@@ -3,19 +3,20 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from plain_histograms import quantize
 from plain_rules import EDGE_RULES, ON_THE_EDGES, plain_dice, plain_mask, to_histograms
 
 from pneumo.inference.decision_rule import (
     NEVER,
     DecisionRule,
     RuleInProbabilities,
-    apply_rule,
+    is_positive,
     predict_presence,
     read_rule,
     score_images,
     write_rule,
 )
-from pneumo.inference.histograms import BINS, quantize
+from pneumo.inference.histograms import BINS
 from pneumo.masks import rle
 from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
@@ -28,6 +29,12 @@ RULES = {
     "extreme": DecisionRule(255, 0.0, 1),
     "never": DecisionRule(128, NEVER, 128),
 }
+
+
+def apply_rule(bins, rule, presence_probability=float("nan")):
+    """Return the mask that a rule makes of bins."""
+    positive = is_positive(int(np.count_nonzero(bins >= rule.top_bin)), bins.size, rule, presence_probability)
+    return (bins >= rule.bottom_bin).astype(np.uint8) if positive else np.zeros_like(bins)
 
 
 @pytest.mark.parametrize("case", RULES)

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 from ensembles import average_by_hand
+from plain_histograms import apply_rule, quantize
 from scipy import ndimage
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.dicom import image_codec
 from pneumo.distributed.world import World
-from pneumo.inference import decision_rule, network_mean
 from pneumo.inference import ensembler as ensembler_module
+from pneumo.inference import network_mean
 from pneumo.inference import prediction as prediction_module
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import Ensembler, PredictedImage
-from pneumo.inference.histograms import BINS, quantize
+from pneumo.inference.histograms import BINS
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.masks import rle
 from pneumo.modeling.segmenter import Segmenter
@@ -46,7 +47,7 @@ def test_the_mean_is_taken_over_folds_runs_and_views(
     assert [f.image_id for f in predictions] == reader.table.image_id[rows].tolist()
     for prediction, row in zip(predictions, rows.tolist(), strict=True):
         total, presence = average_by_hand(networks, runs, reader, world, row)
-        mask = decision_rule.apply_rule(quantize(total), RULE, presence)
+        mask = apply_rule(quantize(total), RULE, presence)
         mine = rle.decode(prediction.rle, *mask.shape)
         # Sums in another order may move a pixel across a threshold.
         assert np.mean(mask != mine) < 1e-3
@@ -86,7 +87,7 @@ def test_every_image_is_given_with_its_pixels(
         assert image.probability.shape == image.mask.shape == image.source.shape == shape
         assert image.prediction.max_pixel_probability == int(image.probability.max() * BINS) / BINS
         assert rle.encode(image.mask) == image.prediction.rle
-        expected = decision_rule.apply_rule(quantize(image.probability), RULE, image.prediction.presence_probability)
+        expected = apply_rule(quantize(image.probability), RULE, image.prediction.presence_probability)
         assert np.array_equal(image.mask, expected)
         decoded = image_codec.to_float(image_codec.decode(reader.image(image.row)))
         assert np.array_equal(image.source, decoded)

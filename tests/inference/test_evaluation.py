@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_histograms import apply_rule, quantize
 from plain_rules import example, to_histograms
 
-from pneumo.inference import decision_rule, threshold_search
+from pneumo.inference import threshold_search
 from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.evaluation import auc, compute_metrics, score_by_fold_rules, validation_metrics
-from pneumo.inference.histograms import quantize
 from pneumo.inference.metrics import Auc, Metrics, describe
 from pneumo.masks import rle
 from pneumo.runtime.config import from_json
@@ -36,9 +36,7 @@ def test_nested_metrics_are_those_of_the_masks_that_the_nested_rules_write(maps,
     histograms, result = maps.histograms, threshold_search.nested_estimate(maps.histograms)
     dice, predicted_positive = [], []
     for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
-        written = decision_rule.apply_rule(
-            quantize(p), result.rules[histograms.fold[i]], float(maps.presence_probability[i])
-        )
+        written = apply_rule(quantize(p), result.rules[histograms.fold[i]], float(maps.presence_probability[i]))
         m = rle.decode(rle.encode(written), *g.shape).astype(bool)
         dice.append(2 * (m & g).sum() / (m.sum() + g.sum()) if m.any() or g.any() else 1.0)
         predicted_positive.append(m.any())

@@ -1,9 +1,10 @@
 """The mean of networks against the plainest one, in blocks of any length, within a bounded memory."""
 
+import gc
 import math
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from ensembles import CONFIGS, average_by_hand
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
 from pneumo.distributed.world import World
-from pneumo.inference import network_mean
+from pneumo.inference import fold_networks, network_mean
 from pneumo.inference import prediction as prediction_module
-from pneumo.inference.network_mean import EnsembledRun, MeanPrediction, NetworkMean
-from pneumo.inference.prediction import split_batches
-from pneumo.inference.weight_cache import WeightCache
+from pneumo.inference.fold_networks import WeightCache
+from pneumo.inference.network_mean import EnsembledRun, NetworkMean
+from pneumo.inference.prediction import count_pixels, split_batches
 from pneumo.modeling.segmenter import Segmenter
+from pneumo.modeling.trained_weights import TrainedWeights
 
 
 @pytest.fixture
@@ -29,11 +31,21 @@ def rows(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> Rows:
     return np.arange(0, len(reader.table), 4)
 
 
-def predict(mean: NetworkMean, rows: Rows, fold: int | None = None) -> list[MeanPrediction]:
-    return [p for block in mean.blocks(split_batches(rows)) for p in mean.predict_block(block, fold)]
+class Predicted(NamedTuple):
+    row: int
+    probability: np.ndarray
+    presence_probability: float
 
 
-def same(left: list[MeanPrediction], right: list[MeanPrediction]) -> bool:
+def predict(mean: NetworkMean, rows: Rows, fold: int | None = None) -> list[Predicted]:
+    return [
+        Predicted(row, batch.probability(i).numpy(), float(batch.presence[i]))
+        for batch in mean.predict(split_batches(rows), fold)
+        for i, row in enumerate(batch.rows)
+    ]
+
+
+def same(left: list[Predicted], right: list[Predicted]) -> bool:
     return len(left) == len(right) and all(
         a.row == b.row
         and np.array_equal(a.probability, b.probability)
@@ -74,7 +86,7 @@ def test_blocks_and_the_cache_do_not_change_a_bit(
 ) -> None:
     whole = predict(NetworkMean(runs, reader=reader, world=world, workers=1), rows)
     monkeypatch.setattr(network_mean, "BLOCK", 1)
-    monkeypatch.setattr(network_mean, "memory_limit", lambda _: 0)
+    monkeypatch.setattr(fold_networks, "memory_limit", lambda *_: 0)
     assert same(predict(NetworkMean(runs, reader=reader, world=world, workers=1), rows), whole)
 
 
@@ -92,9 +104,10 @@ def test_weights_are_read_once_where_memory_allows_it(
             return super().read(weights)
 
     paths = [weights.path for run in runs for weights in run.weights]
+    assert mean.networks.resident
     for limit, blocks_that_read in ((1 << 40, 1), (0, 3)):
         read.clear()
-        mean.cache = Counting(limit)
+        mean.networks.resident, mean.networks.cache = False, Counting(limit)
         predict(mean, rows)
         assert sorted(read) == sorted(paths * blocks_that_read)
 
@@ -106,6 +119,7 @@ def test_a_blocks_maps_take_at_most_256_mib_or_one_batch(
     runs: list[EnsembledRun], reader: ShardReader, world: World, sizes: tuple[int, ...], length: int
 ) -> None:
     mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    mean.networks.resident = False
     mean.runs = [replace(runs[0], config=replace(CONFIGS[0], size=size)) for size in sizes]
     batches = split_batches(np.arange(8 * 20))
     blocks = list(mean.blocks(batches))
@@ -114,27 +128,40 @@ def test_a_blocks_maps_take_at_most_256_mib_or_one_batch(
     assert length == 1 or 4 * 8 * length * sum(size**2 for size in sizes) <= 256 << 20
 
 
-def test_memory_is_that_of_one_image_at_the_size_of_the_source(
+def test_each_fold_has_a_network_that_is_loaded_once_where_memory_allows_it(
+    runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    assert mean.networks.resident
+    loaded: list[Path] = []
+    real = TrainedWeights.load
+
+    def load(weights: TrainedWeights, *arguments: Any) -> None:
+        loaded.append(weights.path)
+        real(weights, *arguments)
+
+    monkeypatch.setattr(TrainedWeights, "load", load)
+    for _ in range(2):
+        predict(mean, rows)
+    assert sorted(loaded) == sorted(weights.path for run in runs for weights in run.weights)
+    assert [len(block) for block in mean.blocks(split_batches(rows))] == [1] * len(split_batches(rows))
+
+
+def test_memory_does_not_grow_with_the_number_of_images(
     runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 15 megapixels each, a block of images would take gigabytes."""
-    shape = (1500, 1000)
-    monkeypatch.setattr(type(reader.table), "shape", lambda *_: shape)
-    maps = torch.rand(16, 32, 32)
-    mean = NetworkMean([replace(runs[1], weight=1.0)], reader=reader, world=world, workers=1)
-    monkeypatch.setattr(NetworkMean, "_predict_run", lambda *_: (maps, np.zeros(len(maps))))
-    tracked = []
-    real = network_mean.to_source
-
-    def count(*arguments: object) -> torch.Tensor:
-        tracked.append(tracemalloc.get_traced_memory()[0])
-        return real(*arguments)
-
-    monkeypatch.setattr(network_mean, "to_source", count)
-    predicted = 0
-    for p in mean.predict_block(split_batches(np.arange(16))):
-        assert p.probability.shape == shape
-        predicted += 1
-        # Resized when it is asked for, not before.
-        assert len(tracked) == predicted
-    assert predicted == 16
+    """Bytes of live tensors whenever a batch is handed over, and of one image at the size of its source."""
+    monkeypatch.setattr(prediction_module, "BATCH_SIZE", 1)
+    table, most = reader.table, {}
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    for number in (8, len(table)):
+        most[number] = 0
+        for counted in count_pixels(mean.predict(split_batches(np.arange(number))), world.device):
+            gc.collect()
+            alive = [o for o in gc.get_objects() if isinstance(o, torch.Tensor) and not o.requires_grad]
+            storages = {o.untyped_storage().data_ptr(): o.untyped_storage().nbytes() for o in alive}
+            most[number] = max(most[number], sum(storages.values()))
+            assert counted.counts.sum() == np.prod(table.shape(counted.batch.rows[0]))
+    small, large = most.values()
+    assert len(table) >= 5 * 8
+    assert large <= small + (64 << 10)

@@ -21,8 +21,8 @@ def test_the_graph_gives_the_mean_over_folds_and_views_for_any_number_of_images(
         ]
         found = [predictor(image) for predictor in predictors]
         pixels, presence = exported.session.run(None, {"image": image.numpy()})
-        np.testing.assert_allclose(pixels, torch.stack([p for p, _ in found]).mean(0).numpy(), atol=1e-5)
-        np.testing.assert_allclose(presence, np.mean([p for _, p in found], axis=0), atol=1e-5)
+        np.testing.assert_allclose(pixels, torch.stack([p for p, _, _ in found]).mean(0).numpy(), atol=1e-5)
+        np.testing.assert_allclose(presence, np.mean([p.numpy() for _, p, _ in found], axis=0), atol=1e-5)
         assert pixels.std() > 1e-4, "the pixels differ from each other"
 
 

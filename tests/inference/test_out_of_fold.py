@@ -40,7 +40,7 @@ def test_histograms_are_those_of_each_image_alone(reader: ShardReader, loader: L
     table = reader.table
     rows = table.select("train", {1})
     observed: list[int] = []
-    found = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK, lambda p: observed.append(p.row))
+    found = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK, lambda batch: observed.extend(batch.rows))
     assert found is not None
     assert observed == rows.tolist()
     assert found.image_id.tolist() == table.image_id[rows].tolist()

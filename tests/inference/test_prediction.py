@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from plain_histograms import quantize
 from plain_predictions import predict_one
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.inference.histograms import quantize
 from pneumo.inference.prediction import BATCH_SIZE, plan_batches, predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
@@ -26,9 +26,9 @@ def test_each_image_is_predicted_at_the_size_of_its_source(
     reader: ShardReader, loader: Loader, predictor: Predictor
 ) -> None:
     rows = reader.table.select("test")
-    predictions = list(predict(predictor, loader, reader, split_batches(rows)))
-    assert [prediction.row for prediction in predictions] == rows.tolist()
-    for prediction in predictions:
-        pixels, presence = predict_one(reader, loader, prediction.row)
-        assert np.array_equal(prediction.bins, quantize(pixels))
-        assert prediction.presence_probability == pytest.approx(presence, abs=1e-6)
+    predicted = list(predict(predictor, loader, reader, split_batches(rows)))
+    assert [row for batch in predicted for row in batch.rows] == rows.tolist()
+    for batch, i in ((each, i) for each in predicted for i in range(len(each.rows))):
+        pixels, presence = predict_one(reader, loader, batch.rows[i])
+        assert np.array_equal(batch.bins(i).numpy(), quantize(pixels))
+        assert float(batch.presence[i]) == pytest.approx(presence, abs=1e-6)

@@ -12,7 +12,7 @@ from torch import nn
 
 from pneumo.inference import predictor as predictor_module
 from pneumo.inference.config import View
-from pneumo.inference.predictor import VIEWS, Predictor, to_source
+from pneumo.inference.predictor import VIEWS, Predictor, require_finite, to_source
 from pneumo.loading.geometry import letterbox
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
@@ -63,10 +63,10 @@ def predictor(model: nn.Module, tta: tuple[View, ...]) -> Predictor:
 def test_views_are_averaged_after_undoing_the_flip() -> None:
     image = torch.ones(2, 1, 32, 32)
     image[1, :, :, 16:] = 0
-    plain, presence = predictor(LeftHalf(), ())(image)
+    plain, presence, _ = predictor(LeftHalf(), ())(image)
     torch.testing.assert_close(plain, torch.sigmoid(LeftHalf()(image).logits)[:, 0])
-    both, both_presence = predictor(LeftHalf(), ("hflip",))(image)
-    other, other_presence = predictor(LeftHalf(), ())(image.flip(-1))
+    both, both_presence, _ = predictor(LeftHalf(), ("hflip",))(image)
+    other, other_presence, _ = predictor(LeftHalf(), ())(image.flip(-1))
     torch.testing.assert_close(both, (plain + other.flip(-1)) / 2)
     np.testing.assert_allclose(both_presence, (presence + other_presence) / 2, rtol=1e-6)
     assert presence[1] != pytest.approx(both_presence[1])
@@ -89,7 +89,7 @@ def test_every_view_moves_each_pixel_and_its_maps_are_moved_back() -> None:
     side = np.linspace(4, -4, 5)
     for name, (apply, invert) in VIEWS.items():
         seen, back = apply(image), invert(image)
-        mean, _ = predictor(LeftHalf(), (name,))(image)
+        mean, _, _ = predictor(LeftHalf(), (name,))(image)
         for n, row, column in np.ndindex(2, 3, 5):
             there = MOVES[name](row, column)
             assert seen[n, 0, *there] == image[n, 0, row, column]
@@ -104,14 +104,14 @@ def test_a_view_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     turned = (lambda image: image.rot90(1, (-2, -1)), lambda maps: maps.rot90(-1, (-2, -1)))
     monkeypatch.setattr(predictor_module, "VIEWS", VIEWS | {"turned": turned})
     image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    plain, _ = predictor(LeftHalf(), ())(image)
-    other, _ = predictor(LeftHalf(), ())(turned[0](image))
-    both, _ = predictor(LeftHalf(), ("turned",))(image)
+    plain, _, _ = predictor(LeftHalf(), ())(image)
+    other, _, _ = predictor(LeftHalf(), ())(turned[0](image))
+    both, _, _ = predictor(LeftHalf(), ("turned",))(image)
     torch.testing.assert_close(both, (plain + turned[1](other)) / 2)
 
 
 def test_without_a_presence_head_the_probability_is_nan() -> None:
-    _, presence = predictor(WithoutPresenceHead(), ("hflip",))(torch.ones(3, 1, 32, 32))
+    _, presence, _ = predictor(WithoutPresenceHead(), ("hflip",))(torch.ones(3, 1, 32, 32))
     assert presence.shape == (3,)
     assert np.isnan(presence).all()
 
@@ -156,6 +156,6 @@ def test_a_probability_that_is_not_finite_is_refused(part: str, flipped: bool) -
     image = torch.ones(2, 1, 32, 32)
     image[0, :, :, 16:] = 0
     with pytest.raises(UserError, match=r"not finite; expected numbers in \[0, 1\]; use --precision fp32"):
-        predictor(Broken(), ("hflip",))(image)
+        require_finite(predictor(Broken(), ("hflip",))(image).finite)
     if flipped:
-        predictor(Broken(), ())(image)
+        require_finite(predictor(Broken(), ())(image).finite)

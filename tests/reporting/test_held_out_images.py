@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
-from pneumo.inference.prediction import Prediction
+from pneumo.inference.prediction import PredictedBatch
 from pneumo.masks import rle
 from pneumo.reporting.held_out_images import SIDE, HeldOutImages, choose
 from pneumo.reporting.overlays import CAPTION_ROWS, PREDICTION, TRUTH
@@ -56,11 +57,23 @@ def test_no_image_is_chosen_twice(reader: ShardReader, positive: int, negative: 
     assert len(set(chosen.values())) == len(names)
 
 
+def predicted(row: int, probability: np.ndarray) -> PredictedBatch:
+    """Return the prediction of one image, whose source has the size of the network's input."""
+    return PredictedBatch(
+        rows=(row,),
+        shapes=(probability.shape,),
+        maps=(torch.from_numpy(probability)[None],),
+        presence=torch.tensor([0.5]),
+        finite=torch.tensor(True),
+    )
+
+
 def test_what_is_kept_is_small_and_taken_once(reader: ShardReader) -> None:
     rows = rows_of(reader, positive=3, negative=1)
     images = HeldOutImages(reader, rows)
     for row in reader.table.select("train").tolist():
-        images.observe(Prediction(row, np.full((2000, 1000), 7, np.uint8), 0.5))
+        batch = predicted(row, np.full((64, 64), 7 / 256, np.float32))
+        images.observe(replace(batch, shapes=((2000, 1000),)))
     kept = images.take()
     assert kept.keys() == set(images.chosen.values())
     assert {bins.shape for bins in kept.values()} == {(SIDE, SIDE // 2)}
@@ -72,7 +85,7 @@ def test_both_outlines_are_drawn_with_the_dice(reader: ShardReader) -> None:
     for row in images.chosen.values():
         # The true mask, two pixels to the side, by a probability of just 0.5.
         mask = np.roll(rle.decode(reader.rle(row), *reader.table.shape(row)), 2, axis=1)
-        images.observe(Prediction(row, mask * np.uint8(128), 0.5))
+        images.observe(predicted(row, mask * np.float32(0.5)))
     drawn = images.draw(images.take())
     for name in ("large", "medium", "small"):
         picture = drawn[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from finished_runs import finish_folds, tiny_recipe
+from plain_histograms import histogram, quantize
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
@@ -14,7 +15,6 @@ from pneumo.distributed.world import World
 from pneumo.inference import metrics
 from pneumo.inference.decision_rule import NEVER, DecisionRule, read_rule, write_rule
 from pneumo.inference.ensembler import Ensembler
-from pneumo.inference.histograms import histogram, quantize
 from pneumo.inference.metrics import BlendedRun
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
@@ -86,9 +86,13 @@ def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_
         (index,) = (histograms.fold == fold).nonzero()
         rows = table.select("train", {fold})
         assert histograms.image_id[index].tolist() == table.image_id[rows].tolist()
-        predicted = [p for batch in split_batches(rows) for p in mean.predict_block([batch], fold)]
-        for i, p in zip(index.tolist(), predicted, strict=True):
-            counts = histogram(quantize(p.probability), rle.decode(reader.rle(p.row), *table.shape(p.row)))
+        predicted = [
+            (row, batch.probability(i).numpy())
+            for batch in mean.predict(split_batches(rows), fold)
+            for i, row in enumerate(batch.rows)
+        ]
+        for i, (row, probability) in zip(index.tolist(), predicted, strict=True):
+            counts = histogram(quantize(probability), rle.decode(reader.rle(row), *table.shape(row)))
             assert [histograms.outside[i].tolist(), histograms.inside[i].tolist()] == counts.tolist()
 
     assert found is not None
@@ -182,10 +186,15 @@ def test_the_mean_of_rules_is_scored_on_the_same_predictions(
     found = chosen.metrics.mean_of_rules
     assert found is not None
     rows = reader.table.select("train")
-    predicted = {p.row: p for fold in (0, 1) for p in mean.predict_block([reader.table.select("train", {fold})], fold)}
+    predicted = {
+        row: batch.probability(i).numpy()
+        for fold in (0, 1)
+        for batch in mean.predict([reader.table.select("train", {fold})], fold)
+        for i, row in enumerate(batch.rows)
+    }
     dice = []
     for row in rows.tolist():
-        mask = quantize(predicted[row].probability) >= 128
+        mask = quantize(predicted[row]) >= 128
         truth = rle.decode(reader.rle(row), *mask.shape).astype(bool)
         size = int(mask.sum()) + int(truth.sum())
         dice.append(2 * int((mask & truth).sum()) / size if size else 1.0)

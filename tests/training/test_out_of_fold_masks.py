@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 from finished_runs import finish_folds
+from plain_histograms import apply_rule, quantize
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.inference.build import build
-from pneumo.inference.decision_rule import DecisionRule, apply_rule, predict_presence, score_images
+from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.prediction import predict, split_batches
 from pneumo.inference.threshold_search import NestedEstimate
@@ -65,10 +66,12 @@ def test_masks_are_those_of_each_folds_network_and_rule(
         loader, predictor = build(run.recipe.inference, reader, world.device, workers=1)
         predictor.network.load_state_dict(safetensors.torch.load_file(run.fold(fold).model))
         batches = split_batches(reader.table.select("train", {fold}))
-        for p in predict(predictor, loader, reader, batches):
-            expected = apply_rule(p.bins, nested.rules[fold], p.presence_probability)
-            assert masks[str(reader.table.image_id[p.row])] == rle.encode(expected)
-            positives += bool(expected.any())
+        for batch in predict(predictor, loader, reader, batches):
+            for i, row in enumerate(batch.rows):
+                bins = quantize(batch.probability(i).numpy())
+                expected = apply_rule(bins, nested.rules[fold], float(batch.presence[i]))
+                assert masks[str(reader.table.image_id[row])] == rle.encode(expected)
+                positives += bool(expected.any())
     assert 0 < positives < len(masks)
 
 

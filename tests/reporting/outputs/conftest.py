@@ -47,6 +47,6 @@ def predicted(reader: ShardReader) -> Make:
             mask_area=int(mask.sum()),
             max_pixel_probability=0.75 if mask.any() else 0.125,
         )
-        return PredictedImage(prediction, row, mask * np.float32(0.75), mask, reader)
+        return PredictedImage(prediction, row, lambda: mask * np.float32(0.75), mask, reader)
 
     return make

@@ -41,7 +41,7 @@ def predict(paths: dict[str, Path], tmp_path: Path) -> tuple[OutputContext, dict
             mask_area=int(mask().sum()),
             max_pixel_probability=0.5,
         )
-        predicted[name] = PredictedImage(prediction, row, mask() * np.float32(0.5), mask(), images.reader)
+        predicted[name] = PredictedImage(prediction, row, lambda: mask() * np.float32(0.5), mask(), images.reader)
     assert set(predicted) == set(paths), images.lists
     return context, predicted
 

@@ -1,4 +1,4 @@
-"""What is kept, and what is read again."""
+"""What is kept in memory, and what is read again."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from ensembles import published
 
-from pneumo.inference import weight_cache
-from pneumo.inference.weight_cache import WeightCache, memory_limit
+from pneumo.inference import fold_networks
+from pneumo.inference.fold_networks import WeightCache, memory_limit
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.runtime.errors import UserError
 
@@ -39,5 +39,5 @@ def test_weights_that_are_read_again_are_checked_again(weights: list[TrainedWeig
 
 
 def test_the_ranks_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_cache, "available_memory", lambda: 1000)
-    assert [memory_limit(ranks) for ranks in (1, 2, 8)] == [250, 125, 31]
+    monkeypatch.setattr(fold_networks, "available_memory", lambda: 1000)
+    assert [memory_limit(torch.device("cpu"), ranks) for ranks in (1, 2, 8)] == [250, 125, 31]
