@@ -103,7 +103,6 @@ def predict(
         )
 
 
-@torch.inference_mode()
 def count_pixels(
     batches: Iterable[PredictedBatch],
     device: torch.device,
@@ -126,6 +125,8 @@ def count_pixels(
         yield Counted(batch, counts.numpy(), presence.tolist())
 
 
+# Not around the generator: loaders run inside it, and training cannot use what they keep in inference mode.
+@torch.inference_mode()
 def _start_count(batch: PredictedBatch, truth: Callable[[int], Runs | None]) -> Copy:
     counts = torch.stack([count(batch.bins(i), truth(row)) for i, row in enumerate(batch.rows)])
     return Copy(counts, batch.presence, batch.finite)

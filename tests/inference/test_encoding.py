@@ -1,5 +1,6 @@
 """Masks by their run lengths, and those that are not made at all."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,19 @@ def test_nothing_is_believed_that_is_not_finite() -> None:
     assert next(counted).batch.rows == (0, 1, 2, 3)
     with pytest.raises(UserError, match="not finite"):
         next(counted)
+
+
+def test_what_makes_the_batches_is_not_in_inference_mode() -> None:
+    """A loader may keep tensors that training changes afterwards, which those of inference mode refuse."""
+    kept: list[torch.Tensor] = []
+
+    def batches() -> Iterator[PredictedBatch]:
+        for seed in (0, 10):
+            kept.append(torch.zeros(3))
+            yield draw("cpu", seed)
+
+    list(encode_batches(count_pixels(batches(), CPU), lambda _: RULES[1], CPU))
+    assert [tensor.is_inference() for tensor in kept] == [False, False]
 
 
 def test_a_true_mask_is_asked_for_by_row() -> None:

@@ -113,7 +113,7 @@ def test_a_view_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_presence_head_the_probability_is_nan() -> None:
     _, presence, _ = predictor(WithoutPresenceHead(), ("hflip",))(torch.ones(3, 1, 32, 32))
     assert presence.shape == (3,)
-    assert np.isnan(presence).all()
+    assert presence.isnan().all()
 
 
 def interpolate(pixels: np.ndarray, y: float, x: float) -> float:
