@@ -1,5 +1,7 @@
 """The computed times of folds, against numbers worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from pneumo.bench import folds
@@ -23,3 +25,8 @@ def test_the_table_has_every_number_of_ranks_once() -> None:
     assert [number for ends in ranges for number in range(ends[0], ends[-1] + 1)] == list(range(1, 65))
     assert rows[3] == ["4", "1, 1, 1, 1 then 4", "1.25", "2", "1.00"]
     assert rows[-1] == ["20-64", "4, 4, 4, 4, 4", "0.25", "1", "1.00-0.31"]
+
+
+def test_the_page_has_this_table() -> None:
+    page = Path(folds.__file__).parent / "README.md"
+    assert "\n".join(folds.table()) in page.read_text()
