@@ -150,9 +150,7 @@ def write(table: SampleTable, directory: Path) -> None:
 def draw(images: int) -> SampleTable:
     """Return a table like that of the competition's images: two of each patient, 22 % positive."""
     rng = np.random.default_rng(0)
-    ids = [
-        f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875{n % 999_983:06d}.{n % 899_999 + 100_000}" for n in range(images)
-    ]
+    ids = [f"2.25.3100001.3.1.4.1000000.{n}.1000000{n % 999_983:06d}.{n % 899_999 + 100_000}" for n in range(images)]
     digests = np.frombuffer(rng.bytes(3 * 32 * images).hex().encode(), "S64").reshape(3, images)
     positive = rng.random(images) < 0.22
     columns: dict[str, Any] = {
