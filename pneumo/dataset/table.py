@@ -289,7 +289,7 @@ class _Digest:
         pieces: Iterator[bytes | pa.Buffer]
         if pa.types.is_string(column.type):
             length = (pc.sum(pc.binary_length(column)).as_py() or 0) + max(len(column) - 1, 0)
-            pieces = join(column, "\n")
+            pieces = _join(column, "\n")
         else:
             values = column.to_numpy()
             content = values.astype(values.dtype.newbyteorder("<")).tobytes()
@@ -302,7 +302,7 @@ class _Digest:
         return self._sha256.hexdigest()
 
 
-def join(column: pa.ChunkedArray, separator: str) -> Iterator[pa.Buffer]:
+def _join(column: pa.ChunkedArray, separator: str) -> Iterator[pa.Buffer]:
     """Yield all strings of a column, UTF-8, with a separator between each two, in pieces of many."""
     for first in range(0, len(column), _PIECE):
         values = column.slice(first, _PIECE).combine_chunks()
@@ -316,7 +316,7 @@ def _to_numpy(name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if not pa.types.is_string(column.type):
         return np.array(column.to_numpy())
     if name in _DIGESTS and _lengths(column) == (DIGEST_BYTES, DIGEST_BYTES):
-        return np.frombuffer(b"".join(join(column, "")), f"S{DIGEST_BYTES}")
+        return np.frombuffer(b"".join(_join(column, "")), f"S{DIGEST_BYTES}")
     kind = np.dtype(f"S{DIGEST_BYTES}") if name in _DIGESTS else np.dtypes.StringDType()
     values: npt.NDArray[Any] = np.empty(len(column), kind)
     for first in range(0, len(column), _PIECE):
