@@ -14,6 +14,8 @@ from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.ranges import MAX_FOLDS
 
 _QUARTILES = (0.25, 0.5, 0.75)
+_PIECE = 100_000
+"""Lines that are hashed at once: a million of them would take 100 MB."""
 
 
 def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int8]:
@@ -88,5 +90,11 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
 
 def digest(image_ids: Sequence[str] | npt.NDArray[Any], fold: npt.NDArray[np.int8]) -> str:
     """Return the SHA-256 of the assignment, by which a run checks that the folds are those it was trained on."""
-    lines = "".join(f"{image_id}\t{number}\n" for image_id, number in zip(image_ids, fold.tolist(), strict=True))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    assert len(image_ids) == len(fold)
+    found = hashlib.sha256()
+    for first in range(0, len(fold), _PIECE):
+        part = slice(first, first + _PIECE)
+        pairs = zip(image_ids[part], fold[part].tolist(), strict=True)
+        lines = "".join([f"{image_id}\t{number}\n" for image_id, number in pairs])
+        found.update(lines.encode("utf-8", "surrogateescape"))
+    return found.hexdigest()

@@ -16,9 +16,12 @@ from pneumo.distributed.gpus import count_gpus
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.freed_memory import keep_freed_memory
+from pneumo.runtime.machine import processor_features
 
 HardwarePrecision = Literal["fp32", "bf16", "fp16"]
 CPU = torch.device("cpu")
+BF16_FEATURES = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+"""Names in /proc/cpuinfo of what multiplies bf16, the last of them on ARM."""
 
 
 def choose_device(environ: Mapping[str, str] = os.environ) -> torch.device:
@@ -81,6 +84,16 @@ def has_precision(precision: str, device: torch.device) -> bool:
     if precision == "bf16":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cuda.get_device_capability(device)[0] >= 7)
+
+
+def warn_of_emulated_precision(precision: HardwarePrecision, device: torch.device) -> None:
+    """Warn of bf16 on a CPU that has no instructions for it; say nothing where it is not known what the CPU has."""
+    features = processor_features()
+    if precision == "bf16" and device.type == "cpu" and features and not features & BF16_FEATURES:
+        log.warning(
+            "this processor has no instructions for bf16 (AVX512-BF16 or AMX), so that --precision bf16 is slower here"
+            " than fp32: set --precision fp32 in a new --run"
+        )
 
 
 def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed import environment, heartbeat, launcher_watch
 from pneumo.distributed.collectives import CONTROL_TIMEOUT, Group, new_process_group
-from pneumo.distributed.device import choose_device, resolve_precision
+from pneumo.distributed.device import choose_device, resolve_precision, warn_of_emulated_precision
 from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.distributed.partition import WavePlan, plan_waves, plan_waves_on_gpus
 from pneumo.distributed.rendezvous import Meeting, Rendezvous
@@ -58,7 +58,10 @@ def init(
     environment.translate_slurm_variables(os.environ)
     launched = environment.launched_rank(os.environ)
     device = choose_device()
-    environment.check_accelerate(os.environ, resolve_precision(precision, device))
+    resolved = resolve_precision(precision, device)
+    if launched.rank == 0:
+        warn_of_emulated_precision(resolved, device)
+    environment.check_accelerate(os.environ, resolved)
     cores = environment.cores_per_rank(os.environ)
     on_gpu = device.type == "cuda"
     if on_gpu:

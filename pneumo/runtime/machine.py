@@ -38,6 +38,17 @@ def _quota_of(cgroup: Path) -> float:
         return float("inf")
 
 
+def processor_features(root: Path = Path("/")) -> frozenset[str]:
+    """Return the names that Linux gives to the processor's instructions, such as ``avx512_bf16``; none elsewhere."""
+    try:
+        lines = (root / "proc" / "cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    # "flags" on x86, "Features" on ARM.
+    found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(found, "").split())
+
+
 def seconds_since_start() -> float:
     """Return the age of this process in seconds, with the imports that it began with; 0 where /proc is missing."""
     try:

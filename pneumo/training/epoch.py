@@ -76,14 +76,16 @@ class Epoch:
             steps: Which steps of the epoch, from 0.
             micro_batches: Which micro-batches of a step: those of this rank.
         """
+        batch, micro_batch = self.recipe.batch_size, self.recipe.micro_batch_size
+        in_order, number, size = self.rows[self.order], self.number, self.stage.image_size
         for step in steps:
-            slices = sampler.step_slice(self.order, step, self.recipe.batch_size, self.recipe.micro_batch_size)
+            slices = sampler.step_slice(in_order, step, batch, micro_batch)
             for positions in (slices[index] for index in micro_batches):
                 yield BatchPlan(
-                    rows=self.rows[self.order[positions % len(self.order)]],
-                    epoch=self.number,
+                    rows=in_order[positions % len(in_order)],
+                    epoch=number,
                     positions=positions,
-                    size=self.stage.image_size,
+                    size=size,
                     augmentation=self.recipe.augmentation,
                     seed=self.seed,
                 )

@@ -68,7 +68,9 @@ def test_table_comes_back_as_it_was_written(dataset: Path, table: SampleTable) -
         assert before.dtype == after.dtype, name
         np.testing.assert_array_equal(before, after, err_msg=name)
     assert again.fold.dtype == np.int8
-    assert again.image_id.dtype == np.dtypes.StringDType()
+    assert again.transfer_syntax.dtype == np.dtypes.StringDType()
+    assert again.split.dtype == np.dtype("U5")
+    assert again.split.tolist() == ["train"] * 6 + ["test"]
     assert (str(again.image_id[0]), again.sha256[0], again.rle_sha256[6]) == ("1.2.0", b"ab" * 32, b"")
 
 
@@ -122,7 +124,7 @@ def test_the_digest_is_of_every_value_but_the_folds(table: SampleTable) -> None:
     for name in SCHEMA.names:
         column = getattr(table, name).copy()
         if name != "fold":
-            column[3] = {"b": not column[3], "T": "x", "S": b"x"}.get(column.dtype.kind, 77)
+            column[3] = {"b": not column[3], "T": "x", "U": "x", "S": b"x"}.get(column.dtype.kind, 77)
             digests.add(replace(table, **{name: column}).digest())
     assert len(digests) == len(SCHEMA.names)
 
@@ -133,7 +135,7 @@ def test_the_digest_is_the_sha256_of_all_columns_however_many_pieces(
     expected = hashlib.sha256()
     for name in SCHEMA.names:
         column = getattr(table, name)
-        if column.dtype.kind in "TS":
+        if column.dtype.kind in "TSU":
             text = "\n".join(value if isinstance(value, str) else value.decode() for value in column.tolist())
             content = text.encode()
         else:

@@ -7,7 +7,15 @@ import torch
 from fake_cuda import A100, H100, OLDER, P100, T4, V100, WHEEL, FakeCuda
 
 from pneumo.distributed import device as device_module
-from pneumo.distributed.device import CPU, choose_device, has_kernels, nearest_precision, resolve_precision
+from pneumo.distributed.device import (
+    CPU,
+    HardwarePrecision,
+    choose_device,
+    has_kernels,
+    nearest_precision,
+    resolve_precision,
+    warn_of_emulated_precision,
+)
 from pneumo.runtime.errors import UserError
 
 FLAGS = ("benchmark", "deterministic", "allow_tf32")
@@ -64,6 +72,32 @@ def test_freed_memory_is_kept_where_the_cpu_computes(has_gpu: bool, kept: int, m
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     choose_device({"LOCAL_RANK": "1"})
     assert len(calls) == kept
+
+
+@pytest.mark.parametrize(
+    ("features", "precision", "warns"),
+    [
+        ({"avx2", "avx512f"}, "bf16", True),
+        ({"avx2"}, "fp32", False),
+        ({"avx512_bf16"}, "bf16", False),
+        ({"amx_bf16"}, "bf16", False),
+        ({"asimd", "bf16"}, "bf16", False),
+        (set(), "bf16", False),
+    ],
+)
+def test_bf16_is_warned_of_on_a_cpu_without_instructions_for_it(
+    features: set[str],
+    precision: HardwarePrecision,
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(device_module, "processor_features", lambda: frozenset(features))
+    warn_of_emulated_precision(precision, CPU)
+    assert ["--precision fp32" in record.getMessage() for record in caplog.records] == [True] * warns
+    caplog.clear()
+    warn_of_emulated_precision(precision, torch.device("cuda"))
+    assert not caplog.records
 
 
 def test_fp16_is_refused_on_a_cpu() -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from waiting import LONG_S
 
-from pneumo.runtime.machine import available_cores, available_memory, cpu_quota, peak_memory, seconds_since_start
+from pneumo.runtime.machine import (
+    available_cores,
+    available_memory,
+    cpu_quota,
+    peak_memory,
+    processor_features,
+    seconds_since_start,
+)
 
 # /proc/self/cgroup of a task of Slurm, by cgroup version 2 and 1.
 V2 = {"proc/self/cgroup": "0::/slurm/job_7/step_0/task_0"}
@@ -43,6 +50,22 @@ def test_a_limit_is_read_from_either_version(tmp_path: Path, files: dict[str, st
 
 def test_at_least_one_core_is_available() -> None:
     assert available_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("model name\t: x\nflags\t\t: fpu avx2 amx_bf16\n\nflags\t\t: fpu\n", {"fpu", "avx2", "amx_bf16"}),
+        ("BogoMIPS\t: 2\nFeatures\t: fp asimd bf16\n", {"fp", "asimd", "bf16"}),
+        ("nothing\n", set()),
+    ],
+    ids=["x86", "ARM", "unknown"],
+)
+def test_features_are_those_of_the_first_processor(lines: str, expected: set[str], tmp_path: Path) -> None:
+    assert processor_features(tmp_path) == frozenset()
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(lines)
+    assert processor_features(tmp_path) == expected
 
 
 def test_the_age_of_a_process_is_counted_from_its_start() -> None:
