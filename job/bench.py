@@ -39,6 +39,7 @@ Part = Literal[
     "load",
     "predict",
     "train",
+    "ranks",
     "save",
     "search",
     "folds",

@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_TESTS = {
     **dict.fromkeys(
-        (f"bench/{name}.py" for name in ("load", "machine", "predict", "plan", "save", "start", "train", "verify")),
+        (
+            f"bench/{name}.py"
+            for name in ("load", "machine", "predict", "plan", "ranks", "save", "start", "train", "verify")
+        ),
         "tests/bench/test_bench_command.py runs each through the command",
     ),
     "dataset/paths.py": "names alone",

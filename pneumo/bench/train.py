@@ -47,17 +47,18 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         comparison
         for encoder, size, batch in networks
         for measured in (_measure, _measure_passes)
-        for comparison in measured(_recipe(encoder, size, batch), settings.repeat, world)
+        for comparison in measured(recipe_of(encoder, size, batch), settings.repeat, world)
     ]
 
 
-def _recipe(encoder: str, size: int, batch_size: int) -> Recipe:
+def recipe_of(encoder: str, size: int, micro_batch_size: int, micro_batches: int = 1) -> Recipe:
+    """Return a recipe with the losses of ``best``."""
     return Recipe(
         model=ModelConfig(encoder=encoder),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         image_size=(size,),
-        batch_size=batch_size,
-        micro_batch_size=batch_size,
+        batch_size=micro_batch_size * micro_batches,
+        micro_batch_size=micro_batch_size,
     )
 
 
@@ -85,7 +86,7 @@ def _measure(recipe: Recipe, repeat: int, world: World) -> list[Comparison]:
         keep_freed_memory()
 
     seconds = time_in_turns([ours, limit, defaults], repeat)
-    what, items = _describe(recipe, world), steps * recipe.batch_size
+    what, items = describe(recipe, world), steps * recipe.batch_size
     baselines = ("bare step", "bare step, torch's defaults")
     return [
         per_second("train", what, baseline, "img/s", ours=seconds[0], theirs=theirs, items=items)
@@ -109,7 +110,7 @@ def _measure_passes(recipe: Recipe, repeat: int, world: World) -> list[Compariso
         return work
 
     together, alone = time_in_turns([steps_of(recipe.batch_size), steps_of(recipe.micro_batch_size)], repeat)
-    what, items = f"{_describe(recipe, world)}, at once", steps * recipe.batch_size
+    what, items = f"{describe(recipe, world)}, at once", steps * recipe.batch_size
     baseline = f"{recipe.micro_batch_size} at once"
     return [per_second("train", what, baseline, "img/s", ours=together, theirs=alone, items=items)]
 
@@ -118,7 +119,8 @@ def _steps(world: World) -> int:
     return GPU_STEPS if world.device.type == "cuda" else STEPS
 
 
-def _describe(recipe: Recipe, world: World) -> str:
+def describe(recipe: Recipe, world: World) -> str:
+    """Return what is trained, and on what."""
     precision = resolve_precision(recipe.precision, world.device)
     size, batch = recipe.image_size[0], recipe.batch_size
     return f"step of unet-{recipe.model.encoder}, {size} px, batch {batch}, {precision}, {world.device.type}"

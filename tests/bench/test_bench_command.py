@@ -30,6 +30,7 @@ COMPARISONS = {
     "load": 4,
     "predict": 1,
     "train": 3,
+    "ranks": 3,
     "save": 4,
     "search": 4,
     "folds": 9,
