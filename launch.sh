@@ -73,7 +73,7 @@ make_venv() {
 # Set up .venv/, with torch from the index of builds for CPUs that is given; without one, as it was set up before.
 setup() {
     local -x PYTHONSAFEPATH=1
-    local cpu_index=${1:-} extras=test,check,cuda13 size="7 GB with CUDA libraries"
+    local cpu_index=${1:-} extras=test,check,s3,cuda13 size="7 GB with CUDA libraries"
     check_own_python
     if [[ -n ${PNEUMO_PYTHON:-} ]]; then
         [[ -z $cpu_index ]] || fail "found setup --cpu with PNEUMO_PYTHON=$PNEUMO_PYTHON, into which nothing is" \
@@ -102,7 +102,7 @@ setup() {
     # An environment that was made by hand is never removed.
     [[ ! -f $stamp ]] || touch "$unfinished"
     if [[ -n $cpu_index ]]; then
-        extras=test,check size="2 GB"
+        extras=test,check,s3 size="2 GB"
         echo "$cpu_index" >"$recorded_index"
     fi
     echo "launch.sh: installing into $venv (about $size; minutes)" >&2

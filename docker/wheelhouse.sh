@@ -18,7 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # With -m and -c, Python would import from the current directory first.
 export PYTHONSAFEPATH=1
 python=$(command -v "${PNEUMO_PYTHON:-python3}")
-extras_known=(cuda13 cuda12 test check)
+extras_known=(cuda13 cuda12 s3 test check)
 project=(pyproject.toml README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff SECURITY.md LICENSE launch.sh .dockerignore
     .ci .github .pre-commit-config.yaml pneumo job tests slurm k8s docker)
 

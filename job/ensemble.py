@@ -48,7 +48,7 @@ class Arguments:
     runs: Annotated[tuple[Path, ...], MinLen(1)]
     """Run directories whose folds are all trained."""
     dataset: Path
-    """Dataset whose test images are predicted."""
+    """Dataset whose test images are predicted; with --cache-dir also its URL in an object store."""
     out: Path
     """Submission to write, a .csv file. An existing one is replaced only when it is the run's own RUN/submission.csv,
     or when this command wrote it and nobody has changed it since."""
@@ -71,6 +71,8 @@ class Arguments:
     has them."""
     workers: WorkersOrAuto = 0
     """Threads that decode, in each process; 0 = the cores that each process has."""
+    cache_dir: Path | None = None
+    """Directory on a disk of each machine, to which the dataset is copied once, as job/train.py does."""
     wait: WaitTime = 0.0
     """Seconds to wait for folds that are still being trained; exit with 3 when they take longer: start it again."""
     rank_timeout: RankTimeout = RANK_TIMEOUT_S
@@ -115,6 +117,7 @@ def ensemble(arguments: Arguments) -> None:
         from pneumo.inference.submit import write_submission
         from pneumo.training.blended_rule import choose_rule, publish_metrics
         from pneumo.training.ensemble import LESS_MEMORY, build_mean
+        from pneumo.training.local_dataset import local_dataset
         from pneumo.training.locking import exclusive_locks
         from pneumo.training.run_metrics import finish_run
         from pneumo.training.run_report import write_last
@@ -129,16 +132,17 @@ def ensemble(arguments: Arguments) -> None:
         ExitStack() as held,
     ):
         runs = world.on_leader(lambda: open_runs(arguments))
+        dataset = local_dataset(arguments.dataset, arguments.cache_dir, world)
         is_own = world.on_leader(lambda: run_directory.is_own_submission(arguments.out, runs))
-        written = world.on_leader(lambda: written_runs(arguments, runs))
+        written = world.on_leader(lambda: written_runs(arguments.out, dataset, runs))
         locks = [(run.lock, str(run.path)) for run in written]
         if not is_own:
             locks.append((lock_path(arguments.out), f"--out {arguments.out}"))
         held.enter_context(exclusive_locks(locks if world.is_leader else [], world))
         for run in written[:1]:
             log_file.start(run.path, "ensemble", f"rank-{world.rank}")
-        table = world.on_leader(lambda: SampleTable.read(arguments.dataset))
-        reader = ShardReader(arguments.dataset, table)
+        table = world.on_leader(lambda: SampleTable.read(dataset))
+        reader = ShardReader(dataset, table)
         for run in written:
             finish_run(run, world, reader, workers=workers)
         mean = build_mean(
@@ -186,7 +190,7 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
     return runs
 
 
-def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
+def written_runs(out: Path, dataset: Path, runs: Sequence[RunDirectory]) -> list[RunDirectory]:
     """Return the runs that are written to: any other may be on a read-only mount, or used by others meanwhile.
 
     One whose lock a killed process left is among them, so that the lock is removed, and so is one that was finished by
@@ -195,12 +199,12 @@ def written_runs(arguments: Arguments, runs: Sequence[RunDirectory]) -> list[Run
     from pneumo.training.run_metrics import is_finished
     from pneumo.training.run_report import is_report_due
 
-    if run_directory.is_own_submission(arguments.out, runs):
+    if run_directory.is_own_submission(out, runs):
         return list(runs)
     return [
         run
         for run in runs
-        if not is_finished(run, arguments.dataset)
+        if not is_finished(run, dataset)
         or is_left_behind(run.lock)
         or (is_report_due(run) and os.access(run.path, os.W_OK))
     ]

@@ -71,7 +71,7 @@ class Arguments:
     """Flags of job/train.py beside those of the recipe's fields."""
 
     dataset: Path
-    """Dataset written by job/shard.py."""
+    """Dataset written by job/shard.py; with --cache-dir also its URL in an object store, such as s3://bucket/siim."""
     run: Path
     """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
     recipe: Annotated[
@@ -90,8 +90,10 @@ class Arguments:
     checkpoint_minutes: CheckpointInterval = 10.0
     """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
     cache_dir: Path | None = None
-    """Directory on a disk of each machine, for what is read often: the ranks of a machine keep decoded images there
-    together, in a file that disappears with them. None = in the memory of each rank."""
+    """Directory on a disk of each machine, for what is read often. The dataset is copied there once, unless it is on
+    that disk, and the copy stays for later starts; the ranks of a machine keep decoded images there together, in a
+    file that disappears with them. None = the dataset is read where it is, and decoded images are in the memory of
+    each rank."""
     cache_share: Fraction = 0.5
     """Largest share of the free memory, or of the free space in --cache-dir, for decoded images, which the OpenCV
     loader decodes only once then; as many as fit are kept. The result is the same. 0 = none."""

@@ -168,7 +168,7 @@ def test_a_set_up_for_cpus_takes_torch_from_its_index_and_no_dali(checkout: Path
     torch = calls.index(f"-m pip install --quiet --index-url {INDEX[1]} torch torchvision")
     (project,) = (n for n, call in enumerate(calls) if "--editable" in call)
     assert torch < project, "the project then needs no other torch"
-    assert calls[project].endswith("[test,check]")
+    assert calls[project].endswith("[test,check,s3]")
     assert "about 2 GB" in errors
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pneumo import __version__
 from pneumo.dataset import paths
+from pneumo.dataset.url import url
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -89,8 +91,26 @@ class Manifest:
         path = paths.manifest(dataset)
         if not path.exists():
             raise _not_finished(dataset)
-        content = documents.read_versioned(
-            path,
+        return cls._check(lambda: documents.read(path), str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Self:
+        """Read the content of a dataset.json.
+
+        Args:
+            data: Its bytes.
+            where: What it was read from, for messages.
+
+        Raises:
+            UserError: When it is damaged, or of another format version.
+        """
+        return cls._check(lambda: documents.parse(data), where)
+
+    @classmethod
+    def _check(cls, read_content: Callable[[], dict[str, Any]], where: str) -> Self:
+        content = documents.versioned(
+            read_content,
+            where,
             paths.FORMAT_VERSION,
             expected="a readable dataset.json",
             repair="build the dataset again",
@@ -99,11 +119,16 @@ class Manifest:
         content["format_version"] = paths.FORMAT_VERSION
         if content.pop(_CHECK, None) != _sha256(content):
             raise UserError(
-                f"{path}: not what was written (its fields do not match its SHA-256)",
+                f"{where}: not what was written (its fields do not match its SHA-256)",
                 "an unchanged dataset.json",
                 "copy it or build the dataset again",
             )
-        return config.from_json(cls, content, str(path))
+        return config.from_json(cls, content, where)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all fields: two datasets with the same one are the same, folds included."""
+        return _sha256(asdict(self))
 
     def write(self, dataset: Path) -> None:
         """Publish dataset.json."""
@@ -113,6 +138,12 @@ class Manifest:
 
 
 def _not_finished(dataset: Path) -> UserError:
+    if given := url(dataset):
+        return UserError(
+            f"{given} is a URL",
+            "a dataset on a file system of this machine",
+            "copy it; only job/train.py and job/ensemble.py, with --cache-dir, do that by themselves",
+        )
     if paths.build(dataset).is_dir():
         return UserError(
             f"{dataset}: a dataset whose build is not finished",

@@ -188,11 +188,12 @@ class SampleTable:
         return cls(**{name: _to_numpy(name, table.column(name)) for name in SCHEMA.names})
 
     @classmethod
-    def read(cls, dataset: Path, *, other_folds: bool = False) -> Self:
+    def read(cls, dataset: Path, *, manifest: Manifest | None = None, other_folds: bool = False) -> Self:
         """Read the table of a finished dataset.
 
         Args:
             dataset: The dataset's directory.
+            manifest: Content of a dataset.json that is not written yet; None reads it.
             other_folds: Accept a table whose folds differ from those of dataset.json, as after a process was
                 killed between writing the two.
 
@@ -200,7 +201,7 @@ class SampleTable:
             UserError: When the dataset is missing, unfinished, damaged, of another format version, or its table is
                 not the one that dataset.json was written for.
         """
-        manifest = Manifest.read(dataset)
+        manifest = manifest or Manifest.read(dataset)
         path = paths.samples(dataset)
         table, digest = cls._read(path, manifest)
         if digest != manifest.samples_digest:

@@ -9,7 +9,7 @@ against dataset.json when it is read. Files that the table does not name are ign
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
@@ -83,30 +83,91 @@ def check(dataset: Path, table: SampleTable, workers: int) -> Iterator[tuple[int
 
     Reading and hashing release Python's lock, so that threads work in parallel.
     """
-    names, first = np.unique(table.shard, return_index=True)
-    shards = [(str(name), np.flatnonzero(table.shard == name).tolist()) for name in names[np.argsort(first)]]
     pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
     try:
-        yield from pool.map(lambda shard: (len(shard[1]), _check_shard(dataset, table, *shard)), shards)
+        yield from pool.map(lambda shard: (len(shard[1]), _check_shard(dataset, table, *shard)), shard_rows(table))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def shard_rows(table: SampleTable) -> list[tuple[str, list[int]]]:
+    """Return the shards in the table's order: the name of each tar, and the rows of its samples."""
+    names, first, shard = np.unique(table.shard, return_index=True, return_inverse=True)
+    rows = np.split(np.argsort(shard, kind="stable"), np.cumsum(np.bincount(shard))[:-1])
+    return [(str(names[number]), rows[number].tolist()) for number in np.argsort(first)]
+
+
+def shard_size(table: SampleTable, last: int) -> int:
+    """Return the bytes of the tar whose last sample has this row."""
+    return tar.archive_size(_members(table, last, int(table.offset[last]) - BLOCKSIZE)[-1].end)
+
+
+class ExpectedShard:
+    """What the table says of a shard.
+
+    Args:
+        table: The table.
+        name: Name of the tar.
+        rows: The rows of its samples.
+    """
+
+    def __init__(self, table: SampleTable, name: str, rows: Sequence[int]) -> None:
+        self.name = name
+        self._samples: dict[int, list[_Member]] = {}
+        self._misplaced: list[Issue] = []
+        position = 0
+        for row in rows:
+            self._samples[row] = _members(table, row, position)
+            position = self._samples[row][-1].end
+            offsets = [member.offset for member in self._samples[row] if member.extension != "json"]
+            recorded = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
+            if recorded != offsets:
+                found = f"the table has its members at {recorded}, the shard at {offsets}"
+                self._misplaced.append(Issue(name, row, found))
+        self._end = position
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tar."""
+        return tar.archive_size(self._end)
+
+    @property
+    def index(self) -> str:
+        """The text of its index."""
+        return tar.index(
+            [
+                tar.index_line(members[0].name.partition(".")[0], [(m.extension, m.offset, m.size) for m in members])
+                for members in self._samples.values()
+            ]
+        )
+
+    def issues(self, file: int) -> list[Issue]:
+        """Return how a tar, by its open descriptor, differs."""
+        found = [(row, text) for row, members in self._samples.items() for text in _check_sample(file, members)]
+        found += [(WHOLE_SHARD, text) for text in _check_end(file, self._end)]
+        return self._misplaced + [Issue(self.name, row, text) for row, text in found]
+
+    def unopened(self, error: OSError) -> list[Issue]:
+        """Return the issues of a tar that cannot be opened."""
+        return self._misplaced + [
+            Issue(self.name, row, f"the shard cannot be opened: {error.strerror}") for row in self._samples
+        ]
+
+    def index_issues(self, index: Path) -> list[Issue]:
+        """Return how an index differs."""
+        return [Issue(index.name, row, text) for row, text in _check_index(index, self.index, list(self._samples))]
+
+
 def _check_shard(dataset: Path, table: SampleTable, name: str, rows: Sequence[int]) -> list[Issue]:
-    samples: dict[int, list[_Member]] = {}
-    issues = []
-    position = 0
-    for row in rows:
-        samples[row] = _members(table, row, position)
-        position = samples[row][-1].end
-        offsets = [member.offset for member in samples[row] if member.extension != "json"]
-        recorded = [int(offset) for offset in (table.offset[row], table.rle_offset[row]) if offset >= 0]
-        if recorded != offsets:
-            issues.append(Issue(name, row, f"the table has its members at {recorded}, the shard at {offsets}"))
-    path = paths.shards(dataset) / name
-    issues += [Issue(name, row, found) for row, found in _check_tar(path, samples)]
-    index = path.with_suffix(".idx")
-    return issues + [Issue(index.name, row, found) for row, found in _check_index(index, samples)]
+    expected, path = ExpectedShard(table, name, rows), paths.shards(dataset) / name
+    try:
+        file = _open(path)
+    except OSError as error:
+        issues = expected.unopened(error)
+    else:
+        with file:
+            issues = expected.issues(file.fileno())
+    return issues + expected.index_issues(path.with_suffix(".idx"))
 
 
 def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
@@ -125,30 +186,16 @@ def _members(table: SampleTable, row: int, position: int) -> list[_Member]:
     return found
 
 
-def _check_tar(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIssues:
-    try:
-        file = _open(path)
-    except OSError as error:
-        yield from ((row, f"the shard cannot be opened: {error.strerror}") for row in samples)
-        return
-    with file:
-        end = 0
-        for row, members in samples.items():
-            yield from ((row, found) for found in _check_sample(file, members))
-            end = members[-1].end
-        yield from ((WHOLE_SHARD, found) for found in _check_end(file, end))
-
-
-def _check_sample(file: FileIO, members: Sequence[_Member]) -> Iterator[str]:
+def _check_sample(file: int, members: Sequence[_Member]) -> Iterator[str]:
     start, end = members[0].offset - BLOCKSIZE, members[-1].end
     try:
-        content = memoryview(os.pread(file.fileno(), end - start, start))
+        content = memoryview(os.pread(file, end - start, start))
     except OSError as error:
         # A sector that cannot be read; those of the next sample may be good.
         yield f"bytes {start} to {end} cannot be read: {error.strerror}"
         return
     if len(content) < end - start:
-        yield f"the shard ends at byte {os.fstat(file.fileno()).st_size}, the sample at {end}"
+        yield f"the shard ends at byte {os.fstat(file).st_size}, the sample at {end}"
         return
     for member in members:
         at = member.offset - start
@@ -168,20 +215,15 @@ def _describe_header(header: bytes, member: _Member) -> str:
     return f"names {str(name, 'ascii')!r}, not {member.name!r}" if other else "is damaged"
 
 
-def _check_end(file: FileIO, end: int) -> Iterator[str]:
-    size, expected = os.fstat(file.fileno()).st_size, tar.archive_size(end)
+def _check_end(file: int, end: int) -> Iterator[str]:
+    size, expected = os.fstat(file).st_size, tar.archive_size(end)
     if size != expected:
         yield f"the shard has {size} bytes, expected {expected}"
-    elif any(os.pread(file.fileno(), expected - end, end)):
+    elif any(os.pread(file, expected - end, end)):
         yield "the archive's end is damaged"
 
 
-def _check_index(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIssues:
-    lines = [
-        tar.index_line(members[0].name.partition(".")[0], [(m.extension, m.offset, m.size) for m in members])
-        for members in samples.values()
-    ]
-    expected = tar.index(lines)
+def _check_index(path: Path, expected: str, rows: Sequence[int]) -> _RowIssues:
     try:
         with _open(path) as file:
             text = str(file.read(len(expected) + 1), "ascii", "replace")
@@ -190,7 +232,7 @@ def _check_index(path: Path, samples: Mapping[int, Sequence[_Member]]) -> _RowIs
         return
     if text == expected:
         return
-    owners = [WHOLE_SHARD, *samples]
+    owners = [WHOLE_SHARD, *rows]
     for number, (line, right) in enumerate(zip_longest(text.splitlines(), expected.splitlines(), fillvalue="no line")):
         if line != right:
             row = owners[number] if number < len(owners) else WHOLE_SHARD

@@ -32,7 +32,7 @@ class CacheOptions:
     """Where decoded images may be kept, and how much they may take."""
 
     directory: Path | None = None
-    """A directory on a disk of each machine; None keeps them in memory."""
+    """A directory on a disk of each machine, where the dataset is copied to first; None keeps them in memory."""
     share: float = SHARE
     """Largest share of the free memory or disk that the ranks of a machine may take together; 0 keeps nothing."""
 
@@ -81,7 +81,9 @@ class CachePlan:
         return f"decoded images at {self.size} px are kept after the first epoch: {wanted} of {free}"
 
 
-def plan_cache(table: SampleTable, size: int, options: CacheOptions, *, ranks: int, sharing: int = 1) -> CachePlan:
+def plan_cache(
+    table: SampleTable, size: int, options: CacheOptions, *, ranks: int, sharing: int = 1, reserved: int = 0
+) -> CachePlan:
     """Plan the cache of the training images of a stage, those for validation included.
 
     Args:
@@ -90,11 +92,12 @@ def plan_cache(table: SampleTable, size: int, options: CacheOptions, *, ranks: i
         options: Where, and how much.
         ranks: Ranks on this machine, which have the same share each.
         sharing: Of these, those that share a file.
+        reserved: Bytes of the directory's disk that will be taken before.
     """
     if options.directory is None:
         free, shares, place = available_memory(), 1, "in memory"
     else:
-        free, shares, place = _free_space(options.directory), sharing, f"in {options.directory}"
+        free, shares, place = max(0, _free_space(options.directory) - reserved), sharing, f"in {options.directory}"
     limit = int(free * options.share * shares / ranks)
     layout = CacheLayout.of(table, table.select("train"), size, limit)
     return CachePlan(layout=layout, size=size, place=place, free=free)
@@ -199,11 +202,13 @@ def _free_space(directory: Path) -> int:
         return 0
 
 
-def describe_plans(table: SampleTable, sizes: Sequence[int], options: CacheOptions, ranks_on_machine: int) -> list[str]:
-    """Return a line for each different size, for a dry run."""
+def describe_plans(
+    table: SampleTable, sizes: Sequence[int], options: CacheOptions, ranks_on_machine: int, *, reserved: int = 0
+) -> list[str]:
+    """Return a line for each different size, for a dry run; ``reserved`` is that of ``plan_cache``."""
     if options.share == 0:
         return ["decoded images are not kept: they are decoded in each epoch"]
     return [
-        plan_cache(table, size, options, ranks=ranks_on_machine, sharing=ranks_on_machine).describe()
+        plan_cache(table, size, options, ranks=ranks_on_machine, sharing=ranks_on_machine, reserved=reserved).describe()
         for size in dict.fromkeys(sizes)
     ]

@@ -79,8 +79,10 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_size(count: int) -> str:
-    """Return a number of bytes as people read it: 870 kB, 1.4 MB."""
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+    """Return a number of bytes as people read it: 870 kB, 1.4 MB, 3.2 GB."""
+    if count < 1e9:
+        return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.1f} GB"
 
 
 class Progress:

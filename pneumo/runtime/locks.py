@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,14 @@ _warned: set[int] = set()
 
 
 @contextmanager
-def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Iterator[None]:
+def hold(
+    path: Path,
+    what: str,
+    *,
+    job: str = "",
+    wait_s: float = WAIT_S,
+    waiting: Callable[[str], object] = lambda owner: None,
+) -> Iterator[None]:
     """Hold the lock of ``path`` while the block runs; the file exists only while a process holds it.
 
     On a file system without locks the block runs anyway, with a warning at the first lock of the process there.
@@ -37,6 +44,7 @@ def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Ite
         what: What the lock protects, for messages.
         job: Name of the batch job that this process belongs to, for the message that other processes get.
         wait_s: Seconds to wait for another holder; infinity waits until it ends.
+        waiting: Called many times a second while another process holds it, with what is known of that process.
 
     Raises:
         UserError: When another process still holds it.
@@ -49,6 +57,7 @@ def hold(path: Path, what: str, *, job: str = "", wait_s: float = WAIT_S) -> Ite
                 "one at a time",
                 "wait for it or stop it, or give another directory",
             )
+        waiting(_read_owner(path))
         time.sleep(0.1)
     try:
         yield

@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.url import url
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import explain_out_of_memory, release_memory
@@ -30,6 +32,7 @@ from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
+from pneumo.training.local_dataset import local_dataset
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldTrainer
 from pneumo.training.recipe import Recipe
@@ -49,12 +52,13 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
             world.on_leader(inputs.options.cache.check)
-            manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
+            dataset = local_dataset(inputs.dataset, inputs.options.cache.directory, world, inputs.run)
+            manifest = world.on_leader(lambda: Manifest.read(dataset))
             # Before the table and the images are read.
             wanted = inputs.folds or range(manifest.num_folds)
             plan = plan_folds(world, wanted, inputs.recipe.micro_batches)
             log_idle_ranks(world, plan)
-            run, reader, folds = _open_run(inputs, manifest, world)
+            run, reader, folds = _open_run(inputs, dataset, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
         finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
         plan = plan.without(finished)
@@ -138,11 +142,11 @@ def _train_fold(
 
 
 def _open_run(
-    inputs: TrainingInputs, manifest: Manifest, world: World
+    inputs: TrainingInputs, dataset: Path, manifest: Manifest, world: World
 ) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
-    table = world.on_leader(lambda: SampleTable.read(inputs.dataset))
-    reader = ShardReader(inputs.dataset, table)
+    table = world.on_leader(lambda: SampleTable.read(dataset))
+    reader = ShardReader(dataset, table)
     world.on_leader(lambda: check_expected(inputs.expected, table))
     workers = inputs.options.workers
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
@@ -188,7 +192,8 @@ def _log_remaining_folds(run: RunDirectory, world: World, reader: ShardReader, i
             f"still to be trained: fold {', '.join(map(str, remaining))}" if remaining else "all folds are trained"
         )
         if len(reader.table.select("test")):
-            words = ["--runs", run.path, "--dataset", reader.dataset, "--out", run.submission]
+            words = ["--runs", run.path, "--dataset", url(inputs.dataset) or inputs.dataset, "--out", run.submission]
+            words += ["--cache-dir", cache] if (cache := inputs.options.cache.directory) else []
             words += ["--expected", inputs.expected] if inputs.expected else []
             words += ["--skip-damaged"] if inputs.skip_damaged else []
             command = shlex.join(map(str, words))

@@ -28,6 +28,7 @@ from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, run_start
 from pneumo.training.fold_data import FoldData
 from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
+from pneumo.training.local_dataset import DryRunDataset, plan_local_dataset
 from pneumo.training.plan import StagePlan, plan_fold, submission_seconds, training_seconds
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import resolve_auto
@@ -54,7 +55,9 @@ def dry_run(inputs: TrainingInputs, world: World, ranks: int) -> None:
 
 
 def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
-    manifest = world.on_leader(lambda: Manifest.read(inputs.dataset))
+    cache = inputs.options.cache
+    dataset = world.on_leader(lambda: plan_local_dataset(inputs.dataset, cache.directory, inputs.run))
+    manifest = world.on_leader(lambda: Manifest.read(dataset.path))
     run = world.on_leader(lambda: run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {})))
     finished = world.on_leader(lambda: _finished_folds(run))
     wanted, micro_batches = inputs.folds or range(manifest.num_folds), inputs.recipe.micro_batches
@@ -63,7 +66,7 @@ def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     )
     waves = waves.without(finished)
     if world.is_leader:
-        sys.stdout.write("\n".join(_describe(inputs, manifest, run, waves, world)) + "\n")
+        sys.stdout.write("\n".join(_describe(inputs, dataset, manifest, run, waves, world)) + "\n")
     world.barrier()
 
 
@@ -72,9 +75,14 @@ def _finished_folds(run: RunDirectory | None) -> list[int]:
 
 
 def _describe(
-    inputs: TrainingInputs, manifest: Manifest, run: RunDirectory | None, waves: WavePlan, world: World
+    inputs: TrainingInputs,
+    dataset: DryRunDataset,
+    manifest: Manifest,
+    run: RunDirectory | None,
+    waves: WavePlan,
+    world: World,
 ) -> Iterator[str]:
-    table = SampleTable.read(inputs.dataset)
+    table = SampleTable.read(dataset.path)
     check_expected(inputs.expected, table)
     heartbeat.touch("a few steps of the dry run")
     folds = check_folds(inputs.folds, manifest, table)
@@ -86,7 +94,7 @@ def _describe(
     with explain_out_of_memory(*less_memory(recipe)):
         measured = measure(
             recipe,
-            FoldData.of(ShardReader(inputs.dataset, table), folds[0], manifest.num_folds),
+            FoldData.of(ShardReader(dataset.path, table), folds[0], manifest.num_folds),
             world.device,
             workers=inputs.options.workers,
             micro_batches=busiest_share(recipe.micro_batches, len(first_group)),
@@ -94,7 +102,9 @@ def _describe(
         )
     yield f"run        {inputs.run}: {_describe_run(run)}"
     tests = len(table.select("test"))
-    yield f"data       {inputs.dataset}: {counted(manifest.train, 'labeled image')}, {counted(tests, 'test image')}"
+    yield f"data       {dataset.name}: {counted(manifest.train, 'labeled image')}, {counted(tests, 'test image')}"
+    if dataset.words:
+        yield f"copy       {dataset.words}"
     yield from _describe_world(waves, recipe, world)
     for one in plans:
         yield (
@@ -113,7 +123,8 @@ def _describe(
         yield from _describe_device_cache(recipe, table, world.device)
     if recipe.loader == "opencv":
         sizes = [stage.image_size for stage in recipe.stages]
-        for line in describe_plans(table, sizes, inputs.options.cache, max(1, world.ranks_on_machine)):
+        ranks = max(1, world.ranks_on_machine)
+        for line in describe_plans(table, sizes, inputs.options.cache, ranks, reserved=dataset.copied):
             yield f"cache      {line}"
     submission = submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = training_seconds(plans, waves, measured.costs, recipe)

@@ -13,14 +13,17 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-CALENDAR_MAJORS = {"pillow", "pyarrow"}
+CALENDAR_MAJORS = {"fsspec", "pillow", "pyarrow", "s3fs"}
 """Packages that raise their major version with the calendar and break little."""
+EXTRAS = ("cuda13", "s3")
+"""Extras of users."""
 CORE = ("runtime", "masks", "dicom", "dataset", "loading", "modeling", "training", "inference", "reporting")
 
 
 def ranges() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["cuda13"]]]
+    lines = [*project["dependencies"], *(line for name in EXTRAS for line in project["optional-dependencies"][name])]
+    return [Requirement(line) for line in lines]
 
 
 @pytest.mark.parametrize("requirement", ranges(), ids=lambda requirement: requirement.name)
@@ -52,7 +55,13 @@ def test_the_core_of_the_suite_passes_with_the_lowest_versions(tmp_path: Path) -
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if uv is None:
         pytest.skip("needs uv, of the extra check")
-    lowest = ("--resolution", "lowest-direct", "--extra", "cuda13", "--extra", "test", "--python-version", "3.11")
+    lowest = (
+        "--resolution",
+        "lowest-direct",
+        *(f"--extra={name}" for name in (*EXTRAS, "test")),
+        "--python-version",
+        "3.11",
+    )
     run(
         uv,
         "pip",

@@ -214,7 +214,7 @@ def test_the_lock_is_what_resolving_gives(tmp_path: Path) -> None:
     [
         (["--python", "3"], "expected a version like 3.12"),
         (["--part-size", "60Q"], "expected bytes, such as 60M"),
-        (["--extras", "cuda14"], "expected some of cuda13 cuda12 test check"),
+        (["--extras", "cuda14"], "expected some of cuda13 cuda12 s3 test check"),
         (["--extra", "test"], "found --extra; expected --out"),
         (["--python"], "found --python without a value"),
     ],

@@ -116,7 +116,7 @@ ANY: dict[str, dict[str, str]] = {
         "out": PATHS,
     },
     "demo": {"out": PATHS},
-    "ensemble": {"dataset": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
+    "ensemble": {"dataset": PATHS, "cache-dir": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "export": {"run": PATHS, "dataset": PATHS, "out": PATHS, "onnx": SWITCH},
     "explore": {"dataset": PATHS, "out": PATHS},
     "launch": {},
