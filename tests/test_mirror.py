@@ -12,7 +12,9 @@ WITHOUT_TESTS = {
     **dict.fromkeys(
         (
             f"bench/{name}.py"
-            for name in ("load", "machine", "predict", "plan", "ranks", "save", "start", "train", "verify")
+            for name in (
+                *("load", "machine", "predict", "plan", "ranks", "save", "shard_command", "start", "train", "verify"),
+            )
         ),
         "tests/bench/test_bench_command.py runs each through the command",
     ),

@@ -24,6 +24,8 @@ class Settings:
     """Dataset of job/shard.py to load from, which is left as it is; without it, one is built of the DICOMs."""
     images: Annotated[int, Interval(ge=2, le=100_000)] = 48
     """Images to work on, spread evenly over --dicom or --dataset. A synthetic one takes a second to draw."""
+    shard_files: Annotated[int, Interval(ge=20, le=100_000)] = 400
+    """Files that the whole command is measured on, made of --images under other ids, and on a tenth of them (shard)."""
     source_size: Annotated[int, Interval(ge=64, le=8192)] = 1024
     """Rows and columns of the synthetic DICOMs and of the masks, in pixels (rle, shard, verify, load)."""
     size: Annotated[int, Interval(ge=32, le=4096)] = 512

@@ -4,6 +4,7 @@ The usual conversion decodes each DICOM with pydicom and writes a PNG with OpenC
 do. The limit reads each file and appends its bytes to one file that is flushed to disk, as a shard is.
 """
 
+import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import pydicom
 
+from pneumo.bench import shard_command
 from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
@@ -25,13 +27,18 @@ from pneumo.runtime.files import publish
 
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
-    """Time one image in one process, and the whole build in several."""
+    """Time one image in one process, and the whole build in several; then the command."""
     out = source.directory / "shard"
     inputs = source.inputs
     options = BuildOptions()
     with quiet(), Pool(options.workers, options.limits) as pool:
         plan = make_plan(inputs, out, options, pool)
-    return _in_one_process(plan, out, settings) + _whole_build(plan, inputs, out, settings)
+    return [
+        *_in_one_process(plan, out, settings),
+        *_from_the_disk(plan, out, settings),
+        *_whole_build(plan, inputs, out, settings),
+        *shard_command.measure(settings, source),
+    ]
 
 
 def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Comparison]:
@@ -46,6 +53,20 @@ def _in_one_process(plan: BuildPlan, out: Path, settings: Settings) -> list[Comp
     return [
         per_item("shard", what, "pydicom + PNG", unit, ours=ours, theirs=converter, scale=scale),
         per_item("shard", what, "limit: copy bytes", unit, ours=ours, theirs=limit, scale=scale),
+    ]
+
+
+def _from_the_disk(plan: BuildPlan, out: Path, settings: Settings) -> list[Comparison]:
+    """Time writing the shards when the system has none of the files in memory, and copying their bytes."""
+    paths = paths_of(plan)
+    works = [lambda: write_shards(plan, out / "dataset"), lambda: copy_all(paths, out / "bytes")]
+    on_disk = time_in_turns(works, settings.repeat, prepare=partial(forget, paths))
+    in_memory = time_in_turns(works, settings.repeat, prepare=partial(remember, paths))
+    scale = 1000 / len(paths)
+    names = (f"write shards, 1 process, {len(paths)} images, files not in memory", "copy bytes, files not in memory")
+    return [
+        per_item("shard", name, "limit: the same, in memory", "ms/image", ours=ours, theirs=theirs, scale=scale)
+        for name, ours, theirs in zip(names, on_disk, in_memory, strict=True)
     ]
 
 
@@ -95,6 +116,20 @@ def convert(directory: Path, path: Path) -> None:
     pixels = pydicom.dcmread(path).pixel_array
     written = cv2.imwrite(str(directory / f"{path.stem}.png"), pixels)
     assert written, path
+
+
+def forget(paths: list[Path]) -> None:
+    """Make the system forget files, which are then read from their disk; some file systems keep them all the same."""
+    os.sync()  # what is not written yet cannot be forgotten
+    for path in paths:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def remember(paths: list[Path]) -> None:
+    """Read files, which are then in the system's memory."""
+    for path in paths:
+        path.read_bytes()
 
 
 def copy_all(paths: list[Path], target: Path) -> None:

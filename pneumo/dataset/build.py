@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import (
     input_record,
     limits,
@@ -112,6 +113,9 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions, pool: Pool) 
     patients = annotations.read_patients(inputs.patients) if inputs.patients else None
     exclude = [path for path in (out, inputs.masks, inputs.patients) if path is not None]
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=masks is not None, exclude=exclude)
+    # One of several tasks writes the table, and a finished dataset mostly has its folds.
+    if masks is not None and options.tasks == 1 and not paths.manifest(out).is_file():
+        fold_assignment.import_ahead()
     return partial(
         build_plan.make,
         _scan(sources, options, pool),

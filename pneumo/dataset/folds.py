@@ -1,8 +1,10 @@
 """Folds: patients stay together, and empty, small and large pneumothoraces are divided evenly among the folds."""
 
 import hashlib
+import threading
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,6 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
     check_number(folds, count_patients(groups))
     if not len(groups):  # a dataset of test images only
         return np.zeros(0, np.int8)
-    # Importing it takes a second, and worker processes and finished datasets do not need it.
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -52,6 +53,14 @@ def assign(area: npt.NDArray[np.int64], groups: npt.NDArray[np.int32], folds: in
             found[validation] = fold
     assert (found >= 0).all()
     return found
+
+
+def import_ahead() -> None:
+    """Begin to import what ``assign`` needs, in a thread: it takes a second, in which a build waits for its workers.
+
+    Not at the top of the module, since worker processes, predictions and finished datasets do not need it.
+    """
+    threading.Thread(target=import_module, args=("sklearn.model_selection",)).start()
 
 
 def check_number(folds: int, patients: int) -> None:

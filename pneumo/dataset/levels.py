@@ -1,5 +1,6 @@
 """The gray levels of an image as it is stored: measured once, when its shard is written."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -29,8 +30,18 @@ def measure(data: bytes, small: npt.NDArray[np.uint8] | None = None) -> Levels:
     Raises:
         ValueError: When it cannot be decoded.
     """
-    low, high = np.percentile(_decode_eighth(data) if small is None else small, _PERCENTILES, method="nearest")
+    pixels = _decode_eighth(data) if small is None else small
+    # Counting takes a quarter of the time of ``np.percentile``, which sorts.
+    upto = np.cumsum(np.bincount(pixels.ravel(), minlength=256))
+    low, high = np.searchsorted(upto, _ranks(pixels.size), side="right")
     return Levels(round(float(low) / 255, 4), round(float(high) / 255, 4))
+
+
+@lru_cache(maxsize=16)
+def _ranks(pixels: int) -> npt.NDArray[np.int64]:
+    """Return which of so many pixels in ascending order, counted from 0, are the percentiles, (2,)."""
+    ranks: npt.NDArray[np.int64] = np.percentile(np.arange(pixels), _PERCENTILES, method="nearest").astype(np.int64)
+    return ranks
 
 
 def _decode_eighth(data: bytes) -> npt.NDArray[np.uint8]:

@@ -93,7 +93,11 @@ class BuildOptions:
         return Conditions(limits=self.limits, workers=self.workers)
 
     @property
+    def tasks(self) -> int:
+        """How many tasks there are."""
+        return int(self.task.partition("/")[2])
+
+    @property
     def shards(self) -> slice:
         """Which of a plan's shards this task writes."""
-        first, tasks = map(int, self.task.split("/"))
-        return slice(first, None, tasks)
+        return slice(int(self.task.partition("/")[0]), None, self.tasks)

@@ -10,11 +10,15 @@ from pathlib import Path
 
 from pneumo.dataset import limits
 from pneumo.dataset.paths import Split
+from pneumo.dataset.read_ahead import reading_ahead
 from pneumo.dicom import files, image_file, opening, zip_archives
 from pneumo.dicom.opening import Location
 from pneumo.dicom.reader import Drawn
 from pneumo.dicom.rejection import FileRejectedError, Reason
 from pneumo.runtime.errors import UserError
+
+HEADER_BYTES = 1 << 16
+"""Bytes at the beginning of a file that hold its header, mostly in the first few thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,12 @@ def _list_members(source: Source, path: Path) -> Archive:
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow | Archive]:
     """Read several headers."""
-    return [scan_file(source) for source in sources]
+    results = []
+    with reading_ahead([source.path for source in sources], HEADER_BYTES) as next_file:
+        for source in sources:
+            next_file()
+            results.append(scan_file(source))
+    return results
 
 
 def quarantine_row(source: Source, image_id: str, error: FileRejectedError) -> QuarantineRow:

@@ -48,9 +48,25 @@ def header(name: str, size: int) -> bytes:
         size: Bytes of data, below 8 GiB.
     """
     assert len(name) <= tarfile.LENGTH_NAME
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o444
+    # Filling in what differs takes a tenth of the time of TarInfo.tobuf; a check of a dataset needs each member's.
+    block = bytearray(_EMPTY_HEADER)
+    block[: len(name)] = name.encode("ascii")
+    block[_SIZE] = b"%011o" % size
+    block[_CHECKSUM] = b"%06o" % (_EMPTY_SUM + sum(name.encode("ascii")) + sum(block[_SIZE]))
+    return bytes(block)
+
+
+def _empty_header() -> bytes:
+    """Return the header of a member of 0 bytes without a name."""
+    info = tarfile.TarInfo("")
+    info.size, info.mode = 0, 0o444
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+_SIZE, _CHECKSUM = slice(124, 135), slice(148, 154)
+"""Octal digits of a USTAR header: of the size, and of the sum of its bytes in which those of the sum are spaces."""
+_EMPTY_HEADER = _empty_header()
+_EMPTY_SUM = int(_EMPTY_HEADER[_CHECKSUM], 8) - sum(_EMPTY_HEADER[_SIZE])
 
 
 def padded_size(size: int) -> int:

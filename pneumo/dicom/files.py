@@ -31,16 +31,20 @@ def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:
         raise UserError(
             f"{root}: {error.strerror}", "a directory whose entries can be listed", "check its permissions"
         ) from None
-    return sorted(_walk(root, skip), key=lambda path: path.relative_to(root).as_posix())
+    # All begin with the root, so that their order is that of what follows it.
+    return [Path(path) for path in sorted(_walk(os.fspath(root), skip))]
 
 
-def _walk(root: Path, skip: set[str]) -> Iterator[Path]:
-    """Yield the files below ``root``; linked directories come last, so that the real ones keep their own paths."""
+def _walk(root: str, skip: set[str]) -> Iterator[str]:
+    """Yield the files below ``root``; linked directories come last, so that the real ones keep their own paths.
+
+    A directory's real path is known from the one that it was found in, unless it is a link: asking the system for that
+    of every entry took most of the time.
+    """
     entered = set(skip)
-    directories, links = [root], list[Path]()
+    directories, links = [(root, os.path.realpath(root))], list[str]()
     while directories or links:
-        directory = directories.pop() if directories else links.pop(0)
-        real = os.path.realpath(directory)
+        directory, real = directories.pop() if directories else (links[0], os.path.realpath(links.pop(0)))
         if real in entered:
             continue
         entered.add(real)
@@ -50,14 +54,18 @@ def _walk(root: Path, skip: set[str]) -> Iterator[Path]:
             yield directory
             continue
         for entry in entries:
-            path = directory / entry.name
-            if _is_directory(entry):
-                (links if entry.is_symlink() else directories).append(path)
-            elif not (skip and os.path.realpath(path) in skip):
-                yield path
+            # Joining strings: a Path of every entry, before they are sorted, would take as long as the rest.
+            is_link, inside = entry.is_symlink(), f"{real.rstrip(os.sep)}{os.sep}{entry.name}"
+            if not _is_directory(entry):
+                if not (skip and (os.path.realpath(entry.path) if is_link else inside) in skip):
+                    yield entry.path
+            elif is_link:
+                links.append(entry.path)
+            else:
+                directories.append((entry.path, inside))
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
+def _entries(directory: str) -> list[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         return sorted(entries, key=lambda entry: entry.name)
 

@@ -9,6 +9,8 @@ from pneumo.dicom.rejection import FileRejectedError
 
 _DICOM_PREFIX = slice(128, 132), b"DICM"
 """Where a DICOM has it, whatever is before: the preamble may make it a picture or a TIFF as well."""
+_BEGINNING = 132
+"""Bytes that tell a picture from a DICOM."""
 
 
 def scan(path: Location) -> Header:
@@ -17,8 +19,10 @@ def scan(path: Location) -> Header:
     Raises:
         FileRejectedError: When the file cannot be read, is not an image, or has no id.
     """
-    if not is_picture(path):
-        return reader.scan(path)
+    with open_file(path) as file:
+        if not _is_picture(file.read(_BEGINNING)):
+            file.seek(0)
+            return reader.scan(path, file)
     return replace(picture.header(path), drawn=mask_pictures.drawn(path))
 
 
@@ -28,27 +32,24 @@ def read(path: Location) -> Image:
     Raises:
         FileRejectedError: When the file cannot become a sample, whatever the cause.
     """
-    if not is_picture(path):
-        return reader.read(path)
     try:
         with open_file(path) as file:
             data = file.read()
-        return picture.read(path, data)
-    except FileRejectedError:
-        raise
+        return _read_picture(path, data) if _is_picture(data[:_BEGINNING]) else reader.read(data)
     except MemoryError:
         raise too_much_memory() from None
+
+
+def _read_picture(path: Location, data: bytes) -> Image:
+    try:
+        return picture.read(path, data)
+    except (FileRejectedError, MemoryError):
+        raise
     except Exception as error:
         raise decoder_rejection(error) from None
 
 
-def is_picture(path: Location) -> bool:
-    """Return whether a file is a PNG or a JPEG by its first bytes.
-
-    Raises:
-        FileRejectedError: When it cannot be read.
-    """
-    with open_file(path) as file:
-        beginning = file.read(132)
+def _is_picture(beginning: bytes) -> bool:
+    """Return whether a file is a PNG or a JPEG by its first ``_BEGINNING`` bytes."""
     place, prefix = _DICOM_PREFIX
     return beginning.startswith(picture.SIGNATURES) and beginning[place] != prefix

@@ -15,7 +15,6 @@ from pneumo.dicom.jpeg_segments import (
     START_OF_SCAN,
     JpegHeader,
     Segment,
-    read_header,
     segments,
     tables,
 )
@@ -24,16 +23,17 @@ _JFIF, _JFIF_LENGTH = b"JFIF\0", 14
 """A JFIF segment's first bytes, and its length without a thumbnail, whose size is in its last two bytes."""
 
 
-def strip(frame: bytes) -> bytes:
+def strip(frame: bytes, header: JpegHeader) -> bytes:
     """Return the frame with what its scan needs; the same object when it has nothing else.
 
     The first JFIF segment without a thumbnail is kept: it holds a version, a unit and the pixel density.
 
     Args:
-        frame: A bitstream of one component that ``jpeg_segments.read_header`` accepts.
+        frame: A bitstream of one component.
+        header: What ``jpeg_segments.read_header`` has found in it.
     """
     found = list(segments(frame))
-    kept = _needed(found, read_header(frame))
+    kept = _needed(found, header)
     if kept == [segment.parameters for segment in found]:
         return frame
     pieces = [START_OF_IMAGE]

@@ -3,8 +3,9 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
+from pneumo.dicom.encodings.encoding import CheckedJpeg
 from pneumo.dicom.jpeg_metadata import strip
-from pneumo.dicom.jpeg_segments import BASELINE, read_header
+from pneumo.dicom.jpeg_segments import BASELINE
 from pneumo.dicom.pixel_data import number_of_frames
 from pneumo.dicom.values import integer, numbers, tags, text, transfer_syntax
 
@@ -22,7 +23,7 @@ DISPLAY_ELEMENTS = tags(
 """Elements that make the image to show differ from the stored values."""
 
 
-def passthrough_frame(dataset: Dataset, frame: bytes | None) -> bytes | None:
+def passthrough_frame(dataset: Dataset, jpeg: CheckedJpeg | None) -> bytes | None:
     """Return the frame that needs no rendering, with what its scan needs; None when it needs some.
 
     It is an unsigned 8-bit MONOCHROME2 frame in JPEG Baseline, the only one of the file, without a rescale, window,
@@ -30,14 +31,14 @@ def passthrough_frame(dataset: Dataset, frame: bytes | None) -> bytes | None:
 
     Args:
         dataset: An image.
-        frame: Its bitstream, as the encoding's ``check`` has accepted it.
+        jpeg: Its bitstream, as the encoding's ``check`` has accepted it.
     """
-    if frame is None or transfer_syntax(dataset) != JPEGBaseline8Bit or not _is_shown_as_stored(dataset):
+    if jpeg is None or transfer_syntax(dataset) != JPEGBaseline8Bit or not _is_shown_as_stored(dataset):
         return None
-    header = read_header(frame)
+    header = jpeg.header
     # Some decoders rotate an image by the orientation in its Exif segment.
     is_plain = header.process == BASELINE and header.components == 1 and not header.has_exif
-    return strip(frame) if is_plain else None
+    return strip(jpeg.frame, header) if is_plain else None
 
 
 def _is_shown_as_stored(dataset: Dataset) -> bool:

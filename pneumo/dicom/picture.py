@@ -116,7 +116,13 @@ def _read_jpeg(image_id: str, whole: bytes) -> Image:
     attributes = _attributes(head.rows, head.columns, 8)
     if head.components == 1 and head.process == BASELINE:
         return Image(
-            image_id, attributes, "jpg", strip(data), was_monochrome1=False, render_notes=(*flat, *tail), small=small
+            image_id,
+            attributes,
+            "jpg",
+            strip(data, head),
+            was_monochrome1=False,
+            render_notes=(*flat, *tail),
+            small=small,
         )
     decoded = simplejpeg.decode_jpeg(data, "GRAY" if head.components == 1 else "RGB", strict=True)
     pixels, notes = _to_gray(decoded.squeeze(2) if head.components == 1 else decoded)

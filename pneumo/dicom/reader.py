@@ -23,9 +23,9 @@ from pneumo.dicom import attributes, functional_groups, image_codec, projection,
 from pneumo.dicom.attributes import Attributes
 from pneumo.dicom.encodings import registry
 from pneumo.dicom.functional_groups import GROUP_ELEMENTS
-from pneumo.dicom.opening import Location, open_file
+from pneumo.dicom.opening import Location
 from pneumo.dicom.palettes import PALETTE_ELEMENTS
-from pneumo.dicom.parsing import parse
+from pneumo.dicom.parsing import ElementOrder, parse
 from pneumo.dicom.passthrough import DISPLAY_ELEMENTS, passthrough_frame
 from pneumo.dicom.rejection import CORRECT_HEADER, FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.dicom.rendering import render
@@ -44,6 +44,7 @@ SAMPLE_ELEMENTS = (
     "PixelRepresentation",
 )
 """How a sample is stored, a number each; a malformed one rejects the file, since a default would be a guess."""
+_LAST_OF_HEADER = max(HEADER_ELEMENTS)
 IMAGE_ELEMENTS = (DISPLAY_ELEMENTS | GROUP_ELEMENTS | PALETTE_ELEMENTS | OVERLAY_ELEMENTS | projection.ELEMENTS) | tags(
     (
         *("SOPInstanceUID", "PatientSex", "PatientAge"),
@@ -118,13 +119,18 @@ class Image:
     """(rows / 8, columns / 8) of the image, where reading it has made one."""
 
 
-def scan(path: Location) -> Header:
+def scan(path: Location, file: BinaryIO) -> Header:
     """Read a file's ids and what it shows; the rest of the file is not read.
 
+    Args:
+        path: Its path, for its name.
+        file: The file, open at its start.
+
     Raises:
-        FileRejectedError: When the file cannot be read, has another format, or is not an image.
+        FileRejectedError: When the file has another format, or is not an image.
+        OSError: When it cannot be read.
     """
-    with open_file(path) as file, _quiet_pydicom():
+    with _quiet_pydicom():
         dataset = _parse_ids(file)
         sop_instance.check_is_image(dataset)
         uid = sop_instance.instance_uid(dataset)
@@ -135,26 +141,23 @@ def scan(path: Location) -> Header:
     return Header("" if problem else uid, patient_id, strip_suffix(path.name), exclusion, id_problem=problem)
 
 
-def read(path: Location) -> Image:
+def read(data: bytes) -> Image:
     """Read a file's image: its JPEG frame if that needs no rendering, else rendered to a 16-bit PNG.
 
+    Args:
+        data: All of its bytes.
+
     Raises:
-        FileRejectedError: When the file cannot become a sample, whatever the cause.
+        FileRejectedError: When the file cannot become a sample.
+        MemoryError: When that takes more memory than there is.
     """
-    try:
-        return _read(path)
-    except MemoryError:
-        raise too_much_memory() from None
-
-
-def _read(path: Location) -> Image:
-    with open_file(path) as file:
-        data = file.read()
     with _quiet_pydicom():
-        dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS)
+        order = ElementOrder()
+        dataset = parse(io.BytesIO(data), IMAGE_ELEMENTS, order=order)
         sop_instance.check_is_image(dataset)
         image_id = sop_instance.instance_uid(dataset)
-        if image_id != sop_instance.instance_uid(_parse_ids(io.BytesIO(data))):
+        # Of elements in any order the scan may have met another one, and none of those behind where it stops.
+        if not order.ascends and image_id != sop_instance.instance_uid(_parse_ids(io.BytesIO(data))):
             raise FileRejectedError(Reason.NO_ID, "header", "two SOP Instance UIDs", "one", CORRECT_HEADER)
         _complete_transfer_syntax(dataset)
         described = attributes.read(dataset)
@@ -171,14 +174,14 @@ def _read(path: Location) -> Image:
 
 def _parse_ids(file: BinaryIO) -> Dataset:
     """Parse as far as the ids and what the image shows."""
-    return parse(file, HEADER_ELEMENTS, last=max(HEADER_ELEMENTS))
+    return parse(file, HEADER_ELEMENTS, last=_LAST_OF_HEADER)
 
 
 def _image(dataset: Dataset, image_id: str, described: Attributes) -> Image:
     functional_groups.merge_first_frame(dataset)
     bitstream = registry.find(dataset).check(dataset)
     notes = sop_instance.notes_of(image_id) + attributes.notes_of(dataset) + bitstream.notes
-    frame = passthrough_frame(dataset, bitstream.frame)
+    frame = passthrough_frame(dataset, bitstream.jpeg)
     if frame is not None:
         return Image(
             image_id, described, "jpg", frame, was_monochrome1=False, render_notes=notes, small=bitstream.small

@@ -19,12 +19,25 @@ BENCH = Path(__file__).parents[2] / "job" / "bench.py"
 
 TINY = (
     *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
-    *("--rules", "3", "--repeat", "1", "--workers", "1", "--table-images", "10", "--save-encoder", "mobilenet_v2"),
+    *(
+        "--rules",
+        "3",
+        "--repeat",
+        "1",
+        "--workers",
+        "1",
+        "--table-images",
+        "10",
+        "--shard-files",
+        "20",
+        "--save-encoder",
+        "mobilenet_v2",
+    ),
 )
 COMPARISONS = {
     "start": 6,
     "rle": 4,
-    "shard": 3,
+    "shard": 10,
     "verify": 2,
     "plan": 5,
     "load": 4,

@@ -197,3 +197,17 @@ def test_out_that_is_a_file_is_refused(tmp_path: Path, tree) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="choose another --out"):
         build(tree.inputs, tmp_path / "out", OPTIONS)
+
+
+def test_only_a_build_that_assigns_folds_imports_for_it_ahead(
+    tree, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports: list[str] = []
+    monkeypatch.setattr("pneumo.dataset.folds.import_ahead", lambda: imports.append("ahead"))
+    shutil.copytree(built, tmp_path / "finished")
+    build(tree.inputs, tmp_path / "finished", OPTIONS)
+    build(replace(tree.inputs, masks=None, patients=None), tmp_path / "unlabeled", OPTIONS)
+    build(tree.inputs, tmp_path / "tasks", replace(OPTIONS, task="0/2"))
+    assert not imports
+    build(tree.inputs, tmp_path / "whole", OPTIONS)
+    assert imports == ["ahead"]

@@ -59,7 +59,7 @@ build.build(inputs, Path(sys.argv[3]), options)
 
 SITE = """
 import os
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
 def crash(function):
     def wrapper(path):
@@ -68,7 +68,7 @@ def crash(function):
         return function(path)
     return wrapper
 
-reader.scan, reader.read = crash(reader.scan), crash(reader.read)
+image_file.scan, image_file.read = crash(image_file.scan), crash(image_file.read)
 """
 
 
@@ -94,16 +94,16 @@ shard_writer.write = killed
 
 SITE_OF_HANGING = """
 import ctypes
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
-read = reader.read
+read = image_file.read
 
 def hanging(path):
     if path.name.endswith(".498.5.dcm"):
         ctypes.PyDLL(None).sleep(100_000)
     return read(path)
 
-reader.read = hanging
+image_file.read = hanging
 """
 """A decoder that never returns from one file, with the interpreter's lock held."""
 

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -78,3 +80,12 @@ def test_digest_differs_between_assignments() -> None:
     assert digest(["a", "b"], fold) == digest(np.array(["a", "b"]), fold)
     assert digest(["a", "b"], fold) != digest(["a", "b"], fold[::-1])
     assert digest(["a", "b"], fold) != digest(["b", "a"], fold)
+
+
+def test_what_the_assignment_needs_is_imported_ahead_and_not_with_the_module() -> None:
+    code = (
+        "import sys, threading; from pneumo.dataset import folds; assert 'sklearn' not in sys.modules; "
+        "folds.import_ahead(); [thread.join() for thread in threading.enumerate()[1:]]; "
+        "assert 'sklearn.model_selection' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

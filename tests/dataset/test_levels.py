@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pneumo.dataset import levels
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
 
 @pytest.mark.parametrize(("ending", "dtype", "white"), [(".jpg", np.uint8, 255), (".png", np.uint16, 65535)])
@@ -33,7 +33,7 @@ def test_levels_of_the_smallest_images(ending: str, shape: tuple[int, int]) -> N
 @pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
 def test_levels_of_real_images_are_the_same_from_the_eighth_that_their_check_decodes() -> None:
     for path in sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::20]:
-        image = reader.read(path)
+        image = image_file.read(path)
         assert image.small is not None
         assert levels.measure(b"", image.small) == levels.measure(image.data)
 
@@ -41,3 +41,12 @@ def test_levels_of_real_images_are_the_same_from_the_eighth_that_their_check_dec
 def test_what_is_no_image_is_an_error() -> None:
     with pytest.raises(ValueError, match="damaged image of 4 bytes"):
         levels.measure(b"\xff\xd8\xff\xd9")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 11), (5, 7), (128, 128), (113, 97)])
+def test_levels_are_the_nearest_percentiles_of_numpy(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[1])
+    for highest in (1, 2, 20, 256):
+        small = rng.integers(0, highest, shape, np.uint8)
+        low, high = np.percentile(small, (5, 95), method="nearest")
+        assert levels.measure(b"", small) == (round(low / 255, 4), round(high / 255, 4))

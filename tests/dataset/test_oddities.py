@@ -9,7 +9,7 @@ import pytest
 
 from pneumo.dataset import levels, oddities
 from pneumo.dataset.table import SampleTable
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_no_positive_image_is_odd_where_there_are_training_images(table: SampleT
 @pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
 def test_real_images_are_far_from_odd() -> None:
     files = sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::10]
-    measured = np.array([levels.measure(reader.read(path).data) for path in files])
+    measured = np.array([levels.measure(image_file.read(path).data) for path in files])
     low, high = measured.T
     assert (high - low).min() > 4 * oddities.FLAT
     assert high.min() > 1.5 * oddities.DARK

@@ -113,3 +113,16 @@ def test_other_ids_get_distinct_safe_keys(image_ids: list[str]) -> None:
 
 def test_escaped_key_depends_on_its_id_alone() -> None:
     assert keys([LONG])[0] == keys(["1.2", LONG])[1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 8**11 - 1, 8**5, 131_072])
+@pytest.mark.parametrize("name", ["a", "1-2-3.jpg", "z" * 100])
+def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o444
+    assert header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def test_a_name_that_is_not_ascii_has_no_header() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        header("\u00e4.jpg", 1)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 
 
 def shown(path: Path) -> np.ndarray:
     """Return the image of a file as 16-bit levels, whether it is a JPEG or a PNG."""
-    pixels = image_codec.decode(reader.read(path).data)
+    pixels = image_codec.decode(image_file.read(path).data)
     return pixels.astype(np.int64) * (65535 // np.iinfo(pixels.dtype).max)
 
 

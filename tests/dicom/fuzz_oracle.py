@@ -2,8 +2,8 @@
 
 When ``test_dicom_fuzz.py`` fails, its report names the mutated file, which is kept. Then:
 
-1. Read the file with ``pneumo.dicom.reader.read`` and with ``pydicom.dcmread(path, force=True)``, and find the element
-   that the mutation changed (the report names the file of the corpus and the mutation).
+1. Read the file with ``pneumo.dicom.image_file.read`` and with ``pydicom.dcmread(path, force=True)``, and find the
+   element that the mutation changed (the report names the file of the corpus and the mutation).
 2. A crash, a hang or an exception other than ``FileRejectedError`` is an error in ``pneumo.dicom``. Make the reader
    reject the file, with a case in ``test_dicom_rejected_files.py`` or in the test of the encoding.
 3. For two different images, decide by the standard which of them is right. If it is pydicom's, correct the reader, or
@@ -33,7 +33,7 @@ from pydicom.encaps import get_frame
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.attributes import AT_DETECTOR
 from pneumo.dicom.reader import Header, Image
 from pneumo.dicom.rejection import FileRejectedError
@@ -170,7 +170,7 @@ class Oracle:
         for name, data in corpus.items():
             path.write_bytes(data)
             with lenient_pydicom():
-                self.originals[name] = reader.read(path), dependencies(by_pydicom(data))
+                self.originals[name] = image_file.read(path), dependencies(by_pydicom(data))
 
     def check(self, name: str, data: bytes) -> str:
         """Read a mutated copy of a file; return ``rejected``, ``untouched`` or ``compared``.
@@ -180,7 +180,7 @@ class Oracle:
             Exception: Whatever else the reader raises, or pydicom for a file that the reader accepted.
         """
         self.path.write_bytes(data)
-        header, image = attempt(reader.scan, self.path), attempt(reader.read, self.path)
+        header, image = attempt(image_file.scan, self.path), attempt(image_file.read, self.path)
         assert isinstance(header, Header | FileRejectedError)
         if isinstance(image, FileRejectedError) or isinstance(header, FileRejectedError):
             # A build scans a file before it reads it.

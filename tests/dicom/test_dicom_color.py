@@ -11,7 +11,7 @@ from decoded_levels import shown
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
 RGB = np.random.default_rng(6).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 YBR = convert_color_space(RGB, "RGB", "YBR_FULL")
@@ -49,7 +49,7 @@ COLORS: dict[str, tuple[Dataset, np.ndarray]] = {
 @pytest.mark.parametrize(("dataset", "rgb"), COLORS.values(), ids=COLORS)
 def test_every_color_space_is_converted_to_luma(tmp_path: Path, dataset: Dataset, rgb: np.ndarray) -> None:
     path = reference.save(dataset, tmp_path / "x.dcm")
-    image = reader.read(path)
+    image = image_file.read(path)
     assert image.render_notes == (f"{dataset.PhotometricInterpretation} rendered to gray",)
     luma = rgb.astype(np.float64) @ independent_rendering.LUMA * 257
     assert np.abs(shown(path) - luma).max() <= 257

@@ -9,7 +9,7 @@ import pytest
 import reference_files as reference
 from pydicom.datadict import tag_for_keyword
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.rejection import FileRejectedError
 
 VALUES = reference.gradient("u2", 12)
@@ -19,11 +19,11 @@ NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
 def test_every_truncated_file_is_rejected_or_gives_the_same_image(tmp_path: Path) -> None:
     for number, dataset in enumerate((reference.build_jpeg(NOISE), reference.build(NOISE, syntax="rle"))):
         path = reference.save(dataset, tmp_path / f"{number}.dcm")
-        data, image = path.read_bytes(), reader.read(path)
+        data, image = path.read_bytes(), image_file.read(path)
         for length in range(1, len(data), 37):
             path.write_bytes(data[:length])
             with contextlib.suppress(FileRejectedError):
-                assert reader.read(path).data == image.data
+                assert image_file.read(path).data == image.data
 
 
 def test_flipped_bits_raise_rejections_only(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_flipped_bits_raise_rejections_only(tmp_path: Path) -> None:
                 damaged[at] ^= 1 << int(random.integers(8))
             path.write_bytes(damaged)
             with contextlib.suppress(FileRejectedError):
-                image_codec.decode(reader.read(path).data)
+                image_codec.decode(image_file.read(path).data)
 
 
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "PatientID", "Rows", "ViewPosition", "PixelData"])
@@ -47,6 +47,6 @@ def test_an_element_of_unknown_vr_without_a_value_raises_rejections_only(tmp_pat
     tag = struct.pack("<2H", *divmod(tag_for_keyword(keyword), 1 << 16))
     at = data.index(tag, 132)
     (tmp_path / "x.dcm").write_bytes(data[: at + 4] + b"NW\0\0" + data[at + 8 :])
-    for use in (reader.scan, reader.read):
+    for use in (image_file.scan, image_file.read):
         with contextlib.suppress(FileRejectedError):
             use(tmp_path / "x.dcm")

@@ -16,7 +16,7 @@ import reference_files as reference
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 SHOWN = np.rint(RAMP * (65535 / 4095)).astype(int)
@@ -102,7 +102,7 @@ def save(fault: Fault, path: Path) -> Path:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_faulty_header_shows_the_ramp(tmp_path: Path, fault: Fault) -> None:
-    image = reader.read(save(fault, tmp_path))
+    image = image_file.read(save(fault, tmp_path))
     # The window of the slope of 0 is one level beside the full range at its lower end.
     assert np.abs(image_codec.decode(image.data).astype(int) - fault.shown).max() <= 1
     assert image.render_notes == fault.notes

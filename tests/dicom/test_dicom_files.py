@@ -72,3 +72,18 @@ def test_a_directory_that_cannot_be_listed_is_an_entry(tmp_path: Path, monkeypat
 def test_a_root_that_cannot_be_listed_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file or directory; expected a directory"):
         files.find(tmp_path / "missing")
+
+
+def test_a_directory_is_left_out_also_where_the_root_or_the_way_to_it_is_a_link(tmp_path: Path) -> None:
+    touch(tmp_path / "real", "out/x.tar", "a/1", "a/masks.csv")
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "way").symlink_to(tmp_path / "real" / "a")
+    exclude = [tmp_path / "root" / "out", tmp_path / "root" / "way" / "masks.csv"]
+    assert names(tmp_path / "root", exclude=exclude) == ["a/1"]
+
+
+def test_the_current_directory_is_listed_without_a_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "b", "a/1")
+    monkeypatch.chdir(tmp_path)
+    assert files.find(Path()) == [Path("a/1"), Path("b")]
+    assert files.find(Path(), exclude=[Path("b")]) == [Path("a/1")]

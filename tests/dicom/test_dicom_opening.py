@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import reference_files as reference
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
@@ -20,7 +20,7 @@ def whole(tmp_path: Path, name: str = "1.2.3.dcm", **more: Any) -> Path:
     return reference.save(reference.build(VALUES, 12, **more), tmp_path / name)
 
 
-@pytest.mark.parametrize("use", [reader.scan, reader.read])
+@pytest.mark.parametrize("use", [image_file.scan, image_file.read])
 def test_what_the_operating_system_refuses_is_unreadable(tmp_path: Path, use: Callable[[Path], object]) -> None:
     for path, found in (
         (tmp_path, "a directory"),
@@ -36,7 +36,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     path = whole(tmp_path)
     path.chmod(0)
     with pytest.raises(FileRejectedError, match="Permission denied"):
-        reader.read(path)
+        image_file.read(path)
 
 
 def special(path: Path) -> dict[Path, str]:
@@ -52,7 +52,7 @@ def special(path: Path) -> dict[Path, str]:
     return {path / name: kind for name, kind in kinds.items()}
 
 
-@pytest.mark.parametrize("use", [reader.scan, reader.read])
+@pytest.mark.parametrize("use", [image_file.scan, image_file.read])
 def test_special_files_are_refused_without_being_opened(
     tmp_path: Path, use: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

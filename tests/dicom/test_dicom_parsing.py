@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.tag import Tag
 
 from pneumo.dicom import parsing
-from pneumo.dicom.parsing import parse
+from pneumo.dicom.parsing import ElementOrder, parse
 from pneumo.dicom.rejection import FileRejectedError
 from pneumo.dicom.values import tags
 
@@ -85,3 +85,17 @@ def test_elements_before_group_2_do_not_belong_to_the_meta_header(tmp_path: Path
     at = data.index(b"\x08\x00\x16\x00UI")
     dataset = parse(io.BytesIO(data[:at] + b"\x01\x00\x01\x00OB\0\0\x02\0\0\0ab" + data[at:]), tags(KEYWORDS))
     assert dataset.SOPInstanceUID == reference.IMAGE_ID
+
+
+@pytest.mark.parametrize("syntax", [*reference.NATIVE, *reference.COMPRESSED])
+def test_elements_that_ascend_are_known_by_their_order(tmp_path: Path, syntax: str) -> None:
+    data = written(tmp_path / "x.dcm", syntax)
+    order, again = ElementOrder(), ElementOrder()
+    parse(io.BytesIO(data), tags(KEYWORDS), order=order)
+    # Of other encodings it is not asked.
+    is_explicit = not dcmread(io.BytesIO(data)).original_encoding[0] and "big" not in syntax
+    assert order.ascends == is_explicit
+    # An element of the beginning, again at the end: after the first pixel data, or where none of it was asked for.
+    patient = b"\x10\0\x20\0LO\x04\0else"
+    parse(io.BytesIO(data + patient), tags(KEYWORDS), order=again)
+    assert not again.ascends or syntax == "deflated"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.rejection import FileRejectedError
 
 DECIMALS = st.integers(-40000, 40000).map(lambda number: number / 8)
@@ -69,7 +69,7 @@ def test_any_storage_and_display_is_right(
         path = encodings.save(
             reference.build(values, bits, syntax, photometric, **more), encoding, Path(directory) / "x"
         )
-        pixels = image_codec.decode(reader.read(path).data)
+        pixels = image_codec.decode(image_file.read(path).data)
         expected = independent_rendering.render(dcmread(path))
     # One level for rounding, and one for pydicom's sums in single precision.
     assert np.abs(pixels.astype(np.float64) - expected).max() <= 2
@@ -84,7 +84,7 @@ def test_any_bytes_are_rejected(data: bytes, beginning: bytes) -> None:
         path = Path(directory) / "x.dcm"
         path.write_bytes(beginning + data)
         with contextlib.suppress(FileRejectedError):
-            header = reader.scan(path)
+            header = image_file.scan(path)
             assert bool(header.image_id) != bool(header.id_problem)
         with pytest.raises(FileRejectedError):
-            reader.read(path)
+            image_file.read(path)

@@ -12,7 +12,7 @@ import pydicom.data
 import pytest
 from pydicom import dcmread
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 DIRECTORY = Path(pydicom.data.__file__).parent / "test_files"
@@ -67,12 +67,12 @@ def test_a_file_of_pydicom_gives_the_right_image_or_a_listed_rejection(name: str
     why = listed(name)
     if why is not None:
         with pytest.raises(FileRejectedError) as caught:
-            reader.read(DIRECTORY / name)
+            image_file.read(DIRECTORY / name)
         assert caught.value.reason == why[0]
         assert why[1] in caught.value.found
         return
-    image = reader.read(DIRECTORY / name)
-    assert reader.scan(DIRECTORY / name).image_id == image.image_id
+    image = image_file.read(DIRECTORY / name)
+    assert image_file.scan(DIRECTORY / name).image_id == image.image_id
     if name in BY_DCMTK:
         assert any(note.startswith("lossy JPEG of 12 bits") for note in image.render_notes)
         return

@@ -12,7 +12,7 @@ from pydicom import config, dcmread
 from pydicom.encaps import get_frame
 from pydicom.uid import UID
 
-from pneumo.dicom import files, image_codec, reader
+from pneumo.dicom import files, image_codec, image_file, reader
 
 VALUES = reference.gradient("u2", 12)
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
@@ -29,7 +29,7 @@ def unvalidated_uid(text: str) -> UID:
 
 def test_a_jpeg_passes_through(tmp_path: Path) -> None:
     frame = reference.encode_jpeg(NOISE)
-    image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
+    image = image_file.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
     assert (image.image_id, image.image_format, image.was_monochrome1, image.render_notes) == (
         reference.IMAGE_ID,
         "jpg",
@@ -41,18 +41,18 @@ def test_a_jpeg_passes_through(tmp_path: Path) -> None:
 
 
 def test_everything_else_becomes_a_16_bit_png(tmp_path: Path) -> None:
-    image = reader.read(whole(tmp_path, photometric="MONOCHROME1"))
+    image = image_file.read(whole(tmp_path, photometric="MONOCHROME1"))
     assert (image.image_format, image.was_monochrome1) == ("png", True)
     assert np.array_equal(image_codec.decode(image.data), 65535 - np.rint(VALUES.astype(float) / 4095 * 65535))
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:
-    assert reader.read(whole(tmp_path)) == reader.read(whole(tmp_path))
+    assert image_file.read(whole(tmp_path)) == image_file.read(whole(tmp_path))
 
 
 def test_no_text_of_the_file_is_in_the_image(tmp_path: Path) -> None:
     text = ("PatientName", "PatientID", "PatientComments", "ImageComments", "StudyDescription", "AccessionNumber")
-    image = reader.read(whole(tmp_path, **dict.fromkeys(text, "SECRET")))
+    image = image_file.read(whole(tmp_path, **dict.fromkeys(text, "SECRET")))
     assert b"SECRET" not in pickle.dumps(image)
 
 
@@ -67,19 +67,19 @@ STEMS = {
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items())
 def test_a_scan_returns_the_ids_and_the_file_stem(tmp_path: Path, name: str, stem: str) -> None:
-    assert reader.scan(whole(tmp_path, name)) == reader.Header(reference.IMAGE_ID, "someone", stem)
+    assert image_file.scan(whole(tmp_path, name)) == reader.Header(reference.IMAGE_ID, "someone", stem)
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian", "deflated", "rle", "jpeg2000"])
 def test_scan_and_read_agree_in_every_syntax(tmp_path: Path, syntax: str) -> None:
     path = whole(tmp_path, syntax=syntax)
-    assert reader.scan(path).image_id == reader.read(path).image_id == reference.IMAGE_ID
+    assert image_file.scan(path).image_id == image_file.read(path).image_id == reference.IMAGE_ID
 
 
 def test_an_id_need_not_be_a_valid_uid(tmp_path: Path) -> None:
     path = whole(tmp_path, SOPInstanceUID=unvalidated_uid("ID_0a1b2c3d4"), PatientID="")
-    assert reader.scan(path) == reader.Header("ID_0a1b2c3d4", "", "1.2.3")
-    assert reader.read(path).image_id == "ID_0a1b2c3d4"
+    assert image_file.scan(path) == reader.Header("ID_0a1b2c3d4", "", "1.2.3")
+    assert image_file.read(path).image_id == "ID_0a1b2c3d4"
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit", "big_endian"])
@@ -89,8 +89,8 @@ def test_files_without_preamble_or_meta_header_are_read(tmp_path: Path, syntax: 
     data = path.read_bytes()
     length = 132 + 12 + dcmread(path).file_meta.FileMetaInformationGroupLength
     path.write_bytes(data[132 if meta == "without preamble" else length :])
-    image = reader.read(path)
-    assert reader.scan(path).image_id == image.image_id == reference.IMAGE_ID
+    image = image_file.read(path)
+    assert image_file.scan(path).image_id == image.image_id == reference.IMAGE_ID
     assert image.attributes.transfer_syntax == reference.NATIVE[syntax]
     assert np.array_equal(image_codec.decode(image.data), np.rint(VALUES.astype(float) / 4095 * 65535))
 
@@ -100,7 +100,7 @@ def test_a_long_patient_id_is_truncated(tmp_path: Path) -> None:
     dataset = reference.build(VALUES, 12)
     dataset.add_new("PatientID", "UT", "secret" * 100_000)
     reference.save(dataset, path)
-    assert reader.scan(path).patient_id == ("secret" * 100)[:256]
+    assert image_file.scan(path).patient_id == ("secret" * 100)[:256]
 
 
 @pytest.mark.siim
@@ -108,7 +108,7 @@ def test_every_real_frame_passes_through_byte_for_byte(siim: Path) -> None:
     paths = [path for path in files.find(siim) if path.suffix == ".dcm"]
     assert paths
     for path in paths:
-        image, header, dataset = reader.read(path), reader.scan(path), dcmread(path)
+        image, header, dataset = image_file.read(path), image_file.scan(path), dcmread(path)
         assert image.image_format == "jpg"
         assert image.data == get_frame(dataset.PixelData, 0, number_of_frames=1)
         assert header.image_id == image.image_id == dataset.SOPInstanceUID
@@ -133,8 +133,8 @@ def test_pixels_are_not_resampled_whatever_their_spacing(
     tmp_path: Path, elements: dict[str, Any], expected: tuple[float | None, float | None], jpeg: bool
 ) -> None:
     build = reference.build_jpeg if jpeg else reference.build
-    image = reader.read(reference.save(build(NOISE, **elements), tmp_path / "x.dcm"))
-    plain = reader.read(reference.save(build(NOISE), tmp_path / "plain.dcm"))
+    image = image_file.read(reference.save(build(NOISE, **elements), tmp_path / "x.dcm"))
+    plain = image_file.read(reference.save(build(NOISE), tmp_path / "plain.dcm"))
     assert image.data == plain.data
     known = replace(plain.attributes, row_spacing_mm=expected[0], column_spacing_mm=expected[1])
     assert image.attributes == known

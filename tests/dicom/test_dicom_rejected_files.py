@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, BasicTextSRStorage, EncapsulatedPDFStorage, RTDoseStorage, SegmentationStorage
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
@@ -211,7 +211,7 @@ def test_what_cannot_become_a_sample_is_rejected(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(FileRejectedError) as caught:
-            reader.read(path)
+            image_file.read(path)
     assert caught.value.reason == reason
     assert found in caught.value.found
     assert caught.value.expected
@@ -226,7 +226,7 @@ def test_a_scan_rejects_what_the_header_shows(tmp_path: Path, name: str) -> None
     write, reason, _ = DAMAGED[name]
     write(tmp_path / "x.dcm")
     with pytest.raises(FileRejectedError) as caught:
-        reader.scan(tmp_path / "x.dcm")
+        image_file.scan(tmp_path / "x.dcm")
     assert caught.value.reason == reason
 
 
@@ -237,11 +237,11 @@ def test_a_deflated_file_is_inflated_up_to_a_limit(
     path = reference.save(reference.build(VALUES, 12, "deflated"), tmp_path / "x.dcm")
     if not preamble:
         path.write_bytes(path.read_bytes()[132:])
-    whole_image = reader.read(path)
+    whole_image = image_file.read(path)
     monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1 << 20)
-    assert reader.read(path).data == whole_image.data
+    assert image_file.read(path).data == whole_image.data
     monkeypatch.setattr("pneumo.dicom.parsing.MAX_INFLATED", 1000)
-    for use in (reader.scan, reader.read):
+    for use in (image_file.scan, image_file.read):
         with pytest.raises(FileRejectedError, match="inflate to more than") as caught:
             use(path)
         assert caught.value.reason == Reason.TOO_MUCH_MEMORY

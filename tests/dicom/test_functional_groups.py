@@ -9,7 +9,7 @@ import reference_files as reference
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.rejection import FileRejectedError
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -30,7 +30,7 @@ def group(window: dict[str, Any] | None = None, rescale: dict[str, Any] | None =
 
 def levels(tmp_path: Path, syntax: str = "explicit", **more: Any) -> np.ndarray:
     path = reference.save(reference.build(RAMP, 12, syntax, **more), tmp_path / "x.dcm")
-    return image_codec.decode(reader.read(path).data).astype(int)
+    return image_codec.decode(image_file.read(path).data).astype(int)
 
 
 WINDOW, OTHER = {"WindowCenter": "1000", "WindowWidth": "500"}, {"WindowCenter": "3000", "WindowWidth": "90"}
@@ -64,11 +64,11 @@ def test_display_elements_of_groups_count(
 
 def test_a_jpeg_with_a_window_in_a_group_is_rendered(tmp_path: Path) -> None:
     dataset = reference.build_jpeg(RAMP.astype(np.uint8), SharedFunctionalGroupsSequence=Sequence([group(WINDOW)]))
-    assert reader.read(reference.save(dataset, tmp_path / "x.dcm")).image_format == "png"
+    assert image_file.read(reference.save(dataset, tmp_path / "x.dcm")).image_format == "png"
 
 
 def test_a_group_that_is_no_sequence_is_refused(tmp_path: Path) -> None:
     dataset = reference.build(RAMP, 12)
     dataset.add_new(SHARED, "LO", "abc")
     with pytest.raises(FileRejectedError, match=f"a {SHARED} that is not a sequence"):
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "x.dcm"))

@@ -6,7 +6,7 @@ import pytest
 import reference_files as reference
 from pydicom.encaps import encapsulate
 
-from pneumo.dicom import jpeg_metadata, reader
+from pneumo.dicom import image_file, jpeg_metadata
 from pneumo.dicom.jpeg_segments import read_header
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 56), dtype=np.uint8)
@@ -53,7 +53,7 @@ CARRIERS = {
 @pytest.mark.parametrize("frame", CARRIERS.values(), ids=CARRIERS)
 def test_metadata_is_removed_and_pixels_do_not_change(frame: bytes) -> None:
     read_header(frame)
-    stripped = jpeg_metadata.strip(frame)
+    stripped = jpeg_metadata.strip(frame, read_header(frame))
     assert stripped == JPEG
     assert np.array_equal(
         cv2.imdecode(np.frombuffer(stripped, np.uint8), -1), cv2.imdecode(np.frombuffer(frame, np.uint8), -1)
@@ -65,7 +65,7 @@ def test_a_table_in_use_stays_beside_one_that_is_not() -> None:
     table = JPEG[at + 4 : at + 2 + int.from_bytes(JPEG[at + 2 : at + 4], "big")]
     rest = JPEG[at + 4 + len(table) :]
     frame = JPEG[:at] + segment(0xDB, b"\x02" + SECRET.ljust(64, b"\1") + table) + rest
-    assert jpeg_metadata.strip(frame) == JPEG
+    assert jpeg_metadata.strip(frame, read_header(frame)) == JPEG
 
 
 def test_a_frame_without_metadata_is_returned_unchanged() -> None:
@@ -73,20 +73,20 @@ def test_a_frame_without_metadata_is_returned_unchanged() -> None:
     assert JPEG[2:4] == b"\xff\xe0", "OpenCV writes a JFIF segment, which has no metadata"
     for frame in (JPEG, bare, JPEG[:2] + b"\xff\xff" + JPEG[2:]):
         read_header(frame)
-        assert jpeg_metadata.strip(frame) is frame
+        assert jpeg_metadata.strip(frame, read_header(frame)) is frame
 
 
 @pytest.mark.parametrize("frame", [CARRIERS["comment"], CARRIERS["XMP"]], ids=["comment", "XMP"])
 def test_the_reader_returns_the_frame_without_them(tmp_path, frame: bytes) -> None:
     dataset = reference.build_jpeg(NOISE)
     dataset.PixelData = encapsulate([frame])
-    image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    image = image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert image.image_format == "jpg"
     assert image.data.rstrip(b"\0") == JPEG
 
 
 def test_a_frame_with_exif_is_rendered(tmp_path) -> None:
     frame = after_start(segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08" + SECRET))
-    image = reader.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
+    image = image_file.read(reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm"))
     assert image.image_format == "png"
     assert SECRET not in image.data

@@ -10,7 +10,7 @@ import reference_files as reference
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import image_codec, lookup_tables, reader
+from pneumo.dicom import image_codec, image_file, lookup_tables
 from pneumo.dicom.lookup_tables import Descriptor, InputRange
 from pneumo.dicom.reader import Image
 from pneumo.dicom.rejection import FileRejectedError, Reason
@@ -33,7 +33,7 @@ def item(first: int, bits: int, entries: Any = ENTRIES, vr: str = "OW", order: s
 
 def read(path: Path, syntax: str = "explicit", pixels: np.ndarray = RAMP, bits: int = 12, **more: Any) -> Image:
     tables = {key: Sequence([value]) if key.endswith("Sequence") else value for key, value in more.items()}
-    return reader.read(reference.save(reference.build(pixels, bits, syntax, **tables), path / "x.dcm"))
+    return image_file.read(reference.save(reference.build(pixels, bits, syntax, **tables), path / "x.dcm"))
 
 
 def levels(image: Image) -> np.ndarray:

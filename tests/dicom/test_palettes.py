@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference_files as reference
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.reader import Image
 from pneumo.dicom.rejection import FileRejectedError
 
@@ -27,7 +27,7 @@ def palette(data: bytes, bits: int, count: int = 256, first: int = 0, segmented:
 
 def read(tmp_path: Path, syntax: str = "explicit", pixels: np.ndarray = VALUES, **elements: Any) -> Image:
     dataset = reference.build(pixels, None, syntax, "PALETTE COLOR", **elements)
-    return reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    return image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
 
 
 def assert_ramp(image: Image, ramp: np.ndarray, notes: tuple[str, ...] = (NOTE,)) -> None:

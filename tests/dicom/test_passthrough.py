@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.encodings import registry
 from pneumo.dicom.passthrough import passthrough_frame
 
@@ -28,7 +28,7 @@ def through_a_file(dataset: Dataset, tmp_path: Path) -> Dataset:
 def passed(dataset: Dataset, directory: Path) -> bytes | None:
     """Write a dataset and read it as the reader does; return the frame that passes through."""
     found = through_a_file(dataset, directory)
-    return passthrough_frame(found, registry.find(found).check(found).frame)
+    return passthrough_frame(found, registry.find(found).check(found).jpeg)
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -126,7 +126,7 @@ SHAPES = ((1, 1), (1, 2), (1, 37), (37, 1), (2, 3), (3, 2), (7, 9), (64, 64), (2
 def test_a_jpeg_of_every_shape_passes_through(tmp_path: Path, shape: tuple[int, int]) -> None:
     values = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     path = reference.save(reference.build_jpeg(values), tmp_path / "x.dcm")
-    image = reader.read(path)
+    image = image_file.read(path)
     assert image.image_format == "jpg"
     frame = reference.encode_jpeg(values)
     assert image.data == frame + b"\0" * (len(frame) % 2)

@@ -20,7 +20,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from pneumo.dicom import reader, sop_instance
+from pneumo.dicom import image_file, sop_instance
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 VALUES = reference.gradient("u2", 12)
@@ -45,20 +45,20 @@ def test_an_id_is_one_printable_word(tmp_path: Path, uid: str) -> None:
     mark, value = b"\x08\x00\x18\x00UI\x04\x00MARK", uid.encode() + b"\0" * (len(uid) % 2)
     assert mark in data
     path.write_bytes(data.replace(mark, b"\x08\x00\x18\x00UI" + len(value).to_bytes(2, "little") + value))
-    header = reader.scan(path)
+    header = image_file.scan(path)
     assert (header.image_id, header.id_problem) == ("", "a SOP Instance UID that is not an identifier")
 
 
 def test_an_image_without_an_id_is_read_since_its_name_may_be_the_id(tmp_path: Path) -> None:
     dataset = reference.build(VALUES, 12)
-    whole_image = reader.read(reference.save(dataset, tmp_path / "whole.dcm"))
+    whole_image = image_file.read(reference.save(dataset, tmp_path / "whole.dcm"))
     for name, uid in (("blank", ""), ("spaces", "  ")):
         with config.disable_value_validation():
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
             dataset.save_as(tmp_path / name, enforce_file_format=False)
-        header = reader.scan(tmp_path / name)
+        header = image_file.scan(tmp_path / name)
         assert (header.image_id, header.id_problem, header.file_stem) == ("", "no SOP Instance UID", name)
-        image = reader.read(tmp_path / name)
+        image = image_file.read(tmp_path / name)
         assert (image.image_id, image.data) == ("", whole_image.data)
 
 
@@ -73,7 +73,7 @@ def test_an_id_that_is_no_uid_is_kept_with_a_note(tmp_path: Path, uid: str, pass
     dataset = (reference.build_jpeg if passed_through else reference.build)(pixels)
     del dataset.SOPInstanceUID
     dataset.SOPInstanceUID = unvalidated_uid(uid)
-    image = reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+    image = image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert (image.image_id, image.image_format) == (uid, "jpg" if passed_through else "png")
     assert image.render_notes == ((sop_instance.NO_UID,) if uid in NO_UIDS.values() else ())
 
@@ -82,7 +82,7 @@ def test_an_id_that_is_no_uid_is_kept_with_a_note(tmp_path: Path, uid: str, pass
 @pytest.mark.skipif("PNEUMO_SIIM_DIR" not in os.environ, reason="PNEUMO_SIIM_DIR is not set")
 def test_the_ids_of_real_images_are_uids() -> None:
     paths = sorted(Path(os.environ["PNEUMO_SIIM_DIR"]).rglob("*.dcm"))[::10]
-    assert not any(sop_instance.notes_of(reader.scan(path).image_id) for path in paths)
+    assert not any(sop_instance.notes_of(image_file.scan(path).image_id) for path in paths)
 
 
 def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_file_with_two_ids_is_refused(tmp_path: Path) -> None:
     other = b"\x08\x00\x18\x00UI\x06\x001.2.3\0"
     path.write_bytes(data + other)
     with pytest.raises(FileRejectedError, match="two SOP Instance UIDs") as caught:
-        reader.read(path)
+        image_file.read(path)
     assert caught.value.reason == Reason.NO_ID
 
 

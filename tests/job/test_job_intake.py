@@ -26,7 +26,7 @@ LIMITS = ["--time-limit", 3, "--memory-limit", 0.25, "--workers", 2]
 
 DECODERS = """
 import os, re, signal
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 
 FAULTS = {
     "hang": lambda: re.match("(a+)+b", 60 * "a"),  # for ages, with the interpreter's lock held
@@ -45,7 +45,7 @@ def faulty(function):
     wrapper.__name__ = function.__name__
     return wrapper
 
-reader.scan, reader.read = faulty(reader.scan), faulty(reader.read)
+image_file.scan, image_file.read = faulty(image_file.scan), faulty(image_file.read)
 """
 """What a broken decoder does to the process, at files named after it."""
 

@@ -16,10 +16,10 @@ from pneumo.dataset import paths, quarantine
 SITE = """
 import errno, os, time
 from pathlib import Path
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.opening import open_file
 
-read = reader.read
+read = image_file.read
 
 def faulty(path):
     if path.name == "slow.dcm":
@@ -34,7 +34,7 @@ def faulty(path):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
     return read(path)
 
-reader.read = faulty
+image_file.read = faulty
 """
 """A file that takes two seconds of processor time; two that cannot be read while the storage has a fault."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
+from pneumo.dicom.jpeg_segments import JpegHeader
 from pneumo.dicom.rejection import CORRECT_HEADER, FileRejectedError, Reason
 from pneumo.dicom.values import integer, transfer_syntax
 
@@ -21,6 +22,13 @@ StoredValues = npt.NDArray[np.integer]
 
 FLAT = "flat image: every pixel has the same level"
 """The note of an image that shows nothing."""
+
+
+class CheckedJpeg(NamedTuple):
+    """A JPEG that has been checked."""
+
+    frame: bytes
+    header: JpegHeader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,7 @@ class Bitstream:
     """What a user of the data may want to know."""
     small: npt.NDArray[np.uint8] | None = field(default=None, compare=False)
     """(rows / 8, columns / 8) of the gray image, where the check has decoded it."""
-    frame: bytes | None = field(default=None, compare=False)
+    jpeg: CheckedJpeg | None = field(default=None, compare=False)
     """What was checked: the first frame of a JPEG of 8 bits."""
 
 

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, get_frame
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 
 STORAGES = (
     *(("u1", 8), ("u2", 9), ("u2", 10), ("u2", 12), ("u2", 14), ("u2", 15), ("u2", 16)),
@@ -41,7 +41,7 @@ def test_8_bits_under_a_header_of_16_are_noted_and_shown_in_their_range(
     dataset = dcmread(encodings.save(reference.build(values, 8), encoding, tmp_path / "x.dcm"))
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, stored, stored - 1
     path = reference.save(dataset, tmp_path / "y.dcm")
-    assert reader.read(path).render_notes == (f"codestream of 8 bits under {stored} bits stored in 16",)
+    assert image_file.read(path).render_notes == (f"codestream of 8 bits under {stored} bits stored in 16",)
     assert np.array_equal(shown(path), spread(values, 8))
 
 
@@ -64,7 +64,7 @@ def test_the_first_frame_is_used_in_every_encoding(tmp_path: Path, encoding: str
     values = np.stack([first, first[::-1], np.zeros_like(first)])
     syntax = encoding if encoding in reference.NATIVE else "explicit"
     path = encodings.save(reference.build(values, 12, syntax), encoding, tmp_path / "x.dcm")
-    assert reader.read(path).render_notes == ("first of 3 frames",)
+    assert image_file.read(path).render_notes == ("first of 3 frames",)
     assert np.array_equal(shown(path), spread(first, 12))
 
 
@@ -132,7 +132,7 @@ def test_overlays_above_the_stored_bits_are_ignored(tmp_path: Path, syntax: str,
         dataset.add_new((0x6000 + 2 * index, 0x0102), "US", position)
     path = reference.save(dataset, tmp_path / "x.dcm")
     assert np.array_equal(shown(path), spread(values, bits))
-    assert "above" not in "".join(reader.read(path).render_notes)
+    assert "above" not in "".join(image_file.read(path).render_notes)
 
 
 @pytest.mark.parametrize("syntax", EVERY_SYNTAX[:-1])
@@ -145,7 +145,7 @@ def test_values_above_the_stored_bits_do_not_wrap(tmp_path: Path, syntax: str, d
     reference.save(reference.build(values, 12, syntax), plain)
     reference.save(reference.build(values, 12, syntax, **window), windowed)
     for path in (plain, windowed):
-        assert "pixels above Bits Stored keep their value" in reader.read(path).render_notes
+        assert "pixels above Bits Stored keep their value" in image_file.read(path).render_notes
     low, high = (-2048, 2047) if dtype == "i2" else (0, 4095)
     expected = (np.clip(values.astype(float), low, high) - low) * 65535 / (high - low)
     assert np.abs(shown(plain) - expected).max() <= 1
@@ -157,7 +157,7 @@ def test_a_large_matrix_takes_bounded_time_and_memory(tmp_path: Path) -> None:
     path = reference.save(reference.build(values, 14, WindowCenter=8000, WindowWidth=12000), tmp_path / "x.dcm")
     began = time.process_time()
     tracemalloc.start()
-    image = reader.read(path)
+    image = image_file.read(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Wide limits: it takes about a second and eighteen bytes a pixel.

@@ -1,5 +1,6 @@
 """Lossy JPEG: whole bitstreams decode, damaged and contradictory ones are refused."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from pneumo.dicom import image_codec, reader
+from pneumo.dicom import image_codec, image_file
 from pneumo.dicom.encodings import jpeg
 from pneumo.dicom.encodings.encoding import FLAT
 from pneumo.dicom.jpeg_segments import read_header
@@ -115,7 +116,7 @@ STRAY = {"one": b"\x0a", "five": b"\x1a\x0d\x0a\x00\x7f", "another end": b"\xff\
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
 def test_stray_bytes_behind_the_end_are_dropped_and_noted(tmp_path: Path, stray: bytes, photometric: str) -> None:
     plain, odd = (
-        reader.read(
+        image_file.read(
             reference.save(
                 reference.build_jpeg(NOISE, frame, PhotometricInterpretation=photometric), tmp_path / "x.dcm"
             )
@@ -135,11 +136,11 @@ def test_more_than_stray_bytes_behind_the_end_are_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize("stored", [8, 12, 16])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
 def test_8_bits_under_a_header_of_16_are_shown_in_their_range(tmp_path: Path, stored: int, syntax: UID) -> None:
-    plain = reader.read(reference.save(reference.build_jpeg(NOISE, JPEG), tmp_path / "x.dcm"))
+    plain = image_file.read(reference.save(reference.build_jpeg(NOISE, JPEG), tmp_path / "x.dcm"))
     dataset = reference.build_jpeg(NOISE, JPEG, BitsAllocated=16, BitsStored=stored, HighBit=stored - 1)
     dataset.file_meta.TransferSyntaxUID = syntax
     path = reference.save(dataset, tmp_path / "x.dcm")
-    assert reader.read(path).render_notes == (f"codestream of 8 bits under {stored} bits stored in 16",)
+    assert image_file.read(path).render_notes == (f"codestream of 8 bits under {stored} bits stored in 16",)
     # OpenCV's decoder and Pillow's are builds of the same library.
     assert np.array_equal(shown(path), image_codec.decode(plain.data).astype(int) * 257)
 
@@ -147,7 +148,7 @@ def test_8_bits_under_a_header_of_16_are_shown_in_their_range(tmp_path: Path, st
 def test_a_flat_jpeg_is_noted_and_one_that_is_only_flat_when_small_is_not(tmp_path: Path) -> None:
     stripes = np.tile(np.array([[0, 255]], np.uint8).repeat(4, axis=1), (40, 8))
     for values, notes in ((np.full_like(NOISE, 90), (FLAT,)), (stripes, ())):
-        image = reader.read(reference.save(reference.build_jpeg(values), tmp_path / "x.dcm"))
+        image = image_file.read(reference.save(reference.build_jpeg(values), tmp_path / "x.dcm"))
         assert (image.image_format, image.render_notes) == ("jpg", notes)
 
 
@@ -155,7 +156,7 @@ def test_a_flat_jpeg_is_noted_and_one_that_is_only_flat_when_small_is_not(tmp_pa
 def test_lossy_jpeg_of_12_bits_is_decoded_and_noted(tmp_path: Path, syntax: str) -> None:
     path = encodings.save_jpeg_of_12_bits(encodings.jpeg_of_12_bits(syntax), tmp_path / "x.dcm")
     process = "extended sequential" if syntax.endswith("51") else "progressive"
-    assert reader.read(path).render_notes == (f"lossy JPEG of 12 bits, {process}",)
+    assert image_file.read(path).render_notes == (f"lossy JPEG of 12 bits, {process}",)
     difference = np.abs(shown(path) - (encodings.TWELVE_BITS.astype(int) - 200) * 65535 / 4095)
     assert difference.mean() < 0.01 * 65535
     assert difference.max() < 0.06 * 65535
@@ -188,7 +189,7 @@ def test_damaged_lossy_jpeg_of_12_bits_is_refused(
             encodings.jpeg_of_12_bits(syntax, frame[:length] + b"\xff\xd9"), tmp_path / "x.dcm"
         )
         with pytest.raises(FileRejectedError) as caught:
-            reader.read(path)
+            image_file.read(path)
         assert caught.value.reason == Reason.BAD_FRAME
     assert capfd.readouterr().err == ""
 
@@ -210,7 +211,7 @@ def test_jpegs_with_every_encoder_option(tmp_path: Path, quality: int, option: s
     frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_QUALITY, quality, *more])[1].tobytes()
     path = reference.save(reference.build_jpeg(NOISE, frame), tmp_path / "x.dcm")
     # A progressive bitstream does not belong under JPEG Baseline, but it can be rendered.
-    assert reader.read(path).image_format == ("png" if option == "progressive" else "jpg")
+    assert image_file.read(path).image_format == ("png" if option == "progressive" else "jpg")
     assert np.abs(shown(path) - dcmread(path).pixel_array.astype(int) * 257).max() <= 2 * 257
 
 
@@ -218,7 +219,7 @@ def test_extended_jpeg_of_8_bits_is_rendered(tmp_path: Path) -> None:
     dataset = reference.build_jpeg(NOISE)
     dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
     path = reference.save(dataset, tmp_path / "x.dcm")
-    assert reader.read(path).image_format == "png"
+    assert image_file.read(path).image_format == "png"
     assert np.abs(shown(path) - dcmread(path).pixel_array.astype(int) * 257).max() <= 2 * 257
 
 
@@ -295,3 +296,18 @@ def test_noise_in_the_scan_is_found() -> None:
         assert len(frame) == len(JPEG)
         with pytest.raises(FileRejectedError):
             jpeg.check(reference.build_jpeg(NOISE, frame))
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+def test_a_scan_ends_at_its_first_marker_that_is_none_of_its_own(interval: int) -> None:
+    rng = np.random.default_rng(interval)
+    end = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+    frame = cv2.imencode(".jpg", NOISE, [cv2.IMWRITE_JPEG_RST_INTERVAL, interval])[1].tobytes()
+    scan = read_header(frame).scan
+    assert jpeg._end_of_scan(frame, scan) == frame.rindex(b"\xff\xd9")
+    for _ in range(300):
+        changed = bytearray(frame)
+        for at in rng.integers(scan, len(frame), 3):
+            changed[at] = rng.choice([0xFF, 0, 0xD0, 0xD7, 0xD8, 0xD9, 0xC4, 0xFE])
+        found = end.search(changed, scan)
+        assert jpeg._end_of_scan(bytes(changed), scan) == (found.start() if found else len(changed))

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEGLosslessSV1
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
@@ -23,7 +23,7 @@ def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     for length in range(len(frame) // 3, len(frame) - 4, 97):
         dataset.PixelData = encapsulate([frame[:length] + b"\xff\xd9"])
         with pytest.raises(FileRejectedError, match="ends before the image") as caught:
-            reader.read(reference.save(dataset, path))
+            image_file.read(reference.save(dataset, path))
         assert caught.value.reason == Reason.BAD_FRAME
 
 
@@ -31,12 +31,12 @@ def test_reading_good_and_damaged_files_writes_nothing_to_standard_error(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = encodings.save(reference.build(reference.gradient("u2", 12), 12), "JPEG Lossless SV1", tmp_path / "x.dcm")
-    assert reader.read(path).render_notes == ()
+    assert image_file.read(path).render_notes == ()
     dataset = dcmread(path)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[:-40] + b"\xff\xd9"])
     with pytest.raises(FileRejectedError):
-        reader.read(reference.save(dataset, path))
+        image_file.read(reference.save(dataset, path))
     assert capfd.readouterr().err == ""
 
 
@@ -60,7 +60,7 @@ def test_headers_that_crash_gdcm_are_refused_before_decoding(
     dataset.PixelData = dataset.PixelData.replace(header, damaged) if header else dataset.PixelData
     dataset.BitsAllocated = allocated
     with pytest.raises(FileRejectedError, match=r"bits that fit into 8 or 16|in Bits Allocated of"):
-        reader.read(reference.save(dataset, path))
+        image_file.read(reference.save(dataset, path))
 
 
 TABLES = {
@@ -82,5 +82,5 @@ def test_a_damaged_huffman_table_is_refused(tmp_path: Path, encoding: str, offse
     frame[frame.index(b"\xff\xc4") + offset] = value
     dataset.PixelData = encapsulate([bytes(frame)])
     with pytest.raises(FileRejectedError) as caught:
-        reader.read(reference.save(dataset, path))
+        image_file.read(reference.save(dataset, path))
     assert caught.value.reason == Reason.BAD_FRAME

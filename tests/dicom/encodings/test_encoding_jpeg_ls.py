@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.encodings import jpeg_ls
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
@@ -42,5 +42,5 @@ def test_a_scan_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[: len(frame) * 2 // 3] + b"\xff\xd9"])
     with pytest.raises(FileRejectedError) as caught:
-        reader.read(reference.save(dataset, tmp_path / "y.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "y.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME

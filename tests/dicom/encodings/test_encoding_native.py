@@ -7,7 +7,7 @@ import pytest
 import reference_files as reference
 from decoded_levels import shown, spread
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
 
@@ -26,7 +26,7 @@ def test_missing_bytes_are_refused(tmp_path: Path, syntax: str, missing: int) ->
     dataset = reference.build(reference.gradient("u2", 12), 12, syntax)
     dataset.PixelData = dataset.PixelData[:-missing]
     with pytest.raises(FileRejectedError, match="less than expected") as caught:
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME
 
 
@@ -50,7 +50,7 @@ def test_an_impossible_high_bit_is_refused(tmp_path: Path, syntax: str, bits: in
     dataset = reference.build(reference.gradient("u2", 12), bits, syntax)
     dataset.HighBit = high
     with pytest.raises(FileRejectedError, match="12 bits stored of 16 with the highest at") as caught:
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.UNSUPPORTED
 
 
@@ -59,4 +59,4 @@ def test_a_high_bit_of_a_compressed_frame_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileRejectedError, match="the highest at 15"):
         dataset = reference.build(reference.gradient("u2", 12), 12, "jpeg2000")
         dataset.HighBit = 15
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "x.dcm"))

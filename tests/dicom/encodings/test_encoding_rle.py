@@ -6,7 +6,7 @@ import reference_files as reference
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.encodings import rle
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
@@ -43,5 +43,5 @@ def test_damaged_segments_are_refused(tmp_path, frame: bytes) -> None:
     dataset = compressed("u2", 12)
     dataset.PixelData = encapsulate([frame])
     with pytest.raises(FileRejectedError) as caught:
-        reader.read(reference.save(dataset, tmp_path / "x.dcm"))
+        image_file.read(reference.save(dataset, tmp_path / "x.dcm"))
     assert caught.value.reason == Reason.BAD_FRAME

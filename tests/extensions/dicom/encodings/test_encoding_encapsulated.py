@@ -8,7 +8,7 @@ import reference_files as reference
 from decoded_levels import shown, spread
 from pydicom.encaps import encapsulate
 
-from pneumo.dicom import reader
+from pneumo.dicom import image_file
 from pneumo.dicom.encodings import encapsulated
 from pneumo.dicom.rejection import FileRejectedError, Reason
 
@@ -28,11 +28,11 @@ def test_the_values_are_those_of_the_file(tmp_path: Path, dtype: str, bits: int)
     values = reference.gradient(dtype, bits)
     path = save(values, bits, tmp_path / "x.dcm")
     assert np.array_equal(shown(path), spread(values, bits))
-    assert reader.read(path).attributes.transfer_syntax == SYNTAX
+    assert image_file.read(path).attributes.transfer_syntax == SYNTAX
 
 
 def test_a_frame_that_is_too_short_is_rejected(tmp_path: Path) -> None:
     path = save(reference.gradient("u2", 12), 12, tmp_path / "x.dcm", cut=2)
     with pytest.raises(FileRejectedError) as caught:
-        reader.read(path)
+        image_file.read(path)
     assert caught.value.reason == Reason.BAD_FRAME
