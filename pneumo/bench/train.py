@@ -3,7 +3,8 @@
 The step adds the loss's terms for every image, batch statistics that do not depend on the number of ranks, clipping,
 EMA, and the seeding that makes a resumed run equal. It is also compared with the bare step as torch does it by default:
 AdamW in one operation for each parameter (on a GPU: for a list of them), and, on a CPU, memory that goes back to the
-system at each step. And several micro-batches in one forward pass with a pass for each.
+system at each step. And several micro-batches in one forward pass with a pass for each. On a CPU a larger network is
+also trained in bf16, where the processor multiplies it, and without the channels-last order.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pneumo.bench.comparison import Comparison, per_second
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
-from pneumo.distributed.device import resolve_precision
+from pneumo.distributed.device import BF16_FEATURES, resolve_precision
 from pneumo.distributed.startup import init
 from pneumo.distributed.world import World
 from pneumo.inference.build import make_autocast
@@ -26,11 +27,14 @@ from pneumo.modeling import models
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.freed_memory import give_back_freed_memory, keep_freed_memory
+from pneumo.runtime.machine import processor_features
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
 
 STEPS = 4
 """Optimizer steps in a round on a CPU."""
+CPU_STEPS = 2
+"""Steps in a round of the larger network on a CPU."""
 GPU_STEPS = 20
 """Optimizer steps in a round on a GPU."""
 GPU_SIZE = 512
@@ -43,12 +47,15 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     networks = [("mobilenet_v2", settings.train_size, 4)]
     if world.device.type == "cuda":
         networks += [(encoder, GPU_SIZE, GPU_BATCH) for encoder in ("resnet34", "se_resnext50_32x4d")]
-    return [
+    compared = [
         comparison
         for encoder, size, batch in networks
         for measured in (_measure, _measure_passes)
         for comparison in measured(recipe_of(encoder, size, batch), settings.repeat, world)
     ]
+    if world.device.type == "cpu":
+        compared += _measure_on_cpu(recipe_of("resnet34", 2 * settings.train_size, 4), settings.repeat, world)
+    return compared
 
 
 def recipe_of(encoder: str, size: int, micro_batch_size: int, micro_batches: int = 1) -> Recipe:
@@ -113,6 +120,30 @@ def _measure_passes(recipe: Recipe, repeat: int, world: World) -> list[Compariso
     what, items = f"{describe(recipe, world)}, at once", steps * recipe.batch_size
     baseline = f"{recipe.micro_batch_size} at once"
     return [per_second("train", what, baseline, "img/s", ours=together, theirs=alone, items=items)]
+
+
+def _measure_on_cpu(recipe: Recipe, repeat: int, world: World) -> list[Comparison]:
+    """Compare the step as it is by default with one in bf16 and with images in the order of channels, rows, columns."""
+    recipes = {"": recipe, "order of channels first": replace(recipe, channels_last=False)}
+    if processor_features() & BF16_FEATURES:
+        recipes["bf16"] = replace(recipe, precision="bf16")
+    batch = draw(recipe.batch_size, recipe.image_size[0], world.device)
+
+    def steps_of(recipe: Recipe) -> Callable[[], None]:
+        state = TrainState(recipe, 0, world, world)
+
+        def work() -> None:
+            for step in range(CPU_STEPS):
+                state.step([batch], step, 1e-4)
+
+        return work
+
+    ours, *others = time_in_turns([steps_of(other) for other in recipes.values()], repeat)
+    what, items = describe(recipe, world), CPU_STEPS * recipe.batch_size
+    return [
+        per_second("train", what, f"the same, {name}", "img/s", ours=ours, theirs=theirs, items=items)
+        for name, theirs in zip(list(recipes)[1:], others, strict=True)
+    ]
 
 
 def _steps(world: World) -> int:

@@ -42,7 +42,7 @@ COMPARISONS = {
     "plan": 5,
     "load": 4,
     "predict": 1,
-    "train": 3,
+    "train": 4,
     "ranks": 3,
     "save": 4,
     "search": 4,
