@@ -19,6 +19,7 @@ from pneumo.dataset import (
     quarantine,
     retry,
     scan,
+    shard_record,
     shard_writer,
 )
 from pneumo.dataset import plan as build_plan
@@ -147,7 +148,7 @@ def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions, pool: Po
     if paths.manifest(out).is_file():
         return _reuse(out, plan, options)
     _write_shards(out, shards, options, pool)
-    missing = [shard.name for shard in plan.shards if not shard_writer.is_done(out, shard)]
+    missing = [shard.name for shard in plan.shards if not shard_record.is_done(out, shard)]
     if missing and not paths.manifest(out).is_file():
         log.info(
             "task %s is done; still missing are %d of %s (%s first): the task that writes the last one finishes "
@@ -222,7 +223,7 @@ def _scan_files(
 
 
 def _write_shards(out: Path, shards: Sequence[ShardPlan], options: BuildOptions, pool: Pool) -> None:
-    todo = [shard for shard in shards if not shard_writer.is_done(out, shard)]
+    todo = [shard for shard in shards if not shard_record.is_done(out, shard)]
     total, left = (sum(len(shard.samples) for shard in part) for part in (shards, todo))
     if left < total:
         log.info("resuming: already in shards are %d of %s", total - left, counted(total, "image"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumo.dataset import folds as fold_assignment
-from pneumo.dataset import paths, quarantine, shard_writer
+from pneumo.dataset import paths, quarantine, shard_record
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildOptions
@@ -34,7 +34,7 @@ def merge(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest | N
     # Tasks of one build wait for each other here: all but the first find the dataset finished.
     with locks.hold(paths.lock(dataset), str(dataset), wait_s=math.inf):
         done = paths.manifest(dataset).is_file()
-        if not done and not all(shard_writer.is_done(dataset, shard) for shard in plan.shards):
+        if not done and not all(shard_record.is_done(dataset, shard) for shard in plan.shards):
             return None
         manifest = Manifest.read(dataset) if done else _finish(dataset, plan, options)
         shutil.rmtree(paths.build(dataset), ignore_errors=True)
@@ -93,7 +93,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     # mistake, may still be writing one again: it ends with an error when its temporary file is gone.
     for directory in (dataset, paths.shards(dataset)):
         remove_temporary_files(directory)
-    records = [shard_writer.read_record(dataset, shard) for shard in plan.shards]
+    records = [shard_record.read(dataset, shard) for shard in plan.shards]
     quarantined = [*plan.quarantined, *(row for record in records for row in record.quarantined)]
     quarantine.write(dataset, plan, quarantined)
     table = SampleTable.from_rows([row for record in records for row in record.rows])

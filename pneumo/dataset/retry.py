@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.dataset import paths, quarantine, shard_writer
+from pneumo.dataset import paths, quarantine, shard_record
 from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import ShardPlan
 from pneumo.dataset.shard_writer import ShardRecord
@@ -31,7 +31,7 @@ def drop_records(dataset: Path, shards: Sequence[ShardPlan], now: Conditions) ->
     chosen = [
         shard
         for shard in shards
-        if shard_writer.is_done(dataset, shard) and _has_file_to_retry(shard_writer.read_record(dataset, shard), now)
+        if shard_record.is_done(dataset, shard) and _has_file_to_retry(shard_record.read(dataset, shard), now)
     ]
     if not chosen:
         return

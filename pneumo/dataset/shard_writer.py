@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import pyarrow as pa
 
 from pneumo.dataset import levels, limits, paths, scan
 from pneumo.dataset.levels import Levels
@@ -18,21 +17,18 @@ from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import PlannedSample, ShardPlan
 from pneumo.dataset.read_ahead import reading_ahead
 from pneumo.dataset.scan import QuarantineRow, Source
-from pneumo.dataset.table import SCHEMA
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import image_file
 from pneumo.dicom.reader import Image
 from pneumo.dicom.rejection import FETCH_AGAIN, FileRejectedError, Reason, explain
 from pneumo.masks import geometry, rle
-from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish, publish_text
 
 
 @config_dataclass
 class ShardRecord:
-    """The outcome of one shard: which of its files are samples and which are quarantined."""
+    """The outcome of one shard: which of its files are samples and which are quarantined; see ``shard_record``."""
 
     rows: list[dict[str, Any]]
     """Rows of the table, without folds yet."""
@@ -41,7 +37,7 @@ class ShardRecord:
     """Under what its files were read."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the content of the file that ``read_record`` reads."""
+        """Return the content of the file that ``shard_record.read`` reads."""
         return {
             "rows": self.rows,
             "quarantined": [asdict(row) for row in self.quarantined],
@@ -83,41 +79,6 @@ def write(
         paths.index(dataset, shard.name).unlink(missing_ok=True)
     publish_text(paths.shard_record(dataset, shard.name), json.dumps(record.as_json()))
     return len(shard.samples)
-
-
-def is_done(dataset: Path, shard: ShardPlan) -> bool:
-    """Return whether the shard has been written, by this, an earlier or a parallel process.
-
-    Raises:
-        UserError: When its files are missing and its record, which could tell whether it has any, is damaged.
-    """
-    if not paths.shard_record(dataset, shard.name).is_file():
-        return False
-    files = paths.tar(dataset, shard.name), paths.index(dataset, shard.name)
-    # A shard of which every file was quarantined has none.
-    return all(path.is_file() for path in files) or not read_record(dataset, shard).rows
-
-
-def read_record(dataset: Path, shard: ShardPlan) -> ShardRecord:
-    """Read the record of a finished shard.
-
-    Raises:
-        FileNotFoundError: When there is none.
-        UserError: When it is damaged.
-    """
-    path = paths.shard_record(dataset, shard.name)
-    try:
-        record = config.from_json(ShardRecord, documents.read(path), str(path))
-        if any(list(row) != SCHEMA.names for row in record.rows):
-            raise ValueError("other columns than those of the table of samples")
-        pa.Table.from_pylist(record.rows, schema=SCHEMA)
-    except (ValueError, TypeError, UserError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error.found if isinstance(error, UserError) else first_line(error)})",
-            "the record of a finished shard",
-            "remove it and start the same command again, which writes the shard again",
-        ) from None
-    return record
 
 
 def probe(source: Source) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from build_data import OPTIONS, contents, rows
 
-from pneumo.dataset import input_record, merge, paths, retry, shard_writer
+from pneumo.dataset import input_record, merge, paths, retry, shard_record, shard_writer
 from pneumo.dataset.build import build, make_plan
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.options import BuildOptions
@@ -37,7 +37,7 @@ def write_all(dataset: Path, plan: BuildPlan, reason: Reason) -> None:
 def dropped(dataset: Path, plan: BuildPlan, options: BuildOptions) -> list[str]:
     """Return the shards that are to be written again under these options."""
     retry.drop_records(dataset, plan.shards, options.conditions)
-    return [shard.name for shard in plan.shards if not shard_writer.is_done(dataset, shard)]
+    return [shard.name for shard in plan.shards if not shard_record.is_done(dataset, shard)]
 
 
 SAME = replace(OPTIONS, num_folds=2, max_quarantined=50, limits=Limits())

@@ -207,21 +207,22 @@ def test_the_command_is_not_run_again_by_the_processes(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "[(0, 1), (1, 2)]\n"), ended.stderr
 
 
-def test_no_worker_imports_torch(tmp_path: Path) -> None:
-    """Each would take .9 GB for it, and no DICOM needs it; the parent, as job/predict.py, has it."""
+def test_workers_import_little(tmp_path: Path) -> None:
+    """For torch each would take .9 GB, and no DICOM needs it; the parent, as job/predict.py, has it."""
     script = tmp_path / "main.py"
     script.write_text(
         "import torch\n"
         "from pneumo.dataset import scan, shard_writer, workers\n"
         "from pneumo.dataset.limits import Limits\n"
         "if __name__ == '__main__':\n"
-        "    print(list(workers.Pool(1, Limits()).run(eval, [\"'torch' in __import__('sys').modules\"])))\n"
+        '    found = \'{"torch", "pyarrow", "scipy", "sklearn", "cv2"} & {*__import__("sys").modules}\'\n'
+        "    print(list(workers.Pool(1, Limits()).run(eval, [found])))\n"
     )
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=True, timeout=LONG_S,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
-    assert done.stdout.strip() == "[(0, False)]"
+    assert done.stdout.strip() == "[(0, {'cv2'})]"
 
 
 def pid(_: object) -> int:
