@@ -330,7 +330,11 @@ def _to_numpy(name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
         return np.array(column.to_numpy())
     lengths = _lengths(column)
     if name in _DIGESTS and lengths == (DIGEST_BYTES, DIGEST_BYTES):
-        return np.frombuffer(b"".join(_join(column, "")), f"S{DIGEST_BYTES}")
+        text, end = np.empty(len(column) * DIGEST_BYTES, np.uint8), 0
+        for piece in _join(column, ""):
+            first, end = end, end + len(piece)
+            text[first:end] = np.frombuffer(piece, np.uint8)
+        return text.view(f"S{DIGEST_BYTES}")
     if name not in _DIGESTS and lengths[1] <= _SHORT_BYTES and len(column):
         codes = column.combine_chunks().dictionary_encode(null_encoding="encode")
         indices: npt.NDArray[np.int32] = codes.indices.to_numpy()
