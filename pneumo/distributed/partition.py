@@ -19,6 +19,7 @@ others. It has no fold, and takes part in what all ranks share, such as the pred
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -123,7 +124,24 @@ def plan_waves_on_gpus(gpus: Sequence[Hashable], folds: Sequence[int], micro_bat
     for rank, gpu in enumerate(gpus):
         largest = min(largest, rank - last.get(gpu, rank - largest))
         last[gpu] = rank
-    return plan_waves(len(gpus), folds, micro_batches, largest_group=largest)
+    plan = plan_waves(len(gpus), folds, micro_batches, largest_group=largest)
+    return _spread(plan, gpus) if largest == 1 else plan
+
+
+def _spread(plan: WavePlan, gpus: Sequence[Hashable]) -> WavePlan:
+    """Give the folds of a plan whose groups have one rank to the first rank of each GPU, then to the second ones."""
+    seen = Counter[Hashable]()
+    turns = []
+    for gpu in gpus:
+        turns.append(seen[gpu])
+        seen[gpu] += 1
+    order = sorted(range(len(gpus)), key=turns.__getitem__)
+
+    def place(group: FoldGroup) -> FoldGroup:
+        rank = order[group.ranks.start]
+        return FoldGroup(range(rank, rank + 1), group.folds)
+
+    return replace(plan, waves=tuple(tuple(map(place, wave)) for wave in plan.waves))
 
 
 def _folds_of_waves(ranks: int, folds: int, step_times: Mapping[int, int]) -> tuple[int, ...]:

@@ -169,8 +169,19 @@ def test_ranks_that_share_a_gpu_train_folds_of_their_own() -> None:
     # Two of each GPU, but no two of one in a group.
     assert describe(plan_waves_on_gpus("abab", range(5), 4)) == [ONE_EACH[:4], [(2, (4,))]]
     assert describe(plan_waves_on_gpus("abab", range(2), 2)) == [[(2, (0,)), (2, (1,))]]
+    # One after another on each GPU, and no GPU without a fold.
+    assert trainers("aabb", 2) == {0: 0, 1: 2}
+    assert trainers("aabb", 3) == {0: 0, 1: 2, 2: 1}
+    assert trainers("aaabbb", 5) == {0: 0, 1: 3, 2: 1, 3: 4, 4: 2}
+    assert trainers("abab", 2) == {0: 0, 1: 2}
     alone = plan_waves_on_gpus("aa", (0,), 4)
     assert (describe(alone), alone.idle_ranks, alone.largest_group) == ([[(1, (0,))]], [1], 1)
+
+
+def trainers(gpus: str, folds: int) -> dict[int, int]:
+    """Return the first rank that trains each fold, of those on some GPUs."""
+    (wave,) = plan_waves_on_gpus(gpus, range(folds), 2).waves
+    return {fold: ranks.start for ranks, own in wave for fold in own}
 
 
 def test_a_plan_without_trained_folds_leaves_the_others_their_groups() -> None:
