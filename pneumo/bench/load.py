@@ -1,7 +1,8 @@
 """The loaders and the 1st place's, which decodes PNGs of 1024 x 1024, augments at full size and resizes.
 
-All are limited to one core, so that none is faster by its number of threads. Where there is a GPU, the DALI loader is
-also timed on it, see ``gpu_loading``.
+All are limited to one core, so that none is faster by its number of threads, and keep freed memory, as a training on
+a CPU does. A tenth of the images shows whether an epoch's time grows with their number. Where there is a GPU, the DALI
+loader is also timed on it, see ``gpu_loading``.
 """
 
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from pneumo.bench.comparison import Comparison, per_second
+from pneumo.bench.scaling import growth
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import Work, time_in_turns
@@ -31,6 +33,7 @@ from pneumo.loading.geometry import downsample_factor
 from pneumo.loading.images import read_reduced
 from pneumo.loading.opencv import OpenCvLoader
 from pneumo.masks import rle
+from pneumo.runtime.freed_memory import give_back_freed_memory, keep_freed_memory
 
 BATCH = 8
 GPU_BATCH = 16
@@ -42,44 +45,45 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     reader = source.reader
     plans = plan_epoch(len(reader.table), settings.size)
     winner = Winner(reader, source.directory / "winner", settings.size)
+    keep_freed_memory()
     with one_core():
         compared = _on_one_core(reader, plans, winner, settings)
+    give_back_freed_memory()
     on_gpu = _on_gpu(reader, settings, winner.load_all) if torch.cuda.is_available() and has_dali() else []
     return compared + on_gpu
 
 
 def _on_one_core(reader: ShardReader, plans: list[BatchPlan], winner: "Winner", settings: Settings) -> list[Comparison]:
-    layout = CacheLayout.of(reader.table, np.arange(len(reader.table)), settings.size)
+    images, where = len(reader.table), f"1 core, {settings.size} px"
+    layout = CacheLayout.of(reader.table, np.arange(images), settings.size)
     filled = _with_cache(reader, layout)
     drain(filled, plans)
+    sizes = [max(images // 10, 1), images]
+
+    def first_epoch(plans: list[BatchPlan]) -> None:
+        # As a run begins: nothing is known of any file, and the memory of the cache is new.
+        drain(_with_cache(_anew(reader), layout), plans)
 
     def decode() -> None:
-        for row in range(len(reader.table)):
+        for row in range(images):
             read_reduced(reader, row, downsample_factor(*reader.table.shape(row), settings.size))
 
-    # As a run begins: nothing is known of any file, and the memory of the cache is new.
     works: dict[str, Work] = {
-        "OpenCV loader, 1st epoch": lambda: drain(_with_cache(_anew(reader), layout), plans),
+        "OpenCV loader, 1st epoch": partial(first_epoch, plans),
         "OpenCV loader, 1st epoch, nothing kept": lambda: drain(build_loader("opencv", _anew(reader), CPU, 1), plans),
-        "OpenCV loader, later epochs": lambda: drain(filled, plans),
+        "OpenCV loader, later epochs": partial(drain, filled, plans),
     }
     if has_dali():
         works["DALI loader on the CPU"] = partial(drain, build_loader("dali", reader, CPU, 1), plans)
-    *ours, decoded, theirs = time_in_turns([*works.values(), decode, winner.load_all], settings.repeat)
+    begin = partial(first_epoch, plan_epoch(sizes[0], settings.size))
+    *ours, begun, decoded, theirs = time_in_turns([*works.values(), begin, decode, winner.load_all], settings.repeat)
     rows = [(what, "winner's loader", seconds, theirs) for what, seconds in zip(works, ours, strict=True)]
     rows.insert(1, ("OpenCV loader, 1st epoch", "limit: decode alone", ours[0], decoded))
-    return [
-        per_second(
-            "load",
-            f"{what}, 1 core, {settings.size} px",
-            f"{baseline}, 1 core",
-            "img/s",
-            ours=seconds,
-            theirs=other,
-            items=len(reader.table),
-        )
+    rates = [
+        per_second("load", f"{what}, {where}", f"{baseline}, 1 core", "img/s", ours=seconds, theirs=other, items=images)
         for what, baseline, seconds, other in rows
     ]
+    return [*rates, growth("load", f"OpenCV loader, 1st epoch, {where}", "image", sizes, [begun, ours[0]])]
 
 
 def _anew(reader: ShardReader) -> ShardReader:

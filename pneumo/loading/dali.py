@@ -59,14 +59,12 @@ class DaliLoader(ThreadedLoader):
         self._largest_batch = 1
         self._idle: dict[int, _Run] = {}
 
-    def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
-        """Draw a sample's parameters, rasterize its mask, and read its file unless its image is on the device."""
+    def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
+        """Rasterize a sample's mask, and read its file unless its image is on the device."""
         row = int(batch.plan.rows[index])
-        parameters = batch.plan.parameters(index, self.reader.table)
         rasterize_mask(self.reader, row, parameters.matrix, batch.mask[index, 0].numpy(), self.cache)
         kept = None if self.device_cache is None else self.device_cache.get(row, self._factor(batch, row))
         batch.sources[index] = read_encoded(self.reader, row) if kept is None else kept
-        return parameters
 
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:
         """Decode what is not on the device; batches in a row that need the same pipeline share it."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 
 import torch
@@ -29,8 +29,10 @@ class InFlight:
         shape, pin_memory = (len(plan.rows), 1, plan.size, plan.size), device.type == "cuda"
         self.plan = plan
         self.image = torch.empty(shape if with_image else 0, dtype=torch.float32, pin_memory=pin_memory)
-        self.mask = torch.zeros(shape, dtype=torch.uint8, pin_memory=pin_memory)
-        self.samples: list[Future[AugmentationParameters]] = []
+        # The network reads float32; a bus is crossed by bytes, a quarter of that.
+        self.mask = torch.zeros(shape, dtype=torch.uint8 if pin_memory else torch.float32, pin_memory=pin_memory)
+        self.drawn: Future[list[AugmentationParameters]] = Future()
+        self.samples: list[Future[None]] = []
         # What a loader whose threads do not make the images makes them of.
         self.sources: list[Any] = [None] * len(plan.rows)
 
@@ -40,11 +42,14 @@ class InFlight:
         Raises:
             UserError: When a sample is damaged.
         """
-        return [sample.result() for sample in self.samples]
+        # Woken once, not by each sample: every change of threads takes time from the one that prepares samples.
+        wait(self.samples, return_when=FIRST_EXCEPTION)
+        for sample in self.samples:
+            sample.result()
+        return self.drawn.result()
 
     def to_batch(self, image: torch.Tensor) -> Batch:
         """Return the batch with images (N, 1, H, W) that are on their device."""
-        # The masks cross the bus as bytes, a quarter of float32.
         mask = self.mask.to(image.device, non_blocking=True).float()
         return Batch(image=image, mask=mask, rows=self.plan.rows)
 
@@ -85,12 +90,19 @@ class ThreadedLoader(ABC):
 
     def _submit(self, pool: ThreadPoolExecutor, plan: BatchPlan) -> InFlight:
         batch = InFlight(plan, self.device, with_image=self.images_in_threads)
-        batch.samples = [pool.submit(self.prepare_sample, batch, index) for index in range(len(plan.rows))]
+        samples = range(len(plan.rows))
+        # All at once: between two images the processor has forgotten this code, and takes three times as long for it.
+        batch.drawn = pool.submit(lambda: [plan.parameters(index, self.reader.table) for index in samples])
+        batch.samples = [pool.submit(self._prepare, batch, index) for index in samples]
         return batch
 
+    def _prepare(self, batch: InFlight, index: int) -> None:
+        # Drawing was begun before, and waits for nothing.
+        self.prepare_sample(batch, index, batch.drawn.result()[index])
+
     @abstractmethod
-    def prepare_sample(self, batch: InFlight, index: int) -> AugmentationParameters:
-        """Draw a sample's parameters, and rasterize its mask into the batch; this runs in a thread."""
+    def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
+        """Rasterize a sample's mask into the batch, and make or read its image; this runs in a thread."""
 
     @abstractmethod
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:

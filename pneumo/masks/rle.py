@@ -64,18 +64,38 @@ def decode(text: str, rows: int, columns: int) -> npt.NDArray[np.uint8]:
     Raises:
         RleError: When the string is malformed or a run ends beyond the image.
     """
-    runs = parse(text, rows * columns)
     mask = np.zeros((rows, columns), dtype=np.uint8)
+    first, inside = decode_columns(text, rows, columns)
+    mask[:, first : first + inside.shape[1]] = inside
+    return mask
+
+
+def decode_columns(text: str, rows: int, columns: int, align: int = 1) -> tuple[int, npt.NDArray[np.uint8]]:
+    """Return the columns of a mask from the first to the last that runs touch.
+
+    Args:
+        text: As for ``parse``.
+        rows: Height of the image.
+        columns: Width of the image.
+        align: The first column returned is a multiple of it, at most that many before the first that is touched.
+
+    Returns:
+        The first column, and (rows, columns from there on), C-contiguous, 1 inside and 0 outside. An empty mask has no
+        columns.
+
+    Raises:
+        RleError: When the string is malformed or a run ends beyond the image.
+    """
+    runs = parse(text, rows * columns)
     if not len(runs):
-        return mask
-    # Only the columns that the runs touch are painted in column-major order and transposed.
-    first = int(runs[0, 0]) // rows
+        return 0, np.zeros((rows, 0), dtype=np.uint8)
+    first = int(runs[0, 0]) // rows // align * align
     last = (int(runs[-1].sum()) - 1) // rows + 1
     import cv2
 
     # OpenCV transposes bytes ten times faster than numpy.
-    mask[:, first:last] = cv2.transpose(_paint(runs, first * rows, last * rows).reshape(last - first, rows))
-    return mask
+    painted = _paint(runs, first * rows, last * rows).reshape(last - first, rows)
+    return first, cv2.transpose(painted)  # type: ignore[return-value]
 
 
 def _paint(runs: Runs, first: int, last: int) -> npt.NDArray[np.uint8]:

@@ -98,6 +98,7 @@ def _describe(
             world.device,
             workers=inputs.options.workers,
             micro_batches=busiest_share(recipe.micro_batches, len(first_group)),
+            keep_decoded=inputs.options.cache.share > 0,
             images_at_once=inputs.options.images_at_once,
         )
     yield f"run        {inputs.run}: {_describe_run(run)}"

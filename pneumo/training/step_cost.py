@@ -60,6 +60,7 @@ def measure(
     *,
     workers: int,
     micro_batches: int,
+    keep_decoded: bool = True,
     images_at_once: int = 0,
 ) -> Measured:
     """Do a few steps and predictions of each stage on one rank.
@@ -70,6 +71,7 @@ def measure(
         device: Where to compute.
         workers: Threads of the loader.
         micro_batches: How many a step has on this rank.
+        keep_decoded: Whether the loader may keep decoded images on the device, as it would in training.
         images_at_once: Images in one forward pass, see ``PassSize``.
     """
     downloaded = recipe.model.encoder_weights == "imagenet"
@@ -78,7 +80,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     loader = build_loader(
-        share.loader, data.reader, device, workers, augmentation=share.augmentation, keep_decoded=True
+        share.loader, data.reader, device, workers, augmentation=share.augmentation, keep_decoded=keep_decoded
     )
     world = World(rank=0, size=1, device=device, cores=workers)
     state = TrainState(share, 0, world, Group(rank=0, size=1, device=device), images_at_once)

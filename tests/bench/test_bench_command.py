@@ -40,7 +40,7 @@ COMPARISONS = {
     "shard": 10,
     "verify": 2,
     "plan": 5,
-    "load": 4,
+    "load": 5,
     "predict": 1,
     "train": 4,
     "ranks": 3,

@@ -1,6 +1,7 @@
 """A cache gives the same bits as decoding anew, keeps whole samples only, and its failure is nobody else's."""
 
 import errno
+import mmap
 import os
 import tempfile
 from dataclasses import replace
@@ -150,6 +151,23 @@ def test_threads_fill_a_cache_alike(data):
         loader.cache = make_cache(data)
         batches.append(list(loader(plans)))
     assert all(torch.equal(a.image, b.image) and torch.equal(a.mask, b.mask) for a, b in zip(*batches, strict=True))
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_large_pages_are_asked_for_and_not_needed(monkeypatch, refused):
+    asked = []
+
+    class Memory(mmap.mmap):
+        def madvise(self, advice):
+            asked.append(advice)
+            if refused:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(mmap, "mmap", Memory)
+    storage = MemoryStorage(3 * mmap.PAGESIZE)
+    storage.write(5000, np.arange(7, dtype=np.uint8))
+    assert storage.read(4999, 9).tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 0]
+    assert asked == ([mmap.MADV_HUGEPAGE] if hasattr(mmap, "MADV_HUGEPAGE") else [])
 
 
 def test_cases_cover_both_formats_and_an_odd_size():

@@ -6,8 +6,10 @@ import pytest
 from loading_data import CASES, ROW, write_dataset
 
 from pneumo.dataset.shard_reader import ShardReader
+from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.masks import rasterize_mask, read_mask, warp
+from pneumo.loading.masks import rasterize_mask, read_mask
+from pneumo.loading.warp import warp
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
@@ -97,13 +99,35 @@ def test_damaged_run_lengths_are_named(data, tmp_path):
         read_mask(reader, ROW["square"])
 
 
-def test_warp_interpolates_and_is_black_outside_of_the_source():
-    source = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
-    out = np.full((2, 4), 9, np.float32)
-    warp(source, np.array([[0.5, 0, 0], [0, 1, 0]]), out, cv2.INTER_LINEAR)
-    assert out.tolist() == [[0, 0.5, 1, 0.5], [0, 0.5, 1, 0.5]]
-
-
-def test_warp_keeps_the_type():
-    with pytest.raises(AssertionError):
-        warp(np.zeros((2, 2), np.uint8), np.eye(2, 3), np.zeros((2, 2), np.float32), cv2.INTER_NEAREST)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_lesion_anywhere_is_sampled_at_the_nearest_pixel(tmp_path, data, dtype):
+    """At an edge, in a corner, cut off by the view or outside of it; against coordinates in double precision."""
+    rng, compared, shown = np.random.default_rng(2), 0, 0
+    for index in range(60):
+        mask = np.zeros((256, 256), np.uint8)
+        height, width = rng.integers(1, 120, 2)
+        y, x = rng.integers(-20, 230, 2)
+        mask[max(y, 0) : y + height, max(x, 0) : x + width] = 1
+        mask &= rng.random(mask.shape) < 0.9
+        if not mask.any():
+            continue
+        texts = [rle.encode(other) for other in data.masks]
+        texts[ROW["square"]] = rle.encode(mask)
+        reader = write_dataset(tmp_path / f"{index}", data.files, texts)
+        size = (96, 128, 300)[index % 3]
+        moved = Affine(translate=0.5, scale=0.5, rotate_deg=180).draw(rng, size)
+        matrix = letterbox(256, 256, size).matrix @ moved
+        out = np.zeros((size, size), dtype)
+        rasterize_mask(reader, ROW["square"], matrix, out)
+        places = np.einsum("ij,jyx->iyx", matrix, np.stack([*np.mgrid[:size, :size][::-1], np.ones((size, size))]))
+        column, row = np.floor(places + 0.5).astype(int)
+        inside = (row >= 0) & (row < 256) & (column >= 0) & (column < 256)
+        expected = np.where(inside, mask[row.clip(0, 255), column.clip(0, 255)], 0)
+        # OpenCV 4 rounds coordinates to 1/1024 of a pixel, OpenCV 5 to those of float32.
+        sure = (np.abs(places - np.floor(places) - 0.5) > 4e-3).all(axis=0)
+        if expected.any():
+            assert np.array_equal(out[sure], expected[sure])
+            compared += 1
+            shown += int(expected.sum())
+    assert compared > 40
+    assert shown > 10_000

@@ -7,6 +7,8 @@ import pytest
 import torch
 from loading_data import EVERYTHING, plan
 
+from pneumo.loading.augmentation.parameters import AugmentationParameters
+from pneumo.loading.contract import BatchPlan
 from pneumo.loading.threaded import InFlight, ThreadedLoader
 from pneumo.runtime.errors import UserError
 
@@ -22,8 +24,9 @@ class Recording(ThreadedLoader):
     def __init__(self, data, workers: int) -> None:
         super().__init__(data.reader, CPU, workers)
         self.prepared: list[int] = []
+        self.given: dict[int, AugmentationParameters] = {}
 
-    def prepare_sample(self, batch, index):
+    def prepare_sample(self, batch, index, parameters):
         row = int(batch.plan.rows[index])
         # The first samples take longest, so that others overtake them.
         time.sleep(0.02 if index == 0 else 0.001)
@@ -32,7 +35,7 @@ class Recording(ThreadedLoader):
         batch.image[index] = row
         batch.mask[index, 0, 0, 0] = row % 2
         self.prepared.append(row)
-        return batch.plan.parameters(index, self.reader.table)
+        self.given[row] = parameters
 
     def finish(self, batches):
         for batch in batches:
@@ -81,17 +84,43 @@ def test_memory_for_images_is_allocated_only_where_threads_make_them():
     assert not without.mask.any()
 
 
-def test_parameters_are_those_of_each_sample(data):
-    asked = plan([0, 3], 64, EVERYTHING)
-    with_parameters = []
+def test_masks_are_bytes_where_they_cross_a_bus_only():
+    assert InFlight(plan([0], 64), CPU, with_image=True).mask.dtype == torch.float32
+
+
+@pytest.mark.gpu
+def test_masks_cross_the_bus_as_bytes():
+    batch = InFlight(plan([0], 64), torch.device("cuda"), with_image=True)
+    assert batch.mask.dtype == torch.uint8
+    assert batch.mask.is_pinned()
+    made = batch.to_batch(batch.image.cuda())
+    assert made.mask.is_cuda
+    assert made.mask.dtype == torch.float32
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_parameters_are_those_of_each_sample_and_drawn_once(data, monkeypatch, workers):
+    asked = plan([0, 3, 5], 64, EVERYTHING)
+    expected = [asked.parameters(index, data.table) for index in range(3)]
+    drawn, of_batch = [], []
+    draw = BatchPlan.parameters
+
+    def count(self, index, table):
+        drawn.append(index)
+        return draw(self, index, table)
+
+    monkeypatch.setattr(BatchPlan, "parameters", count)
 
     class Keeping(Recording):
         def finish(self, batches):
             for batch in batches:
-                with_parameters.extend(batch.parameters())
+                of_batch.extend(batch.parameters())
                 yield batch.to_batch(batch.image)
 
-    list(Keeping(data, workers=2)([asked]))
-    for index, parameters in enumerate(with_parameters):
-        assert (parameters.matrix == asked.parameters(index, data.table).matrix).all()
-    assert len(with_parameters) == 2
+    loader = Keeping(data, workers)
+    list(loader([asked]))
+    assert drawn == [0, 1, 2]
+    for row, index in ((0, 0), (3, 1), (5, 2)):
+        assert loader.given[row] is of_batch[index]
+        assert (of_batch[index].matrix == expected[index].matrix).all()
+        assert of_batch[index].pixel_transforms == expected[index].pixel_transforms

@@ -119,6 +119,19 @@ def test_encode_agrees_with_coco_and_decode_is_its_inverse(mask):
     assert decoded.flags.c_contiguous
 
 
+@given(masks(), st.integers(1, 4))
+def test_columns_of_a_mask_are_those_that_it_touches(mask, align):
+    first, columns = rle.decode_columns(rle.encode(mask), *mask.shape, align)
+    touched = np.flatnonzero(mask.any(axis=0))
+    assert columns.dtype == np.uint8
+    assert columns.flags.c_contiguous
+    if not touched.size:
+        assert (first, columns.shape) == (0, (len(mask), 0))
+        return
+    assert (first, first + columns.shape[1]) == (touched[0] - touched[0] % align, touched[-1] + 1)
+    np.testing.assert_array_equal(columns, mask[:, first : touched[-1] + 1])
+
+
 @given(masks())
 def test_encode_accepts_any_memory_order_and_any_nonzero_value(mask):
     text = rle.encode(mask)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from training_runs import OPTIONS, Never, shrunk
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.partition import plan_waves
 from pneumo.distributed.world import World
+from pneumo.loading.cache_plan import CacheOptions
 from pneumo.runtime.errors import UserError
 from pneumo.training.cross_validation import train
 from pneumo.training.dry_run import _describe_device_cache, _describe_world, dry_run
@@ -87,6 +89,23 @@ def test_the_cache_of_a_gpu_is_planned_for_the_stage_that_needs_most(
     assert "25% of its memory stays free" in line
     assert not list(_describe_device_cache(replace(recipe, loader="opencv"), table, torch.device("cuda")))
     assert not list(_describe_device_cache(recipe, table, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_the_measured_steps_keep_decoded_images_as_the_training_would(
+    share: float, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def build(*arguments: object, keep_decoded: bool, **options: object) -> NoReturn:
+        asked.append(keep_decoded)
+        raise UserError("a loader", "none", "stop here")
+
+    monkeypatch.setattr("pneumo.training.step_cost.build_loader", build)
+    options = replace(OPTIONS, cache=CacheOptions(share=share))
+    with pytest.raises(UserError, match="a loader"):
+        dry_run(replace(inputs(dataset, tmp_path / "run"), options=options), WORLD, ranks=1)
+    assert asked == [share > 0]
 
 
 def test_what_training_would_refuse_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     import torch
 
 Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 class PixelTransform(ABC):
     """A drawn change of pixel values at the network's size, after the warp."""
+
+    pointwise: ClassVar[bool] = False
+    """Whether the change of each value depends on the value alone, and masks stay as they are."""
 
     @abstractmethod
     def apply_to_arrays(self, image: Image, mask: Mask) -> None:

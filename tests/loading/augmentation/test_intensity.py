@@ -34,6 +34,11 @@ def test_ranges_are_kept():
         *({}, {"gamma": 0.8}, {"gamma": 1.2}, {"contrast": 1.2}, {"contrast": 0.8}),
         *({"brightness": 0.2}, {"brightness": -0.2}, {"gamma": 0.9, "contrast": 1.1, "brightness": 0.1}),
         # One step beside the values that change nothing.
+        *(
+            {"contrast": 1.3, "brightness": -0.2},
+            {"contrast": 0.7, "brightness": -0.2},
+            {"contrast": 0.7, "brightness": 0.6},
+        ),
         *({"gamma": 2}, {"gamma": 0}, {"contrast": 2}, {"contrast": 0}, {"brightness": 1}, {"brightness": -1}),
     ],
 )
