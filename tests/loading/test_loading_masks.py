@@ -99,6 +99,20 @@ def test_damaged_run_lengths_are_named(data, tmp_path):
         read_mask(reader, ROW["square"])
 
 
+@pytest.mark.parametrize(("x", "y"), [(40, 60), (41, 60), (40, 61), (41, 61)])
+@pytest.mark.parametrize("size", [128, 64])
+def test_halfway_between_pixels_a_lesion_is_sampled_as_the_whole_mask_would_be(tmp_path, data, x, y, size):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[y : y + 51, x : x + 37] = np.random.default_rng(0).random((51, 37)) < 0.5
+    texts = [rle.encode(other) for other in data.masks]
+    texts[ROW["square"]] = rle.encode(mask)
+    reader = write_dataset(tmp_path / "d", data.files, texts)
+    matrix, out, whole = letterbox(256, 256, size).matrix, *np.zeros((2, size, size), np.uint8)
+    rasterize_mask(reader, ROW["square"], matrix, out)
+    warp(mask, matrix, whole, cv2.INTER_NEAREST)
+    assert np.array_equal(out, whole)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_a_lesion_anywhere_is_sampled_at_the_nearest_pixel(tmp_path, data, dtype):
     """At an edge, in a corner, cut off by the view or outside of it; against coordinates in double precision."""
