@@ -3,61 +3,45 @@
 import contextlib
 import os
 import stat
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+from pneumo.dataset import limits
 from pneumo.dicom.opening import Location
 
 AHEAD = 16
 """Files that are asked for beyond the one that is worked on: many for a disk, and little memory of the system's."""
-_STACK_BYTES = 1 << 18
-"""Of the thread that asks, since it counts against the memory that a file may take."""
 
 
-@contextmanager
-def reading_ahead(locations: Sequence[Location], first_bytes: int = 0) -> Iterator[Callable[[], None]]:
-    """Ask the system, in a thread, to read the next of some files; yield what is to be called before each.
+def read_ahead(locations: Sequence[Location], first_bytes: int = 0) -> Iterator[None]:
+    """Yield before each of some files is read, when the system has been asked for the ones that come next.
 
-    Nothing is read into this process: the memory of a file's limit is that file's alone. Nor is anything waited for: a
-    disk that hangs is met, and blamed, when its file is read.
+    Nothing is read into this process, so that the memory of a file's limit is that file's alone. A disk that hangs ends
+    the process when it meets the time limit; then the files are read one by one, which shows the one to blame.
+
+    Without a thread: two that wait for the interpreter's lock took longer than asking does.
 
     Args:
         locations: The files, in the order in which they are read; members of archives are left to the archive.
         first_bytes: How many of each are needed; 0, all of them.
     """
-    places, is_over = threading.Semaphore(AHEAD), threading.Event()
-
-    def ask() -> None:
-        for location in locations:
-            places.acquire()
-            if is_over.is_set():
-                return
-            if isinstance(location, Path):
-                _ask_for(location, first_bytes)
-
-    if hasattr(os, "posix_fadvise"):  # macOS has none
-        _start(ask)
-    try:
-        yield places.release
-    finally:
-        is_over.set()
-        places.release()
+    asked = iter(locations)
+    for location in islice(asked, AHEAD):
+        _ask_for(location, first_bytes)
+    for _ in locations:
+        if (following := next(asked, None)) is not None:
+            _ask_for(following, first_bytes)
+        yield
 
 
-def _start(ask: Callable[[], None]) -> None:
-    before = threading.stack_size(_STACK_BYTES)
-    try:
-        # Not waited for at the end of the process: an open of a lost disk never returns.
-        threading.Thread(target=ask, daemon=True, name="read-ahead").start()
-    except RuntimeError:
-        pass  # no memory for a thread: files are read when they are needed
-    finally:
-        threading.stack_size(before)
+def _ask_for(location: Location, first_bytes: int) -> None:
+    if isinstance(location, Path) and hasattr(os, "posix_fadvise"):  # macOS has none
+        limits.timed(partial(_advise, first_bytes=first_bytes), location)
 
 
-def _ask_for(path: Path, first_bytes: int) -> None:
+def _advise(path: Path, first_bytes: int) -> None:
     # Whatever is wrong with the file, its reader finds.
     with contextlib.suppress(OSError):
         # Opening a FIFO waits for a writer, and opening some devices has effects.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pneumo.dataset import limits
 from pneumo.dataset.paths import Split
-from pneumo.dataset.read_ahead import reading_ahead
+from pneumo.dataset.read_ahead import read_ahead
 from pneumo.dicom import files, image_file, opening, zip_archives
 from pneumo.dicom.opening import Location
 from pneumo.dicom.reader import Drawn
@@ -152,12 +152,8 @@ def _list_members(source: Source, path: Path) -> Archive:
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow | Archive]:
     """Read several headers."""
-    results = []
-    with reading_ahead([source.path for source in sources], HEADER_BYTES) as next_file:
-        for source in sources:
-            next_file()
-            results.append(scan_file(source))
-    return results
+    ahead = read_ahead([source.path for source in sources], HEADER_BYTES)
+    return [scan_file(source) for source, _ in zip(sources, ahead, strict=True)]
 
 
 def quarantine_row(source: Source, image_id: str, error: FileRejectedError) -> QuarantineRow:

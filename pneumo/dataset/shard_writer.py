@@ -15,7 +15,7 @@ from pneumo.dataset import levels, limits, paths, scan
 from pneumo.dataset.levels import Levels
 from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import PlannedSample, ShardPlan
-from pneumo.dataset.read_ahead import reading_ahead
+from pneumo.dataset.read_ahead import read_ahead
 from pneumo.dataset.scan import QuarantineRow, Source
 from pneumo.dataset.tar import TarWriter
 from pneumo.dicom import image_file
@@ -60,16 +60,15 @@ def write(
     record = ShardRecord(rows=[], quarantined=[], conditions=conditions)
     with publish(paths.tar(dataset, shard.name)) as file:
         writer = TarWriter(file)
-        opened = [sample.source.path for sample in shard.samples if sample.source not in crashing_files]
-        with reading_ahead(opened) as next_file:
-            for sample in shard.samples:
-                try:
-                    if sample.source in crashing_files:
-                        raise crashing_files[sample.source]
-                    next_file()
-                    record.rows.append(_add(writer, shard.name, sample))
-                except FileRejectedError as error:
-                    record.quarantined.append(scan.quarantine_row(sample.source, sample.image_id, error))
+        ahead = read_ahead([sample.source.path for sample in shard.samples if sample.source not in crashing_files])
+        for sample in shard.samples:
+            try:
+                if sample.source in crashing_files:
+                    raise crashing_files[sample.source]
+                next(ahead)
+                record.rows.append(_add(writer, shard.name, sample))
+            except FileRejectedError as error:
+                record.quarantined.append(scan.quarantine_row(sample.source, sample.image_id, error))
         writer.close()
     if record.rows:
         publish_text(paths.index(dataset, shard.name), writer.index())
