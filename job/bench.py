@@ -37,6 +37,7 @@ Part = Literal[
     "verify",
     "plan",
     "load",
+    "infer",
     "predict",
     "train",
     "ranks",

@@ -1,14 +1,17 @@
 """The exhaustive search for a decision rule, and a loop over the same rules.
 
 The loop scores one rule after another, each over all images at once. The whole would take too long, so it is timed on
-rules spread evenly over the grid, and its time is extrapolated to the grid's size.
+rules spread evenly over the grid, and its time is extrapolated to the grid's size. The search is also timed on ten times
+as many images.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from pneumo.bench.comparison import Comparison, per_item
+from pneumo.bench.scaling import growth
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
@@ -16,6 +19,8 @@ from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
 from pneumo.inference.threshold_search import SearchGrid, nested_estimate, search
 
+FACTOR = 10
+"""Times ``--histograms`` that are searched, too."""
 PIXELS = 1 << 20
 WITH_PRESENCE = "with presence head"
 
@@ -26,7 +31,19 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     for presence in (False, True):
         histograms = draw(settings.histograms, presence=presence)
         comparisons += _measure(histograms, settings, WITH_PRESENCE if presence else "no presence head")
-    return comparisons
+    return comparisons + _measure_growth(settings)
+
+
+def _measure_growth(settings: Settings) -> list[Comparison]:
+    """Search among the histograms of ten times as many images, too."""
+    sizes = [settings.histograms, FACTOR * settings.histograms]
+    drawn = [draw(size, presence=True) for size in sizes]
+    works = [partial(work, histograms) for work in (search, nested_estimate) for histograms in drawn]
+    seconds = time_in_turns(works, settings.repeat)
+    return [
+        growth("search", f"{what}, {WITH_PRESENCE}", "image", sizes, seconds[first : first + 2])
+        for what, first in (("search", 0), ("nested", 2))
+    ]
 
 
 def _measure(histograms: PredictionHistograms, settings: Settings, variant: str) -> list[Comparison]:

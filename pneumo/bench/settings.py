@@ -32,10 +32,12 @@ class Settings:
     """Height and width of the loaders' batches, in pixels (load)."""
     train_size: Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)] = 128
     """Height and width of the small network's training step, in pixels; the large networks' on a GPU is 512 (train)."""
+    infer_size: Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)] = 256
+    """Height and width of the network's input on a CPU, in pixels; on a GPU it is 512 (infer)."""
     save_encoder: str = "se_resnext50_32x4d"
     """Encoder of the network whose checkpoint is saved; the default is the largest that a recipe has (save)."""
-    histograms: Annotated[int, Interval(ge=10, le=1_000_000)] = 12_000
-    """Images whose histograms the decision rule is searched on (search)."""
+    histograms: Annotated[int, Interval(ge=10, le=100_000)] = 12_000
+    """Images whose histograms the decision rule is searched on, and ten times as many (search)."""
     table_images: Annotated[int, Interval(ge=10, le=100_000)] = 10_000
     """Images of the smallest of the three tables that are opened, the others having 10 and 100 times as many (plan)."""
     rules: Annotated[int, Interval(ge=1, le=1_000_000)] = 200

@@ -3,16 +3,17 @@
 A rule's Dice on the images it was chosen on is too high, so the nested estimate scores each fold by the rule that was
 chosen on the other folds.
 
-The search visits every rule of a grid. With F the Dice at a bottom threshold, E the Dice of an empty mask
-(1 or 0) and D the decision of an image, 0 or 1, the sum over images is sum E + sum D (F - E): for all rules at
-once a product of two matrices, decisions by images and images by bottom thresholds.
+The search scores every rule of a grid. With F the Dice at a bottom threshold, E the Dice of an empty mask (1 or 0) and
+D the decision of an image, 0 or 1, the sum over images is sum E + sum D (F - E). At a top threshold, an image reaches
+the smallest areas and the lowest presence thresholds up to some of each: F - E is added up once for each such pair, and
+the sum of a rule is that of all pairs from its own on.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
@@ -75,7 +76,7 @@ def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = 
     rules = []
     for k in range(len(sums)):
         # Summed again, instead of total minus subset, so that exact ties stay exact.
-        others = np.delete(sums, k, axis=0).sum(axis=0)
+        others = sums[np.arange(len(sums)) != k].sum(axis=0)
         rules.append(_best(others, int((subset != k).sum()), grid))
     values, positive = np.empty(len(histograms)), np.empty(len(histograms), np.bool_)
     for k, rule in enumerate(rules):
@@ -110,29 +111,30 @@ def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     return (rank[patients] % 2).astype(np.int64)
 
 
-# On busy cores the threads of a matrix library wait for each other on products this small.
-@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def _sum_dice_over_empty(
     histograms: PredictionHistograms, grid: SearchGrid, subset: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """Sum, for each rule, the Dice over each subset's images, minus that of calling every image empty.
 
     The result is (subsets, top thresholds, areas, presence thresholds, bottom thresholds), with -inf where the bottom
-    threshold is above the top one. Memory is bounded by one top threshold and one subset at a time.
+    threshold is above the top one. Memory beside it: a number for each image and bottom threshold.
     """
-    present = ~(histograms.presence_probability.astype(np.float64)[:, None] < np.asarray(grid.presence_thresholds))
-    over_empty = np.stack([dice(histograms, b) for b in grid.bottom_bins], axis=1) - ~histograms.positive[:, None]
-    images = [np.flatnonzero(subset == k) for k in range(subset.max() + 1)]
-    lengths = (len(grid.min_areas), len(grid.presence_thresholds))
-    sums = np.full((len(images), len(grid.top_bins), *lengths, len(grid.bottom_bins)), -np.inf)
+    over_empty = np.stack([dice(histograms, b) - ~histograms.positive for b in grid.bottom_bins])
+    # How many of the presence thresholds an image reaches, the first ones; below the same of the areas. NaN reaches
+    # all: it is sorted behind every number.
+    presences = np.searchsorted(grid.presence_thresholds, histograms.presence_probability.astype(np.float64), "right")
+    subsets, lengths = int(subset.max()) + 1, (len(grid.min_areas), len(grid.presence_thresholds))
+    cells = (subsets, *(length + 1 for length in lengths))
+    sums = np.full((subsets, len(grid.top_bins), *lengths, len(grid.bottom_bins)), -np.inf)
     for t, top in enumerate(grid.top_bins):
-        large = area(histograms, top)[:, None] >= np.asarray(grid.min_areas)
-        large &= histograms.predicted[:, top, None] > 0
-        allowed = int(np.searchsorted(grid.bottom_bins, top, side="right"))
-        for k, index in enumerate(images):
-            decisions = large[index, :, None] & present[index, None, :]
-            flat = decisions.reshape(len(index), -1).astype(np.float64)
-            sums[k, t, ..., :allowed] = (flat.T @ over_empty[index, :allowed]).reshape(*lengths, allowed)
+        areas = np.searchsorted(grid.min_areas, area(histograms, top), "right")
+        areas[histograms.predicted[:, top] == 0] = 0
+        # From the most that an image can reach down, so that the sum up to a cell is that of all who reach as much.
+        cell = np.ravel_multi_index((subset, lengths[0] - areas, lengths[1] - presences), cells)
+        allowed = int(np.searchsorted(grid.bottom_bins, top, "right"))
+        by_cell = np.stack([np.bincount(cell, each, minlength=math.prod(cells)) for each in over_empty[:allowed]], -1)
+        reached = by_cell.reshape(*cells, allowed).cumsum(axis=1).cumsum(axis=2)
+        sums[:, t, ..., :allowed] = reached[:, -2::-1, -2::-1]
     return sums
 
 

@@ -19,20 +19,8 @@ BENCH = Path(__file__).parents[2] / "job" / "bench.py"
 
 TINY = (
     *("--images", "6", "--source-size", "64", "--size", "32", "--train-size", "32", "--histograms", "40"),
-    *(
-        "--rules",
-        "3",
-        "--repeat",
-        "1",
-        "--workers",
-        "1",
-        "--table-images",
-        "10",
-        "--shard-files",
-        "20",
-        "--save-encoder",
-        "mobilenet_v2",
-    ),
+    *("--infer-size", "32", "--rules", "3", "--repeat", "1", "--workers", "1", "--table-images", "10"),
+    *("--shard-files", "20", "--save-encoder", "mobilenet_v2"),
 )
 COMPARISONS = {
     "start": 6,
@@ -41,11 +29,12 @@ COMPARISONS = {
     "verify": 2,
     "plan": 5,
     "load": 5,
+    "infer": 4,
     "predict": 1,
     "train": 4,
     "ranks": 3,
     "save": 4,
-    "search": 4,
+    "search": 6,
     "folds": 9,
 }
 """The least number of comparisons of each part; DALI and a GPU add some."""
