@@ -79,23 +79,25 @@ class Predictor:
         Args:
             image: (N, 1, H, W) in [0, 1] on the device.
         """
-        pixels, presence, finite = self._predict_view(image)
+        pixels, presence = self._predict_view(image)
         for name in self.tta:
             apply, invert = VIEWS[name]
-            view = self._predict_view(apply(image))
-            pixels, presence, finite = pixels + invert(view.pixels), presence + view.presence, finite & view.finite
+            view, of_view = self._predict_view(apply(image))
+            pixels = pixels + invert(view)
+            presence = None if presence is None or of_view is None else presence + of_view
         views = 1 + len(self.tta)
-        return Probabilities(pixels / views, presence / views, finite)
+        # Of numbers in [0, 1] and NaN, the sum is finite when none is NaN: a tenth of looking at each.
+        total = pixels.sum() if presence is None else pixels.sum() + presence.sum()
+        if presence is None:
+            presence = pixels.new_full((len(image),), torch.nan)
+        return Probabilities(pixels / views, presence / views, torch.isfinite(total))
 
-    def _predict_view(self, image: torch.Tensor) -> Probabilities:
+    def _predict_view(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the probabilities of the pixels, (N, H, W), and of a pneumothorax, (N,); None without a head."""
         with self.autocast():
             output = self.network(image)
         pixels = torch.sigmoid(output.logits.float())[:, 0]
-        finite = torch.isfinite(pixels).all()
-        if output.presence_logit is None:
-            return Probabilities(pixels, pixels.new_full((len(image),), torch.nan), finite)
-        presence = torch.sigmoid(output.presence_logit.float())
-        return Probabilities(pixels, presence, finite & torch.isfinite(presence).all())
+        return pixels, None if output.presence_logit is None else torch.sigmoid(output.presence_logit.float())
 
 
 @torch.inference_mode()
