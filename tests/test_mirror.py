@@ -13,7 +13,8 @@ WITHOUT_TESTS = {
         (
             f"bench/{name}.py"
             for name in (
-                *("load", "machine", "predict", "plan", "ranks", "save", "shard_command", "start", "train", "verify"),
+                *("infer", "infer_memory", "load", "machine", "predict", "plan", "random_run", "ranks", "save"),
+                *("shard_command", "start", "train", "verify"),
             )
         ),
         "tests/bench/test_bench_command.py runs each through the command",

@@ -18,7 +18,7 @@ from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.random_run import repeat_images, write_run
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
-from pneumo.bench.timing import time_in_turns
+from pneumo.bench.timing import Work, time_in_turns
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.device import resolve_precision
 from pneumo.distributed.startup import init
@@ -68,7 +68,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
 def _measure(prediction: "_Prediction", repeat: int) -> list[Comparison]:
     rule = choose_rule(prediction.validate())
     network = prediction.recorded()
-    works = [
+    works: list[Work] = [
         prediction.validate,
         partial(prediction.validate_by, network),
         partial(prediction.forward, 1),

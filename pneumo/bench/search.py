@@ -1,8 +1,8 @@
 """The exhaustive search for a decision rule, and a loop over the same rules.
 
 The loop scores one rule after another, each over all images at once. The whole would take too long, so it is timed on
-rules spread evenly over the grid, and its time is extrapolated to the grid's size. The search is also timed on ten times
-as many images.
+rules spread evenly over the grid, and its time is extrapolated to the grid's size. The search is also timed on ten
+times as many images.
 """
 
 from collections.abc import Sequence

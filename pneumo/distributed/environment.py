@@ -17,6 +17,7 @@ from pneumo.runtime.machine import available_cores
 BASE_PORT, NUM_PORTS = 15000, 15000
 """Ports for the rendezvous of a Slurm step: below those that Linux assigns to outgoing connections (from 32768)."""
 MAX_RANKS = 1 << 20
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 LAUNCHER_PID, LAUNCHER_PIPE = "PNEUMO_LAUNCHER_PID", "PNEUMO_LAUNCHER_PIPE"
 """Variables that job/launch.py sets: its process id, and the descriptor to which a rank writes once all have met."""
 
@@ -31,14 +32,19 @@ class LaunchedRank:
     port: int = 0
 
 
+def is_alone(environ: Mapping[str, str]) -> bool:
+    """Return whether no launcher and no MPI says anything of this process: there are no other ranks."""
+    launchers = ("ACCELERATE_", "OMPI_", "PMI_", "MV2_")
+    return not any(name in RANK_VARIABLES or name.startswith(launchers) for name in environ)
+
+
 def launched_rank(environ: Mapping[str, str]) -> LaunchedRank:
     """Return this process's rank, and where the ranks meet.
 
     Raises:
         UserError: When a variable is malformed or missing, or they contradict each other.
     """
-    known = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    if not any(name in environ for name in known):
+    if not any(name in environ for name in RANK_VARIABLES):
         return LaunchedRank()
     size = _integer(environ, "WORLD_SIZE", 1, MAX_RANKS)
     needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if size > 1 else ()

@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, check_cuda_p2p_ib_support
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pneumo.distributed import environment, heartbeat, launcher_watch
@@ -64,9 +62,9 @@ def init(
     environment.check_accelerate(os.environ, resolved)
     cores = environment.cores_per_rank(os.environ)
     on_gpu = device.type == "cuda"
-    if on_gpu:
+    if on_gpu and not environment.is_alone(os.environ):
         disable_unsupported_links(os.environ)
-    else:
+    if not on_gpu:
         # accelerate would otherwise choose a number itself, and log it on every rank.
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     # Before any rank connects: a rank that ends here would break the connections that the others are making.
@@ -89,6 +87,8 @@ def disable_unsupported_links(environ: MutableMapping[str, str]) -> None:
 
     accelerate refuses the ranks of other launchers on GPUs of the RTX 40 series with an early driver otherwise.
     """
+    from accelerate.utils import check_cuda_p2p_ib_support
+
     if not check_cuda_p2p_ib_support():
         for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
             environ.setdefault(name, "1")
@@ -139,23 +139,8 @@ def _connect(
             # Between all ranks gloo, also on GPUs: NCCL's memory and its rule of one GPU for each rank are for the fold
             # groups, which are the ones that exchange tensors.
             dist.init_process_group("gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=timeout)
-        try:
-            accelerator = Accelerator(
-                cpu=device.type != "cuda",
-                # The recipe's precision is applied where the network is called. Given, none is read from the launcher's
-                # variables.
-                mixed_precision="no",
-                kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
-            )
-        except ValueError as error:
-            if not any(name.startswith("ACCELERATE_") for name in os.environ):
-                raise
-            raise UserError(
-                f"accelerate refuses its settings: {error}",
-                "variables ACCELERATE_* with values that it knows",
-                "correct or unset them, or its configuration file",
-            ) from error
-        rank, size = accelerator.process_index, accelerator.num_processes
+        # Importing accelerate takes as long as a third of torch.
+        rank, size = (0, 1) if environment.is_alone(os.environ) else _join_by_accelerate(device, timeout)
         # `accelerate launch --cpu` starts one process, and some set-ups several of which each is rank 0 of 1.
         _check_size(size, meeting.size)
         if size > 1:
@@ -175,6 +160,30 @@ def _connect(
     # Until here a lost rank is found by the watchdog of the start, which no rank may leave before all are connected.
     world.barrier()
     return world
+
+
+def _join_by_accelerate(device: torch.device, timeout: timedelta) -> tuple[int, int]:
+    """Return this process's rank, and how many there are."""
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    try:
+        accelerator = Accelerator(
+            cpu=device.type != "cuda",
+            # The recipe's precision is applied where the network is called. Given, none is read from the launcher's
+            # variables.
+            mixed_precision="no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+        )
+    except ValueError as error:
+        if not any(name.startswith("ACCELERATE_") for name in os.environ):
+            raise
+        raise UserError(
+            f"accelerate refuses its settings: {error}",
+            "variables ACCELERATE_* with values that it knows",
+            "correct or unset them, or its configuration file",
+        ) from error
+    return accelerator.process_index, accelerator.num_processes
 
 
 def shutdown() -> None:

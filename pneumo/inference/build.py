@@ -35,7 +35,7 @@ def build(
     Raises:
         UserError: When the loader is not installed.
     """
-    network = models.build(replace(config.model, encoder_weights="none")).to(device).eval()
+    network = models.build(replace(config.model, encoder_weights="none"), freeze_unused=False).to(device).eval()
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
     loader = build_loader(config.loader, reader, device, workers=workers)

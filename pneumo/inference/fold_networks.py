@@ -59,7 +59,8 @@ class FoldNetworks:
             return first
         if (run, weights) not in self._loaded:
             predictor = copy.copy(first)
-            predictor.network = copy.deepcopy(first.network)
+            if any(of_run == run for of_run, _ in self._loaded):
+                predictor.network = copy.deepcopy(first.network)
             weights.load(predictor.network, weights.read())
             self._loaded[run, weights] = predictor
         return self._loaded[run, weights]

@@ -2,9 +2,9 @@
 
 import difflib
 
-import segmentation_models_pytorch as smp
 from torch import nn
 
+from pneumo.modeling.light_import import smp
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, invalid_value
 
 ENCODERS: dict[str, type[nn.Module]] = {}

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import segmentation_models_pytorch as smp
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from pneumo.modeling.light_import import smp
 from pneumo.runtime.errors import StartAgain, UserError, first_line
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import segmentation_models_pytorch as smp
 from torch import nn
 
 from pneumo.modeling import encoders, hub
 from pneumo.modeling.config import ModelConfig
+from pneumo.modeling.light_import import smp
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.modeling.unused_parameters import freeze_unused_parameters
 from pneumo.modeling.weights import load_encoder
@@ -19,12 +19,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 ARCHITECTURES = {"unet": smp.Unet, "unetplusplus": smp.UnetPlusPlus}
 
 
-def build(config: ModelConfig) -> Segmenter:
+def build(config: ModelConfig, *, freeze_unused: bool = True) -> Segmenter:
     """Build the network on the CPU, in training mode, with the encoder's weights loaded.
 
     Initial weights are drawn from torch's global generator, so seed it first. The names and shapes of the
     parameters do not depend on ``encoder_weights``: to load a trained model, build with ``"none"``.
-    Parameters that no output depends on are frozen (see ``freeze_unused_parameters``).
+
+    Args:
+        config: What to build.
+        freeze_unused: Freeze parameters that no output depends on (see ``freeze_unused_parameters``), which takes a
+            forward and a backward pass, and is of no use to a network that is not trained.
 
     Raises:
         UserError: When there is no such encoder, it does not fit the decoder, or its weights cannot be downloaded or
@@ -41,7 +45,7 @@ def build(config: ModelConfig) -> Segmenter:
         if config.encoder_weights != "none":
             load_encoder(net.encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
     model = Segmenter(net, mean, std)
-    frozen = freeze_unused_parameters(model)
+    frozen = freeze_unused_parameters(model) if freeze_unused else []
     if frozen:
         log.info("frozen, because no output depends on them: %s", ", ".join(frozen))
     return model

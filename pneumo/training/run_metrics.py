@@ -20,7 +20,6 @@ from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
 from pneumo.training.excluded import exclusion_caveats
-from pneumo.training.fold_log import add_nested_dice
 from pneumo.training.fold_results import read_histograms, read_history
 from pneumo.training.run_directory import RunDirectory
 
@@ -152,6 +151,9 @@ def _publish(
                 difference,
             )
         overlays.save(run.overlay, examples.draw_examples(histograms, nested, masks, reader))
+    # TensorBoard is not imported by who writes nothing.
+    from pneumo.training.fold_log import add_nested_dice
+
     histories = {fold: read_history(run.fold(fold)) for fold in range(run.dataset.num_folds)}
     add_nested_dice(run, results, {fold: int(epochs[-1]["step"]) for fold, epochs in histories.items() if epochs})
     metrics.write(run.metrics, results)

@@ -10,6 +10,7 @@ from pneumo.distributed.environment import (
     check_accelerate,
     cores_per_rank,
     first_host,
+    is_alone,
     is_pod,
     launched_rank,
     launcher_pid,
@@ -196,6 +197,15 @@ def test_a_launcher_is_known_by_its_variables() -> None:
     assert starts_all_ranks_at_once({"TORCHELASTIC_RUN_ID": "none"})
     assert not starts_all_ranks_at_once(STEP | {"PNEUMO_LAUNCHER_PID": "17"})
     assert not starts_all_ranks_at_once(LAUNCHED), "by hand, on one machine after the other"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_USE_CPU", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"],
+)
+def test_a_process_that_something_is_said_of_may_have_peers(name: str) -> None:
+    assert is_alone({"PATH": "/bin", "OMP_NUM_THREADS": "2", "SLURM_JOB_ID": "4711"})
+    assert not is_alone({"PATH": "/bin", name: "1"})
 
 
 @pytest.mark.parametrize(

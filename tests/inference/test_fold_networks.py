@@ -1,5 +1,6 @@
 """What is kept in memory, and what is read again."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from ensembles import published
 
 from pneumo.inference import fold_networks
-from pneumo.inference.fold_networks import WeightCache, memory_limit
+from pneumo.inference.fold_networks import FoldNetworks, WeightCache, memory_limit
+from pneumo.inference.predictor import Predictor
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.runtime.errors import UserError
 
@@ -36,6 +38,27 @@ def test_weights_that_are_read_again_are_checked_again(weights: list[TrainedWeig
     weights[0].path.write_bytes(weights[1].path.read_bytes())
     with pytest.raises(UserError, match="SHA-256"):
         cache.read(weights[0])
+
+
+class Weighted(torch.nn.Module):
+    """A network with the weights of the files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(100))
+
+
+def test_each_fold_has_its_network_and_the_first_one_that_is_there(weights: list[TrainedWeights]) -> None:
+    """One more would be copied for nothing."""
+    predictors = [Predictor(Weighted(), size=32, tta=(), autocast=nullcontext) for _ in range(2)]
+    networks = FoldNetworks(predictors, [weights, weights[:1]], torch.device("cpu"))
+    assert networks.resident
+    found = [networks.predictor(0, each).network for each in (*weights, *weights)]
+    assert [float(network.w.detach()[0]) for network in found] == [0.0, 1.0, 2.0] * 2
+    assert found[:3] == found[3:]
+    assert found[0] is predictors[0].network
+    assert len(set(map(id, found))) == 3
+    assert networks.predictor(1, weights[0]).network is predictors[1].network
 
 
 def test_the_ranks_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """What a command refuses at its start: flags of version 0.1, and wrong variables of a launcher."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -73,3 +75,16 @@ def test_wrong_variables_of_a_launcher_are_one_line(
     (line,) = (written for written in errors.splitlines() if " INFO reading " not in written)
     assert text in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prediction_imports_no_compiler_no_launcher_and_no_tensorboard() -> None:
+    """Each takes as long as a tenth to a half of torch, and has no part in it."""
+    program = (
+        "import sys\n"
+        "from pneumo.distributed.startup import init\n"
+        "from pneumo.training.new_images import predict\n"
+        "init(expect_world=1)\n"
+        "print(sorted({'torch._dynamo', 'accelerate', 'tensorboard', 'scipy.special', 'sklearn'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -11,6 +11,7 @@ GOOD = {"a": torch.ones(3), "count": torch.tensor(4), "nested": [{"b": torch.zer
 def test_finite_values_of_any_kind_are_passed_over() -> None:
     assert find_nonfinite(GOOD) == ""
     assert find_nonfinite({"largest": torch.tensor(torch.finfo().max), "none": torch.zeros(0)}) == ""
+    assert find_nonfinite({"a sum beyond float32": torch.full((4,), torch.finfo().max)}) == ""
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

@@ -23,6 +23,11 @@ def test_unused_parameters_are_frozen_and_nothing_else():
     assert all((p.grad is None) == (not p.requires_grad) for p in model.parameters())
 
 
+def test_a_network_that_is_not_trained_is_left_as_it_is():
+    config = ModelConfig(encoder=TINY, attention="scse", architecture="unet", presence_head=True)
+    assert all(parameter.requires_grad for parameter in build(config, freeze_unused=False).parameters())
+
+
 def _ddp_step(rank: int, port: int, directory: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
