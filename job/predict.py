@@ -37,12 +37,14 @@ from pneumo.dataset import workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.paths import PREDICTION_LISTS
+from pneumo.dicom import files
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
-from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS
-from pneumo.runtime import cli
+from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS, check_directory
+from pneumo.runtime import cli, result_directory
 from pneumo.runtime.config import config_dataclass, invalid_value
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, escape_control_characters
+from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import ReferenceArea, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 
@@ -95,23 +97,26 @@ class Arguments:
 def main() -> None:
     """Predict."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/predict.py", description=__doc__)
+    # What can be known is said now: torch is imported in seconds.
+    from pneumo.training import finished_run, run_directory
+
+    check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=WRITTEN)
+    result_directory.check(arguments.out, WRITTEN)
+    check_directory(arguments.out, arguments.outputs)
+    run = None if run_directory.is_exported(arguments.run) else finished_run.open_finished(arguments.run)
+    files.check(arguments.dicom)
     log.info("%s", escape_control_characters(f"reading {arguments.dicom}, to be predicted by {arguments.run}"))
     workers.start_server()
     with cli.slow_imports():
         from pneumo.distributed.device_memory import explain_out_of_memory
         from pneumo.distributed.startup import init, shutdown
         from pneumo.distributed.stopping import exiting_on_signals
-        from pneumo.reporting.outputs.output_set import check_directory
-        from pneumo.runtime import locks, result_directory
+        from pneumo.runtime import locks
         from pneumo.runtime.machine import available_cores
-        from pneumo.runtime.outputs import check_apart
         from pneumo.training.ensemble import LESS_MEMORY
-        from pneumo.training.new_images import NewImages, open_model, predict
+        from pneumo.training.new_images import NewImages, open_exported, predict
 
-    check_apart("--out", arguments.out, {"--dicom": arguments.dicom, "--run": arguments.run}, writes=WRITTEN)
-    result_directory.check(arguments.out, WRITTEN)
-    check_directory(arguments.out, arguments.outputs)
-    model = open_model(arguments.run)
+    model = run or open_exported(arguments.run)
     world = init(expect_world=1)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)

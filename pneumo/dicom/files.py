@@ -22,17 +22,28 @@ def find(root: Path, exclude: Collection[Path] = ()) -> list[Path]:
     Raises:
         UserError: When ``root`` cannot be listed.
     """
+    check(root)
     skip = {os.path.realpath(path) for path in exclude}
     if root.is_file():
         return [] if os.path.realpath(root) in skip else [root]
+    # All begin with the root, so that their order is that of what follows it.
+    return [Path(path) for path in sorted(_walk(os.fspath(root), skip))]
+
+
+def check(root: Path) -> None:
+    """Refuse what is no file, and no directory that can be listed.
+
+    Raises:
+        UserError: When ``root`` cannot be listed.
+    """
+    if root.is_file():
+        return
     try:
         os.scandir(root).close()
     except OSError as error:
         raise UserError(
             f"{root}: {error.strerror}", "a directory whose entries can be listed", "check its permissions"
         ) from None
-    # All begin with the root, so that their order is that of what follows it.
-    return [Path(path) for path in sorted(_walk(os.fspath(root), skip))]
 
 
 def _walk(root: str, skip: set[str]) -> Iterator[str]:

@@ -16,15 +16,14 @@ import torch
 
 COMPILER = "torch._dynamo"
 _UTILS = f"{COMPILER}.utils"
-_MODELS = "segmentation_models_pytorch"
 
 
 def import_models() -> ModuleType:
     """Return segmentation-models; where its libraries need the compiler after all, it is imported, too."""
     if COMPILER not in sys.modules:
         with contextlib.suppress(ImportError), _without_compiler():
-            return import_module(_MODELS)
-    return import_module(_MODELS)
+            return import_module("segmentation_models_pytorch")
+    return import_module("segmentation_models_pytorch")
 
 
 @contextlib.contextmanager

@@ -26,10 +26,10 @@ from pneumo.runtime.files import check_writable, publish_directory, remove_tempo
 from pneumo.runtime.recorded import lock_path
 from pneumo.training import exported_model, run_directory
 from pneumo.training.excluded import exclusion_caveats
+from pneumo.training.finished_run import require_finished_folds
 from pneumo.training.fold_results import read_histograms, trained_weights
 from pneumo.training.recipe_words import describe_recipe
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import require_finished_folds
 
 LIBRARIES = ("torch", "segmentation-models-pytorch", "timm")
 ONNX_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
@@ -108,7 +108,7 @@ def require_new(out: Path) -> None:
         raise UserError(f"--out {out}: {error.strerror}", expected, "give another --out") from None
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    held = "already holds an exported model" if exported_model.is_exported(out) else "exists and is not empty"
+    held = "already holds an exported model" if run_directory.is_exported(out) else "exists and is not empty"
     if not out.is_dir():
         held = "is no directory"
     raise UserError(f"--out {out} {held}", "a new directory", "give another --out, or move what is there")

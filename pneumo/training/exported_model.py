@@ -95,11 +95,6 @@ class ExportedModel:
         return self.path / METRICS
 
 
-def is_exported(path: Path) -> bool:
-    """Return whether a directory is an exported model, and not a run."""
-    return (path / EXPORTED_FILE).is_file()
-
-
 def without_paths(recipe: Recipe) -> Recipe:
     """Return a recipe whose encoder weights, when they are a file, are named without its directory."""
     weights = recipe.model.encoder_weights

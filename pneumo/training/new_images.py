@@ -32,12 +32,12 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.files import publish_text, remove_temporary_files
 from pneumo.runtime.scratch import scratch_directory
-from pneumo.training import exported_model, run_directory
+from pneumo.training import exported_model
 from pneumo.training.ensemble import build_mean
 from pneumo.training.exported_model import ExportedModel
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import finish_run, require_finished_folds
+from pneumo.training.run_metrics import finish_run
 
 TRIAL_RECIPES = ("demo", "debug")
 """Small networks, for synthetic images."""
@@ -73,21 +73,15 @@ class NewImages:
     """Threads and processes that read and decode."""
 
 
-def open_model(path: Path) -> RunDirectory | ExportedModel:
-    """Load a run or an exported model that can predict; refuse another one now, and not after all images are read.
+def open_exported(path: Path) -> ExportedModel:
+    """Load an exported model that can predict; refuse another one now, and not after all images are read.
 
     Raises:
-        UserError: When it is neither, a fold is not trained, or its decision rule cannot be read.
+        UserError: When it is not whole, or its decision rule cannot be read.
     """
-    if exported_model.is_exported(path):
-        model = exported_model.load(path)
-        read_rule(model.thresholds)
-        return model
-    run = run_directory.load(path)
-    require_finished_folds(run)
-    if run.thresholds.is_file():
-        read_rule(run.thresholds)
-    return run
+    model = exported_model.load(path)
+    read_rule(model.thresholds)
+    return model
 
 
 def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -> None:

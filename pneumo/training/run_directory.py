@@ -276,6 +276,11 @@ def load(path: Path) -> RunDirectory:
     return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset, encoder_sha256=record.encoder_sha256)
 
 
+def is_exported(path: Path) -> bool:
+    """Return whether a directory is an exported model, and not a run."""
+    return (path / EXPORTED_FILE).is_file()
+
+
 def starting_version(run: RunDirectory) -> str:
     """Return the version of pneumo that started a run."""
     return str(documents.read(run.path / RECIPE_FILE)["pneumo"])

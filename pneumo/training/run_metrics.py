@@ -16,10 +16,11 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, counted
+from pneumo.runtime.errors import counted
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
 from pneumo.training.excluded import exclusion_caveats
+from pneumo.training.finished_run import require_finished_folds
 from pneumo.training.fold_results import read_histograms, read_history
 from pneumo.training.run_directory import RunDirectory
 
@@ -75,20 +76,6 @@ def _is_finished_now(run: RunDirectory, dataset: Path) -> bool:
 
 def _was_trained_on(run: RunDirectory, dataset: Path) -> bool:
     return Manifest.read(dataset).samples_digest == run.dataset.digest
-
-
-def require_finished_folds(run: RunDirectory) -> None:
-    """Refuse a run whose folds are not all trained.
-
-    Raises:
-        UserError: Naming the folds.
-    """
-    if run.unfinished_folds:
-        raise UserError(
-            f"{run.path} has no finished fold {', '.join(map(str, run.unfinished_folds))}",
-            f"all {counted(run.dataset.num_folds, 'fold')}",
-            "train them with the same job/train.py command, or copy them from where they were trained",
-        )
 
 
 def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:

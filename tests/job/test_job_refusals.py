@@ -65,8 +65,6 @@ def refusal(errors: str, words: Sequence[str] = ()) -> str:
     """Return what was refused: our own line, or the text of the box that the parser of command lines draws."""
     lines = errors.splitlines()
     assert all(line.isprintable() for line in lines)
-    # What a prediction says before it has looked at anything.
-    lines = [line for line in lines if not re.match(r"\d\d:\d\d:\d\d INFO reading ", line)]
     own = [match[1] for text in lines if (match := re.match(r"\d\d:\d\d:\d\d ERROR (.*)", text))]
     if own:
         (message,) = own

@@ -11,7 +11,7 @@ from finished_runs import tiny_recipe
 from pneumo.modeling import weight_files
 from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory
-from pneumo.training.exported_model import is_exported, load, without_paths, write_record
+from pneumo.training.exported_model import load, without_paths, write_record
 from pneumo.training.run_directory import DatasetIdentity
 
 IDENTITY = DatasetIdentity(
@@ -45,7 +45,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_is_read_as_it_was_written(model: Path) -> None:
-    assert is_exported(model)
+    assert run_directory.is_exported(model)
     found = load(model)
     assert (found.recipe, found.path) == (tiny_recipe(), model)
     assert found.dataset == replace(IDENTITY, excluded={})

@@ -7,26 +7,7 @@ from pneumo.inference.ensembler import PredictedImage
 from pneumo.reporting.outputs.context import OutputContext
 from pneumo.reporting.outputs.registry import OUTPUTS, Output
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, first_line
-
-
-def check_directory(directory: Path, names: Collection[str]) -> None:
-    """Refuse a directory in which results of an earlier prediction would be left beside those of this one.
-
-    Args:
-        directory: Where the results go.
-        names: The outputs chosen; what an earlier prediction wrote of these is replaced.
-
-    Raises:
-        UserError: When there is another output's file.
-    """
-    left = [entry.file for name, entry in OUTPUTS.items() if name not in names and (directory / entry.file).exists()]
-    if left:
-        raise UserError(
-            f"{directory} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
-            "results of one prediction in one directory",
-            "choose these outputs too, move them away, or give another --out",
-        )
+from pneumo.runtime.errors import first_line
 
 
 class OutputSet:

@@ -13,9 +13,11 @@ What it writes at its path is published when all outputs are closed, and replace
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pneumo.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from pneumo.inference.ensembler import PredictedImage
@@ -61,3 +63,22 @@ OUTPUTS: Mapping[str, OutputEntry] = {
 }
 """The outputs by name."""
 DEFAULT_OUTPUTS = tuple(name for name, entry in OUTPUTS.items() if entry.by_default)
+
+
+def check_directory(directory: Path, names: Collection[str]) -> None:
+    """Refuse a directory in which results of an earlier prediction would be left beside those of this one.
+
+    Args:
+        directory: Where the results go.
+        names: The outputs chosen; what an earlier prediction wrote of these is replaced.
+
+    Raises:
+        UserError: When there is another output's file.
+    """
+    left = [entry.file for name, entry in OUTPUTS.items() if name not in names and (directory / entry.file).exists()]
+    if left:
+        raise UserError(
+            f"{directory} has {', '.join(left)} of an earlier prediction, and --outputs is {' '.join(names)}",
+            "results of one prediction in one directory",
+            "choose these outputs too, move them away, or give another --out",
+        )

@@ -9,7 +9,7 @@ import pytest
 from pneumo.masks import submission
 from pneumo.reporting.outputs import registry
 from pneumo.reporting.outputs.context import OutputContext
-from pneumo.reporting.outputs.output_set import OutputSet, check_directory
+from pneumo.reporting.outputs.output_set import OutputSet
 from pneumo.runtime.errors import UserError
 
 
@@ -58,12 +58,12 @@ def test_a_failing_output_is_named_and_the_others_are_written(
 
 
 def test_results_of_an_earlier_prediction_that_would_be_left_are_refused(tmp_path: Path) -> None:
-    check_directory(tmp_path, ["findings"])
+    registry.check_directory(tmp_path, ["findings"])
     (tmp_path / "findings.csv").touch()
     (tmp_path / "quarantine.csv").touch()
-    check_directory(tmp_path, ["findings"])
+    registry.check_directory(tmp_path, ["findings"])
     (tmp_path / "predictions.csv").touch()
     (tmp_path / "overlays").mkdir()
-    check_directory(tmp_path, list(registry.OUTPUTS))
+    registry.check_directory(tmp_path, list(registry.OUTPUTS))
     with pytest.raises(UserError, match=r"has predictions\.csv, overlays of an earlier prediction, and --out"):
-        check_directory(tmp_path, ["findings"])
+        registry.check_directory(tmp_path, ["findings"])
