@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.bench.comparison import Comparison, per_item
+from pneumo.bench.scaling import growth
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import Work, time_in_turns
@@ -38,7 +39,22 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
             _compare(f"encode {pixels}", settings.repeat, *encoders),
             _compare(f"decode {pixels}", settings.repeat * DECODE_ROUNDS, *decoders),
         ]
-    return comparisons
+    return comparisons + _measure_growth(settings)
+
+
+def _measure_growth(settings: Settings) -> list[Comparison]:
+    """Encode and decode the same mask with ten times as many pixels, too."""
+    masks = [crescent(size, AREAS["median"]) for size in (settings.source_size, round(settings.source_size * 10**0.5))]
+    texts = [rle.encode(mask) for mask in masks]
+    works: list[Work] = [
+        *(partial(rle.encode, mask) for mask in masks),
+        *(partial(rle.decode, text, *mask.shape) for text, mask in zip(texts, masks, strict=True)),
+    ]
+    seconds, sizes = time_in_turns(works, settings.repeat * DECODE_ROUNDS), [mask.size for mask in masks]
+    return [
+        growth("rle", what, "pixel", sizes, seconds[first : first + 2])
+        for what, first in (("encode", 0), ("decode", 2))
+    ]
 
 
 def crescent(size: int, area: int) -> Mask:

@@ -24,7 +24,7 @@ TINY = (
 )
 COMPARISONS = {
     "start": 6,
-    "rle": 4,
+    "rle": 6,
     "shard": 10,
     "verify": 2,
     "plan": 5,
