@@ -50,9 +50,9 @@ def _measure_growth(settings: Settings) -> list[Comparison]:
         *(partial(rle.encode, mask) for mask in masks),
         *(partial(rle.decode, text, *mask.shape) for text, mask in zip(texts, masks, strict=True)),
     ]
-    seconds, sizes = time_in_turns(works, settings.repeat * DECODE_ROUNDS), [mask.size for mask in masks]
+    seconds, sizes = time_in_turns(works, settings.repeat * DECODE_ROUNDS), [mask.size // 1000 for mask in masks]
     return [
-        growth("rle", what, "pixel", sizes, seconds[first : first + 2])
+        growth("rle", what, "kilopixel", sizes, seconds[first : first + 2])
         for what, first in (("encode", 0), ("decode", 2))
     ]
 
