@@ -13,7 +13,7 @@ WITHOUT_TESTS = {
         (
             f"bench/{name}.py"
             for name in (
-                *("infer", "infer_memory", "load", "machine", "predict", "plan", "random_run", "ranks", "save"),
+                *("infer_memory", "load", "machine", "predict", "plan", "ranks", "save"),
                 *("shard_command", "start", "train", "verify"),
             )
         ),

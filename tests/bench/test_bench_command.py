@@ -38,7 +38,7 @@ COMPARISONS = {
     "folds": 9,
 }
 """The least number of comparisons of each part; DALI and a GPU add some."""
-LONG = ("start", "predict", "train", "ranks", "save")
+LONG = ("start", "infer", "predict", "train", "ranks", "save")
 """Parts that start commands or train: minutes in all."""
 
 
