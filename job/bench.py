@@ -35,6 +35,7 @@ Part = Literal[
     "rle",
     "shard",
     "verify",
+    "copy",
     "plan",
     "load",
     "infer",

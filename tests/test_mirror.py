@@ -13,7 +13,7 @@ WITHOUT_TESTS = {
         (
             f"bench/{name}.py"
             for name in (
-                *("infer_memory", "load", "machine", "predict", "plan", "ranks", "save"),
+                *("copy", "infer_memory", "load", "machine", "predict", "plan", "ranks", "save"),
                 *("shard_command", "start", "train", "verify"),
             )
         ),

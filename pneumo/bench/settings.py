@@ -45,7 +45,7 @@ class Settings:
     repeat: Annotated[int, Interval(ge=1, le=1000)] = 5
     """Rounds; every work runs once in each."""
     workers: Workers = field(default_factory=available_cores)
-    """Processes of the whole build, threads of the check (shard, verify)."""
+    """Processes of the whole build, threads of the check (shard, verify, copy)."""
 
     def __post_init__(self) -> None:
         """Check the fields that depend on each other.

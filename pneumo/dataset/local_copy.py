@@ -142,6 +142,8 @@ class LocalCopy:
         if others := _describe_others(self.path):
             log.info("%s", others)
         issues = shard_copies.copy(origin, self.path, table, plan.shards, plan.size, tick)
+        if issues:
+            self._require_unchanged(origin)
         for name in paths.LISTS:
             with suppress(FileNotFoundError):
                 _copy_file(origin, self.path, name)
@@ -161,8 +163,20 @@ class LocalCopy:
         try:
             return SampleTable.read(self.path, manifest=self.manifest)
         except UserError:
-            _copy_file(origin, self.path, paths.SAMPLES)
+            try:
+                _copy_file(origin, self.path, paths.SAMPLES)
+            except FileNotFoundError:
+                raise OriginLostError(f"{origin.name} has a {paths.MANIFEST} and no {paths.SAMPLES}") from None
         return SampleTable.read(self.path, manifest=self.manifest)
+
+    def _require_unchanged(self, origin: Origin) -> None:
+        """Tell shards that are damaged from a dataset that was unmounted, or built anew, while it was copied."""
+        try:
+            unchanged = origin.manifest() == self.manifest
+        except (FileNotFoundError, UserError):
+            unchanged = False
+        if not unchanged:
+            raise OriginLostError(f"{origin.name} was removed or replaced while it was copied")
 
 
 def complete_copies(cache: Path) -> list[LocalCopy]:

@@ -27,6 +27,7 @@ COMPARISONS = {
     "rle": 6,
     "shard": 10,
     "verify": 2,
+    "copy": 3,
     "plan": 5,
     "load": 5,
     "infer": 4,

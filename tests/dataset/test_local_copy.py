@@ -138,6 +138,32 @@ def test_a_damaged_table_is_an_error(remote: Path) -> None:
     assert not copy_of(remote).is_complete
 
 
+def test_a_missing_table_is_an_error(remote: Path) -> None:
+    paths.samples(remote).unlink()
+    with pytest.raises(UserError, match=r"remote has a dataset\.json and no samples\.parquet"):
+        ensure(remote)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_dataset_that_goes_away_while_it_is_copied_is_not_taken_for_damaged(remote: Path, replaced: bool) -> None:
+    class Unmounted(Recorded):
+        @contextmanager
+        def open(self, name: str) -> Iterator[OriginFile]:
+            if name == SHARD:
+                manifest = Manifest.read(remote)
+                paths.manifest(remote).unlink()
+                paths.tar(remote, "train-000001").unlink()
+                if replaced:
+                    replace(manifest, renamed=manifest.renamed + 1).write(remote)
+            with super().open(name) as file:
+                yield file
+
+    copy = copy_of(remote)
+    with pytest.raises(UserError, match="remote was removed or replaced while it was copied"):
+        copy.ensure(Unmounted(remote), lambda activity: None)
+    assert not paths.manifest(copy.path).exists()
+
+
 def test_a_damaged_shard_is_named_kept_for_its_other_images_and_copied_again_at_each_start(
     remote: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

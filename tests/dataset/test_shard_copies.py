@@ -57,7 +57,7 @@ def test_a_shard_that_was_damaged_on_the_way_is_read_again(remote: Path) -> None
             with super().open(name) as file:
                 if name.endswith(SHARD) and self.shards.count(name) == 1:
                     read = file.read
-                    file.read = lambda size=0: read(size)[:-1] + b"\x01"  # type: ignore[method-assign]
+                    file.read = lambda size=0: (piece := read(size)) and piece[:-1] + b"\x01"  # type: ignore[method-assign]
                 yield file
 
     origin = Noisy(remote)

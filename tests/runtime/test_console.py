@@ -40,6 +40,14 @@ def test_durations_are_written_as_people_read_them(seconds: float, text: str) ->
     assert console.format_seconds(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(870_000, "870 kB"), (1_400_000, "1.4 MB"), (999e6, "999.0 MB"), (3.24e9, "3.2 GB")],
+)
+def test_sizes_are_written_as_people_read_them(count: int, text: str) -> None:
+    assert console.format_size(count) == text
+
+
 def test_lines_have_the_rate_and_the_time_left(
     lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,22 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: Path) 
     process.communicate()
 
 
+def test_a_process_that_waits_is_told_of_the_other_one(tmp_path: Path) -> None:
+    path, told = tmp_path / ".lock", list[str]()
+    process = holder(path)
+
+    def waiting(owner: str) -> None:
+        told.append(owner)
+        process.kill()
+        process.wait()
+
+    with locks.hold(path, "it", waiting=waiting):
+        pass
+    assert told[0].startswith(f"process {process.pid} on ")
+    assert len(told) == 1
+    process.communicate()
+
+
 def test_a_lock_is_held_while_another_process_lives(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     assert not locks.is_held(path)
