@@ -1,4 +1,4 @@
-"""The memory that validating and ensembling take beyond their networks, for some images and for ten times as many."""
+"""The memory of a process that validates and ensembles some images, and of one with ten times as many."""
 
 import subprocess
 import sys
@@ -35,21 +35,19 @@ CONFIG = InferenceConfig(
 """A small network: what is held of the sources counts."""
 EVERY_IMAGE = DecisionRule(1, 0.0, 1)
 """Gives every image a mask."""
-LEAST = 2.0**20
-"""Bytes; less is not told from the noise of the allocators."""
 _CHILD = """
 import sys
 from pathlib import Path
-from pneumo.bench.infer_memory import grow
-print(*grow(Path(sys.argv[1]), *map(int, sys.argv[2:])))
+from pneumo.bench.infer_memory import peaks
+print(*peaks(Path(sys.argv[1]), *map(int, sys.argv[2:])))
 """
 
 
 def measure(dataset: Path, settings: Settings) -> list[Comparison]:
     """Compare the memory for ten times as many images, in a new process each; on a GPU also its memory."""
     few, many = settings.images, FACTOR * settings.images
-    small, large = (_grow_in_new_process(dataset, count, settings.workers) for count in (few, many))
-    kinds = ("memory", "memory of the GPU")[: len(small)]
+    small, large = (_peaks_in_new_process(dataset, count, settings.workers) for count in (few, many))
+    kinds = ("peak memory", "peak memory of the GPU")[: len(small)]
     return [
         per_item(
             "infer",
@@ -64,17 +62,17 @@ def measure(dataset: Path, settings: Settings) -> list[Comparison]:
     ]
 
 
-def _grow_in_new_process(dataset: Path, images: int, workers: int) -> list[float]:
+def _peaks_in_new_process(dataset: Path, images: int, workers: int) -> list[float]:
     words = [sys.executable, "-P", "-c", _CHILD, str(dataset), str(images), str(workers)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return [max(LEAST, float(word)) for word in done.stdout.split()]
+    return [float(word) for word in done.stdout.split()]
 
 
-def grow(dataset: Path, images: int, workers: int) -> list[int]:
+def peaks(dataset: Path, images: int, workers: int) -> list[int]:
     """Validate the training images of a dataset, and make their masks, again and again until there are so many.
 
     Returns:
-        The bytes by which the most memory that this process has had grew meanwhile; on a GPU also those of the GPU.
+        The most bytes of memory that this process has had at once; on a GPU also of its memory.
     """
     world = init()
     table = SampleTable.read(dataset)
@@ -83,11 +81,7 @@ def grow(dataset: Path, images: int, workers: int) -> list[int]:
     with tempfile.TemporaryDirectory() as directory:
         mean = NetworkMean([write_run(CONFIG, 1, Path(directory))], reader=reader, world=world, workers=workers)
         predictor = mean.networks.predictor(0, mean.runs[0].weights[0])
-    on_gpu = world.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(world.device)
-    used, before = torch.cuda.memory_allocated(world.device) if on_gpu else 0, peak_memory()
-    predict_histograms(predictor, mean.loaders[0], reader, rows, world)
-    Ensembler(mean, EVERY_IMAGE).run(rows)
-    grown = [peak_memory() - before]
-    return [*grown, torch.cuda.max_memory_allocated(world.device) - used] if on_gpu else grown
+        predict_histograms(predictor, mean.loaders[0], reader, rows, world)
+        Ensembler(mean, EVERY_IMAGE).run(rows)
+    of_gpu = [torch.cuda.max_memory_allocated(world.device)] if world.device.type == "cuda" else []
+    return [peak_memory(), *of_gpu]
