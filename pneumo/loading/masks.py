@@ -44,13 +44,15 @@ def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: Mask, cac
     # off the source: halfway between two pixels OpenCV takes the even one.
     _, top, _, height = cv2.boundingRect(columns)
     lesion = columns[top - top % 2 : top + height]
-    to_lesion = matrix - [[0, 0, left], [0, 0, top - top % 2]]
+    to_lesion = matrix.copy()
+    to_lesion[:, 2] -= left, top - top % 2
     x, y = _touched(lesion.shape, to_lesion, len(out))
     view = out[y, x]
     if view.size:
         sampled = np.empty(view.shape, np.uint8)
-        to_lesion_from_view = np.column_stack([to_lesion[:, :2], to_lesion @ (x.start, y.start, 1)])
-        warp(lesion, to_lesion_from_view, sampled, cv2.INTER_NEAREST)
+        from_view = to_lesion.copy()
+        from_view[:, 2] = to_lesion @ (x.start, y.start, 1)
+        warp(lesion, from_view, sampled, cv2.INTER_NEAREST)
         view[:] = sampled
     if not view.any():
         _mark_largest_part(lesion, to_lesion, out)
@@ -59,15 +61,17 @@ def rasterize_mask(reader: ShardReader, row: int, matrix: Matrix, out: Mask, cac
 def _touched(shape: tuple[int, int], matrix: Matrix, size: int) -> tuple[slice, slice]:
     """Return the columns and the rows of the network's image that may show a source of this shape."""
     height, width = shape
-    corners = np.array([[-1, width, -1, width], [-1, -1, height, height], [1, 1, 1, 1]])
-    places = cv2.invertAffineTransform(matrix) @ corners
-    (left, top), (right, bottom) = (places.min(axis=1), places.max(axis=1))
-    return _inside(left, right, size), _inside(top, bottom, size)
+    (a, b, x), (c, d, y) = cv2.invertAffineTransform(matrix).tolist()
+    corners = [(column, row) for column in (-1, width) for row in (-1, height)]
+    return (
+        _inside([a * column + b * row + x for column, row in corners], size),
+        _inside([c * column + d * row + y for column, row in corners], size),
+    )
 
 
-def _inside(low: float, high: float, size: int) -> slice:
-    first = min(max(math.floor(low), 0), size)
-    return slice(first, max(first, min(math.ceil(high) + 1, size)))
+def _inside(places: list[float], size: int) -> slice:
+    first = min(max(math.floor(min(places)), 0), size)
+    return slice(first, max(first, min(math.ceil(max(places)) + 1, size)))
 
 
 def _mark_largest_part(lesion: npt.NDArray[np.uint8], matrix: Matrix, out: Mask) -> None:
