@@ -19,13 +19,13 @@ from pneumo.dataset.table import SampleTable
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
     """Copy a dataset of all images from a directory to another one of the same disk."""
-    dataset, table = source.dataset, SampleTable.read(source.dataset)
+    dataset = source.dataset
     megabytes = sum(path.stat().st_size for path in paths.shards(dataset).iterdir()) / 1e6
     target = source.directory / "copies"
     works: list[Work] = [
         partial(_copy, dataset, target),
         partial(_copy_and_flush, dataset, target),
-        partial(_copy_and_check, dataset, target, table, settings.workers),
+        partial(_copy_and_check, dataset, target, settings.workers),
     ]
     ours, *theirs = time_in_turns(works, settings.repeat, prepare=partial(shutil.rmtree, target, ignore_errors=True))
     names = ("limit: copy the files and flush them", "the same, then job/verify.py's check")
@@ -35,7 +35,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     ]
     copy = _copy(dataset, target)
     again, checked = time_in_turns(
-        [partial(_find, copy), partial(check, copy.path, table, settings.workers)], settings.repeat
+        [partial(_find, copy), partial(_check, copy.path, settings.workers)], settings.repeat
     )
     name = "check every bit of the copy"
     return [*copied, per_item("copy", "second start", name, "ms", ours=again, theirs=checked, scale=1e3)]
@@ -60,6 +60,10 @@ def _copy_and_flush(dataset: Path, target: Path) -> None:
             os.close(descriptor)
 
 
-def _copy_and_check(dataset: Path, target: Path, table: SampleTable, workers: int) -> None:
+def _copy_and_check(dataset: Path, target: Path, workers: int) -> None:
     _copy_and_flush(dataset, target)
-    check(target, table, workers)
+    _check(target, workers)
+
+
+def _check(dataset: Path, workers: int) -> None:
+    check(dataset, SampleTable.read(dataset), workers)

@@ -87,6 +87,14 @@ def test_the_plan_is_told_in_plain_words(data, monkeypatch):
     ]
 
 
+def test_what_is_copied_before_is_not_free(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_plan, "_free_space", lambda directory: 3 * 2**30)
+    options = CacheOptions(directory=tmp_path)
+    for reserved, free in ((0, "3.0"), (2**30, "2.0"), (2**40, "0.0")):
+        (line,) = describe_plans(data.table, [96], options, 1, reserved=reserved)
+        assert f" of {free} GiB free in {tmp_path}" in line
+
+
 def test_without_a_share_or_memory_nothing_is_kept(data, monkeypatch):
     assert open_all(data, CacheOptions(share=0))[0] == [None]
     monkeypatch.setattr(cache_plan, "available_memory", lambda: 0)

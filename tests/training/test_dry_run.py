@@ -1,6 +1,7 @@
 """The plan of a training: the counts of the real one, nothing written, and what would be refused is."""
 
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -45,6 +46,22 @@ def test_ranks_that_were_not_started_are_planned_for(
     )
     assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_would_be_copied_is_printed_and_not_free_for_decoded_images(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved = []
+    monkeypatch.setattr(
+        "pneumo.training.dry_run.describe_plans", lambda *words, **more: reserved.append(more["reserved"]) or []
+    )
+    size = sum(path.stat().st_size for path in (dataset / "shards").glob("*.tar"))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as cache:
+        options = replace(OPTIONS, cache=CacheOptions(directory=Path(cache)))
+        dry_run(replace(inputs(dataset, tmp_path / "run"), options=options), WORLD, ranks=1)
+        assert f"\ncopy       to {cache}/datasets/" in capsys.readouterr().out
+        assert list(Path(cache).iterdir()) == []
+    assert reserved == [size]
 
 
 def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(

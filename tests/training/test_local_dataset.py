@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_the_copy_of_another_dataset_is_not_taken_for_it(remote: Path, world: Wo
 
 
 def test_a_dry_run_says_what_would_be_copied_and_copies_nothing(
-    remote: Path, world: World, tmp_path: Path, other_disk: Path
+    remote: Path, world: World, tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = plan_local_dataset(remote, other_disk / "cache", tmp_path / "run")
     size = sum(path.stat().st_size for path in paths.shards(remote).glob("*.tar"))
@@ -118,6 +119,9 @@ def test_a_dry_run_says_what_would_be_copied_and_copies_nothing(
     assert (planned.path, planned.copied) == (remote, size)
     assert planned.words.startswith(f"to {copy.path}: 2 shards, {size / 1e3:.0f} kB of ")
     assert list(other_disk.iterdir()) == []
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="expected space for a copy of"):
+        patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=size - 1))
+        plan_local_dataset(remote, other_disk / "cache", tmp_path / "run")
     with pytest.raises(UserError, match=r"file:///.*remote has 2 shards, which are not all in .*start the training"):
         plan_local_dataset(as_url(remote), tmp_path / "cache", tmp_path / "run")
     copied = local_dataset(remote, other_disk / "cache", world)
