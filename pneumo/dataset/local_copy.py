@@ -15,6 +15,7 @@ damaged can be used; each start tries to get a better one.
 """
 
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,10 +72,12 @@ class LocalCopy:
     def is_complete(self) -> bool:
         """True when nothing is left to copy."""
         try:
-            same = Manifest.read(self.path) == self.manifest
+            if Manifest.read(self.path) != self.manifest:
+                return False
+            table = SampleTable.read(self.path, manifest=self.manifest)
         except UserError:
             return False
-        return same and paths.samples(self.path).is_file() and len(_whole_shards(self.path)) == self.manifest.shards
+        return _whole_shards(self.path).issuperset(name for name, _ in verify.shard_rows(table))
 
     def plan(self, table: SampleTable) -> CopyPlan:
         """Return what is left to copy."""
@@ -121,6 +124,12 @@ class LocalCopy:
                 "a dataset that can be read",
                 "check the network, the mount and the permissions; the same command goes on with the copy",
             ) from error
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.path} was removed while the dataset was copied there",
+                "a directory that one process of one machine writes to",
+                "give each machine a --cache-dir on its own disk; the same command copies again",
+            ) from error
         except PermissionError as error:
             raise UserError(
                 f"{error.filename or self.path}: {error.strerror}",
@@ -129,8 +138,8 @@ class LocalCopy:
             ) from None
 
     def _copy(self, origin: Origin, tick: Callable[[str], object]) -> None:
-        # Nobody may look into the copy who may not look into the dataset.
-        self.path.mkdir(mode=origin.mode | 0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o770 if _is_shared(self.path.parent) else 0o700, exist_ok=True)
         paths.shards(self.path).mkdir(exist_ok=True)
         for directory in (self.path, paths.shards(self.path)):
             remove_temporary_files(directory)
@@ -155,8 +164,10 @@ class LocalCopy:
             log.warning(
                 "%s is a copy of %s with %s, which each start tries to copy again", self.path, origin.name, shards
             )
-        else:
+        elif self.is_complete:
             log.info("%s is a complete copy of %s", self.path, origin.name)
+        else:
+            raise FileNotFoundError(self.path)
 
     def _table(self, origin: Origin) -> SampleTable:
         """Return the table, copied unless it is there."""
@@ -183,9 +194,12 @@ def complete_copies(cache: Path) -> list[LocalCopy]:
     """Return the complete copies of all datasets."""
     found = []
     for path in _copies(cache / DIRECTORY):
+        # Another user's cannot be read.
         with suppress(UserError, OSError):
-            found.append(LocalCopy(cache, Manifest.read(path)))
-    return [copy for copy in found if copy.is_complete]
+            copy = LocalCopy(cache, Manifest.read(path))
+            if copy.is_complete:
+                found.append(copy)
+    return found
 
 
 class _Waiting:
@@ -204,6 +218,12 @@ class _Waiting:
 
 def _copies(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
+
+
+def _is_shared(directory: Path) -> bool:
+    """Return whether what is made in a directory is for its group; who may read the dataset itself is not known."""
+    mode = directory.stat().st_mode
+    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
 def _whole_shards(dataset: Path) -> set[str]:

@@ -1,6 +1,5 @@
 """Where the files of a dataset are read from: a directory, or a URL of an object store through fsspec."""
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,11 +39,6 @@ class Origin:
         self._files: Any = None
         if self._url:
             self._files, self._root = _open_file_system(self._url)
-
-    @property
-    def mode(self) -> int:
-        """Permissions of the directory; all for a URL, of whose permissions nothing is known."""
-        return 0o777 if self._url else stat.S_IMODE(self._directory.stat().st_mode) & 0o777
 
     def manifest(self) -> Manifest:
         """Read dataset.json.
@@ -125,6 +119,7 @@ def _open_file_system(given: str) -> tuple[Any, str]:
             f"the package that reads {scheme} URLs",
             f"pip install {_PACKAGES.get(scheme, 'it')}",
         ) from None
-    except ValueError as error:
-        raise UserError(f"{given}: {first_line(error)}", "a URL that fsspec can read", "correct --dataset") from None
+    except Exception as error:
+        # Each file system has errors of its own.
+        raise UserError(f"{given}: {first_line(error)}", "a URL that fsspec can read", "correct --dataset") from error
     return files, str(root).rstrip("/")

@@ -40,6 +40,8 @@ class PlannedSample:
     """Group number, in the order of first appearance among the image ids; -1 when the patient is unknown."""
     mask: str | None
     """Run lengths, ``-1`` when empty; None for a test image."""
+    id_in_file: str = ""
+    """The id that the file itself had when it was planned; empty when files' names are the ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def make(
     used.sort(key=lambda item: (item.source.split != "train", item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
     groups, grouped_by = _patient_groups(used, patients, ignore_patient_id)
-    samples = list(_planned_samples(used, groups, masks))
+    samples = list(_planned_samples(used, groups, masks, id_source))
     present = {item.image_id for item in headers}
     plan = BuildPlan(
         shards=tuple(_shard_plans(samples, shard_size)),
@@ -316,13 +318,14 @@ def _patient_groups(
 
 
 def _planned_samples(
-    used: Sequence[ScannedFile], groups: Sequence[int], masks: Mapping[str, str]
+    used: Sequence[ScannedFile], groups: Sequence[int], masks: Mapping[str, str], id_source: IdSource
 ) -> Iterator[PlannedSample]:
     for split, group_of_split in groupby(zip(used, groups, strict=True), key=lambda pair: pair[0].source.split):
         pairs = list(group_of_split)
         for (item, group), wds_key in zip(pairs, tar.keys([item.image_id for item, _ in pairs]), strict=True):
             mask = masks[item.image_id] if split == "train" else None
-            yield PlannedSample(item.source, item.image_id, wds_key, group, mask)
+            id_in_file = item.image_id if id_source == "uid" else ""
+            yield PlannedSample(item.source, item.image_id, wds_key, group, mask, id_in_file)
 
 
 def _shard_plans(samples: Iterable[PlannedSample], shard_size: int) -> Iterator[ShardPlan]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,10 @@ ATTEMPTS = 2
 _MB = 10**6
 _LOOK_S = 0.5
 """Seconds between two looks at what was copied."""
+
+
+class _MissingError(Exception):
+    """The dataset has no such file."""
 
 
 class _StoppedError(Exception):
@@ -86,17 +91,17 @@ class _Copier:
             return []
         expected = ExpectedShard(self._table, name, rows)
         tar = paths.shards(self._dataset) / name
+        # One that a cleaner left without its tar would speak for a damaged one.
+        tar.with_suffix(".idx").unlink(missing_ok=True)
         try:
             with publish(tar) as file:
                 for _ in range(ATTEMPTS):
                     self._read(name, file, expected.size)
                     if not (issues := expected.issues(file.fileno())):
                         break
-        except FileNotFoundError:
+        except _MissingError:
             return [Issue(name, WHOLE_SHARD, "there is no such file")]
-        if issues:
-            tar.with_suffix(".idx").unlink(missing_ok=True)
-        else:
+        if not issues:
             publish_text(tar.with_suffix(".idx"), expected.index)
         return issues
 
@@ -104,7 +109,11 @@ class _Copier:
         """Write a shard's bytes into a file, instead of those that it has; of one that is too long, a few too many."""
         file.seek(0)
         file.truncate()
-        with self._origin.open(f"{paths.SHARDS}/{name}") as source:
+        with ExitStack() as opened:
+            try:
+                source = opened.enter_context(self._origin.open(f"{paths.SHARDS}/{name}"))
+            except FileNotFoundError as error:
+                raise _MissingError from error
             while (left := size + 1 - file.tell()) > 0 and (piece := source.read(min(left, PIECE))):
                 if self.stopped.is_set():
                     raise _StoppedError

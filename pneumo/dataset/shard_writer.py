@@ -89,6 +89,14 @@ def probe(source: Source) -> None:
 def _add(writer: TarWriter, shard: str, sample: PlannedSample) -> dict[str, Any]:
     """Append one sample to the shard and return its row; on a rejection nothing has been written."""
     image = limits.timed(image_file.read, sample.source.path)
+    if sample.id_in_file and image.image_id != sample.id_in_file:
+        raise FileRejectedError(
+            Reason.NO_ID,
+            "read",
+            "another image id than when its header was read: the file was replaced meanwhile",
+            "files that stay as they are until the dataset is built",
+            "start the same command again",
+        )
     measured = _measure(image)
     attributes = image.attributes
     area = _area(sample.mask, attributes.rows, attributes.columns)

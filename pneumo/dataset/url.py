@@ -6,27 +6,29 @@ slash of ``s3://bucket/siim`` for a slip.
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pneumo.runtime.errors import UserError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/([^/].*)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+(?:::[A-Za-z][A-Za-z0-9+.-]+)*):/([^/].*)")
+_SECRET = re.compile(r":.*@|[?#;]")
+"""A password, also one with slashes, or a signature."""
 
 
 def url(path: Path) -> str:
     """Return the URL that a path was given as, "" for a path of this machine.
 
     Raises:
-        UserError: When the URL has a password or a query, which would show in the list of processes and in logs.
+        UserError: When the URL may have a secret, which would show in the list of processes and in logs.
     """
     found = _URL.fullmatch(str(path))
     if found is None or path.exists():
         return ""
     scheme, rest = found.groups()
     given = f"{scheme}:///{rest}" if scheme in ("file", "local") else f"{scheme}://{rest}"
-    if urlsplit(given).password is not None or "?" in given:
+    named = scheme.startswith("http") and "@" in rest
+    if named or "::" in given or _SECRET.search(rest):
         raise UserError(
-            f"a {scheme} URL with a password or a query (?)",
+            f"a {scheme} URL with a password, a query (?) or another URL in it",
             "the URL of a directory, without secrets",
             "give them as the service's variables or configuration file, for S3 AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY",

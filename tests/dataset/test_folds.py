@@ -1,3 +1,4 @@
+import hashlib
 import logging
 import subprocess
 import sys
@@ -80,6 +81,14 @@ def test_digest_differs_between_assignments() -> None:
     assert digest(["a", "b"], fold) == digest(np.array(["a", "b"]), fold)
     assert digest(["a", "b"], fold) != digest(["a", "b"], fold[::-1])
     assert digest(["a", "b"], fold) != digest(["b", "a"], fold)
+
+
+def test_the_digest_is_of_all_lines_however_many_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, fold = [f"1.2.{n}" for n in range(7)], np.arange(7, dtype=np.int8)
+    expected = hashlib.sha256(b"".join(f"1.2.{n}\t{n}\n".encode() for n in range(7))).hexdigest()
+    for piece in (1, 2, 7, 100):
+        monkeypatch.setattr("pneumo.dataset.folds._PIECE", piece)
+        assert digest(ids, fold) == digest(np.array(ids), fold) == expected
 
 
 def test_what_the_assignment_needs_is_imported_ahead_and_not_with_the_module() -> None:

@@ -255,11 +255,42 @@ def test_a_stop_leaves_no_part_of_a_shard_and_the_next_start_goes_on(remote: Pat
     assert contents(copy.path) == contents(remote)
 
 
-def test_nobody_may_look_into_the_copy_who_may_not_look_into_the_dataset(remote: Path) -> None:
-    remote.chmod(0o550)
+@pytest.mark.parametrize(("directory", "copy"), [(0o755, 0o700), (0o775, 0o700), (0o2755, 0o700), (0o2775, 0o770)])
+def test_only_its_owner_looks_into_a_copy_or_the_group_that_shares_them(
+    directory: int, copy: int, remote: Path
+) -> None:
+    path = copy_of(remote).path
+    path.parent.mkdir(parents=True)
+    path.parent.chmod(directory)
+    before = os.umask(0o002)
+    try:
+        ensure(remote)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == copy
+
+
+def test_a_copy_that_is_removed_while_it_is_made_is_no_damaged_dataset(remote: Path) -> None:
+    class Removing(Recorded):
+        @contextmanager
+        def open(self, name: str) -> Iterator[OriginFile]:
+            if name == SHARD:
+                shutil.rmtree(copy_of(remote).path, ignore_errors=True)
+            with super().open(name) as file:
+                yield file
+
+    with pytest.raises(UserError, match="was removed while the dataset was copied"):
+        copy_of(remote).ensure(Removing(remote), lambda activity: None)
+    assert not copy_of(remote).is_complete
+
+
+def test_a_copy_whose_table_is_damaged_is_not_complete(remote: Path) -> None:
     ensure(remote)
-    assert copy_of(remote).path.stat().st_mode & 0o777 == 0o750
-    assert paths.manifest(copy_of(remote).path).stat().st_mode & 0o777 == 0o644
+    table = paths.samples(copy_of(remote).path)
+    table.write_bytes(table.read_bytes()[:-9])
+    assert not copy_of(remote).is_complete
+    ensure(remote)
+    assert copy_of(remote).is_complete
 
 
 def test_a_directory_of_another_user_is_told(remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:

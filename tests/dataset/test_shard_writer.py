@@ -93,6 +93,22 @@ def test_a_test_image_has_no_mask_member(tmp_path: Path) -> None:
         assert archive.getnames() == ["1-2-9.jpg", "1-2-9.json"]
 
 
+def test_a_file_that_was_replaced_after_it_was_planned_gets_no_other_images_mask(tmp_path: Path) -> None:
+    write_one(tmp_path / "x.dcm", "1.2.9")
+    source = Source("train", tmp_path / "x.dcm", "x.dcm")
+    shard = ShardPlan(NAME, (PlannedSample(source, "1.2.8", "1-2-8", 7, "0 40", "1.2.8"),))
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, shard)
+    record = shard_record.read(tmp_path, shard)
+    assert record.rows == []
+    (row,) = record.quarantined
+    assert (row.image_id, row.reason, row.phase) == ("1.2.8", Reason.NO_ID, "read")
+    assert "replaced meanwhile" in row.found
+    # With names as ids the file's own id says nothing.
+    named = ShardPlan(NAME, (PlannedSample(source, "1.2.8", "1-2-8", 7, "0 40"),))
+    shard_writer.write(tmp_path, OPTIONS.conditions, {}, named)
+    assert len(shard_record.read(tmp_path, named).rows) == 1
+
+
 def test_probe_survives_a_bad_file(tmp_path: Path) -> None:
     (tmp_path / "page.dcm").write_text("<html>")
     assert shard_writer.probe(Source("train", tmp_path / "page.dcm", "page.dcm")) is None

@@ -28,12 +28,28 @@ def test_a_directory_that_looks_like_a_url_is_a_directory(tmp_path: Path, monkey
     assert url(Path("s3://bucket")) == ""
 
 
-@pytest.mark.parametrize("given", ["s3://key:hidden@bucket/siim", "https://host/siim?X-Signature=hidden"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3://key:hidden@bucket/siim",
+        "s3://key:hid/hidden@bucket/siim",
+        "https://host/siim?X-Signature=hidden",
+        "https://key:a#hidden@host/siim",
+        "https://hidden@host/siim",
+        "az://c/siim;sig=hidden",
+        "zip://a::https://user:hidden@host/x.zip",
+        "simplecache::s3://user:hidden@bucket/siim",
+    ],
+)
 def test_a_url_with_a_secret_is_refused_without_showing_it(given: str) -> None:
     with pytest.raises(UserError) as raised:
         url(Path(given))
     assert "hidden" not in str(raised.value)
     assert "AWS_SECRET_ACCESS_KEY" in str(raised.value)
+
+
+def test_a_slip_in_a_url_is_no_crash() -> None:
+    assert url(Path("s3://[x/y")) == "s3://[x/y"
 
 
 def test_a_command_that_needs_a_directory_says_so() -> None:
