@@ -9,6 +9,8 @@ Each time or rate is printed beside a baseline's or a limit's, measured in turns
 describes the baselines and has results.
 """
 
+import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -71,17 +73,21 @@ def main(arguments: Arguments) -> None:
 
     if arguments.out is not None:
         _check_out(arguments.out, arguments)
-    described = machine.describe()
+    described = {**machine.describe(), "command": shlex.join(["job/bench.py", *sys.argv[1:]])}
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
         source = Source(arguments, Path(directory))
         for part in arguments.parts or get_args(Part):
             log.info("measuring %s", part)
-            comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
-    if arguments.out is not None:
-        # The table first: an earlier one is known by the JSON beside it.
-        publish_text(arguments.out.with_suffix(".md"), table.as_markdown(comparisons, described))
-        publish_text(arguments.out, table.as_json(comparisons, described))
+            try:
+                comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
+            except KeyboardInterrupt:
+                log.warning("interrupted in %s; complete parts are kept in --out, and would be measured again", part)
+                raise SystemExit(128 + signal.SIGINT) from None
+            if arguments.out is not None:
+                # The table first: an earlier one is known by the JSON beside it.
+                publish_text(arguments.out.with_suffix(".md"), table.as_markdown(comparisons, described))
+                publish_text(arguments.out, table.as_json(comparisons, described))
     sys.stdout.write(table.text(comparisons, described))
 
 

@@ -11,7 +11,10 @@ FIELDS = ("machine", "comparisons")
 """Of the JSON."""
 ON_THE_RIGHT = frozenset(("ours", "theirs", "ratio", "lowest-highest"))
 
-MEANING = "ratio: times as fast as the baseline, or the fraction of the limit; the median of the rounds"
+MEANING = (
+    "ratio: times as fast as the baseline, or the fraction of the limit, the median of the rounds; above 1 in a row of"
+    " growth, an item takes less time in the larger work"
+)
 
 
 def text(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> str:
