@@ -8,8 +8,8 @@
 #   ./launch.sh test      the default suite; with -m slow, chaos, browser and others those
 #   ./launch.sh lint      lint, format, types, security, known vulnerabilities
 #   ./launch.sh check     lint, then the default suite
-#   ./launch.sh bench     every part beside its baselines and limits, into bench.json and bench.md; --dicom and --masks, or
-#                         --dataset, measure on yours; see pneumo/bench/README.md
+#   ./launch.sh bench     every part beside its baselines and limits, into bench.json and bench.md; --dicom and --masks
+#                         measure on yours, --dataset with load and infer; see pneumo/bench/README.md
 #   ./launch.sh wheelhouse --out DIR      all that a machine without a connection needs to install; see --help
 #
 # PNEUMO_PYTHON=/path/to/python uses that environment as it is and installs nothing.

@@ -21,7 +21,8 @@ class Settings:
     masks: Path | None = None
     """CSV of run-length encoded masks of the images in --dicom, needed with it."""
     dataset: Path | None = None
-    """Dataset of job/shard.py to load from, which is left as it is; without it, one is built of the DICOMs."""
+    """Dataset of job/shard.py whose images are read, which is left as it is; without it, one is built of the DICOMs, as
+    for the other parts (load, infer)."""
     images: Annotated[int, Interval(ge=2, le=100_000)] = 48
     """Images to work on, spread evenly over --dicom or --dataset. A synthetic one takes a second to draw."""
     shard_files: Annotated[int, Interval(ge=20, le=100_000)] = 400
