@@ -9,11 +9,10 @@ The checks, in the order in which a file meets them::
     dicom/parsing.py          bad_header; bad_frame, too_much_memory: a file that ends early or inflates without end
     dicom/sop_instance.py     not_an_image
     dataset/plan.py           no_id, duplicate
-    dataset/shard_writer.py   no_id: a file that was replaced after its header was read
     dicom/reader.py           no_id, no_pixels; bad_frame, unsupported: rows, columns, bits; whatever a decoder raises
     dicom/encodings/          bad_frame, unsupported: the check of each encoding, before its decoder gets the frame
     dicom/rendering.py        bad_frame, unsupported: color spaces, lookup tables
-    dataset/shard_writer.py   bad_mask
+    dataset/shard_writer.py   no_id: a file that was replaced after its header was read; bad_mask
     dataset/limits.py         took_too_long, too_much_memory, crashed: the process that reads the file
 """
 
