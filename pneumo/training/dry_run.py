@@ -124,9 +124,12 @@ def _describe(
         yield from _describe_device_cache(recipe, table, world.device)
     if recipe.loader == "opencv":
         sizes = [stage.image_size for stage in recipe.stages]
-        ranks = max(1, world.ranks_on_machine)
+        started = waves.ranks == world.size
+        # Of ranks that were not started nobody knows how many machines they are on: one is the least memory for each.
+        ranks = max(1, world.ranks_on_machine) if started else waves.ranks
+        where = "" if started else f"; all {ranks} ranks on one machine"
         for line in describe_plans(table, sizes, inputs.options.cache, ranks, reserved=dataset.copied):
-            yield f"cache      {line}"
+            yield f"cache      {line}{where}"
     submission = submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = training_seconds(plans, waves, measured.costs, recipe)
     yield (

@@ -44,6 +44,7 @@ def test_ranks_that_were_not_started_are_planned_for(
     assert re.search(
         r"cache      decoded images at 32 px are kept after the first epoch: 0\.00 GiB of [0-9.]+ GiB", printed
     )
+    assert re.search(r"^cache      .*; all 7 ranks on one machine$", printed, re.MULTILINE)
     assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
     assert not (tmp_path / "run").exists()
 
