@@ -30,6 +30,7 @@ NEEDED: dict[str, dict[str, str]] = {
 WRONG: dict[str, dict[str, Sequence[str]]] = {
     "bench": {
         "images": ("0", "1", "100001", *COUNTS),
+        "shard-files": ("19", "100001", *COUNTS),
         "source-size": ("63", "8193", *COUNTS),
         "size": ("31", "4097", *COUNTS),
         "train-size": ("31", "33", "4128", *COUNTS),
