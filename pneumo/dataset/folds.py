@@ -4,6 +4,7 @@ import hashlib
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -60,7 +61,14 @@ def import_ahead() -> None:
 
     Not at the top of the module, since worker processes, predictions and finished datasets do not need it.
     """
-    threading.Thread(target=import_module, args=("sklearn.model_selection",)).start()
+    threading.Thread(target=_import_splitter).start()
+
+
+def _import_splitter() -> None:
+    # A build that is refused ends meanwhile, and libraries cannot register then what they do at the end. ``assign``
+    # imports again what failed here.
+    with suppress(Exception):
+        import_module("sklearn.model_selection")
 
 
 def check_number(folds: int, patients: int) -> None:
