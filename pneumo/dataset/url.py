@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pneumo.runtime.errors import UserError
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+(?:::[A-Za-z][A-Za-z0-9+.-]+)*):/([^/].*)")
+_URL = re.compile(r"([A-Za-z][\w+.-]+(?:::[\w+.-]+)*):/([^/].*)")
 _SECRET = re.compile(r":.*@|[?#;]")
 """A password, also one with slashes, or a signature."""
 

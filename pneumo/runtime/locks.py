@@ -133,7 +133,8 @@ def _open(path: Path) -> int | None:
         ) from None
     except FileExistsError:
         # Another holder may have removed the directory after mkdir found it, and before it was seen to be a directory.
-        if path.parent.is_file():
+        # A link that leads nowhere would otherwise be waited for without end.
+        if path.parent.is_file() or path.parent.is_symlink():
             raise
         return None
     try:

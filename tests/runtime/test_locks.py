@@ -136,6 +136,12 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_the_system(tmp_path: 
         pass
 
 
+def test_a_directory_that_is_a_link_to_nowhere_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError), locks.hold(tmp_path / "link" / ".lock", "it", wait_s=5):
+        pass
+
+
 def test_a_full_disk_is_an_error_that_names_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes, offset: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
