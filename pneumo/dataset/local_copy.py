@@ -77,15 +77,27 @@ class LocalCopy:
             table = SampleTable.read(self.path, manifest=self.manifest)
         except UserError:
             return False
-        return _whole_shards(self.path).issuperset(name for name, _ in verify.shard_rows(table))
+        return not self._missing(table)
 
     def plan(self, table: SampleTable) -> CopyPlan:
         """Return what is left to copy."""
-        whole = _whole_shards(self.path)
-        shards = [(name, rows) for name, rows in verify.shard_rows(table) if name not in whole]
+        shards = self._missing(table)
         size = sum(verify.shard_size(table, rows[-1]) for _, rows in shards)
         above = next(path for path in self.path.absolute().parents if path.exists())
         return CopyPlan(shards, size, shutil.disk_usage(above).free)
+
+    def _missing(self, table: SampleTable) -> list[tuple[str, list[int]]]:
+        """Return the shards without an index, which says that they were compared, and those of another size."""
+        return [(name, rows) for name, rows in verify.shard_rows(table) if not self._has(table, name, rows[-1])]
+
+    def _has(self, table: SampleTable, name: str, last: int) -> bool:
+        tar = paths.shards(self.path) / name
+        try:
+            found = tar.lstat()
+        except OSError:
+            return False
+        whole = stat.S_ISREG(found.st_mode) and found.st_size == verify.shard_size(table, last)
+        return whole and tar.with_suffix(".idx").is_file()
 
     def check_space(self, plan: CopyPlan, origin: Origin) -> None:
         """Refuse to begin what the disk has no space for.
@@ -224,13 +236,6 @@ def _is_shared(directory: Path) -> bool:
     """Return whether what is made in a directory is for its group; who may read the dataset itself is not known."""
     mode = directory.stat().st_mode
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
-
-
-def _whole_shards(dataset: Path) -> set[str]:
-    """Return the names of the tars that were found to be what the table says: those with an index."""
-    shards = paths.shards(dataset)
-    names = {path.name for path in shards.iterdir()} if shards.is_dir() else set()
-    return {name for name in names if name.endswith(".tar") and f"{name.removesuffix('.tar')}.idx" in names}
 
 
 def _describe_others(path: Path) -> str:

@@ -284,6 +284,17 @@ def test_a_copy_that_is_removed_while_it_is_made_is_no_damaged_dataset(remote: P
     assert not copy_of(remote).is_complete
 
 
+def test_a_shard_that_was_cut_off_or_replaced_is_copied_again(remote: Path) -> None:
+    ensure(remote)
+    shard = copy_of(remote).path / SHARD
+    for damage in (lambda: os.truncate(shard, 10), lambda: (shard.unlink(), shard.symlink_to(remote / SHARD))):
+        damage()
+        assert not copy_of(remote).is_complete
+        ensure(remote)
+        assert copy_of(remote).is_complete
+        assert shard.read_bytes() == (remote / SHARD).read_bytes()
+
+
 def test_a_copy_whose_table_is_damaged_is_not_complete(remote: Path) -> None:
     ensure(remote)
     table = paths.samples(copy_of(remote).path)
