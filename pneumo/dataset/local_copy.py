@@ -1,4 +1,4 @@
-"""A copy of a dataset on a disk of this machine: made by one process at a time, verified, and never half believed.
+"""A copy of a dataset on a disk of this machine: made by one process at a time, and verified before it is used.
 
 ::
 

@@ -82,7 +82,7 @@ MAX_STRING_BYTES = 4096
 _DIGESTS = frozenset(("sha256", "rle_sha256", "json_sha256"))
 _SHORT_BYTES = 8
 """Longest string of a column that is made of its different values, such as ``PA`` and ``AP``: that is several times as
-fast, and takes no more memory."""
+fast, and takes at most twice the memory."""
 _PIECE = 100_000
 """Strings that are converted at once, so that a column's are never all in memory twice."""
 _RANGES = {
@@ -220,7 +220,7 @@ class SampleTable:
 
     @classmethod
     def _read(cls, path: Path, manifest: Manifest) -> tuple[Self, str]:
-        """Return the table and its digest, with one of Arrow's columns in memory at a time."""
+        """Return the table and its digest, with two of Arrow's columns in memory at most."""
         read = parquet.read_columns(
             path,
             SCHEMA,
