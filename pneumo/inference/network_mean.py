@@ -151,5 +151,5 @@ class NetworkMean:
 
 
 def _take(stream: Iterator[Batch], length: int) -> list[torch.Tensor]:
-    """Return the images of the next batches, without their masks."""
+    """Return the images of the next batches."""
     return [next(stream).image for _ in range(length)]

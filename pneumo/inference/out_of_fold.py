@@ -15,6 +15,7 @@ from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import PredictedBatch, count_pixels, predict, split_batches
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
+from pneumo.loading.masks import read_runs
 from pneumo.masks import rle
 from pneumo.runtime.console import Progress
 
@@ -101,7 +102,7 @@ def gather_histograms(
     table = reader.table
 
     def truth(row: int) -> rle.Runs | None:
-        return rle.parse(reader.rle(row), int(np.prod(table.shape(row)))) if table.positive[row] else None
+        return read_runs(reader, row) if table.positive[row] else None
 
     predicted: list[tuple[int, npt.NDArray[np.int32], float]] = []
     for batch, counts, presence in count_pixels(batches, group.device, truth):

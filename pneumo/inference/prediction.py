@@ -77,9 +77,9 @@ def split_batches(rows: Rows) -> list[Rows]:
 
 
 def plan_batches(batches: Sequence[Rows], size: int) -> Iterator[BatchPlan]:
-    """Plan batches of images without augmentation."""
+    """Plan batches of images without augmentation, and without masks: the truth is compared as run lengths."""
     for rows in batches:
-        yield BatchPlan(rows=rows, positions=rows, epoch=0, size=size, seed=0, augmentation=None)
+        yield BatchPlan(rows=rows, positions=rows, epoch=0, size=size, seed=0, augmentation=None, with_masks=False)
 
 
 def source_shapes(table: SampleTable, rows: Iterable[int]) -> tuple[tuple[int, int], ...]:

@@ -29,6 +29,8 @@ class BatchPlan:
     """The run's seed."""
     augmentation: Augmentation | None
     """Random changes to the images; None leaves them as they are (validation)."""
+    with_masks: bool = True
+    """Whether the batch has masks, too."""
 
     def __post_init__(self) -> None:
         assert self.rows.shape == self.positions.shape
@@ -57,7 +59,8 @@ class Batch:
     image: torch.Tensor
     """(N, 1, H, W) float32 in [0, 1], black outside the image."""
     mask: torch.Tensor
-    """(N, 1, H, W) float32, 1 inside a pneumothorax and 0 elsewhere; all 0 in the test split."""
+    """(N, 1, H, W) float32, 1 inside a pneumothorax and 0 elsewhere; all 0 in the test split. (0,) when the
+    plan is without masks."""
     rows: npt.NDArray[np.int64]
     """(N,) rows of the sample table."""
 

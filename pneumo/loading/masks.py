@@ -96,6 +96,16 @@ def read_mask(reader: ShardReader, row: int) -> npt.NDArray[np.uint8]:
         return rle.decode(reader.rle(row), *reader.table.shape(row))
 
 
+def read_runs(reader: ShardReader, row: int) -> rle.Runs:
+    """Return the runs of a training row's mask, (n, 2) starts and lengths.
+
+    Raises:
+        UserError: When the run lengths are damaged.
+    """
+    with _naming(reader, row):
+        return rle.parse(reader.rle(row), math.prod(reader.table.shape(row)))
+
+
 @contextmanager
 def _naming(reader: ShardReader, row: int) -> Iterator[None]:
     """Name the row whose run lengths are damaged."""

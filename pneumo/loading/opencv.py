@@ -22,10 +22,11 @@ class OpenCvLoader(ThreadedLoader):
     def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
         """Fill in a sample's image and mask."""
         row, table = int(batch.plan.rows[index]), self.reader.table
-        image, mask = batch.image[index, 0].numpy(), batch.mask[index, 0].numpy()
+        image, mask = batch.image[index, 0].numpy(), batch.mask(index)
         factor = downsample_factor(*table.shape(row), batch.plan.size)
         pixels = self.read_reduced(row, factor)
-        rasterize_mask(self.reader, row, parameters.matrix, mask, self.cache)
+        if mask is not None:
+            rasterize_mask(self.reader, row, parameters.matrix, mask, self.cache)
         make_image(pixels, scale_matrix(parameters.matrix, factor), parameters.pixel_transforms, image, mask)
 
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:

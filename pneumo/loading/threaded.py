@@ -10,6 +10,7 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom.image_codec import Pixels
 from pneumo.loading.augmentation.parameters import AugmentationParameters
+from pneumo.loading.augmentation.transforms import Mask
 from pneumo.loading.contract import Batch, BatchPlan
 from pneumo.loading.decoded_cache import DecodedCache
 from pneumo.loading.images import read_reduced
@@ -30,11 +31,17 @@ class InFlight:
         self.plan = plan
         self.image = torch.empty(shape if with_image else 0, dtype=torch.float32, pin_memory=pin_memory)
         # The network reads float32; a bus is crossed by bytes, a quarter of that.
-        self.mask = torch.zeros(shape, dtype=torch.uint8 if pin_memory else torch.float32, pin_memory=pin_memory)
+        self._mask = torch.zeros(
+            shape if plan.with_masks else 0, dtype=torch.uint8 if pin_memory else torch.float32, pin_memory=pin_memory
+        )
         self.drawn: Future[list[AugmentationParameters]] = Future()
         self.samples: list[Future[None]] = []
         # What a loader whose threads do not make the images makes them of.
         self.sources: list[Any] = [None] * len(plan.rows)
+
+    def mask(self, index: int) -> Mask | None:
+        """Return the mask of a sample, (size, size) zeros to be painted; None when the plan is without masks."""
+        return self._mask[index, 0].numpy() if self.plan.with_masks else None
 
     def parameters(self) -> list[AugmentationParameters]:
         """Wait for the samples, and return the parameters of each.
@@ -50,7 +57,7 @@ class InFlight:
 
     def to_batch(self, image: torch.Tensor) -> Batch:
         """Return the batch with images (N, 1, H, W) that are on their device."""
-        mask = self.mask.to(image.device, non_blocking=True).float()
+        mask = self._mask.to(image.device, non_blocking=True).float()
         return Batch(image=image, mask=mask, rows=self.plan.rows)
 
 
@@ -102,7 +109,7 @@ class ThreadedLoader(ABC):
 
     @abstractmethod
     def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
-        """Rasterize a sample's mask into the batch, and make or read its image; this runs in a thread."""
+        """Rasterize a sample's mask if the batch has masks, and make or read its image; this runs in a thread."""
 
     @abstractmethod
     def finish(self, batches: Iterator[InFlight]) -> Iterator[Batch]:

@@ -18,7 +18,11 @@ _NO_MASK = np.zeros((1, 1), np.uint8)
 
 
 def make_image(
-    pixels: Pixels, matrix: Matrix, transforms: Sequence[PixelTransform], out: npt.NDArray[np.float32], mask: Mask
+    pixels: Pixels,
+    matrix: Matrix,
+    transforms: Sequence[PixelTransform],
+    out: npt.NDArray[np.float32],
+    mask: Mask | None,
 ) -> None:
     """Fill the network's image with values in [0, 1], and apply the changes of pixels to it and to its mask.
 
@@ -32,7 +36,7 @@ def make_image(
         matrix: (2, 3) network to source pixel centers.
         transforms: The changes, in order.
         out: (size, size), C-contiguous.
-        mask: (size, size), 1 inside and 0 outside.
+        mask: (size, size), 1 inside and 0 outside; None where nobody asks for it.
     """
     placed = _place(pixels, matrix, len(out))
     done = 0
@@ -49,6 +53,7 @@ def make_image(
             done = len(pointwise)
         _look_up(placed, values, out)
     for transform in transforms[done:]:
+        mask = np.zeros(out.shape, np.uint8) if mask is None else mask
         transform.apply_to_arrays(out, mask)
 
 

@@ -52,7 +52,9 @@ class FoldValidation:
     def estimate_statistics(self, epoch: Epoch) -> None:
         """Estimate the batch-norm statistics of the averaged weights from the epoch's first images. Collective."""
         steps = min(epoch.steps, -(-ESTIMATION_MICRO_BATCHES // self.recipe.micro_batches))
-        plans = epoch.plans(range(steps), self.train_state.micro_batch_indices)
+        plans = (
+            replace(plan, with_masks=False) for plan in epoch.plans(range(steps), self.train_state.micro_batch_indices)
+        )
         loader = self._stoppable(steps * -(-self.recipe.micro_batches // self.group.size))
         estimate_statistics(
             self.train_state.ema.model,

@@ -19,7 +19,7 @@ def test_every_batch_but_the_last_is_full() -> None:
     assert split_batches(rows[:0]) == []
     plans = list(plan_batches(split, 32))
     assert [plan.rows.tolist() for plan in plans] == [batch.tolist() for batch in split]
-    assert all(plan.augmentation is None and plan.size == 32 for plan in plans)
+    assert all(plan.augmentation is None and plan.size == 32 and not plan.with_masks for plan in plans)
 
 
 def test_each_image_is_predicted_at_the_size_of_its_source(

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from loading_data import ALL, CASES, EVERYTHING, ROW, load_with, plan, write_dat
 from PIL import Image
 from scipy import ndimage
 
+from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.flip import Flip
 from pneumo.loading.augmentation.intensity import Intensity
 from pneumo.loading.augmentation.registry import Augmentation
+from pneumo.loading.cache_layout import CacheLayout
 from pneumo.loading.contract import Batch
+from pneumo.loading.decoded_cache import DecodedCache, MemoryStorage, storage_bytes
 from pneumo.loading.geometry import letterbox
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
@@ -46,6 +50,19 @@ def test_batches_follow_the_plans_in_length_size_and_order(make_loader):
         assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
         for row, mask in zip(batch.rows, batch.mask, strict=True):
             assert bool(mask.any()) == CASES[row].positive
+
+
+def test_no_mask_is_read_or_made_for_a_plan_without_masks(make_loader, monkeypatch):
+    """Also not into the cache; the images are the same."""
+    plans = [plan(ALL, 96), plan(ALL, 96, EVERYTHING)]
+    expected = list(make_loader()(plans))
+    monkeypatch.setattr(ShardReader, "rle", lambda *_: pytest.fail("run lengths were read"))
+    loader = make_loader()
+    layout = CacheLayout.of(loader.reader.table, np.array(ALL), 96)
+    loader.cache = DecodedCache(layout, MemoryStorage(storage_bytes(layout)))
+    for ours, theirs in zip(loader([replace(p, with_masks=False) for p in plans]), expected, strict=True):
+        assert torch.equal(ours.image, theirs.image)
+        assert ours.mask.shape == (0,)
 
 
 @pytest.mark.parametrize("name", ["square", "deep"])

@@ -8,7 +8,7 @@ from loading_data import CASES, ROW, write_dataset
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.geometry import letterbox
-from pneumo.loading.masks import rasterize_mask, read_mask
+from pneumo.loading.masks import rasterize_mask, read_mask, read_runs
 from pneumo.loading.warp import warp
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
@@ -91,12 +91,23 @@ def test_the_pixel_with_most_of_a_small_lesion_is_marked(tmp_path, data, rows, c
     assert np.argwhere(out).tolist() == marked
 
 
-def test_damaged_run_lengths_are_named(data, tmp_path):
+@pytest.mark.parametrize("read", [read_mask, read_runs])
+def test_damaged_run_lengths_are_named(data, tmp_path, read):
     texts = [rle.encode(mask) for mask in data.masks]
     texts[ROW["square"]] = "5 10 99999999 3"
     reader = write_dataset(tmp_path / "d", data.files, texts)
     with pytest.raises(UserError, match=r"image id-square in .*: the mask has .*expected run lengths that fit"):
-        read_mask(reader, ROW["square"])
+        read(reader, ROW["square"])
+
+
+def test_runs_are_those_of_the_file(data):
+    row = ROW["square"]
+    (gap, length), *others = read_runs(data.reader, row).tolist()
+    flat = data.masks[row].T.ravel()
+    assert others
+    assert not flat[:gap].any()
+    assert flat[gap : gap + length].all()
+    assert length + sum(length for _, length in others) == flat.sum()
 
 
 @pytest.mark.parametrize(("x", "y"), [(40, 60), (41, 60), (40, 61), (41, 61)])

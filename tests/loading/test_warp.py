@@ -126,6 +126,18 @@ def test_changes_are_those_of_every_pixel_in_their_order(dtype, matrix):
         assert np.array_equal(mask, expected_mask)
 
 
+def test_an_image_is_the_same_without_its_mask():
+    class Strict(Shifted):
+        def apply_to_arrays(self, image, mask):
+            assert not mask.any()
+            super().apply_to_arrays(image, mask)
+
+    pixels, transforms = noise(np.uint8), [IntensityTransform(gamma=0.8), Strict(), IntensityTransform(contrast=0.9)]
+    image = np.empty((SIZE, SIZE), np.float32)
+    make_image(pixels, UNIT, transforms, image, None)
+    assert np.array_equal(image, made(pixels, UNIT, transforms[0], Shifted(), transforms[2])[0])
+
+
 def test_the_values_of_levels_are_the_same_for_the_next_image():
     pixels = noise(np.uint8)
     made(pixels, UNIT, IntensityTransform(contrast=0.5))
