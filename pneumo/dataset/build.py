@@ -21,6 +21,7 @@ from pneumo.dataset import (
     scan,
     shard_record,
     shard_writer,
+    shared_headers,
 )
 from pneumo.dataset import plan as build_plan
 from pneumo.dataset.input_record import InputRecord, OtherInputError
@@ -119,7 +120,7 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions, pool: Pool) 
         fold_assignment.import_ahead()
     return partial(
         build_plan.make,
-        _scan(sources, options, pool),
+        _scan(sources, out, options, pool),
         masks or {},
         patients,
         id_source=inputs.id,
@@ -189,27 +190,42 @@ def _reuse(out: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     return manifest if has_folds and not paths.build(out).exists() else merge.refold(out, options)
 
 
-def _scan(sources: Sequence[Source], options: BuildOptions, pool: Pool) -> list[ScannedFile | QuarantineRow]:
+def _scan(sources: Sequence[Source], out: Path, options: BuildOptions, pool: Pool) -> list[ScannedFile | QuarantineRow]:
     """Read the headers of the files, and in place of zip archives those of their members."""
-    found = _scan_files(sources, options, pool)
+    shared = _share_headers(sources, out, options, pool)
+    found = _scan_files(sources, shared, options, pool)
     archives = [item for item in found if isinstance(item, Archive)]
     members = [member for archive in archives for member in archive.members]
     if archives:
         log.info("%s in %s", counted(len(members), "file"), counted(len(archives), "zip archive"))
-        found += _scan_files(members, options, pool)
+        found += _scan_files(members, shared, options, pool)
     return [item for item in found if not isinstance(item, Archive)]
 
 
+def _share_headers(
+    sources: Sequence[Source], out: Path, options: BuildOptions, pool: Pool
+) -> shared_headers.SharedHeaders | None:
+    """Return the headers that this task shares with others; None without others, or when the dataset is finished."""
+    if options.tasks == 1 or paths.manifest(out).is_file():
+        return None
+    # In a worker, which may wait for a disk that hangs.
+    ((_, key),) = pool.run(shared_headers.make_key, [shared_headers.choose(sources)])
+    return None if isinstance(key, WorkerDied) else shared_headers.SharedHeaders.of(out, key)
+
+
 def _scan_files(
-    sources: Sequence[Source], options: BuildOptions, pool: Pool
+    sources: Sequence[Source], shared: shared_headers.SharedHeaders | None, options: BuildOptions, pool: Pool
 ) -> list[ScannedFile | QuarantineRow | Archive]:
     chunks = [sources[start : start + SCAN_CHUNK] for start in range(0, len(sources), SCAN_CHUNK)]
+    # Tasks that run at once read other files first.
+    first = options.task_number * len(chunks) // options.tasks
+    chunks = chunks[first:] + chunks[:first]
     scanned: list[ScannedFile | QuarantineRow | Archive] = []
     suspects: list[Source] = []
     with (
         Progress("headers", len(sources), unit="files") as progress,
         # Closed on any exit from the block: an interrupted build must not leave workers that go on writing.
-        closing(pool.run(scan.scan_files, chunks)) as outcomes,
+        closing(pool.run(shared.scan if shared else scan.scan_files, chunks)) as outcomes,
     ):
         for position, results in outcomes:
             if isinstance(results, WorkerDied):
@@ -217,7 +233,8 @@ def _scan_files(
             else:
                 scanned += results
                 progress.step(len(results))
-    for source, result in _read_individually(scan.scan_file, suspects, options, pool).items():
+    read = shared.scan_one if shared else scan.scan_file
+    for source, result in _read_individually(read, suspects, options, pool).items():
         scanned.append(scan.quarantine_row(source, "", result) if isinstance(result, FileRejectedError) else result)
     return scanned
 

@@ -93,6 +93,11 @@ class BuildOptions:
         return Conditions(limits=self.limits, workers=self.workers)
 
     @property
+    def task_number(self) -> int:
+        """Which of the tasks this is, counted from 0."""
+        return int(self.task.partition("/")[0])
+
+    @property
     def tasks(self) -> int:
         """How many tasks there are."""
         return int(self.task.partition("/")[2])
@@ -100,4 +105,4 @@ class BuildOptions:
     @property
     def shards(self) -> slice:
         """Which of a plan's shards this task writes."""
-        return slice(int(self.task.partition("/")[0]), None, self.tasks)
+        return slice(self.task_number, None, self.tasks)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pneumo.dataset import paths, quarantine
+from pneumo.dataset import paths, quarantine, shared_headers
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import check_writable, is_temporary
 
@@ -26,8 +26,7 @@ def check_dataset(dataset: Path) -> None:
     if all(quarantine.is_list(dataset / name) for name in paths.LISTS):
         # A build that found nothing to build, or that someone has cleaned up, leaves no more.
         found -= set(paths.LISTS)
-    begun = paths.build(dataset)
-    if begun.is_dir() and all(is_temporary(entry) for entry in begun.iterdir()):
+    if _is_begun(dataset):
         found.discard(paths.BUILD)
     # Another task may have begun since the first look.
     if found and not _is_dataset(dataset):
@@ -36,6 +35,19 @@ def check_dataset(dataset: Path) -> None:
             "an output that is new or empty, or a dataset, finished or not",
             "give another --out, or move these away",
         )
+
+
+def _is_begun(dataset: Path) -> bool:
+    """Return whether all that there is of a build is what one leaves that ends before it has a plan."""
+    begun, headers = paths.build(dataset), paths.shared_headers(dataset)
+    if not begun.is_dir():
+        return False
+    entries = [entry for entry in begun.iterdir() if entry != headers]
+    if headers.is_dir():
+        entries += [entry for entry in headers.iterdir() if not shared_headers.NAME.fullmatch(entry.name)]
+    elif headers.exists():
+        return False
+    return all(map(is_temporary, entries))
 
 
 def _is_dataset(directory: Path) -> bool:

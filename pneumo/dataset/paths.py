@@ -13,7 +13,8 @@
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...
       logs/                     a log of each start of job/shard.py, see pneumo.runtime.log_file
-      .build/                   only while building: plan.json, one JSON per finished shard, the lock of the merge
+      .build/                   only while building: plan.json, one JSON per finished shard, the lock of the merge, and
+                                headers/, those that tasks share
 
 A shard of which every file was quarantined has no tar, so the numbers may have a gap.
 """
@@ -99,6 +100,11 @@ def lock(dataset: Path) -> Path:
 def shard_record(dataset: Path, shard: str) -> Path:
     """Return the path of the record of a finished shard; published after its tar and index."""
     return build(dataset) / f"{shard}.json"
+
+
+def shared_headers(dataset: Path) -> Path:
+    """Return the directory of the headers that the tasks of a build have read."""
+    return build(dataset) / "headers"
 
 
 def shard_name(split: str, number: int) -> str:

@@ -20,10 +20,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write_one(path: Path, image_id: str, *, seed: int = 0, shape: tuple[int, int] = (32, 32)) -> None:
+def write_one(
+    path: Path, image_id: str, *, seed: int = 0, shape: tuple[int, int] = (32, 32), patient_id: str = "p"
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
     write_dicom(
-        path, image, image_id=image_id, patient_id="p", view="AP", sex="M", age=50,
+        path, image, image_id=image_id, patient_id=patient_id, view="AP", sex="M", age=50,
         spacing_mm=0.2, syntax="jpeg", photometric="MONOCHROME2",
     )  # fmt: skip

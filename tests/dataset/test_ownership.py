@@ -28,6 +28,7 @@ def write(directory: Path, *names: str) -> None:
         ["dataset.json", "samples.parquet", "shards/x"],
         [".build/plan.json", ".build/train-000000.json", "shards/x"],
         [".build/.plan.json.pneumo-tmp-abcd1234"],
+        [f".build/headers/{'0af' * 21}0", f".build/headers/.{'0af' * 21}0.pneumo-tmp-abcd1234"],
         list(HEADERS),
     ],
 )
@@ -43,6 +44,8 @@ def test_a_build_takes_a_directory_of_its_own(names: list[str], tmp_path: Path) 
         (["samples.parquet"], "samples.parquet"),
         (["shards/train-000000.tar", *HEADERS], "shards"),
         ([".build/x"], ".build"),
+        ([".build/headers/x"], ".build"),
+        ([".build/headers"], ".build"),
         (["quarantine.csv", "left_out.csv", "predictions.csv"], "left_out.csv, quarantine.csv"),
     ],
 )
