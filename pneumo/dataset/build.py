@@ -157,6 +157,7 @@ def _write_and_merge(out: Path, plan: BuildPlan, options: BuildOptions, pool: Po
             options.task, len(missing), counted(len(plan.shards), "shard"), missing[0],
         )  # fmt: skip
         return None
+    pool.stop()
     manifest = merge.merge(out, plan, options)
     if manifest is None:
         log.info("task %s is done; another process is writing shards again and finishes the dataset", options.task)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths, quarantine, shard_record
@@ -14,7 +15,8 @@ from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildOptions
 from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
-from pneumo.dataset.table import SampleTable
+from pneumo.dataset.scan import QuarantineRow
+from pneumo.dataset.table import SCHEMA, SampleTable
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
@@ -93,10 +95,8 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     # mistake, may still be writing one again: it ends with an error when its temporary file is gone.
     for directory in (dataset, paths.shards(dataset)):
         remove_temporary_files(directory)
-    records = [shard_record.read(dataset, shard) for shard in plan.shards]
-    quarantined = [*plan.quarantined, *(row for record in records for row in record.quarantined)]
+    table, quarantined = _read_records(dataset, plan)
     quarantine.write(dataset, plan, quarantined)
-    table = SampleTable.from_rows([row for record in records for row in record.rows])
     for split in plan.planned_splits:
         if not len(table.select(split)):
             raise NothingToBuildError(
@@ -107,6 +107,13 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     quarantine.check_percent(dataset, len(quarantined), plan.found, options.max_quarantined)
     manifest = _manifest(plan, table, len(quarantined), options)
     return assign_folds(dataset, table, manifest, options.num_folds, options.seed)
+
+
+def _read_records(dataset: Path, plan: BuildPlan) -> tuple[SampleTable, list[QuarantineRow]]:
+    """Return the rows of all shards, and what is quarantined by its header or while a shard was written."""
+    records = [shard_record.read(dataset, shard) for shard in plan.shards]
+    table = SampleTable.from_arrow(pa.concat_tables([SCHEMA.empty_table(), *(record.rows for record in records)]))
+    return table, [*plan.quarantined, *(row for record in records for row in record.quarantined)]
 
 
 def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int, options: BuildOptions) -> Manifest:

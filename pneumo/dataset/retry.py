@@ -13,7 +13,7 @@ from pathlib import Path
 from pneumo.dataset import paths, quarantine, shard_record
 from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import ShardPlan
-from pneumo.dataset.shard_writer import ShardRecord
+from pneumo.dataset.shard_record import FinishedShard
 from pneumo.dicom.rejection import Reason
 from pneumo.runtime import locks
 from pneumo.runtime.console import log
@@ -55,7 +55,7 @@ def log_finished(dataset: Path) -> None:
         )  # fmt: skip
 
 
-def _has_file_to_retry(record: ShardRecord, now: Conditions) -> bool:
+def _has_file_to_retry(record: FinishedShard, now: Conditions) -> bool:
     """Return whether one of a shard's rejected files may be readable now."""
     limits, before = now.limits, record.conditions.limits
     changed = {

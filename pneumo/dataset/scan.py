@@ -15,6 +15,7 @@ from pneumo.dicom import files, image_file, opening, zip_archives
 from pneumo.dicom.opening import Location
 from pneumo.dicom.reader import Drawn
 from pneumo.dicom.rejection import FileRejectedError, Reason
+from pneumo.dicom.zip_archives import ZipMember
 from pneumo.runtime.errors import UserError
 
 HEADER_BYTES = 1 << 16
@@ -27,9 +28,17 @@ class Source:
 
     split: Split
     """Whether its directory was given for training or for testing."""
-    path: Location
+    root: Path
+    """Its directory, shared by all files: a path for each would take most of a plan's memory."""
     file: str
     """POSIX path relative to its directory; of a member of an archive with that of the archive in front."""
+    member: ZipMember | None = None
+    """Where it is, if in an archive."""
+
+    @property
+    def path(self) -> Location:
+        """Where it is."""
+        return self.member or self.root / self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +123,20 @@ def find(dicom: Path, test_dicom: Path | None, *, labeled: bool, exclude: Collec
 
 
 def _list_files(split: Split, root: Path, exclude: Collection[Path]) -> list[Source]:
-    return [
-        Source(split, path, path.name if path == root else path.relative_to(root).as_posix())
-        for path in files.find(root, exclude)
-    ]
+    found = files.find(root, exclude)
+    if found == [root]:
+        return [Source(split, root.parent, root.name)]
+    return [Source(split, root, path.relative_to(root).as_posix()) for path in found]
 
 
 def scan_file(source: Source) -> ScannedFile | QuarantineRow | Archive:
     """Read the header of one file, or list an archive; a file that is rejected is a result, not an error."""
     try:
-        if isinstance(source.path, Path) and zip_archives.is_archive(source.path):
-            return _list_members(source, source.path)
-        header = limits.timed(image_file.scan, source.path)
-        size, modified_ns = opening.state(source.path)
+        path = source.path
+        if isinstance(path, Path) and zip_archives.is_archive(path):
+            return _list_members(source, path)
+        header = limits.timed(image_file.scan, path)
+        size, modified_ns = opening.state(path)
     except FileRejectedError as error:
         return quarantine_row(source, "", error)
     except OSError as error:
@@ -147,7 +157,9 @@ def scan_file(source: Source) -> ScannedFile | QuarantineRow | Archive:
 
 def _list_members(source: Source, path: Path) -> Archive:
     members = limits.timed(zip_archives.list_members, path)
-    return Archive(tuple(Source(source.split, member, f"{source.file}/{member.path}") for member in members))
+    return Archive(
+        tuple(Source(source.split, source.root, f"{source.file}/{member.path}", member) for member in members)
+    )
 
 
 def scan_files(sources: Sequence[Source]) -> list[ScannedFile | QuarantineRow | Archive]:

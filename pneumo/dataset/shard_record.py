@@ -3,16 +3,29 @@
 Apart from ``shard_writer``, which writes it, so that worker processes need not import what the table is made with.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from pneumo.dataset import paths
+from pneumo.dataset.limits import Conditions
 from pneumo.dataset.plan import ShardPlan
+from pneumo.dataset.scan import QuarantineRow
 from pneumo.dataset.shard_writer import ShardRecord
 from pneumo.dataset.table import SCHEMA
 from pneumo.runtime import config, documents
 from pneumo.runtime.errors import UserError, first_line
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedShard:
+    """A ``ShardRecord`` that was read; its rows take a tenth of the memory of dictionaries."""
+
+    rows: pa.Table
+    """Of ``SCHEMA``, without folds yet."""
+    quarantined: list[QuarantineRow]
+    conditions: Conditions
 
 
 def is_done(dataset: Path, shard: ShardPlan) -> bool:
@@ -25,10 +38,10 @@ def is_done(dataset: Path, shard: ShardPlan) -> bool:
         return False
     files = paths.tar(dataset, shard.name), paths.index(dataset, shard.name)
     # A shard of which every file was quarantined has none.
-    return all(path.is_file() for path in files) or not read(dataset, shard).rows
+    return all(path.is_file() for path in files) or not len(read(dataset, shard).rows)
 
 
-def read(dataset: Path, shard: ShardPlan) -> ShardRecord:
+def read(dataset: Path, shard: ShardPlan) -> FinishedShard:
     """Read the record of a finished shard.
 
     Raises:
@@ -40,11 +53,11 @@ def read(dataset: Path, shard: ShardPlan) -> ShardRecord:
         record = config.from_json(ShardRecord, documents.read(path), str(path))
         if any(list(row) != SCHEMA.names for row in record.rows):
             raise ValueError("other columns than those of the table of samples")
-        pa.Table.from_pylist(record.rows, schema=SCHEMA)
+        rows = pa.Table.from_pylist(record.rows, schema=SCHEMA)
     except (ValueError, TypeError, UserError) as error:
         raise UserError(
             f"{path} cannot be read ({error.found if isinstance(error, UserError) else first_line(error)})",
             "the record of a finished shard",
             "remove it and start the same command again, which writes the shard again",
         ) from None
-    return record
+    return FinishedShard(rows, record.quarantined, record.conditions)

@@ -63,6 +63,10 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the processes, whose memory is then free; others start when there are items again."""
         self._kill(list(self._workers.values()))
 
     def run(

@@ -5,17 +5,19 @@ import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from build_data import OPTIONS, contents, rows, write_one
 
-from pneumo.dataset import paths
+from pneumo.dataset import merge, paths
 from pneumo.dataset.build import build
 from pneumo.dataset.folds import digest
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.options import BuildInputs
 from pneumo.dataset.table import SampleTable
+from pneumo.dataset.workers import Pool
 from pneumo.runtime.errors import UserError
 
 
@@ -90,6 +92,21 @@ def test_no_patient_id_leaves_the_input(built: Path) -> None:
 def test_any_number_of_workers_gives_the_same_bytes(built: Path, tree, tmp_path: Path, workers: int) -> None:
     build(tree.inputs, tmp_path / "out", replace(OPTIONS, workers=workers))
     assert contents(tmp_path / "out") == contents(built)
+
+
+def test_the_workers_have_ended_when_the_table_is_made(tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = list[int]()
+    run, pools = merge.merge, list[Pool]()
+    init = Pool.__init__
+    monkeypatch.setattr(Pool, "__init__", lambda pool, *args: (pools.append(pool), init(pool, *args))[1])
+
+    def count(*arguments: Any) -> Manifest | None:
+        merged.append(len(pools[0]._workers))
+        return run(*arguments)
+
+    monkeypatch.setattr(merge, "merge", count)
+    build(tree.inputs, tmp_path / "out", OPTIONS)
+    assert merged == [0]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])

@@ -12,7 +12,7 @@ from pneumo.dicom.rejection import Reason
 
 def scanned(image_id: str, *, split: str = "train", file: str = "", patient: str = "") -> ScannedFile:
     file = file or f"{image_id}.dcm"
-    return ScannedFile(Source(split, Path("/in") / file, file), image_id, patient, Path(file).stem, 10, 99)
+    return ScannedFile(Source(split, Path("/in"), file), image_id, patient, Path(file).stem, 10, 99)
 
 
 def bad(file: str) -> QuarantineRow:
@@ -75,7 +75,7 @@ def test_of_copies_that_were_cut_off_the_whole_one_is_kept(tmp_path: Path) -> No
 
     def on_disk(name: str, content: bytes) -> ScannedFile:
         (tmp_path / name).write_bytes(content)
-        return ScannedFile(Source("train", tmp_path / name, name), "a", "", name, len(content), 99)
+        return ScannedFile(Source("train", tmp_path, name), "a", "", name, len(content), 99)
 
     files = [on_disk(name, content) for name, content in contents.items()]
     plan = make(files, {"a": "-1"}, None)
@@ -225,7 +225,7 @@ def test_the_order_of_the_masks_does_not_matter() -> None:
 
 
 def test_digest_does_not_depend_on_the_directory_of_the_input() -> None:
-    moved = ScannedFile(Source("train", Path("/elsewhere/a.dcm"), "a.dcm"), "a", "", "a", 10, 99)
+    moved = ScannedFile(Source("train", Path("/elsewhere"), "a.dcm"), "a", "", "a", 10, 99)
     assert make([moved], {"a": "-1"}, None).digest == make([scanned("a")], {"a": "-1"}, None).digest
 
 

@@ -67,10 +67,10 @@ def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "page.dcm").write_text("<html>")
     os.mkfifo(tmp_path / "pipe")
     names = ["image.dcm", "page.dcm", "pipe", "gone.dcm"]
-    image, *others = scan.scan_files([Source("train", tmp_path / name, name) for name in names])
+    image, *others = scan.scan_files([Source("train", tmp_path, name) for name in names])
     state = (tmp_path / "image.dcm").stat()
     assert image == ScannedFile(
-        Source("train", tmp_path / "image.dcm", "image.dcm"), "1.2.3", "p", "image", state.st_size, state.st_mtime_ns
+        Source("train", tmp_path, "image.dcm"), "1.2.3", "p", "image", state.st_size, state.st_mtime_ns
     )
     assert all(isinstance(row, QuarantineRow) and not row.image_id for row in others)
     assert [row.file for row in others] == names[1:]
@@ -80,7 +80,7 @@ def test_header_of_an_image_and_of_what_is_none(tmp_path: Path) -> None:
 
 def test_row_of_a_file_that_cannot_be_read_has_what_the_system_says() -> None:
     rejected = opening.unreadable(PermissionError(13, "Permission denied"))
-    row = scan.quarantine_row(Source("test", Path("/in/a"), "a"), "1.2", rejected)
+    row = scan.quarantine_row(Source("test", Path("/in"), "a"), "1.2", rejected)
     assert row == QuarantineRow(
         "test", "a", "1.2", Reason.UNREADABLE, "open", "Permission denied", "a readable file",
         "check its permissions, the disk and the mount, and start the same command again",

@@ -22,7 +22,7 @@ def sources(tmp_path: Path) -> list[Source]:
     for number in range(3):
         write_one(tmp_path / "in" / f"{number}.dcm", f"1.2.{number}", seed=number)
     (tmp_path / "in" / "page.dcm").write_text("<html>")
-    return [Source("train", path, path.name) for path in sorted((tmp_path / "in").iterdir())]
+    return [Source("train", path.parent, path.name) for path in sorted((tmp_path / "in").iterdir())]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_what_a_task_has_read_is_not_read_again_but_for_what_is_no_image(
 def test_patients_are_told_apart_by_digests_that_nobody_can_repeat(tmp_path: Path) -> None:
     for name, patient in (("a", "Doe^Jane"), ("b", "Doe^Jane"), ("c", "Roe"), ("d", "")):
         write_one(tmp_path / f"{name}.dcm", f"1.2.{ord(name)}", patient_id=patient)
-    found = [Source("train", tmp_path / f"{name}.dcm", f"{name}.dcm") for name in "abcd"]
+    found = [Source("train", tmp_path, f"{name}.dcm") for name in "abcd"]
     shared = share(tmp_path, found)
     a, b, c, d = (item.patient_id for item in shared.scan(found) if isinstance(item, ScannedFile))
     assert a == b != c

@@ -245,6 +245,14 @@ def test_processes_stay_for_the_next_run() -> None:
         os.kill(first, 0)
 
 
+def test_a_pool_that_was_stopped_has_no_process_until_there_are_items_again() -> None:
+    with Pool(2, LIMITS) as pool:
+        assert sorted(pool.run(double, [1, 2])) == [(0, 2), (1, 4)]
+        pool.stop()
+        assert not pool._workers
+        assert sorted(pool.run(double, [3])) == [(0, 6)]
+
+
 def test_a_process_that_died_between_two_runs_costs_no_item() -> None:
     with Pool(1, LIMITS) as pool:
         (first,) = (result for _, result in pool.run(pid, [0]))
