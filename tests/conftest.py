@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,13 @@ def quiet_log() -> Iterator[None]:
     yield
     log.handlers.clear()
     log.propagate = True
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory for the temporary files of commands; a socket in that of a test may have too long a path."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

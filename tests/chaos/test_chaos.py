@@ -41,7 +41,7 @@ def seed_and_kills() -> tuple[int, int]:
 
 @pytest.mark.chaos
 def test_killed_and_restarted_commands_end_with_the_same_bytes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, short_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed, kills = seed_and_kills()
     with capsys.disabled():
@@ -51,13 +51,11 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
     dicoms = dicom_tree.write_tree(
         tmp_path / "dicoms", images=130, test_images=264, size=64, positive_fraction=0.97, seed=3, workers=2
     )
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     made: dict[str, Path] = {}
     durations = {}
     for command in pipeline(dicoms, made):
         directory = tmp_path / "uninterrupted" / command.name
-        durations[command.name] = run_uninterrupted(command, directory, scratch)
+        durations[command.name] = run_uninterrupted(command, directory, short_directory)
         made[command.name] = directory
         write_line(f"uninterrupted {command.name}: {durations[command.name]}")
     references = dict(made)
@@ -74,7 +72,7 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
             durations=durations[command.name],
             reference=references[command.name],
             directory=tmp_path / "killed" / command.name,
-            scratch=scratch,
+            scratch=short_directory,
             rng=rng,
         )
         killers.append(killer)

@@ -42,10 +42,15 @@ AN_OVERLAY_IS_MOVED = r"out/overlays/.*\.png$"
     ],
 )
 def test_nothing_of_a_patient_stays_behind(
-    all_positive: Path, synthetic: SyntheticTree, tmp_path: Path, moment: str, number: signal.Signals, packed: bool
+    all_positive: Path,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    short_directory: Path,
+    moment: str,
+    number: signal.Signals,
+    packed: bool,
 ) -> None:
-    out, temporary, incoming = tmp_path / "out", tmp_path / "tmp", synthetic.test_dicom
-    temporary.mkdir()
+    out, incoming = tmp_path / "out", synthetic.test_dicom
     publish_text(tmp_path / "staged" / "findings.csv", "earlier")
     result_directory.publish(tmp_path / "staged", out)
     earlier = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -58,7 +63,7 @@ def test_nothing_of_a_patient_stays_behind(
     launcher = interrupted(tmp_path / "interruption", MOMENTS[moment], "go", launcher=COLD)
     process = start(
         [JOB / "predict.py", "--run", all_positive, "--dicom", incoming, "--out", out, "--workers", 1],
-        launcher=["env", f"TMPDIR={temporary}", *launcher],
+        launcher=["env", f"TMPDIR={short_directory}", *launcher],
     )
     wait_until((tmp_path / "interruption" / "reached").exists, process)
     assert list(out.glob(".shards.*"))
@@ -69,7 +74,7 @@ def test_nothing_of_a_patient_stays_behind(
     # A lock is the process's, and not of a patient; one that was killed leaves it.
     left = {path.name: path.read_bytes() for path in out.iterdir() if path.name != ".lock"}
     assert left == earlier
-    assert not [path for path in temporary.rglob("*") if path.is_file()]
+    assert not [path for path in short_directory.rglob("*") if path.is_file()]
     assert set(Path("/dev/shm").iterdir()) <= shared_memory
 
 
