@@ -1,5 +1,7 @@
 """Histograms and masks against predictions made one image at a time, whatever the number of ranks."""
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from pneumo.distributed.collectives import Group
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS
 from pneumo.inference.out_of_fold import encode_masks, predict_histograms
+from pneumo.inference.prediction import count_pixels
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.contract import Loader
 from pneumo.masks import rle
@@ -57,6 +60,24 @@ def test_histograms_are_those_of_each_image_alone(reader: ShardReader, loader: L
         assert found.pixels[i] == truth.size
         assert found.positive[i] == truth.any()
         assert found.patient[i] == table.patient[row]
+
+
+def test_no_array_of_a_batch_is_kept_while_others_are_predicted(
+    reader: ShardReader, loader: Loader, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would lie between larger ones that are freed, whose memory would then not be used again."""
+    counts: list[weakref.ref[Any]] = []
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for batch in count_pixels(*arguments):
+            counts.append(weakref.ref(batch.counts))
+            yield batch
+            del batch
+            assert counts[-2:-1] == [] or counts[-2]() is None
+
+    monkeypatch.setattr("pneumo.inference.out_of_fold.count_pixels", counted)
+    assert predict_histograms(predictor, loader, reader, reader.table.select("train"), SINGLE_RANK) is not None
+    assert len(counts) > 2
 
 
 @pytest.mark.parametrize("size", [2, 3])
