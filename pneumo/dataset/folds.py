@@ -3,15 +3,16 @@
 import hashlib
 import threading
 import warnings
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pneumo.dataset.patients import count_patients, number_patients
+from pneumo.dataset.table_columns import join
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, counted
 from pneumo.runtime.ranges import MAX_FOLDS
@@ -105,13 +106,17 @@ def strata(area: npt.NDArray[np.int64], folds: int) -> npt.NDArray[np.int64]:
     return joined if np.bincount(joined).max(initial=0) >= folds else np.zeros_like(joined)
 
 
-def digest(image_ids: Sequence[str] | npt.NDArray[Any], fold: npt.NDArray[np.int8]) -> str:
-    """Return the SHA-256 of the assignment, by which a run checks that the folds are those it was trained on."""
+def digest(image_ids: pa.ChunkedArray, fold: npt.NDArray[np.int8]) -> str:
+    """Return the SHA-256 of the assignment, by which a run checks that the folds are those it was trained on.
+
+    It is that of a line for each image: its id, a tab, its fold.
+    """
     assert len(image_ids) == len(fold)
     found = hashlib.sha256()
     for first in range(0, len(fold), _PIECE):
-        part = slice(first, first + _PIECE)
-        pairs = zip(image_ids[part], fold[part].tolist(), strict=True)
-        lines = "".join([f"{image_id}\t{number}\n" for image_id, number in pairs])
-        found.update(lines.encode("utf-8", "surrogateescape"))
+        numbers = pa.array(fold[first : first + _PIECE]).cast(pa.string())
+        ends = pc.binary_join_element_wise(numbers, "", "\n")
+        lines = pc.binary_join_element_wise(image_ids.slice(first, _PIECE).combine_chunks(), ends, "\t")
+        for piece in join(pa.chunked_array([lines]), ""):
+            found.update(piece)
     return found.hexdigest()

@@ -51,7 +51,7 @@ def has_folds(table: SampleTable, manifest: Manifest, options: BuildOptions) -> 
     return (
         manifest.num_folds == options.num_folds
         and manifest.fold_seed == options.seed
-        and manifest.folds_digest == fold_assignment.digest(table.image_id, table.fold)
+        and manifest.folds_digest == fold_assignment.digest(table.column("image_id"), table.fold)
     )
 
 
@@ -84,7 +84,7 @@ def assign_folds(dataset: Path, table: SampleTable, manifest: Manifest, folds: i
     fold[train] = fold_assignment.assign(table.mask_area[train], table.patient[train], folds, seed)
     table = replace(table, fold=fold)
     table.write(dataset)
-    digest = fold_assignment.digest(table.image_id, fold)
+    digest = fold_assignment.digest(table.column("image_id"), fold)
     manifest = replace(manifest, num_folds=folds, fold_seed=seed, folds_digest=digest, samples_digest=table.digest())
     manifest.write(dataset)
     return manifest

@@ -1,6 +1,5 @@
 """samples.parquet: one row per image. Planning (folds, samplers, reports) reads this table and never opens a shard."""
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -17,18 +16,11 @@ from pneumo.dataset import folds as fold_assignment
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.paths import Split
+from pneumo.dataset.table_columns import Digests, SamplesDigest, Strings, lengths, to_arrow, to_numpy
 from pneumo.runtime import parquet
 from pneumo.runtime.errors import UserError, first_line
 from pneumo.runtime.files import publish
 from pneumo.runtime.ranges import MAX_FOLDS
-
-Strings = np.ndarray[tuple[Any, ...], np.dtypes.StringDType | np.dtype[np.str_]]
-"""Strings of any length, UTF-8: a column takes its text and 16 bytes a row, however long its longest string is. Columns
-of short ones, such as the split, are numpy's strings of a fixed length: they are not for writing longer ones into."""
-
-DIGEST_BYTES = 64
-Digests = npt.NDArray[np.bytes_]
-"""SHA-256 digests, hexadecimal, of 64 bytes each; empty where there is nothing to digest."""
 
 Rows = npt.NDArray[np.int64]
 """Row numbers of a ``SampleTable``."""
@@ -76,15 +68,11 @@ SCHEMA = pa.schema(
 )
 """Columns of samples.parquet in their order; none is null, SampleTable lists the values that mean unknown."""
 
+DIGESTS = frozenset(("sha256", "rle_sha256", "json_sha256"))
+"""Columns of ``Digests``."""
 MAX_ROWS = 10_000_000
 MAX_STRING_BYTES = 4096
 """Bytes of a string, such as an id or a note."""
-_DIGESTS = frozenset(("sha256", "rle_sha256", "json_sha256"))
-_SHORT_BYTES = 8
-"""Longest string of a column that is made of its different values, such as ``PA`` and ``AP``: that is several times as
-fast, and takes at most twice the memory."""
-_PIECE = 100_000
-"""Strings that are converted at once, so that a column's are never all in memory twice."""
 _RANGES = {
     "rows": (1, 1 << 16),
     "columns": (1, 1 << 16),
@@ -185,7 +173,7 @@ class SampleTable:
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Self:
         """Make a table of an arrow table of the same schema."""
-        return cls(**{name: _to_numpy(name, table.column(name)) for name in SCHEMA.names})
+        return cls(**{name: to_numpy(table.column(name), are_digests=name in DIGESTS) for name in SCHEMA.names})
 
     @classmethod
     def read(cls, dataset: Path, *, manifest: Manifest | None = None, other_folds: bool = False) -> Self:
@@ -203,14 +191,14 @@ class SampleTable:
         """
         manifest = manifest or Manifest.read(dataset)
         path = paths.samples(dataset)
-        table, digest = cls._read(path, manifest)
+        table, digest, folds_digest = cls._read(path, manifest)
         if digest != manifest.samples_digest:
             raise UserError(
                 f"{path}: not what was written (its values' SHA-256 differs from {paths.MANIFEST}'s)",
                 f"the table that belongs to {paths.MANIFEST}",
                 "the table is damaged or another dataset's; copy the dataset or build it again",
             )
-        if not other_folds and fold_assignment.digest(table.image_id, table.fold) != manifest.folds_digest:
+        if not other_folds and folds_digest != manifest.folds_digest:
             raise UserError(
                 f"{path}: other folds than those of {paths.MANIFEST}",
                 "the same folds in both; a change of folds may have been interrupted",
@@ -219,8 +207,8 @@ class SampleTable:
         return table
 
     @classmethod
-    def _read(cls, path: Path, manifest: Manifest) -> tuple[Self, str]:
-        """Return the table and its digest, with two of Arrow's columns in memory at most."""
+    def _read(cls, path: Path, manifest: Manifest) -> tuple[Self, str, str]:
+        """Return the table, its digest and that of its folds, with four of Arrow's columns in memory at most."""
         read = parquet.read_columns(
             path,
             SCHEMA,
@@ -229,15 +217,16 @@ class SampleTable:
             expected=f"the table of {manifest.samples} rows that belongs to {paths.MANIFEST}",
             action="copy the dataset or build it again",
         )
-        columns, digest = {}, _Digest()
-        # A column is hashed while the next one is read.
+        columns: dict[str, Any] = {}
+        image_id, digest, folds_digest = None, SamplesDigest(), ""
+        # A column is converted while the one before is hashed, and the one after read.
         with ThreadPoolExecutor(1, thread_name_prefix="digest") as thread:
             hashed: Future[None] | None = None
-            for name, column in read:
+            for name, column in _ahead(read):
                 try:
                     problem = _find_problem(name, column)
                     if not problem:
-                        columns[name] = _to_numpy(name, column)
+                        columns[name] = to_numpy(column, are_digests=name in DIGESTS)
                         if hashed is not None:
                             hashed.result()
                         hashed = thread.submit(digest.add, name, column)
@@ -246,13 +235,17 @@ class SampleTable:
                     problem = first_line(error)
                 if problem:
                     raise UserError(f"{path}: {problem}", "what job/shard.py writes", "build the dataset again")
+                if name == "image_id":
+                    image_id = column
+                elif name == "fold":
+                    folds_digest, image_id = fold_assignment.digest(image_id, columns[name]), None
             if hashed is not None:
                 hashed.result()
-        return cls(**columns), digest.hexdigest()
+        return cls(**columns), digest.hexdigest(), folds_digest
 
     def digest(self) -> str:
         """Return the SHA-256 of every column but the folds, whose digest dataset.json has separately."""
-        found = _Digest()
+        found = SamplesDigest()
         for name, column in self._columns().items():
             found.add(name, column)
         return found.hexdigest()
@@ -272,7 +265,11 @@ class SampleTable:
             pq.write_table(pa.table(self._columns(), schema=SCHEMA), file, compression="zstd")
 
     def _columns(self) -> dict[str, pa.ChunkedArray]:
-        return {field.name: pa.chunked_array([_to_arrow(getattr(self, field.name), field.type)]) for field in SCHEMA}
+        return {name: self.column(name) for name in SCHEMA.names}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column as Arrow has it."""
+        return to_arrow(getattr(self, name), SCHEMA.field(name).type)
 
     def select(self, split: Split, folds: Collection[int] | None = None) -> Rows:
         """Return the ascending indices of the rows of a split, and of some folds if given."""
@@ -290,79 +287,18 @@ class SampleTable:
         return {str(self.image_id[row]): self.shape(row) for row in rows.tolist()}
 
 
-class _Digest:
-    """SHA-256 of columns, which depends only on their values: strings between line feeds, numbers little-endian."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-
-    def add(self, name: str, column: pa.ChunkedArray) -> None:
-        if name == "fold":
-            return
-        pieces: Iterator[bytes | pa.Buffer]
-        if pa.types.is_string(column.type):
-            length = (pc.sum(pc.binary_length(column)).as_py() or 0) + max(len(column) - 1, 0)
-            pieces = _join(column, "\n")
-        else:
-            values = column.to_numpy()
-            content = values.astype(values.dtype.newbyteorder("<")).tobytes()
-            length, pieces = len(content), iter([content])
-        self._sha256.update(f"{name} {length}\n".encode())
-        for piece in pieces:
-            self._sha256.update(piece)
-
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
-
-
-def _join(column: pa.ChunkedArray, separator: str) -> Iterator[pa.Buffer]:
-    """Yield all strings of a column, UTF-8, with a separator between each two, in pieces of many."""
-    for first in range(0, len(column), _PIECE):
-        values = column.slice(first, _PIECE).combine_chunks()
-        whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
-        if first:
-            yield pa.py_buffer(separator.encode())
-        yield pc.binary_join(whole, separator)[0].as_buffer()
-
-
-def _to_numpy(name: str, column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    if not pa.types.is_string(column.type):
-        return np.array(column.to_numpy())
-    lengths = _lengths(column)
-    if name in _DIGESTS and lengths == (DIGEST_BYTES, DIGEST_BYTES):
-        text, end = np.empty(len(column) * DIGEST_BYTES, np.uint8), 0
-        for piece in _join(column, ""):
-            first, end = end, end + len(piece)
-            text[first:end] = np.frombuffer(piece, np.uint8)
-        return text.view(f"S{DIGEST_BYTES}")
-    if name not in _DIGESTS and lengths[1] <= _SHORT_BYTES and len(column):
-        codes = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        indices: npt.NDArray[np.int32] = codes.indices.to_numpy()
-        different = np.array(codes.dictionary.to_pylist(), np.str_)
-        return different[indices]
-    kind = np.dtype(f"S{DIGEST_BYTES}") if name in _DIGESTS else np.dtypes.StringDType()
-    values: npt.NDArray[Any] = np.empty(len(column), kind)
-    for first in range(0, len(column), _PIECE):
-        # Through Arrow's objects, which are the same one for equal strings.
-        values[first : first + _PIECE] = column.slice(first, _PIECE).to_numpy().astype(kind)
-    return values
-
-
-def _lengths(column: pa.ChunkedArray) -> tuple[int, int]:
-    """Return the least and the greatest bytes of a string of a column; 0 and 0 without any."""
-    found = pc.min_max(pc.binary_length(column)).as_py()
-    return found["min"] or 0, found["max"] or 0
-
-
-def _to_arrow(column: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
-    if column.dtype.kind == "S":
-        return pa.array(column.tolist(), pa.binary()).cast(kind)
-    return pa.array(column.tolist() if pa.types.is_string(kind) else column, kind)
+def _ahead(columns: Iterator[tuple[str, pa.ChunkedArray]]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield the same, while the next one is read in a thread."""
+    with ThreadPoolExecutor(1, thread_name_prefix="columns") as thread:
+        following = thread.submit(next, columns, None)
+        while (read := following.result()) is not None:
+            following = thread.submit(next, columns, None)
+            yield read
 
 
 def _find_problem(name: str, column: pa.ChunkedArray) -> str:
     """Return what would make a reader read elsewhere or allocate far too much; empty for a table of job/shard.py."""
-    if pa.types.is_string(column.type) and _lengths(column)[1] > MAX_STRING_BYTES:
+    if pa.types.is_string(column.type) and lengths(column)[1] > MAX_STRING_BYTES:
         return f"{name} of more than {MAX_STRING_BYTES} bytes"
     if name == "shard":
         for shard in pc.unique(column).to_pylist():

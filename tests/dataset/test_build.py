@@ -53,7 +53,7 @@ def test_table_has_the_masks_the_patients_and_the_folds(built: Path, tree) -> No
     assert all(len(numbers) == 1 for numbers in by_patient.values())
     for patient in np.unique(table.patient):
         assert len(np.unique(table.fold[(table.patient == patient) & (table.fold >= 0)])) <= 1
-    assert manifest.folds_digest == digest(table.image_id, table.fold)
+    assert manifest.folds_digest == digest(table.column("image_id"), table.fold)
 
 
 def test_zip_archives_give_the_shards_of_the_files_in_them(built: Path, tree, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pneumo.dataset.folds import assign, digest, strata
@@ -77,10 +78,10 @@ def test_no_training_image_gives_no_fold_and_no_warning(caplog: pytest.LogCaptur
 
 
 def test_digest_differs_between_assignments() -> None:
-    fold = np.array([0, 1], np.int8)
-    assert digest(["a", "b"], fold) == digest(np.array(["a", "b"]), fold)
-    assert digest(["a", "b"], fold) != digest(["a", "b"], fold[::-1])
-    assert digest(["a", "b"], fold) != digest(["b", "a"], fold)
+    fold, ids, swapped = np.array([0, 1], np.int8), pa.chunked_array([["a", "b"]]), pa.chunked_array([["b", "a"]])
+    assert digest(ids, fold) == digest(pa.chunked_array([["a"], ["b"]]), fold)
+    assert digest(ids, fold) != digest(ids, fold[::-1])
+    assert digest(ids, fold) != digest(swapped, fold)
 
 
 def test_the_digest_is_of_all_lines_however_many_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_the_digest_is_of_all_lines_however_many_are_hashed_at_once(monkeypatch:
     expected = hashlib.sha256(b"".join(f"1.2.{n}\t{n}\n".encode() for n in range(7))).hexdigest()
     for piece in (1, 2, 7, 100):
         monkeypatch.setattr("pneumo.dataset.folds._PIECE", piece)
-        assert digest(ids, fold) == digest(np.array(ids), fold) == expected
+        assert digest(pa.chunked_array([ids]), fold) == digest(pa.chunked_array([ids[:3], ids[3:]]), fold) == expected
 
 
 def test_what_the_assignment_needs_is_imported_ahead_and_not_with_the_module() -> None:

@@ -34,7 +34,7 @@ def manifest(table: SampleTable) -> Manifest:
     return Manifest(
         found=samples, samples=samples, train=samples, test=0, positive=0, quarantined=0, left_out=0, unlabeled=0,
         merged_duplicates=0, missing=0, renamed=0, shards=1, patients=samples, num_folds=3, fold_seed=0,
-        grouped_by="none", id_source="uid", digest="d", folds_digest=digest(table.image_id, table.fold),
+        grouped_by="none", id_source="uid", digest="d", folds_digest=digest(table.column("image_id"), table.fold),
         samples_digest=table.digest(),
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ def test_the_digest_is_the_sha256_of_all_columns_however_many_pieces(
         if name != "fold":
             expected.update(f"{name} {len(content)}\n".encode() + content)
     for piece in (1, 3, 7, 1000):
-        monkeypatch.setattr("pneumo.dataset.table._PIECE", piece)
+        monkeypatch.setattr("pneumo.dataset.table_columns._PIECE", piece)
         assert table.digest() == expected.hexdigest()
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.patients import count_patients
-from pneumo.dataset.table import SampleTable, Strings
+from pneumo.dataset.table import SampleTable
+from pneumo.dataset.table_columns import Strings
 from pneumo.reporting.explore.groups import GroupRate
 
 

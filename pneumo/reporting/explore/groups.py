@@ -11,7 +11,8 @@ import numpy.typing as npt
 from pydicom.uid import UID
 
 from pneumo.dataset.bands import UNKNOWN, name_age
-from pneumo.dataset.table import SampleTable, Strings
+from pneumo.dataset.table import SampleTable
+from pneumo.dataset.table_columns import Strings
 
 OTHER = "other"
 MAX_GROUPS = 12
