@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pydicom
 import pytest
 from command_driver import call
@@ -80,6 +81,17 @@ def test_prints_the_sum_also_for_a_finished_dataset(tree: Path, tmp_path: Path) 
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert "already built" in again.stderr
+
+
+def test_memory_that_arrow_frees_goes_back_to_the_system(tree: Path, tmp_path: Path) -> None:
+    before = pa.default_memory_pool()
+    try:
+        code, out, _ = call_shard("--dicom", tree / "train", "--masks", tree / "masks.csv", "--out", tmp_path / "out",
+                                  "--max-quarantined", 20)  # fmt: skip
+        assert (code, "8 training images" in out) == (0, True)
+        assert pa.default_memory_pool().backend_name == "system"
+    finally:
+        pa.set_memory_pool(before)
 
 
 def test_a_temporary_directory_with_too_long_a_path_is_named(
