@@ -5,7 +5,8 @@ Training, 2018); torch's ``GradScaler`` halves the scale at each overflow and do
 The other precisions have the range of float32: there, an overflow is an error, which the loop finds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,10 @@ class LossScaling:
                 torch.inf
             )
         self.scaler.unscale_(optimizer)
-        norm = clip(list(parameters), clip_norm)
-        self.scaler.step(optimizer)
+        trained = list(parameters)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        with clipped(optimizer, trained, norm, clip_norm):
+            self.scaler.step(optimizer)
         self.scaler.update()
         skipped = self.scaler.is_enabled() and not bool(norm.isfinite())
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
@@ -74,17 +77,32 @@ class LossScaling:
         return norm, skipped
 
 
-def clip(parameters: Sequence[nn.Parameter], clip_norm: float) -> Tensor:
-    """Scale the gradients down to a global norm; return the norm that they had, ().
+@contextmanager
+def clipped(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], norm: Tensor, clip_norm: float
+) -> Iterator[None]:
+    """Let the optimizer's step within this context see the gradients scaled down to a global norm.
 
-    As ``torch.nn.utils.clip_grad_norm_``, which multiplies all gradients also where the factor is 1. On a GPU that is
-    left as it is: the host would have to wait for the norm.
+    As ``torch.nn.utils.clip_grads_with_norm_``. A fused optimizer divides by ``grad_scale`` as it reads the gradients,
+    which saves a pass over them, and rounds otherwise in the last bit. The gradients of others are multiplied before.
+    torch does either also where the factor is 1, and so it is done on a GPU: the host would have to wait for the norm.
 
     Args:
+        optimizer: Over the parameters.
         parameters: What is trained.
+        norm: The global norm of their gradients, ().
         clip_norm: Largest global norm; 0 = no clipping.
     """
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if clip_norm and (norm.device.type != "cpu" or not norm + EPSILON <= clip_norm):
+    if not clip_norm or (norm.device.type == "cpu" and norm + EPSILON <= clip_norm):
+        yield
+    elif getattr(optimizer, "_step_supports_amp_scaling", False):
+        # The attribute by which ``GradScaler`` has them unscaled; it takes one that is set already into account.
+        optimizer.grad_scale = ((norm + EPSILON) / clip_norm).clamp_(min=1)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            # A scaler has removed it after the step.
+            vars(optimizer).pop("grad_scale", None)
+    else:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
-    return norm
+        yield

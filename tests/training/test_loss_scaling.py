@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pneumo.distributed.collectives import Group
 from pneumo.runtime.errors import UserError
-from pneumo.training.loss_scaling import MAX_SKIPPED_IN_A_ROW, LossScaling, clip
+from pneumo.training.loss_scaling import MAX_SKIPPED_IN_A_ROW, LossScaling, clipped
 
 FINITE = torch.tensor([1.0, 2.0])
 RATE = 0.5
@@ -118,9 +118,43 @@ def test_the_first_steps_of_a_run_are_as_many_in_a_row_as_later_ones() -> None:
 @pytest.mark.parametrize("last", [4.0, torch.inf, torch.nan])
 def test_clipping_is_torch_s_to_the_last_bit(clip_norm: float, last: float) -> None:
     ours, theirs = parameters([3.0, 0.0], [last]), parameters([3.0, 0.0], [last])
-    norm = clip(ours, clip_norm)
     expected = torch.nn.utils.clip_grad_norm_(theirs, clip_norm or torch.inf)
-    torch.testing.assert_close(norm, expected, rtol=0, atol=0, equal_nan=True)
-    if clip_norm or norm.isfinite():
-        for mine, other in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine.grad, other.grad, rtol=0, atol=0, equal_nan=True)
+    with clipped(torch.optim.SGD(ours), ours, expected, clip_norm):
+        if clip_norm or expected.isfinite():
+            for mine, other in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(mine.grad, other.grad, rtol=0, atol=0, equal_nan=True)
+
+
+def adamw(trained: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(trained, lr=RATE, betas=(0.5, 0.5), fused=True)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+@pytest.mark.parametrize(("clip_norm", "factor"), [(0.0, 1.0), (20.0, 1.0), (1.3, 0.1)])
+def test_a_fused_optimizer_sees_clipped_gradients(fp16: bool, clip_norm: float, factor: float) -> None:
+    """Its first moment is then half of them; the next step has no clipping left over."""
+    scaling, trained = LossScaling(alone(), fp16=fp16), parameters([3.0, 4.0], [12.0])
+    optimizer = adamw(trained)
+    for limit, expected in ((clip_norm, factor / 2), (0.0, factor / 4 + 0.5)):
+        for parameter, values in zip(trained, ([3.0, 4.0], [12.0]), strict=True):
+            parameter.grad = scaling.scale(torch.tensor(values))
+        norm, skipped = scaling.update(optimizer, trained, FINITE, limit)
+        assert (float(norm), skipped) == (13.0, False)
+        moments = torch.cat([optimizer.state[parameter]["exp_avg"] for parameter in trained])
+        torch.testing.assert_close(moments, expected * torch.tensor([3.0, 4.0, 12.0]), rtol=1e-6, atol=0)
+    assert not hasattr(optimizer, "grad_scale")
+
+
+@pytest.mark.parametrize("clip_norm", [5.0 + 1e-5, 1e6])
+def test_a_fused_step_below_the_limit_is_that_without_one(clip_norm: float) -> None:
+    ours, theirs = parameters([0.3, 4.9]), parameters([0.3, 4.9])
+    for trained, limit in ((ours, clip_norm), (theirs, 0.0)):
+        LossScaling(alone(), fp16=False).update(adamw(trained), trained, FINITE, limit)
+    assert torch.equal(ours[0], theirs[0])
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_a_fused_step_of_a_gradient_that_is_not_finite_is_seen_in_the_weights(value: float) -> None:
+    trained = parameters([3.0, value])
+    LossScaling(alone(), fp16=False).update(adamw(trained), trained, FINITE, 1.0)
+    assert not trained[0].isfinite().all()
