@@ -62,7 +62,7 @@ class DaliLoader(ThreadedLoader):
     def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
         """Rasterize a sample's mask, and read its file unless its image is on the device."""
         row = int(batch.plan.rows[index])
-        mask = batch.mask(index)
+        mask = batch.mask_of(index)
         if mask is not None:
             rasterize_mask(self.reader, row, parameters.matrix, mask, self.cache)
         kept = None if self.device_cache is None else self.device_cache.get(row, self._factor(batch, row))

@@ -22,7 +22,7 @@ class OpenCvLoader(ThreadedLoader):
     def prepare_sample(self, batch: InFlight, index: int, parameters: AugmentationParameters) -> None:
         """Fill in a sample's image and mask."""
         row, table = int(batch.plan.rows[index]), self.reader.table
-        image, mask = batch.image[index, 0].numpy(), batch.mask(index)
+        image, mask = batch.image_of(index), batch.mask_of(index)
         factor = downsample_factor(*table.shape(row), batch.plan.size)
         pixels = self.read_reduced(row, factor)
         if mask is not None:

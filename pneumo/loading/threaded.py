@@ -10,7 +10,7 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dicom.image_codec import Pixels
 from pneumo.loading.augmentation.parameters import AugmentationParameters
-from pneumo.loading.augmentation.transforms import Mask
+from pneumo.loading.augmentation.transforms import Image, Mask
 from pneumo.loading.contract import Batch, BatchPlan
 from pneumo.loading.decoded_cache import DecodedCache
 from pneumo.loading.images import read_reduced
@@ -34,14 +34,20 @@ class InFlight:
         self._mask = torch.zeros(
             shape if plan.with_masks else 0, dtype=torch.uint8 if pin_memory else torch.float32, pin_memory=pin_memory
         )
+        # Once for all samples: indexing a tensor takes several times as long as indexing an array.
+        self._images, self._masks = self.image.numpy(), self._mask.numpy()
         self.drawn: Future[list[AugmentationParameters]] = Future()
         self.samples: list[Future[None]] = []
         # What a loader whose threads do not make the images makes them of.
         self.sources: list[Any] = [None] * len(plan.rows)
 
-    def mask(self, index: int) -> Mask | None:
+    def mask_of(self, index: int) -> Mask | None:
         """Return the mask of a sample, (size, size) zeros to be painted; None when the plan is without masks."""
-        return self._mask[index, 0].numpy() if self.plan.with_masks else None
+        return self._masks[index, 0] if self.plan.with_masks else None
+
+    def image_of(self, index: int) -> Image:
+        """Return the image of a sample, (size, size) to be filled, if the threads make the images."""
+        return self._images[index, 0]  # type: ignore[no-any-return]
 
     def parameters(self) -> list[AugmentationParameters]:
         """Wait for the samples, and return the parameters of each.

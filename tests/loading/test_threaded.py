@@ -34,7 +34,7 @@ class Recording(ThreadedLoader):
         if row == self.damaged:
             raise UserError("image is torn", "a whole one", "repair it")
         batch.image[index] = row
-        batch.mask(index)[0, 0] = row % 2
+        batch.mask_of(index)[0, 0] = row % 2
         self.prepared.append(row)
         self.given[row] = parameters
 
@@ -81,18 +81,18 @@ def test_memory_for_images_is_allocated_only_where_threads_make_them():
     assert InFlight(batch, CPU, with_image=True).image.shape == (2, 1, 64, 64)
     without = InFlight(batch, CPU, with_image=False)
     assert without.image.numel() == 0
-    assert [without.mask(index).tolist() for index in range(2)] == np.zeros((2, 64, 64)).tolist()
+    assert [without.mask_of(index).tolist() for index in range(2)] == np.zeros((2, 64, 64)).tolist()
 
 
 def test_masks_are_bytes_where_they_cross_a_bus_only():
-    assert InFlight(plan([0], 64), CPU, with_image=True).mask(0).dtype == np.float32
+    assert InFlight(plan([0], 64), CPU, with_image=True).mask_of(0).dtype == np.float32
 
 
 @pytest.mark.gpu
 def test_masks_cross_the_bus_as_bytes():
     batch = InFlight(plan([0], 64), torch.device("cuda"), with_image=True)
-    assert batch.mask(0).dtype == np.uint8
-    assert torch.from_numpy(batch.mask(0)).is_pinned()
+    assert batch.mask_of(0).dtype == np.uint8
+    assert torch.from_numpy(batch.mask_of(0)).is_pinned()
     made = batch.to_batch(batch.image.cuda())
     assert made.mask.is_cuda
     assert made.mask.dtype == torch.float32
