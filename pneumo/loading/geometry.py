@@ -80,5 +80,6 @@ def downsampled_shape(rows: int, columns: int, factor: int) -> tuple[int, int]:
 
 def scale_matrix(matrix: Matrix, factor: int) -> Matrix:
     """Return the matrix that maps to an image downsampled by ``factor`` instead of the image itself."""
-    shift = 0.5 / factor - 0.5
-    return np.array(matrix / factor + [[0, 0, shift], [0, 0, shift]])
+    scaled = matrix / factor
+    scaled[:, 2] += 0.5 / factor - 0.5
+    return scaled

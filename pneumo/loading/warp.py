@@ -61,9 +61,11 @@ def _place(pixels: Pixels, matrix: Matrix, size: int) -> Pixels | None:
     """Return the network's image if it has the source's own pixels, each once; otherwise None."""
     if pixels.shape != (size, size):
         return None
-    if np.array_equal(matrix, [[1, 0, 0], [0, 1, 0]]):
+    # As lists: numpy would convert the other one at each comparison, which takes as long as the flip.
+    mapping = matrix.tolist()
+    if mapping == [[1, 0, 0], [0, 1, 0]]:
         return pixels
-    if np.array_equal(matrix, [[-1, 0, size - 1], [0, 1, 0]]):
+    if mapping == [[-1, 0, size - 1], [0, 1, 0]]:
         return cv2.flip(pixels, 1)  # type: ignore[return-value]
     return None
 
