@@ -31,7 +31,7 @@ WITHOUT_TESTS = {
     "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
-    "training/fold_validation.py": "tests/training/test_loop.py validates, stops and resumes with it",
+    "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",
     "training/new_images.py": "tests/job/test_job_predict.py runs it through the command",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",
 }
