@@ -6,6 +6,7 @@ do. The limit reads each file and appends its bytes to one file that is flushed 
 
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import quiet, time_in_turns
-from pneumo.dataset import shard_writer
-from pneumo.dataset.build import build, make_plan
+from pneumo.dataset import scan, shard_writer, shared_headers
+from pneumo.dataset.build import SCAN_CHUNK, build, make_plan
 from pneumo.dataset.options import BuildInputs, BuildOptions
 from pneumo.dataset.plan import BuildPlan
+from pneumo.dataset.shared_headers import SharedHeaders
 from pneumo.dataset.workers import Pool, worker_context
 from pneumo.runtime.files import publish
 
@@ -37,6 +39,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         *_in_one_process(plan, out, settings),
         *_from_the_disk(plan, out, settings),
         *_whole_build(plan, inputs, out, settings),
+        *headers_of_tasks(inputs, out, settings),
         *shard_command.measure(settings, source),
     ]
 
@@ -81,6 +84,23 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
     what = f"whole build, {settings.workers} processes, {len(paths)} images"
     baseline = f"pydicom + PNG, {settings.workers} processes"
     return [per_item("shard", what, baseline, "ms/image", ours=ours, theirs=converter, scale=1000 / len(paths))]
+
+
+def headers_of_tasks(inputs: BuildInputs, out: Path, settings: Settings) -> list[Comparison]:
+    """Time taking the headers that another task has read, and reading them."""
+    sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=True, exclude=[])
+    shared = SharedHeaders.of(out / "tasks", shared_headers.make_key(shared_headers.choose(sources)))
+    assert shared is not None
+    # The first of our runs, which is not timed, is the other task.
+    works = [lambda: _scan_all(shared.scan, sources), lambda: _scan_all(scan.scan_files, sources)]
+    ours, reading = time_in_turns(works, settings.repeat)
+    what = f"headers that another task has read, 1 process, {len(sources)} files"
+    return [per_item("shard", what, "reading them", "us/file", ours=ours, theirs=reading, scale=1e6 / len(sources))]
+
+
+def _scan_all(scan_some: Callable[[Sequence[scan.Source]], object], sources: Sequence[scan.Source]) -> None:
+    for first in range(0, len(sources), SCAN_CHUNK):
+        scan_some(sources[first : first + SCAN_CHUNK])
 
 
 def paths_of(plan: BuildPlan) -> list[Path]:

@@ -10,7 +10,25 @@ import pytest
 from pydicom import dcmread
 
 from pneumo.bench import shard
+from pneumo.bench.settings import Settings
+from pneumo.dataset import scan
+from pneumo.dataset.options import BuildInputs
 from pneumo.synthetic.tree import SyntheticTree
+
+
+def test_headers_that_another_task_has_read_are_not_read(
+    synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[str]()
+    scan_file = scan.scan_file
+    monkeypatch.setattr(scan, "scan_file", lambda source: (read.append(source.file), scan_file(source))[1])
+    inputs = BuildInputs(dicom=synthetic.test_dicom)
+    (row,) = shard.headers_of_tasks(inputs, tmp_path, Settings(repeat=3))
+    files = len(list(synthetic.test_dicom.iterdir()))
+    # The other task once, and the baseline in three rounds and once before them.
+    assert len(read) == 5 * files
+    assert row.baseline == "reading them"
+    assert f"1 process, {files} files" in row.what
 
 
 def test_the_conversion_starts_processes_as_the_build_does(
