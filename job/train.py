@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from annotated_types import Interval
@@ -35,6 +35,11 @@ from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
 from pneumo.training import run_directory
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
+
+if TYPE_CHECKING:  # for torch, which is imported when the words are known to be right
+    from pneumo.distributed.stopping import StopFlag
+    from pneumo.distributed.world import World
+    from pneumo.training.inputs import TrainingInputs
 
 RENAMED_FLAGS = {
     "--model.empty-head": "--model.presence-head",
@@ -141,17 +146,32 @@ def main() -> None:
         writes=run_directory.written_names(),
     )
     with cli.slow_imports():
-        from pneumo.distributed.startup import init, shutdown
-        from pneumo.distributed.stopping import StopFlag
-        from pneumo.loading.cache_plan import CacheOptions
+        from pneumo.distributed.startup import shutdown
+        from pneumo.distributed.stopping import StopFlag, exiting_on_signals
         from pneumo.modeling import encoders
         from pneumo.training.cross_validation import train
         from pneumo.training.dry_run import dry_run
-        from pneumo.training.inputs import TrainingInputs
-        from pneumo.training.loop import LoopOptions
 
     encoders.validate(recipe.model.encoder)
-    stop = StopFlag()
+    if arguments.dry_run:
+        # Nothing is to be saved.
+        with exiting_on_signals():
+            inputs, world = join(arguments, recipe, None)
+            dry_run(inputs, world, arguments.expect_world if world.size == 1 and arguments.expect_world else world.size)
+    else:
+        stop = StopFlag()
+        inputs, world = join(arguments, recipe, stop)
+        train(inputs, world, stop)
+    shutdown()
+
+
+def join(arguments: Arguments, recipe: Recipe, stop: "StopFlag | None") -> "tuple[TrainingInputs, World]":
+    """Join the other ranks; return what is trained with them."""
+    from pneumo.distributed.startup import init
+    from pneumo.loading.cache_plan import CacheOptions
+    from pneumo.training.inputs import TrainingInputs
+    from pneumo.training.loop import LoopOptions
+
     world = init(
         precision=recipe.precision,
         # A plan may be for more ranks than were started.
@@ -159,7 +179,6 @@ def main() -> None:
         rank_timeout_s=arguments.rank_timeout,
         stop=stop,
     )
-    workers = arguments.workers or world.cores
     inputs = TrainingInputs(
         recipe=recipe,
         dataset=arguments.dataset,
@@ -168,17 +187,13 @@ def main() -> None:
         expected=arguments.expected,
         options=LoopOptions(
             checkpoint_minutes=arguments.checkpoint_minutes,
-            workers=workers,
+            workers=arguments.workers or world.cores,
             images_at_once=arguments.images_at_once,
             cache=CacheOptions(directory=arguments.cache_dir, share=arguments.cache_share),
         ),
         skip_damaged=arguments.skip_damaged,
     )
-    if arguments.dry_run:
-        dry_run(inputs, world, arguments.expect_world if world.size == 1 and arguments.expect_world else world.size)
-    else:
-        train(inputs, world, stop)
-    shutdown()
+    return inputs, world
 
 
 if __name__ == "__main__":

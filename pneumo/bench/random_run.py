@@ -11,7 +11,7 @@ from pneumo.inference.config import InferenceConfig
 from pneumo.inference.network_mean import EnsembledRun
 from pneumo.modeling import models
 from pneumo.modeling.trained_weights import TrainedWeights
-from pneumo.modeling.weight_files import to_safetensors
+from pneumo.modeling.weight_files import write_safetensors
 from pneumo.runtime.files import sha256
 
 
@@ -21,7 +21,9 @@ def write_run(config: InferenceConfig, folds: int, directory: Path) -> Ensembled
     for fold in range(folds):
         torch.manual_seed(fold)
         path = directory / f"{config.model.encoder}-{fold}.safetensors"
-        path.write_bytes(to_safetensors(models.build(replace(config.model, encoder_weights="none")).state_dict()))
+        network = models.build(replace(config.model, encoder_weights="none"))
+        with path.open("wb") as file:
+            write_safetensors(network.state_dict(), file.write)
         weights.append(TrainedWeights(path, sha256(path), "start the benchmark again"))
     return EnsembledRun(config=config, weights=tuple(weights), weight=1.0)
 

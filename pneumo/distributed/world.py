@@ -39,7 +39,7 @@ def log_world(world: World, plan: WavePlan, precision: str) -> None:
             describe(world.device),
             precision,
             counted(torch.get_num_threads(), "thread"),
-            "; then ".join(map(_describe_wave, plan.waves)) or "all folds are trained",
+            "; then ".join(map(_describe_wave, plan.waves)) or "nothing is left to train of the folds asked for",
         )
         if plan.waves:
             log.info("%s", describe_units(plan))

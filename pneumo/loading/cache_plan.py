@@ -66,16 +66,23 @@ class CachePlan:
     place: str
     free: int
     """Bytes."""
+    allowed: int
+    """Bytes of them that a rank may take."""
 
     def describe(self) -> str:
         """Return the plan in a line."""
         wanted, free = f"{self.layout.wanted_bytes / GIB:.2f} GiB", f"{self.free / GIB:.1f} GiB free {self.place}"
         kept = len(self.layout)
+        allowed = f"of which --cache-share allows a rank {self.allowed / GIB:.2f} GiB"
         if not kept:
-            return f"decoded images at {self.size} px would take {wanted} of {free}: they are decoded in each epoch"
+            return (
+                f"decoded images at {self.size} px would take {wanted} of {free}, {allowed}: they are decoded in each"
+                " epoch"
+            )
         if self.layout.bytes < self.layout.wanted_bytes:
             return (
-                f"decoded images at {self.size} px would take {wanted} of {free}: {counted(kept, 'image')} are kept"
+                f"decoded images at {self.size} px would take {wanted} of {free}, {allowed}: {counted(kept, 'image')}"
+                " are kept"
                 f" ({self.layout.bytes / GIB:.2f} GiB), the others decoded in each epoch"
             )
         return f"decoded images at {self.size} px are kept after the first epoch: {wanted} of {free}"
@@ -100,7 +107,7 @@ def plan_cache(
         free, shares, place = max(0, _free_space(options.directory) - reserved), sharing, f"in {options.directory}"
     limit = int(free * options.share * shares / ranks)
     layout = CacheLayout.of(table, table.select("train"), size, limit)
-    return CachePlan(layout=layout, size=size, place=place, free=free)
+    return CachePlan(layout=layout, size=size, place=place, free=free, allowed=limit)
 
 
 class CacheKeeper:
@@ -197,18 +204,19 @@ def _open(path: str | None) -> int | None:
 
 def _free_space(directory: Path) -> int:
     try:
-        return shutil.disk_usage(directory).free
+        # A dry run does not make the directory.
+        return shutil.disk_usage(
+            next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        ).free
     except OSError:
         return 0
 
 
-def describe_plans(
+def plan_stages(
     table: SampleTable, sizes: Sequence[int], options: CacheOptions, ranks_on_machine: int, *, reserved: int = 0
-) -> list[str]:
-    """Return a line for each different size, for a dry run; ``reserved`` is that of ``plan_cache``."""
-    if options.share == 0:
-        return ["decoded images are not kept: they are decoded in each epoch"]
+) -> list[CachePlan]:
+    """Plan the cache of each different size, for a dry run; ``reserved`` is that of ``plan_cache``."""
     return [
-        plan_cache(table, size, options, ranks=ranks_on_machine, sharing=ranks_on_machine, reserved=reserved).describe()
+        plan_cache(table, size, options, ranks=ranks_on_machine, sharing=ranks_on_machine, reserved=reserved)
         for size in dict.fromkeys(sizes)
     ]

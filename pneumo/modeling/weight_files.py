@@ -81,11 +81,6 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(first_line(error)) from error
 
 
-def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the content of a safetensors file."""
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-
-
 def write_safetensors(tensors: Mapping[str, Tensor], write: Callable[[memoryview | bytes], object]) -> None:
     """Write a safetensors file piece by piece; the library makes two copies of all tensors first.
 
@@ -93,7 +88,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], write: Callable[[memoryview
     those of larger elements first, so that all are aligned (https://github.com/huggingface/safetensors#format).
 
     Args:
-        tensors: On the CPU.
+        tensors: On any device; one at a time is copied to the host.
         write: Called with one piece after another.
 
     Raises:
@@ -109,7 +104,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], write: Callable[[memoryview
     text += b" " * (-len(text) % 8)
     write(len(text).to_bytes(8, "little") + text)
     for _, tensor in ordered:
-        write(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+        write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def read_pickled(path: Path) -> object:

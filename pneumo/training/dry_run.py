@@ -21,7 +21,7 @@ from pneumo.distributed.startup import plan_folds
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, describe_ranks, describe_units
 from pneumo.loading.cache_layout import CacheLayout
-from pneumo.loading.cache_plan import describe_plans
+from pneumo.loading.cache_plan import CacheOptions, CachePlan, plan_stages
 from pneumo.loading.device_cache import FREE_SHARE
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
@@ -119,23 +119,33 @@ def _describe(
             f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank,"
             f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
         )
-    yield from _describe_cost(waves, measured, recipe)
-    if inputs.options.cache.share > 0:
+    started = waves.ranks == world.size
+    # Of ranks that were not started nobody knows how many machines they are on: one is the least memory for each.
+    ranks = max(1, world.ranks_on_machine) if started else waves.ranks
+    caches = _plan_caches(inputs.options.cache, recipe, table, ranks, reserved=dataset.copied)
+    in_memory = 0 if inputs.options.cache.directory else max((plan.layout.bytes for plan in caches), default=0)
+    yield from _describe_cost(waves, measured, recipe, in_memory)
+    if inputs.options.cache.share == 0:
+        yield "cache      decoded images are not kept: they are decoded in each epoch"
+    else:
         yield from _describe_device_cache(recipe, table, world.device)
-    if recipe.loader == "opencv":
-        sizes = [stage.image_size for stage in recipe.stages]
-        started = waves.ranks == world.size
-        # Of ranks that were not started nobody knows how many machines they are on: one is the least memory for each.
-        ranks = max(1, world.ranks_on_machine) if started else waves.ranks
-        where = "" if started else f"; all {ranks} ranks on one machine"
-        for line in describe_plans(table, sizes, inputs.options.cache, ranks, reserved=dataset.copied):
-            yield f"cache      {line}{where}"
+    for plan in caches:
+        yield f"cache      {plan.describe()}{'' if started else f'; all {ranks} ranks on one machine'}"
     submission = submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = training_seconds(plans, waves, measured.costs, recipe)
     yield (
         f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
         f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
     )
+
+
+def _plan_caches(
+    options: CacheOptions, recipe: Recipe, table: SampleTable, ranks: int, *, reserved: int
+) -> list[CachePlan]:
+    """Plan what the OpenCV loader keeps."""
+    if recipe.loader != "opencv" or options.share == 0:
+        return []
+    return plan_stages(table, [stage.image_size for stage in recipe.stages], options, ranks, reserved=reserved)
 
 
 def _describe_run(run: RunDirectory | None) -> str:
@@ -161,7 +171,7 @@ def _describe_world(waves: WavePlan, recipe: Recipe, world: World) -> Iterator[s
                 f" {counted(share, 'micro-batch', 'micro-batches')} of {recipe.micro_batch_size} in a step"
             )
     if not waves.waves:
-        yield "           all folds are trained"
+        yield "           nothing is left to train of the folds asked for"
         return
     yield f"           {describe_units(waves)}"
     idle = waves.idle_ranks
@@ -188,12 +198,14 @@ def _describe_stage(stage: StagePlan, recipe: Recipe) -> Iterator[str]:
     )
 
 
-def _describe_cost(waves: WavePlan, measured: Measured, recipe: Recipe) -> Iterator[str]:
+def _describe_cost(waves: WavePlan, measured: Measured, recipe: Recipe, decoded: int) -> Iterator[str]:
+    """Say what a rank takes; ``decoded`` are the bytes of decoded images that it will keep in its memory."""
     memory = measured.memory
     on_device = (
         f"{memory.device / GIB:.1f} of {memory.device_total / GIB:.1f} GiB on the GPU, " if memory.device else ""
     )
-    yield f"memory     {on_device}{memory.process / GIB:.1f} GiB of the machine, for each rank"
+    kept = f", {decoded / GIB:.2f} GiB of it decoded images" if decoded else ""
+    yield f"memory     {on_device}{(memory.process + decoded) / GIB:.2f} GiB of the machine{kept}, for each rank"
     at_once = max(map(len, waves.waves), default=0)
     disk = measured.checkpoint_bytes * (checkpoint_directory.KEEP + 1) * at_once
     yield f"disk       {disk / GIB:.2f} GiB of checkpoints at most, {counted(at_once, 'fold')} being trained at once"

@@ -46,7 +46,7 @@ def publish_fold(
     directory.require_run_directory()
     require_finite(model.state_dict(), directory.model)
     with publish(directory.model) as file:
-        file.write(weight_files.to_safetensors(model.state_dict()))
+        weight_files.write_safetensors(model.state_dict(), file.write)
     histograms.write(directory.histograms)
     summary = _Summary(
         weights_sha256=sha256(directory.model), histograms_sha256=sha256(directory.histograms), history=history

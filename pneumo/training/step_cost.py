@@ -13,12 +13,14 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
-from pneumo.inference.prediction import count_pixels, predict, split_batches
+from pneumo.inference.evaluation import validation_metrics
+from pneumo.inference.out_of_fold import predict_histograms
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.runtime.console import Progress
 from pneumo.training.epoch import Epoch
 from pneumo.training.fold_data import FoldData
+from pneumo.training.host_copy import HostCopy
 from pneumo.training.plan import StageCost
 from pneumo.training.recipe import Recipe
 from pneumo.training.train_state import TrainState
@@ -50,7 +52,7 @@ class Measured:
     """Of each stage."""
     memory: Memory
     checkpoint_bytes: int
-    """Size of a checkpoint: weights, averaged weights, optimizer."""
+    """Size of a checkpoint: weights, averaged weights and the best of these, optimizer."""
 
 
 def measure(
@@ -84,11 +86,13 @@ def measure(
     )
     world = World(rank=0, size=1, device=device, cores=workers)
     state = TrainState(share, 0, world, Group(rank=0, size=1, device=device), images_at_once)
-    costs = []
+    costs, checkpoint = [], HostCopy(device)
     with Progress("dry run", len(share.stages) * (WARM_UP_STEPS + STEPS), unit="steps") as progress:
         for stage in share.stages:
             epoch = Epoch(recipe=share, stage=stage, index=0, seed=0, table=data.reader.table, rows=data.train_rows)
             seconds, waits = _time_steps(state, loader, epoch, progress)
+            # As training does behind its first step: it keeps this memory.
+            checkpoint.take(_checkpoint(state, share))
             costs.append(
                 StageCost(
                     micro_batch_s=median(seconds) / micro_batches,
@@ -96,8 +100,15 @@ def measure(
                     prediction_s=_time_prediction(share, stage.image_size, state, loader, data),
                 )
             )
-    saved = _count_bytes(state.weights()) + _count_bytes(state.optimizer_state())
+    saved = _count_bytes(_checkpoint(state, share))
     return Measured(costs=tuple(costs), memory=_peak_memory(device), checkpoint_bytes=saved)
+
+
+def _checkpoint(state: TrainState, recipe: Recipe) -> list[object]:
+    """Return what a checkpoint holds of the device."""
+    if recipe.keep == "best":
+        state.snapshot_best()
+    return [state.weights(), state.optimizer_state()]
 
 
 def _time_steps(state: TrainState, loader: Loader, epoch: Epoch, progress: Progress) -> tuple[list[float], list[float]]:
@@ -129,13 +140,18 @@ def _plans(epoch: Epoch, steps: int, micro_batches: range) -> Iterator[BatchPlan
 
 
 def _time_prediction(recipe: Recipe, size: int, state: TrainState, loader: Loader, data: FoldData) -> float:
-    """Return the seconds to predict an image, from its file to its histogram, without test-time augmentation."""
+    """Return the seconds to predict an image, from its file to its histogram, without test-time augmentation.
+
+    The metrics that follow are computed too, not timed: they and their libraries take memory.
+    """
     predictor = build_predictor(replace(recipe.inference, size=size, tta=()), state.ema.model, state.device)
     rows = data.validation_rows[:PREDICTED_IMAGES]
     start = time.monotonic()
-    for _ in count_pixels(predict(predictor, loader, data.reader, split_batches(rows)), state.device):
-        pass
-    return (time.monotonic() - start) / len(rows)
+    histograms = predict_histograms(predictor, loader, data.reader, rows, state.group)
+    seconds = time.monotonic() - start
+    assert histograms is not None, "a rank alone leads"
+    validation_metrics(histograms)
+    return seconds / len(rows)
 
 
 def _count_bytes(values: object) -> int:

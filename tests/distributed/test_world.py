@@ -29,7 +29,7 @@ def test_rank_0_logs_which_ranks_train_which_folds(
         " take 2 times one fold on one rank, at an efficiency of 83%: they do not divide evenly among 3 ranks"
     )
     log_world(dataclasses.replace(world, size=3), plan_waves(3, (), 4), "fp32")
-    assert caplog.messages[-1].endswith("; all folds are trained")
+    assert caplog.messages[-1].endswith("; nothing is left to train of the folds asked for")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.loading import cache_plan
 from pneumo.loading.cache_layout import CacheLayout
-from pneumo.loading.cache_plan import CacheKeeper, CacheOptions, describe_plans, plan_cache
+from pneumo.loading.cache_plan import CacheKeeper, CacheOptions, plan_cache, plan_stages
 from pneumo.loading.images import read_reduced
 from pneumo.runtime.errors import UserError
 
@@ -76,23 +76,31 @@ def test_the_plan_is_told_in_plain_words(data, monkeypatch):
     for free, expected in (
         (2**33, "decoded images at 96 px are kept after the first epoch: 0.00 GiB of 8.0 GiB free in memory"),
         (wanted(data, 96), "2 images are kept (0.00 GiB), the others decoded in each epoch"),
-        (0, "decoded images at 96 px would take 0.00 GiB of 0.0 GiB free in memory: they are decoded in each epoch"),
+        (
+            0,
+            "decoded images at 96 px would take 0.00 GiB of 0.0 GiB free in memory, of which --cache-share allows a"
+            " rank 0.00 GiB: they are decoded in each epoch",
+        ),
     ):
         monkeypatch.setattr(cache_plan, "available_memory", lambda free=free: free)
-        (line, *rest) = describe_plans(data.table, [96, 96, 64], CacheOptions(), 1)
+        (plan, *rest) = plan_stages(data.table, [96, 96, 64], CacheOptions(), 1)
+        line = plan.describe()
         assert expected.split(" images are kept")[-1] in line
         assert len(rest) == 1
-    assert describe_plans(data.table, [96], CacheOptions(share=0), 1) == [
-        "decoded images are not kept: they are decoded in each epoch"
-    ]
 
 
 def test_what_is_copied_before_is_not_free(data, tmp_path, monkeypatch):
     monkeypatch.setattr(cache_plan, "_free_space", lambda directory: 3 * 2**30)
     options = CacheOptions(directory=tmp_path)
     for reserved, free in ((0, "3.0"), (2**30, "2.0"), (2**40, "0.0")):
-        (line,) = describe_plans(data.table, [96], options, 1, reserved=reserved)
-        assert f" of {free} GiB free in {tmp_path}" in line
+        (plan,) = plan_stages(data.table, [96], options, 1, reserved=reserved)
+        assert f" of {free} GiB free in {tmp_path}" in plan.describe()
+
+
+def test_a_directory_that_a_dry_run_does_not_make_has_the_space_of_its_disk(data, tmp_path):
+    (plan,) = plan_stages(data.table, [96], CacheOptions(directory=tmp_path / "not" / "made"), 1)
+    assert plan.layout.bytes == wanted(data, 96)
+    assert not (tmp_path / "not").exists()
 
 
 def test_without_a_share_or_memory_nothing_is_kept(data, monkeypatch):

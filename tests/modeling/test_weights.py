@@ -4,12 +4,12 @@ import logging
 import socket
 
 import pytest
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 from tiny_models import make
 
-from pneumo.modeling import weight_files
 from pneumo.modeling.weights import load_encoder
 from pneumo.runtime.errors import UserError
 
@@ -73,7 +73,7 @@ def test_an_encoder_is_found_within_a_whole_model(tmp_path, caplog, encoder, pre
 
 def test_an_encoder_is_found_within_a_fold_of_our_own(tmp_path, caplog):
     fold = make(encoder="resnet18")
-    (tmp_path / "model.safetensors").write_bytes(weight_files.to_safetensors(fold.state_dict()))
+    (tmp_path / "model.safetensors").write_bytes(safetensors.torch.save(fold.state_dict()))
     with caplog.at_level(logging.INFO):
         loaded = make(encoder="resnet18", encoder_weights=str(tmp_path / "model.safetensors")).net.encoder.state_dict()
     original = fold.net.encoder.state_dict()

@@ -54,7 +54,7 @@ def test_what_would_be_copied_is_printed_and_not_free_for_decoded_images(
 ) -> None:
     reserved = []
     monkeypatch.setattr(
-        "pneumo.training.dry_run.describe_plans", lambda *words, **more: reserved.append(more["reserved"]) or []
+        "pneumo.training.dry_run.plan_stages", lambda *words, **more: reserved.append(more["reserved"]) or []
     )
     size = sum(path.stat().st_size for path in (dataset / "shards").glob("*.tar"))
     with tempfile.TemporaryDirectory(dir="/dev/shm") as cache:
@@ -86,7 +86,7 @@ def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(
     assert "1 rank of 2 without a fold that is left" in printed
     dry_run(inputs(dataset, tmp_path / "run", folds=(0,)), WORLD, ranks=2)
     printed = capsys.readouterr().out
-    assert "all folds are trained" in printed
+    assert "nothing is left to train of the folds asked for" in printed
     assert "time       about 0:00 to train" in printed
 
 

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from finished_runs import finish_folds, tiny_recipe
 
 from pneumo.dataset.shard_reader import ShardReader
@@ -160,7 +161,7 @@ def test_a_damaged_file_of_weights_is_refused_and_nothing_is_left(
     finish_run(run, world, reader, workers=1)
     state = weight_files.read_safetensors(run.fold(1).model)
     next(iter(state.values())).view(-1)[0] += 1
-    run.fold(1).model.write_bytes(weight_files.to_safetensors(state))
+    run.fold(1).model.write_bytes(safetensors.torch.save(state))
     with pytest.raises(UserError, match=r"fold-1/model.safetensors: SHA-256"):
         export_run(run, tmp_path / "model", reader=None, onnx=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from finished_runs import tiny_recipe
 
-from pneumo.modeling import weight_files
 from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory
 from pneumo.training.exported_model import load, without_paths, write_record
@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> Path:
     for name in ("model_card.md", "thresholds.json", "metrics.json"):
         (path / name).write_text(f"content of {name}")
     for fold in range(2):
-        (path / f"fold-{fold}.safetensors").write_bytes(weight_files.to_safetensors({"w": torch.full((3,), fold)}))
+        (path / f"fold-{fold}.safetensors").write_bytes(safetensors.torch.save({"w": torch.full((3,), fold)}))
     write_record(
         path,
         recipe=tiny_recipe(),

@@ -50,7 +50,8 @@ def test_a_time_is_the_median_behind_the_first_step_of_one_micro_batch(
 
     monkeypatch.setattr(step_cost, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(step_cost, "build_loader", lambda *_, **__: load)
-    monkeypatch.setattr(step_cost, "predict", lambda *_: pass_time(8.0) or ())
+    monkeypatch.setattr(step_cost, "predict_histograms", lambda *_: pass_time(8.0) or "histograms")
+    monkeypatch.setattr(step_cost, "validation_metrics", lambda _: pass_time(100.0))
     monkeypatch.setattr(TrainState, "step", lambda *_: pass_time(next(durations)))
     recipe = replace(shrunk("debug"), loader="opencv", precision="fp32")
     data = FoldData.of(ShardReader(dataset, SampleTable.read(dataset)), 0, 2)
