@@ -10,7 +10,6 @@ describes the baselines and has results.
 """
 
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -70,25 +69,26 @@ def main(arguments: Arguments) -> None:
     with cli.slow_imports():
         from pneumo.bench import machine
         from pneumo.bench.source import Source
+        from pneumo.distributed.stopping import exiting_on_signals
 
     if arguments.out is not None:
         _check_out(arguments.out, arguments)
     described = {**machine.describe(), "command": shlex.join(["job/bench.py", *sys.argv[1:]])}
     comparisons: list[Comparison] = []
-    with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
-        source = Source(arguments, Path(directory))
-        for part in arguments.parts or get_args(Part):
-            log.info("measuring %s", part)
-            try:
+    try:
+        with exiting_on_signals(), tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
+            source = Source(arguments, Path(directory))
+            for part in arguments.parts or get_args(Part):
+                log.info("measuring %s", part)
                 comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
-            except KeyboardInterrupt:
-                log.warning("interrupted in %s; complete parts are kept in --out, and would be measured again", part)
-                raise SystemExit(128 + signal.SIGINT) from None
-            if arguments.out is not None:
-                # The table first: an earlier one is known by the JSON beside it.
-                publish_text(arguments.out.with_suffix(".md"), table.as_markdown(comparisons, described))
-                publish_text(arguments.out, table.as_json(comparisons, described))
-    sys.stdout.write(table.text(comparisons, described))
+                if arguments.out is not None:
+                    # The table first: an earlier one is known by the JSON beside it.
+                    publish_text(arguments.out.with_suffix(".md"), table.as_markdown(comparisons, described))
+                    publish_text(arguments.out, table.as_json(comparisons, described))
+    finally:
+        # Of the parts that are complete, where one was stopped or failed.
+        if comparisons:
+            sys.stdout.write(table.text(comparisons, described))
 
 
 def _check_out(out: Path, arguments: Arguments) -> None:

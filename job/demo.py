@@ -19,6 +19,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from pneumo.dataset.manifest import Manifest
+from pneumo.distributed.stopping import exiting_on_signals
 from pneumo.runtime import cli, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.console import log
@@ -60,6 +61,12 @@ class Arguments:
 def main() -> int:
     """Run the demo."""
     arguments = cli.parse(Arguments, sys.argv[1:], prog="job/demo.py", description=__doc__)
+    with exiting_on_signals():
+        return demonstrate(arguments)
+
+
+def demonstrate(arguments: Arguments) -> int:
+    """Make the images, run the commands, and return the exit code."""
     data = data_directory(arguments.out)
     if arguments.fresh:
         remove_earlier_demo(arguments.out, data)
@@ -206,7 +213,14 @@ def run_command(*words: object) -> None:
     """Run one command, and log it as a user would type it."""
     command = [str(word) for word in words]
     log.info("$ %s", " ".join(command).replace(f"{ROOT}{os.sep}", ""))
-    code = subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except BaseException:
+        # Not killed: a launcher has to end its ranks.
+        process.terminate()
+        process.wait()
+        raise
     if code:
         raise SystemExit(code)
 
@@ -238,4 +252,4 @@ def check_learned(run: Path, images: int) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, resumes=True)

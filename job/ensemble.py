@@ -228,4 +228,4 @@ def wait_for_folds(runs: Sequence[RunDirectory], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, resumes=True)

@@ -36,4 +36,4 @@ def split_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, resumes=True)

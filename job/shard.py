@@ -78,4 +78,4 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
 
 
 if __name__ == "__main__":
-    run(lambda: main(read_arguments(sys.argv[1:])))
+    run(lambda: main(read_arguments(sys.argv[1:])), resumes=True)

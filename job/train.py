@@ -197,4 +197,4 @@ def join(arguments: Arguments, recipe: Recipe, stop: "StopFlag | None") -> "tupl
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, resumes=True)

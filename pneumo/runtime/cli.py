@@ -169,8 +169,13 @@ def _wrap(text: str) -> str:
     return "\n".join(lines)
 
 
-def run(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command and exit with the code that launchers act on (see ``ExitCode``)."""
+def run(command: Callable[[], int | None], *, resumes: bool = False) -> NoReturn:
+    """Run a command and exit with the code that launchers act on (see ``ExitCode``).
+
+    Args:
+        command: What is run; it may return another exit code than 0.
+        resumes: Whether the same command goes on with what an interrupted one has finished, for the message.
+    """
     console.set_up_logging()
     log_file.keep_records()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -188,7 +193,8 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         log.error("%s", error)
         code = error.code
     except KeyboardInterrupt:
-        log.warning("interrupted; what is finished is kept, and the same command resumes from there")
+        kept = "what is finished is kept, and the same command resumes from there"
+        log.warning("interrupted; %s", kept if resumes else "the same command starts anew")
         code = 128 + signal.SIGINT
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE

@@ -4,25 +4,23 @@
 uncompressed, and these alternate between 8 and 16 bits, and between MONOCHROME2 and MONOCHROME1.
 """
 
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom.uid import PYDICOM_ROOT_UID
 
+from pneumo.dataset.limits import Limits
+from pneumo.dataset.workers import Pool, WorkerDied
 from pneumo.dicom.image_codec import Pixels
 from pneumo.masks import rle
 from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import publish_csv, publish_directory
-from pneumo.runtime.safe_path import safe_path
 from pneumo.synthetic.anatomy import draw_anatomy
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.phantom import draw
@@ -31,6 +29,8 @@ from pneumo.synthetic.tree import SyntheticTree
 SPACING_MM = 0.35
 """Pixel spacing of a 1024 x 1024 image, 36 cm high; that of smaller images is larger."""
 SPLITS = ("train", "test")
+NO_LIMITS = Limits(time_limit=86_400, memory_limit=1024)
+"""The largest: a process that draws reads no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +103,12 @@ def write_tree(
         tree = SyntheticTree(directory)
         tree.test_dicom.mkdir()
         tree.dicom.mkdir()
-        written = _map(partial(_write_image, directory), plans, workers)
-        masks: list[tuple[str, str]] = []
+        written: dict[int, list[str]] = {}
         with Progress("synthesize", len(plans), unit="images") as progress:
-            for plan, parts in zip(plans, written, strict=True):
-                masks += [(plan.image_id, mask) for mask in parts]
+            for position, parts in _write_all(directory, plans, workers):
+                written[position] = parts
                 progress.step()
+        masks = [(plan.image_id, mask) for position, plan in enumerate(plans) for mask in written[position]]
         train = {plan.image_id: plan.patient_id for plan in plans if not plan.split}
         publish_csv(tree.masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] in train])
         publish_csv(tree.test_masks, ("ImageId", "EncodedPixels"), [row for row in masks if row[0] not in train])
@@ -178,18 +178,21 @@ def _halves(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     return [upper, lower]
 
 
-def _map(work: partial[list[str]], plans: Sequence[_ImagePlan], workers: int) -> Iterable[list[str]]:
+def _write_all(directory: Path, plans: Sequence[_ImagePlan], workers: int) -> Iterator[tuple[int, list[str]]]:
+    """Write all images; yield the position of each and the run lengths of its mask, as they are done."""
+    work = partial(_write_image, directory)
     if workers == 1:
-        yield from map(work, plans)
+        yield from enumerate(map(work, plans))
         return
-    # Not fork: the caller may have threads and locks of OpenCV or torch.
-    context = multiprocessing.get_context("spawn")
-    # The pool's locks start a process, too.
-    with (
-        safe_path(),
-        ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool,
-    ):
-        yield from pool.map(work, plans, chunksize=8)
+    with Pool(workers, NO_LIMITS) as pool:
+        for position, written in pool.run(work, plans):
+            if isinstance(written, WorkerDied):
+                raise UserError(
+                    f"a process that draws images died, exit code {written.exit_code}",
+                    f"memory for {workers} of them",
+                    "try again with fewer processes, or smaller images",
+                )
+            yield position, written
 
 
 def _number(seed: int, index: int) -> int:

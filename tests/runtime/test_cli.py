@@ -46,6 +46,15 @@ def test_how_a_command_ends(
     assert ("Traceback" in errors) == traceback
 
 
+@pytest.mark.parametrize(("resumes", "text"), [(True, "the same command resumes from there"), (False, "starts anew")])
+def test_an_interrupted_command_promises_what_it_does(
+    resumes: bool, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(raising(KeyboardInterrupt()), resumes=resumes)
+    assert text in capsys.readouterr().err
+
+
 @config_dataclass
 class Lists:
     folds: tuple[int, ...] = ()
