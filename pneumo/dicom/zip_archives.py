@@ -2,6 +2,10 @@
 
 A member is known by its place in the archive's directory. So its name, which may be anything, leads nowhere, and two
 members may have the same. A member is read as a stream of at most as many bytes as the directory declares.
+
+Of an archive that was cut off, the directory of an archive inside it may be the last one there is, and lists a few of
+its files. So an archive must end with its directory, and begin with its first file; a program that unpacks itself has
+its code before that.
 """
 
 import io
@@ -24,8 +28,11 @@ MAX_MEMBERS = 1_000_000
 MAX_BYTES = 1 << 31
 """Of a member; more than the largest DICOM that can be read has."""
 _FIRST_BYTES = (b"PK\x03\x04", b"PK\x05\x06")
-_EMPTY_BYTES = 22
-"""Of an archive without files: the record at its end."""
+_END = struct.Struct("<4s16xH")
+"""The record at an archive's end, before a comment, whose length is its last number; all of an archive without files.
+
+Source: APPNOTE.TXT 6.3.10, section 4.3.16.
+"""
 _UNPACK = "unpack it, and give the directory with the files that were in it"
 
 
@@ -67,17 +74,20 @@ def list_members(archive: Path) -> list[ZipMember]:
     """List the files in an archive, in its order; directories are none.
 
     Raises:
-        FileRejectedError: When its directory cannot be read, or lists no file, too many, or some that overlap.
+        FileRejectedError: When its directory cannot be read, or lists no file, too many, or some that overlap; when it
+            is not that of the whole file.
     """
     with _rejecting("the zip archive"):
-        found = _open_archive(archive, archive.stat().st_mtime_ns).infolist()
+        opened = _open_archive(archive, archive.stat().st_mtime_ns)
+        found = opened.infolist()
+        _check_is_whole(opened, archive)
     members = [
         ZipMember(archive, index, _decode(info))
         for index, info in enumerate(found)
         if not info.is_dir() and not info.filename.endswith("\\")
     ]
     size = archive.stat().st_size
-    if not found and size > _EMPTY_BYTES:
+    if not found and size > _END.size:
         listed = f"a zip archive of {size} bytes whose directory lists no files"
         raise _rejection(listed, "a directory of the files in it", f"with another program, {_UNPACK}")
     if not members:
@@ -87,6 +97,20 @@ def list_members(archive: Path) -> list[ZipMember]:
     if _overlap(found):
         raise _rejection("a zip archive whose files share bytes", "each file in bytes of its own", "leave it out")
     return members
+
+
+def _check_is_whole(opened: zipfile.ZipFile, archive: Path) -> None:
+    """Check that the directory that was found is that of the whole file, and not of an archive inside it."""
+    end = _END.size + len(opened.comment)
+    with archive.open("rb") as file:
+        begins_with_a_member = file.read(4) in _FIRST_BYTES
+        file.seek(-end, io.SEEK_END)
+        ends = _END.unpack(file.read(_END.size)) == (b"PK\x05\x06", len(opened.comment))
+    first = min((info.header_offset for info in opened.infolist()), default=0)
+    if not ends or (begins_with_a_member and first != 0):
+        found = f"a zip archive with bytes {'before its first file' if ends else 'behind its directory'}"
+        action = f"{FETCH_AGAIN}: it may be cut off; or, with another program, {_UNPACK}"
+        raise _rejection(found, "one that begins with its first file and ends with its directory", action)
 
 
 def _overlap(found: list[zipfile.ZipInfo]) -> bool:

@@ -237,6 +237,78 @@ def test_an_archive_that_unpacks_itself_is_read(tmp_path: Path, dicom: Path) -> 
     assert not is_archive(path)
 
 
+def nested(path: Path) -> tuple[bytes, int]:
+    """Return an archive that has another one between its files, stored, and where that one ends."""
+    inner = write(path.with_name("inner.zip"), {"c.dcm": b"c", "d.dcm": b"d"}).read_bytes()
+    files = {name: os.urandom(3000) for name in ("a.dcm", "b.dcm")} | {"study1.zip": inner, "e.dcm": os.urandom(9000)}
+    data = write(path, files, zipfile.ZIP_STORED).read_bytes()
+    return data, data.index(inner) + len(inner)
+
+
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [(0, "before its first file"), (2000, "behind its directory")],
+    ids=["at its end", "later"],
+)
+def test_of_an_archive_that_was_cut_off_the_archive_inside_it_is_not_read(
+    tmp_path: Path, more: int, where: str
+) -> None:
+    path = tmp_path / "export.zip"
+    data, end = nested(path)
+    assert len(list_members(path)) == 4
+    path.write_bytes(data[: end + more])
+    assert is_archive(path)
+    error = rejection(lambda: list_members(path))
+    assert (error.reason, error.found) == (Reason.BAD_ARCHIVE, f"a zip archive with bytes {where}")
+    assert error.action.startswith("fetch the file again from its source: it may be cut off")
+
+
+def test_bytes_behind_an_archive_or_missing_from_its_comment_are_a_cut(tmp_path: Path, dicom: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x.dcm": dicom.read_bytes()})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"of a hospital"
+    whole = path.read_bytes()
+    assert len(list_members(path)) == 1
+    for data in (whole + b"\0", whole[:-1]):
+        path.write_bytes(data)
+        os.utime(path, ns=(1, len(data)))
+        assert rejection(lambda: list_members(path)).found == "a zip archive with bytes behind its directory"
+
+
+def test_an_archive_behind_an_empty_one_is_rejected(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"1"})
+    path.write_bytes(b"PK\x05\x06" + bytes(18) + path.read_bytes())
+    assert rejection(lambda: list_members(path)).found == "a zip archive with bytes before its first file"
+
+
+class Pipe(io.BytesIO):
+    """Takes no seek, so that an archive's sizes come behind each file."""
+
+    def tell(self) -> int:
+        raise OSError
+
+    seek = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("comment", [b"", b"of a hospital"])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_whole_archives_of_every_shape_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool, comment: bytes, zip64: bool
+) -> None:
+    if zip64:
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    target = Pipe() if streamed else io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("x", b"1")
+        archive.writestr("y", b"2")
+        archive.comment = comment
+    data = target.getvalue()
+    assert ((b"PK\x06\x06" in data), (b"PK\x07\x08" in data)) == (zip64, streamed)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert [read(member) for member in list_members(tmp_path / "a.zip")] == [b"1", b"2"]
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [
