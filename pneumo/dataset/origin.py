@@ -11,8 +11,10 @@ from pneumo.dataset.url import url
 from pneumo.runtime.documents import MAX_BYTES
 from pneumo.runtime.errors import UserError, first_line
 
-PIECE = 8 << 20
-"""Bytes that are read at once: of an object store, in one request."""
+PIECE = 256 << 10
+"""Bytes that are read at once: between two of these reads, whoever copies looks whether to stop."""
+_REQUEST = 8 << 20
+"""Bytes that an object store is asked for in one request, of which the reads are then served."""
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
 
@@ -68,7 +70,7 @@ class Origin:
             file = (
                 (self._directory / name).open("rb", buffering=0)
                 if self._files is None
-                else self._files.open(f"{self._root}/{name}", "rb", block_size=PIECE)
+                else self._files.open(f"{self._root}/{name}", "rb", block_size=_REQUEST)
             )
         with file:
             yield OriginFile(file, where)

@@ -1,9 +1,15 @@
-"""Copy shards, several at a time, and compare each with the table before it gets its name."""
+"""Copy shards, several at a time, and compare each with the table before it gets its name.
 
+A read of a file system that does not answer cannot be interrupted, and would keep a process that is asked to stop until
+its launcher kills it. So the threads are daemons, which are left behind: what they have begun is a temporary file
+without an index, which the next copy removes.
+"""
+
+import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +27,8 @@ ATTEMPTS = 2
 _MB = 10**6
 _LOOK_S = 0.5
 """Seconds between two looks at what was copied."""
+_GRACE_S = 2.0
+"""Seconds for the threads to remove their temporary files after an error, or when the process is asked to stop."""
 
 
 class _MissingError(Exception):
@@ -53,42 +61,73 @@ def copy(
         OriginLostError: When the dataset cannot be read; shards that are not there count as damaged.
         OSError: When the copy cannot be written.
     """
-    copier = _Copier(origin, dataset, table)
+    copier = _Copier(origin, dataset, table, shards)
     issues: list[Issue] = []
-    with Progress("copy", -(-size // _MB), unit="MB") as progress, ThreadPoolExecutor(AT_ONCE, "copy") as pool:
-        left = {pool.submit(copier.copy, name, rows) for name, rows in shards}
-        shown = 0
-        try:
-            while left:
-                done, left = wait(left, _LOOK_S, FIRST_COMPLETED)
-                for one in done:
-                    issues += one.result()
-                megabytes = copier.copied // _MB
-                if done or megabytes > shown:
-                    tick("copying the dataset")
-                progress.step(megabytes - shown)
-                shown = megabytes
-        except BaseException:
-            copier.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    with Progress("copy", -(-size // _MB), unit="MB") as progress, copier:
+        left, shown = len(shards), 0
+        while left:
+            done = None
+            with suppress(queue.Empty):
+                done = copier.done.get(timeout=_LOOK_S)
+            if isinstance(done, BaseException):
+                raise done
+            if done is not None:
+                left -= 1
+                issues += done
+            megabytes = copier.copied // _MB
+            if done is not None or megabytes > shown:
+                tick("copying the dataset")
+            progress.step(megabytes - shown)
+            shown = megabytes
     return issues
 
 
 class _Copier:
-    """What the threads share."""
+    """The threads, and what they share; the end of the ``with`` block stops them."""
 
-    def __init__(self, origin: Origin, dataset: Path, table: SampleTable) -> None:
+    def __init__(
+        self, origin: Origin, dataset: Path, table: SampleTable, shards: Sequence[tuple[str, list[int]]]
+    ) -> None:
         self._origin, self._dataset, self._table = origin, dataset, table
-        self.stopped = threading.Event()
+        self._left = iter(shards)
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"copy-{number}", daemon=True)
+            for number in range(min(AT_ONCE, len(shards)))
+        ]
         self.copied = 0
         """Bytes."""
-        self._lock = threading.Lock()
+        self.done: queue.SimpleQueue[list[Issue] | BaseException] = queue.SimpleQueue()
+        """The issues of each shard that was copied, or why it was not."""
 
-    def copy(self, name: str, rows: Sequence[int]) -> list[Issue]:
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        deadline = time.monotonic() + _GRACE_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        try:
+            while (shard := self._next()) is not None:
+                self.done.put(self._copy(*shard))
+        except BaseException as error:  # raised where the shards are waited for
+            self.done.put(error)
+
+    def _next(self) -> tuple[str, list[int]] | None:
+        with self._lock:
+            return None if self._stopped.is_set() else next(self._left, None)
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
+
+    def _copy(self, name: str, rows: Sequence[int]) -> list[Issue]:
         """Copy a shard; write its index unless it has issues, which are returned."""
-        if self.stopped.is_set():
-            return []
         expected = ExpectedShard(self._table, name, rows)
         tar = paths.shards(self._dataset) / name
         # One that a cleaner left without its tar would speak for a damaged one.
@@ -99,6 +138,8 @@ class _Copier:
                     self._read(name, file, expected.size)
                     if not (issues := expected.issues(file.fileno())):
                         break
+                # Another process may copy by now, which also replaces and removes files here.
+                self._go_on()
         except _MissingError:
             return [Issue(name, WHOLE_SHARD, "there is no such file")]
         if not issues:
@@ -115,8 +156,7 @@ class _Copier:
             except FileNotFoundError as error:
                 raise _MissingError from error
             while (left := size + 1 - file.tell()) > 0 and (piece := source.read(min(left, PIECE))):
-                if self.stopped.is_set():
-                    raise _StoppedError
+                self._go_on()
                 file.write(piece)
                 with self._lock:
                     self.copied += len(piece)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 from recorded_origin import Recorded
+from waiting import wait_until
 
-from pneumo.dataset import paths, verify
+from pneumo.dataset import paths, shard_copies, verify
 from pneumo.dataset.origin import Origin, OriginFile
 from pneumo.dataset.shard_copies import copy
 from pneumo.dataset.table import SampleTable
@@ -106,3 +108,64 @@ def test_an_error_ends_all_threads_and_leaves_no_part_of_a_file(remote: Path) ->
     left = files(remote.parent / "copy")
     assert not [name for name in left if name.startswith(".")]
     assert not {SHARD, "train-000000.tar"} & left.keys()
+
+
+def test_a_read_that_hangs_does_not_delay_a_stop(remote: Path) -> None:
+    class Hanging(Recorded):
+        reading, answers = threading.Event(), threading.Event()
+
+        @contextmanager
+        def open(self, name: str) -> Iterator[OriginFile]:
+            with super().open(name) as file:
+                if name.endswith(SHARD):
+                    read = file.read
+
+                    def hang(size: int = 0) -> bytes:
+                        self.reading.set()
+                        self.answers.wait(60)
+                        return read(size)
+
+                    file.read = hang  # type: ignore[method-assign]
+                yield file
+
+    origin = Hanging(remote)
+
+    def stop(_: str) -> None:
+        if origin.reading.wait(60):
+            raise KeyboardInterrupt
+
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        copy_all(origin, remote, stop)
+    hanging = [thread for thread in threading.enumerate() if thread not in before]
+    # The end of the process waits for no daemon.
+    assert hanging
+    assert all(thread.daemon for thread in hanging)
+    origin.answers.set()
+    wait_until(lambda: not any(thread.is_alive() for thread in hanging))
+    left = files(remote.parent / "copy")
+    assert SHARD not in left
+    assert not [name for name in left if name.startswith(".")]
+
+
+def test_a_stop_is_seen_while_a_slow_file_is_read(remote: Path) -> None:
+    """Of a slow link, no more than a part of a MB is read until the thread looks."""
+    sizes: list[int] = []
+
+    class Recording(Recorded):
+        @contextmanager
+        def open(self, name: str) -> Iterator[OriginFile]:
+            with super().open(name) as file:
+                read = file.read
+                file.read = lambda size=0: sizes.append(size) or read(size)  # type: ignore[method-assign,func-returns-value]
+                yield file
+
+    table = SampleTable.read(remote)
+    name, rows = verify.shard_rows(table)[0]
+    with (paths.shards(remote) / name).open("ab") as file:
+        file.truncate(4 << 20)
+    copier = shard_copies._Copier(Recording(remote), remote.parent / "copy", table, [(name, rows)])
+    with (remote.parent / "read").open("w+b") as target:
+        copier._read(name, target, 4 << 20)
+    assert len(sizes) > 4
+    assert max(sizes) <= 1 << 20
