@@ -216,6 +216,23 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"job/p.py {__version__}\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports_ends_the_process_by_itself(number: signal.Signals) -> None:
+    """Also of commands that can resume: nothing has begun that could be saved."""
+    code = (
+        "import os, sys\n"
+        "from pneumo.runtime import cli\n"
+        "def main():\n"
+        "    with cli.slow_imports():\n"
+        "        os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "cli.run(main, resumes=True)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-P", "-c", code, str(int(number))], timeout=LONG_S, check=False).returncode
+        == -number
+    )
+
+
 def test_slow_imports_are_not_searched_for_garbage_and_what_follows_is() -> None:
     with cli.slow_imports():
         assert not gc.isenabled()
