@@ -37,6 +37,7 @@ from pneumo.dataset import workers
 from pneumo.dataset.limits import Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.paths import PREDICTION_LISTS
+from pneumo.dataset.url import refuse_url
 from pneumo.dicom import files
 from pneumo.inference.config import LoaderOverride, PrecisionOverride
 from pneumo.reporting.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS, check_directory
@@ -104,6 +105,7 @@ def main() -> None:
     result_directory.check(arguments.out, WRITTEN)
     check_directory(arguments.out, arguments.outputs)
     run = None if run_directory.is_exported(arguments.run) else finished_run.open_finished(arguments.run)
+    refuse_url(arguments.dicom, "DICOM, PNG or JPEG files")
     files.check(arguments.dicom)
     log.info("%s", escape_control_characters(f"reading {arguments.dicom}, to be predicted by {arguments.run}"))
     workers.start_server()

@@ -34,3 +34,17 @@ def url(path: Path) -> str:
             " AWS_SECRET_ACCESS_KEY",
         )
     return given
+
+
+def refuse_url(path: Path, expected: str) -> None:
+    """Refuse a URL where only a path of this machine is taken.
+
+    Args:
+        path: The value of a flag.
+        expected: What is taken, for the message.
+
+    Raises:
+        UserError: When it is a URL.
+    """
+    if given := url(path):
+        raise UserError(f"{given} is a URL", f"{expected} on a file system of this machine", "copy it there")

@@ -36,13 +36,17 @@ def check(root: Path) -> None:
     Raises:
         UserError: When ``root`` cannot be listed.
     """
-    if root.is_file():
-        return
     try:
-        os.scandir(root).close()
-    except OSError as error:
+        if not root.is_file():
+            os.scandir(root).close()
+    except PermissionError as error:
         raise UserError(
-            f"{root}: {error.strerror}", "a directory whose entries can be listed", "check its permissions"
+            f"{root}: {error.strerror}", "a file, or a directory whose entries can be listed", "check its permissions"
+        ) from None
+    except OSError as error:
+        found = "neither a file nor a directory" if isinstance(error, NotADirectoryError) else error.strerror
+        raise UserError(
+            f"{root}: {found}", "a DICOM, PNG or JPEG file, a zip archive or a directory", "check the path"
         ) from None
 
 

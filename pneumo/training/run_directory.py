@@ -34,6 +34,7 @@ from annotated_types import Interval
 from pneumo import __version__
 from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.url import refuse_url
 from pneumo.runtime import config, documents, locks, log_file
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -263,6 +264,7 @@ def load(path: Path) -> RunDirectory:
     Raises:
         UserError: When it is not a run, is of another format version, or has links that lead out of it.
     """
+    refuse_url(path, "the directory of a run")
     content = documents.read_versioned(
         path / RECIPE_FILE,
         FORMAT_VERSION,

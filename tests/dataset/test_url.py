@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.url import url
+from pneumo.dataset.url import refuse_url, url
 from pneumo.runtime.errors import UserError
 
 
@@ -20,6 +20,12 @@ def test_a_url_survives_being_a_path(given: str) -> None:
 @pytest.mark.parametrize("given", ["/data/siim", "siim", "../x:/y", "C:/data", "s3:bucket", "a/s3://b", ".", "s3:"])
 def test_a_path_is_no_url(given: str) -> None:
     assert url(Path(given)) == ""
+
+
+def test_a_url_is_refused_where_only_paths_are_taken() -> None:
+    with pytest.raises(UserError, match=r"^gs://b/x is a URL; expected images on a file system of this machine; copy"):
+        refuse_url(Path("gs://b/x"), "images")
+    refuse_url(Path("b/x"), "images")
 
 
 def test_a_directory_that_looks_like_a_url_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,24 @@ def test_a_directory_that_cannot_be_listed_is_an_entry(tmp_path: Path, monkeypat
     assert names(tmp_path) == ["a/1", "closed", "z/3"]
 
 
-def test_a_root_that_cannot_be_listed_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file or directory; expected a directory"):
-        files.find(tmp_path / "missing")
+@pytest.mark.parametrize("name", ["missing", "-", "pipe", "a/x", "/dev/null"])
+def test_what_is_no_file_and_no_directory_is_a_user_error(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    touch(tmp_path, "a")
+    found = "No such file or directory" if name in ("missing", "-") else "neither a file nor a directory"
+    expected = f"{found}; expected a DICOM, PNG or JPEG file, a zip archive or a directory; check the path"
+    for list_it in (files.find, files.check):
+        with pytest.raises(UserError, match=expected):
+            list_it(tmp_path / name)
+
+
+def test_a_directory_that_may_not_be_listed_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"Permission denied; expected a file, or a directory whose .* its permissions"):
+        files.check(tmp_path)
 
 
 def test_a_directory_is_left_out_also_where_the_root_or_the_way_to_it_is_a_link(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         run_directory.load(tmp_path)
 
 
+def test_a_url_is_named_as_one() -> None:
+    with pytest.raises(
+        UserError, match=r"^s3://x/y is a URL; expected the directory of a run on a file system of this"
+    ):
+        run_directory.load(Path("s3://x/y"))
+
+
 def test_what_is_given_in_place_of_a_run_is_named(tmp_path: Path) -> None:
     run_start.create(tmp_path / "run", debug(), DATASET)
     (tmp_path / "run" / "fold-0").mkdir()
