@@ -79,13 +79,14 @@ class Ensembler:
     def __init__(self, mean: NetworkMean, rule: DecisionRule, *, min_component: float = 0.0) -> None:
         self.mean, self.rule, self.min_component = mean, rule, min_component
 
-    def run(self, rows: Rows, on_image: OnImage | None = None) -> list[ImagePrediction]:
+    def run(self, rows: Rows, on_image: OnImage | None = None, *, what: str = "ensemble") -> list[ImagePrediction]:
         """Predict images. Collective over all ranks.
 
         Args:
             rows: Their rows in the sample table; the same on every rank.
             on_image: Called with each image on the rank that predicts it; must not keep the pixels, so that memory
                 does not grow with the number of images.
+            what: Name of the work in the lines of its progress.
 
         Returns:
             The predictions in the order of ``rows`` on rank 0, an empty list on the others.
@@ -95,7 +96,7 @@ class Ensembler:
         mine: dict[int, ImagePrediction] = {}
         counted = count_pixels(self.mean.predict(batches), world.device)
         masks = encode_batches(counted, lambda _: self.rule, world.device, min_component=self.min_component)
-        with Progress("ensemble", sum(map(len, batches)), unit="images", enabled=world.is_leader) as progress:
+        with Progress(what, sum(map(len, batches)), unit="images", enabled=world.is_leader) as progress:
             for mask in masks:
                 mine[mask.row] = prediction = _describe(mask, str(reader.table.image_id[mask.row]))
                 if on_image is not None:

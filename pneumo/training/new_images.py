@@ -95,6 +95,8 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
     with scratch_directory(new.out, SCRATCH) as scratch:
         images = _read_images(new, scratch / "dataset")
         with closing(images.reader) as reader:
+            if not images.problem:
+                log.info("read %s, starting the networks", counted(len(reader.table.select("test")), "image"))
             ensembler = None if images.problem else _build_ensembler(new, model, reader, world)
             cautions = [] if ensembler is None else _cautions(model)
             for caution in cautions:
@@ -113,7 +115,8 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
                 context.notes[str(reader.table.image_id[row])].append(field_of_view.note(reader.table, row))
             results = scratch / "results"
             outputs = OutputSet(results, new.outputs, context)
-            predictions = [] if ensembler is None else ensembler.run(reader.table.select("test"), outputs.add)
+            rows = reader.table.select("test")
+            predictions = [] if ensembler is None else ensembler.run(rows, outputs.add, what="predicting")
         # The images are deleted first: where pictures have filled the disk, the tables then have space.
         shutil.rmtree(scratch / "dataset", ignore_errors=True)
         outputs.close()

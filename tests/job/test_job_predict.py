@@ -9,12 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pydicom
+import pytest
 from job_commands import JOB, Predict, read_rows, run
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.dicom.sop_instance import NO_UID
 from pneumo.masks import submission
+from pneumo.runtime import console
 from pneumo.runtime.result_directory import RECORD
 from pneumo.synthetic.dicom_writer import write_dicom
 from pneumo.synthetic.tree import SyntheticTree
@@ -43,6 +45,17 @@ def test_prediction_of_the_test_files_gives_the_submission(
     assert {p.name for p in (tmp_path / "out").iterdir()} - {"overlays"} == {
         *("predictions.csv", "findings.csv", "summary.html", "quarantine.csv", "left_out.csv", "logs", RECORD)
     }
+
+
+def test_prediction_says_when_the_networks_start_and_calls_its_progress_predicting(
+    predict: Predict, synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    code, output = predict(min(synthetic.test_dicom.rglob("*.dcm")), tmp_path / "out")
+    assert code == 0, output
+    started = output.index("read 1 image, starting the networks")
+    assert output.index(" INFO reading ") < started < output.index("predicting: 1 of 1 images")
+    assert "ensemble:" not in output
 
 
 def test_prediction_takes_what_is_an_image_and_lists_the_rest(
