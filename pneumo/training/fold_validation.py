@@ -65,7 +65,12 @@ class FoldValidation:
         )
 
     def predict(
-        self, size: int, tta: tuple[View, ...], observe: Callable[[PredictedBatch], None] = lambda _: None
+        self,
+        size: int,
+        tta: tuple[View, ...],
+        observe: Callable[[PredictedBatch], None] = lambda _: None,
+        *,
+        what: str = "validation",
     ) -> PredictionHistograms | None:
         """Predict the validation images. Collective.
 
@@ -73,6 +78,7 @@ class FoldValidation:
             size: Height and width of the network's input.
             tta: Views beside the image itself.
             observe: Called with each of this rank's batches, before its probabilities are known to be finite.
+            what: Name of the work in the lines of its progress, behind the fold.
 
         Returns:
             Their histograms on the group's leader, None on the others.
@@ -82,8 +88,8 @@ class FoldValidation:
         rows = self.data.validation_rows
         batches = split_batches(rows)
         loader = self._stoppable(-(-len(batches) // self.group.size))
-        what, mine = f"fold {self.fold} validation", batches[self.group.rank :: self.group.size]
-        with Progress(what, sum(map(len, mine)), unit="images", enabled=self.world.is_leader) as progress:
+        total = sum(map(len, batches[self.group.rank :: self.group.size]))
+        with Progress(f"fold {self.fold} {what}", total, unit="images", enabled=self.world.is_leader) as progress:
 
             def seen(batch: PredictedBatch) -> None:
                 observe(batch)

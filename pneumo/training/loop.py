@@ -286,7 +286,7 @@ class FoldTrainer:
     def _publish(self) -> None:
         """Write the fold's model, its histograms, and last fold.json, which marks it as finished. Collective."""
         heartbeat.touch(f"fold {self.fold}: predicting its images")
-        histograms = self.validation.predict(self.recipe.stages[-1].image_size, self.recipe.tta)
+        histograms = self.validation.predict(self.recipe.stages[-1].image_size, self.recipe.tta, what="out-of-fold")
         if histograms is not None:
             # Before fold.json: a finished fold is left alone.
             self.log.finish(self.state.step, histograms)

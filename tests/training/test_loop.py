@@ -15,6 +15,7 @@ from pneumo.distributed.world import World
 from pneumo.loading import decoded_cache, images, opencv
 from pneumo.loading.cache_plan import CacheKeeper, CacheOptions
 from pneumo.modeling import weight_files
+from pneumo.runtime.console import Progress
 from pneumo.runtime.errors import UserError
 from pneumo.training import fold_validation
 from pneumo.training.batch_norm import estimate_statistics
@@ -68,6 +69,21 @@ def test_early_stopping_ends_a_stage_and_the_next_one_follows(train: Train) -> N
 
 def test_the_norm_of_the_gradient_is_in_the_history(whole: FoldDirectory) -> None:
     assert all(0 < entry["train/gradient_norm"] < 1e3 for entry in history(whole))
+
+
+def test_the_last_prediction_of_a_fold_is_not_called_its_validation(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    class Named(Progress):
+        def __init__(self, what: str, *arguments: Any, **options: Any) -> None:
+            super().__init__(what, *arguments, **options)
+            names.append(what)
+
+    monkeypatch.setattr(fold_validation, "Progress", Named)
+    train("run", TWO_EPOCHS)
+    assert names == ["fold 0 validation", "fold 0 validation", "fold 0 out-of-fold"]
 
 
 @pytest.mark.parametrize(("limit", "micro_batches"), [(64, 2 * STEPS), (3, 4)], ids=["all of the epoch's", "some"])
