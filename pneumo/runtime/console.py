@@ -85,6 +85,13 @@ def format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
+def format_rate(rate: float) -> str:
+    """Return a rate per second as people read it: 12.3/s, or the time of each where one takes more than a second."""
+    if rate >= 1:
+        return f"{rate:.1f}/s"
+    return f"{1 / rate:.{1 if rate > 0.1 else 0}f} s each"
+
+
 class Progress:
     """A progress bar on a terminal, a log line every few seconds elsewhere, nothing when disabled or ``--quiet``.
 
@@ -100,8 +107,9 @@ class Progress:
         # Nothing to do is nothing to show.
         enabled = enabled and done < total
         self.what, self.total, self.done, self.unit, self.enabled = what, total, done, unit, enabled
-        self._start, self._first = time.monotonic(), done
-        self._last_line = self._start
+        self._first: tuple[float, int] | None = None
+        """When the first step was done, and how many then."""
+        self._last_line = time.monotonic()
         is_bar = enabled and sys.stderr.isatty() and _stderr.level <= logging.INFO
         self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", dynamic_ncols=True) if is_bar else None
 
@@ -115,10 +123,17 @@ class Progress:
         now = time.monotonic()
         if self.enabled and now - self._last_line >= LINE_INTERVAL_S:
             self._last_line = now
-            rate = (self.done - self._first) / max(now - self._start, 1e-9)
-            left = format_seconds((self.total - self.done) / rate) if rate else "unknown time"
-            values = (self.what, self.done, self.total, self.unit, rate, left, f", {note}" if note else "")
-            log.info("%s: %d of %d %s (%.1f/s, %s left)%s", *values, extra=FILE_ONLY if self._bar is not None else None)
+            values = (self.what, self.done, self.total, self.unit, self._outlook(now), f", {note}" if note else "")
+            log.info("%s: %d of %d %s%s%s", *values, extra=FILE_ONLY if self._bar is not None else None)
+        if self._first is None and count:
+            self._first = now, self.done
+
+    def _outlook(self, now: float) -> str:
+        """Return the rate and the time left; they are not known of the first step, which waits for what starts."""
+        if self._first is None or self.done == self._first[1]:
+            return ""
+        rate = (self.done - self._first[1]) / max(now - self._first[0], 1e-9)
+        return f" ({format_rate(rate)}, {format_seconds((self.total - self.done) / rate)} left)"
 
     def __enter__(self) -> Self:
         return self

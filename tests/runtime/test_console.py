@@ -52,11 +52,32 @@ def test_lines_have_the_rate_and_the_time_left(
     lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
-    clock = iter([100.0, 104.0])
+    clock = iter([100.0, 140.0, 144.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with Progress("shards", 110, done=10, unit="images") as progress:
+    with Progress("shards", 115, done=10, unit="images") as progress:
+        progress.step(5, "a.tar")
         progress.step(40)
-    assert "shards: 50 of 110 images (10.0/s, 0:06 left)" in lines.text
+    # The first step has the start in it.
+    assert "shards: 15 of 115 images, a.tar" in lines.text
+    assert "shards: 55 of 115 images (10.0/s, 0:06 left)" in lines.text
+
+
+def test_steps_of_which_none_is_done_have_no_rate(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    with Progress("copy", 3, unit="MB") as progress:
+        progress.step(0)
+        progress.step(1)
+        progress.step(0)
+    assert [record.getMessage() for record in lines.records] == [f"copy: {n} of 3 MB" for n in (0, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(12.34, "12.3/s"), (1, "1.0/s"), (0.8, "1.2 s each"), (0.05, "20 s each"), (1 / 37, "37 s each")]
+)
+def test_a_rate_below_one_is_the_time_of_each(rate: float, text: str) -> None:
+    assert console.format_rate(rate) == text
 
 
 def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixture) -> None:
