@@ -141,7 +141,7 @@ def write(table: SampleTable, directory: Path) -> None:
         grouped_by="patients csv",
         id_source="uid",
         digest="",
-        folds_digest=folds.digest(table.image_id, table.fold),
+        folds_digest=folds.digest(table.column("image_id"), table.fold),
         samples_digest=table.digest(),
         **counts,
     ).write(directory)
