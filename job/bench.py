@@ -47,6 +47,8 @@ Part = Literal[
     "search",
     "folds",
 ]
+OF_A_DATASET: tuple[Part, ...] = ("load", "infer")
+"""Parts that read the images of ``--dataset``."""
 RENAMED_FLAGS = {"--evidences": "--histograms"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
@@ -71,6 +73,11 @@ def main(arguments: Arguments) -> None:
         from pneumo.bench.source import Source
         from pneumo.distributed.stopping import exiting_on_signals
 
+    parts = arguments.parts or get_args(Part)
+    if arguments.dataset is not None and not set(parts) & set(OF_A_DATASET):
+        raise UserError(
+            f"--dataset with {', '.join(parts)}", f"a part that reads one: {', '.join(OF_A_DATASET)}", "leave it out"
+        )
     if arguments.out is not None:
         _check_out(arguments.out, arguments)
     described = {**machine.describe(), "command": shlex.join(["job/bench.py", *sys.argv[1:]])}
@@ -78,7 +85,7 @@ def main(arguments: Arguments) -> None:
     try:
         with exiting_on_signals(), tempfile.TemporaryDirectory(prefix="pneumo-bench-") as directory:
             source = Source(arguments, Path(directory))
-            for part in arguments.parts or get_args(Part):
+            for part in parts:
                 log.info("measuring %s", part)
                 comparisons += import_module(f"pneumo.bench.{part}").measure(arguments, source)
                 if arguments.out is not None:

@@ -32,7 +32,7 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
         text = rle.encode(mask)
         assert loop_encode(mask) == text
         assert np.array_equal(loop_decode(text, *mask.shape), rle.decode(text, *mask.shape))
-        pixels = f"{settings.source_size}x{settings.source_size}, {int(mask.sum())} inside ({name})"
+        pixels = f"{settings.source_size}x{settings.source_size}, {int(mask.sum()):,} pixels of mask ({name})"
         encoders = partial(rle.encode, mask), partial(loop_encode, mask)
         decoders = partial(rle.decode, text, *mask.shape), partial(loop_decode, text, *mask.shape)
         comparisons += [

@@ -44,9 +44,10 @@ def as_json(comparisons: Sequence[Comparison], machine: Mapping[str, str]) -> st
 
 
 def _row(row: Comparison) -> tuple[str, ...]:
+    times = "" if row.baseline.startswith("limit") else "x"
     return (
         *(row.part, row.what, number(row.ours), row.baseline, number(row.theirs), row.unit),
-        *(f"{number(row.ratio)}x", f"{number(row.lowest)}-{number(row.highest)}"),
+        *(f"{number(row.ratio)}{times}", f"{number(row.lowest)}-{number(row.highest)}"),
     )
 
 

@@ -117,8 +117,8 @@ def _measure_passes(recipe: Recipe, repeat: int, world: World) -> list[Compariso
         return work
 
     together, alone = time_in_turns([steps_of(recipe.batch_size), steps_of(recipe.micro_batch_size)], repeat)
-    what, items = f"{describe(recipe, world)}, at once", steps * recipe.batch_size
-    baseline = f"{recipe.micro_batch_size} at once"
+    what, items = f"{describe(recipe, world)}, in one pass", steps * recipe.batch_size
+    baseline = f"in passes of {recipe.micro_batch_size}"
     return [per_second("train", what, baseline, "img/s", ours=together, theirs=alone, items=items)]
 
 

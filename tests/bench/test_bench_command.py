@@ -102,6 +102,12 @@ def test_only_the_named_parts_are_measured(tmp_path):
     check(json.loads((tmp_path / "results.json").read_text()), ["rle", "shard"])
 
 
+def test_a_dataset_that_no_part_reads_is_refused(tmp_path, command):
+    words = ("copy", "rle", "--dataset", str(tmp_path))
+    with pytest.raises(UserError, match="a part that reads one: load, infer"):
+        command.main(command.cli.parse(command.Arguments, words, prog="bench.py", description=""))
+
+
 @pytest.mark.parametrize(
     ("out", "files", "found"),
     [

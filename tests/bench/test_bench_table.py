@@ -18,5 +18,5 @@ def test_markdown_has_a_line_for_each_comparison_and_no_bars_of_its_own():
     comparison = per_item("part", "a | b", "limit", "ms", ours=[1.0], theirs=[2.0], scale=1000)
     text = table.as_markdown([comparison], {"cores": "2", "GPU": "none"})
     assert text.splitlines()[0] == "cores 2, GPU none"
-    assert "| part | a &#124; b | 1,000 | limit | 2,000 | ms | 2.00x | 2.00-2.00 |" in text.splitlines()
+    assert "| part | a &#124; b | 1,000 | limit | 2,000 | ms | 2.00 | 2.00-2.00 |" in text.splitlines()
     assert "| --- | --- | --: |" in text
