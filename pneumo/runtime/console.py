@@ -85,10 +85,15 @@ def format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def format_rate(rate: float) -> str:
-    """Return a rate per second as people read it: 12.3/s, or the time of each where one takes more than a second."""
+def format_rate(rate: float, unit: str = "") -> str:
+    """Return a rate as people read it: 12.3/s, 12.3 images/s, or 37 s each where one takes more than a second.
+
+    Args:
+        rate: Units per second, above 0.
+        unit: Their name.
+    """
     if rate >= 1:
-        return f"{rate:.1f}/s"
+        return f"{rate:.1f}{unit and f' {unit}'}/s"
     return f"{1 / rate:.{1 if rate > 0.1 else 0}f} s each"
 
 

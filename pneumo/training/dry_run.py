@@ -23,7 +23,7 @@ from pneumo.distributed.world import World, describe_ranks, describe_units
 from pneumo.loading.cache_layout import CacheLayout
 from pneumo.loading.cache_plan import CacheOptions, CachePlan, plan_stages
 from pneumo.loading.device_cache import FREE_SHARE
-from pneumo.runtime.console import format_seconds
+from pneumo.runtime.console import format_rate, format_seconds
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, run_start
 from pneumo.training.fold_data import FoldData
@@ -117,7 +117,8 @@ def _describe(
         rate = recipe.micro_batch_size / cost.micro_batch_s
         yield (
             f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank,"
-            f" {rate:.1f} images/s, {cost.waiting:.0%} of it waiting for data; {cost.prediction_s:.3f} s to predict one"
+            f" {format_rate(rate, 'images')}, {cost.waiting:.0%} of it waiting for data;"
+            f" {cost.prediction_s:.3f} s to predict one"
         )
     started = waves.ranks == world.size
     # Of ranks that were not started nobody knows how many machines they are on: one is the least memory for each.

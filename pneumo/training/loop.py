@@ -16,7 +16,7 @@ from pneumo.inference.evaluation import validation_metrics
 from pneumo.loading.build import build_loader
 from pneumo.loading.cache_plan import CacheOptions
 from pneumo.reporting.held_out_images import HeldOutImages
-from pneumo.runtime.console import Progress, log
+from pneumo.runtime.console import Progress, format_rate, log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
@@ -261,7 +261,7 @@ class FoldTrainer:
                 entry["epoch"],
                 entry["train/total"],
                 f"; validation: {metrics}" if metrics else "",
-                f", {entry['images_per_s']:.1f} images/s" if "images_per_s" in entry else "",
+                f", {format_rate(entry['images_per_s'], 'images')}" if "images_per_s" in entry else "",
                 f"; {outlook}" if outlook else "",
             )
 

@@ -78,6 +78,7 @@ def test_steps_of_which_none_is_done_have_no_rate(
 )
 def test_a_rate_below_one_is_the_time_of_each(rate: float, text: str) -> None:
     assert console.format_rate(rate) == text
+    assert console.format_rate(rate, "images") == text.replace("/s", " images/s")
 
 
 def test_lines_do_not_come_faster_than_the_interval(lines: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from pneumo.training.cross_validation import train
 from pneumo.training.dry_run import _describe_device_cache, _describe_world, dry_run
 from pneumo.training.inputs import TrainingInputs
 from pneumo.training.resolution import resolve_auto
+from pneumo.training.step_cost import Measured, measure
 
 WORLD = World(rank=0, size=1, device=torch.device("cpu"), cores=1)
 
@@ -30,9 +31,15 @@ def inputs(dataset: Path, run: Path, folds: tuple[int, ...] = ()) -> TrainingInp
     )
 
 
+def measure_slowly(*arguments: Any, **options: Any) -> Measured:
+    measured = measure(*arguments, **options)
+    return replace(measured, costs=tuple(replace(cost, micro_batch_s=36.622) for cost in measured.costs))
+
+
 def test_ranks_that_were_not_started_are_planned_for(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pneumo.training.dry_run.measure", measure_slowly)
     dry_run(inputs(dataset, tmp_path / "run"), WORLD, ranks=7)
     printed = capsys.readouterr().out
     assert "world      7 ranks on cpu in fp32, loader opencv" in printed
@@ -46,6 +53,7 @@ def test_ranks_that_were_not_started_are_planned_for(
     )
     assert re.search(r"^cache      .*; all 7 ranks on one machine$", printed, re.MULTILINE)
     assert re.search(r"time       about [0-9:]+ to train, [0-9:]+ for the test images", printed)
+    assert "36.622 s for 2 images on a rank, 18 s each, " in printed
     assert not (tmp_path / "run").exists()
 
 
