@@ -16,6 +16,7 @@ from torch import nn
 from pneumo.bench import infer_memory
 from pneumo.bench.comparison import Comparison, per_item
 from pneumo.bench.random_run import repeat_images, write_run
+from pneumo.bench.scaling import growth
 from pneumo.bench.settings import Settings
 from pneumo.bench.source import Source
 from pneumo.bench.timing import Work, time_in_turns
@@ -47,6 +48,8 @@ CPU_IMAGES = 24
 GPU_IMAGES = 512
 """On a GPU: those that there are, again and again."""
 GPU_SIZE = 512
+LARGER = 10
+"""Times the images, for the row of growth."""
 POSITIVE_RATE = 0.22
 """As in the competition."""
 
@@ -61,7 +64,11 @@ def measure(settings: Settings, source: Source) -> list[Comparison]:
     comparisons = []
     for encoder, size in networks:
         recipe = Recipe(model=ModelConfig(encoder=encoder, encoder_weights="none"), image_size=(size,))
-        comparisons += _measure(_Prediction(recipe, reader, world, settings.workers, source.directory), settings.repeat)
+        small, large = (
+            _Prediction(recipe, of, world, settings.workers, source.directory)
+            for of in (reader, repeat_images(source.reader, LARGER * count))
+        )
+        comparisons += [*_measure(small, settings.repeat), _measure_growth([small, large], settings.repeat)]
     return comparisons + infer_memory.measure(source.reader.dataset, settings)
 
 
@@ -87,6 +94,14 @@ def _measure(prediction: "_Prediction", repeat: int) -> list[Comparison]:
         per_item("infer", what, baseline, "ms/image", ours=ours, theirs=theirs, scale=scale)
         for what, baseline, ours, theirs in rows
     ]
+
+
+def _measure_growth(predictions: Sequence["_Prediction"], repeat: int) -> Comparison:
+    """Validate few and many images without the network, whose passes are as many as the images."""
+    network = predictions[0].recorded()
+    seconds = time_in_turns([partial(prediction.validate_by, network) for prediction in predictions], repeat)
+    what = f"validate a fold without its network, {predictions[0].describe()}"
+    return growth("infer", what, "image", [len(prediction.rows) for prediction in predictions], seconds)
 
 
 class _Prediction:

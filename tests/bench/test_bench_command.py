@@ -30,7 +30,7 @@ COMPARISONS = {
     "copy": 3,
     "plan": 5,
     "load": 5,
-    "infer": 4,
+    "infer": 5,
     "predict": 1,
     "train": 4,
     "ranks": 3,
