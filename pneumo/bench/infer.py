@@ -98,7 +98,7 @@ def _measure(prediction: "_Prediction", repeat: int) -> list[Comparison]:
 
 def _measure_growth(predictions: Sequence["_Prediction"], repeat: int) -> Comparison:
     """Validate few and many images without the network, whose passes are as many as the images."""
-    network = predictions[0].recorded()
+    network = predictions[-1].recorded()
     seconds = time_in_turns([partial(prediction.validate_by, network) for prediction in predictions], repeat)
     what = f"validate a fold without its network, {predictions[0].describe()}"
     return growth("infer", what, "image", [len(prediction.rows) for prediction in predictions], seconds)
