@@ -89,7 +89,9 @@ def _whole_build(plan: BuildPlan, inputs: BuildInputs, out: Path, settings: Sett
 def headers_of_tasks(inputs: BuildInputs, out: Path, settings: Settings) -> list[Comparison]:
     """Time taking the headers that another task has read, and reading them."""
     sources = scan.find(inputs.dicom, inputs.test_dicom, labeled=True, exclude=[])
-    shared = SharedHeaders.of(out / "tasks", shared_headers.make_key(shared_headers.choose(sources)))
+    key = shared_headers.make_key(shared_headers.choose_key_files(sources))
+    assert key is not None, "they are DICOM files"
+    shared = SharedHeaders.of(out / "tasks", key)
     assert shared is not None
     # The first of our runs, which is not timed, is the other task.
     works = [lambda: _scan_all(shared.scan, sources), lambda: _scan_all(scan.scan_files, sources)]

@@ -102,7 +102,13 @@ def build_planned(
     """
     messages.log_plan(plan, options)
     if not paths.manifest(out).is_file():
-        messages.check_patients(plan, options.num_folds)
+        try:
+            messages.check_patients(plan, options.num_folds)
+        except UserError:
+            if not paths.plan(out).is_file():
+                # Headers that this task has published, which nobody will need.
+                shutil.rmtree(paths.build(out), ignore_errors=True)
+            raise
         input_record.write_or_check(out, plan)
     if log_as:
         log_file.start(out, log_as)
@@ -136,7 +142,8 @@ def _build(inputs: BuildInputs, out: Path, plan: BuildPlan, options: BuildOption
     for split in inputs.splits:
         if split not in plan.planned_splits:
             quarantine.write(out, plan, plan.quarantined)
-            shutil.rmtree(paths.build(out))
+            # Another task may do the same.
+            shutil.rmtree(paths.build(out), ignore_errors=True)
             raise messages.nothing_to_build(out, plan, split)
     with _explained_removal(out):
         return _write_and_merge(out, plan, options, pool)
@@ -196,7 +203,9 @@ def _scan(sources: Sequence[Source], out: Path, options: BuildOptions, pool: Poo
     shared = _share_headers(sources, out, options, pool)
     found = _scan_files(sources, shared, options, pool)
     archives = [item for item in found if isinstance(item, Archive)]
-    members = [member for archive in archives for member in archive.members]
+    members = sorted(
+        (m for archive in archives for m in archive.members), key=lambda member: (member.split, member.file)
+    )
     if archives:
         log.info("%s in %s", counted(len(members), "file"), counted(len(archives), "zip archive"))
         found += _scan_files(members, shared, options, pool)
@@ -210,8 +219,11 @@ def _share_headers(
     if options.tasks == 1 or paths.manifest(out).is_file():
         return None
     # In a worker, which may wait for a disk that hangs.
-    ((_, key),) = pool.run(shared_headers.make_key, [shared_headers.choose(sources)])
-    return None if isinstance(key, WorkerDied) else shared_headers.SharedHeaders.of(out, key)
+    ((_, key),) = pool.run(shared_headers.make_key, [shared_headers.choose_key_files(sources)])
+    if key is None or isinstance(key, WorkerDied):
+        log.info("headers are not shared with other tasks: %s", "no DICOM file" if key is None else "a read hangs")
+        return None
+    return shared_headers.SharedHeaders.of(out, key)
 
 
 def _scan_files(

@@ -40,12 +40,14 @@ def check_dataset(dataset: Path) -> None:
 def _is_begun(dataset: Path) -> bool:
     """Return whether all that there is of a build is what one leaves that ends before it has a plan."""
     begun, headers = paths.build(dataset), paths.shared_headers(dataset)
-    if not begun.is_dir():
-        return False
-    entries = [entry for entry in begun.iterdir() if entry != headers]
-    if headers.is_dir():
-        entries += [entry for entry in headers.iterdir() if not shared_headers.NAME.fullmatch(entry.name)]
-    elif headers.exists():
+    try:
+        entries = [entry for entry in begun.iterdir() if entry != headers]
+        if headers.exists():
+            entries += [entry for entry in headers.iterdir() if not shared_headers.NAME.fullmatch(entry.name)]
+    except FileNotFoundError:
+        # Another task has ended, and removed them.
+        return True
+    except NotADirectoryError:
         return False
     return all(map(is_temporary, entries))
 

@@ -33,18 +33,20 @@ State = tuple[int, int] | None
 
 NAME = re.compile(r"[0-9a-f]{64}")
 """What is published has such a name."""
-_KEY_FILES = 16
-"""Files whose beginnings make the key: who has these has the patients' names."""
+_KEY_FILES, _CANDIDATES = 16, 256
+"""DICOM files whose beginnings make the key, and files that are looked at for that, at most."""
+_PREAMBLE, _MAGIC = 128, b"DICM"
+"""Of a DICOM file (PS3.10, 7.1)."""
 _FIELDS = ("image_id", "patient_id", "exclusion", "is_picture", "id_problem", "drawn")
-"""What is published of a file; its path is not, since directories are named after people."""
+"""What is published of a file. Its path is not, nor a picture's id, which is the file's name: they may name people."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedHeaders:
     """What the tasks have read so far.
 
-    Patients are known by a digest whose key is made of headers and is written nowhere. So nobody can find out by trials
-    who is among them, unless he has the files themselves.
+    Patients are known by a digest whose key is made of DICOM files and is written nowhere. So nobody can find out by
+    trials who is among them, unless he has these files themselves.
     """
 
     directory: Path
@@ -64,10 +66,11 @@ class SharedHeaders:
         """Return the headers of some files, as ``scan.scan_files``; patients are digests."""
         states = [_state(source.path) for source in sources]
         path = self.directory / self._name(sources, states)
-        known = self._read(path, sources, states)
+        published = self._read(path, sources, states)
+        known = published or [None] * len(sources)
         read = iter(scan.scan_files([source for source, item in zip(sources, known, strict=True) if item is None]))
         results = [self._hide(next(read)) if item is None else item for item in known]
-        if not any(known):
+        if published is None:
             self._publish(path, results, states)
         return results
 
@@ -78,28 +81,30 @@ class SharedHeaders:
     def _publish(self, path: Path, results: Sequence[Scanned], states: Sequence[State]) -> None:
         """Publish what is an image and has not changed while it was read."""
         rows = [
-            [getattr(item, name) for name in _FIELDS]
-            if isinstance(item, ScannedFile) and (item.size, item.modified_ns) == state
-            else None
+            _row(item) if isinstance(item, ScannedFile) and (item.size, item.modified_ns) == state else None
             for item, state in zip(results, states, strict=True)
         ]
         content = json.dumps(rows).encode("ascii")
         # Not flushed to the disk: one that is incomplete after a power cut does not have its digest.
         with suppress(OSError):
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name))
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._digest(content) + content)
-            Path(temporary).replace(path)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(self._digest(content) + content)
+                Path(temporary).replace(path)
+            finally:
+                # Where the disk is full.
+                Path(temporary).unlink(missing_ok=True)
 
-    def _read(self, path: Path, sources: Sequence[Source], states: Sequence[State]) -> list[ScannedFile | None]:
-        """Return what is published of some files, None for each other one."""
+    def _read(self, path: Path, sources: Sequence[Source], states: Sequence[State]) -> list[ScannedFile | None] | None:
+        """Return what is published of some files, with None for each that is no image; None without a whole part."""
         with suppress(OSError, ValueError):
             data = path.read_bytes()
             content = data[hashlib.sha256().digest_size :]
             if hmac.compare_digest(data, self._digest(content) + content):
                 rows = json.loads(content)
                 return [_scanned_file(*of_file) for of_file in zip(sources, states, rows, strict=True)]
-        return [None] * len(sources)
+        return None
 
     def _hide(self, item: Scanned) -> Scanned:
         if not isinstance(item, ScannedFile) or not item.patient_id:
@@ -115,21 +120,28 @@ class SharedHeaders:
         return hmac.digest(self.key, content, "sha256")
 
 
-def choose(sources: Sequence[Source]) -> list[Source]:
-    """Choose the files whose beginnings make the key: the same in each task, and of no one kind of name."""
+def choose_key_files(sources: Sequence[Source]) -> list[Source]:
+    """Choose the files that may make the key: the same in each task, and of no one kind of name."""
     return heapq.nsmallest(
-        _KEY_FILES, sources, key=lambda source: zlib.crc32(source.file.encode("utf-8", "surrogateescape"))
+        _CANDIDATES, sources, key=lambda source: zlib.crc32(source.file.encode("utf-8", "surrogateescape"))
     )
 
 
-def make_key(sources: Sequence[Source]) -> bytes:
-    """Return a digest of the beginnings of some files."""
-    digest = hashlib.sha256()
-    for source in sources:
-        # Of a file that cannot be read there is no header either.
+def make_key(candidates: Sequence[Source]) -> bytes | None:
+    """Return a digest of the beginnings of the first DICOM files among some; None without any.
+
+    Of other files somebody else may have copies: links, icons, files without content.
+    """
+    digest, used = hashlib.sha256(), 0
+    for source in candidates:
         with suppress(FileRejectedError):
-            digest.update(limits.timed(_beginning, source.path))
-    return digest.digest()
+            beginning = limits.timed(_beginning, source.path)
+            if beginning[_PREAMBLE : _PREAMBLE + len(_MAGIC)] == _MAGIC:
+                digest.update(beginning)
+                used += 1
+        if used == _KEY_FILES:
+            break
+    return digest.digest() if used else None
 
 
 def _beginning(location: Location) -> bytes:
@@ -143,10 +155,18 @@ def _state(location: Location) -> State:
     return None
 
 
+def _row(item: ScannedFile) -> list[Any]:
+    """Return what is published of a file, in the order of ``_FIELDS``."""
+    if item.is_picture:
+        item = replace(item, image_id="")
+    return [getattr(item, name) for name in _FIELDS]
+
+
 def _scanned_file(source: Source, state: State, row: Sequence[Any] | None) -> ScannedFile | None:
     if row is None or state is None:
         return None
     published = dict(zip(_FIELDS, row, strict=True))
-    return ScannedFile(
-        source=source, stem=strip_suffix(source.path.name), size=state[0], modified_ns=state[1], **published
-    )
+    stem = strip_suffix(source.path.name)
+    if published["is_picture"]:
+        published["image_id"] = stem
+    return ScannedFile(source=source, stem=stem, size=state[0], modified_ns=state[1], **published)

@@ -222,7 +222,7 @@ class SampleTable:
         # A column is converted while the one before is hashed, and the one after read.
         with ThreadPoolExecutor(1, thread_name_prefix="digest") as thread:
             hashed: Future[None] | None = None
-            for name, column in _ahead(read):
+            for name, column in _prefetch(read):
                 try:
                     problem = _find_problem(name, column)
                     if not problem:
@@ -287,7 +287,7 @@ class SampleTable:
         return {str(self.image_id[row]): self.shape(row) for row in rows.tolist()}
 
 
-def _ahead(columns: Iterator[tuple[str, pa.ChunkedArray]]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+def _prefetch(columns: Iterator[tuple[str, pa.ChunkedArray]]) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield the same, while the next one is read in a thread."""
     with ThreadPoolExecutor(1, thread_name_prefix="columns") as thread:
         following = thread.submit(next, columns, None)

@@ -8,7 +8,7 @@ import pytest
 from build_data import OPTIONS, contents, rows, write_one
 from pydicom import dcmread
 
-from pneumo.dataset import paths
+from pneumo.dataset import paths, quarantine
 from pneumo.dataset.build import build
 from pneumo.dataset.options import BuildInputs
 from pneumo.dataset.table import SampleTable
@@ -128,6 +128,21 @@ def test_nothing_to_build_is_an_error_with_what_was_found(tmp_path: Path, tree) 
     write_one(tmp_path / "in" / "x.dcm", "1.9.9")
     with pytest.raises(UserError, match=r"no usable image in 2 files \(1 unknown_format, 1 no row in the masks CSV\)"):
         build(inputs, tmp_path / "out", OPTIONS)
+
+
+def test_two_tasks_find_nothing_to_build(tmp_path: Path, tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each removes what is begun."""
+    write_one(tmp_path / "in" / "x.dcm", "1.9.9")
+    write = quarantine.write
+
+    def write_and_be_overtaken(out: Path, *more: object) -> None:
+        write(out, *more)
+        shutil.rmtree(paths.build(out))
+
+    monkeypatch.setattr(quarantine, "write", write_and_be_overtaken)
+    inputs = replace(tree.inputs, dicom=tmp_path / "in", test_dicom=None)
+    with pytest.raises(UserError, match="no usable image in 1 file"):
+        build(inputs, tmp_path / "out", replace(OPTIONS, task="0/2"))
 
 
 def damage(copied_inputs: BuildInputs, files: int) -> None:

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,4 +72,20 @@ def test_a_task_that_begins_at_this_moment_is_no_stranger(tmp_path: Path, monkey
         return found
 
     monkeypatch.setattr(ownership, "_is_dataset", begin_after_the_first_look)
+    ownership.check_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["headers", ".build"])
+def test_what_another_task_removes_meanwhile_is_no_obstacle(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, f".build/headers/{'0af' * 21}0")
+    iterdir = Path.iterdir
+
+    def remove_and_list(path: Path) -> Iterator[Path]:
+        if path.name == name:
+            shutil.rmtree(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", remove_and_list)
     ownership.check_dataset(tmp_path)

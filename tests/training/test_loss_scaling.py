@@ -145,6 +145,15 @@ def test_a_fused_optimizer_sees_clipped_gradients(fp16: bool, clip_norm: float, 
     assert not hasattr(optimizer, "grad_scale")
 
 
+def test_a_fused_optimizer_is_given_the_factor_and_its_gradients_are_left_as_they_are() -> None:
+    trained = parameters([3.0, 4.0])
+    optimizer = adamw(trained)
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in trained])
+    with clipped(optimizer, trained, norm, 1.0):
+        assert float(optimizer.grad_scale) == pytest.approx(5.0, rel=1e-6)
+        assert torch.cat([parameter.grad for parameter in trained]).tolist() == [3.0, 4.0]
+
+
 @pytest.mark.parametrize("clip_norm", [5.0 + 1e-5, 1e6])
 def test_a_fused_step_below_the_limit_is_that_without_one(clip_norm: float) -> None:
     ours, theirs = parameters([0.3, 4.9]), parameters([0.3, 4.9])
