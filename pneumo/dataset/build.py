@@ -203,6 +203,7 @@ def _scan(sources: Sequence[Source], out: Path, options: BuildOptions, pool: Poo
     shared = _share_headers(sources, out, options, pool)
     found = _scan_files(sources, shared, options, pool)
     archives = [item for item in found if isinstance(item, Archive)]
+    # In one order, since tasks share what they read of so many at a time; archives come as they are done.
     members = sorted(
         (m for archive in archives for m in archive.members), key=lambda member: (member.split, member.file)
     )

@@ -314,13 +314,14 @@ def test_a_refused_task_leaves_no_headers(tree, tmp_path: Path) -> None:
     assert not paths.build(tmp_path / "out").exists()
 
 
-def test_a_patient_is_one_also_where_a_file_is_read_alone(
-    tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_patient_is_one_also_where_a_file_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a crash, which costs the results of all files that were read with the one to blame."""
     monkeypatch.setattr(build_module, "SCAN_CHUNK", 4)
-    run, inputs = Pool.run, replace(tree.inputs, patients=None)
-    build(inputs, tmp_path / "alone", OPTIONS)
+    for number in range(8):
+        write_one(tmp_path / "in" / f"{number}.dcm", f"1.2.{number}", seed=number, patient_id=f"p{number % 4}")
+    masks = tmp_path / "masks.csv"
+    masks.write_text("ImageId,EncodedPixels\n" + "".join(f"1.2.{number},-1\n" for number in range(8)))
+    inputs, run = BuildInputs(dicom=tmp_path / "in", masks=masks), Pool.run
 
     def crash(self: Pool, function: Callable, items: Sequence, **more: object) -> Iterator[tuple[int, object]]:
         for position, result in run(self, function, items, **more):
@@ -328,9 +329,10 @@ def test_a_patient_is_one_also_where_a_file_is_read_alone(
             yield position, WorkerDied(-11) if died else result
 
     monkeypatch.setattr(Pool, "run", crash)
-    for task in range(2):
-        build(inputs, tmp_path / "out", replace(OPTIONS, task=f"{task}/2"))
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    found = [build(inputs, tmp_path / "out", replace(OPTIONS, task=f"{n}/2")) for n in "01"]
+    assert found[0] is None
+    assert found[1] is not None
+    assert (found[1].samples, found[1].patients) == (8, 4)
 
 
 def test_without_a_key_each_task_reads_by_itself(tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
