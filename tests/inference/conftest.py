@@ -1,67 +1,22 @@
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from ensembles import make_networks, write_runs
 from onnx_networks import SIZE as ONNX_SIZE
 from onnx_networks import Exported, make_mean
-from plain_histograms import histogram, quantize
 from plain_predictions import SIZE, Bright
+from random_maps import Maps, draw_maps
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference import onnx_export
-from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.network_mean import EnsembledRun
 from pneumo.inference.predictor import Predictor
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
 from pneumo.modeling.segmenter import Segmenter
-
-
-@dataclass(frozen=True, eq=False)
-class Maps:
-    """Probability maps and true masks as they are, to check the histograms by brute force."""
-
-    probability: list[npt.NDArray[np.float32]]
-    truth: list[npt.NDArray[np.bool_]]
-    presence_probability: npt.NDArray[np.float32]
-    histograms: PredictionHistograms
-
-
-def draw_maps(n: int = 30, *, seed: int = 0, presence_head: bool = True, folds: int = 3) -> Maps:
-    """Draw blobs and noisy predictions: images of several sizes, a third of them positive, two per patient."""
-    rng = np.random.default_rng(seed)
-    probability, truth = [], []
-    for i in range(n):
-        rows, columns = [(24, 24), (16, 40), (48, 32)][i % 3]
-        mask = np.zeros((rows, columns), np.bool_)
-        if i % 3 == 0 or rng.random() < 0.1:
-            y, x = rng.integers(0, rows - 6), rng.integers(0, columns - 6)
-            mask[y : y + rng.integers(1, 7), x : x + rng.integers(1, 7)] = True
-        seen = np.roll(mask, rng.integers(0, 3), axis=1) * rng.uniform(0.1, 1.2)
-        stray = (rng.random(mask.shape) < 0.01) * rng.uniform(0, 0.9)
-        probability.append(np.clip(seen + stray + rng.random(mask.shape) * 0.2, 0, 1).astype(np.float32))
-        truth.append(mask)
-    positive = np.array([mask.any() for mask in truth])
-    presence = np.where(positive, 0.65, 0.35) + rng.normal(0, 0.2, n)
-    presence = np.clip(presence, 0, 1).astype(np.float32) if presence_head else np.full(n, np.nan, np.float32)
-    counts = np.stack([histogram(quantize(p), t) for p, t in zip(probability, truth, strict=True)])
-    histograms = PredictionHistograms(
-        image_id=np.array([f"1.2.{i}" for i in range(n)]),
-        fold=(np.arange(n) // 2 % folds).astype(np.int16),
-        patient=(np.arange(n) // 2).astype(np.int32),
-        positive=positive,
-        pixels=np.array([mask.size for mask in truth], np.int64),
-        presence_probability=presence,
-        inside=counts[:, 1].astype(np.int32),
-        outside=counts[:, 0].astype(np.int32),
-    )
-    return Maps(probability, truth, presence, histograms)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import Maps
+from random_maps import Maps
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.bootstrap import interval
