@@ -29,8 +29,8 @@ from pneumo.synthetic.tree import SyntheticTree
 SPACING_MM = 0.35
 """Pixel spacing of a 1024 x 1024 image, 36 cm high; that of smaller images is larger."""
 SPLITS = ("train", "test")
-NO_LIMITS = Limits(time_limit=86_400, memory_limit=1024)
-"""The largest: a process that draws reads no file."""
+LARGEST_LIMITS = Limits(time_limit=86_400, memory_limit=1024)
+"""For processes that draw, which read no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ def _write_all(directory: Path, plans: Sequence[_ImagePlan], workers: int) -> It
     if workers == 1:
         yield from enumerate(map(work, plans))
         return
-    with Pool(workers, NO_LIMITS) as pool:
+    with Pool(workers, LARGEST_LIMITS) as pool:
         for position, written in pool.run(work, plans):
             if isinstance(written, WorkerDied):
                 raise UserError(
