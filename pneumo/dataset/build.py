@@ -132,6 +132,7 @@ def _planner(inputs: BuildInputs, out: Path, options: BuildOptions, pool: Pool) 
         id_source=inputs.id,
         ignore_patient_id=inputs.ignore_patient_id,
         include_non_frontal=options.include_non_frontal,
+        keep_unlabeled=inputs.keep_unlabeled,
         shard_size=options.shard_size,
         # An explanation plans again, and need not read the copies of an image again.
         file_digest=cache(sha256),

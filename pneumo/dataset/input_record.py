@@ -43,7 +43,11 @@ class InputRecord:
     @classmethod
     def of_dataset(cls, manifest: Manifest) -> Self:
         """Return the record of a finished dataset."""
-        counts: dict[Split, int] = {"train": manifest.train, "test": manifest.test}
+        counts: dict[Split, int] = {
+            "train": manifest.train,
+            "test": manifest.test,
+            "unlabeled": manifest.unlabeled_samples,
+        }
         return cls(
             digest=manifest.digest,
             id_source=manifest.id_source,

@@ -22,6 +22,8 @@ IdSource = Literal["uid", "file-name"]
 
 _CHECK = "sha256"
 """Name of the SHA-256 of all other fields in dataset.json."""
+_OPTIONAL = "unlabeled_samples"
+"""Name of the field that is not in dataset.json when it is 0."""
 
 
 @config_dataclass
@@ -38,7 +40,7 @@ class Manifest:
     train: Count
     """Labeled images, those that have a fold."""
     test: Count
-    """Images without a label."""
+    """Images to predict."""
     positive: Count
     """Training images with a pneumothorax."""
     quarantined: Count
@@ -46,7 +48,7 @@ class Manifest:
     left_out: Count
     """Images that are no frontal chest X-rays, and masks among the images, listed in left_out.csv."""
     unlabeled: Count
-    """Readable training files without a row in the masks CSV; left out, since unlabeled is not negative."""
+    """Readable training files without a row in the masks CSV that are left out, since unlabeled is not negative."""
     merged_duplicates: Count
     """Second and further byte-identical copies of a file."""
     missing: Count
@@ -73,12 +75,15 @@ class Manifest:
     samples_digest: str
     """SHA-256 of everything else in the table (see ``SampleTable.digest``), the digest of each image included. Runs
     recognize a dataset by it, wherever and from whichever copy of the files it was built."""
+    unlabeled_samples: Count = 0
+    """Such files that are samples all the same, of the split ``unlabeled``; only in the file when there are any."""
     format_version: int = paths.FORMAT_VERSION
     pneumo_version: str = __version__
 
     def __post_init__(self) -> None:
         accounted_for = self.samples + self.quarantined + self.left_out + self.unlabeled + self.merged_duplicates
-        if self.found != accounted_for or self.samples != self.train + self.test or self.positive > self.train:
+        in_splits = self.train + self.test + self.unlabeled_samples
+        if self.found != accounted_for or self.samples != in_splits or self.positive > self.train:
             raise UserError("counts that do not add up", "those that job/shard.py wrote", "build the dataset again")
 
     @classmethod
@@ -123,18 +128,23 @@ class Manifest:
                 "an unchanged dataset.json",
                 "copy it or build the dataset again",
             )
+        content.setdefault(_OPTIONAL, 0)
         return config.from_json(cls, content, where)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of all fields: two datasets with the same one are the same, folds included."""
-        return _sha256(asdict(self))
+        return _sha256(self._content())
 
     def write(self, dataset: Path) -> None:
         """Publish dataset.json."""
-        content = asdict(self)
+        content = self._content()
         content[_CHECK] = _sha256(content)
         publish_text(paths.manifest(dataset), json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+    def _content(self) -> dict[str, Any]:
+        """Return the fields that the file has: without unlabeled images those of before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != _OPTIONAL or value}
 
 
 def _not_finished(dataset: Path) -> UserError:

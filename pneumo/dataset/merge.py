@@ -97,7 +97,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
         remove_temporary_files(directory)
     table, quarantined = _read_records(dataset, plan)
     quarantine.write(dataset, plan, quarantined)
-    for split in plan.planned_splits:
+    for split in (split for split in plan.planned_splits if split != "unlabeled"):
         if not len(table.select(split)):
             raise NothingToBuildError(
                 f"none of {counted(plan.found_in[split], f'{split} file')} became a sample",
@@ -122,11 +122,12 @@ def _manifest(plan: BuildPlan, table: SampleTable, quarantined: int, options: Bu
         found=plan.found,
         samples=len(table),
         train=len(train),
-        test=len(table) - len(train),
+        test=len(table.select("test")),
         positive=int(table.positive.sum()),
         quarantined=quarantined,
         left_out=len(plan.left_out),
-        unlabeled=len(plan.unlabeled),
+        unlabeled=0 if plan.keeps_unlabeled else len(plan.unlabeled),
+        unlabeled_samples=len(table.select("unlabeled")),
         merged_duplicates=plan.merged_duplicates,
         missing=len(plan.missing),
         renamed=plan.renamed,

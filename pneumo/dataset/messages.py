@@ -44,7 +44,9 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
             counted(unlisted, "directory", "directories"),
         )
     _log_left_out(plan)
-    if plan.unlabeled:
+    if plan.unlabeled and plan.keeps_unlabeled:
+        log.info("unlabeled images, for --pseudo-labels of job/train.py: %s", counted(len(plan.unlabeled), "file"))
+    elif plan.unlabeled:
         log.warning(
             "%s: unlabeled is not negative",
             counted(
@@ -145,6 +147,8 @@ def summary(out: Path, manifest: Manifest) -> str:
         )
     if manifest.test:
         held.append(counted(manifest.test, "test image"))
+    if manifest.unlabeled_samples:
+        held.append(counted(manifest.unlabeled_samples, "unlabeled image"))
     held.append(counted(manifest.shards, "shard"))
     if manifest.missing:
         held.append(f"{counted(manifest.missing, 'id')} of the masks CSV without a file")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pneumo.dataset import field_of_view
+from pneumo.dataset import field_of_view, unlabeled
 from pneumo.dataset.table import SampleTable
 from pneumo.runtime.errors import counted
 
@@ -19,9 +19,10 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def describe(table: SampleTable) -> list[str]:
     """Return a line for each kind.
 
-    They are: no positive image, pictures without content, render notes, masks and pixel spacings that do not fit.
+    They are: no positive image, unlabeled copies, pictures without content, render notes, masks and pixel spacings that
+    do not fit.
     """
-    return [*_labels(table), *_pictures(table), *_notes(table), *_masks(table), *_spacings(table)]
+    return [*_labels(table), *_copies(table), *_pictures(table), *_notes(table), *_masks(table), *_spacings(table)]
 
 
 def _labels(table: SampleTable) -> Iterator[str]:
@@ -29,6 +30,13 @@ def _labels(table: SampleTable) -> Iterator[str]:
     if train and not table.positive.any():
         images = counted(train, "training image")
         yield f"none of {images} has a pneumothorax: nothing can be learned; check the masks CSV"
+
+
+def _copies(table: SampleTable) -> Iterator[str]:
+    rows = unlabeled.copies(table)
+    if len(rows):
+        images = counted(len(rows), "unlabeled image is", "unlabeled images are")
+        yield f"{images} a copy of another image, such as {table.image_id[rows[0]]}: never trained on"
 
 
 def _pictures(table: SampleTable) -> Iterator[str]:

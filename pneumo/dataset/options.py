@@ -12,6 +12,7 @@ from pneumo.dataset.limits import Conditions, Limits
 from pneumo.dataset.manifest import IdSource
 from pneumo.dataset.paths import Split
 from pneumo.runtime.config import config_dataclass, invalid_value
+from pneumo.runtime.errors import UserError
 from pneumo.runtime.machine import available_cores
 from pneumo.runtime.ranges import NumFolds, Percent, Seed, Workers
 
@@ -46,13 +47,22 @@ class BuildInputs:
     """CSV of ImageId,PatientId that keeps a patient's images in one fold. Without it the DICOMs' PatientID does."""
     ignore_patient_id: bool = False
     """Without --patients: count each image as a patient, where the DICOMs' PatientID does not tell patients apart."""
+    keep_unlabeled: bool = False
+    """Keep the images of --dicom without a row in --masks, too, as a split of their own: nothing is scored on them, and
+    only --pseudo-labels of job/train.py learns from them. Without the flag they are left out."""
     id: IdSource = "uid"
     """What the ids of the CSVs and of the submission are: uid = SOPInstanceUID; file-name = the file's name without its
     suffix, which is then the id in every output."""
 
+    def __post_init__(self) -> None:
+        if self.keep_unlabeled and self.masks is None:
+            raise UserError(
+                "--keep-unlabeled without --masks", "the masks of the other images", "give --masks, or leave it out"
+            )
+
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits for which there are input directories."""
+        """The splits that must have images."""
         labeled = self.masks is not None
         return ("train", "test") if labeled and self.test_dicom is not None else ("train" if labeled else "test",)
 

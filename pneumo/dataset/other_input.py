@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 from pneumo.dataset import paths, quarantine
@@ -67,9 +68,14 @@ def _other_inputs(record: InputRecord, plan: BuildPlan, inputs: BuildInputs) -> 
 
 def _other_switches(record: InputRecord, planner: Planner, inputs: BuildInputs, options: BuildOptions) -> list[str]:
     """Return the switches with which the input would be the same, as they were; none when no other value helps."""
-    now = {"include_non_frontal": options.include_non_frontal, "ignore_patient_id": inputs.ignore_patient_id}
+    now = {
+        "include_non_frontal": options.include_non_frontal,
+        "keep_unlabeled": inputs.keep_unlabeled,
+        "ignore_patient_id": inputs.ignore_patient_id,
+    }
     # With --patients, nothing depends on the patients of the files.
-    tried = [["include_non_frontal"], ["ignore_patient_id"], list(now)][: 1 if inputs.patients else 3]
+    switches = [name for name in now if name != "ignore_patient_id" or not inputs.patients]
+    tried = [list(names) for number in range(1, len(switches) + 1) for names in combinations(switches, number)]
     for changed in tried:
         if planner(**{name: not now[name] for name in changed}).digest == record.digest:
             return [f"{'without' if now[name] else 'with'} --{name.replace('_', '-')}" for name in changed]
@@ -100,7 +106,7 @@ def _differences(out: Path, plan: BuildPlan) -> Iterator[str]:
     counts = {
         "files found": (manifest.found, plan.found),
         "left out": (manifest.left_out, len(plan.left_out)),
-        "without a mask": (manifest.unlabeled, len(plan.unlabeled)),
+        "without a mask": (manifest.unlabeled + manifest.unlabeled_samples, len(plan.unlabeled)),
         "masks without a file": (manifest.missing, len(plan.missing)),
     }
     yield from (f"{what}: {old} -> {new}" for what, (old, new) in counts.items() if old != new)

@@ -12,6 +12,7 @@
       shards/train-000000.tar   WebDataset members KEY.jpg or KEY.png, KEY.rle (training only), KEY.json
       shards/train-000000.idx   the same members in the index format of DALI's own reader
       shards/test-000000.tar    ...
+      shards/unlabeled-000000.tar   only with --keep-unlabeled
       logs/                     a log of each start of job/shard.py, see pneumo.runtime.log_file
       .build/                   only while building: plan.json, one JSON per finished shard, the lock of the merge, and
                                 headers/, those that tasks share
@@ -21,10 +22,12 @@ A shard of which every file was quarantined has no tar, so the numbers may have 
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-Split = Literal["train", "test"]
-"""Labeled images, and images to predict."""
+Split = Literal["train", "test", "unlabeled"]
+"""Labeled images, images to predict, and images of the training directory that have no label."""
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""In the order of the table: that of the others does not depend on whether unlabeled images are kept."""
 
 FORMAT_VERSION = 4
 """Raised when a reader of the old format would misread the new one, or the new reader misses something in the old.
@@ -53,7 +56,7 @@ PREDICTION_LISTS = (QUARANTINE, LEFT_OUT)
 """The lists that job/predict.py publishes with its results."""
 
 
-SHARD_NAME = re.compile(r"(?:train|test)-[0-9]{6,9}\.tar")
+SHARD_NAME = re.compile(r"(?:train|test|unlabeled)-[0-9]{6,9}\.tar")
 """What the table may name: no slash or leading dot, which would lead out of the shards' directory."""
 
 

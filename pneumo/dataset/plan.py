@@ -39,7 +39,7 @@ class PlannedSample:
     patient: int
     """Group number, in the order of first appearance among the image ids; -1 when the patient is unknown."""
     mask: str | None
-    """Run lengths, ``-1`` when empty; None for a test image."""
+    """Run lengths, ``-1`` when empty; None for an image without a label."""
     id_in_file: str = ""
     """The id that the file itself had when it was planned; empty when files' names are the ids."""
 
@@ -63,6 +63,8 @@ class BuildPlan:
     """Images that are no frontal chest X-rays, and masks that are pictures among the images."""
     unlabeled: tuple[ScannedFile, ...]
     """Training files without a row in the masks CSV."""
+    keeps_unlabeled: bool
+    """Whether these are samples, too."""
     missing: tuple[str, ...]
     """Ids of the masks CSV without a file, sorted."""
     found_in: Mapping[Split, int]
@@ -105,6 +107,7 @@ def make(
     id_source: IdSource = "uid",
     ignore_patient_id: bool = False,
     include_non_frontal: bool = False,
+    keep_unlabeled: bool = False,
     shard_size: int = SHARD_SIZE,
     file_digest: Callable[[Location], str] = sha256,
 ) -> BuildPlan:
@@ -117,6 +120,7 @@ def make(
         id_source: What the image ids are.
         ignore_patient_id: Without ``patients``, count each image as a patient.
         include_non_frontal: Whether images that are no frontal chest X-rays become samples too.
+        keep_unlabeled: Whether training files without a row in the masks CSV become samples too.
         shard_size: Images in a shard.
         file_digest: Digest of a file's bytes; asked only for files that share an image id.
     """
@@ -128,8 +132,10 @@ def make(
     frontal, left_out = _partition(kept, lambda item: include_non_frontal or not item.exclusion)
     left_out = sorted(left_out + masks_among_them, key=_sort_key)
     used, unlabeled = _partition(frontal, lambda item: item.source.split == "test" or item.image_id in masks)
+    if keep_unlabeled:
+        used += [replace(item, source=replace(item.source, split="unlabeled")) for item in unlabeled]
     # Not by path: directories are named after people, and the order of the rows would reveal the order of their names.
-    used.sort(key=lambda item: (item.source.split != "train", item.image_id))
+    used.sort(key=lambda item: (paths.SPLITS.index(item.source.split), item.image_id))
     quarantined = sorted(quarantined + duplicates, key=lambda item: (item.split != "train", item.file))
     groups, grouped_by = _patient_groups(used, patients, ignore_patient_id)
     samples = list(_planned_samples(used, groups, masks, id_source))
@@ -139,6 +145,7 @@ def make(
         quarantined=tuple(quarantined),
         left_out=tuple(left_out),
         unlabeled=tuple(unlabeled),
+        keeps_unlabeled=keep_unlabeled,
         missing=tuple(sorted(image_id for image_id in masks if image_id not in present)),
         found_in=Counter(_split(item) for item in scanned),
         named_otherwise=_count_named_otherwise(by_uid, used + left_out, masks, id_source),
@@ -149,7 +156,7 @@ def make(
         id_source=id_source,
         digest="",
     )
-    states = {item.source: (item.size, item.modified_ns) for item in kept}
+    states = {item.source: (item.size, item.modified_ns) for item in used}
     return replace(plan, digest=_digest(plan, states, shard_size))
 
 

@@ -26,7 +26,7 @@ _COLUMNS = {
 
 def write(dataset: Path, plan: BuildPlan, quarantined: Iterable[QuarantineRow]) -> None:
     """Publish the lists; the quarantine has training files first, each split sorted by file."""
-    order = sorted(quarantined, key=lambda item: (item.split != "train", item.file))
+    order = sorted(quarantined, key=lambda item: (paths.SPLITS.index(item.split), item.file))
     for row in order:
         log.debug("quarantined: %s (%s): %s", *map(escape_control_characters, (row.file, row.reason, row.found)))
     _write_csv(dataset / paths.QUARANTINE, [[getattr(item, name) for name in COLUMNS] for item in order])

@@ -67,12 +67,12 @@ class ShardReader:
 
         Raises:
             UserError: When the shard is missing, ends before the member does, or has other bytes there.
-            ValueError: When the row is a test image, which has no mask.
+            ValueError: When the row is no training image, and has no mask.
         """
         table = self.table
         extent = int(table.rle_offset[row]), int(table.rle_bytes[row])
         if extent[0] < 0:
-            raise ValueError(f"{self.describe(row)} is a {table.split[row]} image and has no mask")
+            raise ValueError(f"{self.describe(row)} is of the split {table.split[row]} and has no mask")
         if not table.positive[row]:
             return rle.EMPTY
         return str(self._member(row, "rle", *extent, table.rle_sha256[row].decode(), self._verified["rle"]), "ascii")
@@ -82,7 +82,7 @@ class ShardReader:
         return f"image {self.table.image_id[row]} in {paths.SHARDS}/{self.table.shard[row]} of {self.dataset}"
 
     def exclude(self, image_ids: Collection[str]) -> "ShardReader":
-        """Return a reader of the dataset without some training images; its row numbers do not count them."""
+        """Return a reader without some images, see ``SampleTable.exclude``; its row numbers are others."""
         return ShardReader(self.dataset, self.table.exclude(image_ids))
 
     def close(self) -> None:

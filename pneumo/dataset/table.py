@@ -87,7 +87,7 @@ _RANGES = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SampleTable:
-    """The table as numpy arrays, one of length n per column, in the order of the shards: train, then test."""
+    """The table as numpy arrays, one of length n per column, in the order of the shards: that of ``paths.SPLITS``."""
 
     image_id: Strings
     """SOPInstanceUID, or the name of a PNG or JPEG file: the id of the masks CSV and of the submission; unique within a
@@ -95,9 +95,9 @@ class SampleTable:
     wds_key: Strings
     """Name of the sample's members in the shard, without extension: the id with dots as dashes."""
     split: Strings
-    """``train`` (labeled) or ``test`` (not)."""
+    """``train`` (labeled), ``test`` (to predict) or ``unlabeled`` (see ``pneumo.dataset.unlabeled``)."""
     fold: npt.NDArray[np.int8]
-    """Fold that validates on a training image; -1 in the test split."""
+    """Fold that validates on a training image; -1 in the other splits."""
     patient: npt.NDArray[np.int32]
     """Number of the patient group; -1 when the patient is unknown."""
     rows: npt.NDArray[np.int32]
@@ -126,9 +126,9 @@ class SampleTable:
     """The source's lowest value was white (MONOCHROME1, or a Presentation LUT Shape of INVERSE); the image member is
     already inverted."""
     positive: npt.NDArray[np.bool_]
-    """The mask is not empty; False in the test split."""
+    """The mask is not empty; False in the other splits than train."""
     mask_area: npt.NDArray[np.int64]
-    """Pixels of the mask; -1 in the test split."""
+    """Pixels of the mask; -1 without one."""
     shard: Strings
     """File name of the tar in the shards directory."""
     image_format: Strings
@@ -138,15 +138,15 @@ class SampleTable:
     bytes: npt.NDArray[np.int64]
     """Byte count of the image member."""
     rle_offset: npt.NDArray[np.int64]
-    """First byte of the mask member's data in the tar; -1 in the test split."""
+    """First byte of the mask member's data in the tar; -1 without one."""
     rle_bytes: npt.NDArray[np.int64]
-    """Byte count of the mask member; 0 in the test split."""
+    """Byte count of the mask member; 0 without one."""
     json_bytes: npt.NDArray[np.int64]
     """Byte count of the description, the sample's last member."""
     sha256: Digests
     """SHA-256 of the image member's bytes, hexadecimal."""
     rle_sha256: Digests
-    """SHA-256 of the mask member's bytes; empty in the test split."""
+    """SHA-256 of the mask member's bytes; empty without one."""
     json_sha256: Digests
     """SHA-256 of the description's bytes."""
     render_notes: Strings
@@ -251,8 +251,8 @@ class SampleTable:
         return found.hexdigest()
 
     def exclude(self, image_ids: Collection[str]) -> "SampleTable":
-        """Return the table without some training images; test images are kept, whatever their ids."""
-        keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split == "train"))
+        """Return the table without some training or unlabeled images; test images are kept, whatever their ids."""
+        keep = ~(np.isin(self.image_id, list(image_ids)) & (self.split != "test"))
         return self.take(np.flatnonzero(keep))
 
     def take(self, rows: Rows) -> "SampleTable":

@@ -69,10 +69,12 @@ def summary(dataset: Path, table: SampleTable, issues: Sequence[Issue]) -> str:
     if not issues:
         return f"{verified}, nothing is damaged\n"
     rows = np.unique([issue.row for issue in issues if issue.row != WHOLE_SHARD]).astype(np.int64)
-    test = int((table.split[rows] == "test").sum())
+    train, test, unlabeled = (int((table.split[rows] == split).sum()) for split in paths.SPLITS)
+    images = [counted(train, "training image"), counted(test, "test image")]
+    images += [counted(unlabeled, "unlabeled image")] if unlabeled else []
     return (
         f"{verified}: {counted(len(issues), 'issue')} in {counted(len({issue.file for issue in issues}), 'file')},"
-        f" of {counted(len(rows) - test, 'training image')} and {counted(test, 'test image')}\n"
+        f" of {' and '.join(images)}\n"
         "copy these files again from an undamaged dataset, or build the dataset again; --skip-damaged trains without"
         " the training images that cannot be used, and gives such test images empty masks\n"
     )

@@ -56,10 +56,10 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
 
 
 def _find_training_images(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
-    """Read every sample and return the damaged training images."""
+    """Read every sample and return the damaged training images, those without a label included."""
     table = reader.table
     found = find_damaged(reader, np.arange(len(table)), world, workers=workers)
-    train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == "train"}
+    train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] != "test"}
     if world.is_leader and len(train) < len(found):
         damaged = counted(
             len(found) - len(train),

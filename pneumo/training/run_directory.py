@@ -133,7 +133,8 @@ class DatasetIdentity:
     patients: int
     """Number of patients; without patients, the number of images."""
     excluded: dict[str, str] = field(default_factory=dict)
-    """Damaged training images that the run excludes, each with what was found. Fixed when the run is started."""
+    """Damaged training images, with or without a label, that the run excludes, each with what was found. Fixed when the
+    run is started."""
 
     @classmethod
     def of(cls, manifest: Manifest, excluded: Mapping[str, str]) -> Self:

@@ -40,7 +40,7 @@ def test_every_member_is_the_one_that_the_table_describes(reader: ShardReader, t
 
 
 def test_test_image_has_no_mask(reader: ShardReader) -> None:
-    with pytest.raises(ValueError, match="is a test image and has no mask"):
+    with pytest.raises(ValueError, match="is of the split test and has no mask"):
         reader.rle(int(reader.table.select("test")[0]))
 
 

@@ -133,6 +133,7 @@ ANY: dict[str, dict[str, str]] = {
         "out": PATHS,
         "shard-size": "not a flag",
         "ignore-patient-id": SWITCH,
+        "keep-unlabeled": SWITCH,
         "include-non-frontal": SWITCH,
     },
     "train": {

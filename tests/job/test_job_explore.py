@@ -73,6 +73,18 @@ def test_a_dataset_of_one_split_has_a_page(synthetic: SyntheticTree, tmp_path: P
     assert ("No image has a label." in errors) == (kind == "without labels")
 
 
+def test_the_page_has_the_unlabeled_images(synthetic: SyntheticTree, tmp_path: Path) -> None:
+    lines = synthetic.masks.read_text().splitlines()
+    (tmp_path / "masks.csv").write_text("\n".join(lines[:-3]) + "\n")
+    inputs = BuildInputs(dicom=synthetic.dicom, masks=tmp_path / "masks.csv", keep_unlabeled=True)
+    manifest = build(inputs, tmp_path / "dataset", BuildOptions(num_folds=2, workers=1))
+    assert manifest is not None
+    assert manifest.unlabeled_samples
+    code, _, errors = explore(tmp_path / "dataset", tmp_path / "explore.html", "--pictures", 2)
+    assert code in (0, None), errors
+    assert "unlabeled images, for training alone" in (tmp_path / "explore.html").read_text()
+
+
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     code, printed, errors = explore(tmp_path, tmp_path.parent / "explore.html")
     assert (code, printed) == (2, "")

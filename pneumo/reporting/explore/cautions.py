@@ -104,6 +104,12 @@ def _duplicates(analysis: Analysis) -> Iterator[Caution]:
         ),
         ("across_folds", "in two folds", "The score is too good: give these images one patient in the patients CSV."),
         ("across_splits", "of a training and a test image", "The score on the test images is too good."),
+        (
+            "of_unlabeled",
+            "of an unlabeled image and another one",
+            "Copies of equal bytes are never trained on. Give others the patient of the labeled image in the patients "
+            "CSV: then no fold that validates on it learns from them.",
+        ),
     )
     for name, where, action in kinds:
         number = sum(getattr(pair, name) for pair in analysis.duplicates.pairs)

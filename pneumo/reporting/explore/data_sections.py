@@ -54,6 +54,8 @@ def counts(analysis: Analysis) -> Section:
         (patients.several, "patients with several images"),
         (manifest.quarantined, "files in quarantine"),
     ]
+    if manifest.unlabeled_samples:
+        facts.insert(4, (manifest.unlabeled_samples, "unlabeled images, for training alone"))
     if positives:
         areas = analysis.table.mask_area[analysis.table.positive]
         pixels = (

@@ -50,6 +50,8 @@ def _summary(analysis: Analysis) -> Table:
         ["in two folds", sum(pair.across_folds for pair in pairs)],
         ["a training and a test image", sum(pair.across_splits for pair in pairs)],
     ]
+    if copies := sum(pair.of_unlabeled for pair in pairs):
+        rows.append(["an unlabeled image and another one", copies])
     more = f" The search ended after {MAX_PAIRS:,} pairs." if len(pairs) == MAX_PAIRS else ""
     caption = f"Pairs of duplicates. Each further copy of the same bytes is a pair with the first one.{more}"
     return Table(caption=caption, columns=[Column(title="Pairs"), Column(title="Number", numeric=True)], rows=rows)
@@ -78,8 +80,8 @@ def _table(analysis: Analysis, pairs: list[Pair]) -> Table:
 
 def _place(analysis: Analysis, row: int) -> str:
     table = analysis.table
-    if table.split[row] == "test":
-        return "test"
+    if table.split[row] != "train":
+        return str(table.split[row])
     return f"fold {table.fold[row]}, {'positive' if table.positive[row] else 'negative'}"
 
 

@@ -32,6 +32,8 @@ class Pair:
     """Both are training images, of two folds."""
     across_labels: bool
     """Both are training images, one with a pneumothorax and one without."""
+    of_unlabeled: bool = False
+    """One is an unlabeled image, the other a training or test image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +75,15 @@ def _equal_bytes(table: SampleTable) -> Iterator[tuple[int, int]]:
 def _pair(table: SampleTable, first: int, second: int, kind: str, distance: int) -> Pair:
     rows = np.array([first, second])
     both_train = bool((table.split[rows] == "train").all())
+    unlabeled = int((table.split[rows] == "unlabeled").sum())
     return Pair(
         first=first,
         second=second,
         kind=kind,
         distance=distance,
         same_patient=bool(table.patient[first] == table.patient[second] >= 0),
-        across_splits=bool(table.split[first] != table.split[second]),
+        across_splits=not unlabeled and bool(table.split[first] != table.split[second]),
         across_folds=both_train and bool(table.fold[first] != table.fold[second]),
         across_labels=both_train and bool(table.positive[first] != table.positive[second]),
+        of_unlabeled=unlabeled == 1,
     )

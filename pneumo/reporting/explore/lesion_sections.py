@@ -262,7 +262,7 @@ def _describe(analysis: Analysis, row: int) -> str:
     elif table.split[row] == "train":
         words.append("no pneumothorax")
     else:
-        words.append("test image")
+        words.append(f"{table.split[row]} image")
     age = int(table.age_years[row])
     words += [
         str(table.view[row]),

@@ -45,6 +45,15 @@ def test_a_pair_knows_where_it_misleads() -> None:
     assert flags == {(0, 1): {"same_patient", "across_folds"}, (2, 3): {"across_labels"}, (5, 7): {"across_splits"}}
 
 
+def test_a_copy_of_an_unlabeled_image_is_no_pair_across_the_splits() -> None:
+    table = make_table(4, split=["train", "test", "unlabeled", "unlabeled"], fold=[0, -1, -1, -1])
+    found = [hashes(1)[0], *hashes(3)[1:], None]
+    found[2], found[3] = found[0], found[1]
+    pairs = {(one.first, one.second): one for one in duplicates.find(table, found).pairs}
+    assert set(pairs) == {(0, 2), (1, 3)}
+    assert all(one.of_unlabeled and not one.across_splits for one in pairs.values())
+
+
 def test_pairs_are_sorted_by_distance_and_their_number_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     found = hashes(5)
     for copy, flipped in ((1, 3), (4, 1)):
