@@ -61,7 +61,8 @@ class Arguments:
     prediction of all labeled images, and gives the blend's metrics; mean = the mean of the runs' rules, without
     metrics; auto = out-of-fold where the runs have the folds of --dataset, else mean."""
     min_component: ReferenceArea = 0.0
-    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image, if it is more than
+    the largest of the runs' recipes; 0 = none."""
     skip_damaged: bool = False
     """Give damaged test images an empty mask, with a warning; without the flag the first one is an error."""
     loader: LoaderOverride = "recipe"
@@ -155,7 +156,9 @@ def ensemble(arguments: Arguments) -> None:
             precision=arguments.precision,
         )
         chosen = choose_rule(runs, mean, arguments.rule)
-        ensembler = Ensembler(mean, chosen.rule, min_component=arguments.min_component)
+        ensembler = Ensembler(
+            mean, chosen.rule, min_component=max(arguments.min_component, *(run.recipe.min_component for run in runs))
+        )
         submission = write_submission(
             ensembler,
             arguments.out,

@@ -74,7 +74,8 @@ class Arguments:
     overlays: Literal["positive", "all"] = "positive"
     """Images that get a picture in overlays/ and secondary_captures/: those with a mask, or all."""
     min_component: ReferenceArea = 0.0
-    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image; 0 = none."""
+    """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image, if it is more than
+    the recipe's; 0 = none."""
     loader: LoaderOverride = "recipe"
     """Loader of the images; recipe = the run's."""
     precision: PrecisionOverride = "recipe"

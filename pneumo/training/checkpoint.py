@@ -3,6 +3,7 @@
     FOLD/checkpoints/step-00001200-epoch-0003/    steps and whole epochs (with their validation) done
         model.safetensors      the network's weights and running statistics
         ema.safetensors        their moving average
+        swa.safetensors        the mean of the weights at the ends of a stage's last epochs (when the recipe has one)
         best.safetensors       the best average so far (when the recipe keeps the best)
         optimizer.pt           moments of the optimizer and the gradient scaler's state (tensors and numbers only)
         state.json             the state of the loop: cursor, history, early stopping
@@ -51,7 +52,7 @@ class Snapshot:
 
     state: LoopState
     weights: dict[str, Tensors]
-    """Named sets of weights: ``model`` and ``ema``, and ``best`` when the recipe keeps the best."""
+    """Named sets of weights: ``model`` and ``ema``, and ``swa`` and ``best`` when the recipe has them."""
     optimizer: dict[str, Any]
     """State of the optimizer and of the scaler: nested containers of tensors, numbers and strings."""
 

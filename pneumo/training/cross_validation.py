@@ -173,7 +173,8 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
             warn_unless_better(run.path, metrics.read(run.metrics))
         if len(reader.table.select("test")):
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
-            ensembler = Ensembler(mean, world.on_leader(lambda: read_rule(run.thresholds)))
+            rule = world.on_leader(lambda: read_rule(run.thresholds))
+            ensembler = Ensembler(mean, rule, min_component=run.recipe.min_component)
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
         elif world.is_leader:
             text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"

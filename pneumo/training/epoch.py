@@ -44,6 +44,11 @@ class Epoch:
         """Whether the recipe asks for a validation at the end."""
         return self.is_last or (self.index + 1) % self.recipe.validate_every == 0
 
+    @property
+    def is_averaged(self) -> bool:
+        """Whether the weights at its end are part of the stage's stochastic weight averaging."""
+        return self.index >= self.stage.epochs - self.recipe.swa_epochs
+
     @cached_property
     def order(self) -> Rows:
         """The samples in their order, as indices into ``rows``."""

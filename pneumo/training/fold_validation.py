@@ -57,7 +57,7 @@ class FoldValidation:
         )
         loader = self._stoppable(steps * -(-self.recipe.micro_batches // self.group.size))
         estimate_statistics(
-            self.train_state.ema.model,
+            self.train_state.averaged,
             (batch.image for batch in loader(plans)),
             steps * self.recipe.micro_batches,
             self.group,
@@ -84,7 +84,7 @@ class FoldValidation:
             Their histograms on the group's leader, None on the others.
         """
         inference = replace(self.recipe.inference, size=size, tta=tta)
-        predictor = build_predictor(inference, self.train_state.ema.model, self.world.device)
+        predictor = build_predictor(inference, self.train_state.averaged, self.world.device)
         rows = self.data.validation_rows
         batches = split_batches(rows)
         loader = self._stoppable(-(-len(batches) // self.group.size))

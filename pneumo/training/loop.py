@@ -188,6 +188,8 @@ class FoldTrainer:
                 rate = epoch.learning_rate(step)
                 with self.group.waiting_for_device():
                     result = self.train_state.step(micro_batches, self.state.step, rate)
+                if epoch.is_averaged and step + 1 == steps:
+                    self.train_state.add_to_swa()
                 self.sums.add(result)
                 self.times.add_step()
                 self.state.step += 1
@@ -291,7 +293,7 @@ class FoldTrainer:
             # Before fold.json: a finished fold is left alone.
             self.log.finish(self.state.step, histograms)
             self.writer.wait()
-            publish_fold(self.directory, self.train_state.ema.model, histograms, self.state.history)
+            publish_fold(self.directory, self.train_state.averaged, histograms, self.state.history)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         # A stop that came last ends the process behind the fold.

@@ -62,7 +62,7 @@ class NewImages:
     all_overlays: bool
     """Whether images without a mask get a picture too."""
     min_component: float
-    """Smallest connected component that is kept, in pixels of a 1024x1024 image."""
+    """Smallest connected component that is kept, in pixels of a 1024x1024 image, if it is more than the recipe's."""
     loader: LoaderOverride
     """Loader of the images."""
     precision: PrecisionOverride
@@ -175,7 +175,8 @@ def _build_ensembler(
         loader=new.loader,
         precision=new.precision,
     )
-    return Ensembler(mean, read_rule(model.thresholds), min_component=new.min_component)
+    min_component = max(new.min_component, model.recipe.min_component)
+    return Ensembler(mean, read_rule(model.thresholds), min_component=min_component)
 
 
 def _print_counts(out: Path, images: IncomingImages, predictions: Sequence[ImagePrediction], rule: str) -> None:

@@ -16,7 +16,7 @@ from pneumo.loading.kind import LoaderKind
 from pneumo.modeling.config import NAME, NAME_IN_WORDS, ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, flag, invalid_value
-from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, Seed
+from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, ReferenceArea, Seed
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
 """Pixels."""
@@ -84,6 +84,10 @@ class Recipe:
     """Largest global norm of the gradient; 0 = no clipping."""
     ema_decay: FractionBelowOne = 0.999
     """Decay of the exponential moving average of the weights, which validation and inference use; 0 = none."""
+    swa_epochs: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    """Last epochs of each stage of which the weights at the end are averaged evenly (stochastic weight averaging).
+    Validation and inference then use this mean instead of the moving average; 0 = none. With a learning rate that
+    falls to nothing the weights hardly differ: see --final-lr-factor."""
 
     precision: Precision = "auto"
     """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp16 on a GPU that has
@@ -105,6 +109,9 @@ class Recipe:
     images that score the fold, so that the out-of-fold score is slightly optimistic; the report says so."""
     tta: tuple[View, ...] = ("hflip",)
     """Test-time augmentation: views that are averaged with the image itself at inference."""
+    min_component: ReferenceArea = 0.0
+    """Connected components of a mask smaller than this are removed from a submission and from predictions, in pixels of
+    a 1024x1024 image; 0 = none. Out-of-fold metrics are of masks with them."""
 
     def __post_init__(self) -> None:
         """Check the name, and the fields that depend on each other.
@@ -128,6 +135,11 @@ class Recipe:
             raise invalid_value("batch_size", self.batch_size, multiple)
         if self.loss.presence and not self.model.presence_head:
             raise invalid_value("loss.presence", self.loss.presence, "0, or --model.presence-head")
+        if self.swa_epochs > min(self.epochs):
+            raise invalid_value("swa_epochs", self.swa_epochs, f"at most the {min(self.epochs)} of --epochs")
+        if self.swa_epochs and self.patience:
+            expected = "0, or --patience 0: of a stage that ends early the last epochs are not known"
+            raise invalid_value("swa_epochs", self.swa_epochs, expected)
         if len(set(self.tta)) < len(self.tta):
             raise invalid_value("tta", self.tta, "each view once")
 

@@ -14,15 +14,19 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-def add_newer_entries(values: Any) -> Any:
-    """Return a recipe's JSON values with the loss terms and augmentations that are newer than it, turned off.
+NEWER_FIELDS: dict[str, Any] = {"min_component": 0.0, "swa_epochs": 0}
+"""Fields of the recipe that are newer than the format, with what runs from before them did."""
 
-    Runs are resumed and used by versions of pneumo that have more loss terms and augmentations than the one that
-    started them. So an entry of these two tables that is off by default (a term of weight 0 with its options, an
-    augmentation of probability 0) may be missing and is off then. Every other field has to be there, as
-    ``config.from_json`` checks: a default need not be what the run was started with.
+
+def add_newer_entries(values: Any) -> Any:
+    """Return a recipe's JSON values with what is newer than it, turned off.
+
+    Runs are resumed and used by versions of pneumo that have more loss terms, augmentations and fields than the one
+    that started them. So an entry of these two tables that is off by default (a term of weight 0 with its options, an
+    augmentation of probability 0) may be missing and is off then, and so is a field of ``NEWER_FIELDS``. Every other
+    field has to be there, as ``config.from_json`` checks: a default need not be what the run was started with.
     """
-    filled = dict(values) if isinstance(values, dict) else values
+    filled = NEWER_FIELDS | values if isinstance(values, dict) else values
     for table, name, fields in _entries_off_by_default():
         recorded = filled.get(table) if isinstance(filled, dict) else None
         if isinstance(recorded, dict) and name not in recorded:

@@ -71,6 +71,12 @@ def _steps(recipe: Recipe) -> Iterator[str]:
     )
     if recipe.ema_decay:
         yield f"Validation and inference use a moving average of the weights (decay {recipe.ema_decay:g})."
+    if recipe.swa_epochs:
+        each = " of each stage" * (len(recipe.stages) > 1)
+        yield (
+            f"In the last {counted(recipe.swa_epochs, 'epoch')}{each} they use the mean of the weights that these"
+            " epochs end with (stochastic weight averaging)."
+        )
 
 
 def _inference(recipe: Recipe) -> Iterator[str]:
@@ -79,4 +85,6 @@ def _inference(recipe: Recipe) -> Iterator[str]:
         f"A prediction is the mean over the folds' networks of the image{views}, at"
         f" {recipe.inference.size} x {recipe.inference.size} px, in {PRECISIONS[recipe.precision]} arithmetic."
     )
+    if recipe.min_component:
+        yield f"Components of a mask below {recipe.min_component:g} px (of 1024 x 1024) are removed."
     yield f"The seed is {recipe.seed}."

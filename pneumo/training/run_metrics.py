@@ -101,6 +101,11 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
             "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
             "and the rule was a little too strict for it"
         )
+    if run.recipe.min_component > 0:
+        found.append(
+            f"a submission's masks lose their components below {run.recipe.min_component:g} px (of 1024x1024), which "
+            "the metrics count"
+        )
     if rule.min_area >= NEVER:
         found.append("no rule is better than calling every image empty, and this is what the run does")
     return found

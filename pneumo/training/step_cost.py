@@ -52,7 +52,7 @@ class Measured:
     """Of each stage."""
     memory: Memory
     checkpoint_bytes: int
-    """Size of a checkpoint: weights, averaged weights and the best of these, optimizer."""
+    """Size of a checkpoint at most: weights, averaged weights and the best of these, optimizer."""
 
 
 def measure(
@@ -108,6 +108,8 @@ def _checkpoint(state: TrainState, recipe: Recipe) -> list[object]:
     """Return what a checkpoint holds of the device."""
     if recipe.keep == "best":
         state.snapshot_best()
+    if recipe.swa_epochs and state.swa is None:
+        state.add_to_swa()
     return [state.weights(), state.optimizer_state()]
 
 
@@ -144,7 +146,7 @@ def _time_prediction(recipe: Recipe, size: int, state: TrainState, loader: Loade
 
     The metrics that follow are computed too, not timed: they and their libraries take memory.
     """
-    predictor = build_predictor(replace(recipe.inference, size=size, tta=()), state.ema.model, state.device)
+    predictor = build_predictor(replace(recipe.inference, size=size, tta=()), state.averaged, state.device)
     rows = data.validation_rows[:PREDICTED_IMAGES]
     start = time.monotonic()
     histograms = predict_histograms(predictor, loader, data.reader, rows, state.group)

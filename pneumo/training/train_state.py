@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
@@ -93,8 +94,28 @@ class TrainState:
     def _reset_optimizer_and_ema(self) -> None:
         """Start a stage with a new optimizer, and averaged weights that equal the current ones."""
         self.ema = Ema(self.model, self.recipe.ema_decay)
+        self.swa: AveragedModel | None = None
         self.optimizer = optimizer.build(self.model, self.recipe)
         self.best: Tensors | None = None
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with the averaged weights, which validation and inference use."""
+        return self.ema.model if self.swa is None else self.swa.module
+
+    def add_to_swa(self) -> None:
+        """Average the current weights in, evenly with those of the calls before (Izmailov et al., 2018).
+
+        Its batch-norm statistics are the model's until ``batch_norm.estimate_statistics`` computes its own.
+        """
+        if self.swa is None:
+            self._start_swa()
+        assert self.swa is not None
+        self.swa.update_parameters(self.model)
+
+    def _start_swa(self) -> None:
+        self.swa = AveragedModel(self.model)
+        self.swa.eval().requires_grad_(False)
 
     @property
     def micro_batch_indices(self) -> range:
@@ -153,7 +174,7 @@ class TrainState:
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         output = self._forward(batch.image)
-        losses = loss(output, batch.mask, self.recipe.loss)
+        losses = loss(output, batch.mask, self.recipe.loss, self.recipe.micro_batch_size)
         # DDP averages gradients over ranks: multiplied by the number of ranks and divided by the global batch, that is
         # the gradient of the global batch's mean.
         scaled = losses.total.sum() * (self.group.size / self.recipe.batch_size)
@@ -170,17 +191,19 @@ class TrainState:
 
     def snapshot_best(self) -> None:
         """Keep a copy of the averaged weights as the stage's best."""
-        self.best = copy.deepcopy(self.ema.model.state_dict())
+        self.best = copy.deepcopy(self.averaged.state_dict())
 
     def start_next_stage(self) -> None:
         """Continue with the stage's best or last averaged weights, a new optimizer and a new average."""
-        weights = self.best if self.best is not None else self.ema.model.state_dict()
+        weights = self.best if self.best is not None else self.averaged.state_dict()
         self.model.load_state_dict(copy.deepcopy(weights))
         self._reset_optimizer_and_ema()
 
     def weights(self) -> dict[str, Tensors]:
         """Return the sets of weights for a checkpoint."""
         sets: dict[str, Tensors] = {"model": self.model.state_dict(), "ema": self.ema.model.state_dict()}
+        if self.swa is not None:
+            sets["swa"] = self.swa.module.state_dict()
         return sets if self.best is None else {**sets, "best": self.best}
 
     def optimizer_state(self) -> dict[str, object]:
@@ -189,6 +212,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaling.scaler.state_dict(),
             "ema_updates": self.ema.updates,
+            "swa_updates": 0 if self.swa is None else int(self.swa.n_averaged),
         }
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -199,6 +223,11 @@ class TrainState:
         """
         self.model.load_state_dict(snapshot.weights["model"])
         self.ema.restore(snapshot.weights["ema"], snapshot.optimizer["ema_updates"])
+        if "swa" in snapshot.weights:
+            self._start_swa()
+            assert self.swa is not None
+            self.swa.module.load_state_dict(snapshot.weights["swa"])
+            self.swa.n_averaged.fill_(snapshot.optimizer["swa_updates"])
         self.best = snapshot.weights.get("best")
         optimizer.load(self.optimizer, snapshot.optimizer["optimizer"])
         self.scaling.scaler.load_state_dict(snapshot.optimizer["scaler"])

@@ -42,6 +42,13 @@ def test_every_third_epoch_and_the_last_are_validated(dataset: Path) -> None:
     assert validated == [2, 5, 6]
 
 
+def test_the_last_epochs_of_each_stage_are_averaged(dataset: Path) -> None:
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+    recipe = replace(RECIPE, swa_epochs=2)
+    assert [epoch(dataset, *place, recipe).is_averaged for place in places] == [True, True, False, True, True]
+    assert not any(epoch(dataset, *place).is_averaged for place in places)
+
+
 def test_epochs_have_different_orders_of_the_same_rate(dataset: Path) -> None:
     first, second = epoch(dataset, 0, 0), epoch(dataset, 0, 1)
     assert not np.array_equal(first.order, second.order)

@@ -12,7 +12,7 @@ from pneumo.modeling.config import ModelConfig
 from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import add_newer_entries, differences, to_json
+from pneumo.training.recipe_json import NEWER_FIELDS, add_newer_entries, differences, to_json
 from pneumo.training.recipes import RECIPES
 
 
@@ -49,8 +49,13 @@ def paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from paths(value, f"{prefix}{name}.")
 
 
-NEWER = {"loss.focal", "loss.presence", "augmentation.distortion"}
-"""Entries of the two registries that are off by default."""
+NEWER = {"loss.focal", "loss.log_dice", "loss.presence", "augmentation.distortion", *NEWER_FIELDS}
+"""Entries of the two registries that are off by default, and fields that are newer than the format."""
+
+
+def test_fields_that_are_newer_than_the_format_are_off_by_default() -> None:
+    default = to_json(Recipe())
+    assert {name: default[name] for name in NEWER_FIELDS} == NEWER_FIELDS
 
 
 @pytest.mark.parametrize("path", sorted(NEWER))
@@ -72,6 +77,6 @@ def test_every_other_field_must_be_there(path: str) -> None:
         config.from_json(Recipe, add_newer_entries(without(path)), "recipe")
 
 
-@pytest.mark.parametrize("values", [None, [], "x", {"loss": None}, {"augmentation": [1]}])
+@pytest.mark.parametrize("values", [None, [], "x", NEWER_FIELDS | {"loss": None}, NEWER_FIELDS | {"augmentation": [1]}])
 def test_what_is_no_recipe_stays_as_it_is(values: object) -> None:
     assert add_newer_entries(values) == values

@@ -17,6 +17,8 @@ class LossInputs:
     """(N, 1, H, W): 0 or 1."""
     presence_logit: Tensor | None = None
     """(N,): logit of "this image has a pneumothorax", or None without a presence head."""
+    micro_batch_size: int = 1
+    """Images of a micro-batch: each so many of the N images in turn are one, on any number of ranks."""
 
     @cached_property
     def positive(self) -> Tensor:

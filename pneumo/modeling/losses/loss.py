@@ -1,9 +1,9 @@
 """The loss of each image: a weighted sum of the terms in one registry, right on empty masks.
 
-Each term is one number per image, a function of that image alone. So the loss of a global batch is the sum
-over its images divided by its size, however the images are divided among micro-batches and ranks. Batch-wise
-Dice has no such sum, and that of segmentation-models-pytorch vanishes when every mask of the batch is empty,
-as 78 % of them are.
+Each term is one number per image, a function of that image alone, or of its micro-batch (``log_dice``), which is the
+same on any number of ranks. So the loss of a global batch is the sum over its images divided by its size. Dice of a
+whole global batch has no such sum, and that of segmentation-models-pytorch vanishes when every mask of the batch is
+empty, as 78 % of them are.
 """
 
 import operator
@@ -42,20 +42,26 @@ SUMS = ("total", *TERMS)
 """Names of the sums that ``ImageLosses.sums`` returns."""
 
 
-def loss(output: SegmenterOutput, mask: Tensor, config: LossConfig) -> ImageLosses:
+def loss(output: SegmenterOutput, mask: Tensor, config: LossConfig, micro_batch_size: int = 1) -> ImageLosses:
     """Return each image's loss, computed in float32 whatever precision the network ran in.
 
     Args:
         output: The network's output for N images.
         mask: (N, 1, H, W), 0 or 1.
         config: The weights.
+        micro_batch_size: Images of a micro-batch, a divisor of N.
 
     Raises:
         UserError: When a term on the presence head has a weight and the network has no presence head.
     """
     assert output.logits.shape == mask.shape, f"logits {tuple(output.logits.shape)}, mask {tuple(mask.shape)}"
     presence_logit = None if output.presence_logit is None else output.presence_logit.float()
-    inputs = LossInputs(logits=output.logits.float(), mask=mask.float(), presence_logit=presence_logit)
+    inputs = LossInputs(
+        logits=output.logits.float(),
+        mask=mask.float(),
+        presence_logit=presence_logit,
+        micro_batch_size=micro_batch_size,
+    )
     with torch.autocast(mask.device.type, enabled=False):
         terms = {name: _compute(name, term, inputs, config) for name, term in TERMS.items()}
         total = reduce(operator.add, (getattr(config, name) * losses for name, losses in terms.items()))

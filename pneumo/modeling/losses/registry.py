@@ -20,6 +20,8 @@ class LossConfig:
     """Weight of the pixels' binary cross-entropy (mean over the image)."""
     dice: Annotated[Weight, Term("pneumo.modeling.losses.dice.dice_loss", options=("dice_on",))] = 1.0
     """Weight of the soft Dice loss of the image."""
+    log_dice: Annotated[Weight, Term("pneumo.modeling.losses.log_dice.log_dice_loss")] = 0.0
+    """Weight of minus the logarithm of the soft Dice coefficient of a micro-batch."""
     focal: Annotated[Weight, Term("pneumo.modeling.losses.focal.focal_loss", options=("focal_gamma",))] = 0.0
     """Weight of the pixels' focal loss (mean over the image)."""
     # Beyond 16, the power of a small number underflows in float32.

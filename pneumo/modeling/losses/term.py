@@ -15,7 +15,8 @@ class Term:
 
     Args:
         function: Dotted name of a function that takes ``LossInputs`` and returns one number per image, (N,), each a
-            function of that image alone. It is imported when a loss is computed, not when flags are read.
+            function of that image alone, or of its micro-batch. It is imported when a loss is computed, not when flags
+            are read.
         options: Names of ``LossConfig``'s fields that the function takes by keyword beside the ``LossInputs``.
         output: The output of the network that the term is on.
     """

@@ -166,7 +166,7 @@ def test_a_term_of_matrix_products_is_computed_in_float32_too(monkeypatch: pytes
         ({"bce": -1.0}, "--loss.bce -1.0; expected 0 to 1e.38"),
         ({"dice": math.nan}, "--loss.dice nan; expected a finite number"),
         ({"focal": math.inf}, "--loss.focal inf; expected a finite number"),
-        ({"bce": 0.0, "dice": 0.0}, "--loss.bce, .*--loss.dice and --loss.focal are all 0"),
+        ({"bce": 0.0, "dice": 0.0}, "--loss.bce, .*--loss.log-dice and --loss.focal are all 0"),
         ({"focal_gamma": 0.5}, "--loss.focal-gamma 0.5; expected 1 to 16"),
         ({"dice_on": "some"}, "--loss.dice-on some; expected one of all, positive"),
     ],
