@@ -15,7 +15,6 @@ An element of an array job trains one fold; job/ensemble.py combines them afterw
 The same command resumes from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import field
@@ -28,12 +27,12 @@ from annotated_types import Interval
 from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
 from pneumo.runtime import cli
 from pneumo.runtime.config import config_dataclass
-from pneumo.runtime.errors import UserError
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, Fraction, RankTimeout, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
-from pneumo.training import run_directory
+from pneumo.training import recipe_flags, run_directory
 from pneumo.training.recipe import Recipe
+from pneumo.training.recipe_flags import named_recipe
 from pneumo.training.recipes import RECIPES
 
 if TYPE_CHECKING:  # for torch, which is imported when the words are known to be right
@@ -41,29 +40,11 @@ if TYPE_CHECKING:  # for torch, which is imported when the words are known to be
     from pneumo.distributed.world import World
     from pneumo.training.inputs import TrainingInputs
 
-RENAMED_FLAGS = {
-    "--model.empty-head": "--model.presence-head",
-    "--model.no-empty-head": "--model.no-presence-head",
-    "--loss.empty": "--loss.presence",
-    "--augmentation.hflip": "--augmentation.flip.probability",
-    "--augmentation.affine": "--augmentation.affine.probability",
-    "--augmentation.shift": "--augmentation.affine.translate",
-    "--augmentation.scale": "--augmentation.affine.scale",
-    "--augmentation.rotate-deg": "--augmentation.affine.rotate-deg",
-    "--augmentation.tone": "--augmentation.intensity.probability",
-    "--augmentation.contrast": "--augmentation.intensity.contrast",
-    "--augmentation.gamma": "--augmentation.intensity.gamma",
-    "--augmentation.brightness": "--augmentation.intensity.brightness",
-    "--augmentation.distort": "--augmentation.distortion.probability",
-    "--checkpoint-every": "--checkpoint-minutes",
-}
+RENAMED_FLAGS = recipe_flags.RENAMED_FLAGS | {"--checkpoint-every": "--checkpoint-minutes"}
 """Flags of version 0.1, and what replaced them; CHANGELOG.md has the same table."""
 
-MISTAKEN_FLAGS = {
+MISTAKEN_FLAGS = recipe_flags.MISTAKEN_FLAGS | {
     "--num-folds": "--num-folds of job/shard.py, which divides the dataset; --folds 0 1 here trains two of its folds",
-    "--lr": "--learning-rate",
-    "--encoder": "--model.encoder",
-    "--architecture": "--model.architecture",
     "--gpus": "a process for each GPU: accelerate launch --multi_gpu --num_processes 2 job/train.py",
     "--resume": "the same command again, which resumes by itself",
     "--out": "--run",
@@ -81,7 +62,7 @@ class Arguments:
     """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
     recipe: Annotated[
         str, tyro.conf.arg(help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}.")
-    ] = "best"
+    ] = recipe_flags.DEFAULT
     folds: tuple[FoldIndex, ...] = ()
     """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
     expected: Path | None = None
@@ -118,16 +99,11 @@ class Arguments:
 
 def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     """Parse the command line, with the named recipe's values as the defaults of the recipe's flags."""
-    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # A missing value is left to the full parser, whose message has the flag's help.
-    recipe_flag.add_argument("--recipe", nargs="?", const=Arguments.recipe, default=Arguments.recipe)
-    name = recipe_flag.parse_known_args(argv)[0].recipe
-    if name not in RECIPES:
-        raise UserError(f"--recipe {name}", f"one of {', '.join(RECIPES)}", "correct --recipe")
+    named = named_recipe(argv)
 
     def both(
         arguments: Annotated[Arguments, tyro.conf.arg(name="")],
-        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = RECIPES[name](),  # noqa: B008 (tyro reads the default)
+        recipe: Annotated[Recipe, tyro.conf.arg(name="")] = named,
     ) -> tuple[Arguments, Recipe]:
         return arguments, recipe
 

@@ -93,6 +93,7 @@ def _add_data(root: Path, synthetic: SyntheticTree, ids: list[str]) -> None:
         (directory / "patients.csv").symlink_to(synthetic.patients)
     (data / "sample_submission.csv").write_text("\n".join(["ImageId,EncodedPixels", *(f"{i},-1" for i in ids)]))
     (root / "sample_submission.csv").symlink_to(data / "sample_submission.csv")
+    (root / "variants.txt").write_text(f"best: {SMALL}\ndice-all: {SMALL} --loss.dice-on all\n")
 
 
 def add_programs(root: Path) -> None:

@@ -1,12 +1,10 @@
 """The machine and the libraries of a run of the benchmarks."""
 
 import os
-import platform
-from pathlib import Path
 
 import torch
 
-from pneumo.runtime.machine import available_cores
+from pneumo.runtime.machine import available_cores, processor_name
 from pneumo.runtime.versions import installed_versions
 
 
@@ -15,18 +13,8 @@ def describe() -> dict[str, str]:
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "cores": str(available_cores()),
-        "processor": _processor(),
+        "processor": processor_name(),
         "load": load,
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         **installed_versions(),
     }
-
-
-def _processor() -> str:
-    """Return the processor's name from the kernel."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -22,11 +22,26 @@ def interval(
         seed: Seed of the draws.
         level: Fraction of the means of the resamples between the two ends.
     """
+    low, high = np.quantile(resampled_means(values, patients, seed=seed), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_means(
+    values: npt.NDArray[np.float64], patients: npt.NDArray[np.int64], *, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return the mean of ``values`` in each of the resamples (RESAMPLES,), which the seed and the patients determine.
+
+    So the difference between two results for the same images is paired: of the same patients, resample by resample.
+
+    Args:
+        values: (n,) one value per image.
+        patients: (n,) patient of each image, numbered from 0 without gaps.
+        seed: Seed of the draws.
+    """
     sums, counts = np.bincount(patients, values), np.bincount(patients)
     rng = np.random.default_rng(seed)
     means = []
     for _ in range(0, RESAMPLES, BLOCK):
         drawn = rng.integers(len(counts), size=(BLOCK, len(counts)))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.concatenate(means)

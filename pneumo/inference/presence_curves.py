@@ -80,15 +80,29 @@ def _intervals(
     positive: npt.NDArray[np.bool_], score: Floats, patients: npt.NDArray[np.int64]
 ) -> tuple[Interval95, Interval95]:
     """Return the intervals of both areas."""
+    areas = resampled_areas(positive, score, patients)
+    # A resample of few patients may have images of one kind alone, for which no area is defined.
+    auc, average_precision = np.nanquantile(areas, [0.025, 0.975], axis=1).T.tolist()
+    return (auc[0], auc[1]), (average_precision[0], average_precision[1])
+
+
+def resampled_areas(positive: npt.NDArray[np.bool_], score: Floats, patients: npt.NDArray[np.int64]) -> Floats:
+    """Return the area under the ROC curve and the average precision in each of the resamples: (2, RESAMPLES).
+
+    The resamples are the same for all scores of the same images; NaN where all images of one are of one kind.
+
+    Args:
+        positive: (n,) whether an image has a pneumothorax.
+        score: (n,) in [0, 1].
+        patients: (n,) patient of each image, numbered from 0 without gaps.
+    """
     rng, count = np.random.default_rng(0), int(patients.max()) + 1
     areas = []
     for _ in range(0, RESAMPLES, BLOCK):
         drawn = rng.integers(count, size=(BLOCK, count))
         weight = np.stack([np.bincount(one, minlength=count)[patients] for one in drawn])
         areas.append(weighted_areas(positive, score, weight.astype(np.float64)))
-    # A resample of few patients may have images of one kind alone, for which no area is defined.
-    auc, average_precision = np.nanquantile(np.concatenate(areas, axis=1), [0.025, 0.975], axis=1).T.tolist()
-    return (auc[0], auc[1]), (average_precision[0], average_precision[1])
+    return np.concatenate(areas, axis=1)
 
 
 def weighted_areas(positive: npt.NDArray[np.bool_], score: Floats, weight: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import resource
 import sys
 import time
@@ -47,6 +48,16 @@ def processor_features(root: Path = Path("/")) -> frozenset[str]:
     # "flags" on x86, "Features" on ARM.
     found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(found, "").split())
+
+
+def processor_name() -> str:
+    """Return the processor's name from the kernel."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def seconds_since_start() -> float:

@@ -49,7 +49,25 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         UserError: When the dataset, the run and the folds do not match, or another process trains one of the folds.
         RankLost: When a rank that this one depends on is lost.
     """
-    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog, explain_out_of_memory(*less_memory(inputs.recipe)):
+    with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
+        run, reader = train_folds(inputs, world, stop, watchdog)
+        if inputs.folds:
+            _log_remaining_folds(run, world, reader, inputs)
+            return
+        # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
+        with stop.raising("the metrics and the submission"):
+            _finish(run, world, reader, inputs)
+
+
+def train_folds(
+    inputs: TrainingInputs, world: World, stop: StopFlag, watchdog: Watchdog
+) -> tuple[RunDirectory, ShardReader]:
+    """Train the unfinished folds and nothing else; return the run, and the dataset without its excluded images.
+
+    Raises:
+        As ``train``.
+    """
+    with explain_out_of_memory(*less_memory(inputs.recipe)):
         with stop.raising("the start"):
             world.on_leader(inputs.options.cache.check)
             dataset = local_dataset(inputs.dataset, inputs.options.cache.directory, world, inputs.run)
@@ -69,12 +87,7 @@ def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
         watchdog.depend_on(range(world.size))
         with stop.raising("the wait for the other folds"):
             world.barrier()
-        if inputs.folds:
-            _log_remaining_folds(run, world, reader, inputs)
-            return
-        # Nothing of what follows is saved in between: when a signal interrupts it, the next start repeats it.
-        with stop.raising("the metrics and the submission"):
-            _finish(run, world, reader, inputs)
+    return run, reader
 
 
 def _train_waves(

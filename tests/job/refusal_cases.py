@@ -13,6 +13,7 @@ SWITCH = "a switch takes no value"
 
 NEEDED: dict[str, dict[str, str]] = {
     "bench": {},
+    "compare": {"dataset": "dataset", "variants": "variants.txt", "out": "out"},
     "demo": {"out": "demo"},
     "ensemble": {"runs": "run", "dataset": "dataset", "out": "out.csv"},
     "export": {"run": "run", "out": "model"},
@@ -42,6 +43,16 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "workers": ("0", "4097", *COUNTS),
         "dicom": ("folder",),
         "masks": ("masks.csv",),
+    },
+    "compare": {
+        "folds": ("127", "0 0", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
+        "seeds": ("4294967296", "1 1", *COUNTS),
+        "workers": ("4097", *COUNTS),
+        "images-at-once": ("65537", *COUNTS),
+        "checkpoint-minutes": ("10081", *FLOATS),
+        "cache-share": ("1.1", *FLOATS),
+        "expect-world": ("65537", *COUNTS),
+        "rank-timeout": ("0", "604801", *FLOATS),
     },
     "demo": {
         "images": ("0", "19", "100001", *COUNTS),
@@ -117,6 +128,7 @@ ANY: dict[str, dict[str, str]] = {
         "save-encoder": "checked by the recipe when the part that needs torch is measured",
         "out": PATHS,
     },
+    "compare": {"dataset": PATHS, "variants": PATHS, "out": PATHS, "cache-dir": PATHS, "skip-damaged": SWITCH},
     "demo": {"out": PATHS},
     "ensemble": {"dataset": PATHS, "cache-dir": PATHS, "out": PATHS, "expected": PATHS, "skip-damaged": SWITCH},
     "export": {"run": PATHS, "dataset": PATHS, "out": PATHS, "onnx": SWITCH},
@@ -173,6 +185,7 @@ DEEP = "y/" * 3000
 NO_UTF8 = os.fsdecode(b"caf\xe9")
 READ = [
     ("bench", "dicom", ["--masks", "masks.csv", "rle"]),
+    ("compare", "variants", []),
     ("ensemble", "runs", []),
     ("ensemble", "expected", []),
     ("export", "run", []),

@@ -19,6 +19,9 @@ def place(alone: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     (root / "dicom" / "a.dcm").touch()
     for name in ("masks.csv", "masks.json", "data/unmatched.csv", "run/submission.csv"):
         (root / name).write_text("ImageId,EncodedPixels\na,-1\n")
+    for path in (root / "variants.txt", root / "mine" / "logs" / "v.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a: --recipe debug\nb: --recipe demo\n")
     # The user's own files, of names that commands write.
     for name in ("quarantine.csv", "samples.parquet", ".build/x", "predictions.csv", "overlays/x.png"):
         (root / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,8 @@ def state(place: Path) -> dict[str, tuple[int, int]]:
         ("train", "--dataset data --run data", "replace data, which --dataset reads"),
         ("train", "--dataset data --run data/run", "write data/run in data, which --dataset reads"),
         ("train", "--dataset data --run run --expected run/submission.csv", "submission.csv, which --expected reads"),
+        ("compare", "--dataset data --variants variants.txt --out data/c", "write data/c in data, which --dataset"),
+        ("compare", "--dataset data --variants mine/logs/v.txt --out mine", "mine/logs, where --variants reads mine/"),
         ("ensemble", "--runs run --dataset data --out data/s.csv", "in data, which --dataset reads"),
         ("ensemble", "--runs run --dataset data --out masks.csv --expected masks.csv", "which --expected reads"),
         ("ensemble", "--runs run --dataset data --out run/oof.csv", "replace run/oof.csv, which --runs reads"),

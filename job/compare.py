@@ -1,0 +1,124 @@
+"""Train a list of variants on the same folds and seeds, and write one table with their paired differences.
+
+    python job/compare.py --dataset DATASET --variants variants.txt --out runs/comparison
+
+    accelerate launch --multi_gpu --num_processes 4 job/compare.py --dataset DATASET --variants variants.txt --out C
+
+Each line of the file is a variant: NAME: FLAGS, the flags those of job/train.py's recipe, such as
+`dice-all: --recipe best --loss.dice-on all`. The others are compared with the first one, image by image.
+
+The same command goes on where it was stopped; lines and seeds may be added. The table so far is written after each
+variant. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
+"""
+
+import sys
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval, MinLen
+
+from pneumo.distributed.heartbeat import RANK_TIMEOUT_S
+from pneumo.runtime import cli
+from pneumo.runtime.config import config_dataclass, invalid_value
+from pneumo.runtime.outputs import check_apart
+from pneumo.runtime.ranges import (
+    CheckpointInterval,
+    ExpectedWorld,
+    FoldIndex,
+    Fraction,
+    RankTimeout,
+    Seed,
+    WorkersOrAuto,
+)
+from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
+from pneumo.training.variants import read_variants
+
+
+@config_dataclass
+class Arguments:
+    """Flags of job/compare.py."""
+
+    dataset: Path
+    """Dataset written by job/shard.py; with --cache-dir also its URL in an object store, such as s3://bucket/siim."""
+    variants: Path
+    """Text file with a variant in each line, NAME: FLAGS; the flags are those of a recipe, as of job/train.py."""
+    out: Path
+    """Directory of the comparison, created if missing: comparison.json, comparison.md, and the runs. Runs of the same
+    recipe and dataset that are there are resumed."""
+    folds: tuple[FoldIndex, ...] = ()
+    """Folds to train and to score, from 0; none given = all. The thresholds of each are chosen on the others of
+    these."""
+    seeds: Annotated[tuple[Seed, ...], MinLen(1)] = (0,)
+    """Seeds to train each variant with; the scores of each image are averaged over them."""
+    workers: WorkersOrAuto = 0
+    """Threads that decode and augment in each process; 0 = one for each core that the process may use."""
+    images_at_once: Annotated[int, Interval(ge=0, le=65_536)] = 0
+    """Images in one forward pass of a training step, as of job/train.py; 0 = choose."""
+    checkpoint_minutes: CheckpointInterval = 10.0
+    """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
+    cache_dir: Path | None = None
+    """Directory on a disk of each machine, to which the dataset is copied once, as job/train.py does."""
+    cache_share: Fraction = 0.5
+    """Largest share of the free memory, or of the free space in --cache-dir, for decoded images. 0 = none."""
+    expect_world: ExpectedWorld = 0
+    """Expected number of processes; any other number is refused. 0 = do not check."""
+    skip_damaged: bool = False
+    """Exclude the damaged training images when a run is started, as job/train.py does."""
+    rank_timeout: RankTimeout = RANK_TIMEOUT_S
+    """Seconds without progress after which a rank reports what it was doing and its fold group ends."""
+    verbosity: VerbosityFlags = field(default_factory=Verbosity)
+
+    def __post_init__(self) -> None:
+        """Check what the ranges do not say.
+
+        Raises:
+            UserError: Naming the flag, the value found and the values accepted.
+        """
+        for name in ("folds", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise invalid_value(name, values, "different numbers")
+
+
+def main() -> None:
+    """Parse the command line and the variants, join the other ranks, and compare."""
+    arguments = cli.parse(Arguments, sys.argv[1:], prog="job/compare.py", description=__doc__)
+    variants = read_variants(arguments.variants)
+    with cli.slow_imports():
+        from pneumo.distributed.startup import init, shutdown
+        from pneumo.distributed.stopping import StopFlag
+        from pneumo.loading.cache_plan import CacheOptions
+        from pneumo.training.comparison import WRITTEN, ComparisonInputs, compare
+        from pneumo.training.loop import LoopOptions
+
+    read = {"--dataset": arguments.dataset, "--variants": arguments.variants}
+    check_apart("--out", arguments.out, read, writes=WRITTEN)
+    stop = StopFlag()
+    world = init(
+        precision=variants[0].recipe.precision,
+        expect_world=arguments.expect_world or None,
+        rank_timeout_s=arguments.rank_timeout,
+        stop=stop,
+    )
+    options = LoopOptions(
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        workers=arguments.workers or world.cores,
+        images_at_once=arguments.images_at_once,
+        cache=CacheOptions(directory=arguments.cache_dir, share=arguments.cache_share),
+    )
+    inputs = ComparisonInputs(
+        variants=variants,
+        seeds=arguments.seeds,
+        dataset=arguments.dataset,
+        out=arguments.out,
+        folds=arguments.folds,
+        options=options,
+        skip_damaged=arguments.skip_damaged,
+    )
+    compare(inputs, world, stop)
+    shutdown()
+
+
+if __name__ == "__main__":
+    cli.run(main, resumes=True)

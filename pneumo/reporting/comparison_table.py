@@ -1,0 +1,132 @@
+"""comparison.md: the table of a comparison in Markdown, with what it was measured on, and how to read it."""
+
+from collections.abc import Sequence
+
+from pneumo.inference.comparison import Comparison, Difference, Score, ScoredVariant
+from pneumo.runtime.console import format_seconds
+from pneumo.runtime.errors import counted
+
+SCORES = {
+    "dice": "nested Dice",
+    "dice_over_empty": "gain over all empty",
+    "dice_positive": "Dice on positives",
+    "auc_presence_head": "AUC, head",
+    "auc_max_pixel": "AUC, highest pixel",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+"""The columns, by the names of the scores."""
+INTERVALS = ("dice", "dice_over_empty")
+"""The scores whose intervals are in the table; comparison.json has those of all."""
+NONE = "-"
+
+
+def describe(comparison: Comparison) -> str:
+    """Return the page, Markdown."""
+    parts = [
+        "# Comparison of variants",
+        _list(_facts(comparison)),
+        table(comparison),
+        *([_differences(comparison)] if len(comparison.variants) > 1 else []),
+        *([_by_seed(comparison)] if len(comparison.seeds) > 1 else []),
+        "What was trained:",
+        _list([f"{variant.name}: {_code(variant.flags)}" for variant in comparison.variants if variant.flags]),
+        *(["What makes the scores better than on new images:", _list(comparison.caveats)] * bool(comparison.caveats)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(comparison: Comparison) -> str:
+    """Return the one table: a row for each variant, its scores, and its Dice beside that of the first one."""
+    first = comparison.variants[0].name if comparison.variants else ""
+    columns = [
+        "variant",
+        *SCORES.values(),
+        f"nested Dice - {first}",
+        "could be shown",
+        "training time",
+    ]
+    rows = []
+    for variant in comparison.variants:
+        dice = variant.scores["dice"].difference
+        rows.append(
+            [
+                variant.name,
+                *(_score(name, variant.scores.get(name)) for name in SCORES),
+                _difference(dice),
+                f"{dice.detectable:.4f}" if dice else NONE,
+                format_seconds(sum(run.seconds for run in variant.runs)),
+            ]
+        )
+    return _table(columns, rows)
+
+
+def _facts(comparison: Comparison) -> list[str]:
+    folds = ", ".join(map(str, comparison.folds))
+    facts = [
+        f"{counted(comparison.images, 'image')}, {comparison.positives} with a pneumothorax,"
+        f" {counted(comparison.patients, 'patient')}; every image empty has a Dice of {comparison.dice_all_empty:.4f}"
+        f" (dataset {comparison.dataset_digest[:12]})",
+        f"fold{'s' * (len(comparison.folds) > 1)} {folds} of {comparison.num_folds}; {_seeds(comparison)}",
+        f"{comparison.hardware}; pneumo {comparison.pneumo}",
+        _code(comparison.command),
+        "In brackets: 95 % intervals of the bootstrap over patients. Differences are paired, of the same patients. A"
+        " true difference as large as in the column `could be shown` would give an interval without 0 in 80 % of all"
+        " samples of as many patients; one that is not shown may be smaller than that.",
+        "Another training of the same variant gives other networks, which the intervals do not cover: compare seeds.",
+    ]
+    if comparison.unfinished:
+        facts.append(f"still to be trained: {', '.join(comparison.unfinished)}")
+    return facts
+
+
+def _seeds(comparison: Comparison) -> str:
+    seeds = ", ".join(map(str, comparison.seeds))
+    return f"seed {seeds}" if len(comparison.seeds) == 1 else f"seeds {seeds}, whose scores are averaged at each image"
+
+
+def _differences(comparison: Comparison) -> str:
+    """Return the table of the differences in all scores."""
+    rows = [[variant.name, *_row(variant)] for variant in comparison.variants[1:]]
+    # The gain over all empty differs as the Dice does.
+    shown = [name for name in SCORES if name != "dice_over_empty"]
+    text = f"Differences to {comparison.variants[0].name}:"
+    return f"{text}\n\n{_table(['variant', *(SCORES[name] for name in shown)], rows)}"
+
+
+def _row(variant: ScoredVariant) -> list[str]:
+    found = (variant.scores.get(name) for name in SCORES if name != "dice_over_empty")
+    return [_difference(score.difference if score else None) for score in found]
+
+
+def _by_seed(comparison: Comparison) -> str:
+    rows = [[variant.name, *(f"{run.dice:.4f}" for run in variant.runs)] for variant in comparison.variants]
+    return f"Nested Dice by seed:\n\n{_table(['variant', *map(str, comparison.seeds)], rows)}"
+
+
+def _score(name: str, score: Score | None) -> str:
+    if score is None:
+        return NONE
+    form = "+.4f" if name == "dice_over_empty" else ".4f"
+    low, high = (format(end, form) for end in score.interval)
+    return f"{score.value:{form}}{f' ({low} to {high})' * (name in INTERVALS)}"
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return NONE
+    low, high = difference.interval
+    return f"{difference.value:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"

@@ -1,0 +1,73 @@
+from dataclasses import replace
+
+from pneumo.inference.comparison import Comparison, Difference, Score, ScoredRun, ScoredVariant
+from pneumo.inference.metrics import Auc
+from pneumo.reporting.comparison_table import SCORES, describe, table
+
+DIFFERENCE = Difference(value=-0.0125, interval=(-0.03, 0.005), standard_error=0.009, detectable=0.0252)
+
+
+def variant(name: str, *seeds: int, difference: Difference | None = None, without: str = "") -> ScoredVariant:
+    runs = [
+        ScoredRun(run=name, seed=s, dice=0.7 + s / 100, auc=Auc(presence_head=0.5, max_pixel=0.5), seconds=3600.0)
+        for s in seeds
+    ]
+    scores = {key: Score(value=0.75, interval=(0.7, 0.8), difference=difference) for key in SCORES if key != without}
+    return ScoredVariant(name=name, flags=f"--recipe {name}", runs=runs, scores=scores)
+
+
+def comparison(*variants: ScoredVariant) -> Comparison:
+    return Comparison(
+        pneumo="1.2",
+        command="job/compare.py --out c",
+        hardware="1 process, each cpu",
+        dataset_digest="0123456789abcdef",
+        folds_digest="f",
+        num_folds=5,
+        folds=[0, 1],
+        seeds=[run.seed for run in variants[0].runs],
+        images=967,
+        positives=215,
+        patients=799,
+        dice_all_empty=0.7777,
+        bootstrap_resamples=2000,
+        variants=list(variants),
+        unfinished=["later"],
+        caveats=["too high"],
+    )
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_has_a_row_for_each_variant_with_its_difference_to_the_first() -> None:
+    found = comparison(variant("a", 0), variant("b", 0, difference=DIFFERENCE, without="auc_presence_head"))
+    header, rule, first, second = map(cells, table(found).splitlines())
+    assert len(header) == len(rule) == len(first) == len(second)
+    a, b = (dict(zip(header, row, strict=True)) for row in (first, second))
+    assert (a["variant"], a["nested Dice - a"], a["could be shown"], a["training time"]) == ("a", "-", "-", "1:00:00")
+    assert a["nested Dice"] == "0.7500 (0.7000 to 0.8000)"
+    assert a["gain over all empty"] == "+0.7500 (+0.7000 to +0.8000)"
+    assert (a["AUC, head"], b["AUC, head"]) == ("0.7500", "-")
+    assert (b["nested Dice - a"], b["could be shown"]) == ("-0.0125 (-0.0300 to +0.0050)", "0.0252")
+
+
+def test_the_page_says_what_was_measured() -> None:
+    found = comparison(variant("a", 0, 1), variant("b", 0, 1, difference=DIFFERENCE))
+    text = describe(found)
+    for part in (
+        "967 images, 215 with a pneumothorax, 799 patients; every image empty has a Dice of 0.7777",
+        "folds 0, 1 of 5; seeds 0, 1, whose scores are averaged at each image",
+        "1 process, each cpu; pneumo 1.2",
+        "`job/compare.py --out c`",
+        "still to be trained: later",
+        "- a: `--recipe a`",
+        "- too high",
+        "Differences to a:",
+        "| a | 0.7000 | 0.7100 |",
+    ):
+        assert part in text, part
+    alone = describe(replace(comparison(variant("a", 0)), unfinished=[], caveats=[]))
+    for part in ("Differences to", "by seed", "still to be", "better than on new"):
+        assert part not in alone, part
