@@ -26,6 +26,9 @@ class ModelConfig:
     """Attention in the decoder: none, or concurrent spatial and channel squeeze and excitation."""
     presence_head: bool = True
     """Whether a second output predicts if the image has a pneumothorax at all."""
+    presence_input: Literal["encoder", "both"] = "both"
+    """What the presence head sees: the mean of the encoder's deepest features, or both these and the mask's logits,
+    so that what the pixels show it knows."""
 
     def __post_init__(self) -> None:
         # A name with a slash or a colon would make timm load code or weights from elsewhere.

@@ -7,6 +7,7 @@ from torch import nn
 from pneumo.modeling import encoders, hub
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.light_import import smp
+from pneumo.modeling.presence_head import PresenceHead
 from pneumo.modeling.segmenter import Segmenter
 from pneumo.modeling.unused_parameters import freeze_unused_parameters
 from pneumo.modeling.weights import load_encoder
@@ -44,17 +45,24 @@ def build(config: ModelConfig, *, freeze_unused: bool = True) -> Segmenter:
         net = _network(config, None)
         if config.encoder_weights != "none":
             load_encoder(net.encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
-    model = Segmenter(net, mean, std)
+    head = PresenceHead(net.encoder.out_channels[-1]) if _has_own_head(config) else None  # type: ignore[index,union-attr]
+    model = Segmenter(net, mean, std, head)
     frozen = freeze_unused_parameters(model) if freeze_unused else []
     if frozen:
         log.info("frozen, because no output depends on them: %s", ", ".join(frozen))
     return model
 
 
+def _has_own_head(config: ModelConfig) -> bool:
+    """Whether the presence head is ours, and not the library's, which sees the encoder alone."""
+    return config.presence_head and config.presence_input == "both"
+
+
 def _network(config: ModelConfig, weights: str | None) -> nn.Module:
     """Make the segmentation-models network, which raises ValueError for a pair that does not go together."""
     encoders.register()
     encoders.validate(config.encoder)
+    of_library = config.presence_head and not _has_own_head(config)
     try:
         net: nn.Module = ARCHITECTURES[config.architecture](
             config.encoder,
@@ -63,7 +71,7 @@ def _network(config: ModelConfig, weights: str | None) -> nn.Module:
             classes=1,
             decoder_attention_type=None if config.attention == "none" else config.attention,
             # No dropout: the forward pass stays a function of weights and images alone, on any number of ranks.
-            aux_params={"classes": 1, "dropout": 0.0} if config.presence_head else None,
+            aux_params={"classes": 1, "dropout": 0.0} if of_library else None,
         )
     except ValueError as error:
         raise UserError(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pneumo.modeling.presence_head import PresenceHead
 from pneumo.runtime.errors import UserError
 
 STRIDE = 32
@@ -35,14 +36,23 @@ class Segmenter(nn.Module):
         net: A segmentation-models network with three input channels and one class.
         mean: Mean of each input channel in the encoder's pretraining, in [0, 1].
         std: Standard deviation of each input channel in the encoder's pretraining.
+        presence_head: A presence head that also sees the mask's logits; without it the network's own is used, if it has
+            one.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        presence_head: PresenceHead | None = None,
+    ) -> None:
         super().__init__()
         self.net = net
+        self.presence_head = presence_head
         # Buffers, so that a checkpoint contains the normalization that its weights were trained with.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
@@ -57,7 +67,12 @@ class Segmenter(nn.Module):
             UserError: When H or W is not a multiple of 32.
         """
         _check_image(image)
-        output = self.net((image - self.mean) / self.std)
+        normalized = (image - self.mean) / self.std
+        if self.presence_head is not None:
+            features = self.net.encoder(normalized)  # type: ignore[operator]
+            logits = self.net.segmentation_head(self.net.decoder(features))  # type: ignore[operator]
+            return SegmenterOutput(logits, self.presence_head(features[-1], logits))
+        output = self.net(normalized)
         if isinstance(output, tuple):
             return SegmenterOutput(output[0], output[1].squeeze(1))
         return SegmenterOutput(output, None)

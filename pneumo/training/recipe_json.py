@@ -8,25 +8,35 @@ from typing import Any
 from pneumo.modeling.losses.registry import TERMS
 from pneumo.training.recipe import Recipe
 
-
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as JSON values: nested objects, tuples as lists."""
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]
 
 
-NEWER_FIELDS: dict[str, Any] = {"min_component": 0.0, "swa_epochs": 0}
-"""Fields of the recipe that are newer than the format, with what runs from before them did."""
+NEWER_FIELDS: dict[str, Any] = {
+    "min_component": 0.0,
+    "swa_epochs": 0,
+    "model.presence_input": "encoder",
+}
+"""Fields that are newer than the format, with what runs from before them did."""
 
 
 def add_newer_entries(values: Any) -> Any:
-    """Return a recipe's JSON values with what is newer than it, turned off.
+    """Return a recipe's JSON values with what is newer than it, as it was before.
 
     Runs are resumed and used by versions of pneumo that have more loss terms, augmentations and fields than the one
     that started them. So an entry of these two tables that is off by default (a term of weight 0 with its options, an
-    augmentation of probability 0) may be missing and is off then, and so is a field of ``NEWER_FIELDS``. Every other
-    field has to be there, as ``config.from_json`` checks: a default need not be what the run was started with.
+    augmentation of probability 0) may be missing and is off then, and a field of ``NEWER_FIELDS`` has the value from
+    there. Every other field has to be there, as ``config.from_json`` checks: a default need not be what the run was
+    started with.
     """
-    filled = NEWER_FIELDS | values if isinstance(values, dict) else values
+    filled = dict(values) if isinstance(values, dict) else values
+    for path, value in NEWER_FIELDS.items():
+        group, _, name = path.rpartition(".")
+        recorded = filled.get(group) if group and isinstance(filled, dict) else filled
+        if isinstance(recorded, dict) and name not in recorded:
+            with_newer = recorded | {name: value}
+            filled = filled | {group: with_newer} if group else with_newer
     for table, name, fields in _entries_off_by_default():
         recorded = filled.get(table) if isinstance(filled, dict) else None
         if isinstance(recorded, dict) and name not in recorded:

@@ -49,13 +49,8 @@ def paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from paths(value, f"{prefix}{name}.")
 
 
-NEWER = {"loss.focal", "loss.log_dice", "loss.presence", "augmentation.distortion", *NEWER_FIELDS}
-"""Entries of the two registries that are off by default, and fields that are newer than the format."""
-
-
-def test_fields_that_are_newer_than_the_format_are_off_by_default() -> None:
-    default = to_json(Recipe())
-    assert {name: default[name] for name in NEWER_FIELDS} == NEWER_FIELDS
+NEWER = {"loss.focal", "loss.log_dice", "loss.presence", "augmentation.distortion"}
+"""Entries of the two registries that are off by default."""
 
 
 @pytest.mark.parametrize("path", sorted(NEWER))
@@ -71,12 +66,32 @@ def test_a_term_that_is_missing_brings_its_options() -> None:
     assert add_newer_entries(values) == to_json(Recipe())
 
 
-@pytest.mark.parametrize("path", sorted(set(paths(to_json(Recipe()))) - NEWER))
+@pytest.mark.parametrize("path", sorted(NEWER_FIELDS))
+def test_a_newer_field_that_is_missing_has_the_value_of_older_versions(path: str) -> None:
+    values = without(path)
+    read = to_json(config.from_json(Recipe, add_newer_entries(values), "recipe"))
+    *groups, name = path.split(".")
+    group = functools.reduce(operator.getitem, groups, read)
+    assert group[name] == NEWER_FIELDS[path]
+    group[name] = functools.reduce(operator.getitem, path.split("."), to_json(Recipe()))
+    assert read == to_json(Recipe()), "and no other field is another one"
+    assert values == without(path), "the values that were read stay as they are"
+
+
+def test_a_newer_field_that_is_recorded_stays() -> None:
+    values = to_json(Recipe(model=ModelConfig(presence_input="both")))
+    assert add_newer_entries(values) == values
+
+
+@pytest.mark.parametrize("path", sorted(set(paths(to_json(Recipe()))) - NEWER - NEWER_FIELDS.keys()))
 def test_every_other_field_must_be_there(path: str) -> None:
     with pytest.raises(UserError, match=rf"^recipe\.{path} (is missing|is None)"):
         config.from_json(Recipe, add_newer_entries(without(path)), "recipe")
 
 
-@pytest.mark.parametrize("values", [None, [], "x", NEWER_FIELDS | {"loss": None}, NEWER_FIELDS | {"augmentation": [1]}])
+OF_THE_RECIPE = {path: value for path, value in NEWER_FIELDS.items() if "." not in path}
+
+
+@pytest.mark.parametrize("values", [None, [], "x", OF_THE_RECIPE | {"loss": None}, OF_THE_RECIPE | {"augmentation": [1]}])
 def test_what_is_no_recipe_stays_as_it_is(values: object) -> None:
     assert add_newer_entries(values) == values
