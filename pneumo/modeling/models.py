@@ -69,6 +69,7 @@ def _network(config: ModelConfig, weights: str | None) -> nn.Module:
             encoder_weights=weights,
             in_channels=len(IMAGENET_MEAN),
             classes=1,
+            decoder_channels=config.decoder_channels,
             decoder_attention_type=None if config.attention == "none" else config.attention,
             # No dropout: the forward pass stays a function of weights and images alone, on any number of ranks.
             aux_params={"classes": 1, "dropout": 0.0} if of_library else None,

@@ -26,6 +26,16 @@ def test_output_has_one_logit_a_pixel_and_one_an_image(architecture, attention, 
         assert output.presence_logit is None
 
 
+@pytest.mark.parametrize("architecture", ["unet", "unetplusplus"])
+def test_the_decoders_blocks_have_the_channels_of_the_configuration(architecture):
+    channels = (40, 32, 24, 16, 17)
+    model = make(architecture=architecture, decoder_channels=channels, presence_head=True).eval()
+    assert model.net.segmentation_head[0].in_channels == 17
+    for width in channels:
+        assert any(isinstance(m, torch.nn.Conv2d) and m.out_channels == width for m in model.net.decoder.modules())
+    assert model(image()).logits.shape == (1, 1, 64, 64)
+
+
 def test_images_are_normalized_as_those_of_torchvisions_weights():
     theirs = ResNet34_Weights.IMAGENET1K_V1.transforms()
     model = make()
@@ -62,6 +72,9 @@ def test_names_and_shapes_do_not_depend_on_the_weights():
         ({"encoder": "tu-convnext_pikko"}, "--model.encoder tu-convnext_pikko; .*tu-convnext_pico"),
         ({"architecture": "unett"}, "--model.architecture unett; expected one of unet, "),
         ({"attention": "cbam"}, "--model.attention cbam; expected one of none, scse"),
+        ({"decoder_channels": (64, 32, 16, 8, 0)}, "--model.decoder-channels.*1 to 4096"),
+        ({"decoder_channels": (64, 32, 16, 8)}, "--model.decoder-channels"),
+        ({"decoder_channels": (64, 32, 16, 16, 8), "attention": "scse"}, "at least 16 channels.*--model.attention scse"),
         ({"architecture": "unetplusplus", "encoder": "mit_b0"}, "unetplusplus with encoder mit_b0"),
     ],
 )
