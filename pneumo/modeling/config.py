@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, Len
 
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, invalid_value
 
@@ -28,7 +28,7 @@ class ModelConfig:
     ``validate`` checks the name."""
     encoder_weights: str = "none"
     """Where the encoder's weights come from: none (random), imagenet (downloaded), or the path of a local file."""
-    decoder_channels: tuple[Channels, Channels, Channels, Channels, Channels] = (256, 128, 64, 32, 16)
+    decoder_channels: Annotated[tuple[Channels, ...], Len(5, 5)] = (256, 128, 64, 32, 16)
     """Channels of the decoder's five blocks, from the deepest to the one at the image's size. Over a small encoder the
     decoder is most of the work: half the channels take about a third of its time."""
     attention: Literal["none", "scse"] = "none"

@@ -32,7 +32,7 @@ from typing import (
 )
 
 import pydantic.dataclasses
-from annotated_types import Interval, MinLen, MultipleOf
+from annotated_types import Interval, Len, MinLen, MultipleOf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pneumo.runtime.errors import UserError
@@ -186,6 +186,9 @@ def _describe_annotated(base: Any, metadata: list[Any]) -> str:
             low = f"above {bounds.gt}" if bounds.gt is not None else f"at least {bounds.ge}"
             joined = f"{low} and " + (f"below {bounds.lt}" if bounds.lt is not None else f"at most {bounds.le}")
         return joined if multiple is None else f"a multiple of {multiple.multiple_of}, {joined}"
+    length = next((item for item in metadata if isinstance(item, Len)), None)
+    if length is not None:
+        return f"{length.min_length} values, each {describe(get_args(base)[0])}"
     if any(isinstance(item, MinLen) for item in metadata):
         return f"at least one value, each {describe(get_args(base)[0])}"
     return describe(base)

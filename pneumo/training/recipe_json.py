@@ -8,6 +8,7 @@ from typing import Any
 from pneumo.modeling.losses.registry import TERMS
 from pneumo.training.recipe import Recipe
 
+
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as JSON values: nested objects, tuples as lists."""
     return json.loads(json.dumps(dataclasses.asdict(recipe)))  # type: ignore[no-any-return]

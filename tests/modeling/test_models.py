@@ -72,9 +72,12 @@ def test_names_and_shapes_do_not_depend_on_the_weights():
         ({"encoder": "tu-convnext_pikko"}, "--model.encoder tu-convnext_pikko; .*tu-convnext_pico"),
         ({"architecture": "unett"}, "--model.architecture unett; expected one of unet, "),
         ({"attention": "cbam"}, "--model.attention cbam; expected one of none, scse"),
-        ({"decoder_channels": (64, 32, 16, 8, 0)}, "--model.decoder-channels.*1 to 4096"),
-        ({"decoder_channels": (64, 32, 16, 8)}, "--model.decoder-channels"),
-        ({"decoder_channels": (64, 32, 16, 16, 8), "attention": "scse"}, "at least 16 channels.*--model.attention scse"),
+        ({"decoder_channels": (64, 32, 16, 8, 0)}, "--model.decoder-channels 0; expected 1 to 4096"),
+        ({"decoder_channels": (64, 32, 16, 8)}, "--model.decoder-channels.*expected 5 values, each 1 to 4096"),
+        (
+            {"decoder_channels": (64, 32, 16, 16, 8), "attention": "scse"},
+            "at least 16 channels.*--model.attention scse",
+        ),
         ({"architecture": "unetplusplus", "encoder": "mit_b0"}, "unetplusplus with encoder mit_b0"),
     ],
 )

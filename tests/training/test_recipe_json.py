@@ -92,6 +92,8 @@ def test_every_other_field_must_be_there(path: str) -> None:
 OF_THE_RECIPE = {path: value for path, value in NEWER_FIELDS.items() if "." not in path}
 
 
-@pytest.mark.parametrize("values", [None, [], "x", OF_THE_RECIPE | {"loss": None}, OF_THE_RECIPE | {"augmentation": [1]}])
+@pytest.mark.parametrize(
+    "values", [None, [], "x", OF_THE_RECIPE | {"loss": None}, OF_THE_RECIPE | {"augmentation": [1]}]
+)
 def test_what_is_no_recipe_stays_as_it_is(values: object) -> None:
     assert add_newer_entries(values) == values

@@ -59,8 +59,10 @@ WRONG: dict[str, list[Any]] = {
     "model.architecture": [*TEXTS, "unett", ""],
     "model.encoder": [*TEXTS, "", "../resnet34", "tu-hf_hub:a/b", "x" * 100_000],
     "model.encoder_weights": TEXTS,
+    "model.decoder_channels": [1, None, "x", [64] * 4, [64] * 6, [64, 32, 16, 8, 0], [4097] * 5, [64.5] * 5],
     "model.attention": [*TEXTS, "cbam", ""],
     "model.presence_head": SWITCHES,
+    "model.presence_input": [*TEXTS, "mask", ""],
     **{f"loss.{term}": WEIGHTS for term in TERMS},
     "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
     "loss.dice_on": [*TEXTS, "none", ""],
@@ -88,6 +90,10 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "no loss on the mask": ({"loss.bce": 0, "loss.dice": 0, "loss.focal": 0}, "are all 0"),
     "more averaged epochs than a stage has": ({"epochs": [5, 2], "swa_epochs": 3}, "at most the 2 of --epochs"),
     "averaged epochs of a stage that may end early": ({"swa_epochs": 2, "patience": 3}, "0, or --patience 0"),
+    "too few channels for scSE": (
+        {"model.decoder_channels": [64, 32, 16, 16, 8], "model.attention": "scse"},
+        "at least 16 channels",
+    ),
     "a loss of a head that is not there": (
         {"model.presence_head": False, "loss.presence": 0.5},
         "0, or --model.presence-head",
