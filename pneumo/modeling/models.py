@@ -1,6 +1,7 @@
 """From a configuration to a network: U-Net or U-Net++ over any encoder, for one-channel X-rays."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -45,7 +46,8 @@ def build(config: ModelConfig, *, freeze_unused: bool = True) -> Segmenter:
         net = _network(config, None)
         if config.encoder_weights != "none":
             load_encoder(net.encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
-    head = PresenceHead(net.encoder.out_channels[-1]) if _has_own_head(config) else None  # type: ignore[index,union-attr]
+    channels: Any = net.encoder.out_channels
+    head = PresenceHead(channels[-1]) if _has_own_head(config) else None
     model = Segmenter(net, mean, std, head)
     frozen = freeze_unused_parameters(model) if freeze_unused else []
     if frozen:
