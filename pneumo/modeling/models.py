@@ -46,8 +46,8 @@ def build(config: ModelConfig, *, freeze_unused: bool = True) -> Segmenter:
         net = _network(config, None)
         if config.encoder_weights != "none":
             load_encoder(net.encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
-    channels: Any = net.encoder.out_channels
-    head = PresenceHead(channels[-1]) if _has_own_head(config) else None
+    encoder: Any = net.encoder
+    head = PresenceHead(encoder.out_channels[-1]) if _has_own_head(config) else None
     model = Segmenter(net, mean, std, head)
     frozen = freeze_unused_parameters(model) if freeze_unused else []
     if frozen:
