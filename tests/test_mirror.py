@@ -30,6 +30,7 @@ WITHOUT_TESTS = {
     "reporting/outputs/context.py": "what the tests of each output use",
     "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
+    "training/compared_runs.py": "tests/job/test_job_compare.py runs it through the command",
     "training/comparison.py": "tests/job/test_job_compare.py runs it through the command",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
     "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",

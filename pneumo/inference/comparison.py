@@ -54,7 +54,8 @@ class ScoredVariant:
 
     name: str
     flags: str
-    """What it was made with, as in the file of variants; empty for runs that were not made by the comparison."""
+    """What it was made with, as in the file of variants; of runs that were there before the comparison, in what their
+    recipe differs from that of the first variant."""
     runs: list[ScoredRun]
     """One for each seed."""
     scores: dict[str, Score] = field(default_factory=dict)

@@ -100,7 +100,10 @@ def _row(variant: ScoredVariant) -> list[str]:
 
 
 def _by_seed(comparison: Comparison) -> str:
-    rows = [[variant.name, *(f"{run.dice:.4f}" for run in variant.runs)] for variant in comparison.variants]
+    rows = []
+    for variant in comparison.variants:
+        dice = {run.seed: f"{run.dice:.4f}" for run in variant.runs}
+        rows.append([variant.name, *(dice.get(seed, NONE) for seed in comparison.seeds)])
     return f"Nested Dice by seed:\n\n{_table(['variant', *map(str, comparison.seeds)], rows)}"
 
 

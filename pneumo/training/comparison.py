@@ -9,43 +9,30 @@
         logs/
 
 All runs are trained by the same processes, one after another. One that is finished is only read; one that was
-interrupted goes on from its last checkpoint.
+interrupted goes on from its last checkpoint. A variant that differs from an earlier one only in how the trained
+networks predict has the networks of that one.
 """
 
-import shlex
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from pneumo import __version__
-from pneumo.dataset import paths
 from pneumo.dataset.manifest import Manifest
 from pneumo.distributed import heartbeat
-from pneumo.distributed.device import describe as describe_device
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World
-from pneumo.inference import comparison
-from pneumo.inference.bootstrap import RESAMPLES
-from pneumo.inference.comparison import Comparison, ScoredRun, ScoredVariant
-from pneumo.inference.histograms import concatenate
-from pneumo.inference.paired import RunPredictions, score_variants
 from pneumo.modeling import encoders
-from pneumo.reporting import comparison_table
 from pneumo.runtime import log_file
 from pneumo.runtime.console import format_seconds, log
-from pneumo.runtime.errors import UserError, counted
-from pneumo.runtime.files import check_writable
-from pneumo.runtime.machine import processor_name
-from pneumo.runtime.recorded import check_recorded, publish_recorded
+from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory, run_start
+from pneumo.training.compared_runs import ComparedRuns, check_out, describe_hardware
 from pneumo.training.cross_validation import train_folds
-from pneumo.training.fold_results import read_fold_histograms, read_history
 from pneumo.training.inputs import TrainingInputs
 from pneumo.training.local_dataset import local_dataset
 from pneumo.training.locking import exclusive_locks
@@ -53,14 +40,8 @@ from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
-from pneumo.training.run_metrics import caveats
-from pneumo.training.variants import Variant
-
-RUNS = "runs"
-DOCUMENT = "comparison.json"
-TABLE = "comparison.md"
-WRITTEN = (RUNS, DOCUMENT, TABLE, log_file.DIRECTORY)
-"""Names of what is written into the directory of a comparison."""
+from pneumo.training.shared_training import has_same_training, predict_again
+from pneumo.training.variants import RUNS, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +57,10 @@ class ComparisonInputs:
     options: LoopOptions
     skip_damaged: bool
 
-    def run_path(self, variant: Variant, seed: int) -> Path:
-        """Return the directory of a run."""
-        return self.out / RUNS / f"{variant.name}-seed-{seed}"
+    @property
+    def planned(self) -> list[tuple[Variant, int]]:
+        """The variant and the seed of each run, in the order of training."""
+        return [(variant, seed) for variant in self.variants for seed in self.seeds]
 
     def training(self, variant: Variant, seed: int) -> TrainingInputs:
         """Return what is trained for a run.
@@ -89,12 +71,19 @@ class ComparisonInputs:
         return TrainingInputs(
             recipe=variant.seeded(seed),
             dataset=self.dataset,
-            run=self.run_path(variant, seed),
+            run=self.out / RUNS / f"{variant.name}-seed-{seed}",
             folds=self.folds,
             expected=None,
             options=self.options,
             skip_damaged=self.skip_damaged,
         )
+
+    def source(self, variant: Variant, seed: int) -> TrainingInputs | None:
+        """Return the training of an earlier variant whose networks are those of this one; None = its own."""
+        for earlier in self.variants[: self.variants.index(variant)]:
+            if has_same_training(earlier.recipe, variant.recipe):
+                return self.training(earlier, seed)
+        return None
 
 
 def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
@@ -108,8 +97,8 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
         with stop.raising("the start"):
             world.on_leader(inputs.options.cache.check)
-            world.on_leader(lambda: _check_out(inputs.out))
-            first_run = inputs.run_path(inputs.variants[0], inputs.seeds[0])
+            world.on_leader(lambda: check_out(inputs.out))
+            first_run = inputs.training(*inputs.planned[0]).run
             dataset = local_dataset(inputs.dataset, inputs.options.cache.directory, world, first_run)
             manifest = world.on_leader(lambda: Manifest.read(dataset))
             folds = tuple(sorted(inputs.folds)) or tuple(range(manifest.num_folds))
@@ -119,15 +108,6 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
         with exclusive_locks([lock] if world.is_leader else [], world):
             log_file.start(inputs.out, "compare", f"rank-{world.rank}")
             _train_and_score(inputs, manifest, world, stop, watchdog)
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a directory whose files would be replaced."""
-    if (out / run_directory.RECIPE_FILE).exists() or paths.manifest(out).exists():
-        raise UserError(f"--out {out} is a run or a dataset", "a new or empty directory", "give another --out")
-    check_writable(out)
-    for name in (DOCUMENT, TABLE):
-        check_recorded("--out", out / name)
 
 
 def _check_variants(inputs: ComparisonInputs, manifest: Manifest, world: World) -> None:
@@ -143,7 +123,9 @@ def _check_variants(inputs: ComparisonInputs, manifest: Manifest, world: World) 
                 known.add(variant.recipe.model)
                 world.on_leader(partial(first_weights, variant.recipe))
         except UserError as error:
-            raise UserError(f"{variant.where}: {error.found}", error.expected, _action(error)) from error
+            # The directory of a run follows from the variant's name.
+            action = error.action.replace("another --run", "the variant another name")
+            raise UserError(f"{variant.where}: {error.found}", error.expected, action) from error
 
 
 def _has_new(trainings: Sequence[TrainingInputs], identity: DatasetIdentity) -> bool:
@@ -151,160 +133,96 @@ def _has_new(trainings: Sequence[TrainingInputs], identity: DatasetIdentity) -> 
     return None in [run_start.find(training.run, training.recipe, identity) for training in trainings]
 
 
-def _action(error: UserError) -> str:
-    """Return what to do about an error of a run, whose directory follows from the variant's name."""
-    return error.action.replace("another --run", "the variant another name")
+def _train_and_score(
+    inputs: ComparisonInputs, manifest: Manifest, world: World, stop: StopFlag, watchdog: Watchdog
+) -> None:
+    planned = inputs.planned
+    finished = world.on_leader(lambda: [_find_finished(inputs.training(*each)) is not None for each in planned])
+    progress = _Progress(inputs, finished)
+    compared = ComparedRuns(inputs.out, inputs.folds, describe_hardware(world), manifest.train)
+    for number, (variant, seed) in enumerate(planned):
+        if not finished[number]:
+            if world.is_leader:
+                progress.log(number)
+            begin = time.monotonic()
+            shared = _train(inputs, variant, seed, world, stop, watchdog)
+            progress.add(variant.recipe, 0.0 if shared else time.monotonic() - begin)
+        if seed == inputs.seeds[-1]:
+            heartbeat.touch(f"scoring variant {variant.name}")
+            unfinished = [later.name for later in inputs.variants[inputs.variants.index(variant) + 1 :]]
+            # The table has not changed while all that was read was there before.
+            is_due = not unfinished or not all(finished[: number + 1])
+            with stop.raising("the table"):
+                world.on_leader(partial(_score, inputs, variant, compared))
+                if is_due:
+                    world.on_leader(partial(compared.write, unfinished))
+    if world.is_leader:
+        compared.log_table()
 
 
-@dataclass
-class _Outlook:
-    """How long the runs that are left will take, by those that this process has trained.
+def _train(
+    inputs: ComparisonInputs, variant: Variant, seed: int, world: World, stop: StopFlag, watchdog: Watchdog
+) -> bool:
+    """Train a run, or give it the networks of an earlier one, which is what is returned. Collective."""
+    training, source = inputs.training(variant, seed), inputs.source(variant, seed)
+    found = source and world.on_leader(lambda: _find_usable(training, source))
+    if found:
+        with stop.raising("the predictions"):
+            predict_again(training, found, world)
+        return True
+    train_folds(training, world, stop, watchdog)
+    if variant.recipe.compile:
+        # torch compiles a network of the same code only so many times.
+        torch.compiler.reset()
+    return False
+
+
+def _find_finished(training: TrainingInputs) -> RunDirectory | None:
+    """Return a run whose folds are all trained."""
+    if not (training.run / run_directory.RECIPE_FILE).is_file():
+        return None
+    run = run_directory.load(training.run)
+    return run if all(run.fold(fold).is_finished for fold in training.folds) else None
+
+
+def _find_usable(training: TrainingInputs, source: TrainingInputs) -> RunDirectory | None:
+    """Return the earlier run, unless this one has begun to train by itself, as before there was the other."""
+    begun = run_start.load_if_begun(training.run)
+    is_trained = begun and any(any(begun.fold(fold).checkpoints.glob("step-*")) for fold in training.folds)
+    return None if is_trained else _find_finished(source)
+
+
+def _score(inputs: ComparisonInputs, variant: Variant, compared: ComparedRuns) -> None:
+    runs = [run_directory.load(inputs.training(variant, seed).run) for seed in inputs.seeds]
+    compared.add(variant.name, variant.flags, runs)
+
+
+class _Progress:
+    """Says which run begins, and how long those that are left will take by those that this process has trained.
 
     A run's time is taken as proportional to its epochs times the pixels of its images.
     """
 
-    work: float = 0.0
-    seconds: float = 0.0
+    def __init__(self, inputs: ComparisonInputs, finished: Sequence[bool]) -> None:
+        self._inputs, self._finished = inputs, finished
+        self._work = self._seconds = 0.0
 
     def add(self, recipe: Recipe, seconds: float) -> None:
-        self.work, self.seconds = self.work + _work(recipe), self.seconds + seconds
+        """Count a run; one of 0 seconds was not trained."""
+        if seconds:
+            self._work, self._seconds = self._work + _work(recipe), self._seconds + seconds
 
-    def describe(self, left: Sequence[Recipe]) -> str:
-        if not self.work:
-            return ""
-        seconds = self.seconds / self.work * sum(map(_work, left))
-        return f"; about {format_seconds(seconds)} left, by the runs so far"
+    def log(self, number: int) -> None:
+        """Log the beginning of a run."""
+        planned, variants = self._inputs.planned, self._inputs.variants
+        variant, seed = planned[number]
+        left = [each for each, done in zip(planned[number:], self._finished[number:], strict=True) if not done]
+        seconds = sum(_work(v.recipe) for v, s in left if self._inputs.source(v, s) is None) * self._seconds
+        outlook = f"; about {format_seconds(seconds / self._work)} left, by the runs so far" if self._work else ""
+        place = variants.index(variant) + 1, len(variants)
+        text = "run %d of %d: variant %s (%d of %d), seed %d%s"
+        log.info(text, number + 1, len(planned), variant.name, *place, seed, outlook)
 
 
 def _work(recipe: Recipe) -> float:
     return float(sum(stage.epochs * stage.image_size**2 for stage in recipe.stages))
-
-
-@dataclass
-class _Scored:
-    """What the leader knows of the variants that are finished."""
-
-    predictions: list[list[RunPredictions]] = field(default_factory=list)
-    variants: list[ScoredVariant] = field(default_factory=list)
-    runs: list[RunDirectory] = field(default_factory=list)
-    """The first of each variant."""
-
-
-def _train_and_score(
-    inputs: ComparisonInputs, manifest: Manifest, world: World, stop: StopFlag, watchdog: Watchdog
-) -> None:
-    planned = [(variant, seed) for variant in inputs.variants for seed in inputs.seeds]
-    finished = world.on_leader(lambda: [_is_finished(inputs, *each) for each in planned])
-    outlook, scored = _Outlook(), _Scored()
-    for number, (variant, seed) in enumerate(planned):
-        if not finished[number]:
-            if world.is_leader:
-                left = [v.recipe for (v, _), done in zip(planned[number:], finished[number:], strict=True) if not done]
-                place = inputs.variants.index(variant) + 1, len(inputs.variants)
-                text = "run %d of %d: variant %s (%d of %d), seed %d%s"
-                log.info(text, number + 1, len(planned), variant.name, *place, seed, outlook.describe(left))
-            begin = time.monotonic()
-            train_folds(inputs.training(variant, seed), world, stop, watchdog)
-            outlook.add(variant.recipe, time.monotonic() - begin)
-            if variant.recipe.compile:
-                # torch compiles a network of the same code only so many times.
-                torch.compiler.reset()
-        is_due = number + 1 == len(planned) or not all(finished[: number + 1])
-        if seed == inputs.seeds[-1]:
-            heartbeat.touch(f"scoring variant {variant.name}")
-            with stop.raising("the table"):
-                world.on_leader(partial(_score, inputs, variant, scored))
-                if is_due:
-                    world.on_leader(partial(_write, inputs, manifest, scored, _describe_hardware(world)))
-    if world.is_leader:
-        log.info("wrote %s:\n%s", inputs.out / TABLE, (inputs.out / TABLE).read_text(encoding="utf-8"))
-
-
-def _is_finished(inputs: ComparisonInputs, variant: Variant, seed: int) -> bool:
-    path = inputs.run_path(variant, seed)
-    if not (path / run_directory.RECIPE_FILE).is_file():
-        return False
-    run = run_directory.load(path)
-    return all(run.fold(fold).is_finished for fold in inputs.folds)
-
-
-def _score(inputs: ComparisonInputs, variant: Variant, scored: _Scored) -> None:
-    """Read the predictions of a variant's runs.
-
-    Raises:
-        UserError: When they are not of the images of the runs before.
-    """
-    predictions: list[RunPredictions] = []
-    directories: list[RunDirectory] = []
-    runs: list[ScoredRun] = []
-    for seed in inputs.seeds:
-        run = run_directory.load(inputs.run_path(variant, seed))
-        found = RunPredictions.of(concatenate([read_fold_histograms(run.fold(fold), fold) for fold in inputs.folds]))
-        first = scored.predictions[0][0] if scored.predictions else predictions[0] if predictions else found
-        if not found.has_same_images(first):
-            raise UserError(
-                f"{run.path} has other images than {(scored.runs or directories)[0].path}:"
-                f" {counted(len(found.image_id), 'image')} and {len(first.image_id)}",
-                "runs on the same images; those that exclude damaged ones exclude the same",
-                "remove the run, or compare it under another --out",
-            )
-        predictions.append(found)
-        directories.append(run)
-        runs.append(_scored_run(run, seed, inputs.folds, found))
-    scored.predictions.append(predictions)
-    scored.runs.append(directories[0])
-    scored.variants.append(ScoredVariant(name=variant.name, flags=variant.flags, runs=runs))
-
-
-def _scored_run(run: RunDirectory, seed: int, folds: Sequence[int], predictions: RunPredictions) -> ScoredRun:
-    epochs = [entry for fold in folds for entry in read_history(run.fold(fold))]
-    return ScoredRun(
-        run=str(run.path),
-        seed=seed,
-        dice=float(predictions.dice.mean()),
-        auc=predictions.auc,
-        seconds=sum(entry.get("train_s", 0.0) + entry.get("validation_s", 0.0) for entry in epochs),
-    )
-
-
-def _write(inputs: ComparisonInputs, manifest: Manifest, scored: _Scored, hardware: str) -> None:
-    first = scored.predictions[0][0]
-    images, positives = len(first.image_id), int(first.positive.sum())
-    scores = score_variants(scored.predictions)
-    found = Comparison(
-        pneumo=__version__,
-        command=shlex.join(["job/compare.py", *sys.argv[1:]]),
-        hardware=hardware,
-        dataset_digest=manifest.samples_digest,
-        folds_digest=manifest.folds_digest,
-        num_folds=manifest.num_folds,
-        folds=list(inputs.folds),
-        seeds=list(inputs.seeds),
-        images=images,
-        positives=positives,
-        patients=int(first.patient.max()) + 1,
-        dice_all_empty=float((~first.positive).mean()),
-        bootstrap_resamples=RESAMPLES,
-        variants=[replace(v, scores=s) for v, s in zip(scored.variants, scores, strict=True)],
-        unfinished=[variant.name for variant in inputs.variants[len(scored.variants) :]],
-        caveats=_caveats(scored, manifest, positives),
-    )
-    comparison.write(inputs.out / DOCUMENT, found)
-    publish_recorded(inputs.out / TABLE, comparison_table.describe(found))
-
-
-def _caveats(scored: _Scored, manifest: Manifest, positives: int) -> list[str]:
-    """Return the caveats of the runs, those that not all variants have with the variants' names."""
-    names: dict[str, list[str]] = {}
-    for variant, run in zip(scored.variants, scored.runs, strict=True):
-        # All images of the dataset, also where some folds alone are compared.
-        for text in caveats(run, manifest.train - len(run.dataset.excluded), positives):
-            names.setdefault(text, []).append(variant.name)
-    every = len(scored.variants)
-    return [text if len(those) == every else f"{', '.join(those)}: {text}" for text, those in names.items()]
-
-
-def _describe_hardware(world: World) -> str:
-    device = describe_device(world.device)
-    name = processor_name() if device == "cpu" else device
-    return f"{counted(world.size, 'process', 'processes')}, each {name} with {counted(world.cores, 'core')}"

@@ -76,7 +76,7 @@ def train_folds(
             wanted = inputs.folds or range(manifest.num_folds)
             plan = plan_folds(world, wanted, inputs.recipe.micro_batches)
             log_idle_ranks(world, plan)
-            run, reader, folds = _open_run(inputs, dataset, manifest, world)
+            run, reader, folds = open_run(inputs, dataset, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
         finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
         plan = plan.without(finished)
@@ -154,7 +154,7 @@ def _train_fold(
     release_memory()
 
 
-def _open_run(
+def open_run(
     inputs: TrainingInputs, dataset: Path, manifest: Manifest, world: World
 ) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
     """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""

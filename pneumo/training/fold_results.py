@@ -61,10 +61,16 @@ def trained_weights(run: RunDirectory) -> tuple[TrainedWeights, ...]:
     Raises:
         UserError: When a fold.json is missing, damaged or of another format version.
     """
-    folds = [run.fold(k) for k in range(run.dataset.num_folds)]
-    return tuple(
-        TrainedWeights(fold.model, _read_summary(fold).weights_sha256, how_to_restore(fold.model)) for fold in folds
-    )
+    return tuple(trained_fold(run.fold(k)) for k in range(run.dataset.num_folds))
+
+
+def trained_fold(directory: FoldDirectory) -> TrainedWeights:
+    """Return the weights of a finished fold, to be read when they are needed.
+
+    Raises:
+        UserError: When fold.json is missing, damaged or of another format version.
+    """
+    return TrainedWeights(directory.model, _read_summary(directory).weights_sha256, how_to_restore(directory.model))
 
 
 def read_history(directory: FoldDirectory) -> list[dict[str, Any]]:

@@ -28,6 +28,10 @@ from pneumo.runtime.errors import UserError
 from pneumo.training import recipe_flags
 from pneumo.training.recipe import Recipe
 
+RUNS = "runs"
+"""Directory of the runs, in that of a comparison."""
+RESULTS = DOCUMENT, TABLE = "comparison.json", "comparison.md"
+"""Files of the results there."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 MAX_BYTES = 1 << 20
 """Of the file: more is no list that a person wrote."""

@@ -45,6 +45,7 @@ WRONG: dict[str, dict[str, Sequence[str]]] = {
         "masks": ("masks.csv",),
     },
     "compare": {
+        "runs": ("run", "run run", "run ./run"),
         "folds": ("127", "0 0", "0 -1", *COUNTS[:-3], *COUNTS[-2:]),
         "seeds": ("4294967296", "1 1", *COUNTS),
         "workers": ("4097", *COUNTS),

@@ -163,6 +163,65 @@ def test_runs_on_other_images_are_refused(
     assert f"{fold.parent} has other images than {fold.parents[1] / 'base-seed-0'}: 31 images and 32" in output
 
 
+def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_was_trained(
+    alone: Path, compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
+) -> None:
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    plain = f"no-tta: {RECIPE_WORDS} --tta\nsmall: {RECIPE_WORDS} --tta --min-component 9\n"
+    write_variants(tmp_path, f"{plain}{VARIANTS}")
+    runs = tmp_path / "out" / "runs"
+    shutil.rmtree(runs / "base-seed-0")
+    code, output = call_on_one_core("compare", *words(dataset, tmp_path))
+    assert code == 0, output
+    # no-tta is trained, whose networks predict for the others; dice-all was there.
+    assert output.count("epoch 2: train loss") == 2
+    assert output.count("has the network of") == 4
+    for fold in ("fold-0", "fold-1"):
+        for name in ("model.safetensors", "oof.parquet"):
+            assert (runs / "base-seed-0" / fold / name).read_bytes() == (alone / fold / name).read_bytes()
+    assert not list(runs.rglob(".*"))
+    before, after = read(compared)["variants"], read(tmp_path)["variants"]
+    assert [variant["name"] for variant in after] == ["no-tta", "small", "base", "dice-all"]
+    assert after[2]["scores"]["dice"]["value"] == before[0]["scores"]["dice"]["value"]
+    assert after[1]["scores"]["dice"]["difference"]["value"] == 0
+    assert after[0]["runs"][0]["seconds"] == after[2]["runs"][0]["seconds"]
+    assert json.loads((runs / "base-seed-0" / "recipe.json").read_text())["recipe"]["tta"] == ["hflip"]
+
+
+def test_runs_that_are_there_are_compared(alone: Path, compared: Path, tmp_path: Path, call_on_one_core: Call) -> None:
+    runs = compared / "out" / "runs"
+    flags = ["--runs", alone, runs / "dice-all-seed-0", "--out", tmp_path / "out"]
+    for _ in range(2):
+        code, output = call_on_one_core("compare", *flags)
+        assert code == 0, output
+    before, after = read(compared), read(tmp_path)
+    assert [variant["scores"] for variant in after["variants"]] == [variant["scores"] for variant in before["variants"]]
+    assert [variant["name"] for variant in after["variants"]] == ["alone", "dice-all"]
+    assert [variant["flags"] for variant in after["variants"]] == [
+        "--recipe debug",
+        "epochs: [2] -> [1]; loss.dice_on: 'positive' -> 'all'",
+    ]
+    assert (after["hardware"], after["images"]) == ("runs that were trained before", 32)
+    other = Path(shutil.copytree(runs / "dice-all-seed-0", tmp_path / "other"))
+    (other / "fold-0" / "fold.json").unlink()
+    for second, message in (
+        (runs / "base-seed-0", f"{alone} and {runs / 'base-seed-0'} have the same recipe and the same seed"),
+        (runs, "recipe.json does not exist"),
+        (other, f"{other} has no finished fold 0; expected runs with all folds that are compared"),
+    ):
+        code, output = call_on_one_core("compare", "--runs", alone, second, "--out", tmp_path / "out")
+        assert (code, message in output) == (2, True), output
+    one_fold = ["--runs", alone, other, "--folds", 1, "--out", tmp_path / "one"]
+    code, output = call_on_one_core("compare", *one_fold)
+    assert code == 0, output
+    record = json.loads((other / "recipe.json").read_text())
+    for name, what in (("digest", "dataset"), ("folds_digest", "assignment of images to folds")):
+        changed = record | {"dataset": record["dataset"] | {name: "0" * 64}}
+        (other / "recipe.json").write_text(json.dumps(changed))
+        code, output = call_on_one_core("compare", *one_fold)
+        assert (code, f"{other} was trained on another {what} than {alone}" in output) == (2, True), output
+
+
 def test_a_run_is_no_comparison(alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call) -> None:
     path = write_variants(tmp_path)
     for out, message in ((alone, "is a run or a dataset"), (dataset, "which --dataset reads")):
