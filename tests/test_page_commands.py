@@ -152,6 +152,9 @@ def checkout(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, root, symlinks=True)
     for name in ("a", "b", "A", "B", "NAME"):
         shutil.copytree(root / "runs" / "best", root / "runs" / name)
+    # Runs that are compared differ.
+    recipe = root / "runs" / "B" / "recipe.json"
+    recipe.write_text(recipe.read_text().replace('"seed": 0', '"seed": 1'))
     shutil.copytree(root / "data" / "siim", root / "DATASET")
     shutil.copy(root / "runs" / "best" / "oof.csv", root / "submission.csv")
     return root
