@@ -12,7 +12,7 @@ from pneumo.dataset.table import Rows, SampleTable
 from pneumo.loading import sampler
 from pneumo.loading.contract import BatchPlan
 from pneumo.training.recipe import Recipe, Stage
-from pneumo.training.schedule import learning_rate
+from pneumo.training.schedule import cosine_wave, learning_rate, plateau_rate
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +28,8 @@ class Epoch:
     table: SampleTable
     rows: Rows
     """Rows of the table to train on."""
+    scores: tuple[float, ...] = ()
+    """Validation scores of the stage so far."""
 
     @property
     def number(self) -> int:
@@ -66,12 +68,18 @@ class Epoch:
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step of the epoch, from 0."""
+        peak, final_factor = self.stage.learning_rate, self.recipe.final_lr_factor
+        if self.stage.schedule == "plateau":
+            peak, final_factor = plateau_rate(self.scores, peak=peak, plateau=self.recipe.plateau), 1.0
+        elif falling := self.recipe.cosine_epochs:
+            peak = cosine_wave(self.index, peak=peak, falling_epochs=falling, final_factor=final_factor)
+            final_factor = 1.0
         return learning_rate(
             self.index + (step + 0.5) / self.steps,
             self.stage.epochs,
-            peak=self.stage.learning_rate,
+            peak=peak,
             warmup_epochs=self.recipe.warmup_epochs,
-            final_factor=self.recipe.final_lr_factor,
+            final_factor=final_factor,
         )
 
     def plans(self, steps: range, micro_batches: range) -> Iterator[BatchPlan]:

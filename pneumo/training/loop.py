@@ -26,7 +26,7 @@ from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_log import FoldLog
 from pneumo.training.fold_results import publish_fold
 from pneumo.training.fold_validation import FoldValidation
-from pneumo.training.loop_state import Cursor, LoopState
+from pneumo.training.loop_state import SCORE, Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.resolution import check_first_weights
 from pneumo.training.run_directory import FoldDirectory
@@ -161,7 +161,10 @@ class FoldTrainer:
 
     def _epoch(self, stage: Stage, index: int) -> Epoch:
         table, rows = self.data.reader.table, self.data.train_rows
-        return Epoch(recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows)
+        scores = self.state.scores(stage.index)
+        return Epoch(
+            recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows, scores=scores
+        )
 
     def _first_event(self) -> int:
         """Return the first step of which events are written; what an earlier start has written from it on is hidden."""
@@ -211,7 +214,7 @@ class FoldTrainer:
         stop_early = False
         if epoch.is_validated:
             entry |= self._validate(epoch)
-            stop_early = self._update_early_stopping(entry["val/dice_best_rule"])
+            stop_early = self._update_early_stopping(entry[SCORE])
         entry |= self._measure_memory()
         self.state.history.append(entry)
         self.log.add_epoch(entry)

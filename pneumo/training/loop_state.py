@@ -12,6 +12,9 @@ MEASURED = frozenset({"images_per_s", "step_s", "train_s", "data_wait", "validat
 """What an entry of the history has that differs from one run to the next: the speed of the steps, their seconds, the
 share of these spent waiting for data, the seconds of the validation, and the most memory of a process and of a GPU."""
 
+SCORE = "val/dice_best_rule"
+"""The entry by which validations are compared."""
+
 
 @config_dataclass(frozen=False)
 class Cursor:
@@ -46,6 +49,10 @@ class LoopState:
     def epochs_done(self) -> int:
         """Epochs done, over all stages; an epoch ends with its validation, not with its last step."""
         return len(self.history)
+
+    def scores(self, stage: int) -> tuple[float, ...]:
+        """Return the validation scores of a stage so far."""
+        return tuple(e[SCORE] for e in self.history if e["stage"] == stage and SCORE in e)
 
     def add_score(self, score: float) -> bool:
         """Count a validation; return True when its score is the best of the stage."""

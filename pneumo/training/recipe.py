@@ -17,6 +17,7 @@ from pneumo.modeling.config import NAME, NAME_IN_WORDS, ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, ReferenceArea, Seed
+from pneumo.training.schedule import Plateau, ScheduleKind
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
 """Pixels."""
@@ -24,7 +25,7 @@ ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of training at one image size, with its own warm-up and cosine."""
+    """A part of training at one image size, with its own warm-up and schedule."""
 
     index: int
     epochs: int
@@ -32,6 +33,7 @@ class Stage:
     positive_rate: tuple[float, float] | None
     """Fraction of positives in the stage's first and last epoch, or None for each sample once per epoch."""
     learning_rate: float
+    schedule: ScheduleKind = "cosine"
 
     def positive_rate_at(self, epoch: int) -> float | None:
         """Return the positive rate of an epoch of the stage (from 0), which changes linearly over the stage."""
@@ -78,8 +80,16 @@ class Recipe:
     """Weight decay; biases and normalization weights have none."""
     warmup_epochs: Annotated[float, Interval(ge=0, le=100_000)] = 1.0
     """Epochs of linear warm-up at the start of each stage."""
+    schedule: Annotated[tuple[ScheduleKind, ...], MinLen(1)] = ("cosine",)
+    """How the learning rate falls after the warm-up: along a cosine, or whenever the validation score is on a plateau
+    (per stage)."""
     final_lr_factor: Fraction = 0.01
     """Learning rate at the end of a stage's cosine as a factor of the peak; 1 = constant."""
+    cosine_epochs: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    """Epochs in which the cosine falls, epoch by epoch; it then rises and falls again, as long each time; 0 = it falls
+    once, step by step over the whole stage."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """When the schedule ``plateau`` lowers the learning rate."""
     clip_norm: Annotated[float, Interval(ge=0, le=1e6)] = 1.0
     """Largest global norm of the gradient; 0 = no clipping."""
     ema_decay: FractionBelowOne = 0.999
@@ -162,6 +172,7 @@ class Recipe:
                     image_size=at(self.image_size, i),
                     positive_rate=None if first is None else (first, last),
                     learning_rate=at(self.learning_rate, i),
+                    schedule=at(self.schedule, i),
                 )
             )
         return tuple(stages)
@@ -184,4 +195,4 @@ class Recipe:
         return self.batch_size // self.micro_batch_size
 
 
-PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate")
+PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate", "schedule")

@@ -66,8 +66,7 @@ def _steps(recipe: Recipe) -> Iterator[str]:
     warmup = f" rises linearly ({epochs:g} epoch{'s' * (epochs != 1)}) and then" if epochs else ""
     yield (
         f"{OPTIMIZERS[recipe.optimizer]} takes steps of {recipe.batch_size} images, with weight decay"
-        f" {recipe.weight_decay:g}. The learning rate{warmup} falls"
-        f" along a cosine to {recipe.final_lr_factor:g} of its peak{', in each stage' * (len(recipe.stages) > 1)}."
+        f" {recipe.weight_decay:g}. The learning rate{warmup} falls {_fall(recipe)}."
     )
     if recipe.ema_decay:
         yield f"Validation and inference use a moving average of the weights (decay {recipe.ema_decay:g})."
@@ -77,6 +76,25 @@ def _steps(recipe: Recipe) -> Iterator[str]:
             f"In the last {counted(recipe.swa_epochs, 'epoch')}{each} they use the mean of the weights that these"
             " epochs end with (stochastic weight averaging)."
         )
+
+
+def _fall(recipe: Recipe) -> str:
+    """Return how the learning rate falls, by stage where the schedules differ."""
+    waves = (
+        f" in {counted(recipe.cosine_epochs, 'epoch')}, then rises and falls in turn" if recipe.cosine_epochs else ""
+    )
+    validations = counted(recipe.plateau.patience + 1, "validation")
+    how = {
+        "cosine": f"along a cosine to {recipe.final_lr_factor:g} of its peak{waves}",
+        "plateau": f"to {recipe.plateau.factor:g} of itself after each {validations} without a better score",
+    }
+    kinds = [stage.schedule for stage in recipe.stages]
+    if len(set(kinds)) == 1:
+        return how[kinds[0]] + ", in each stage" * (len(kinds) > 1)
+    return ", and ".join(
+        f"{how[kind]} in stage {' and '.join(str(i + 1) for i, k in enumerate(kinds) if k == kind)}"
+        for kind in dict.fromkeys(kinds)
+    )
 
 
 def _inference(recipe: Recipe) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 from pneumo.dataset.table import SampleTable
 from pneumo.training.epoch import Epoch
 from pneumo.training.recipe import Recipe
+from pneumo.training.schedule import Plateau
 
 RECIPE = Recipe(
     epochs=(2, 3),
@@ -47,6 +48,21 @@ def test_the_last_epochs_of_each_stage_are_averaged(dataset: Path) -> None:
     recipe = replace(RECIPE, swa_epochs=2)
     assert [epoch(dataset, *place, recipe).is_averaged for place in places] == [True, True, False, True, True]
     assert not any(epoch(dataset, *place).is_averaged for place in places)
+
+
+def test_on_a_plateau_the_rate_follows_the_scores_after_the_warm_up(dataset: Path) -> None:
+    recipe = replace(RECIPE, schedule=("cosine", "plateau"), plateau=Plateau(patience=0), warmup_epochs=1.0)
+    second = replace(epoch(dataset, 1, 1, recipe), scores=(0.8, 0.7))
+    assert second.learning_rate(0) == second.learning_rate(second.steps - 1) == pytest.approx(1e-5)
+    assert epoch(dataset, 1, 1, recipe).learning_rate(0) == 1e-4
+    warming = epoch(dataset, 1, 0, recipe)
+    assert warming.learning_rate(0) == pytest.approx(1e-4 * 0.5 / warming.steps)
+
+
+def test_a_cosine_that_is_shorter_than_its_stage_rises_again(dataset: Path) -> None:
+    recipe = replace(RECIPE, epochs=(5,), image_size=(32,), learning_rate=(1e-3,), cosine_epochs=2)
+    rates = [epoch(dataset, 0, index, recipe).learning_rate(0) for index in range(5)]
+    assert rates == pytest.approx([1e-3, 5.05e-4, 1e-5, 5.05e-4, 1e-3])
 
 
 def test_epochs_have_different_orders_of_the_same_rate(dataset: Path) -> None:

@@ -24,7 +24,9 @@ from pneumo.training.checkpoint_writer import CheckpointWriter
 from pneumo.training.loop_state import Cursor
 from pneumo.training.run_directory import FoldDirectory
 from pneumo.training.save_clock import SaveClock
+from pneumo.training.schedule import Plateau
 from pneumo.training.step_sums import NAMES
+from pneumo.training.train_state import TrainState
 
 
 @pytest.mark.parametrize("steps", [STEPS - 1, STEPS, STEPS + 1])
@@ -190,6 +192,29 @@ def test_a_checkpoint_with_a_loss_term_that_is_unknown_is_refused(train: Train, 
         UserError, match=r"cannot resume from .*: ValueError: this version .* has no loss term 'boundary'"
     ):
         train("pieces", recipe)
+
+
+def test_a_plateau_of_the_scores_lowers_the_rate_of_a_resumed_fold_too(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No score is twice the first one, so that the third epoch has a tenth of the rate."""
+    rates: list[float] = []
+    real = TrainState.step
+
+    def step(state: TrainState, batches: Any, index: int, rate: float) -> Any:
+        rates.append(rate)
+        return real(state, batches, index, rate)
+
+    monkeypatch.setattr(TrainState, "step", step)
+    schedule = Plateau(patience=0, threshold=1.0)
+    recipe = replace(shrunk("debug"), epochs=(3,), schedule=("plateau",), plateau=schedule)
+    whole, uninterrupted = train("whole", recipe), [*rates]
+    rates.clear()
+    with pytest.raises(StopRequested):
+        train("pieces", recipe, AfterSteps(2 * STEPS + 1))
+    pieces = train("pieces", recipe)
+    assert rates == uninterrupted == pytest.approx([1e-3] * STEPS + [1e-3] * STEPS + [1e-4] * STEPS)
+    assert pieces.model.read_bytes() == whole.model.read_bytes()
 
 
 def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
