@@ -24,7 +24,9 @@ class BatchPlan:
     epoch: int
     """Number of the epoch from 0, counted over all stages."""
     size: int
-    """Height and width of the network's input in pixels."""
+    """Height and width of the image in pixels, as letterboxed."""
+    crop_size: int | None = None
+    """Height and width of a random part of it that is the network's input; None = all of it."""
     seed: int
     """The run's seed."""
     augmentation: Augmentation | None
@@ -35,6 +37,12 @@ class BatchPlan:
     def __post_init__(self) -> None:
         assert self.rows.shape == self.positions.shape
         assert len(self.rows) > 0, "a batch holds at least one sample"
+        assert self.crop_size is None or self.augmentation is not None, "what is not augmented is not cropped"
+
+    @property
+    def input_size(self) -> int:
+        """Height and width of the network's input in pixels."""
+        return self.size if self.crop_size is None else self.crop_size
 
     def parameters(self, index: int, table: SampleTable) -> AugmentationParameters:
         """Return what is to be done to sample ``index`` of the batch."""
@@ -49,6 +57,7 @@ class BatchPlan:
             rows=rows,
             columns=columns,
             size=self.size,
+            crop_size=self.crop_size,
         )
 
 

@@ -103,8 +103,8 @@ class DaliLoader(ThreadedLoader):
 
     def _make(self, batch: InFlight, decoded: Sequence[Tensor] = ()) -> Batch:
         """Make a batch of its images on the device and of those that were decoded for it, in order."""
-        size, rest, images, matrices = batch.plan.size, iter(decoded), [], []
-        self._keep_size(size)
+        rest, images, matrices = iter(decoded), [], []
+        self._keep_size(batch.plan.size)
         for row, source, parameters in zip(batch.plan.rows.tolist(), batch.sources, batch.parameters(), strict=True):
             factor = self._factor(batch, row)
             image = source if isinstance(source, Tensor) else self._to_levels(row, factor, next(rest))
@@ -112,7 +112,7 @@ class DaliLoader(ThreadedLoader):
                 self.device_cache.put(row, factor, image)
             images.append(image)
             matrices.append(scale_matrix(parameters.matrix, factor))
-        image = warp_batch(images, matrices, size)
+        image = warp_batch(images, matrices, batch.plan.input_size)
         apply_to_batch([parameters.pixel_transforms for parameters in batch.parameters()], image)
         return batch.to_batch(image)
 

@@ -27,7 +27,7 @@ class InFlight:
     """
 
     def __init__(self, plan: BatchPlan, device: torch.device, *, with_image: bool) -> None:
-        shape, pin_memory = (len(plan.rows), 1, plan.size, plan.size), device.type == "cuda"
+        shape, pin_memory = (len(plan.rows), 1, plan.input_size, plan.input_size), device.type == "cuda"
         self.plan = plan
         self.image = torch.empty(shape if with_image else 0, dtype=torch.float32, pin_memory=pin_memory)
         # The network reads float32; a bus is crossed by bytes, a quarter of that.

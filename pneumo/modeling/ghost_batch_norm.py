@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pneumo.modeling.frozen_batch_norm import is_frozen
+
 PROBE_SIZE = 64
 """Height and width of the images that find random numbers, in pixels."""
 
@@ -79,4 +81,4 @@ def _draws_random_numbers(model: nn.Module) -> bool:
 
 
 def _layers(model: nn.Module) -> list[_BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and not is_frozen(m)]

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pneumo.distributed.collectives import Group
+from pneumo.modeling.frozen_batch_norm import is_frozen
 
 ESTIMATION_MICRO_BATCHES = 64
 """Micro-batches from which the statistics of averaged weights are estimated, or all of an epoch's."""
@@ -100,6 +101,8 @@ def estimate_statistics(
     """
     layers = _layers(model)
     momenta = [layer.momentum for layer in layers]
+    if not layers:
+        return
     for layer in layers:
         # In training mode alone a layer computes statistics; a momentum of 1 keeps nothing of those before.
         layer.train().momentum = 1.0
@@ -115,5 +118,6 @@ def estimate_statistics(
 
 
 def _layers(model: nn.Module) -> list[_BatchNorm]:
-    """Return the layers that have running statistics."""
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    """Return the layers whose running statistics change."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    return [layer for layer in layers if not is_frozen(layer)]

@@ -99,6 +99,7 @@ class Epoch:
                     epoch=number,
                     positions=positions,
                     size=size,
+                    crop_size=self.stage.crop_size,
                     augmentation=self.recipe.augmentation,
                     seed=self.seed,
                 )

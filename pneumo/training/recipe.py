@@ -34,6 +34,8 @@ class Stage:
     """Fraction of positives in the stage's first and last epoch, or None for each sample once per epoch."""
     learning_rate: float
     schedule: ScheduleKind = "cosine"
+    crop_size: int | None = None
+    """Height and width of what a training step sees of an image, or None for all of it."""
 
     def positive_rate_at(self, epoch: int) -> float | None:
         """Return the positive rate of an epoch of the stage (from 0), which changes linearly over the stage."""
@@ -62,6 +64,9 @@ class Recipe:
     """Epochs (per stage)."""
     image_size: Annotated[tuple[ImageSize, ...], MinLen(1)] = (512,)
     """Height and width of the network's input in pixels, a multiple of 32 (per stage)."""
+    crop_size: tuple[ImageSize, ...] = ()
+    """Height and width of a random part of the training image that a training step sees, in pixels, at most the image
+    size; empty = the whole image, as in validation and inference (per stage)."""
     positive_rate: tuple[PositiveFraction, ...] = ()
     """Fraction of positive images in an epoch; empty = each image once per epoch (per stage)."""
     final_positive_rate: tuple[PositiveFraction, ...] = ()
@@ -74,6 +79,8 @@ class Recipe:
     micro_batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 8
     """Images over which batch normalization averages. A step's micro-batches are divided among the ranks, so that the
     same recipe gives the same weights (within rounding) on up to batch / micro-batch ranks."""
+    freeze_encoder_norm: bool = False
+    """Leave the encoder's batch normalization as its first weights have it: statistics, weights and biases."""
     optimizer: Literal["adamw", "adam", "radam"] = "adamw"
     """Optimizer; ``adam`` and ``radam`` add the weight decay to the gradient, ``adamw`` decouples it."""
     weight_decay: Fraction = 1e-4
@@ -145,6 +152,9 @@ class Recipe:
             raise invalid_value("batch_size", self.batch_size, multiple)
         if self.loss.presence and not self.model.presence_head:
             raise invalid_value("loss.presence", self.loss.presence, "0, or --model.presence-head")
+        for stage in self.stages:
+            if stage.crop_size is not None and stage.crop_size > stage.image_size:
+                raise invalid_value("crop_size", self.crop_size, f"at most --image-size {stage.image_size}")
         if self.swa_epochs > min(self.epochs):
             raise invalid_value("swa_epochs", self.swa_epochs, f"at most the {min(self.epochs)} of --epochs")
         if self.swa_epochs and self.patience:
@@ -173,6 +183,7 @@ class Recipe:
                     positive_rate=None if first is None else (first, last),
                     learning_rate=at(self.learning_rate, i),
                     schedule=at(self.schedule, i),
+                    crop_size=at(self.crop_size, i),
                 )
             )
         return tuple(stages)
@@ -195,4 +206,4 @@ class Recipe:
         return self.batch_size // self.micro_batch_size
 
 
-PER_STAGE = ("epochs", "image_size", "positive_rate", "final_positive_rate", "learning_rate", "schedule")
+PER_STAGE = ("epochs", "image_size", "crop_size", "positive_rate", "final_positive_rate", "learning_rate", "schedule")

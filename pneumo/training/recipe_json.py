@@ -19,6 +19,8 @@ NEWER_FIELDS: dict[str, Any] = {
     "swa_epochs": 0,
     "model.decoder_channels": [256, 128, 64, 32, 16],
     "model.presence_input": "encoder",
+    "crop_size": [],
+    "freeze_encoder_norm": False,
     "schedule": ["cosine"],
     "cosine_epochs": 0,
     "plateau": {"factor": 0.1, "patience": 2, "threshold": 1e-7, "min_learning_rate": 1e-7},

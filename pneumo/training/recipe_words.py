@@ -25,6 +25,8 @@ def _network(recipe: Recipe) -> Iterator[str]:
         f"The network is a {ARCHITECTURES[model.architecture]} over the encoder {model.encoder}, which starts from"
         f" {weights}{attention}."
     )
+    if recipe.freeze_encoder_norm:
+        yield "The encoder's batch normalization stays as its first weights have it."
     if model.presence_head:
         yield "A second output, the presence head, predicts whether the image has a pneumothorax at all."
 
@@ -35,13 +37,18 @@ def _stages(recipe: Recipe) -> Iterator[str]:
         name = f"Stage {stage.index + 1} of {len(stages)}" if len(stages) > 1 else "Training"
         most = "at most " if recipe.patience else ""
         yield (
-            f"{name} takes {most}{counted(stage.epochs, 'epoch')} at {stage.image_size} x {stage.image_size} px,"
-            f" learning rate {stage.learning_rate:g}, {_positives(stage)}."
+            f"{name} takes {most}{counted(stage.epochs, 'epoch')} at {stage.image_size} x {stage.image_size} px"
+            f"{_crop(stage)}, learning rate {stage.learning_rate:g}, {_positives(stage)}."
         )
     if recipe.patience:
         yield f"A stage ends early after {counted(recipe.patience, 'validation')} without a better score."
     kept = "with the best validation score" if recipe.keep == "best" else "of its last step"
     yield f"{'Each stage' if len(stages) > 1 else 'Training'} ends with the weights {kept}."
+
+
+def _crop(stage: Stage) -> str:
+    size = stage.crop_size
+    return "" if size is None else f" (in random parts of {size} x {size} px)"
 
 
 def _positives(stage: Stage) -> str:

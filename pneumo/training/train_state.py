@@ -20,6 +20,7 @@ from pneumo.inference.build import make_autocast
 from pneumo.loading.contract import Batch
 from pneumo.modeling import models
 from pneumo.modeling.ema import Ema
+from pneumo.modeling.frozen_batch_norm import freeze
 from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
@@ -64,13 +65,16 @@ class TrainState:
         self.device, self.autocast = world.device, make_autocast(precision, world.device)
         torch.manual_seed(seed)
         self.model = models.build(recipe.model)
+        if recipe.freeze_encoder_norm:
+            freeze(self.model.net.encoder)  # type: ignore[arg-type]
         self.passes = PassSize(self.model, recipe, group, images_at_once)
         self.model = self.model.to(world.device)
         if recipe.channels_last:
             # The weights alone: in an image of one channel both memory formats have the same order, and the first
             # convolution converts its input to the format of its weights, which all that follows keeps.
             self.model = self.model.to(memory_format=torch.channels_last)
-        self.network = self._wrap(self.model).train()
+        # In training mode, as it is built, but for layers that are frozen.
+        self.network = self._wrap(self.model)
         self.statistics = StepStatistics(self.model, group, recipe.micro_batches)
         self.scaling = LossScaling(group, fp16=precision == "fp16")
         self._reset_optimizer_and_ema()

@@ -19,7 +19,7 @@ from pneumo.loading.augmentation.registry import Augmentation
 from pneumo.loading.cache_layout import CacheLayout
 from pneumo.loading.contract import Batch
 from pneumo.loading.decoded_cache import DecodedCache, MemoryStorage, storage_bytes
-from pneumo.loading.geometry import letterbox
+from pneumo.loading.geometry import homogeneous, letterbox
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 
@@ -50,6 +50,28 @@ def test_batches_follow_the_plans_in_length_size_and_order(make_loader):
         assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
         for row, mask in zip(batch.rows, batch.mask, strict=True):
             assert bool(mask.any()) == CASES[row].positive
+
+
+def test_a_crop_is_a_part_of_the_augmented_image(make_loader, data):
+    """Of whole pixels, drawn for each sample, whatever else was drawn; the masks are of the same part."""
+    whole = plan(ALL, 96, EVERYTHING)
+    cropped = replace(whole, crop_size=64)
+    first, second = make_loader()([whole, cropped])
+    assert second.image.shape == second.mask.shape == (len(ALL), 1, 64, 64)
+    corners = set()
+    for index in range(len(ALL)):
+        offset = np.linalg.solve(
+            homogeneous(whole.parameters(index, data.table).matrix),
+            homogeneous(cropped.parameters(index, data.table).matrix),
+        )
+        x, y = np.round(offset[:2, 2]).astype(int)
+        assert np.allclose(offset, [[1, 0, x], [0, 1, y], [0, 0, 1]], atol=1e-9)
+        corners.add((x, y))
+        part = (index, 0, slice(y, y + 64), slice(x, x + 64))
+        torch.testing.assert_close(second.image[index, 0], first.image[part], rtol=0, atol=2 / 255)
+        assert (second.mask[index, 0] != first.mask[part]).float().mean() < 0.002
+    assert len(corners) > len(ALL) // 2
+    assert all(0 <= place <= 32 for corner in corners for place in corner)
 
 
 def test_no_mask_is_read_or_made_for_a_plan_without_masks(make_loader, monkeypatch):

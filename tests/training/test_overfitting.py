@@ -81,6 +81,7 @@ def overfit(recipe: Recipe, world: World, *, images: Sequence[int] = (0, 1, 2, 3
         pytest.param(with_loss(bce=1.0), (0, 1, 2, 3), id="bce"),
         pytest.param(with_loss(dice=1.0), (0, 2), id="dice"),
         pytest.param(with_loss(focal=1.0), (0, 1, 2, 3), id="focal"),
+        pytest.param(with_loss(log_dice=1.0), (0, 1, 2, 3), id="log_dice"),
         pytest.param(with_loss(bce=1.0, presence=1.0), (0, 1, 2, 3), id="presence"),
     ],
 )
@@ -89,7 +90,7 @@ def test_every_term_of_the_loss_learns_a_batch(recipe: Recipe, images: Sequence[
 
 
 def test_no_term_of_the_loss_is_left_out() -> None:
-    assert {"bce", "dice", "focal", "presence"} == set(TERMS)
+    assert {"bce", "dice", "focal", "log_dice", "presence"} == set(TERMS)
 
 
 @pytest.mark.slow

@@ -35,11 +35,13 @@ WRONG: dict[str, list[Any]] = {
     "seed": [*COUNTS, 2**32],
     "epochs": [*PER_STAGE, [], [1.5], [100_001], [3, 0], [1, 2, 3]],
     "image_size": [*PER_STAGE, [], [31], [33], [64.0], [4128], [0], [512, 100]],
+    "crop_size": [*PER_STAGE, [31], [33], [64.0], [1056], [0], [512, 544, 512]],
     "positive_rate": [*PER_STAGE, [1.001], [0.5, 0.0]],
     "final_positive_rate": [*PER_STAGE, [1.001], [0.5, 0.0]],
     "learning_rate": [*PER_STAGE, [], [10], [1e-3, 0.0]],
     "batch_size": [*COUNTS, 0, 65_537, 3],
     "micro_batch_size": [*COUNTS, 0, 3, 65_536],
+    "freeze_encoder_norm": SWITCHES,
     "optimizer": [*TEXTS, "sgd", ""],
     "weight_decay": SHARES,
     "warmup_epochs": [*NUMBERS, 100_001],
@@ -94,6 +96,7 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a micro-batch larger than the batch": ({"batch_size": 2, "micro_batch_size": 4}, "expected 1 to --batch-size"),
     "no loss on the mask": ({"loss.bce": 0, "loss.dice": 0, "loss.focal": 0}, "are all 0"),
+    "a part larger than the image": ({"image_size": [512, 1024], "crop_size": [768]}, "at most --image-size 512"),
     "more averaged epochs than a stage has": ({"epochs": [5, 2], "swa_epochs": 3}, "at most the 2 of --epochs"),
     "averaged epochs of a stage that may end early": ({"swa_epochs": 2, "patience": 3}, "0, or --patience 0"),
     "too few channels for scSE": (
@@ -174,7 +177,7 @@ def words() -> Iterator[tuple[str, list[str]]]:
     for field in WRONG:
         if field in ("name", "augmentation.rng_scheme"):
             continue  # hidden: --recipe and the version of pneumo set them
-        if field in ("channels_last", "compile", "model.presence_head"):
+        if field in ("channels_last", "compile", "freeze_encoder_norm", "model.presence_head"):
             yield field, [flag(field), "maybe"]
         elif field in ("model.encoder", "model.encoder_weights"):
             # Any text may be a name or a path; whether there is such a one is seen after the flags are read.

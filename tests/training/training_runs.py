@@ -62,7 +62,14 @@ def shrunk(name: str) -> Recipe:
     recipe = RECIPES[name]()
     tiny = replace(recipe.model, encoder=TINY, encoder_weights="none")
     return replace(
-        recipe, model=tiny, epochs=(1,), image_size=(32,), batch_size=4, micro_batch_size=2, learning_rate=(1e-3,)
+        recipe,
+        model=tiny,
+        epochs=(1,),
+        image_size=(32,),
+        crop_size=(),
+        batch_size=4,
+        micro_batch_size=2,
+        learning_rate=(1e-3,),
     )
 
 

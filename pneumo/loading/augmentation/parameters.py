@@ -38,7 +38,15 @@ def identity(rows: int, columns: int, size: int) -> AugmentationParameters:
 
 
 def draw(
-    augmentation: Augmentation, *, seed: int, epoch: int, position: int, rows: int, columns: int, size: int
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    epoch: int,
+    position: int,
+    rows: int,
+    columns: int,
+    size: int,
+    crop_size: int | None = None,
 ) -> AugmentationParameters:
     """Draw one sample's parameters.
 
@@ -49,7 +57,8 @@ def draw(
         position: The sample's position in the epoch's order.
         rows: Height of the source in pixels.
         columns: Width of the source in pixels.
-        size: Height and width of the network's input in pixels.
+        size: Height and width of the letterboxed image in pixels, the network's input if there is no crop.
+        crop_size: Height and width of the part of it that is the network's input; None = all of it.
     """
     assert augmentation.rng_scheme == RNG_SCHEME, "a run of another scheme is not resumed"
     matrix, pixel_transforms = homogeneous(letterbox(rows, columns, size).matrix), []
@@ -61,7 +70,22 @@ def draw(
                 pixel_transforms.append(drawn)
             else:
                 matrix = matrix @ drawn
+    if crop_size is not None:
+        # Last, so that it is a part of the image as the others have changed it.
+        matrix = matrix @ draw_crop(_generator("crop", seed, epoch, position), size, crop_size)
     return AugmentationParameters(matrix=matrix[:2], pixel_transforms=tuple(pixel_transforms))
+
+
+def draw_crop(generator: np.random.Generator, size: int, crop_size: int) -> Matrix:
+    """Draw which part of an image is seen, uniformly over whole pixels; return the (3, 3) matrix from it to the image.
+
+    Args:
+        generator: For this sample.
+        size: Height and width of the image in pixels.
+        crop_size: Height and width of the part in pixels.
+    """
+    x, y = generator.integers(0, size - crop_size, size=2, endpoint=True)
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
 def _generator(name: str, seed: int, epoch: int, position: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ from dataclasses import field, replace
 
 import numpy as np
 import pytest
-from augmentation_draws import NAMES, only, parameters, same, with_probability
+from augmentation_draws import NAMES, only, parameters, same, spans, with_probability
 
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import DistortionTransform
@@ -28,6 +28,26 @@ def test_parameters_are_a_pure_function_of_seed_epoch_and_position():
     assert same(parameters(config, 5), parameters(config, 5))
     for change in ({"seed": 8}, {"epoch": 4}, {"position": 6}):
         assert not np.array_equal(parameters(config, **change).matrix, parameters(config).matrix)
+
+
+def test_a_crop_reaches_every_place_of_the_image_and_changes_no_other_draw():
+    plain = identity(1024, 1024, 256).matrix
+    corners = []
+    for position in range(400):
+        crop = parameters(only(), position, crop_size=192).matrix
+        corners.append(np.linalg.solve(plain[:, :2], crop[:, 2] - plain[:, 2]))
+        assert np.allclose(crop[:, :2], plain[:, :2])
+        full, part = parameters(all_on(), position), parameters(all_on(), position, crop_size=192)
+        assert full.pixel_transforms == part.pixel_transforms
+        assert np.allclose(
+            part.matrix, full.matrix + full.matrix @ [[0, 0, corners[-1][0]], [0, 0, corners[-1][1]], [0, 0, 0]]
+        )
+    places = np.round(np.array(corners), 6)
+    assert np.array_equal(places, np.round(places))
+    assert spans(places[:, 0], 0, 64)
+    assert spans(places[:, 1], 0, 64)
+    assert abs(np.corrcoef(places.T)[0, 1]) < 0.2
+    assert same(parameters(only(), 3, crop_size=256), parameters(only(), 3))
 
 
 @pytest.mark.parametrize("name", NAMES)
