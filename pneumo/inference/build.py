@@ -18,6 +18,7 @@ from pneumo.inference.predictor import Predictor
 from pneumo.loading.build import build_loader
 from pneumo.loading.contract import Loader
 from pneumo.modeling import models
+from pneumo.modeling.mean_segmenter import MeanSegmenter
 from pneumo.runtime.console import log
 
 
@@ -35,7 +36,7 @@ def build(
     Raises:
         UserError: When the loader is not installed.
     """
-    network = models.build(replace(config.model, encoder_weights="none"), freeze_unused=False).to(device).eval()
+    network = build_network(config, freeze_unused=False).to(device).eval()
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)
     loader = build_loader(config.loader, reader, device, workers=workers)
@@ -43,6 +44,13 @@ def build(
     if config.precision not in ("auto", precision):
         log.warning("predicting in %s, since %s does not have %s", precision, describe(device), config.precision)
     return loader, build_predictor(config, network, device)
+
+
+def build_network(config: InferenceConfig, *, freeze_unused: bool = True) -> nn.Module:
+    """Build a fold's network with random weights on the CPU: that of all its members."""
+    model = replace(config.model, encoder_weights="none")
+    members = [models.build(model, freeze_unused=freeze_unused) for _ in range(config.members)]
+    return members[0] if config.members == 1 else MeanSegmenter(members)
 
 
 def build_predictor(config: InferenceConfig, network: nn.Module, device: torch.device) -> Predictor:

@@ -27,3 +27,5 @@ class InferenceConfig:
     loader: LoaderKind
     precision: Precision
     channels_last: bool
+    members: int = 1
+    """Networks of a fold whose predictions are averaged."""

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from pneumo.inference.config import View
 from pneumo.inference.predictor import VIEWS
-from pneumo.modeling.segmenter import Segmenter
 from pneumo.runtime.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class MeanOfNetworks(nn.Module):
         presence_head: Whether the networks have one.
     """
 
-    def __init__(self, networks: Sequence[Segmenter], tta: Sequence[View], *, presence_head: bool) -> None:
+    def __init__(self, networks: Sequence[nn.Module], tta: Sequence[View], *, presence_head: bool) -> None:
         super().__init__()
         self.networks, self.tta, self.has_presence_head = nn.ModuleList(networks), tuple(tta), presence_head
         self.eval()

@@ -126,8 +126,8 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
         positives = int(histograms.positive.sum())
         found = replace(
             compute_metrics(histograms, nested),
-            networks=len(runs),
-            submission_networks=len(runs) * runs[0].dataset.num_folds,
+            networks=sum(run.recipe.best_checkpoints for run in runs),
+            submission_networks=sum(run.recipe.best_checkpoints for run in runs) * runs[0].dataset.num_folds,
             runs=[
                 BlendedRun(run=str(run.path), weight=each.weight, nested_dice=metrics.read(run.metrics).nested.dice)
                 for run, each in zip(runs, mean.runs, strict=True)

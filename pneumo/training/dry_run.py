@@ -208,8 +208,14 @@ def _describe_cost(waves: WavePlan, measured: Measured, recipe: Recipe, decoded:
     kept = f", {decoded / GIB:.2f} GiB of it decoded images" if decoded else ""
     yield f"memory     {on_device}{(memory.process + decoded) / GIB:.2f} GiB of the machine{kept}, for each rank"
     at_once = max(map(len, waves.waves), default=0)
-    disk = measured.checkpoint_bytes * (checkpoint_directory.KEEP + 1) * at_once
+    fold = measured.checkpoint_bytes * (checkpoint_directory.KEEP + 1)
+    if recipe.best_checkpoints > 1:
+        # Those that are not among the best any more go a little later.
+        fold += measured.weights_bytes * (recipe.best_checkpoints + checkpoint_directory.KEEP)
+    disk = fold * at_once
     yield f"disk       {disk / GIB:.2f} GiB of checkpoints at most, {counted(at_once, 'fold')} being trained at once"
+    if recipe.best_checkpoints > 1:
+        yield f"networks   {recipe.best_checkpoints} of each fold, whose predictions are averaged"
     if recipe.model.encoder_weights == "imagenet":
         yield f"weights    ImageNet weights of {recipe.model.encoder} are downloaded when the run is started"
 

@@ -10,12 +10,12 @@ from pneumo import __version__
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference import metrics, onnx_check, onnx_export, subgroups
+from pneumo.inference.build import build_network
 from pneumo.inference.decision_rule import DecisionRule, read_rule, write_rule
 from pneumo.inference.metrics import Metrics
 from pneumo.inference.onnx_export import MeanOfNetworks
 from pneumo.inference.subgroups import Subgroup, Variable
 from pneumo.inference.threshold_search import nested_estimate
-from pneumo.modeling import models
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.reporting import model_card
 from pneumo.reporting.model_card import CardFacts
@@ -140,7 +140,7 @@ def _copy_weights(run: RunDirectory, weights: Sequence[TrainedWeights], director
     config = run.recipe.inference
     networks = []
     for fold, trained in enumerate(weights):
-        network = models.build(replace(config.model, encoder_weights="none"))
+        network = build_network(config)
         trained.load(network, trained.read())
         networks.append(network)
         (directory / exported_model.weights_file(fold)).write_bytes(trained.path.read_bytes())

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch import nn
+
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.world import World
 from pneumo.inference.build import build_predictor
@@ -70,6 +72,7 @@ class FoldValidation:
         tta: tuple[View, ...],
         observe: Callable[[PredictedBatch], None] = lambda _: None,
         *,
+        network: nn.Module | None = None,
         what: str = "validation",
     ) -> PredictionHistograms | None:
         """Predict the validation images. Collective.
@@ -78,13 +81,14 @@ class FoldValidation:
             size: Height and width of the network's input.
             tta: Views beside the image itself.
             observe: Called with each of this rank's batches, before its probabilities are known to be finite.
+            network: Predicts instead of the averaged weights.
             what: Name of the work in the lines of its progress, behind the fold.
 
         Returns:
             Their histograms on the group's leader, None on the others.
         """
         inference = replace(self.recipe.inference, size=size, tta=tta)
-        predictor = build_predictor(inference, self.train_state.averaged, self.world.device)
+        predictor = build_predictor(inference, network or self.train_state.averaged, self.world.device)
         rows = self.data.validation_rows
         batches = split_batches(rows)
         loader = self._stoppable(-(-len(batches) // self.group.size))

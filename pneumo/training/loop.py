@@ -20,6 +20,7 @@ from pneumo.runtime.console import Progress, format_rate, log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
+from pneumo.training.best_checkpoints import BestCheckpoints
 from pneumo.training.checkpoint_writer import CheckpointWriter
 from pneumo.training.epoch import Epoch
 from pneumo.training.fold_data import FoldData
@@ -105,6 +106,7 @@ class FoldTrainer:
         self.state = LoopState(fold=fold)
         self.sums, self.times = StepSums(group, fold, recipe.batch_size), StepTimes(group, recipe.batch_size)
         self.writer = CheckpointWriter(directory, world.device)
+        self.best = BestCheckpoints(directory.best, len(recipe.stages) - 1, recipe.best_checkpoints)
         self.save_clock = SaveClock(options.checkpoint_minutes)
         # Whether to stop, and whether to save.
         self.vote = Vote(group, 2)
@@ -218,6 +220,8 @@ class FoldTrainer:
         entry |= self._measure_memory()
         self.state.history.append(entry)
         self.log.add_epoch(entry)
+        if SCORE in entry and self.recipe.best_checkpoints > 1 and self.group.is_leader:
+            self.best.update(self.state.history, self.train_state.averaged)
         self._log_epoch(entry, "the stage ends early" if stop_early else self.clock.describe_left(epoch.index))
         self.sums.reset()
         if epoch.is_last or stop_early:
@@ -291,12 +295,17 @@ class FoldTrainer:
     def _publish(self) -> None:
         """Write the fold's model, its histograms, and last fold.json, which marks it as finished. Collective."""
         heartbeat.touch(f"fold {self.fold}: predicting its images")
-        histograms = self.validation.predict(self.recipe.stages[-1].image_size, self.recipe.tta, what="out-of-fold")
+        network = self.train_state.averaged
+        if self.recipe.best_checkpoints > 1:
+            network = self.best.load(self.state.history, self.train_state.ema.model)
+        histograms = self.validation.predict(
+            self.recipe.stages[-1].image_size, self.recipe.tta, network=network, what="out-of-fold"
+        )
         if histograms is not None:
             # Before fold.json: a finished fold is left alone.
             self.log.finish(self.state.step, histograms)
             self.writer.wait()
-            publish_fold(self.directory, self.train_state.averaged, histograms, self.state.history)
+            publish_fold(self.directory, network, histograms, self.state.history)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
         # A stop that came last ends the process behind the fold.

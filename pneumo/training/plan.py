@@ -92,8 +92,8 @@ def fold_seconds(plan: FoldPlan, costs: Sequence[StageCost], recipe: Recipe, ran
     share = busiest_share(recipe.micro_batches, ranks)
     training = sum(sum(s.steps) * share * cost.micro_batch_s for s, cost in zip(plan.stages, costs, strict=True))
     validated = sum(s.validations * cost.prediction_s for s, cost in zip(plan.stages, costs, strict=True))
-    # Once more at the end, with every view.
-    published = costs[-1].prediction_s * (1 + len(recipe.tta))
+    # Once more at the end, with every view and network.
+    published = costs[-1].prediction_s * (1 + len(recipe.tta)) * recipe.best_checkpoints
     return training + plan.validation_images / ranks * (validated + published)
 
 
@@ -111,4 +111,5 @@ def training_seconds(plans: Sequence[FoldPlan], waves: WavePlan, costs: Sequence
 
 def submission_seconds(images: int, num_folds: int, costs: Sequence[StageCost], recipe: Recipe, ranks: int) -> float:
     """Return the seconds that all ranks take for the test images, predicted by the networks of all folds."""
-    return images / ranks * num_folds * costs[-1].prediction_s * (1 + len(recipe.tta))
+    networks = num_folds * recipe.best_checkpoints
+    return images / ranks * networks * costs[-1].prediction_s * (1 + len(recipe.tta))

@@ -124,6 +124,9 @@ class Recipe:
     keep: Literal["last", "best"] = "last"
     """Weights that a stage ends with: its last, or those with the best validation score. ``best`` chooses on the same
     images that score the fold, so that the out-of-fold score is slightly optimistic; the report says so."""
+    best_checkpoints: Annotated[int, Interval(ge=1, le=16)] = 1
+    """Networks of a fold whose predictions are averaged: those with the best validation scores of its last stage, which
+    --keep best chooses; 1 = a single one."""
     tta: tuple[View, ...] = ("hflip",)
     """Test-time augmentation: views that are averaged with the image itself at inference."""
     min_component: ReferenceArea = 0.0
@@ -152,6 +155,12 @@ class Recipe:
             raise invalid_value("batch_size", self.batch_size, multiple)
         if self.loss.presence and not self.model.presence_head:
             raise invalid_value("loss.presence", self.loss.presence, "0, or --model.presence-head")
+        self._check_stages()
+        if len(set(self.tta)) < len(self.tta):
+            raise invalid_value("tta", self.tta, "each view once")
+
+    def _check_stages(self) -> None:
+        """Check the fields that depend on the length of a stage or the size of its images."""
         for stage in self.stages:
             if stage.crop_size is not None and stage.crop_size > stage.image_size:
                 raise invalid_value("crop_size", self.crop_size, f"at most --image-size {stage.image_size}")
@@ -160,8 +169,19 @@ class Recipe:
         if self.swa_epochs and self.patience:
             expected = "0, or --patience 0: of a stage that ends early the last epochs are not known"
             raise invalid_value("swa_epochs", self.swa_epochs, expected)
-        if len(set(self.tta)) < len(self.tta):
-            raise invalid_value("tta", self.tta, "each view once")
+        if self.best_checkpoints > 1:
+            self._check_best_checkpoints()
+
+    def _check_best_checkpoints(self) -> None:
+        """Refuse more networks than the last stage has validations at least."""
+        if self.keep != "best":
+            raise invalid_value("best_checkpoints", self.best_checkpoints, "1, or --keep best")
+        validations = -(-self.stages[-1].epochs // self.validate_every)
+        # The first one is the best so far, and an early end waits for so many that are not.
+        least = min(validations, self.patience + 1) if self.patience else validations
+        if self.best_checkpoints > least:
+            expected = f"at most {least}, the validations that the last stage has at least"
+            raise invalid_value("best_checkpoints", self.best_checkpoints, expected)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -193,6 +213,7 @@ class Recipe:
         """What the trained networks predict with."""
         return InferenceConfig(
             model=self.model,
+            members=self.best_checkpoints,
             size=self.stages[-1].image_size,
             tta=self.tta,
             loader=self.loader,

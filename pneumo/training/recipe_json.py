@@ -19,6 +19,7 @@ NEWER_FIELDS: dict[str, Any] = {
     "swa_epochs": 0,
     "model.decoder_channels": [256, 128, 64, 32, 16],
     "model.presence_input": "encoder",
+    "best_checkpoints": 1,
     "crop_size": [],
     "freeze_encoder_norm": False,
     "schedule": ["cosine"],

@@ -106,6 +106,8 @@ def _fall(recipe: Recipe) -> str:
 
 def _inference(recipe: Recipe) -> Iterator[str]:
     views = " and of its horizontal mirror image" if "hflip" in recipe.tta else ""
+    if recipe.best_checkpoints > 1:
+        yield f"A fold has {recipe.best_checkpoints} networks, those of the validations with the best scores."
     yield (
         f"A prediction is the mean over the folds' networks of the image{views}, at"
         f" {recipe.inference.size} x {recipe.inference.size} px, in {PRECISIONS[recipe.precision]} arithmetic."

@@ -12,6 +12,7 @@
         logs/                  a log of each rank and start, see pneumo.runtime.log_file
         fold-0/
             checkpoints/       see pneumo.training.checkpoint             (until the fold is finished)
+            best/              see pneumo.training.best_checkpoints       (until then, with --best-checkpoints)
             events.out.*       TensorBoard
             model.safetensors  the weights that inference uses
             oof.parquet        histograms of this fold's images
@@ -74,6 +75,8 @@ class FoldDirectory:
     path: Path
     checkpoints = _File("checkpoints")
     """Directory of the fold's checkpoints."""
+    best = _File("best")
+    """Directory of the weights with the best scores, which are averaged (``best_checkpoints``)."""
     model = _File("model.safetensors")
     """Weights that inference uses."""
     histograms = _File("oof.parquet")
@@ -115,7 +118,8 @@ class FoldDirectory:
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of a finished fold, whose weights and histograms are in place."""
         # A failed deletion wastes disk space, but must not end training.
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for directory in (self.checkpoints, self.best):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @config_dataclass

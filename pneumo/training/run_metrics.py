@@ -92,12 +92,18 @@ def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:
     return found
 
 
+def _networks(run: RunDirectory) -> str:
+    """Say whose predictions the metrics are of."""
+    members = run.recipe.best_checkpoints
+    return "single networks" if members == 1 else f"means of a fold's {members} networks"
+
+
 def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
     """Describe what is particular about the rule of a run's submission."""
     found = []
     if run.dataset.num_folds > 1:
         found.append(
-            f"the metrics are of single networks, while a submission is the mean of {run.dataset.num_folds} under the "
+            f"the metrics are of {_networks(run)}, while a submission is the mean of {run.dataset.num_folds} under the "
             "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
             "and the rule was a little too strict for it"
         )
@@ -125,7 +131,8 @@ def _publish(
     write_rule(run.thresholds, nested.final)
     results = replace(
         compute_metrics(histograms, nested),
-        submission_networks=run.dataset.num_folds,
+        networks=run.recipe.best_checkpoints,
+        submission_networks=run.dataset.num_folds * run.recipe.best_checkpoints,
         excluded=len(run.dataset.excluded),
         caveats=[
             *caveats(run, len(histograms), int(histograms.positive.sum())),

@@ -136,7 +136,8 @@ def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) 
 def _metrics_so_far(run: RunDirectory, histograms: PredictionHistograms, nested: NestedEstimate) -> Metrics:
     return replace(
         compute_metrics(histograms, nested),
-        submission_networks=run.dataset.num_folds,
+        networks=run.recipe.best_checkpoints,
+        submission_networks=run.dataset.num_folds * run.recipe.best_checkpoints,
         excluded=len(run.dataset.excluded),
         caveats=caveats(run, len(histograms), int(histograms.positive.sum())),
     )

@@ -53,6 +53,8 @@ class Measured:
     memory: Memory
     checkpoint_bytes: int
     """Size of a checkpoint at most: weights, averaged weights and the best of these, optimizer."""
+    weights_bytes: int
+    """Size of the averaged weights alone."""
 
 
 def measure(
@@ -101,7 +103,8 @@ def measure(
                 )
             )
     saved = _count_bytes(_checkpoint(state, share))
-    return Measured(costs=tuple(costs), memory=_peak_memory(device), checkpoint_bytes=saved)
+    weights = _count_bytes(state.averaged.state_dict())
+    return Measured(costs=tuple(costs), memory=_peak_memory(device), checkpoint_bytes=saved, weights_bytes=weights)
 
 
 def _checkpoint(state: TrainState, recipe: Recipe) -> list[object]:

@@ -62,6 +62,7 @@ WRONG: dict[str, list[Any]] = {
     "validate_every": [*COUNTS, 0, 100_001],
     "patience": [*COUNTS, 100_001],
     "keep": [*TEXTS, "first", ""],
+    "best_checkpoints": [*COUNTS, 0, 17, 2],
     "min_component": [*NUMBERS, 2**20 + 1],
     "tta": ["hflip", 1, None, ["vflip"], [1], ["hflip", "hflip"]],
     "model.architecture": [*TEXTS, "unett", ""],
@@ -96,6 +97,14 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a micro-batch larger than the batch": ({"batch_size": 2, "micro_batch_size": 4}, "expected 1 to --batch-size"),
     "no loss on the mask": ({"loss.bce": 0, "loss.dice": 0, "loss.focal": 0}, "are all 0"),
+    "more networks than validations": (
+        {"epochs": [9, 5], "keep": "best", "best_checkpoints": 4, "validate_every": 2},
+        "at most 3, the validations that the last stage has at least",
+    ),
+    "more networks than an early end leaves": (
+        {"keep": "best", "best_checkpoints": 4, "patience": 2},
+        "at most 3, the validations that the last stage has at least",
+    ),
     "a part larger than the image": ({"image_size": [512, 1024], "crop_size": [768]}, "at most --image-size 512"),
     "more averaged epochs than a stage has": ({"epochs": [5, 2], "swa_epochs": 3}, "at most the 2 of --epochs"),
     "averaged epochs of a stage that may end early": ({"swa_epochs": 2, "patience": 3}, "0, or --patience 0"),
