@@ -16,7 +16,7 @@ The same command resumes from the run's checkpoints. Exit codes: 0 done, 2 wrong
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,12 @@ from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, Fraction, RankTimeout, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
+<<<<<<< HEAD
 from pneumo.training import recipe_flags, run_directory
+=======
+from pneumo.training import run_directory
+from pneumo.training.blends import BLENDS
+>>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_flags import named_recipe
 from pneumo.training.recipes import RECIPES
@@ -61,8 +66,17 @@ class Arguments:
     run: Path
     """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
     recipe: Annotated[
+<<<<<<< HEAD
         str, tyro.conf.arg(help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}.")
     ] = recipe_flags.DEFAULT
+=======
+        str,
+        tyro.conf.arg(
+            help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}; or a blend, whose"
+            f" recipes are trained one after another, each in a directory of its own, and averaged: {', '.join(BLENDS)}."
+        ),
+    ] = "best"
+>>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
     folds: tuple[FoldIndex, ...] = ()
     """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
     expected: Path | None = None
@@ -97,9 +111,27 @@ class Arguments:
     verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
+<<<<<<< HEAD
 def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
     """Parse the command line, with the named recipe's values as the defaults of the recipe's flags."""
     named = named_recipe(argv)
+=======
+def parse(argv: Sequence[str], member: str = "") -> tuple[Arguments, Recipe]:
+    """Parse the command line, with the named recipe's values as the defaults of the recipe's flags.
+
+    Args:
+        argv: The words behind the command.
+        member: Recipe of a blend's member; by default its first one stands for all.
+    """
+    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    # A missing value is left to the full parser, whose message has the flag's help.
+    recipe_flag.add_argument("--recipe", nargs="?", const=Arguments.recipe, default=Arguments.recipe)
+    name = recipe_flag.parse_known_args(argv)[0].recipe
+    if name in BLENDS:
+        name = member or BLENDS[name]()[0].recipe
+    if name not in RECIPES:
+        raise UserError(f"--recipe {name}", f"one of {', '.join([*RECIPES, *BLENDS])}", "correct --recipe")
+>>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
 
     def both(
         arguments: Annotated[Arguments, tyro.conf.arg(name="")],
@@ -125,51 +157,70 @@ def main() -> None:
         from pneumo.distributed.startup import shutdown
         from pneumo.distributed.stopping import StopFlag, exiting_on_signals
         from pneumo.modeling import encoders
+        from pneumo.training.blended_runs import train_blend
         from pneumo.training.cross_validation import train
         from pneumo.training.dry_run import dry_run
 
-    encoders.validate(recipe.model.encoder)
+    blend = BLENDS[arguments.recipe]() if arguments.recipe in BLENDS else ()
+    recipes = {arguments.run / each.recipe: parse(sys.argv[1:], each.recipe)[1] for each in blend}
+    recipes = recipes or {arguments.run: recipe}
+    for each in recipes.values():
+        encoders.validate(each.model.encoder)
     if arguments.dry_run:
         # Nothing is to be saved.
         with exiting_on_signals():
-            inputs, world = join(arguments, recipe, None)
-            dry_run(inputs, world, arguments.expect_world if world.size == 1 and arguments.expect_world else world.size)
+            world = join(arguments, recipe, None)
+            ranks = arguments.expect_world if world.size == 1 and arguments.expect_world else world.size
+            for inputs in training_inputs(arguments, recipes, world):
+                dry_run(inputs, world, ranks)
     else:
         stop = StopFlag()
-        inputs, world = join(arguments, recipe, stop)
-        train(inputs, world, stop)
+        world = join(arguments, recipe, stop)
+        members = training_inputs(arguments, recipes, world)
+        if blend:
+            train_blend(arguments.run, members, [each.weight for each in blend], world, stop)
+        else:
+            train(members[0], world, stop)
     shutdown()
 
 
-def join(arguments: Arguments, recipe: Recipe, stop: "StopFlag | None") -> "tuple[TrainingInputs, World]":
-    """Join the other ranks; return what is trained with them."""
+def join(arguments: Arguments, recipe: Recipe, stop: "StopFlag | None") -> "World":
+    """Join the other ranks."""
     from pneumo.distributed.startup import init
-    from pneumo.loading.cache_plan import CacheOptions
-    from pneumo.training.inputs import TrainingInputs
-    from pneumo.training.loop import LoopOptions
 
-    world = init(
+    return init(
         precision=recipe.precision,
         # A plan may be for more ranks than were started.
         expect_world=None if arguments.dry_run else arguments.expect_world or None,
         rank_timeout_s=arguments.rank_timeout,
         stop=stop,
     )
-    inputs = TrainingInputs(
-        recipe=recipe,
-        dataset=arguments.dataset,
-        run=arguments.run,
-        folds=arguments.folds,
-        expected=arguments.expected,
-        options=LoopOptions(
-            checkpoint_minutes=arguments.checkpoint_minutes,
-            workers=arguments.workers or world.cores,
-            images_at_once=arguments.images_at_once,
-            cache=CacheOptions(directory=arguments.cache_dir, share=arguments.cache_share),
-        ),
-        skip_damaged=arguments.skip_damaged,
+
+
+def training_inputs(arguments: Arguments, recipes: "Mapping[Path, Recipe]", world: "World") -> "list[TrainingInputs]":
+    """Return what is trained with the other ranks: a recipe in each run directory."""
+    from pneumo.loading.cache_plan import CacheOptions
+    from pneumo.training.inputs import TrainingInputs
+    from pneumo.training.loop import LoopOptions
+
+    options = LoopOptions(
+        checkpoint_minutes=arguments.checkpoint_minutes,
+        workers=arguments.workers or world.cores,
+        images_at_once=arguments.images_at_once,
+        cache=CacheOptions(directory=arguments.cache_dir, share=arguments.cache_share),
     )
-    return inputs, world
+    return [
+        TrainingInputs(
+            recipe=recipe,
+            dataset=arguments.dataset,
+            run=run,
+            folds=arguments.folds,
+            expected=arguments.expected,
+            options=options,
+            skip_damaged=arguments.skip_damaged,
+        )
+        for run, recipe in recipes.items()
+    ]
 
 
 if __name__ == "__main__":

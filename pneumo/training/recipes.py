@@ -1,6 +1,8 @@
 """Named recipes: each a function that returns the whole recipe, to read and to copy."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 from pneumo.loading.augmentation.affine import Affine
 from pneumo.loading.augmentation.distortion import Distortion
@@ -72,31 +74,71 @@ def seed() -> Recipe:
 
 
 def winner() -> Recipe:
-    """The 1st place's strongest single model and its stages: positive rates of .8, .6 and .4, then 1024 pixels.
+    """The 1st place's strongest single model: the recipe ``winner-se_resnext50``."""
+    return _winner("winner", "se_resnext50_32x4d", LossConfig(bce=3.0, dice=1.0, focal=4.0))
 
-    As in its published configuration: SE-ResNeXt50 U-Net with scSE, BCE, Dice and focal loss 3 : 1 : 4, Adam, clipping
-    at .1, early stopping, each stage starting from the best weights of the one before. It used batches of 2 per GPU
-    and plateau schedules; here batches are 8 and the schedule is a cosine, and one average of the weights replaces its
-    three checkpoints per fold.
+
+def winner_resnet34() -> Recipe:
+    """The 1st place's AlbuNet, a ResNet34 U-Net, that was best on validation."""
+    return _winner("winner-resnet34", "resnet34", LossConfig(bce=3.0, dice=1.0, focal=4.0))
+
+
+def winner_resnet34_even() -> Recipe:
+    """The 1st place's AlbuNet that was best on the public leaderboard: its loss weighs the terms evenly."""
+    return _winner("winner-resnet34-even", "resnet34", LossConfig(bce=1.0, dice=1.0, focal=1.0))
+
+
+def winner_resnet50() -> Recipe:
+    """The 1st place's ResNet50 U-Net, which alone was trained at 1024 pixels from the start."""
+    recipe = _winner("winner-resnet50", "resnet50", LossConfig(bce=2.0, dice=1.0, focal=2.0))
+    return replace(
+        recipe,
+        epochs=(50,),
+        image_size=(1024,),
+        positive_rate=(0.8, 0.6, 0.4),
+        learning_rate=(1e-4, 1e-5, 1e-5),
+        schedule=("plateau", "cosine", "cosine"),
+    )
+
+
+def winner_se_resnext50() -> Recipe:
+    """The 1st place's SE-ResNeXt50 U-Net with scSE."""
+    return _winner("winner-se_resnext50", "se_resnext50_32x4d", LossConfig(bce=3.0, dice=1.0, focal=4.0))
+
+
+def _winner(name: str, encoder: str, loss: LossConfig) -> Recipe:
+    """Return one of the 1st place's experiments, as in its published configurations.
+
+    512 pixels, then 1024; positive rates of .8, .6 and .4; Adam with clipping at .1 in batches of 2; a plateau of the
+    score lowers the learning rate of 1e-4, that of 1e-5 falls and rises along a cosine of 8 epochs; a stage ends after
+    12 epochs without a better score (theirs: 10 to 12) and the next one begins with the best weights; the predictions
+    of the three best checkpoints of each fold are averaged, and components of 100 px or less are removed. Theirs first
+    trained a while with the encoder frozen at 1024 pixels, and had stages with other folds when more images came.
     """
+    attention: Literal["none", "scse"] = "scse" if encoder.startswith("se_") else "none"
     return Recipe(
-        name="winner",
-        model=ModelConfig(
-            encoder="se_resnext50_32x4d", encoder_weights="imagenet", attention="scse", presence_head=False
-        ),
-        loss=LossConfig(bce=3.0, dice=1.0, focal=4.0),
+        name=name,
+        model=ModelConfig(encoder=encoder, encoder_weights="imagenet", attention=attention, presence_head=False),
+        loss=loss,
         augmentation=Augmentation(distortion=Distortion(probability=0.3)),
-        epochs=(50, 50, 50, 20),
-        image_size=(512, 512, 512, 1024),
-        positive_rate=(0.8, 0.6, 0.4, 0.4),
+        epochs=(50,),
+        image_size=(512, 1024, 1024, 1024),
+        positive_rate=(0.8, 0.8, 0.6, 0.4),
         learning_rate=(1e-4, 1e-4, 1e-5, 1e-5),
-        batch_size=8,
+        schedule=("plateau", "plateau", "cosine", "cosine"),
+        batch_size=2,
         micro_batch_size=2,
         optimizer="adam",
         weight_decay=5e-6,
+        warmup_epochs=0.0,
+        final_lr_factor=0.01,
+        cosine_epochs=8,
         clip_norm=0.1,
-        patience=10,
+        ema_decay=0.0,
+        patience=12,
         keep="best",
+        best_checkpoints=3,
+        min_component=101.0,
     )
 
 
@@ -132,6 +174,7 @@ def fourth() -> Recipe:
         clip_norm=0.0,
         ema_decay=0.0,
         keep="best",
+        best_checkpoints=4,
     )
 
 
@@ -161,5 +204,10 @@ def best() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {f.__name__: f for f in (debug, demo, seed, winner, fourth, best)}
+_FUNCTIONS = (
+    *(debug, demo, seed),
+    *(winner, winner_resnet34, winner_resnet34_even, winner_resnet50, winner_se_resnext50),
+    *(fourth, best),
+)
+RECIPES: dict[str, Callable[[], Recipe]] = {function().name: function for function in _FUNCTIONS}
 """Every named recipe, for ``--recipe``."""

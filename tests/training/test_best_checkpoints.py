@@ -128,7 +128,7 @@ def test_an_interrupted_fold_has_the_same_networks(
 ) -> None:
     with pytest.raises(StopRequested):
         train("pieces", TOP_TWO, stop)
-    assert len(list(run_directory.load(tmp_path / "pieces").fold(0).best.iterdir())) >= 2
+    assert len(list(run_directory.load(tmp_path / "pieces").fold(0).best.iterdir())) >= 1
     assert run_directory.foreign_files(tmp_path / "pieces") == []
     pieces = train("pieces", TOP_TWO)
     assert pieces.model.read_bytes() == uninterrupted.model.read_bytes()

@@ -50,8 +50,18 @@ def test_one_stage_has_no_number_and_each_image_comes_once() -> None:
 def test_early_stopping_and_the_choice_of_weights_are_said() -> None:
     text = " ".join(describe_recipe(winner()))
     assert "Stage 1 of 4 takes at most 50 epochs at 512 x 512 px" in text
-    assert "ends early after 10 validations without a better score" in text
+    assert "ends early after 12 validations without a better score" in text
     assert "Each stage ends with the weights with the best validation score." in text
+
+
+def test_the_winner_s_schedules_and_networks_are_said() -> None:
+    text = " ".join(describe_recipe(winner()))
+    assert (
+        "falls to 0.1 of itself after each 3 validations without a better score in stage 1 and 2, and along a cosine to"
+        " 0.01 of its peak in 8 epochs, then rises and falls in turn in stage 3 and 4." in text
+    )
+    assert "A fold has 3 networks, those of the validations with the best scores." in text
+    assert "Components of a mask below 101 px (of 1024 x 1024) are removed." in text
 
 
 def test_a_path_of_weights_is_not_quoted() -> None:

@@ -67,6 +67,7 @@ def shrunk(name: str) -> Recipe:
         epochs=(1,),
         image_size=(32,),
         crop_size=(),
+        best_checkpoints=1,
         batch_size=4,
         micro_batch_size=2,
         learning_rate=(1e-3,),

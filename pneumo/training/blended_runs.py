@@ -1,0 +1,116 @@
+"""Training of a blend: its runs one after another, then their mean, on any number of ranks.
+
+    RUN/
+        winner-resnet34/ ...       a run for each recipe, with all of its files (``run_directory``)
+        submission.csv             of the mean of all runs' networks            (when the dataset has test images)
+        submission.metrics.json    the mean's out-of-fold metrics
+        logs/                      a log of each rank and start
+
+A run that is finished is left alone, so that the same command resumes where it was.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed import heartbeat
+from pneumo.distributed.device_memory import explain_out_of_memory
+from pneumo.distributed.stopping import StopFlag
+from pneumo.distributed.watchdog import Watchdog
+from pneumo.distributed.world import World
+from pneumo.inference.ensembler import Ensembler
+from pneumo.inference.submit import write_submission
+from pneumo.runtime import log_file
+from pneumo.runtime.console import log
+from pneumo.runtime.errors import UserError
+from pneumo.training import run_directory, run_start
+from pneumo.training.blended_rule import choose_rule, publish_metrics
+from pneumo.training.cross_validation import train
+from pneumo.training.ensemble import LESS_MEMORY, build_mean
+from pneumo.training.inputs import TrainingInputs
+from pneumo.training.local_dataset import local_dataset
+from pneumo.training.locking import exclusive_locks
+from pneumo.training.run_directory import RECIPE_FILE, DatasetIdentity, RunDirectory
+from pneumo.training.run_metrics import is_finished
+
+
+def train_blend(
+    directory: Path, members: Sequence[TrainingInputs], weights: Sequence[float], world: World, stop: StopFlag
+) -> None:
+    """Train the unfinished runs; when all folds were asked for, write the submission and the metrics of their mean.
+
+    Args:
+        directory: Of the blend.
+        members: What to train, each in a directory of its own within it.
+        weights: Weight of each run in the mean.
+        world: The ranks.
+        stop: Set when the process was asked to stop.
+
+    Raises:
+        StopRequested: When the ranks agreed to stop; the same command resumes.
+        UserError: As ``train``, or when the directory is that of a single run.
+    """
+    world.on_leader(lambda: _make(directory))
+    log_file.start(directory, "train", f"rank-{world.rank}")
+    for inputs in members:
+        if world.on_leader(lambda inputs=inputs: _is_done(inputs)):  # type: ignore[misc]
+            if world.is_leader:
+                log.info("%s is finished", inputs.run)
+            continue
+        if world.is_leader:
+            log.info("%s: the recipe %s", inputs.run, inputs.recipe.name)
+        train(inputs, world, stop)
+    if not members[0].folds:
+        _write_mean(directory, members, weights, world, stop)
+
+
+def _make(directory: Path) -> None:
+    if (directory / RECIPE_FILE).exists():
+        raise UserError(
+            f"--run {directory} is a run of a single recipe", "the directory of a blend", "give another --run"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _is_done(inputs: TrainingInputs) -> bool:
+    """Return whether a run has all its results; refuse one of another recipe or dataset."""
+    manifest = Manifest.read(inputs.dataset) if _is_local(inputs.dataset) else None
+    if manifest is None or not (inputs.run / RECIPE_FILE).is_file():
+        return False
+    run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
+    if run is None or run.unfinished_folds or not is_finished(run, inputs.dataset):
+        return False
+    return run.report.is_file() and (run.submission.is_file() or not manifest.test)
+
+
+def _is_local(dataset: Path) -> bool:
+    return dataset.is_dir()
+
+
+def _write_mean(
+    directory: Path, members: Sequence[TrainingInputs], weights: Sequence[float], world: World, stop: StopFlag
+) -> None:
+    first = members[0]
+    out = directory / run_directory.RunDirectory.__dict__["submission"].name
+    with (
+        Watchdog(world.meeting, world.rank_timeout_s),
+        stop.raising("the mean of the runs"),
+        explain_out_of_memory(*LESS_MEMORY),
+    ):
+        dataset = local_dataset(first.dataset, first.options.cache.directory, world, first.run)
+        runs: list[RunDirectory] = world.on_leader(lambda: [run_directory.load(each.run) for each in members])
+        locks = [(directory / run_directory.LOCK_FILE, str(directory))] if world.is_leader else []
+        with exclusive_locks(locks, world):
+            reader = ShardReader(dataset, world.on_leader(lambda: SampleTable.read(dataset)))
+            mean = build_mean(runs, weights, reader=reader, world=world, workers=first.options.workers)
+            chosen = choose_rule(runs, mean, "auto")
+            if len(reader.table.select("test")):
+                smallest = max(run.recipe.min_component for run in runs)
+                ensembler = Ensembler(mean, chosen.rule, min_component=smallest)
+                write_submission(ensembler, out, expected=first.expected, skip_damaged=first.skip_damaged)
+            elif world.is_leader:
+                log.warning("%s has no test images: no submission is written", reader.dataset)
+            heartbeat.touch("writing the metrics of the mean")
+            world.on_leader(lambda: publish_metrics(out, chosen.metrics))

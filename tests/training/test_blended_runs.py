@@ -1,0 +1,73 @@
+"""A blend is trained by one call: its runs, which a second call leaves alone, and their weighted mean."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from training_runs import AfterSteps, Never, shrunk, training
+
+from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import SampleTable
+from pneumo.distributed.world import World
+from pneumo.inference import metrics
+from pneumo.inference.ensembler import Ensembler
+from pneumo.masks.submission import read
+from pneumo.runtime.errors import StopRequested, UserError
+from pneumo.training import blended_runs, run_directory
+from pneumo.training.blended_rule import choose_rule
+from pneumo.training.blended_runs import train_blend
+from pneumo.training.ensemble import build_mean
+from pneumo.training.inputs import TrainingInputs
+
+WEIGHTS = (3.0, 1.0)
+
+
+def members(dataset: Path, blend: Path) -> list[TrainingInputs]:
+    first = shrunk("debug")
+    second = replace(first, seed=1, keep="best", epochs=(2,), best_checkpoints=2)
+    return [training(recipe, dataset, blend / name) for name, recipe in (("a", first), ("b", second))]
+
+
+def modified(paths: Sequence[Path]) -> list[int]:
+    return [path.stat().st_mtime_ns for path in paths]
+
+
+def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
+    dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blend = tmp_path / "blend"
+    both = members(dataset, blend)
+    with pytest.raises(StopRequested):
+        train_blend(blend, both, WEIGHTS, world, AfterSteps(10))
+    assert not (blend / "submission.csv").exists()
+    finished = [blend / "a" / name for name in ("metrics.json", "submission.csv", "report.html")]
+    before = modified(finished)
+    train_blend(blend, both, WEIGHTS, world, Never())
+    assert modified(finished) == before, "a finished run is left alone"
+
+    runs = [run_directory.load(inputs.run) for inputs in both]
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    mean = build_mean(runs, WEIGHTS, reader=reader, world=world, workers=1)
+    assert [run.weight for run in mean.runs] == [0.75, 0.25]
+    chosen = choose_rule(runs, mean, "auto")
+    assert chosen.metrics == metrics.read(blend / "submission.metrics.json")
+    assert chosen.metrics is not None
+    # One network of each fold of the first run, two of the second.
+    assert (chosen.metrics.networks, chosen.metrics.submission_networks) == (3, 6)
+    expected = {p.image_id: p.rle for p in Ensembler(mean, chosen.rule).run(reader.table.select("test"))}
+    assert dict(read(blend / "submission.csv")) == expected
+    assert len(expected) == Manifest.read(dataset).test
+
+    monkeypatch.setattr(blended_runs, "train", lambda *_: pytest.fail("a finished run was trained"))
+    train_blend(blend, both, WEIGHTS, world, Never())
+    other = [replace(both[0], recipe=replace(both[0].recipe, seed=7)), both[1]]
+    with pytest.raises(UserError, match="seed: 0 -> 7"):
+        train_blend(blend, other, WEIGHTS, world, Never())
+
+
+def test_the_directory_of_a_run_is_refused(dataset: Path, tmp_path: Path, world: World) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(UserError, match="is a run of a single recipe; expected the directory of a blend"):
+        train_blend(tmp_path, members(dataset, tmp_path), WEIGHTS, world, Never())
