@@ -30,14 +30,9 @@ from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.outputs import check_apart
 from pneumo.runtime.ranges import CheckpointInterval, ExpectedWorld, FoldIndex, Fraction, RankTimeout, WorkersOrAuto
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
-<<<<<<< HEAD
 from pneumo.training import recipe_flags, run_directory
-=======
-from pneumo.training import run_directory
 from pneumo.training.blends import BLENDS
->>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_flags import named_recipe
 from pneumo.training.recipes import RECIPES
 
 if TYPE_CHECKING:  # for torch, which is imported when the words are known to be right
@@ -66,17 +61,12 @@ class Arguments:
     run: Path
     """Run directory, created if missing; a run of the same recipe and dataset is resumed."""
     recipe: Annotated[
-<<<<<<< HEAD
-        str, tyro.conf.arg(help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}.")
-    ] = recipe_flags.DEFAULT
-=======
         str,
         tyro.conf.arg(
             help=f"Named recipe with the defaults of the recipe's flags: {', '.join(RECIPES)}; or a blend, whose"
-            f" recipes are trained one after another, each in a directory of its own, and averaged: {', '.join(BLENDS)}."
+            f" recipes are trained one by one, each in a directory of its own, and averaged: {', '.join(BLENDS)}."
         ),
-    ] = "best"
->>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
+    ] = recipe_flags.DEFAULT
     folds: tuple[FoldIndex, ...] = ()
     """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
     expected: Path | None = None
@@ -111,11 +101,6 @@ class Arguments:
     verbosity: VerbosityFlags = field(default_factory=Verbosity)
 
 
-<<<<<<< HEAD
-def parse(argv: Sequence[str]) -> tuple[Arguments, Recipe]:
-    """Parse the command line, with the named recipe's values as the defaults of the recipe's flags."""
-    named = named_recipe(argv)
-=======
 def parse(argv: Sequence[str], member: str = "") -> tuple[Arguments, Recipe]:
     """Parse the command line, with the named recipe's values as the defaults of the recipe's flags.
 
@@ -123,15 +108,11 @@ def parse(argv: Sequence[str], member: str = "") -> tuple[Arguments, Recipe]:
         argv: The words behind the command.
         member: Recipe of a blend's member; by default its first one stands for all.
     """
-    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # A missing value is left to the full parser, whose message has the flag's help.
-    recipe_flag.add_argument("--recipe", nargs="?", const=Arguments.recipe, default=Arguments.recipe)
-    name = recipe_flag.parse_known_args(argv)[0].recipe
+    name = recipe_flags.recipe_name(argv)
     if name in BLENDS:
-        name = member or BLENDS[name]()[0].recipe
-    if name not in RECIPES:
-        raise UserError(f"--recipe {name}", f"one of {', '.join([*RECIPES, *BLENDS])}", "correct --recipe")
->>>>>>> 7776af1 (The 1st place's experiments as published, and one command that trains and blends them)
+        named = RECIPES[member or BLENDS[name]()[0].recipe]()
+    else:
+        named = recipe_flags.named_recipe(argv, also=tuple(BLENDS))
 
     def both(
         arguments: Annotated[Arguments, tyro.conf.arg(name="")],

@@ -33,16 +33,25 @@ MISTAKEN_FLAGS = {
 """Flags that people try, and what they mean."""
 
 
-def named_recipe(argv: Sequence[str]) -> Recipe:
+def recipe_name(argv: Sequence[str]) -> str:
+    """Return the name that the words of a command line give with --recipe."""
+    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    # A missing value is left to the full parser, whose message has the flag's help.
+    recipe_flag.add_argument("--recipe", nargs="?", const=DEFAULT, default=DEFAULT)
+    return str(recipe_flag.parse_known_args(argv)[0].recipe)
+
+
+def named_recipe(argv: Sequence[str], also: Sequence[str] = ()) -> Recipe:
     """Return the recipe that the words of a command line name, without the other flags' changes.
+
+    Args:
+        argv: The words.
+        also: Other names that the flag takes, for the message.
 
     Raises:
         UserError: When there is none of this name.
     """
-    recipe_flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # A missing value is left to the full parser, whose message has the flag's help.
-    recipe_flag.add_argument("--recipe", nargs="?", const=DEFAULT, default=DEFAULT)
-    name = recipe_flag.parse_known_args(argv)[0].recipe
+    name = recipe_name(argv)
     if name not in RECIPES:
-        raise UserError(f"--recipe {name}", f"one of {', '.join(RECIPES)}", "correct --recipe")
+        raise UserError(f"--recipe {name}", f"one of {', '.join([*RECIPES, *also])}", "correct --recipe")
     return RECIPES[name]()

@@ -40,7 +40,6 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES, debug
 from pneumo.training.train_state import TrainState
 
-
 # job/train.py's tests run it, and the others differ from the recipe winner by their encoders and weights alone.
 ELSEWHERE = {"debug", *(name for name in RECIPES if name.startswith("winner-"))}
 
