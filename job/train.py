@@ -69,6 +69,9 @@ class Arguments:
     ] = recipe_flags.DEFAULT
     folds: tuple[FoldIndex, ...] = ()
     """Folds to train, from 0, and nothing else; none given = all, followed by the metrics and the submission."""
+    teacher: Path | None = None
+    """Finished run with the same labeled images in the same folds, whose network of each fold labels the unlabeled
+    images of the dataset for that fold; needs --pseudo-labels.share. None = unlabeled images are not used."""
     expected: Path | None = None
     """CSV with the ids that the submission must have, in their order (Kaggle's sample submission)."""
     workers: WorkersOrAuto = 0
@@ -131,7 +134,7 @@ def main() -> None:
     check_apart(
         "--run",
         arguments.run,
-        {"--dataset": arguments.dataset, "--expected": arguments.expected},
+        {"--dataset": arguments.dataset, "--expected": arguments.expected, "--teacher": arguments.teacher},
         writes=run_directory.written_names(),
     )
     with cli.slow_imports():
@@ -197,6 +200,7 @@ def training_inputs(arguments: Arguments, recipes: "Mapping[Path, Recipe]", worl
             run=run,
             folds=arguments.folds,
             expected=arguments.expected,
+            teacher=arguments.teacher,
             options=options,
             skip_damaged=arguments.skip_damaged,
         )

@@ -60,7 +60,8 @@ class CacheLayout:
 
     def serves(self, table: SampleTable, size: int) -> bool:
         """Return whether a cache of this layout is of use at another size, too: all images are downsampled alike."""
-        return table is self.table and np.array_equal(self.factors, _factors(table, size))
+        # A table with pseudo-labels shares the other columns.
+        return table.sha256 is self.table.sha256 and np.array_equal(self.factors, _factors(table, size))
 
     def has(self, row: int, factor: int) -> bool:
         """Return whether a row's image has a place, downsampled by this factor."""

@@ -14,9 +14,13 @@ Indices = npt.NDArray[np.int64]
 
 STREAM = 1
 """Second half of the generator's key, which keeps these draws apart from the augmentation's of the same seed."""
+MIXED_STREAM, EXTRA_STREAM = 3, 4
+"""The same of the draws that add samples of another kind to an order."""
 
 
-def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positive_rate: float | None) -> Indices:
+def epoch_order(
+    labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positive_rate: float | None, stream: int = STREAM
+) -> Indices:
     """Return the shuffled order of one epoch.
 
     With a positive rate the epoch contains every positive once, and as many negatives as the rate leaves room for,
@@ -29,17 +33,41 @@ def epoch_order(labels: npt.NDArray[np.bool_], *, seed: int, epoch: int, positiv
         seed: The run's seed, 0 or more.
         epoch: Number of the epoch from 0, counted over all stages.
         positive_rate: Fraction of positives in the epoch, above 0 and at most 1; None takes every sample once.
+        stream: Second half of the generator's key.
 
     Returns:
         (m,) indices into ``labels``, each at most once.
     """
-    generator = np.random.Generator(np.random.Philox(key=[seed, STREAM], counter=[0, 0, epoch, 0]))
+    generator = _generator(seed, epoch, stream)
     positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
     if positive_rate is not None and len(positives):
         assert 0 < positive_rate <= 1
         negative_count = round(len(positives) * (1 - positive_rate) / positive_rate)
         negatives = generator.permutation(negatives)[:negative_count]
     return generator.permutation(np.concatenate([positives, negatives])).astype(np.int64, copy=False)
+
+
+def mix(order: Indices, extra: Indices, *, seed: int, epoch: int, share: float) -> Indices:
+    """Return the order of an epoch with the first of other samples at random places in it.
+
+    Args:
+        order: (m,) order of the epoch.
+        extra: (n,) order of the others.
+        seed: The run's seed.
+        epoch: Number of the epoch from 0, counted over all stages.
+        share: Fraction of the result that others are to be, as far as there are enough of them; below 1.
+
+    Returns:
+        (m + k,) with each of ``order`` and k of ``extra`` once.
+    """
+    assert 0 <= share < 1
+    count = round(len(order) * share / (1 - share))
+    together = np.concatenate([order, extra[:count]])
+    return _generator(seed, epoch, MIXED_STREAM).permutation(together).astype(np.int64, copy=False)
+
+
+def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, 0]))
 
 
 def steps(samples: int, batch: int) -> int:

@@ -39,6 +39,7 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
+from pneumo.training.teacher import Teacher, open_teacher
 
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
@@ -76,12 +77,12 @@ def train_folds(
             wanted = inputs.folds or range(manifest.num_folds)
             plan = plan_folds(world, wanted, inputs.recipe.micro_batches)
             log_idle_ranks(world, plan)
-            run, reader, folds = open_run(inputs, dataset, manifest, world)
+            run, reader, folds, teacher = open_run(inputs, dataset, manifest, world)
             log_file.start(run.path, "train", f"rank-{world.rank}")
         finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
         plan = plan.without(finished)
         log_world(world, plan, run.recipe.precision)
-        _train_waves(inputs, run, reader, plan, finished, world=world, stop=stop, watchdog=watchdog)
+        _train_waves(inputs, run, reader, teacher, plan, finished, world=world, stop=stop, watchdog=watchdog)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
         watchdog.depend_on(range(world.size))
@@ -94,6 +95,7 @@ def _train_waves(
     inputs: TrainingInputs,
     run: RunDirectory,
     reader: ShardReader,
+    teacher: Teacher | None,
     plan: WavePlan,
     finished: Sequence[int],
     *,
@@ -115,7 +117,7 @@ def _train_waves(
             connect(group, stop, watchdog)
             caches.join(group)
             for fold in folds:
-                _train_fold(inputs, fold, run, reader, world=world, group=group, stop=stop, caches=caches)
+                _train_fold(inputs, fold, run, reader, teacher, world=world, group=group, stop=stop, caches=caches)
             if group.any_rank(bool(stop)):
                 raise group.stop_request(stop.signal_name, "after the last step")
             release(group)
@@ -126,6 +128,7 @@ def _train_fold(
     fold: int,
     run: RunDirectory,
     reader: ShardReader,
+    teacher: Teacher | None,
     *,
     world: World,
     group: Group,
@@ -135,11 +138,14 @@ def _train_fold(
     """Train a fold, and leave nothing of it on the device: the next one, or the ensemble, may need all of it."""
     if group.is_leader:
         run.fold(fold).remove_temporary_files()
+    data = FoldData.of(reader, fold, run.dataset.num_folds, caches)
     try:
+        if teacher is not None:
+            data = _add_pseudo_labels(inputs, data, fold, run, teacher, world=world, group=group, stop=stop)
         FoldTrainer(
             run.recipe,
             fold,
-            FoldData.of(reader, fold, run.dataset.num_folds, caches),
+            data,
             world=world,
             group=group,
             directory=run.fold(fold),
@@ -154,10 +160,44 @@ def _train_fold(
     release_memory()
 
 
+def _add_pseudo_labels(
+    inputs: TrainingInputs,
+    data: FoldData,
+    fold: int,
+    run: RunDirectory,
+    teacher: Teacher,
+    *,
+    world: World,
+    group: Group,
+    stop: StopFlag,
+) -> FoldData:
+    def stop_if_asked() -> None:
+        if group.any_rank(bool(stop)):
+            raise group.stop_request(stop.signal_name, f"fold {fold} is being pseudo-labeled")
+
+    # Not for a training without a teacher, which needs none of it.
+    from pneumo.training.pseudo_labels import Labeler, with_labels
+
+    labeler = Labeler(
+        run=run,
+        fold=fold,
+        teacher=teacher,
+        reader=data.reader,
+        world=world,
+        group=group,
+        workers=inputs.options.workers,
+        stop_if_asked=stop_if_asked,
+    )
+    return with_labels(data, labeler.labels())
+
+
 def open_run(
     inputs: TrainingInputs, dataset: Path, manifest: Manifest, world: World
-) -> tuple[RunDirectory, ShardReader, tuple[int, ...]]:
-    """Start or load the run; return it, the dataset without its excluded images, and the folds. Collective."""
+) -> tuple[RunDirectory, ShardReader, tuple[int, ...], Teacher | None]:
+    """Start or load the run; return it, the dataset without its excluded images, the folds and the teacher.
+
+    Collective.
+    """
     table = world.on_leader(lambda: SampleTable.read(dataset))
     reader = ShardReader(dataset, table)
     world.on_leader(lambda: check_expected(inputs.expected, table))
@@ -167,11 +207,18 @@ def open_run(
     folds = check_folds(inputs.folds, manifest, reader.table)
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
-    identity = DatasetIdentity.of(manifest, excluded)
-    run = world.on_leader(lambda: run_start.create(inputs.run, inputs.recipe, identity, partial(_settle, world.device)))
+    identity, path = DatasetIdentity.of(manifest, excluded), inputs.teacher
+    teacher = (
+        None
+        if path is None
+        else world.on_leader(lambda: open_teacher(path, reader.table, manifest.num_folds, excluded))
+    )
+    taught_by = "" if teacher is None else teacher.sha256
+    settle = partial(_settle, world.device)
+    run = world.on_leader(lambda: run_start.create(inputs.run, inputs.recipe, identity, settle, taught_by))
     # Another rank may have another device, and a resumed run another one than it was started on.
     resolve_auto(run.recipe, world.device)
-    return run, reader, folds
+    return run, reader, folds, teacher
 
 
 def _settle(device: torch.device, recipe: Recipe) -> tuple[Recipe, str]:

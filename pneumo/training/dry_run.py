@@ -1,8 +1,9 @@
 """What a training would do, and the time and memory that it would take: ``job/train.py --dry-run``. Writes nothing.
 
-The counts are exact. Time and memory are those of a few real steps on this rank's device, with real images: as many
-micro-batches in a step as a rank of the first group will have. What ranks exchange is counted as free. Of a run that is
-resumed, the folds that are finished are left out.
+The counts are exact, but for images that a teacher is still to label: it is sure of fewer than are counted. Time and
+memory are those of a few real steps on this rank's device, with real images: as many micro-batches in a step as a rank
+of the first group will have. What ranks exchange is counted as free. Of a run that is resumed, the folds that are
+finished are left out.
 """
 
 import sys
@@ -34,6 +35,7 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.step_cost import STEPS, Measured, measure
+from pneumo.training.teacher import open_teacher
 
 GIB = 2**30
 
@@ -89,6 +91,8 @@ def _describe(
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
     if run is not None:
         table = table.exclude(run.dataset.excluded)
+    if inputs.teacher is not None:
+        open_teacher(inputs.teacher, table, manifest.num_folds, () if run is None else run.dataset.excluded)
     plans = [plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
     first_group = waves.waves[0][0].ranks if waves.waves else range(1)
     with explain_out_of_memory(*less_memory(recipe)):
@@ -110,6 +114,7 @@ def _describe(
     for one in plans:
         yield (
             f"fold {one.fold:<5} {counted(one.training_images, 'training image')},"
+            f"{f' at most {one.pseudo_images} pseudo-labeled,' if one.pseudo_images else ''}"
             f" {counted(one.validation_images, 'validation image')}, {counted(one.steps, 'step')}"
         )
     for stage, cost in zip(plans[0].stages, measured.costs, strict=True):

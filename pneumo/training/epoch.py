@@ -5,8 +5,10 @@ steps as one that was never interrupted.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+
+import numpy as np
 
 from pneumo.dataset.table import Rows, SampleTable
 from pneumo.loading import sampler
@@ -30,6 +32,8 @@ class Epoch:
     """Rows of the table to train on."""
     scores: tuple[float, ...] = ()
     """Validation scores of the stage so far."""
+    pseudo_rows: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Rows with a pseudo-label, of which the epoch has a share."""
 
     @property
     def number(self) -> int:
@@ -53,12 +57,21 @@ class Epoch:
 
     @cached_property
     def order(self) -> Rows:
-        """The samples in their order, as indices into ``rows``."""
+        """The samples in their order, as indices into ``rows`` and, behind these, ``pseudo_rows``."""
+        order = self._draw(self.rows, sampler.STREAM)
+        if not len(self.pseudo_rows):
+            return order
+        extra = len(self.rows) + self._draw(self.pseudo_rows, sampler.EXTRA_STREAM)
+        share = self.recipe.pseudo_labels.share
+        return sampler.mix(order, extra, seed=self.seed, epoch=self.number, share=share)
+
+    def _draw(self, rows: Rows, stream: int) -> Rows:
         return sampler.epoch_order(
-            self.table.positive[self.rows],
+            self.table.positive[rows],
             seed=self.seed,
             epoch=self.number,
             positive_rate=self.stage.positive_rate_at(self.index),
+            stream=stream,
         )
 
     @property
@@ -90,7 +103,8 @@ class Epoch:
             micro_batches: Which micro-batches of a step: those of this rank.
         """
         batch, micro_batch = self.recipe.batch_size, self.recipe.micro_batch_size
-        in_order, number, size = self.rows[self.order], self.number, self.stage.image_size
+        in_order = np.concatenate([self.rows, self.pseudo_rows])[self.order]
+        number, size = self.number, self.stage.image_size
         for step in steps:
             slices = sampler.step_slice(in_order, step, batch, micro_batch)
             for positions in (slices[index] for index in micro_batches):

@@ -1,7 +1,9 @@
 """The samples that a fold is trained on, and those that score it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
+
+import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -17,6 +19,8 @@ class FoldData:
     """Rows of the sample table to train on."""
     validation_rows: Rows
     """Rows of the fold's own images."""
+    pseudo_rows: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Rows of unlabeled images with a pseudo-label, see ``pseudo_labels``; most folds have none."""
     caches: CacheKeeper | None = None
     """Keeps the decoded images, also for the next fold; None decodes them in each epoch."""
 

@@ -27,6 +27,8 @@ class TrainingInputs:
     options: LoopOptions
     skip_damaged: bool = False
     """Exclude the damaged training images when the run is started."""
+    teacher: Path | None = None
+    """The run that labels the unlabeled images."""
 
     def __post_init__(self) -> None:
         """Check the options that depend on the recipe.
@@ -40,6 +42,15 @@ class TrainingInputs:
                 f"--images-at-once {at_once}",
                 f"a multiple of --micro-batch-size {unit}",
                 "correct it, or leave it out",
+            )
+        share = self.recipe.pseudo_labels.share
+        if self.teacher is None and share:
+            raise UserError(f"--pseudo-labels.share {share:g} without --teacher", "a run that labels", "give --teacher")
+        if self.teacher is not None and not share:
+            raise UserError(
+                f"--teacher {self.teacher} without --pseudo-labels.share",
+                "the share of an epoch's images that it labels",
+                "give --pseudo-labels.share 0.2, for example",
             )
 
 

@@ -162,10 +162,16 @@ class FoldTrainer:
             self.loader.cache = self.data.caches.open(self.data.reader.table, size)
 
     def _epoch(self, stage: Stage, index: int) -> Epoch:
-        table, rows = self.data.reader.table, self.data.train_rows
         scores = self.state.scores(stage.index)
         return Epoch(
-            recipe=self.recipe, stage=stage, index=index, seed=self.seed, table=table, rows=rows, scores=scores
+            recipe=self.recipe,
+            stage=stage,
+            index=index,
+            seed=self.seed,
+            table=self.data.reader.table,
+            rows=self.data.train_rows,
+            pseudo_rows=self.data.pseudo_rows,
+            scores=scores,
         )
 
     def _first_event(self) -> int:

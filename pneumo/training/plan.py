@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pneumo.dataset import unlabeled
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.partition import WavePlan, busiest_share
 from pneumo.training.epoch import Epoch
@@ -29,6 +30,8 @@ class FoldPlan:
     fold: int
     training_images: int
     """Images of the other folds."""
+    pseudo_images: int
+    """Unlabeled images that may get a pseudo-label."""
     validation_images: int
     """The fold's own images."""
     stages: tuple[StagePlan, ...]
@@ -61,11 +64,13 @@ def plan_fold(recipe: Recipe, table: SampleTable, fold: int, num_folds: int) -> 
         num_folds: Number of folds.
     """
     rows = table.select("train", set(range(num_folds)) - {fold})
+    # Of how many the teacher is sure is not known yet: these are the most.
+    pseudo = unlabeled.usable(table, fold) if recipe.pseudo_labels.share else rows[:0]
     stages = []
     for stage in recipe.stages:
         # The seed decides which samples an epoch has, not how many.
         epochs = [
-            Epoch(recipe=recipe, stage=stage, index=index, seed=0, table=table, rows=rows)
+            Epoch(recipe=recipe, stage=stage, index=index, seed=0, table=table, rows=rows, pseudo_rows=pseudo)
             for index in range(stage.epochs)
         ]
         stages.append(
@@ -77,7 +82,13 @@ def plan_fold(recipe: Recipe, table: SampleTable, fold: int, num_folds: int) -> 
             )
         )
     own = len(table.select("train", {fold}))
-    return FoldPlan(fold=fold, training_images=len(rows), validation_images=own, stages=tuple(stages))
+    return FoldPlan(
+        fold=fold,
+        training_images=len(rows),
+        pseudo_images=len(pseudo),
+        validation_images=own,
+        stages=tuple(stages),
+    )
 
 
 def fold_seconds(plan: FoldPlan, costs: Sequence[StageCost], recipe: Recipe, ranks: int) -> float:

@@ -17,6 +17,7 @@ from pneumo.modeling.config import NAME, NAME_IN_WORDS, ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, ReferenceArea, Seed
+from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.schedule import Plateau, ScheduleKind
 
 ImageSize = Annotated[int, MultipleOf(32), Interval(ge=32, le=4096)]
@@ -59,6 +60,8 @@ class Recipe:
     """Weights of the loss's terms."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Probabilities and ranges of the random changes to a training image."""
+    pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
+    """How the predictions of --teacher are used as labels."""
 
     epochs: Annotated[tuple[Annotated[int, Interval(ge=1, le=100_000)], ...], MinLen(1)] = (40,)
     """Epochs (per stage)."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pneumo.modeling.losses.registry import TERMS
+from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 
 
@@ -25,6 +26,7 @@ NEWER_FIELDS: dict[str, Any] = {
     "schedule": ["cosine"],
     "cosine_epochs": 0,
     "plateau": {"factor": 0.1, "patience": 2, "threshold": 1e-7, "min_learning_rate": 1e-7},
+    "pseudo_labels": dataclasses.asdict(PseudoLabelConfig()),
 }
 """Fields that are newer than the format, with what runs from before them did."""
 

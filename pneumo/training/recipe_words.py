@@ -60,6 +60,13 @@ def _positives(stage: Stage) -> str:
 
 
 def _images(recipe: Recipe) -> Iterator[str]:
+    config = recipe.pseudo_labels
+    if config.share:
+        yield (
+            f"At most {config.share:.0%} of the images of an epoch are unlabeled ones that another run has labeled,"
+            f" positive from a presence probability of {config.positive:g} and negative up to"
+            f" {config.negative:g}: for each fold its network that was not trained on the images of this fold."
+        )
     active = [f"{name} (probability {entry.probability:g})" for name, entry in recipe.augmentation.active()]
     yield f"Random changes to a training image: {', '.join(active) or 'none'}."
 

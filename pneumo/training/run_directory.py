@@ -16,6 +16,7 @@
             events.out.*       TensorBoard
             model.safetensors  the weights that inference uses
             oof.parquet        histograms of this fold's images
+            pseudo-labels.parquet  those that the fold learns from        (with --teacher)
             fold.json          history; written last: a fold that has it is finished
             .lock              while a process trains the fold; RUN/.lock while one starts or finishes the run
 
@@ -81,6 +82,8 @@ class FoldDirectory:
     """Weights that inference uses."""
     histograms = _File("oof.parquet")
     """Histograms of the fold's own images."""
+    pseudo_labels = _File("pseudo-labels.parquet")
+    """Masks of unlabeled images (``pseudo_labels``); only in a run with a teacher."""
     summary = _File("fold.json")
     """Digests and history (``fold_results``); only a finished fold has it."""
     lock = _File(LOCK_FILE)
@@ -164,6 +167,8 @@ class _Record:
     dataset: DatasetIdentity
     encoder_sha256: str
     """Digest of the encoder's first weights; empty when they are random."""
+    teacher_sha256: str = ""
+    """Digest of the weights of the run that made the pseudo-labels; empty without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +180,8 @@ class RunDirectory:
     dataset: DatasetIdentity
     encoder_sha256: str
     """Digest of the encoder's first weights; empty when they are random."""
+    teacher_sha256: str = ""
+    """Digest of the weights of the run that made the pseudo-labels; empty without any."""
     metrics = _File("metrics.json")
     """Out-of-fold metrics."""
     thresholds = _File("thresholds.json")
@@ -258,7 +265,13 @@ def is_own_submission(out: Path, runs: Sequence["RunDirectory"]) -> bool:
 
 def write(run: RunDirectory) -> None:
     """Publish the recipe.json of a run."""
-    record = _Record(pneumo=__version__, recipe=run.recipe, dataset=run.dataset, encoder_sha256=run.encoder_sha256)
+    record = _Record(
+        pneumo=__version__,
+        recipe=run.recipe,
+        dataset=run.dataset,
+        encoder_sha256=run.encoder_sha256,
+        teacher_sha256=run.teacher_sha256,
+    )
     content = {"format_version": FORMAT_VERSION, **asdict(record)}
     publish_text(run.path / RECIPE_FILE, json.dumps(content, indent=2) + "\n")
 
@@ -279,8 +292,15 @@ def load(path: Path) -> RunDirectory:
     )
     _check_links(path)
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
+    content.setdefault("teacher_sha256", "")
     record = config.from_json(_Record, content, str(path / RECIPE_FILE))
-    return RunDirectory(path=path, recipe=record.recipe, dataset=record.dataset, encoder_sha256=record.encoder_sha256)
+    return RunDirectory(
+        path=path,
+        recipe=record.recipe,
+        dataset=record.dataset,
+        encoder_sha256=record.encoder_sha256,
+        teacher_sha256=record.teacher_sha256,
+    )
 
 
 def is_exported(path: Path) -> bool:

@@ -24,6 +24,7 @@ def create(
     recipe: Recipe,
     dataset: DatasetIdentity,
     settle: Callable[[Recipe], tuple[Recipe, str]] = lambda recipe: (recipe, ""),
+    teacher_sha256: str = "",
 ) -> RunDirectory:
     """Start a run, or load one of the same recipe and dataset.
 
@@ -33,6 +34,7 @@ def create(
         dataset: The dataset.
         settle: Called unless the run has begun: returns the recipe without ``auto``, and the digest of the encoder's
             first weights. Nothing is written when it raises an error.
+        teacher_sha256: Digest of the teacher's weights; empty without one.
 
     Raises:
         UserError: When the directory holds a run of another recipe or dataset that has begun, or something else.
@@ -43,8 +45,17 @@ def create(
             # Before weights are downloaded for it.
             _check_empty(path)
         settled, encoder_sha256 = settle(recipe)
-        run = _start(RunDirectory(path=path, recipe=settled, dataset=dataset, encoder_sha256=encoder_sha256))
+        run = _start(
+            RunDirectory(
+                path=path,
+                recipe=settled,
+                dataset=dataset,
+                encoder_sha256=encoder_sha256,
+                teacher_sha256=teacher_sha256,
+            )
+        )
     _compare(run, recipe, dataset)
+    _compare_teacher(run, teacher_sha256)
     return run
 
 
@@ -153,6 +164,15 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
             f"{run.path} was started on another dataset or other folds ({'; '.join(changed)})",
             "the same dataset and folds",
             "give the same --dataset to resume it, or another --run to start a new one",
+        )
+
+
+def _compare_teacher(run: RunDirectory, teacher_sha256: str) -> None:
+    if run.teacher_sha256 != teacher_sha256:
+        raise UserError(
+            f"{run.path} was started with another --teacher",
+            "the run with the same weights",
+            "give the same --teacher to resume it, or another --run to start a new one",
         )
 
 

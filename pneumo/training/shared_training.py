@@ -44,7 +44,7 @@ def predict_again(training: TrainingInputs, source: RunDirectory, world: World) 
         UserError: When a file of the source is damaged, or another process works on the run.
     """
     manifest = world.on_leader(lambda: Manifest.read(training.dataset))
-    run, reader, folds = open_run(training, training.dataset, manifest, world)
+    run, reader, folds, _ = open_run(training, training.dataset, manifest, world)
     left = world.on_leader(lambda: [fold for fold in folds if not run.fold(fold).is_finished])
     locks = [(run.fold(fold).lock, f"fold {fold} of {run.path}") for fold in left] if world.is_leader else []
     with exclusive_locks(locks, world), explain_out_of_memory(*LESS_MEMORY):

@@ -153,6 +153,7 @@ ANY: dict[str, dict[str, str]] = {
         "dataset": PATHS,
         "run": PATHS,
         "expected": PATHS,
+        "teacher": PATHS,
         "cache-dir": PATHS,
         "skip-damaged": SWITCH,
         "dry-run": SWITCH,
