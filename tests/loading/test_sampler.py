@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumo.loading.sampler import epoch_order, step_slice, steps
+from pneumo.loading.sampler import EXTRA_STREAM, epoch_order, mix, step_slice, steps
 
 LABELS = np.arange(1000) % 5 == 0  # 200 positives of 1000
 
@@ -49,6 +49,26 @@ def test_order_is_that_of_every_version_of_this_one():
     assert epoch_order(labels, seed=3, epoch=2, positive_rate=0.5).tolist() == [12, 11, 0, 19, 15, 10, 4, 5]
     every = [3, 2, 15, 6, 9, 7, 18, 10, 5, 13, 4, 8, 19, 1, 11, 14, 12, 16, 17, 0]
     assert epoch_order(labels, seed=3, epoch=2, positive_rate=None).tolist() == every
+
+
+@pytest.mark.parametrize(
+    ("share", "others"),
+    [
+        pytest.param(0.2, 25, id="one to every four"),
+        pytest.param(0.5, 100, id="as many"),
+        pytest.param(0.9, 150, id="no more than there are"),
+        pytest.param(0.0, 0, id="none"),
+    ],
+)
+def test_other_samples_are_a_share_of_the_epoch_at_random_places(share: float, others: int):
+    order = np.arange(100)
+    extra = 100 + epoch_order(np.zeros(150, bool), seed=1, epoch=2, positive_rate=None, stream=EXTRA_STREAM)
+    mixed = mix(order, extra, seed=1, epoch=2, share=share)
+    assert sorted(mixed.tolist()) == sorted([*range(100), *extra[:others].tolist()])
+    assert mixed.tolist() == mix(order, extra, seed=1, epoch=2, share=share).tolist()
+    assert mixed.tolist() != mix(order, extra, seed=1, epoch=3, share=share).tolist()
+    half = len(mixed) // 2
+    assert abs((mixed[:half] >= 100).mean() - (mixed[half:] >= 100).mean()) < 0.2
 
 
 def test_order_is_shuffled_evenly():

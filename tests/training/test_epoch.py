@@ -9,6 +9,7 @@ import pytest
 
 from pneumo.dataset.table import SampleTable
 from pneumo.training.epoch import Epoch
+from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.schedule import Plateau
 
@@ -80,6 +81,20 @@ def test_the_ranks_plans_are_the_order_divided_into_micro_batches(dataset: Path)
     assert np.array_equal(np.concatenate([plan.rows for plan in in_turn]), whole.rows[whole.order[: 4 * whole.steps]])
     assert np.array_equal(np.concatenate([plan.positions for plan in in_turn]), np.arange(4 * whole.steps))
     assert {(plan.epoch, plan.size, plan.seed) for plan in in_turn} == {(3, 64, 5)}
+
+
+def test_pseudo_labeled_images_are_a_share_of_each_epoch(dataset: Path) -> None:
+    recipe = replace(RECIPE, positive_rate=(), pseudo_labels=PseudoLabelConfig(share=0.25))
+    alone = epoch(dataset, 0, 0, recipe)
+    others = alone.table.select("train", {0})
+    epochs = [replace(epoch(dataset, 0, index, recipe), pseudo_rows=others) for index in (0, 1)]
+    taken = []
+    for one in epochs:
+        rows = np.concatenate([plan.rows for plan in one.plans(range(one.steps), range(2))])
+        assert len(one.order) == len(alone.order) + round(len(alone.order) / 3)
+        assert len(set(rows.tolist())) == len(rows) == 4 * one.steps
+        taken.append(set(rows.tolist()) & set(others.tolist()))
+    assert taken[0] != taken[1]
 
 
 def test_plans_from_a_later_step_are_the_rest(dataset: Path) -> None:
