@@ -1,0 +1,56 @@
+"""Unlabeled images from their DICOMs to a network that has learned from them, by the commands."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+from job_commands import JOB, RECIPE, accelerate, run, run_all, train, weights
+
+from pneumo.synthetic.tree import SyntheticTree
+
+LABELS = ["--pseudo-labels.share", "0.3", "--pseudo-labels.positive", "0.01", "--pseudo-labels.negative", "0"]
+LABELS += ["--pseudo-labels.threshold", "0.004", "--pseudo-labels.min-area", "0", "--epochs", "1"]
+"""Whatever a network says, the image is positive."""
+
+
+@pytest.fixture(scope="module")
+def unlabeled(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the other tests with its test images beside the labeled ones, without a label."""
+    directory = tmp_path_factory.mktemp("unlabeled")
+    shutil.copytree(synthetic.dicom, directory / "dicom")
+    shutil.copytree(synthetic.test_dicom, directory / "dicom" / "unlabeled")
+    words = ["--dicom", directory / "dicom", "--masks", synthetic.masks, "--patients", synthetic.patients]
+    words += ["--keep-unlabeled", "--out", directory / "dataset", "--num-folds", 2, "--workers", 1]
+    (built, output), (verified, _) = run_all([("shard", words), ("verify", ["--dataset", directory / "dataset"])])
+    assert (built, verified) == (0, 0), output
+    assert "38 files found = 38 samples + 0 quarantined + 0 left out + 0 unlabeled" in output
+    assert "6 unlabeled images" in output
+    return directory / "dataset"
+
+
+def test_ranks_share_the_labeling_and_the_training(alone: Path, unlabeled: Path, tmp_path: Path) -> None:
+    asked = ["--folds", 0, "--teacher", alone, *LABELS]
+    one = train(unlabeled, tmp_path / "one", *asked)
+    train(unlabeled, tmp_path / "two", *asked, launcher=accelerate())
+    assert "fold 0 learns from 6 pseudo-labeled images" in one
+    labels = [pq.read_table(tmp_path / run / "fold-0" / "pseudo-labels.parquet") for run in ("one", "two")]
+    assert len(labels[0]) == 6
+    assert labels[0]["image_id"] == labels[1]["image_id"]
+    single, together = (safetensors.torch.load(weights(tmp_path / run)) for run in ("one", "two"))
+    for name, tensor in single.items():
+        torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-3, msg=name)
+
+
+def test_the_plan_counts_the_images_that_may_be_labeled(alone: Path, unlabeled: Path, tmp_path: Path) -> None:
+
+    words = [JOB / "train.py", "--dataset", unlabeled, "--run", tmp_path / "run", *RECIPE, *LABELS, "--dry-run"]
+    code, output = run([*words, "--teacher", alone])
+    assert code == 0, output
+    assert "at most 6 pseudo-labeled" in output
+    code, output = run(words)
+    assert code == 2
+    assert "--pseudo-labels.share 0.3 without --teacher" in output
+    assert not (tmp_path / "run").exists()
