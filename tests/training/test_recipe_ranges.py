@@ -86,6 +86,11 @@ WRONG: dict[str, list[Any]] = {
     "augmentation.intensity.gamma": BELOW_ONE,
     "augmentation.intensity.brightness": BELOW_ONE,
     "augmentation.distortion.probability": SHARES,
+    "pseudo_labels.share": BELOW_ONE,
+    "pseudo_labels.positive": SHARES,
+    "pseudo_labels.negative": SHARES,
+    "pseudo_labels.threshold": [*NUMBERS, 0, 1.0],
+    "pseudo_labels.min_area": [*NUMBERS, 2**20 + 1],
 }
 
 TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
@@ -111,6 +116,10 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "too few channels for scSE": (
         {"model.decoder_channels": [64, 32, 16, 16, 8], "model.attention": "scse"},
         "at least 16 channels",
+    ),
+    "labels that are positive and negative": (
+        {"pseudo_labels.positive": 0.5, "pseudo_labels.negative": 0.6},
+        "expected less than --pseudo-labels.positive 0.5",
     ),
     "a loss of a head that is not there": (
         {"model.presence_head": False, "loss.presence": 0.5},

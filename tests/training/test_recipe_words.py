@@ -5,6 +5,7 @@ import pytest
 
 from pneumo.modeling.config import ModelConfig
 from pneumo.training import recipe_words
+from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_words import describe_recipe
 from pneumo.training.recipes import RECIPES, best, demo, winner
@@ -62,6 +63,12 @@ def test_the_winner_s_schedules_and_networks_are_said() -> None:
     )
     assert "A fold has 3 networks, those of the validations with the best scores." in text
     assert "Components of a mask below 101 px (of 1024 x 1024) are removed." in text
+
+
+def test_labels_of_another_run_are_said() -> None:
+    taught = " ".join(describe_recipe(replace(best(), pseudo_labels=PseudoLabelConfig(share=0.2))))
+    assert "At most 20% of the images of an epoch are unlabeled ones that another run has labeled" in taught
+    assert "unlabeled" not in " ".join(describe_recipe(best()))
 
 
 def test_a_path_of_weights_is_not_quoted() -> None:
