@@ -32,7 +32,8 @@ def blend_rules(rules: Sequence[RunRule], weights: Sequence[float]) -> DecisionR
 
     The presence threshold is the mean over the runs with a presence head, as the blend's presence probability is. A
     mean of probabilities has fewer extreme values than each of them has, so this rule is an approximation: it is too
-    strict where the runs disagree. For a single run it is that run's own rule.
+    strict where the runs disagree. Of runs that decide by expected score it is the mean of the thresholds beside it: no
+    mean of their estimates is known to be one. For a single run it is that run's own rule.
 
     Args:
         rules: The rule of each run.

@@ -1,6 +1,7 @@
 """Whether a predicted probability is the share of images that it holds for: a reliability diagram.
 
-(Expected calibration error: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.)
+(Expected calibration error: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3. Brier score:
+Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.)
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Reliability:
     """Those that have images, in ascending order; all of equal width."""
     expected_error: float
     """Mean over images of the distance between the share of positives and the mean probability of their bin."""
+    brier: float
+    """Brier score: mean over images of the squared distance between the probability and 1 or 0, whichever is true."""
 
 
 def reliability(positive: npt.NDArray[np.bool_], probability: npt.NDArray[np.float64]) -> Reliability:
@@ -55,4 +58,5 @@ def reliability(positive: npt.NDArray[np.bool_], probability: npt.NDArray[np.flo
             for k in np.flatnonzero(images).tolist()
         ],
         expected_error=float(np.abs(positives - sums).sum() / len(positive)),
+        brier=float(((probability - positive) ** 2).mean()),
     )

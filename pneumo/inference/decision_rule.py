@@ -3,18 +3,22 @@
 An image is positive when enough of its pixels reach the top threshold and its presence probability reaches the presence
 threshold; its mask is then every pixel that reaches the bottom threshold. Top threshold, minimum area and bottom
 threshold are the triplet rule of the SIIM-ACR winner; entries that trained a presence head added its threshold.
+
+Where it scored more on images that it was not fitted to, the decision by expected score takes the place of the
+thresholds, which stay beside it: ``expected_score``, ``rule_choice``.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, area, dice, equivalent_area
+from pneumo.inference.expected_score import ExpectedScore, estimate
+from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, dice, equivalent_area
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -38,6 +42,8 @@ class RuleInProbabilities:
     min_area: Annotated[float, Interval(ge=0, le=NEVER)]
     bottom_threshold: Threshold
     presence_threshold: Fraction
+    expected_score: ExpectedScore | None = None
+    """Decides in place of the thresholds, unless it is None."""
 
     def __post_init__(self) -> None:
         if self.bottom_threshold > self.top_threshold:
@@ -68,6 +74,8 @@ class DecisionRule:
     """Bin (1..``top_bin``) from which a pixel of a positive image belongs to the mask."""
     presence_threshold: float = 0.0
     """Minimum presence probability, in [0, 1]; not applied to an image without one."""
+    expected_score: ExpectedScore | None = None
+    """Decides in place of all of these thresholds, unless it is None."""
 
     def __post_init__(self) -> None:
         assert 1 <= self.bottom_bin <= self.top_bin < BINS, self
@@ -81,18 +89,29 @@ class DecisionRule:
             min_area=self.min_area,
             bottom_threshold=self.bottom_bin / BINS,
             presence_threshold=self.presence_threshold,
+            expected_score=self.expected_score,
         )
+
+    @property
+    def is_never(self) -> bool:
+        """Whether every image is called empty."""
+        return self.expected_score is None and self.min_area >= NEVER
 
     @classmethod
     def from_probabilities(cls, rule: RuleInProbabilities) -> Self:
         """Make a rule of what ``in_probabilities`` returned."""
         top, bottom = round(rule.top_threshold * BINS), round(rule.bottom_threshold * BINS)
-        return cls(top, rule.min_area, bottom, rule.presence_threshold)
+        return cls(top, rule.min_area, bottom, rule.presence_threshold, rule.expected_score)
 
     def describe(self) -> str:
         """Describe the rule in words."""
-        if self.min_area >= NEVER:
+        if self.is_never:
             return "every mask is empty"
+        if self.expected_score is not None:
+            return (
+                "positive with a mask whose expected Dice, by the estimates of presence and overlap, is above that of"
+                " an empty one; its bottom threshold is the best one for the image"
+            )
         values = self.in_probabilities()
         area = f"{self.min_area:g} px (of 1024x1024)" if self.min_area > 0 else "a pixel"
         presence = f" and presence probability >= {self.presence_threshold:.2f}" if self.presence_threshold > 0 else ""
@@ -122,30 +141,63 @@ def read_rule(path: Path) -> DecisionRule:
         repair="restore the file",
         other_version="use the version of pneumo that wrote it, or train the run again",
     )
+    complete_rule(content.get("rule"))
     return DecisionRule.from_probabilities(config.from_json(_RuleFile, content, str(path)).rule)
 
 
-def is_positive(count: int, pixels: int, rule: DecisionRule, presence_probability: float = float("nan")) -> bool:
-    """Return whether a rule calls an image positive.
+def complete_rule(rule: Any) -> None:
+    """Add what a JSON document of before there was it does not have; what is no rule stays as it is."""
+    if isinstance(rule, dict):
+        rule.setdefault("expected_score", None)
+
+
+def mask_bins(
+    rule: DecisionRule,
+    predicted: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.int64],
+    presence_probability: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int64]:
+    """Return the bin (n,) from which a pixel belongs to each image's mask; 0 where a rule calls the image empty.
 
     Args:
-        count: Pixels that reach the top threshold.
-        pixels: All pixels of the image.
         rule: The rule.
+        predicted: (n, 256) pixels in bin b or above.
+        pixels: (n,) all pixels.
+        presence_probability: (n,) in [0, 1]; NaN without a presence head.
+    """
+    if rule.expected_score is not None:
+        found = estimate(rule.expected_score, predicted, pixels, presence_probability)
+        return np.where(found.gives_mask, found.mask_bin, 0)
+    count = predicted[:, rule.top_bin]
+    large = (count > 0) & (equivalent_area(count, pixels) >= rule.min_area)
+    likely = ~(presence_probability.astype(np.float64) < rule.presence_threshold)
+    return np.where(large & likely, rule.bottom_bin, 0)
+
+
+def mask_bin(rule: DecisionRule, counts: npt.NDArray[np.integer[Any]], presence_probability: float) -> int:
+    """Return what ``mask_bins`` does for one image.
+
+    Args:
+        rule: The rule.
+        counts: (256,) pixels in each bin.
         presence_probability: In [0, 1]; NaN without a presence head.
     """
+    predicted = np.cumsum(counts[::-1], dtype=np.int64)[None, ::-1]
     # In the histograms' precision, so that both give the same decision at the threshold.
-    presence = float(np.float32(presence_probability))
-    large = count > 0 and equivalent_area(count, pixels) >= rule.min_area
-    return bool(large) and not presence < rule.presence_threshold
+    return int(mask_bins(rule, predicted, predicted[:, 0], np.array([presence_probability], np.float32))[0])
+
+
+def rule_bins(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.int64]:
+    """Return ``mask_bins`` of predictions for n images."""
+    return mask_bins(rule, histograms.predicted, histograms.pixels, histograms.presence_probability)
 
 
 def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.bool_]:
     """Return which images (n,) the rule calls positive."""
-    large = (histograms.predicted[:, rule.top_bin] > 0) & (area(histograms, rule.top_bin) >= rule.min_area)
-    return large & ~(histograms.presence_probability.astype(np.float64) < rule.presence_threshold)
+    return rule_bins(histograms, rule) > 0
 
 
 def score_images(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
-    """Return each image's Dice (n,) under the rule, equal to that of the masks of the images that ``is_positive``."""
-    return np.where(predict_presence(histograms, rule), dice(histograms, rule.bottom_bin), ~histograms.positive)
+    """Return each image's Dice (n,) under the rule, equal to that of the masks that ``mask_bin`` gives."""
+    bins = rule_bins(histograms, rule)
+    return np.where(bins > 0, dice(histograms, bins), ~histograms.positive)

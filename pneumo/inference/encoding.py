@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from pneumo.inference.components import remove_small_components
-from pneumo.inference.decision_rule import DecisionRule, is_positive
+from pneumo.inference.decision_rule import DecisionRule, mask_bin
 from pneumo.inference.deferred import Copy, behind
 from pneumo.inference.prediction import Counted
 from pneumo.masks import rle
@@ -59,9 +59,8 @@ def _start_masks(counted: Counted, rule_of: Callable[[int], DecisionRule | None]
     for i, row in enumerate(counted.batch.rows):
         rule = rule_of(row)
         if rule is not None:
-            counts = counted.counts[i].sum(axis=0)
-            large = is_positive(int(counts[rule.top_bin :].sum()), int(counts.sum()), rule, counted.presence[i])
-            masks[i] = Copy(counted.batch.bins(i) >= rule.bottom_bin) if large else None
+            first = mask_bin(rule, counted.counts[i].sum(axis=0), counted.presence[i])
+            masks[i] = Copy(counted.batch.bins(i) >= first) if first else None
     return masks
 
 

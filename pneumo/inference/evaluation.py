@@ -14,9 +14,9 @@ from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import RESAMPLES, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
-from pneumo.inference.metrics import COLUMNS, Auc, FoldScores, Metrics, NestedScores, RuleScores, Scores
-from pneumo.inference.threshold_search import NestedEstimate, nested_estimate, search
-from pneumo.masks import metric
+from pneumo.inference.metrics import Auc, FoldScores, Metrics, NestedScores, RuleScores, Scores, summarize
+from pneumo.inference.rule_choice import choose
+from pneumo.inference.threshold_search import NestedEstimate, search
 
 
 def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
@@ -24,9 +24,9 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
 
     Args:
         histograms: Predictions for all labeled images, each by a network that was not trained on it.
-        nested: ``nested_estimate(histograms)``, if it was computed already.
+        nested: ``rule_choice.choose(histograms)``, if it was computed already.
     """
-    nested = nested or nested_estimate(histograms)
+    nested = nested or choose(histograms)
     patients = number_patients(histograms.patient)
     over_empty = nested.dice - ~histograms.positive
     return Metrics(
@@ -44,6 +44,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
         bootstrap_resamples=RESAMPLES,
         auc=auc(histograms),
         folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
+        rule_comparison=nested.comparison,
     )
 
 
@@ -112,14 +113,6 @@ def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> F
 
 def _by_rule(histograms: PredictionHistograms, rule: DecisionRule) -> dict[str, Any]:
     return summarize(histograms.positive, score_images(histograms, rule), predict_presence(histograms, rule))
-
-
-def summarize(
-    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
-    summary = metric.summarize(positive, dice, predicted_positive)
-    return {name: getattr(summary, name) for name in COLUMNS}
 
 
 def _auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.float64]) -> float | None:

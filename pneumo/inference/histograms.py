@@ -155,15 +155,25 @@ def concatenate(parts: Sequence[PredictionHistograms]) -> PredictionHistograms:
     return PredictionHistograms(**{name: np.concatenate([column[name] for column in columns]) for name in columns[0]})
 
 
-def dice(histograms: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
-    """Return each image's Dice (n,) when its mask is every pixel of bin ``b`` or above; empty on empty is 1."""
-    size = histograms.predicted[:, b] + histograms.truth
-    return np.where(size > 0, 2 * histograms.overlap[:, b] / np.maximum(size, 1), 1.0)
+def dice(histograms: PredictionHistograms, b: int | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each image's Dice (n,) when its mask is every pixel of bin ``b`` or above; empty on empty is 1.
+
+    Args:
+        histograms: Predictions for n images.
+        b: One bin, or (n,) that of each image.
+    """
+    size = _from_bin(histograms.predicted, b) + histograms.truth
+    return np.where(size > 0, 2 * _from_bin(histograms.overlap, b) / np.maximum(size, 1), 1.0)
 
 
-def area(histograms: PredictionHistograms, b: int) -> npt.NDArray[np.float64]:
-    """Return each image's area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
-    return equivalent_area(histograms.predicted[:, b], histograms.pixels)
+def area(histograms: PredictionHistograms, b: int | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each image's area (n,) of bin ``b`` and above, in pixels of a 1024x1024 image; ``b`` as in ``dice``."""
+    return equivalent_area(_from_bin(histograms.predicted, b), histograms.pixels)
+
+
+def _from_bin(sums: npt.NDArray[np.int64], b: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    column: npt.NDArray[np.int64] = sums[:, b] if isinstance(b, int) else sums[np.arange(len(sums)), b]
+    return column
 
 
 def _at_least(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,7 @@
-"""The mean Dice around a decision rule, when two of its thresholds are others: how flat its optimum is."""
+"""The mean Dice around a decision rule, when two of its thresholds are others: how flat its optimum is.
+
+Of a rule that decides by expected score it is that of the thresholds beside it.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -31,6 +34,7 @@ class Landscape:
 
 def top_and_area(histograms: PredictionHistograms, rule: DecisionRule) -> Landscape:
     """Return the Dice over the top threshold and the minimum area, from the rule's bottom threshold upward."""
+    rule = replace(rule, expected_score=None)
     bins = np.arange(rule.bottom_bin, BINS, STEP)
     own = rule.min_area if rule.min_area < NEVER else 0.0
     areas = np.arange(AREAS) * max(AREA_STEP, np.ceil(own / (AREAS - 4) / AREA_STEP) * AREA_STEP)
@@ -43,6 +47,7 @@ def top_and_area(histograms: PredictionHistograms, rule: DecisionRule) -> Landsc
 
 def bottom_and_presence(histograms: PredictionHistograms, rule: DecisionRule) -> Landscape:
     """Return the Dice over the bottom threshold, up to the rule's top one, and the search's presence ones."""
+    rule = replace(rule, expected_score=None)
     bins = np.arange(STEP // 2, rule.top_bin + 1, STEP)
     presence = np.array(SearchGrid().presence_thresholds)
     dice = [

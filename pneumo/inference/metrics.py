@@ -6,8 +6,13 @@ What is undefined, such as the Dice on positive images where there are none, is 
 import json
 from dataclasses import asdict, field
 from pathlib import Path
+from typing import Any, Literal
 
-from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities, complete_rule
+from pneumo.masks import metric
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import counted
@@ -73,6 +78,23 @@ class FoldScores(Scores, _FoldCounts):
 
 
 @config_dataclass
+class RuleComparison:
+    """The kinds of decision rules, each chosen or fitted on other folds than those that it scores."""
+
+    thresholds: Scores
+    """Of the thresholds of pixels, area and presence alone."""
+    expected_score: Scores
+    """Of the decision by expected score alone."""
+    difference: float
+    """Dice of ``expected_score`` minus that of ``thresholds``."""
+    difference_interval: Interval95
+    """Paired: both score the same images of the resampled patients."""
+    chosen: Literal["thresholds", "expected score"]
+    """For new images: the kind with the higher Dice; the thresholds where they are equal. The kind that scores a fold
+    is chosen likewise, on the other folds."""
+
+
+@config_dataclass
 class BlendedRun:
     """A run of a blend."""
 
@@ -102,6 +124,8 @@ class Metrics:
     bootstrap_resamples: int
     auc: Auc
     folds: list[FoldScores]
+    rule_comparison: RuleComparison | None = None
+    """None in files of before rules were compared."""
     networks: int = 1
     """Networks that each out-of-fold prediction is the mean of: one for a run; one of each run for a blend."""
     submission_networks: int = 1
@@ -117,6 +141,14 @@ class Metrics:
     """What makes the metrics better than on new images."""
     oof_csv_dice: float | None = None
     """Mean Dice computed from oof.csv; None without that file."""
+
+
+def summarize(
+    positive: npt.NDArray[np.bool_], dice: npt.NDArray[np.float64], predicted_positive: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return the metrics of ``COLUMNS`` over images (n,), with None where they are undefined."""
+    summary = metric.summarize(positive, dice, predicted_positive)
+    return {name: getattr(summary, name) for name in COLUMNS}
 
 
 def write(path: Path, metrics: Metrics) -> None:
@@ -137,7 +169,16 @@ def read(path: Path) -> Metrics:
         repair="restore the file",
         other_version="use the version of pneumo that wrote it, or train the run again",
     )
+    _complete(content)
     return config.from_json(Metrics, content, str(path))
+
+
+def _complete(content: dict[str, Any]) -> None:
+    """Add what files of before rules were compared do not have."""
+    content.setdefault("rule_comparison", None)
+    folds = content.get("folds")
+    for scores in (content.get("in_sample"), *(folds if isinstance(folds, list) else [])):
+        complete_rule(scores.get("rule") if isinstance(scores, dict) else None)
 
 
 def describe(metrics: Metrics) -> str:
@@ -164,8 +205,19 @@ def describe(metrics: Metrics) -> str:
             f"maximum pixel {_number(metrics.auc.max_pixel)}",
             f"out-of-fold predictions are of {counted(metrics.networks, 'network')}, submissions are means of"
             f" {metrics.submission_networks}",
+            *([] if metrics.rule_comparison is None else [describe_comparison(metrics.rule_comparison)]),
             f"rule for new images: {rule.describe()}",
         ]
+    )
+
+
+def describe_comparison(comparison: RuleComparison) -> str:
+    """Say which kind of rule scores more, and by how much."""
+    low, high = comparison.difference_interval
+    return (
+        f"nested Dice by thresholds {comparison.thresholds.dice:.4f}, by expected score"
+        f" {comparison.expected_score.dice:.4f}, difference {comparison.difference:+.4f} ({low:+.4f} to {high:+.4f});"
+        f" new images are decided by {comparison.chosen}"
     )
 
 

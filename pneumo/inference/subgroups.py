@@ -12,9 +12,8 @@ from pneumo.dataset.bands import AGES, UNKNOWN, Bands, name_age
 from pneumo.dataset.patients import number_patients
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.bootstrap import interval
-from pneumo.inference.evaluation import summarize
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
-from pneumo.inference.metrics import Interval95, Scores
+from pneumo.inference.metrics import Interval95, Scores, summarize
 from pneumo.inference.threshold_search import NestedEstimate
 
 SPACINGS = Bands((0.15, 0.18), "mm")

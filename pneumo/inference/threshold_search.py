@@ -10,14 +10,17 @@ the sum of a rule is that of all pairs from its own on.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.patients import number_patients
-from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
+from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, rule_bins, score_images
+from pneumo.inference.expected_score import Estimates
 from pneumo.inference.histograms import BINS, PredictionHistograms, area, dice
+from pneumo.inference.metrics import RuleComparison
 from pneumo.runtime.errors import UserError, counted
 
 DECIMALS = 9
@@ -52,17 +55,32 @@ class NestedEstimate:
     """(n,): each image's Dice under its subset's rule."""
     predicted_positive: npt.NDArray[np.bool_]
     """(n,): whether its subset's rule calls it positive."""
+    estimates: Estimates | None = None
+    """Presence and best mask of each image, estimated by a fit to the other subsets; None where there is no fit."""
+    comparison: RuleComparison | None = None
+    """Of the kinds of rules that were compared; None where only the thresholds were searched for."""
+
+
+def predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
+    """Return the area of each image's mask (n,) by its subset's rule, in pixels of a 1024x1024 image."""
+    areas = np.zeros(len(histograms))
+    for k, rule in enumerate(nested.rules):
+        mine = nested.rule_index == k
+        selected = histograms.select(mine)
+        bins = rule_bins(selected, rule)
+        areas[mine] = np.where(bins > 0, area(selected, bins), 0.0)
+    return areas
 
 
 def search(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> DecisionRule:
-    """Return the rule of the grid with the highest mean Dice; see ``_best`` for ties."""
-    grid = _fit_grid(grid or SearchGrid(), histograms)
+    """Return the rule of the grid with the highest mean Dice; see ``best`` for ties."""
+    grid = fit_grid(grid or SearchGrid(), histograms)
     subset = np.zeros(len(histograms), np.int64)
-    return _best(_sum_dice_over_empty(histograms, grid, subset)[0], len(histograms), grid)
+    return best(sum_dice_over_empty(histograms, grid, subset)[0], len(histograms), grid)
 
 
 def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> NestedEstimate:
-    """Score each fold by the rule chosen on the other folds.
+    """Score each fold by the thresholds chosen on the other folds.
 
     With a single fold, its patients (its images, if they are of one patient) are divided into two halves, each scored
     by the rule chosen on the other.
@@ -70,30 +88,46 @@ def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = 
     Raises:
         UserError: With fewer than two images.
     """
-    grid = _fit_grid(grid or SearchGrid(), histograms)
-    subset = _assign_subsets(histograms)
-    sums = _sum_dice_over_empty(histograms, grid, subset)
+    grid = fit_grid(grid or SearchGrid(), histograms)
+    subset = assign_subsets(histograms)
+    sums = sum_dice_over_empty(histograms, grid, subset)
     rules = []
     for k in range(len(sums)):
         # Summed again, instead of total minus subset, so that exact ties stay exact.
         others = sums[np.arange(len(sums)) != k].sum(axis=0)
-        rules.append(_best(others, int((subset != k).sum()), grid))
+        rules.append(best(others, int((subset != k).sum()), grid))
+    return score_subsets(histograms, subset, rules, best(sums.sum(axis=0), len(histograms), grid))
+
+
+def score_subsets(
+    histograms: PredictionHistograms,
+    subset: npt.NDArray[np.int64],
+    rules: Sequence[DecisionRule],
+    final: DecisionRule,
+) -> NestedEstimate:
+    """Score each subset by its own rule.
+
+    Args:
+        histograms: Predictions for n images.
+        subset: (n,) number of each image's subset.
+        rules: The rule of each subset, chosen on the others.
+        final: The rule chosen on all images.
+    """
     values, positive = np.empty(len(histograms)), np.empty(len(histograms), np.bool_)
     for k, rule in enumerate(rules):
         index = np.flatnonzero(subset == k)
         selected = histograms.select(index)
         values[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
-    final = _best(sums.sum(axis=0), len(histograms), grid)
     return NestedEstimate(rule_index=subset, rules=tuple(rules), final=final, dice=values, predicted_positive=positive)
 
 
-def _fit_grid(grid: SearchGrid, histograms: PredictionHistograms) -> SearchGrid:
+def fit_grid(grid: SearchGrid, histograms: PredictionHistograms) -> SearchGrid:
     """Return the grid; with 0 as its only presence threshold where no image has a presence probability."""
     has_presence = np.isfinite(histograms.presence_probability).any()
     return grid if has_presence else replace(grid, presence_thresholds=(0.0,))
 
 
-def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
+def assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     """Number the folds from 0, or divide the patients of a single fold into two halves: (n,)."""
     if len(histograms) < 2:
         raise UserError(
@@ -104,6 +138,11 @@ def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     folds, subset = np.unique(histograms.fold, return_inverse=True)
     if len(folds) > 1:
         return subset.astype(np.int64)
+    return halve(histograms)
+
+
+def halve(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
+    """Divide the patients, or the images if they are of one patient, into two halves: (n,) 0 or 1."""
     patients = number_patients(histograms.patient)
     if patients.max() == 0:
         patients = np.arange(len(histograms))
@@ -111,7 +150,7 @@ def _assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
     return (rank[patients] % 2).astype(np.int64)
 
 
-def _sum_dice_over_empty(
+def sum_dice_over_empty(
     histograms: PredictionHistograms, grid: SearchGrid, subset: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """Sum, for each rule, the Dice over each subset's images, minus that of calling every image empty.
@@ -138,7 +177,7 @@ def _sum_dice_over_empty(
     return sums
 
 
-def _best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> DecisionRule:
+def best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> DecisionRule:
     """Return the rule with the highest mean Dice.
 
     Of rules that tie, it is the one nearest to their centroid, in steps of the grid along all four axes: at the edge

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.inference.histograms import PredictionHistograms, equivalent_area
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.threshold_search import NestedEstimate, predicted_area
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet
@@ -44,15 +43,9 @@ def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> list[int
     ranked = positive[np.argsort(-nested.dice[positive], kind="stable")]
     spread = np.linspace(0, len(ranked) - 1, min(POSITIVES, len(ranked))).round().astype(int)
     false_positives = np.flatnonzero(~histograms.positive & nested.predicted_positive)
-    largest = false_positives[np.argsort(-_predicted_area(histograms, nested)[false_positives], kind="stable")][:1]
+    largest = false_positives[np.argsort(-predicted_area(histograms, nested)[false_positives], kind="stable")][:1]
     true_negatives = np.flatnonzero(~histograms.positive & ~nested.predicted_positive)[: NEGATIVES - len(largest)]
     return [*ranked[spread].tolist(), *largest.tolist(), *true_negatives.tolist()]
-
-
-def _predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
-    """Return each image's area (n,) at its rule's bottom threshold, in pixels of a 1024x1024 image."""
-    bottoms = np.array([rule.bottom_bin for rule in nested.rules])[nested.rule_index]
-    return equivalent_area(histograms.predicted[np.arange(len(histograms)), bottoms], histograms.pixels)
 
 
 def _panel(

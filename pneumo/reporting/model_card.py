@@ -12,6 +12,7 @@ from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.metrics import Metrics, Scores
 from pneumo.inference.subgroups import Subgroup
 from pneumo.inference.verdict import judge
+from pneumo.reporting import card_program
 from pneumo.runtime.errors import counted
 
 GROUPED_BY = {
@@ -201,57 +202,20 @@ def _usage(facts: CardFacts) -> Iterator[str]:
     yield ""
     yield (
         "Without it, `model.onnx` is the mean of all networks and views, in 32-bit arithmetic. It needs no other file"
-        " but `model.onnx.data`, where there is one."
+        " but `model.onnx.data`, where there is one; the program below also reads `thresholds.json` where the decision"
+        " is by expected score."
     )
     yield ""
     described = onnx_export.describe(facts.size, presence_head=facts.presence_head)
     yield from (f"- `{name}`: {text}" for name, text in described.items())
     yield ""
-    yield from ("```python", *_program(facts), "```")
+    yield from ("```python", *card_program.write(facts.rule, facts.size, presence_head=facts.presence_head), "```")
     yield ""
     yield (
         f"Compared with torch at the export, {facts.onnx}: no probability differs by more than 0.0001. `job/predict.py`"
         " makes images smaller in another way than the program above, and computes in the run's precision: a mask may"
         " differ in a few pixels."
     )
-
-
-def _program(facts: CardFacts) -> list[str]:
-    rule = facts.rule.in_probabilities()
-    presence = "presence[0]" if facts.presence_head else ""
-    outputs = "pixels, presence" if facts.presence_head else "pixels,"
-    positive = f"area >= {max(rule.min_area, 1e-9):g}"
-    if facts.presence_head and rule.presence_threshold > 0:
-        positive += f" and {presence} >= {rule.presence_threshold:g}"
-    return f"""\
-import math
-import os
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # no usage statistics
-
-import cv2
-import numpy as np
-import onnxruntime
-
-SIZE = {facts.size}
-session = onnxruntime.InferenceSession("model.onnx")
-
-
-def segment(image: np.ndarray) -> np.ndarray:
-    \"\"\"Return the mask (rows, columns) of an X-ray (rows, columns), uint8 or uint16, 0 black.\"\"\"
-    rows, columns = image.shape
-    scale = SIZE / max(rows, columns)
-    height, width = (math.ceil(length * scale - 1e-6) for length in image.shape)
-    top, left = (SIZE - height) // 2, (SIZE - width) // 2
-    gray = image.astype(np.float32) / np.iinfo(image.dtype).max
-    square = np.zeros((SIZE, SIZE), np.float32)
-    square[top : top + height, left : left + width] = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-    {outputs} = session.run(None, {{"{onnx_export.IMAGE}": square[None, None]}})
-    content = pixels[0, top : top + height, left : left + width]
-    probability = cv2.resize(content, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    area = np.count_nonzero(probability >= {rule.top_threshold:g}) * 1024 * 1024 / probability.size
-    positive = {positive}
-    return (probability >= {rule.bottom_threshold:g}) & positive""".splitlines()
 
 
 def _versions(facts: CardFacts) -> Iterator[str]:

@@ -19,7 +19,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import BlendedRun, Metrics
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.out_of_fold import predict_mean_histograms
-from pneumo.inference.threshold_search import nested_estimate
+from pneumo.inference.rule_choice import choose
 from pneumo.inference.verdict import warn_unless_better
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
@@ -120,9 +120,9 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
     excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
     histograms = predict_mean_histograms(mean, runs[0].dataset.num_folds, excluded)
 
-    def choose() -> ChosenRule:
+    def choose_now() -> ChosenRule:
         assert histograms is not None
-        nested = nested_estimate(histograms)
+        nested = choose(histograms)
         positives = int(histograms.positive.sum())
         found = replace(
             compute_metrics(histograms, nested),
@@ -142,7 +142,7 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
         warn_unless_better("the blend", found)
         return ChosenRule(nested.final, found)
 
-    return mean.world.on_leader(choose)
+    return mean.world.on_leader(choose_now)
 
 
 def _score_mean_of_rules(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from pneumo.inference.build import build_network
 from pneumo.inference.decision_rule import DecisionRule, read_rule, write_rule
 from pneumo.inference.metrics import Metrics
 from pneumo.inference.onnx_export import MeanOfNetworks
+from pneumo.inference.rule_choice import choose_recorded
 from pneumo.inference.subgroups import Subgroup, Variable
-from pneumo.inference.threshold_search import nested_estimate
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.reporting import model_card
 from pneumo.reporting.model_card import CardFacts
@@ -155,7 +155,7 @@ def _write_onnx(
     log.info("exporting %s to ONNX (minutes)", counted(len(networks.networks), "network"))
     about = {
         "use": "Not for clinical use. See model_card.md.",
-        "decision_rule": json.dumps({"in_words": rule.describe()} | vars(rule.in_probabilities())),
+        "decision_rule": json.dumps({"in_words": rule.describe()} | asdict(rule.in_probabilities())),
         "recipe": run.recipe.name,
         "pneumo": __version__,
     }
@@ -181,7 +181,7 @@ def _card_facts(
         presence_head=run.recipe.model.presence_head,
         metrics=found,
         rule=rule,
-        subgroups=_subgroups(run, reader),
+        subgroups=_subgroups(run, found, reader),
         dataset_digest=run.dataset.digest,
         folds_digest=run.dataset.folds_digest,
         grouped_by=run.dataset.grouped_by,
@@ -193,9 +193,9 @@ def _card_facts(
     )
 
 
-def _subgroups(run: RunDirectory, reader: ShardReader | None) -> dict[str, list[Subgroup]]:
+def _subgroups(run: RunDirectory, found: Metrics, reader: ShardReader | None) -> dict[str, list[Subgroup]]:
     histograms = read_histograms(run)
-    nested = nested_estimate(histograms)
+    nested = choose_recorded(histograms, found)
     variables: dict[str, Variable] = {"lesion": subgroups.lesion_area(histograms)}
     if reader is not None:
         variables |= subgroups.table_variables(reader.table, histograms.image_id.tolist())

@@ -10,10 +10,11 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference import metrics
-from pneumo.inference.decision_rule import NEVER, DecisionRule, write_rule
+from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
+from pneumo.inference.rule_choice import choose
+from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
@@ -44,7 +45,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
         return
     reader = reader.exclude(run.dataset.excluded)
     histograms = world.on_leader(lambda: read_histograms(run))
-    nested = world.on_leader(lambda: nested_estimate(histograms))
+    nested = world.on_leader(lambda: choose(histograms))
     masks: dict[str, str] | None = None
     if own_dataset:
         masks = out_of_fold_masks.predict_masks(run, world, reader, histograms, nested, workers=workers)
@@ -101,7 +102,13 @@ def _networks(run: RunDirectory) -> str:
 def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
     """Describe what is particular about the rule of a run's submission."""
     found = []
-    if run.dataset.num_folds > 1:
+    if run.dataset.num_folds > 1 and rule.expected_score is not None:
+        found.append(
+            f"the metrics are of single networks, while a submission is the mean of {run.dataset.num_folds}, decided by"
+            " the estimates of single networks: the mean's probabilities are less extreme, and how well the estimates"
+            " suit it is not known"
+        )
+    elif run.dataset.num_folds > 1:
         found.append(
             f"the metrics are of {_networks(run)}, while a submission is the mean of {run.dataset.num_folds} under the "
             "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
@@ -112,7 +119,7 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
             f"a submission's masks lose their components below {run.recipe.min_component:g} px (of 1024x1024), which "
             "the metrics count"
         )
-    if rule.min_area >= NEVER:
+    if rule.is_never:
         found.append("no rule is better than calling every image empty, and this is what the run does")
     return found
 

@@ -11,7 +11,8 @@ from pneumo.inference import metrics
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.metrics import Metrics
-from pneumo.inference.threshold_search import NestedEstimate, nested_estimate
+from pneumo.inference.rule_choice import choose, choose_recorded
+from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import submission
 from pneumo.reporting.html import page as html
 from pneumo.reporting.model_card import GROUPED_BY
@@ -123,8 +124,12 @@ def _progress(run: RunDirectory, fold: int) -> FoldProgress:
 
 def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) -> Evidence:
     histograms = concatenate([read_fold_histograms(run.fold(fold), fold) for fold in finished])
-    nested = nested_estimate(histograms)
-    found = metrics.read(run.metrics) if is_finished else _metrics_so_far(run, histograms, nested)
+    if is_finished:
+        found = metrics.read(run.metrics)
+        nested = choose_recorded(histograms, found)
+    else:
+        nested = choose(histograms)
+        found = _metrics_so_far(run, histograms, nested)
     return Evidence(
         histograms=histograms,
         nested=nested,

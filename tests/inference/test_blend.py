@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import pytest
+from known_scores import make_model
 
 from pneumo.inference.blend import RunRule, blend_rules, normalize_weights
 from pneumo.inference.decision_rule import NEVER, DecisionRule
@@ -11,6 +14,14 @@ def headed(rule: DecisionRule, name: str = "runs/a") -> RunRule:
 
 def headless(rule: DecisionRule, name: str = "runs/b") -> RunRule:
     return RunRule(name, rule, has_presence_head=False)
+
+
+def test_of_decisions_by_expected_score_the_thresholds_beside_them_are_averaged() -> None:
+    rules = DecisionRule(200, 1000, 80), DecisionRule(100, 2000, 100)
+    by_score = [replace(rule, expected_score=make_model()) for rule in rules]
+    mixed = blend_rules([headed(rule) for rule in by_score], [0.5, 0.5])
+    assert mixed == DecisionRule(150, 1500.0, 90)
+    assert blend_rules([headed(by_score[0])], [1.0]) == by_score[0]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def test_bins_and_error_of_five_images() -> None:
     ]
     assert [one.observed for one in found.bins] == [0, 0.5, 1]
     assert found.expected_error == pytest.approx((1 * 0.05 + 2 * 0.35 + 2 * 0.025) / 5)
+    assert found.brier == pytest.approx((0.05**2 + 0.85**2 + 0.15**2 + 0.05**2 + 0) / 5)
 
 
 def test_true_probabilities_have_next_to_no_error_and_constant_ones_the_difference() -> None:
@@ -27,5 +28,7 @@ def test_true_probabilities_have_next_to_no_error_and_constant_ones_the_differen
     assert len(found.bins) == BINS
     assert sum(one.images for one in found.bins) == 50_000
     assert found.expected_error < 0.01
+    # The integral of p (1 - p).
+    assert found.brier == pytest.approx(1 / 6, abs=0.005)
     overconfident = reliability(positive, np.full(50_000, 0.8))
     assert overconfident.expected_error == pytest.approx(0.8 - positive.mean())

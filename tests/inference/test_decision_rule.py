@@ -3,6 +3,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from known_scores import make_model
 from plain_histograms import quantize
 from plain_rules import EDGE_RULES, ON_THE_EDGES, plain_dice, plain_mask, to_histograms
 
@@ -10,9 +11,10 @@ from pneumo.inference.decision_rule import (
     NEVER,
     DecisionRule,
     RuleInProbabilities,
-    is_positive,
+    mask_bin,
     predict_presence,
     read_rule,
+    rule_bins,
     score_images,
     write_rule,
 )
@@ -33,8 +35,8 @@ RULES = {
 
 def apply_rule(bins, rule, presence_probability=float("nan")):
     """Return the mask that a rule makes of bins."""
-    positive = is_positive(int(np.count_nonzero(bins >= rule.top_bin)), bins.size, rule, presence_probability)
-    return (bins >= rule.bottom_bin).astype(np.uint8) if positive else np.zeros_like(bins)
+    first = mask_bin(rule, np.bincount(bins.ravel(), minlength=BINS), presence_probability)
+    return (bins >= first).astype(np.uint8) if first else np.zeros_like(bins)
 
 
 @pytest.mark.parametrize("case", RULES)
@@ -149,6 +151,36 @@ def test_descriptions():
 def test_file_gives_the_rule_back(tmp_path):
     write_rule(tmp_path / "thresholds.json", RULES["triplet"])
     assert read_rule(tmp_path / "thresholds.json") == RULES["triplet"]
+
+
+def test_a_decision_by_expected_score_is_written_beside_the_thresholds(tmp_path):
+    rule = replace(RULES["never"], expected_score=make_model(shares={128: 0.6}))
+    write_rule(tmp_path / "thresholds.json", rule)
+    assert read_rule(tmp_path / "thresholds.json") == rule
+    assert not rule.is_never
+    assert RULES["never"].is_never
+    assert "expected Dice" in rule.describe()
+
+
+def test_a_file_of_before_the_decision_by_expected_score_is_read(tmp_path):
+    path = tmp_path / "thresholds.json"
+    write_rule(path, RULES["triplet"])
+    content = json.loads(path.read_text())
+    assert content["rule"].pop("expected_score") is None
+    path.write_text(json.dumps(content))
+    assert read_rule(path) == RULES["triplet"]
+
+
+def test_masks_by_expected_score_are_those_of_the_histograms(maps):
+    rule = DecisionRule(128, 0.0, 128, 0.0, make_model(head=2.0, shares={8: 0.05, 64: 0.3, 160: 0.9}))
+    values, positive = score_images(maps.histograms, rule), predict_presence(maps.histograms, rule)
+    assert 0 < positive.sum() < len(positive)
+    bins = rule_bins(maps.histograms, rule)
+    assert len(set(bins[positive].tolist())) > 2, "each image has its own"
+    for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
+        written = apply_rule(quantize(p), rule, float(maps.presence_probability[i]))
+        assert plain_dice(written.astype(bool).ravel().tolist(), g) == values[i]
+        assert bool(written.any()) == positive[i]
 
 
 def test_file_of_the_rule_that_calls_every_image_empty_has_twice_the_pixels_of_the_reference(tmp_path):

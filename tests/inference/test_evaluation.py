@@ -32,8 +32,9 @@ def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
     return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
 
 
-def test_nested_metrics_are_those_of_the_masks_that_the_nested_rules_write(maps, metrics):
+def test_nested_metrics_are_those_of_the_masks_that_the_nested_rules_write(maps):
     histograms, result = maps.histograms, threshold_search.nested_estimate(maps.histograms)
+    metrics = compute_metrics(histograms, result)
     dice, predicted_positive = [], []
     for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
         written = apply_rule(quantize(p), result.rules[histograms.fold[i]], float(maps.presence_probability[i]))

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from pneumo.inference.evaluation import compute_metrics
-from pneumo.inference.metrics import BlendedRun, Metrics, Scores, describe, read, write
+from pneumo.inference.metrics import BlendedRun, Metrics, Scores, describe, describe_comparison, read, write
 from pneumo.runtime.config import from_json
 from pneumo.runtime.errors import UserError
 
@@ -53,6 +53,28 @@ def test_file_without_a_field_is_refused(metrics, place, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=rf"metrics\.json\.{place} is missing; expected every field; restore the file"):
         read(path)
+
+
+def test_a_file_of_before_rules_were_compared_is_read(metrics, tmp_path):
+    path = tmp_path / "metrics.json"
+    write(path, metrics)
+    content = json.loads(path.read_text())
+    assert content.pop("rule_comparison")["chosen"] in ("thresholds", "expected score")
+    for scores in (content["in_sample"], *content["folds"]):
+        del scores["rule"]["expected_score"]
+    path.write_text(json.dumps(content))
+    found = read(path)
+    assert (found.rule_comparison, found.nested) == (None, metrics.nested)
+    assert found.in_sample.rule.expected_score is None
+
+
+def test_the_table_says_which_kind_of_rule_is_used_and_why(metrics):
+    comparison = metrics.rule_comparison
+    assert comparison is not None
+    assert describe_comparison(comparison) in describe(metrics)
+    other = replace(comparison, difference=-0.0123, difference_interval=(-0.02, 0.001), chosen="thresholds")
+    text = describe_comparison(other)
+    assert "difference -0.0123 (-0.0200 to +0.0010); new images are decided by thresholds" in text
 
 
 def test_file_of_version_1_is_refused_in_one_line(tmp_path):

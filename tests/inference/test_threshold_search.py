@@ -39,7 +39,7 @@ def test_search_finds_what_trying_every_rule_finds(maps, maps_without_presence):
 def test_every_entry_of_the_search_is_its_rules_dice_over_empty(maps):
     histograms = maps.histograms
     subset = np.arange(len(histograms)) % 2
-    sums = threshold_search._sum_dice_over_empty(histograms, SMALL, subset)
+    sums = threshold_search.sum_dice_over_empty(histograms, SMALL, subset)
     for (t, top), (a, area), (p, presence), (b, bottom) in itertools.product(
         *map(enumerate, (SMALL.top_bins, SMALL.min_areas, SMALL.presence_thresholds, SMALL.bottom_bins))
     ):
@@ -58,7 +58,7 @@ def test_every_entry_of_the_search_is_what_the_rule_makes_of_the_pixels():
         bottom_bins=(1, 64, 128, 192),
         presence_thresholds=(0.0, 0.5, 0.75),
     )
-    sums = threshold_search._sum_dice_over_empty(to_histograms(ON_THE_EDGES), grid, np.arange(len(ON_THE_EDGES)))
+    sums = threshold_search.sum_dice_over_empty(to_histograms(ON_THE_EDGES), grid, np.arange(len(ON_THE_EDGES)))
     assert np.isfinite(sums[0]).sum() == len(EDGE_RULES)
     for rule in EDGE_RULES:
         t, a = grid.top_bins.index(rule.top_bin), grid.min_areas.index(rule.min_area)
@@ -72,7 +72,7 @@ def test_the_search_takes_a_number_for_each_image_and_bottom_threshold(maps):
     many, grid = repeat_images(maps.histograms, 6000), SearchGrid()
     assert many.predicted.shape == many.overlap.shape, "counted before, and kept"
     tracemalloc.start()
-    sums = threshold_search._sum_dice_over_empty(many, grid, np.zeros(len(many), np.int64))
+    sums = threshold_search.sum_dice_over_empty(many, grid, np.zeros(len(many), np.int64))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     numbers = len(many) * len(grid.bottom_bins)
@@ -110,12 +110,12 @@ def test_rules_that_tie_in_one_threshold_give_the_middle_one():
     grid = SearchGrid(
         top_bins=(200,), min_areas=(0.0, 1.0, 2.0, 3.0, 4.0), bottom_bins=(100,), presence_thresholds=(0.0,)
     )
-    assert threshold_search._best(sums, 10, grid).min_area == 2.0
+    assert threshold_search.best(sums, 10, grid).min_area == 2.0
     sums[0, 3] += 1e-12  # a rounding error is no better rule
-    assert threshold_search._best(sums, 10, grid).min_area == 2.0
+    assert threshold_search.best(sums, 10, grid).min_area == 2.0
     sums[0, 3] += 4e-8  # of 100 images: less than 1e-9 in their mean
-    assert threshold_search._best(sums, 100, grid).min_area == 2.0
-    assert threshold_search._best(sums, 10, grid).min_area == 3.0
+    assert threshold_search.best(sums, 100, grid).min_area == 2.0
+    assert threshold_search.best(sums, 10, grid).min_area == 3.0
 
 
 def test_of_a_prediction_that_leaves_no_doubt_the_rule_is_the_middle_of_all_that_are_right():
@@ -146,8 +146,8 @@ def test_nested_rules_never_saw_the_fold_they_score(maps):
 
 
 def test_each_rule_s_mean_is_over_the_images_that_it_is_chosen_on(maps, monkeypatch):
-    counts, real = [], threshold_search._best
-    monkeypatch.setattr(threshold_search, "_best", lambda *of_rule: counts.append(of_rule[1]) or real(*of_rule))
+    counts, real = [], threshold_search.best
+    monkeypatch.setattr(threshold_search, "best", lambda *of_rule: counts.append(of_rule[1]) or real(*of_rule))
     nested_estimate(maps.histograms.select(np.arange(27)), SMALL)
     assert counts == [27 - 10, 27 - 9, 27 - 8, 27]
 
@@ -227,7 +227,7 @@ def on_plateau(*boxes: tuple[slice, slice, slice, slice]) -> tuple[int, int, int
     sums = np.full((10, 7, 8, 9), 1.0)
     for box in boxes:
         sums[box] = 2.0
-    return indices(threshold_search._best(sums, 10, PLATEAU))
+    return indices(threshold_search.best(sums, 10, PLATEAU))
 
 
 def test_of_a_box_of_ties_the_middle_is_taken_along_every_axis():

@@ -18,7 +18,7 @@ from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.metrics import BlendedRun
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
-from pneumo.inference.threshold_search import search
+from pneumo.inference.rule_choice import choose
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
@@ -79,7 +79,7 @@ def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_
     chosen = choose_rule(runs, mean, "auto")
     rule, found = chosen.rule, chosen.metrics
     (histograms,) = seen
-    assert rule == search(histograms)
+    assert rule == choose(histograms).final
     table = reader.table
     assert sorted(histograms.image_id.tolist()) == sorted(table.image_id[table.select("train")].tolist())
     for fold in (0, 1):

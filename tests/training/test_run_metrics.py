@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from eager_fit import fit_eagerly
 from finished_runs import finish_folds
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.inference import metrics
+from pneumo.inference import metrics, rule_choice
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, read_rule, score_images
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate, search
+from pneumo.inference.rule_choice import choose
+from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
@@ -59,7 +61,7 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     found = metrics.read(run.metrics)
     histograms = PredictionHistograms.read(run.histograms)
     assert found.images == len(histograms) == 32
-    assert read_rule(run.thresholds) == search(histograms)
+    assert read_rule(run.thresholds) == choose(histograms).final
     assert found.in_sample.rule == read_rule(run.thresholds).in_probabilities()
     assert list(submission.read(run.masks)) == histograms.image_id.tolist()
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
@@ -67,6 +69,22 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert found.excluded == 0
     assert [caveat for caveat in found.caveats if "single networks, while a submission is the mean of 2" in caveat]
     assert cv2.imread(str(run.overlay)) is not None
+
+
+def test_the_masks_by_expected_score_are_those_of_the_metrics(
+    run: RunDirectory, reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever kind is better: both are to work."""
+    monkeypatch.setattr(rule_choice._Rules, "better", lambda *_: "expected score")
+    monkeypatch.setattr(rule_choice, "fit", fit_eagerly)
+    finish_run(run, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    rule = read_rule(run.thresholds)
+    assert rule.expected_score is not None
+    assert found.in_sample.rule == rule.in_probabilities()
+    assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
+    assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
+    assert [caveat for caveat in found.caveats if "by the estimates of single networks" in caveat]
 
 
 def test_weights_that_are_not_their_folds_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
@@ -158,7 +176,7 @@ def test_a_second_prediction_that_differs_is_a_warning(
             predicted_positive=predict_presence(histograms, rule),
         )
 
-    monkeypatch.setattr(run_metrics, "nested_estimate", find_every_image_positive)
+    monkeypatch.setattr(run_metrics, "choose", find_every_image_positive)
     # The two folds' networks change places: every mask is another network's.
     monkeypatch.setattr(out_of_fold_masks, "trained_weights", lambda run: trained_weights(run)[::-1])
     finish_run(run, world, reader, workers=1)

@@ -2,11 +2,12 @@
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.histograms import equivalent_area
+from pneumo.inference.threshold_search import predicted_area
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.html import pictures
 from pneumo.reporting.html.page import Block, Figure, Figures, Heading, Prose, Section
-from pneumo.reporting.report.cases import KINDS, choose, predicted_area
+from pneumo.reporting.report.cases import KINDS, choose
 from pneumo.reporting.report.facts import Evidence, RunFacts
 from pneumo.runtime.errors import UserError, counted
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.threshold_search import NestedEstimate, predicted_area
 
 EACH = 4
 """Images of each kind."""
@@ -34,12 +34,6 @@ def choose(histograms: PredictionHistograms, nested: NestedEstimate) -> dict[str
         "False alarms": _largest(alarms, predicted_area(histograms, nested)),
         "Misses": _largest(misses, equivalent_area(histograms.truth, histograms.pixels)),
     }
-
-
-def predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
-    """Return each image's area (n,) at its rule's bottom threshold, in pixels of a 1024x1024 image."""
-    bottoms = np.array([rule.bottom_bin for rule in nested.rules])[nested.rule_index]
-    return equivalent_area(histograms.predicted[np.arange(len(histograms)), bottoms], histograms.pixels)
 
 
 def _largest(index: npt.NDArray[np.intp], area: npt.NDArray[np.float64]) -> list[int]:

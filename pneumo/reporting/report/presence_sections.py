@@ -14,6 +14,8 @@ from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.words import score, with_interval
 
 NAMES = {"presence_head": "presence head", "max_pixel": "maximum pixel"}
+CALIBRATED = "estimate from both and the areas"
+"""The presence probability of ``inference.expected_score``."""
 
 
 def presence(evidence: Evidence) -> Section:
@@ -30,7 +32,9 @@ def presence(evidence: Evidence) -> Section:
         text = f"There are {kind} positive images: there is no curve to draw."
         return Section(title="Presence", blocks=[Prose(paragraphs=[text])])
     name = "presence_head" if "presence_head" in found else "max_pixel"
-    diagram = reliability(histograms.positive, found[name])
+    diagrams = {NAMES[name]: reliability(histograms.positive, found[name])}
+    if evidence.nested.estimates is not None:
+        diagrams[CALIBRATED] = reliability(histograms.positive, evidence.nested.estimates.presence)
     text = (
         "Telling an image with a pneumothorax from one without decides most of the Dice. Two scores can: the presence"
         " head's probability, and the largest probability of a pixel. The curves show every threshold on each."
@@ -40,11 +44,9 @@ def presence(evidence: Evidence) -> Section:
         title="Presence",
         blocks=[
             Prose(paragraphs=[text]),
-            Figures(
-                items=[_roc(curves, evidence), _precision_recall(curves, rate), _reliability(diagram, NAMES[name])]
-            ),
+            Figures(items=[_roc(curves, evidence), _precision_recall(curves, rate), _reliability(diagrams, rate)]),
             _areas(curves),
-            _bins(diagram, NAMES[name]),
+            *(_bins(diagram, name) for name, diagram in diagrams.items()),
         ],
     )
 
@@ -82,23 +84,32 @@ def _precision_recall(curves: Mapping[str, PresenceCurves], rate: float) -> Figu
     return Figure(content=chart, caption=caption)
 
 
-def _reliability(diagram: Reliability, name: str) -> Figure:
+def _reliability(diagrams: Mapping[str, Reliability], rate: float) -> Figure:
     series = [
-        Series(name=name, x=[one.mean_probability for one in diagram.bins], y=[one.observed for one in diagram.bins]),
-        Series(name="ideal", x=[0, 1], y=[0, 1]),
+        Series(name=name, x=[one.mean_probability for one in each.bins], y=[one.observed for one in each.bins])
+        for name, each in diagrams.items()
     ]
-    described = "; ".join(
-        f"{one.images} images of mean probability {one.mean_probability:.2f}, {one.observed:.0%} positive"
-        for one in diagram.bins
+    described = ". ".join(
+        f"{name}: "
+        + "; ".join(
+            f"{one.images} images of mean probability {one.mean_probability:.2f}, {one.observed:.0%} positive"
+            for one in each.bins
+        )
+        for name, each in diagrams.items()
     )
     chart = charts.lines(
-        series, description=f"Reliability diagram of the {name}: {described}", x_label="mean probability",
-        y_label="share of positive images", x_limits=(0, 1), y_limits=(0, 1),
+        [*series, Series(name="ideal", x=[0, 1], y=[0, 1])], description=f"Reliability diagram. {described}",
+        x_label="mean probability", y_label="share of positive images", x_limits=(0, 1), y_limits=(0, 1),
     )  # fmt: skip
-    error = percent(diagram.expected_error)
+    errors = "; ".join(
+        f"{name}: expected calibration error {percent(each.expected_error)}, Brier score {each.brier:.4f}"
+        for name, each in diagrams.items()
+    )
     caption = (
-        f"Reliability of the {name}. On the ideal line a probability of 30 % is right for 3 images of 10. Expected"
-        f" calibration error {error}: the mean distance from it."
+        f"Reliability of the {' and the '.join(diagrams)}. On the ideal line a probability of 30 % is right for 3 images of 10. Expected calibration error"
+        " (Guo et al. 2017, equation 3): the mean distance from that line, over ten bins of equal width. Brier score"
+        " (1950): the mean squared error of the probability; always saying the share of positive images gives"
+        f" {rate * (1 - rate):.4f}. {errors[:1].upper()}{errors[1:]}."
     )
     return Figure(content=chart, caption=caption)
 

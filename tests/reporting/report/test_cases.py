@@ -7,8 +7,8 @@ from report_facts import PIXELS, N, make_evidence, make_histograms
 
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS, PredictionHistograms, equivalent_area
-from pneumo.inference.threshold_search import NestedEstimate
-from pneumo.reporting.report.cases import KINDS, choose, predicted_area
+from pneumo.inference.threshold_search import NestedEstimate, predicted_area
+from pneumo.reporting.report.cases import KINDS, choose
 
 RULE = DecisionRule(128, 0.0, 100)
 
@@ -53,7 +53,7 @@ def made_of(outside: dict[int, dict[int, int]]) -> PredictionHistograms:
 
 def test_an_area_is_that_of_the_pixels_from_its_own_rule_s_bottom_threshold_on() -> None:
     histograms = made_of({0: {40: 7, 100: 5, 200: 3}, 1: {40: 7, 100: 5, 200: 3}, 2: {63: 9, 64: 2}})
-    rules = (DecisionRule(220, 0.0, 64), DecisionRule(220, 0.0, 150))
+    rules = (DecisionRule(64, 0.0, 64), DecisionRule(150, 0.0, 150))
     index = np.zeros(N, np.int64)
     index[1] = 1
     nested = NestedEstimate(

@@ -8,8 +8,9 @@ import pytest
 from report_facts import html_of, make_evidence, make_histograms, table_of
 
 from pneumo.inference.calibration import reliability
+from pneumo.inference.rule_choice import choose
 from pneumo.reporting.report.facts import Evidence
-from pneumo.reporting.report.presence_sections import presence
+from pneumo.reporting.report.presence_sections import CALIBRATED, presence
 
 
 def test_both_scores_have_curves_areas_and_the_head_its_reliability() -> None:
@@ -23,10 +24,26 @@ def test_both_scores_have_curves_areas_and_the_head_its_reliability() -> None:
     diagram = reliability(histograms.positive, histograms.presence_probability.astype(float))
     assert [row[1:3] for row in bins.rows] == [[one.images, one.positives] for one in diagram.bins]
     html = html_of(section)
-    assert f"Expected calibration error {100 * diagram.expected_error:.1f} %" in html
+    error = f"Presence head: expected calibration error {100 * diagram.expected_error:.1f} %"
+    assert f"{error}, Brier score {diagram.brier:.4f}." in html
     assert html.count("<svg ") == 3
     assert "ROC curves: presence head AUC" in html
     assert "chance 0.333" in html
+
+
+def test_the_estimate_of_the_decision_by_expected_score_has_its_reliability_beside_the_head_s(
+    drawn: list[SimpleNamespace],
+) -> None:
+    evidence = make_evidence()
+    nested = choose(evidence.histograms)
+    assert nested.estimates is not None
+    section = presence(replace(evidence, nested=nested))
+    found = series_of(drawn[2])
+    assert list(found) == ["presence head", CALIBRATED, "ideal"]
+    diagram = reliability(evidence.histograms.positive, nested.estimates.presence)
+    points = [(round(one.mean_probability, 6), round(one.observed, 6)) for one in diagram.bins]
+    assert found[CALIBRATED] == points
+    assert [row[1] for row in table_of(section, 2).rows] == [one.images for one in diagram.bins]
 
 
 def four_images() -> Evidence:

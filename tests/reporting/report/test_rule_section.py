@@ -5,13 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from chart_shapes import cells, marks
-from report_facts import html_of, make_evidence
+from report_facts import html_of, make_evidence, make_histograms, table_of
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
+from pneumo.inference.evaluation import compute_metrics
+from pneumo.inference.expected_score_fit import fit
+from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape
+from pneumo.inference.rule_choice import choose
 from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import Figures
 from pneumo.reporting.report import rule_section
+from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.rule_section import decision_rule
 
 
@@ -25,6 +30,40 @@ def test_two_maps_with_the_chosen_rule() -> None:
     assert f"The cross is the chosen rule, at {rule.bottom_bin / 256:.2f} and {rule.presence_threshold:g}." in html
     # The chosen rule is the best of the search, so that no cell of its grid is far above it.
     assert f"to {evidence.metrics.in_sample.dice:.3f}" in html
+
+
+def test_both_kinds_of_rules_have_their_scores_and_the_reason_for_the_one_that_is_used() -> None:
+    histograms = make_histograms()
+    nested = choose(histograms)
+    metrics = compute_metrics(histograms, nested)
+    found, estimates = nested.comparison, nested.estimates
+    assert found is not None
+    assert estimates is not None
+    section = decision_rule(Evidence(histograms=histograms, nested=nested, metrics=metrics, masks={}))
+    assert [row[:2] for row in table_of(section).rows] == [
+        ["thresholds", f"{found.thresholds.dice:.3f}"],
+        ["expected score", f"{found.expected_score.dice:.3f}"],
+    ]
+    html = html_of(section)
+    low, high = found.difference_interval
+    assert f"Expected score minus thresholds: {found.difference:+.3f} ({low:+.3f} to {high:+.3f})" in html
+    assert f"New images are decided by {found.chosen}" in html
+    # By fifths of the 16 positive images, in ascending order of the expected Dice.
+    fifths = table_of(section, 1).rows
+    assert [row[0] for row in fifths] == [4, 3, 3, 3, 3]
+    positive = np.flatnonzero(histograms.positive)
+    order = positive[np.argsort(estimates.dice[positive], kind="stable")]
+    actual = dice(histograms, estimates.mask_bin)
+    assert fifths[0][1:] == [f"{estimates.dice[order[:4]].mean():.3f}", f"{actual[order[:4]].mean():.3f}"]
+
+
+def test_the_maps_of_a_decision_by_expected_score_have_no_cross() -> None:
+    evidence = make_evidence()
+    by_score = replace(evidence.nested.final, expected_score=fit(evidence.histograms))
+    html = html_of(decision_rule(replace(evidence, nested=replace(evidence.nested, final=by_score))))
+    assert html.count("<svg ") == 2
+    assert "The cross is" not in html
+    assert "They are of the thresholds, which this run does not use: there is no cross." in html
 
 
 def test_without_a_presence_head_there_is_one_map() -> None:

@@ -1,0 +1,173 @@
+"""The choice between two kinds of decision rules: searched thresholds, and the decision by expected score.
+
+Nested as every choice: the kind of rule that scores fold k is the one that scores more on the other folds, where each
+of them was scored by a rule that was chosen, or fitted, without it. So each image is scored by a rule, and by a kind of
+rule, that it had no part in. All rules are chosen on unions of *parts*: the folds, or halves of them where there are
+fewer than three.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dataset.patients import number_patients
+from pneumo.inference.bootstrap import interval
+from pneumo.inference.decision_rule import DecisionRule, score_images
+from pneumo.inference.expected_score import Estimates, estimate
+from pneumo.inference.expected_score_fit import fit
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.metrics import Metrics, RuleComparison, Scores, summarize
+from pneumo.inference.threshold_search import (
+    DECIMALS,
+    NestedEstimate,
+    SearchGrid,
+    assign_subsets,
+    best,
+    fit_grid,
+    halve,
+    nested_estimate,
+    score_subsets,
+    sum_dice_over_empty,
+)
+
+Kind = Literal["thresholds", "expected score"]
+Parts = frozenset[int]
+
+
+def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> NestedEstimate:
+    """Choose the rule for new images, and score each fold by the rule that is chosen likewise on the other folds.
+
+    With a single fold, its patients (its images, if they are of one patient) are divided into two halves, each scored
+    by the rule chosen on the other.
+
+    Raises:
+        UserError: With fewer than two images.
+    """
+    grid = fit_grid(grid or SearchGrid(), histograms)
+    subset = assign_subsets(histograms)
+    rules = _Rules.of(histograms, grid, subset)
+    held = [frozenset(rules.part[subset == k].tolist()) for k in range(int(subset.max()) + 1)]
+    others = [[parts for parts in held if parts is not one] for one in held]
+    kinds: list[Kind] = [rules.better(apart if len(apart) > 1 else _single(apart)) for apart in others]
+    chosen = [rules.of_kind(kind, _union(apart)) for kind, apart in zip(kinds, others, strict=True)]
+    kind = rules.better(held)
+    nested = score_subsets(histograms, subset, chosen, rules.of_kind(kind, _union(held)))
+    comparison, estimates = _compare(histograms, subset, [rules.both(_union(apart)) for apart in others], kind)
+    return replace(nested, comparison=comparison, estimates=estimates)
+
+
+def choose_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEstimate:
+    """Choose the rules of a finished run again, as they were when its metrics were written.
+
+    Args:
+        histograms: Its out-of-fold predictions.
+        found: Its metrics; without a comparison there were thresholds alone.
+    """
+    return nested_estimate(histograms) if found.rule_comparison is None else choose(histograms)
+
+
+def _union(parts: Iterable[Parts]) -> Parts:
+    return frozenset().union(*parts)
+
+
+def _single(apart: Sequence[Parts]) -> list[Parts]:
+    """Divide the one other subset into its own parts."""
+    return [frozenset([part]) for part in sorted(apart[0])]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Rules:
+    """The rules chosen on each union of parts, both kinds, each once."""
+
+    histograms: PredictionHistograms
+    grid: SearchGrid
+    part: npt.NDArray[np.int64]
+    """(n,): the part of each image."""
+    sums: npt.NDArray[np.float64]
+    """Of ``sum_dice_over_empty``, by part."""
+    found: dict[Parts, tuple[DecisionRule, DecisionRule]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, histograms: PredictionHistograms, grid: SearchGrid, subset: npt.NDArray[np.int64]) -> "_Rules":
+        """Divide the images into parts: the subsets, or halves of them where there are two."""
+        part = subset
+        if subset.max() < 2:
+            part = 2 * subset
+            for k in range(2):
+                index = np.flatnonzero(subset == k)
+                part[index] += halve(histograms.select(index))
+            part = np.unique(part, return_inverse=True)[1].astype(np.int64)
+        return cls(histograms=histograms, grid=grid, part=part, sums=sum_dice_over_empty(histograms, grid, part))
+
+    def both(self, parts: Parts) -> tuple[DecisionRule, DecisionRule]:
+        """Return the thresholds chosen on the images of some parts, and the decision by expected score fitted to them.
+
+        Where nothing can be fitted, the latter is the thresholds again.
+        """
+        if parts not in self.found:
+            index = sorted(parts)
+            mine = np.isin(self.part, index)
+            thresholds = best(self.sums[index].sum(axis=0), int(mine.sum()), self.grid)
+            by_score = replace(thresholds, expected_score=fit(self.histograms.select(mine)))
+            self.found[parts] = thresholds, by_score
+        return self.found[parts]
+
+    def of_kind(self, kind: Kind, parts: Parts) -> DecisionRule:
+        """Return one of both."""
+        return self.both(parts)[kind == "expected score"]
+
+    def better(self, apart: Sequence[Parts]) -> Kind:
+        """Return the kind that scores more when the images of each of several unions are scored by the others' rule."""
+        if len(apart) < 2:
+            return "thresholds"
+        total, gain = 0, 0.0
+        for one in apart:
+            scored = self.histograms.select(np.isin(self.part, sorted(one)))
+            thresholds, by_score = self.both(_union(parts for parts in apart if parts is not one))
+            gain += float((score_images(scored, by_score) - score_images(scored, thresholds)).sum())
+            total += len(scored)
+        return "expected score" if round(gain / total, DECIMALS) > 0 else "thresholds"
+
+
+def _compare(
+    histograms: PredictionHistograms,
+    subset: npt.NDArray[np.int64],
+    rules: Sequence[tuple[DecisionRule, DecisionRule]],
+    chosen: Kind,
+) -> tuple[RuleComparison, Estimates | None]:
+    """Score each subset by both of its rules, and return the estimates of the second one, if all have some."""
+    thresholds, by_score = (
+        score_subsets(histograms, subset, of_kind, of_kind[0]) for of_kind in zip(*rules, strict=True)
+    )
+    difference = by_score.dice - thresholds.dice
+    comparison = RuleComparison(
+        thresholds=_scores(histograms, thresholds),
+        expected_score=_scores(histograms, by_score),
+        difference=float(difference.mean()),
+        difference_interval=interval(difference, number_patients(histograms.patient)),
+        chosen=chosen,
+    )
+    return comparison, _estimates(histograms, subset, [rule for _, rule in rules])
+
+
+def _scores(histograms: PredictionHistograms, nested: NestedEstimate) -> Scores:
+    return Scores(**summarize(histograms.positive, nested.dice, nested.predicted_positive))
+
+
+def _estimates(
+    histograms: PredictionHistograms, subset: npt.NDArray[np.int64], rules: Sequence[DecisionRule]
+) -> Estimates | None:
+    """Estimate each image by the rule of its subset."""
+    n = len(histograms)
+    joined = Estimates(presence=np.empty(n), mask_bin=np.empty(n, np.int64), dice=np.empty(n))
+    for k, rule in enumerate(rules):
+        if rule.expected_score is None:
+            return None
+        mine = histograms.select(np.flatnonzero(subset == k))
+        found = estimate(rule.expected_score, mine.predicted, mine.pixels, mine.presence_probability)
+        for name in ("presence", "mask_bin", "dice"):
+            getattr(joined, name)[subset == k] = getattr(found, name)
+    return joined

@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from known_scores import draw_known
+from random_maps import draw_maps
+
+from pneumo.inference import rule_choice
+from pneumo.inference.bootstrap import interval
+from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
+from pneumo.inference.evaluation import compute_metrics
+from pneumo.inference.expected_score_fit import fit
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.rule_choice import choose, choose_recorded
+from pneumo.inference.threshold_search import NestedEstimate, SearchGrid, nested_estimate, search
+from pneumo.runtime.errors import UserError
+
+COARSE = SearchGrid(
+    top_bins=(64, 128, 192), min_areas=(0.0, 1000.0), bottom_bins=(64, 128, 192), presence_thresholds=(0.0, 0.5)
+)
+"""Without a presence threshold near 4/7, so that the decision by expected score is better."""
+
+
+def both(histograms: PredictionHistograms, grid: SearchGrid) -> tuple[DecisionRule, DecisionRule]:
+    thresholds = search(histograms, grid)
+    return thresholds, replace(thresholds, expected_score=fit(histograms))
+
+
+def scores_more(histograms: PredictionHistograms, grid: SearchGrid, subset: np.ndarray) -> bool:
+    """Return whether expected score has a higher Dice than thresholds, each subset by the rules of the others."""
+    sums = [0.0, 0.0]
+    for k in np.unique(subset):
+        for number, rule in enumerate(both(histograms.select(subset != k), grid)):
+            sums[number] += score_images(histograms.select(subset == k), rule).sum()
+    return bool((sums[1] - sums[0]) / len(histograms) > 1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_each_fold_is_scored_by_the_kind_that_is_better_on_the_other_folds(seed: int) -> None:
+    known = draw_known(150, seed=seed, folds=3)
+    nested = choose(known, COARSE)
+    assert nested.rule_index.tolist() == known.fold.tolist()
+    for fold, rule in enumerate(nested.rules):
+        others, own = known.select(known.fold != fold), known.select(known.fold == fold)
+        by_score = scores_more(others, COARSE, others.fold)
+        assert rule == both(others, COARSE)[by_score]
+        assert np.array_equal(nested.dice[known.fold == fold], score_images(own, rule))
+        assert np.array_equal(nested.predicted_positive[known.fold == fold], predict_presence(own, rule))
+    assert nested.final == both(known, COARSE)[scores_more(known, COARSE, known.fold)]
+
+
+def test_with_known_probabilities_the_decision_by_expected_score_is_chosen_and_scores_as_bayes() -> None:
+    known = draw_known(3000)
+    nested = choose(known, COARSE)
+    found = nested.comparison
+    assert found is not None
+    assert (found.chosen, nested.final.expected_score is not None) == ("expected score", True)
+    # The integral over P of the better of 1 - P and .75 P: (1 - p^2 / 2 ... at p = 4/7) = 4/7 - 8/49 + .375 * 33/49.
+    by_bayes = 4 / 7 - 8 / 49 + 0.375 * 33 / 49
+    assert found.expected_score.dice == pytest.approx(by_bayes, abs=0.02)
+    best = np.where(known.presence_probability > 4 / 7, 0.75 * known.positive, ~known.positive)
+    assert found.expected_score.dice == pytest.approx(best.mean(), abs=0.003)
+
+
+def test_the_comparison_is_paired_and_of_single_kinds() -> None:
+    known = draw_known(200, patients=80)
+    nested = choose(known, COARSE)
+    dice = np.empty((2, 200))
+    for fold in range(5):
+        for number, rule in enumerate(both(known.select(known.fold != fold), COARSE)):
+            dice[number, known.fold == fold] = score_images(known.select(known.fold == fold), rule)
+    found = nested.comparison
+    assert found is not None
+    assert (found.thresholds.dice, found.expected_score.dice) == pytest.approx(tuple(dice.mean(axis=1)), abs=1e-12)
+    assert found.difference == pytest.approx(dice[1].mean() - dice[0].mean(), abs=1e-12)
+    assert found.difference_interval == interval(dice[1] - dice[0], known.patient.astype(np.int64))
+    assert compute_metrics(known, nested).rule_comparison == found
+
+
+@pytest.mark.parametrize("folds", [5, 2, 1])
+def test_a_fold_s_own_truth_does_not_change_its_decisions(folds: int) -> None:
+    """A leak is planted: the truth of one subset is inverted, as if somebody had known it."""
+    known = draw_known(120, folds=folds)
+    before = choose(known, COARSE)
+    held = before.rule_index == 0
+    leaked = invert(known, held)
+    after = choose(leaked, COARSE)
+    assert np.array_equal(after.rule_index, before.rule_index)
+    assert after.rules[0] == before.rules[0]
+    assert np.array_equal(after.predicted_positive[held], before.predicted_positive[held])
+    assert before.estimates is not None
+    assert after.estimates is not None
+    assert np.array_equal(after.estimates.presence[held], before.estimates.presence[held])
+    assert np.array_equal(after.estimates.dice[held], before.estimates.dice[held])
+    # What was chosen on it did change.
+    assert not np.array_equal(after.estimates.presence[~held], before.estimates.presence[~held])
+    assert after.final != before.final
+
+
+def invert(known: PredictionHistograms, index: np.ndarray) -> PredictionHistograms:
+    """Make positive images negative, and the others positive with a lesion of their highest pixels."""
+    total = known.inside + known.outside
+    lesion = np.where(np.arange(256) >= 200, total, 0)
+    inside = np.where(index[:, None], np.where(known.positive[:, None], 0, lesion), known.inside)
+    return replace(known, inside=inside, outside=total - inside, positive=inside.sum(axis=1) > 0)
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_two_halves_are_divided_by_patients_to_choose_the_kind(folds: int) -> None:
+    known = draw_known(80, folds=folds, patients=20)
+    nested = choose(known, COARSE)
+    rules = rule_choice._Rules.of(known, COARSE, nested.rule_index)
+    assert np.array_equal(rules.part // 2, nested.rule_index)
+    for patient in range(20):
+        assert len(set(rules.part[known.patient == patient].tolist())) == 1
+    for k, rule in enumerate(nested.rules):
+        other = nested.rule_index != k
+        by_score = scores_more(known.select(other), COARSE, rules.part[other])
+        assert rule == both(known.select(other), COARSE)[by_score]
+
+
+def test_where_nothing_can_be_fitted_the_thresholds_are_chosen() -> None:
+    known = draw_known(40)
+    without = known.select(~known.positive)
+    nested = choose(without)
+    assert nested.estimates is None
+    assert nested.comparison is not None
+    assert (nested.comparison.chosen, nested.comparison.difference) == ("thresholds", 0.0)
+    assert nested.final == search(without)
+    assert nested.dice.tolist() == [1.0] * len(without)
+
+
+def test_few_images_are_enough_and_one_is_not() -> None:
+    known = draw_known(40)
+    for few in ([0, 1], [0, 5], [0, 1, 2], [0, 5, 10]):
+        assert isinstance(choose(known.select(np.array(few)), COARSE), NestedEstimate)
+    with pytest.raises(UserError, match="of 1 image; expected at least two"):
+        choose(known.select(np.array([0])))
+
+
+def test_a_run_of_before_the_comparison_keeps_its_thresholds() -> None:
+    maps = draw_maps().histograms
+    now = compute_metrics(maps)
+    assert choose_recorded(maps, now).comparison == now.rule_comparison is not None
+    earlier = replace(now, rule_comparison=None)
+    found = choose_recorded(maps, earlier)
+    assert found.comparison is None
+    assert found.rules == nested_estimate(maps).rules
