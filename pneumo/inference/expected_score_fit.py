@@ -18,6 +18,8 @@ from pneumo.inference.histograms import REFERENCE_PIXELS, PredictionHistograms, 
 RIDGE = 1.0
 """Half of this times the squared weights of the standardized features is added to the negative log-likelihood, as in
 scikit-learn's LogisticRegression with C = 1, which cannot bound weights."""
+LEAST_DEVIATION = 0.01
+"""Of a feature, all of which are logarithms: images that differ by less, as by rounding, are taken to be alike."""
 DECIMALS = 6
 """To which the parameters are rounded."""
 
@@ -58,14 +60,13 @@ def fit_logistic(features: Sequence[Floats], target: Floats) -> tuple[float, lis
         target: (n,) in [0, 1].
 
     Returns:
-        The intercept, and the weight of each feature; 0 for one that is the same everywhere.
+        The intercept, and the weight of each feature; 0 for one that is nearly the same everywhere.
     """
     from scipy.optimize import minimize
 
     values = np.stack(features, axis=1)
-    mean = values.mean(axis=0)
-    # The deviation of equal values is not 0 where their mean is rounded.
-    scale = np.where(values.min(axis=0) < values.max(axis=0), values.std(axis=0), np.inf)
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    scale[scale < LEAST_DEVIATION] = np.inf
     standardized = (values - mean) / scale
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
