@@ -23,7 +23,7 @@ from pneumo.inference.evaluation import auc, presence_scores
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Auc, Interval95
 from pneumo.inference.presence_curves import resampled_areas
-from pneumo.inference.threshold_search import nested_estimate
+from pneumo.inference.rule_choice import choose
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class RunPredictions:
     @classmethod
     def of(cls, histograms: PredictionHistograms) -> Self:
         """Score the predictions of a run as its metrics do."""
-        nested = nested_estimate(histograms)
+        nested = choose(histograms)
         return cls(
             image_id=histograms.image_id,
             fold=histograms.fold,
