@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -203,7 +203,7 @@ def test_what_the_graph_says_about_itself(run: RunDirectory, tmp_path: Path, mon
     export_run(run, tmp_path / "model", reader=None, onnx=True)
     rule = json.loads(said.pop("decision_rule"))
     assert rule.pop("in_words") == read_rule(run.thresholds).describe()
-    assert rule == vars(read_rule(run.thresholds).in_probabilities())
+    assert rule == json.loads(json.dumps(asdict(read_rule(run.thresholds).in_probabilities())))
     assert said["use"].startswith("Not for clinical use.")
     assert (said["size"], said["networks"], said["recipe"]) == ("32", "2", tiny_recipe().name)
     assert "model.onnx" in exported_model.load(tmp_path / "model").path.joinpath("model.json").read_text()

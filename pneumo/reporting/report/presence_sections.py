@@ -107,9 +107,9 @@ def _reliability(diagrams: Mapping[str, Reliability], rate: float) -> Figure:
     )
     caption = (
         f"Reliability of the {' and the '.join(diagrams)}. On the ideal line a probability of 30 % is right for 3"
-        " images of 10. Expected calibration error (Guo et al. 2017, equation 3): the mean distance from that line, over"
-        " ten bins of equal width. Brier score (1950): the mean squared error of the probability; always saying the"
-        " share of positive images gives"
+        " images of 10. Expected calibration error (Guo et al. 2017, equation 3): the mean distance from that line,"
+        " over ten bins of equal width. Brier score (1950): the mean squared error of the probability; always saying"
+        " the share of positive images gives"
         f" {rate * (1 - rate):.4f}. {errors[:1].upper()}{errors[1:]}."
     )
     return Figure(content=chart, caption=caption)
