@@ -79,7 +79,7 @@ class Arguments:
     images_at_once: Annotated[int, Interval(ge=0, le=65_536)] = 0
     """Images in one forward pass of a training step, a multiple of --micro-batch-size, over which batch normalization
     still averages: the result is the same within rounding. 0 = the micro-batch on a CPU, and on a GPU as many of a
-    step's micro-batches as its memory holds."""
+    step's micro-batches as keep it busy and its memory holds."""
     checkpoint_minutes: CheckpointInterval = 10.0
     """Minutes between two checkpoints within an epoch; 0 = only at the end of epochs."""
     cache_dir: Path | None = None

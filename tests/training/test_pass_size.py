@@ -63,11 +63,25 @@ def test_a_gpu_gets_what_its_memory_holds_from_the_second_step_of_each_size(
 ) -> None:
     install(monkeypatch, peak=peak, free=free)
     passes = PassSize(network(), RECIPE, group(CUDA), 0)
-    for size in (512, 1024):
+    for size in (256, 512):
         assert passes.begin_step(size) == 1
         passes.end_step(size)
         assert passes.begin_step(size) == expected
         passes.end_step(size)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch_size", "size", "expected"), [(4, 512, 4), (4, 736, 1), (4, 1024, 1), (16, 512, 1), (2, 1024, 2)]
+)
+def test_a_gpu_that_a_pass_keeps_busy_gets_no_more(
+    micro_batch_size: int, size: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, peak=1.0, free=1000.0)
+    recipe = replace(RECIPE, batch_size=64, micro_batch_size=micro_batch_size)
+    passes = PassSize(network(), recipe, group(CUDA), 0)
+    assert passes.begin_step(size) == 1
+    passes.end_step(size)
+    assert passes.begin_step(size) == expected
 
 
 def test_the_rank_with_the_least_memory_decides(monkeypatch: pytest.MonkeyPatch) -> None:
