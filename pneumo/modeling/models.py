@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from pneumo.modeling import encoders, hub
+from pneumo.modeling import encoders, hub, packaged_weights
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.light_import import smp
 from pneumo.modeling.presence_head import PresenceHead
@@ -45,7 +45,9 @@ def build(config: ModelConfig, *, freeze_unused: bool = True) -> Segmenter:
     else:
         net = _network(config, None)
         if config.encoder_weights != "none":
-            load_encoder(net.encoder, Path(config.encoder_weights))  # type: ignore[arg-type]
+            of_package = config.encoder_weights == "packaged"
+            path = packaged_weights.find(config.encoder) if of_package else Path(config.encoder_weights)
+            load_encoder(net.encoder, path)  # type: ignore[arg-type]
     encoder: Any = net.encoder
     head = PresenceHead(encoder.out_channels[-1]) if _has_own_head(config) else None
     model = Segmenter(net, mean, std, head)

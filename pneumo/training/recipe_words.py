@@ -7,7 +7,7 @@ from pneumo.runtime.errors import counted
 from pneumo.training.recipe import Recipe, Stage
 
 ARCHITECTURES = {"unet": "U-Net", "unetplusplus": "U-Net++"}
-ENCODER_WEIGHTS = {"none": "random weights", "imagenet": "ImageNet weights"}
+ENCODER_WEIGHTS = {"none": "random weights", "imagenet": "ImageNet weights", "packaged": "ImageNet weights"}
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "radam": "RAdam"}
 PRECISIONS = {"fp32": "32-bit", "bf16": "bfloat16", "fp16": "16-bit", "auto": "the device's fastest"}
 
