@@ -54,9 +54,7 @@ def laptop() -> Recipe:
     """
     return Recipe(
         name="laptop",
-        model=ModelConfig(
-            encoder="mobilenet_v2", encoder_weights="packaged", decoder_channels=(128, 64, 32, 16, 16)
-        ),
+        model=ModelConfig(encoder="mobilenet_v2", encoder_weights="packaged", decoder_channels=(128, 64, 32, 16, 16)),
         loss=LossConfig(bce=3.0, dice=1.0, dice_on="positive", presence=0.2),
         augmentation=Augmentation(affine=Affine(rotate_deg=30.0)),
         epochs=(16,),
