@@ -17,7 +17,7 @@ SHARE = 0.8
 """Fraction of the free memory to fill: a larger pass has larger work areas, and memory has gaps."""
 
 MOST_PIXELS = 16 * 512**2
-"""Pixels of a pass that keep a GPU busy. On an H200, 8 images of 512 pixels in one pass are 1.28 times as fast as in two
+"""Pixels of a pass that keep a GPU busy. On an H200, 8 images of 512 px in one pass are 1.28 times as fast as in two
 (U-Net SE-ResNeXt50) or as fast (ResNet34), and 32 in one pass .93 and .95 times as fast as in two: normalizing by
 groups then costs more than launches."""
 
