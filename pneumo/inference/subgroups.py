@@ -12,6 +12,7 @@ from pneumo.dataset.bands import AGES, UNKNOWN, Bands, name_age
 from pneumo.dataset.patients import number_patients
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.bootstrap import interval
+from pneumo.inference.errors_by_group import rate
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
 from pneumo.inference.metrics import Interval95, Scores, summarize
 from pneumo.inference.threshold_search import NestedEstimate
@@ -45,6 +46,10 @@ class Subgroup:
     """Dice of calling every image empty."""
     scores: Scores
     dice_interval: Interval95
+    sensitivity_interval: Interval95 | None = None
+    """None without positive images, as the sensitivity is."""
+    specificity_interval: Interval95 | None = None
+    """None without empty images."""
 
 
 def score_subgroups(histograms: PredictionHistograms, nested: NestedEstimate, variable: Variable) -> Iterator[Subgroup]:
@@ -61,6 +66,9 @@ def score_subgroups(histograms: PredictionHistograms, nested: NestedEstimate, va
         if not len(index):
             continue
         positive, dice = histograms.positive[index], nested.dice[index]
+        called = nested.predicted_positive[index]
+        hits = rate(called[positive], patients[index][positive])
+        passes = rate(~called[~positive], patients[index][~positive])
         own_patients = np.unique(patients[index], return_inverse=True)[1].astype(np.int64)
         yield Subgroup(
             name=name,
@@ -68,8 +76,10 @@ def score_subgroups(histograms: PredictionHistograms, nested: NestedEstimate, va
             positives=int(positive.sum()),
             patients=int(own_patients.max()) + 1,
             dice_all_empty=float((~positive).mean()),
-            scores=Scores(**summarize(positive, dice, nested.predicted_positive[index])),
+            scores=Scores(**summarize(positive, dice, called)),
             dice_interval=interval(dice, own_patients),
+            sensitivity_interval=None if hits is None else hits.interval,
+            specificity_interval=None if passes is None else passes.interval,
         )
 
 

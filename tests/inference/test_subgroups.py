@@ -27,6 +27,13 @@ def test_the_groups_have_the_scores_of_their_images_alone(maps: Maps) -> None:
     patients = np.unique(histograms.patient[index], return_inverse=True)[1]
     assert a.patients == patients.max() + 1 < a.images
     assert a.dice_interval == interval(dice, patients)
+    called = nested.predicted_positive[index]
+    for found, kind, values in (
+        (a.sensitivity_interval, positive, called),
+        (a.specificity_interval, ~positive, ~called),
+    ):
+        numbers = np.unique(patients[kind], return_inverse=True)[1]
+        assert found == interval(values[kind].astype(float), numbers)
 
 
 def test_a_group_without_positive_images_has_no_dice_on_them(maps: Maps) -> None:
@@ -36,6 +43,8 @@ def test_a_group_without_positive_images_has_no_dice_on_them(maps: Maps) -> None
     assert (group.positives, group.dice_all_empty) == (0, 1.0)
     assert group.scores.dice_positive is None
     assert group.scores.sensitivity is None
+    assert group.sensitivity_interval is None
+    assert group.specificity_interval is not None
 
 
 def test_lesions_are_measured_at_the_reference_size(maps: Maps) -> None:

@@ -6,6 +6,7 @@ from pneumo.dataset import oddities
 from pneumo.reporting.html.page import Block, Details, Notice, Page, Points, Prose, Section
 from pneumo.reporting.report import presence_sections, score_sections, training_sections
 from pneumo.reporting.report.case_section import cases
+from pneumo.reporting.report.error_section import errors
 from pneumo.reporting.report.facts import RunFacts
 from pneumo.reporting.report.rule_section import decision_rule
 from pneumo.reporting.report.subgroup_section import subgroups
@@ -78,6 +79,7 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
         yield presence_sections.presence(evidence)
         yield decision_rule(evidence)
         yield subgroups(facts, evidence)
+        yield errors(evidence)
         yield cases(facts, evidence)
     yield training_sections.learning_curves(facts)
     yield training_sections.time_and_memory(facts)

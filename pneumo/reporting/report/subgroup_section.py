@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pneumo.inference.metrics import Interval95
 from pneumo.inference.subgroups import Subgroup, lesion_area, score_subgroups, table_variables
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.charts import Estimate
@@ -11,6 +12,8 @@ from pneumo.reporting.report.words import score, with_interval
 
 SMALL = 30
 """Images of a group; of fewer, its figures say little, and are marked."""
+
+_RATES = ("sensitivity (95 % interval)", "specificity (95 % interval)")
 
 
 def subgroups(facts: RunFacts, evidence: Evidence) -> Section:
@@ -58,14 +61,19 @@ def _chart(name: str, groups: list[Subgroup], evidence: Evidence) -> Figure:
     return Figure(content=chart, caption=f"By {name}. {of}".strip())
 
 
+def _rate(value: float | None, interval: Interval95 | None) -> str:
+    return score(value) if value is None or interval is None else with_interval(value, interval)
+
+
 def _table(found: Mapping[str, list[Subgroup]]) -> Table:
-    numbers = ("images", "positive", "patients", "Dice (95 % interval)", "baseline", "sensitivity", "specificity")
+    numbers = ("images", "positive", "patients", "Dice (95 % interval)", "baseline", *_RATES)
     columns = [Column(title="group"), *(Column(title=title, numeric=True) for title in numbers)]
     rows: list[list[Cell]] = [
         [
             f"{name}: {one.name}{' (small)' * (one.images < SMALL)}", one.images, one.positives, one.patients,
             with_interval(one.scores.dice, one.dice_interval), score(one.dice_all_empty),
-            score(one.scores.sensitivity), score(one.scores.specificity),
+            _rate(one.scores.sensitivity, one.sensitivity_interval),
+            _rate(one.scores.specificity, one.specificity_interval),
         ]
         for name, groups in found.items()
         for one in groups

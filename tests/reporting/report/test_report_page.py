@@ -13,7 +13,7 @@ from pneumo.reporting.report.facts import UNFINISHED, FoldProgress, RunFacts
 from pneumo.reporting.report.page import build
 
 FINISHED = [
-    *("Scores", "Caveats", "Folds", "Presence", "Decision rule", "Subgroups", "Cases"),
+    *("Scores", "Caveats", "Folds", "Presence", "Decision rule", "Subgroups", "Errors", "Cases"),
     *("Learning curves", "Time and memory", "Recipe", "Dataset"),
 ]
 

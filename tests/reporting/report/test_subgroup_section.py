@@ -24,6 +24,10 @@ def test_lesions_by_size_need_no_dataset_and_few_images_are_marked() -> None:
     assert "need the dataset: job/report.py --run RUN --dataset DATASET" in html_of(section)
     low, high = groups[-1].dice_interval
     assert rows[-1][4] == f"{groups[-1].scores.dice:.3f} ({low:.3f} to {high:.3f})"
+    assert groups[-1].sensitivity_interval is not None
+    low, high = groups[-1].sensitivity_interval
+    assert rows[-1][6] == f"{groups[-1].scores.sensitivity:.3f} ({low:.3f} to {high:.3f})"
+    assert rows[-1][7] == "-", "no image of the group is empty"
 
 
 def test_lesions_are_compared_with_the_positive_images_and_other_groups_with_all(

@@ -1,0 +1,82 @@
+"""How often images are decided wrongly: missed lesions, false alarms, and where false alarms are frequent.
+
+A chest drain is the known confounder of pneumothorax: treated patients have one, and a network may learn to see the
+drain. No label says which images show one. What is known is which images are of one patient: an image without a
+pneumothorax of a patient who has one in another image was often taken after treatment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pneumo.dataset.patients import number_patients
+from pneumo.inference.bootstrap import interval
+from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.metrics import Interval95
+from pneumo.inference.threshold_search import NestedEstimate
+
+OTHER_IMAGES = ("another image has a pneumothorax", "other images, none has one", "no other image is known")
+"""Groups of images by the other images of their patients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """How often something happens among images."""
+
+    count: int
+    images: int
+    patients: int
+    interval: Interval95
+    """95 % bootstrap interval of the share, over patients."""
+
+    @property
+    def share(self) -> float:
+        """Return the share of the images."""
+        return self.count / self.images
+
+
+def rate(happens: npt.NDArray[np.bool_], patients: npt.NDArray[np.int64]) -> Rate | None:
+    """Return how often something happens; None without images.
+
+    Args:
+        happens: (n,) whether it does in an image.
+        patients: (n,) patient of each image, by any numbers.
+    """
+    if not len(happens):
+        return None
+    numbers = np.unique(patients, return_inverse=True)[1].astype(np.int64)
+    return Rate(
+        count=int(happens.sum()),
+        images=len(happens),
+        patients=int(numbers.max()) + 1,
+        interval=interval(happens.astype(np.float64), numbers),
+    )
+
+
+def missed_lesions(histograms: PredictionHistograms, nested: NestedEstimate) -> Rate | None:
+    """Return how many images with a pneumothorax are called empty, each by a rule chosen on other images."""
+    index = histograms.positive
+    return rate(~nested.predicted_positive[index], number_patients(histograms.patient)[index])
+
+
+def false_alarms(histograms: PredictionHistograms, nested: NestedEstimate) -> Rate | None:
+    """Return how many images without a pneumothorax are called positive, each by a rule chosen on other images."""
+    index = ~histograms.positive
+    return rate(nested.predicted_positive[index], number_patients(histograms.patient)[index])
+
+
+def false_alarms_by_other_images(histograms: PredictionHistograms, nested: NestedEstimate) -> Mapping[str, Rate]:
+    """Return the false alarms by whether the patient has a pneumothorax in another image; groups without are left out.
+
+    An image of an unknown patient has no other image.
+    """
+    patients = number_patients(histograms.patient)
+    images, positives = np.bincount(patients)[patients], np.bincount(patients, histograms.positive)[patients]
+    of_group = positives > 0, (positives == 0) & (images > 1), images == 1
+    rates = {
+        name: rate(nested.predicted_positive[index & ~histograms.positive], patients[index & ~histograms.positive])
+        for name, index in zip(OTHER_IMAGES, of_group, strict=True)
+    }
+    return {name: found for name, found in rates.items() if found is not None}

@@ -1,0 +1,47 @@
+"""How often images are decided wrongly, in words and in the table of false alarms."""
+
+from dataclasses import replace
+
+import numpy as np
+from report_facts import html_of, make_evidence, make_histograms, table_of
+
+from pneumo.inference.errors_by_group import OTHER_IMAGES, false_alarms_by_other_images
+from pneumo.reporting.html.page import Table
+from pneumo.reporting.report.error_section import errors
+from pneumo.reporting.report.facts import Evidence
+
+
+def with_errors() -> Evidence:
+    """Four of the 16 lesions missed, and eight of 32 alarms false."""
+    evidence = make_evidence()
+    positive = evidence.histograms.positive
+    predicted = positive.copy()
+    predicted[np.flatnonzero(positive)[:4]] = False
+    predicted[np.flatnonzero(~positive)[:8]] = True
+    return replace(evidence, nested=replace(evidence.nested, predicted_positive=predicted))
+
+
+def test_misses_and_false_alarms_have_their_shares_and_intervals() -> None:
+    html = html_of(errors(with_errors()))
+    assert "Images with a pneumothorax that were left empty: 4 of 16, 25.0 % (" in html
+    assert "Images without one that were called positive: 8 of 32, 25.0 % (" in html
+    assert "The data have no label of them, so how many false alarms show one is not known." in html
+
+
+def test_false_alarms_are_shown_by_the_other_images_of_the_patients() -> None:
+    evidence = with_errors()
+    groups = false_alarms_by_other_images(evidence.histograms, evidence.nested)
+    rows = table_of(errors(evidence)).rows
+    # Two images of each patient.
+    assert [row[0] for row in rows] == list(OTHER_IMAGES[:2])
+    assert [row[1:4] for row in rows] == [[one.images, one.patients, one.count] for one in groups.values()]
+    assert sum(int(row[3]) for row in rows) == 8
+    one = groups[OTHER_IMAGES[0]]
+    assert rows[0][4] == f"{100 * one.share:.1f} % ({100 * one.interval[0]:.1f} % to {100 * one.interval[1]:.1f} %)"
+
+
+def test_images_of_one_kind_have_the_errors_of_that_kind_alone() -> None:
+    section = errors(make_evidence(positives=48))
+    assert "Images without one" not in html_of(section)
+    assert not [block for block in section.blocks if isinstance(block, Table)]
+    assert make_histograms(positives=48).positive.all()
