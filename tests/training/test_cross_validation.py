@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import warm_python
@@ -23,7 +24,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.stopping import StopFlag, stop_signals
 from pneumo.distributed.world import World
-from pneumo.inference.decision_rule import read_rule
+from pneumo.inference.decision_rule import DecisionRule, read_rule, write_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.loading.augmentation.distortion import Distortion
@@ -70,6 +71,29 @@ def test_a_recipe_runs_from_dataset_to_submission(recipe: Recipe, dataset: Path,
     metrics = json.loads(run.metrics.read_text())
     assert metrics["oof_csv_dice"] == pytest.approx(metrics["nested"]["dice"], abs=1e-12)
     assert len(read(run.submission)) == Manifest.read(dataset).test
+
+
+def test_the_recipe_s_small_components_are_removed_from_the_submission(
+    dataset: Path, tmp_path: Path, world: World
+) -> None:
+    """Of a rule under which every image has a mask, nothing is left by a recipe that keeps whole images alone."""
+    inputs = training(replace(shrunk("debug"), min_component=2.0**20), dataset, tmp_path / "run")
+    train(inputs, world, Never())
+    run = run_directory.load(inputs.run)
+    write_rule(run.thresholds, DecisionRule(1, 0.0, 1))
+    reader = ShardReader(dataset, SampleTable.read(dataset))
+    mean = build_mean([run], reader=reader, world=world, workers=1)
+    rows = reader.table.select("test")
+    areas = [p.mask_area for p in Ensembler(mean, read_rule(run.thresholds)).run(rows)]
+    assert min(areas) > 0
+    train(inputs, world, Never())
+    whole = {image_id for image_id, text in dict(read(run.submission)).items() if text != "-1"}
+    sizes = {str(reader.table.image_id[row]): reader.table.shape(row) for row in rows.tolist()}
+    found = {
+        p for p, area in zip(reader.table.image_id[rows].tolist(), areas, strict=True) if area == np.prod(sizes[p])
+    }
+    assert whole == found
+    assert "which the metrics count" in " ".join(json.loads(run.metrics.read_text())["caveats"])
 
 
 def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from pneumo.loading.contract import Batch
 from pneumo.loading.kind import LoaderKind
 from pneumo.masks.submission import read
 from pneumo.modeling.losses.loss import SUMS
+from pneumo.modeling.losses.registry import LossConfig
+from pneumo.modeling.mean_segmenter import MeanSegmenter
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import run_directory
+from pneumo.training.batch_norm import estimate_statistics
 from pneumo.training.checkpoint import Snapshot
 from pneumo.training.cross_validation import train
 from pneumo.training.loop_state import LoopState
@@ -63,6 +66,30 @@ def test_a_step_on_the_device_is_that_on_a_cpu(device: str, world: World) -> Non
     assert ours.loss_sums.device.type == device
     torch.testing.assert_close(ours.loss_sums.cpu(), theirs.loss_sums, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours.gradient_norm.cpu(), theirs.gradient_norm, rtol=1e-3, atol=1e-4)
+
+
+@EITHER_DEVICE
+def test_frozen_and_averaged_weights_and_the_mean_of_networks_are_on_the_device(device: str, world: World) -> None:
+    """Stochastic weight averaging, statistics of the mean, the loss of a micro-batch, and a prediction of two."""
+    loss = LossConfig(bce=0.0, dice=0.0, focal=10.0, log_dice=1.0)
+    model = replace(RECIPE.model, presence_head=False)
+    recipe = replace(RECIPE, precision="fp32", freeze_encoder_norm=True, swa_epochs=1, loss=loss, model=model)
+    state = TrainState(recipe, 7, world, world)
+    batches, ends = micro_batches(world.device, recipe), []
+    for step in range(2):
+        assert torch.isfinite(state.step(batches, step, 1e-3).loss_sums).all()
+        state.add_to_swa()
+        ends.append({name: value.detach().clone() for name, value in state.model.named_parameters()})
+    estimate_statistics(state.averaged, [b.image for b in batches], len(batches), world, state.autocast)
+    for name, value in state.averaged.named_parameters():
+        assert value.device.type == device
+        torch.testing.assert_close(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
+    members = [copy.deepcopy(state.ema.model), copy.deepcopy(state.averaged)]
+    mean = MeanSegmenter(members).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        found = torch.sigmoid(mean(batches[0].image).logits)
+        each = [torch.sigmoid(member(batches[0].image).logits) for member in members]
+    torch.testing.assert_close(found, (each[0] + each[1]) / 2, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ def test_seconds_of_a_fold() -> None:
     assert plan(0).steps == 15
 
 
+def test_a_fold_s_best_networks_predict_its_images_once_at_the_end() -> None:
+    three = replace(RECIPE, keep="best", epochs=(2, 3), best_checkpoints=3)
+    assert fold_seconds(plan(0), COSTS, three, ranks=1) == 20 + 40 + 10 * (0.5 + 1 + 3 * 2)
+
+
 def waves(*waves: Wave) -> WavePlan:
     return WavePlan(ranks=6, micro_batches=4, largest_group=4, waves=waves)
 
@@ -67,3 +72,5 @@ def test_a_group_of_a_later_wave_begins_once_its_ranks_are_free() -> None:
 
 def test_test_images_are_predicted_by_all_folds_with_all_views() -> None:
     assert submission_seconds(12, 5, COSTS, RECIPE, ranks=3) == 12 / 3 * 5 * 2 * 1.0
+    three = replace(RECIPE, keep="best", epochs=(2, 3), best_checkpoints=3)
+    assert submission_seconds(12, 5, COSTS, three, ranks=3) == 12 / 3 * 3 * 5 * 2 * 1.0
