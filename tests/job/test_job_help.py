@@ -40,7 +40,9 @@ def test_help_keeps_within_the_terminal_and_breaks_lines_only_where_they_are_ful
     assert f"usage: job/{command}.py " in out
     box = [line[1:-1].rstrip() for line in out.splitlines() if line.startswith("│")]
     assert max(map(len, box)) <= COLUMNS - 2
-    column = re.search(r"^ -h, --help +", "\n".join(box), re.MULTILINE)[0]  # type: ignore[index]
+    beside = re.search(r"^ -h, --help +", "\n".join(box), re.MULTILINE)
+    # Where most flags are long, what is said of each begins on the next line.
+    column = beside[0] if beside else re.search(r"^ -h, --help\n( +)", "\n".join(box), re.MULTILINE)[1]  # type: ignore[index]
     for this, following in itertools.pairwise(box):
         if this.startswith(" " * len(column)) and following.startswith(" " * len(column)):
             room = COLUMNS - 4 - len(this)
