@@ -31,7 +31,6 @@ WITHOUT_TESTS = {
     "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
     "training/compared_runs.py": "tests/job/test_job_compare.py runs it through the command",
-    "training/comparison.py": "tests/job/test_job_compare.py runs it through the command",
     "training/pseudo_label_config.py": "fields alone; tests/training/test_pseudo_labels.py labels by them",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
     "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",

@@ -23,6 +23,7 @@ import torch
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.distributed import heartbeat
+from pneumo.distributed.device_memory import release_memory
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World
@@ -136,45 +137,69 @@ def _has_new(trainings: Sequence[TrainingInputs], identity: DatasetIdentity) -> 
 def _train_and_score(
     inputs: ComparisonInputs, manifest: Manifest, world: World, stop: StopFlag, watchdog: Watchdog
 ) -> None:
+    """Go through the variants; one that fails does not cost those behind it, unless all are compared with it."""
     planned = inputs.planned
     finished = world.on_leader(lambda: [_find_finished(inputs.training(*each)) is not None for each in planned])
     progress = _Progress(inputs, finished)
     compared = ComparedRuns(inputs.out, inputs.folds, describe_hardware(world), manifest.train)
+    missing = {variant.name: "" for variant in inputs.variants}
+    is_current = False
     for number, (variant, seed) in enumerate(planned):
+        if missing[variant.name]:
+            continue
         if not finished[number]:
             if world.is_leader:
                 progress.log(number)
-            begin = time.monotonic()
-            shared = _train(inputs, variant, seed, world, stop, watchdog)
-            progress.add(variant.recipe, 0.0 if shared else time.monotonic() - begin)
+            try:
+                progress.add(variant.recipe, _train(inputs, variant, seed, world, stop, watchdog))
+            except UserError as error:
+                # Other ranks may not know of the error, and are lost without this one.
+                if world.size > 1 or variant is inputs.variants[0]:
+                    raise
+                missing[variant.name] = str(error)
+                log.error("variant %s failed: %s", variant.name, error)
+                continue
         if seed == inputs.seeds[-1]:
             heartbeat.touch(f"scoring variant {variant.name}")
-            unfinished = [later.name for later in inputs.variants[inputs.variants.index(variant) + 1 :]]
-            # The table has not changed while all that was read was there before.
-            is_due = not unfinished or not all(finished[: number + 1])
+            del missing[variant.name]
+            # While all runs that were read were there before, there is nothing new to see.
+            is_current = not all(finished[: number + 1])
             with stop.raising("the table"):
                 world.on_leader(partial(_score, inputs, variant, compared))
-                if is_due:
-                    world.on_leader(partial(compared.write, unfinished))
+                if is_current:
+                    world.on_leader(partial(compared.write, list(missing)))
+    if not is_current:
+        world.on_leader(partial(compared.write, list(missing)))
     if world.is_leader:
         compared.log_table()
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)} failed ({'; '.join(missing.values())})",
+            "variants that can be trained",
+            "correct or remove their lines; the same command then trains what is missing",
+        )
 
 
 def _train(
     inputs: ComparisonInputs, variant: Variant, seed: int, world: World, stop: StopFlag, watchdog: Watchdog
-) -> bool:
-    """Train a run, or give it the networks of an earlier one, which is what is returned. Collective."""
+) -> float:
+    """Train a run, and return the seconds that it took; 0 when it got the networks of an earlier one. Collective."""
     training, source = inputs.training(variant, seed), inputs.source(variant, seed)
     found = source and world.on_leader(lambda: _find_usable(training, source))
     if found:
         with stop.raising("the predictions"):
             predict_again(training, found, world)
-        return True
-    train_folds(training, world, stop, watchdog)
-    if variant.recipe.compile:
-        # torch compiles a network of the same code only so many times.
-        torch.compiler.reset()
-    return False
+        return 0.0
+    begin = time.monotonic()
+    try:
+        train_folds(training, world, stop, watchdog)
+    finally:
+        # An error has left what it was about.
+        release_memory()
+        if variant.recipe.compile:
+            # torch compiles a network of the same code only so many times.
+            torch.compiler.reset()
+    return time.monotonic() - begin
 
 
 def _find_finished(training: TrainingInputs) -> RunDirectory | None:

@@ -1,9 +1,11 @@
 """job/compare.py as a user runs it: variants are trained, killed, stopped, resumed and compared."""
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from job_commands import FIRST, JOB, RECIPE, accelerate, interrupted, run, weights
 
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.runtime import locks
 from pneumo.runtime.files import sha256
 
 RECIPE_WORDS = " ".join(word for word in RECIPE if word not in ("--checkpoint-minutes", "0.001"))
@@ -100,6 +103,7 @@ def test_two_ranks_train_another_variant_and_keep_what_is_there(compared: Path, 
     assert [variant["scores"] for variant in two["variants"]] == [variant["scores"] for variant in one["variants"]]
 
 
+@pytest.mark.slow
 def test_some_folds_are_compared_and_seeds_are_added(
     compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
 ) -> None:
@@ -149,6 +153,41 @@ def test_another_recipe_dataset_or_folds_under_the_same_name_is_refused(
     assert "was changed since this command wrote it" in refused()
 
 
+@pytest.mark.slow
+def test_a_variant_that_fails_does_not_cost_those_behind_it(
+    compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
+) -> None:
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    failing = f"failing: {RECIPE_WORDS} --micro-batch-size 1"
+    base, other = VARIANTS.splitlines()[1:]
+    write_variants(tmp_path, "\n".join([base, failing, other]))
+    shutil.rmtree(tmp_path / "out" / "runs" / "dice-all-seed-0")
+    code, output = call_on_one_core("compare", *words(dataset, tmp_path))
+    assert code == 2, output
+    assert re.search("ERROR failing failed .*set --micro-batch-size 2 or more.*; expected variants that can be", output)
+    found = read(tmp_path)
+    assert ([v["name"] for v in found["variants"]], found["unfinished"]) == (["base", "dice-all"], ["failing"])
+    # The first one, which the others are compared with, ends the comparison; the table stays as it was.
+    write_variants(tmp_path, "\n".join([failing, base, other]))
+    code, output = call_on_one_core("compare", *words(dataset, tmp_path))
+    assert (code, "set --micro-batch-size 2 or more" in output, "failing failed" in output) == (2, True, False), output
+    # It is corrected in place.
+    write_variants(tmp_path, "\n".join([base, failing.replace("size 1", "size 4"), other]))
+    code, output = call_on_one_core("compare", *words(dataset, tmp_path, "--folds", 0))
+    assert code == 0, output
+    assert read(tmp_path)["unfinished"] == []
+
+
+def test_a_second_process_is_refused(
+    compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(locks, "hold", partial(locks.hold, wait_s=0.0))
+    with locks.hold(tmp_path / "out" / ".lock", "it"):
+        code, output = call_on_one_core("compare", *words(dataset, tmp_path))
+    assert (code, f"another process works on --out {tmp_path / 'out'}" in output) == (2, True), output
+
+
 def test_runs_on_other_images_are_refused(
     compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
 ) -> None:
@@ -185,7 +224,12 @@ def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_w
     assert after[2]["scores"]["dice"]["value"] == before[0]["scores"]["dice"]["value"]
     assert after[1]["scores"]["dice"]["difference"]["value"] == 0
     assert after[0]["runs"][0]["seconds"] == after[2]["runs"][0]["seconds"]
-    assert json.loads((runs / "base-seed-0" / "recipe.json").read_text())["recipe"]["tta"] == ["hflip"]
+    # It is a run like any other.
+    own = runs / "base-seed-0"
+    code, output = call_on_one_core("ensemble", "--runs", own, "--dataset", dataset, "--out", own / "submission.csv")
+    assert code == 0, output
+    for name in ("submission.csv", "oof.csv", "oof.parquet"):
+        assert (own / name).read_bytes() == (alone / name).read_bytes(), name
 
 
 def test_runs_that_are_there_are_compared(alone: Path, compared: Path, tmp_path: Path, call_on_one_core: Call) -> None:
