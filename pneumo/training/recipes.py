@@ -175,7 +175,7 @@ def fourth() -> Recipe:
     """
     return Recipe(
         name="fourth",
-        model=ModelConfig(encoder="resnet34", encoder_weights="imagenet", presence_head=True),
+        model=ModelConfig(encoder="resnet34", encoder_weights="imagenet", presence_head=True, presence_input="encoder"),
         loss=LossConfig(bce=2.7, dice=0.9, presence=0.1),
         augmentation=Augmentation(
             affine=Affine(translate=0.2, scale=0.2, rotate_deg=20.0), distortion=Distortion(probability=0.3)

@@ -17,6 +17,7 @@ from waiting import LONG_S
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.world import World
 from pneumo.modeling import models
+from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.runtime.files import sha256
 from pneumo.training import checkpoint, run_directory
@@ -215,6 +216,27 @@ def test_a_plateau_of_the_scores_lowers_the_rate_of_a_resumed_fold_too(
     pieces = train("pieces", recipe)
     assert rates == uninterrupted == pytest.approx([1e-3] * STEPS + [1e-3] * STEPS + [1e-4] * STEPS)
     assert pieces.model.read_bytes() == whole.model.read_bytes()
+
+
+def test_crops_frozen_layers_waves_and_a_loss_of_micro_batches_resume_to_the_same_weights(
+    train: Train, tmp_path: Path
+) -> None:
+    """The fields of a recipe that have no state beside the weights and the history."""
+    recipe = replace(
+        TWO_EPOCHS,
+        image_size=(64,),
+        crop_size=(32,),
+        freeze_encoder_norm=True,
+        cosine_epochs=1,
+        loss=LossConfig(bce=0.0, dice=0.0, focal=10.0, log_dice=1.0),
+    )
+    whole = train("whole", recipe)
+    for steps in (2, STEPS):
+        with pytest.raises(StopRequested):
+            train("pieces", recipe, AfterSteps(steps))
+    pieces = train("pieces", recipe)
+    assert pieces.model.read_bytes() == whole.model.read_bytes()
+    assert repr(history(pieces)) == repr(history(whole))
 
 
 def test_the_gradient_scaler_resumes(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
