@@ -157,6 +157,17 @@ def test_the_speeds_of_the_readme_are_those_of_the_benchmark_page() -> None:
         assert any(abs(value - float(number)) <= half for value, of in measured if of == unit), (number, unit)
 
 
+def test_the_readme_promises_no_more_than_the_results_show() -> None:
+    table = (ROOT / "README.md").read_text().partition("## What has been measured")[2].partition("\n\nDice")[0]
+    rows = [row for row in table.splitlines() if "Dice" in row]
+    assert len(rows) == 3
+    shown = re.findall(r"0\.\d{3,4}", "\n".join(rows))
+    assert len(shown) > 8
+    results = (ROOT / "RESULTS.md").read_text()
+    for number in shown:
+        assert number in results, number
+
+
 def resolve(name: str) -> object:
     """Import the longest prefix that is a module, and take the rest as attributes."""
     parts = name.split(".")
