@@ -53,6 +53,23 @@ def test_two_ranks_share_a_gpu_for_two_folds(dataset: Path, tmp_path: Path) -> N
     assert (tmp_path / "run" / "submission.csv").is_file()
 
 
+@GPU
+@SHARED
+def test_variants_are_trained_and_predict_again_on_a_gpu(dataset: Path, tmp_path: Path) -> None:
+    recipe = " ".join(word for word in RECIPE if word not in ("--checkpoint-minutes", "0.001"))
+    lines = [f"base: {recipe}", f"no-tta: {recipe} --tta", f"all: {recipe} --loss.dice-on all"]
+    (tmp_path / "variants.txt").write_text("\n".join(lines))
+    flags = ["--dataset", dataset, "--variants", tmp_path / "variants.txt", "--out", tmp_path / "out"]
+    code, output = run([JOB / "compare.py", *flags])
+    assert code == 0, output
+    assert output.count("has the network of") == 2
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert ([variant["name"] for variant in found["variants"]], found["unfinished"]) == (["base", "no-tta", "all"], [])
+    assert torch.cuda.get_device_name(0) in found["hardware"]
+    base, again = (tmp_path / "out" / "runs" / f"{name}-seed-0" / "fold-1" for name in ("base", "no-tta"))
+    assert (base / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
 @ON_EITHER
 def test_two_ranks_of_a_fold_do_the_steps_of_one(device: str, dataset: Path, tmp_path: Path) -> None:
     histories = []
