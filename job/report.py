@@ -27,6 +27,9 @@ class Arguments:
     """Run directory, finished or not."""
     dataset: Path | None = None
     """The dataset that the run was trained on, for pictures, groups of images, and what is odd about them."""
+    drains: Path | None = None
+    """CSV with the columns ImageId and Drain, yes or no: which of the images that you have looked at show a chest drain
+    or tube. The errors are then compared with and without one."""
     out: Path | None = None
     """HTML file to write; none given = RUN/report.html. An existing file is replaced only when it is such a page."""
     verbosity: VerbosityFlags = field(default_factory=Verbosity)
@@ -38,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
     with cli.slow_imports():
         from pneumo.dataset.shard_reader import ShardReader
         from pneumo.dataset.table import SampleTable
+        from pneumo.masks import annotations
         from pneumo.reporting.html.page import check_earlier
         from pneumo.reporting.report.page import GENERATOR
         from pneumo.training import run_directory
@@ -49,13 +53,15 @@ def main(argv: Sequence[str]) -> None:
     out = arguments.out or run.report
     check_target(out)
     others = run_directory.written_names() - {run.report.name}
-    check_apart("--out", out, {"--dataset": arguments.dataset, "--run": [run.path / name for name in sorted(others)]})
+    read = {"--dataset": arguments.dataset, "--drains": arguments.drains}
+    check_apart("--out", out, {**read, "--run": [run.path / name for name in sorted(others)]})
     check_earlier("--out", out, GENERATOR)
     reader = None
     if arguments.dataset is not None:
         reader = ShardReader(arguments.dataset, SampleTable.read(arguments.dataset))
         require_own(run, reader)
-    write_report(run, reader, out)
+    drains = {} if arguments.drains is None else annotations.read_drains(arguments.drains)
+    write_report(run, reader, out, drains=drains)
     sys.stdout.write(f"{out}: {format_size(out.stat().st_size)}; open it in a browser\n")
 
 

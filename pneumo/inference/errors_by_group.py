@@ -1,8 +1,9 @@
 """How often images are decided wrongly: missed lesions, false alarms, and where false alarms are frequent.
 
 A chest drain is the known confounder of pneumothorax: treated patients have one, and a network may learn to see the
-drain. No label says which images show one. What is known is which images are of one patient: an image without a
-pneumothorax of a patient who has one in another image was often taken after treatment.
+drain. No label says which images show one, unless somebody has looked and noted it. What is known is which images are
+of one patient: an image without a pneumothorax of a patient who has one in another image was often taken after
+treatment.
 """
 
 from collections.abc import Mapping
@@ -79,4 +80,26 @@ def false_alarms_by_other_images(histograms: PredictionHistograms, nested: Neste
         name: rate(nested.predicted_positive[index & ~histograms.positive], patients[index & ~histograms.positive])
         for name, index in zip(OTHER_IMAGES, of_group, strict=True)
     }
+    return {name: found for name, found in rates.items() if found is not None}
+
+
+def errors_by_drain(
+    histograms: PredictionHistograms, nested: NestedEstimate, drains: Mapping[str, bool]
+) -> Mapping[str, Rate]:
+    """Return false alarms and missed lesions with and without a drain; groups without an image are left out.
+
+    Args:
+        histograms: Out-of-fold predictions.
+        nested: Their decisions, each by a rule chosen on other images.
+        drains: Whether images show a drain, by id; images that are not in it are not counted.
+    """
+    shows = np.array([drains.get(image_id, None) for image_id in histograms.image_id.tolist()], object)
+    patients = number_patients(histograms.patient)
+    wrong = nested.predicted_positive != histograms.positive
+    groups = {
+        f"{what}, {'a' if drain else 'no'} drain": (shows == drain) & (histograms.positive == positive)
+        for what, positive in (("no pneumothorax", False), ("pneumothorax", True))
+        for drain in (True, False)
+    }
+    rates = {name: rate(wrong[index], patients[index]) for name, index in groups.items()}
     return {name: found for name, found in rates.items() if found is not None}

@@ -1,4 +1,4 @@
-"""Read the CSV files that users bring: masks as run lengths, lists of images, patients.
+"""Read the CSV files that users bring: masks as run lengths, lists of images, patients, notes on drains.
 
 The competition's ids may have ``.dcm`` or ``.png`` appended, and an image may have several rows.
 """
@@ -6,7 +6,7 @@ The competition's ids may have ``.dcm`` or ``.png`` appended, and an image may h
 from pathlib import Path
 
 from pneumo.masks import csv_rows, rle
-from pneumo.masks.csv_rows import ID, MASK, PATIENT, Row
+from pneumo.masks.csv_rows import DRAIN, ID, MASK, PATIENT, Row
 from pneumo.masks.image_ids import strip_suffix
 from pneumo.runtime.errors import UserError
 
@@ -90,6 +90,30 @@ def read_patients(path: Path) -> dict[str, str]:
                 "remove the row that is wrong",
             )
     return patients
+
+
+def read_drains(path: Path) -> dict[str, bool]:
+    """Return whether images show a chest drain, of a CSV file with the columns ``ImageId`` and ``Drain``, yes or no.
+
+    Raises:
+        UserError: When the file cannot be read, a cell is neither yes nor no, or one image has both.
+    """
+    drains: dict[str, bool] = {}
+    for row in csv_rows.read_with_header(path, (ID, DRAIN)):
+        image_id, value = strip_suffix(row.image_id), row.value.lower()
+        if value not in ("yes", "no"):
+            raise UserError(
+                f"{path} line {row.line}: {row.value!r} for image {image_id}",
+                "yes or no in the column Drain",
+                "correct it, or remove the rows of images that nobody has looked at",
+            )
+        if drains.setdefault(image_id, value == "yes") != (value == "yes"):
+            raise UserError(
+                f"{path} line {row.line}: both yes and no for image {image_id}",
+                "one of them for each image",
+                "remove the row that is wrong",
+            )
+    return drains
 
 
 def check_mask(path: Path, row: Row) -> None:

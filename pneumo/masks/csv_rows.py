@@ -21,6 +21,8 @@ from pneumo.runtime.errors import UserError
 
 ID, MASK, PATIENT = "ImageId", "EncodedPixels", "PatientId"
 """Names of the columns, as the competition writes them; case does not matter when reading."""
+DRAIN = "Drain"
+"""Name of the column that says whether an image shows a chest drain."""
 
 _OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "vertical bars": "|"}
 """What programs of other locales write in place of commas."""

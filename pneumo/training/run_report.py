@@ -1,9 +1,10 @@
 """RUN/report.html of a run at any time: what is there is read without a lock, and what is not there yet is said."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -29,19 +30,26 @@ from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import caveats
 
 
-def write_report(run: RunDirectory, reader: ShardReader | None, out: Path | None = None) -> Path:
+def write_report(
+    run: RunDirectory,
+    reader: ShardReader | None,
+    out: Path | None = None,
+    *,
+    drains: Mapping[str, bool] = MappingProxyType({}),
+) -> Path:
     """Write the report of a run, finished or not; return its path.
 
     Args:
         run: The run. Nothing but the report is written into it, and nothing is locked.
         reader: The dataset that it was trained on, for pictures and groups of images; None = without them.
         out: The file; None = RUN/report.html. An earlier one is replaced.
+        drains: Whether images show a chest drain, by id, as far as somebody has noted it.
 
     Raises:
         UserError: When a file of the run is damaged.
     """
     path = out or run.report
-    html.write(path, page.build(gather(run, reader)))
+    html.write(path, page.build(replace(gather(run, reader), drains=drains)))
     return path
 
 

@@ -135,7 +135,7 @@ ANY: dict[str, dict[str, str]] = {
     "export": {"run": PATHS, "dataset": PATHS, "out": PATHS, "onnx": SWITCH},
     "explore": {"dataset": PATHS, "out": PATHS},
     "launch": {},
-    "report": {"run": PATHS, "dataset": PATHS, "out": PATHS},
+    "report": {"run": PATHS, "dataset": PATHS, "drains": PATHS, "out": PATHS},
     "predict": {"run": PATHS, "dicom": PATHS, "out": PATHS, "include-non-frontal": SWITCH},
     "score": {"truth": PATHS, "submission": PATHS, "dataset": PATHS, "out": PATHS},
     "shard": {
@@ -195,6 +195,7 @@ READ = [
     ("explore", "dataset", []),
     ("predict", "run", []),
     ("report", "run", []),
+    ("report", "drains", []),
     ("score", "truth", []),
     ("score", "submission", []),
     ("score", "dataset", []),

@@ -10,6 +10,7 @@ import pytest
 from command_driver import call
 
 from pneumo import __version__
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.runtime.files import sha256
 
 
@@ -35,6 +36,20 @@ def test_a_run_has_a_report_that_is_written_again(finished: Path, dataset: Path)
     assert report(finished)[0] in (0, None)
     assert "Pictures need the dataset" in page.read_text()
     assert others(finished) == files
+
+
+def test_notes_on_drains_are_compared(finished: Path, tmp_path: Path) -> None:
+    image_ids = PredictionHistograms.read(finished / "oof.parquet").image_id.tolist()
+    notes, out = tmp_path / "drains.csv", tmp_path / "page.html"
+    rows = [f"{one}.dcm,{'Yes' if n % 2 else 'no'}" for n, one in enumerate(image_ids)]
+    notes.write_text("\n".join(["ImageId,Drain", *rows]))
+    code, _, errors = report(finished, "--drains", notes, "--out", out)
+    assert code in (0, None), errors
+    assert "no pneumothorax, a drain" in out.read_text()
+    notes.write_text(f"ImageId,Drain\n{image_ids[0]},perhaps\n")
+    code, _, errors = report(finished, "--drains", notes, "--out", out)
+    assert code == 2
+    assert f"line 2: 'perhaps' for image {image_ids[0]}; expected yes or no in the column Drain" in errors
 
 
 def others(run: Path) -> dict[Path, str]:

@@ -152,3 +152,24 @@ def test_the_competitions_own_files():
     assert len(annotations.read_masks(root / "sample10/train-rle-sample.csv")) == 10
     for text in masks.values():
         assert rle.encode(rle.decode(text, 1024, 1024)) == text
+
+
+def test_drains_are_yes_or_no(tmp_path):
+    path = tmp_path / "drains.csv"
+    path.write_text("Drain, ImageId\n YES,1.2.dcm\nno,1.3\nyes,1.2\n")
+    assert annotations.read_drains(path) == {"1.2": True, "1.3": False}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1.2,\n", "line 2: '' for image 1.2; expected yes or no in the column Drain"),
+        ("1.2,1\n", "line 2: '1' for image 1.2; expected yes or no"),
+        ("1.2,yes\n1.3,no\n1.2,no\n", "line 4: both yes and no for image 1.2; expected one of them for each image"),
+    ],
+)
+def test_other_notes_on_drains_are_refused(tmp_path, rows, message):
+    path = tmp_path / "drains.csv"
+    path.write_text(f"ImageId,Drain\n{rows}")
+    with pytest.raises(UserError, match=message):
+        annotations.read_drains(path)

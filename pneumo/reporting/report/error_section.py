@@ -1,22 +1,36 @@
 """The section on errors: how many lesions are missed, how many alarms are false, and whether drains may cause them."""
 
-from pneumo.inference.errors_by_group import Rate, false_alarms, false_alarms_by_other_images, missed_lesions
+from collections.abc import Mapping
+
+from pneumo.inference.errors_by_group import (
+    Rate,
+    errors_by_drain,
+    false_alarms,
+    false_alarms_by_other_images,
+    missed_lesions,
+)
 from pneumo.reporting.html.page import Block, Cell, Column, Prose, Section, Table
 from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
 
 DRAINS = (
     "Chest drains and tubes are the known confounder: treated patients have a drain, and a network may learn to see the"
-    " drain instead of the air. The data have no label of them, so how many false alarms show one is not known. What"
+    " drain instead of the air. The dataset has no label of them, so how many false alarms show one is not known. What"
     " can be counted is whose images they are: an image without a pneumothorax of a patient who has one in another"
     " image was often taken after treatment, with a drain. If false alarms are clearly more frequent there, suspect"
-    " drains, or air that the annotation has not; if not, nothing is proved. To know it, look at the false alarms below"
-    " and at as many images that were rightly left empty, note which show a drain, and compare the shares."
+    " drains, or air that the annotation has not; if not, nothing is proved. To know it, look at all false alarms and"
+    " at as many images, drawn at random, that were rightly left empty; note in a CSV with the columns ImageId and"
+    " Drain (yes or no) which show a drain, and give it to job/report.py --drains."
 )
 
 
-def errors(evidence: Evidence) -> Section:
-    """Return the section."""
+def errors(evidence: Evidence, drains: Mapping[str, bool]) -> Section:
+    """Return the section.
+
+    Args:
+        evidence: Out-of-fold predictions and their decisions.
+        drains: Whether images show a chest drain, by id, as far as somebody has noted it.
+    """
     histograms, nested = evidence.histograms, evidence.nested
     text = [
         f"{what}: {_words(found)}."
@@ -41,7 +55,24 @@ def errors(evidence: Evidence) -> Section:
                 rows=rows,
             )
         )
-    return Section(title="Errors", blocks=blocks)
+    return Section(title="Errors", blocks=[*blocks, *_by_drain(evidence, drains)])
+
+
+def _by_drain(evidence: Evidence, drains: Mapping[str, bool]) -> list[Block]:
+    """Return the table of the images that somebody has looked at; nothing when nobody has."""
+    if not drains:
+        return []
+    found = errors_by_drain(evidence.histograms, evidence.nested, drains)
+    numbers = ("images", "patients", "wrong", "share (95 % interval)")
+    rows: list[list[Cell]] = [[name, one.images, one.patients, one.count, _share(one)] for name, one in found.items()]
+    if not rows:
+        return [Prose(paragraphs=["None of the images with a note on drains is among those that are scored."])]
+    table = Table(
+        caption="Images with a note on drains: false alarms without a pneumothorax, misses with one",
+        columns=[Column(title="image"), *(Column(title=title, numeric=True) for title in numbers)],
+        rows=rows,
+    )
+    return [table]
 
 
 def _words(found: Rate) -> str:

@@ -1,7 +1,7 @@
 """What the report of a run is made of. Nothing in it needs a lock, and what is not there yet is None or empty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pneumo.dataset.shard_reader import ShardReader
@@ -62,6 +62,8 @@ class RunFacts:
     written_with: Mapping[str, str]
     """Versions of the program and of its libraries, when the report was written."""
     date: str
+    drains: Mapping[str, bool] = field(default_factory=dict)
+    """Whether images show a chest drain, by id, as far as somebody has noted it."""
 
     @property
     def is_finished(self) -> bool:

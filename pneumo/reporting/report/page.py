@@ -79,7 +79,7 @@ def _sections(facts: RunFacts) -> Iterator[Section]:
         yield presence_sections.presence(evidence)
         yield decision_rule(evidence)
         yield subgroups(facts, evidence)
-        yield errors(evidence)
+        yield errors(evidence, facts.drains)
         yield cases(facts, evidence)
     yield training_sections.learning_curves(facts)
     yield training_sections.time_and_memory(facts)

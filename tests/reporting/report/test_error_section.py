@@ -22,16 +22,16 @@ def with_errors() -> Evidence:
 
 
 def test_misses_and_false_alarms_have_their_shares_and_intervals() -> None:
-    html = html_of(errors(with_errors()))
+    html = html_of(errors(with_errors(), {}))
     assert "Images with a pneumothorax that were left empty: 4 of 16, 25.0 % (" in html
     assert "Images without one that were called positive: 8 of 32, 25.0 % (" in html
-    assert "The data have no label of them, so how many false alarms show one is not known." in html
+    assert "The dataset has no label of them, so how many false alarms show one is not known." in html
 
 
 def test_false_alarms_are_shown_by_the_other_images_of_the_patients() -> None:
     evidence = with_errors()
     groups = false_alarms_by_other_images(evidence.histograms, evidence.nested)
-    rows = table_of(errors(evidence)).rows
+    rows = table_of(errors(evidence, {})).rows
     # Two images of each patient.
     assert [row[0] for row in rows] == list(OTHER_IMAGES[:2])
     assert [row[1:4] for row in rows] == [[one.images, one.patients, one.count] for one in groups.values()]
@@ -41,7 +41,23 @@ def test_false_alarms_are_shown_by_the_other_images_of_the_patients() -> None:
 
 
 def test_images_of_one_kind_have_the_errors_of_that_kind_alone() -> None:
-    section = errors(make_evidence(positives=48))
+    section = errors(make_evidence(positives=48), {})
     assert "Images without one" not in html_of(section)
     assert not [block for block in section.blocks if isinstance(block, Table)]
     assert make_histograms(positives=48).positive.all()
+
+
+def test_errors_are_compared_with_and_without_a_drain_where_somebody_has_looked() -> None:
+    evidence = with_errors()
+    ids, positive = evidence.histograms.image_id, evidence.histograms.positive
+    # Of the eight false alarms six show a drain, of as many images rightly left empty two.
+    negatives = ids[~positive].tolist()
+    drains = {one: n < 6 or n in (8, 9) for n, one in enumerate(negatives[:16])} | {"of another dataset": True}
+    rows = table_of(errors(evidence, drains), 1).rows
+    assert [(row[0], row[1], row[3], str(row[4])[:6]) for row in rows] == [
+        ("no pneumothorax, a drain", 8, 6, "75.0 %"),
+        ("no pneumothorax, no drain", 8, 2, "25.0 %"),
+    ]
+    with_lesion = table_of(errors(evidence, {str(ids[positive][0]): False}), 1).rows
+    assert [row[:4] for row in with_lesion] == [["pneumothorax, no drain", 1, 1, 1]]
+    assert "is among those that are scored" in html_of(errors(evidence, {"of another dataset": True}))
