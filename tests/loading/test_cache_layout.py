@@ -1,6 +1,7 @@
 """Places in a cache: each large enough, none overlapping, known from the table alone."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,3 +50,9 @@ def test_another_size_is_served_when_all_images_are_downsampled_alike(data):
     assert layout.serves(data.table, 97)
     assert not layout.serves(data.table, 64)
     assert layout.factors[ROW["large"]] == 8
+
+
+def test_a_fold_with_pseudo_labels_keeps_the_images_of_the_others(data):
+    layout = CacheLayout.of(data.table, np.array(ALL), 96)
+    assert layout.serves(replace(data.table, positive=~data.table.positive), 96)
+    assert not layout.serves(data.table.take(np.array(ALL)), 96)
