@@ -52,11 +52,11 @@ def test_a_dataset_without_a_positive_image_does_not_look_like_success(
     assert (sharded, trained) == (0, 0), output
     assert output.index("no training image has a pneumothorax") < output.index("Dice")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    # A rule that was chosen on one fold may call an image of the other one positive, whose Dice is then 0.
+    # A rule that was chosen on one fold may call images of the other one positive, whose Dice is then 0.
     with (tmp_path / "run" / "oof.csv").open() as file:
         empty = [row["EncodedPixels"].strip() == "-1" for row in csv.DictReader(file)]
     assert len(empty) == 32
-    assert metrics["nested"]["dice"] == sum(empty) / 32 > 0.9
+    assert metrics["nested"]["dice"] == sum(empty) / 32
     assert "none of 32 images has a pneumothorax: nothing was learned" in metrics["caveats"][0]
     assert output.index("nested") < output.rindex(metrics["caveats"][0]), "the caveat is said after the score"
     assert f"{tmp_path / 'data'} has no test images: no submission is written" in output
