@@ -65,7 +65,7 @@ def laptop() -> Recipe:
         micro_batch_size=8,
         weight_decay=1e-3,
         ema_decay=0.99,
-        validate_every=4,
+        validate_every=8,
     )
 
 
