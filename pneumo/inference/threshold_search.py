@@ -182,7 +182,9 @@ def best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decisi
 
     Of rules that tie, it is the one nearest to their centroid, in steps of the grid along all four axes: at the edge
     of a plateau, the rule of other images would fall off it. Of equally near ones it is that with the lowest values,
-    compared in the order of the axes.
+    compared in the order of the axes. Where calling no image positive is among the best, nothing has shown a gain, and
+    the rules that tie because they happen to call none of these images positive might call others so: then it is a
+    rule that calls none positive.
 
     Args:
         sums: (top thresholds, areas, presence thresholds, bottom thresholds) sums over images.
@@ -191,6 +193,8 @@ def best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decisi
     """
     mean = np.round(sums / images, DECIMALS)
     ties = np.argwhere(mean == mean.max())
+    if (never := np.array(grid.min_areas)[ties[:, 1]] >= NEVER).any():
+        ties = ties[never]
     # Times their number, all distances are integers, and equal ones stay equal.
     distances = ((len(ties) * ties - ties.sum(axis=0)) ** 2).sum(axis=1)
     t, a, p, b = ties[distances.argmin()].tolist()

@@ -251,6 +251,18 @@ def test_of_ties_of_any_form_the_one_nearest_to_the_centroid_is_taken():
     assert on_plateau(np.s_[0:5, 0:5, 0:5, 0:5], np.s_[9:10, 6:7, 7:8, 8:9]) == (2, 2, 2, 2)
 
 
+def test_where_nothing_gains_over_calling_none_positive_none_is_called_positive():
+    """Rules that tie with it call none of these images positive by chance, and may call others so."""
+    grid = replace(PLATEAU, min_areas=(*PLATEAU.min_areas[:-1], NEVER))
+    sums = np.full((10, 7, 8, 9), 1.0)
+    sums[2:7, 3:7, :, :] = 2.0
+    found = threshold_search.best(sums, 10, grid)
+    assert found.min_area == NEVER
+    assert (grid.top_bins.index(found.top_bin), found.presence_threshold) == (4, 0.3)
+    sums[3, 4, 5, 6] = 2.001
+    assert threshold_search.best(sums, 10, grid).min_area == grid.min_areas[4]
+
+
 def test_images_of_unknown_patients_are_divided_one_by_one(maps):
     one = maps.histograms.select(maps.histograms.fold == 1)
     unknown = replace(one, patient=np.full(len(one), -1, np.int32))
