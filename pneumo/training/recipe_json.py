@@ -18,6 +18,7 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 NEWER_FIELDS: dict[str, Any] = {
     "min_component": 0.0,
     "swa_epochs": 0,
+    "loss.bce_border": 0,
     "model.decoder_channels": [256, 128, 64, 32, 16],
     "model.presence_input": "encoder",
     "best_checkpoints": 1,

@@ -73,6 +73,7 @@ WRONG: dict[str, list[Any]] = {
     "model.presence_head": SWITCHES,
     "model.presence_input": [*TEXTS, "mask", ""],
     **{f"loss.{term}": WEIGHTS for term in TERMS},
+    "loss.bce_border": [*COUNTS, 257],
     "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
     "loss.dice_on": [*TEXTS, "none", ""],
     "augmentation.rng_scheme": [0, 3, 1.0, "1", None, True],

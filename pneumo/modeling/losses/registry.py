@@ -16,8 +16,10 @@ class LossConfig:
     The total is the weighted sum of the terms, not their mean.
     """
 
-    bce: Annotated[Weight, Term("pneumo.modeling.losses.bce.bce_loss")] = 1.0
+    bce: Annotated[Weight, Term("pneumo.modeling.losses.bce.bce_loss", options=("bce_border",))] = 1.0
     """Weight of the pixels' binary cross-entropy (mean over the image)."""
+    bce_border: Annotated[int, Interval(ge=0, le=256)] = 0
+    """Pixels on either side of a mask's border in which the label of the cross-entropy falls from 1 to 0; 0 = none."""
     dice: Annotated[Weight, Term("pneumo.modeling.losses.dice.dice_loss", options=("dice_on",))] = 1.0
     """Weight of the soft Dice loss of the image."""
     log_dice: Annotated[Weight, Term("pneumo.modeling.losses.log_dice.log_dice_loss")] = 0.0

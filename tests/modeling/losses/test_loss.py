@@ -149,7 +149,7 @@ def test_autocast_around_the_loss_changes_nothing() -> None:
 def test_a_term_of_matrix_products_is_computed_in_float32_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autocast would compute them in bf16; the terms that there are have none."""
 
-    def product(inputs: LossInputs) -> torch.Tensor:
+    def product(inputs: LossInputs, **_: object) -> torch.Tensor:
         flat = inputs.logits.flatten(1)
         return (flat @ flat.T).diagonal()
 
