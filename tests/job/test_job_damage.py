@@ -175,7 +175,7 @@ def test_a_run_without_the_damage_says_so(bad: Bad, without: tuple[Path, str]) -
     assert "excluded: 2 damaged training images (1 positive)" in output
     assert "1 test image is damaged" in output
     # At the end, too, after the metrics.
-    assert "excluded, neither trained on nor scored: 2 damaged training images;" in output.split("nested Dice")[1]
+    assert "excluded, neither trained on nor scored: 2 damaged training images;" in output.partition("nested Dice")[2]
     recorded = json.loads((directory / "recipe.json").read_text())["dataset"]["excluded"]
     assert list(recorded) == bad.ids
     assert all("member is damaged" in reason for reason in recorded.values())

@@ -86,7 +86,7 @@ def test_every_curve_has_each_point_once_although_the_epoch_was_killed(killed: R
     steps = {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert {tag for tag, at in steps.items() if at == [3, 6]} == {
         *("lr", "time/step_s", "time/images_per_s", "time/data_wait"),
-        *(f"train/{name}" for name in ("total", "bce", "dice", "focal", "presence", "gradient_norm")),
+        *(f"train/{name}" for name in ("total", "bce", "dice", "log_dice", "focal", "presence", "gradient_norm")),
     }
     assert {tag for tag, at in steps.items() if at == [STEPS, 2 * STEPS]} >= {
         *("1_val/dice_best_rule", "1_val/dice_all_empty", "1_val/auc", "time/validation_s", "memory/process_gib"),
