@@ -84,7 +84,7 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert found.in_sample.rule == rule.in_probabilities()
     assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
-    assert [caveat for caveat in found.caveats if "by the estimates of single networks" in caveat]
+    assert [caveat for caveat in found.caveats if "by the estimates for one" in caveat]
 
 
 def test_weights_that_are_not_their_folds_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
