@@ -105,8 +105,8 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
     if run.dataset.num_folds > 1 and rule.expected_score is not None:
         found.append(
             f"the metrics are of {_networks(run)}, while a submission is the mean of {run.dataset.num_folds}, decided"
-            " by the estimates for one: the mean's probabilities are less extreme, and how well the estimates suit it is"
-            " not known"
+            " by the estimates for one: the mean's probabilities are less extreme, and how well the estimates suit it"
+            " is not known"
         )
     elif run.dataset.num_folds > 1:
         found.append(
