@@ -33,6 +33,8 @@ class CardFacts:
     size: int
     """Height and width of the network's input in pixels."""
     presence_head: bool
+    min_component: float
+    """Smallest component of a mask that ``job/predict.py`` leaves, in pixels of a 1024x1024 image; 0 = all."""
     metrics: Metrics
     rule: DecisionRule
     subgroups: Mapping[str, Sequence[Subgroup]]
@@ -216,6 +218,11 @@ def _usage(facts: CardFacts) -> Iterator[str]:
         " makes images smaller in another way than the program above, and computes in the run's precision: a mask may"
         " differ in a few pixels."
     )
+    if facts.min_component > 0:
+        yield (
+            f"It also removes components of a mask below {facts.min_component:g} px (of 1024x1024), which the program"
+            " leaves in it."
+        )
 
 
 def _versions(facts: CardFacts) -> Iterator[str]:

@@ -69,7 +69,7 @@ class ComparedRuns:
         scored = []
         first = self._runs[0][0] if self._runs else runs[0]
         for run in runs:
-            _check_dataset(run, first)
+            check_dataset(run, first)
             parts = [read_fold_histograms(run.fold(fold), fold) for fold in self.folds]
             predictions.append(RunPredictions.of(concatenate(parts)))
             _check_images(run, predictions[-1], first, (self._predictions or [predictions])[0][0])
@@ -147,7 +147,8 @@ def describe_hardware(world: World) -> str:
     return f"{counted(world.size, 'process', 'processes')}, each {name} with {counted(world.cores, 'core')}"
 
 
-def _check_dataset(run: RunDirectory, first: RunDirectory) -> None:
+def check_dataset(run: RunDirectory, first: RunDirectory) -> None:
+    """Refuse a run of another dataset, or of other folds, than the first one's."""
     for name, what in (("digest", "dataset"), ("folds_digest", "assignment of images to folds")):
         if getattr(run.dataset, name) != getattr(first.dataset, name):
             raise UserError(

@@ -179,6 +179,7 @@ def _card_facts(
         recipe=describe_recipe(run.recipe),
         size=run.recipe.inference.size,
         presence_head=run.recipe.model.presence_head,
+        min_component=run.recipe.min_component,
         metrics=found,
         rule=rule,
         subgroups=_subgroups(run, found, reader),

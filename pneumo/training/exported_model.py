@@ -40,7 +40,7 @@ CARD, RULE, METRICS, ONNX, ONNX_DATA = (
     "model.onnx.data",
 )
 RESTORE = "copy the whole directory again, or export the run again with job/export.py"
-ENCODER_WEIGHTS = ("none", "imagenet")
+ENCODER_WEIGHTS = ("none", "imagenet", "packaged")
 """What a recipe names that is no path."""
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pneumo.runtime.errors import UserError
-from pneumo.training import run_directory
+from pneumo.training import compared_runs, run_directory
 from pneumo.training.compared_runs import ComparedRuns, check_out
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_json import differences, to_json
+from pneumo.training.recipes import RECIPES
 from pneumo.training.run_directory import RunDirectory
 
 HARDWARE = "runs that were trained before"
@@ -34,6 +35,7 @@ def compare_runs(paths: Sequence[Path], folds: Sequence[int], out: Path) -> None
     scored = tuple(sorted(folds)) or tuple(range(runs[0].dataset.num_folds))
     for run in runs:
         _require_finished(run, scored)
+        compared_runs.check_dataset(run, runs[0])
     variants = group(runs)
     first = next(iter(variants.values()))[0].recipe
     compared = ComparedRuns(out, scored, HARDWARE)
@@ -84,7 +86,9 @@ def _require_finished(run: RunDirectory, folds: Sequence[int]) -> None:
 
 
 def _describe(recipe: Recipe, first: Recipe) -> str:
-    """Return the recipe that a variant is, or in what it differs from the first one."""
+    """Return in what a variant differs from the first one, and the first one from the recipe of its name."""
     if recipe == first:
-        return f"--recipe {recipe.name}"
+        named = RECIPES.get(recipe.name)
+        other = differences(to_json(replace(named(), seed=0)), to_json(replace(recipe, seed=0))) if named else []
+        return "; ".join([f"--recipe {recipe.name}", *other])
     return "; ".join(differences(to_json(replace(first, seed=0)), to_json(replace(recipe, seed=0))))

@@ -9,7 +9,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.ranges import Fraction, FractionBelowOne
 
 
-@config_dataclass
+@config_dataclass(flag_prefix="pseudo-labels.")
 class PseudoLabelConfig:
     """How many pseudo-labeled images there are in an epoch, and which predictions are labels.
 

@@ -47,7 +47,7 @@ def demo() -> Recipe:
 
 
 def laptop() -> Recipe:
-    """Real chest X-rays on two to eight CPU cores without a GPU: about 1,000 images, five folds, in an evening.
+    """Real chest X-rays on two to eight CPU cores without a GPU.
 
     A small encoder with ImageNet weights from a package, half the usual channels in the decoder, which takes most of
     the time there, images of 384 pixels, and as many negatives as positives in an epoch.
@@ -97,12 +97,12 @@ def seed() -> Recipe:
 
 
 def winner() -> Recipe:
-    """The 1st place's strongest single model: the recipe ``winner-se_resnext50``."""
+    """The 1st place's SE-ResNeXt50 experiment: the recipe ``winner-se_resnext50``."""
     return _winner("winner", "se_resnext50_32x4d", LossConfig(bce=3.0, dice=1.0, focal=4.0))
 
 
 def winner_resnet34() -> Recipe:
-    """The 1st place's AlbuNet, a ResNet34 U-Net, that was best on validation."""
+    """The 1st place's AlbuNet, a ResNet34 U-Net: the best of its ResNet34s on validation."""
     return _winner("winner-resnet34", "resnet34", LossConfig(bce=3.0, dice=1.0, focal=4.0))
 
 

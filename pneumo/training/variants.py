@@ -101,7 +101,14 @@ def _variant(line: str, where: str) -> Variant:
         words = shlex.split(flags)
     except ValueError as error:
         raise UserError(f"{named}: {error}", "flags as in a shell, every quote closed", "correct the line") from None
-    return Variant(name=name, flags=flags, recipe=_recipe(words, named), where=named)
+    recipe = _recipe(words, named)
+    if recipe.pseudo_labels.share:
+        raise UserError(
+            f"{named}: --pseudo-labels.share, which needs a teacher",
+            "variants that are trained from the labels of the dataset alone",
+            "train it with job/train.py --teacher, and compare the runs with --runs",
+        )
+    return Variant(name=name, flags=flags, recipe=recipe, where=named)
 
 
 @config_dataclass

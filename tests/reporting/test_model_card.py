@@ -39,6 +39,7 @@ FACTS = CardFacts(
     recipe=["The network is a U-Net.", "The seed is 0."],
     size=512,
     presence_head=True,
+    min_component=0.0,
     metrics=METRICS,
     rule=RULE,
     subgroups={},
@@ -144,3 +145,9 @@ def test_an_export_without_onnx_has_no_program() -> None:
     assert "This export has no `model.onnx`." in card
     assert "```python" not in card
     assert "First weights of the encoder: random." in card
+
+
+def test_components_that_the_program_leaves_are_told() -> None:
+    told = "removes components of a mask below 3501 px"
+    assert told in render(replace(FACTS, min_component=3501.0))
+    assert "components of a mask" not in render(FACTS)

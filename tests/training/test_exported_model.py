@@ -56,7 +56,10 @@ def test_it_is_read_as_it_was_written(model: Path) -> None:
 def test_no_image_and_no_directory_is_named(model: Path) -> None:
     assert "1.2.840.77" not in (model / "model.json").read_text()
     recipe = tiny_recipe()
-    for given, left in (("/home/someone/se_resnext.pth", "se_resnext.pth"), ("imagenet", "imagenet"), ("none", "none")):
+    for given, left in (
+        ("/home/someone/se_resnext.pth", "se_resnext.pth"),
+        *((n, n) for n in ("imagenet", "none", "packaged")),
+    ):
         changed = without_paths(replace(recipe, model=replace(recipe.model, encoder_weights=given)))
         assert changed == replace(recipe, model=replace(recipe.model, encoder_weights=left))
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from pneumo.runtime.errors import UserError
-from pneumo.training.found_runs import group
+from pneumo.training import found_runs, run_directory
+from pneumo.training.found_runs import compare_runs, group
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug, demo
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
@@ -29,3 +30,22 @@ def test_names_that_are_there_twice_are_paths() -> None:
 def test_the_same_recipe_and_seed_is_refused() -> None:
     with pytest.raises(UserError, match="a and c have the same recipe and the same seed"):
         group([run("a", debug()), run("b", demo()), run("c", debug())])
+
+
+def test_runs_of_other_datasets_are_told_apart_before_their_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command on two datasets gives the same recipe and seed."""
+    elsewhere = replace(run("b", debug()), dataset=replace(DATASET, digest="e"))
+    runs = {Path("a"): run("a", debug()), Path("b"): elsewhere}
+    monkeypatch.setattr(run_directory, "load", runs.__getitem__)
+    monkeypatch.setattr(found_runs, "_require_finished", lambda *_: None)
+    with pytest.raises(UserError, match="b was trained on another dataset than a"):
+        compare_runs(list(runs), (), tmp_path / "out")
+
+
+def test_the_first_run_is_described_by_its_flags() -> None:
+    changed = replace(debug(), epochs=(3,), seed=5)
+    assert found_runs._describe(changed, changed) == "--recipe debug; epochs: [1] -> [3]"
+    assert found_runs._describe(debug(), debug()) == "--recipe debug"
+    assert found_runs._describe(debug(), changed) == "epochs: [3] -> [1]"

@@ -54,6 +54,8 @@ def test_each_line_is_a_recipe_of_job_train(tmp_path: Path) -> None:
         (f"{FIRST}Base: --recipe demo\n", "line 2, variant Base is there twice"),
         (f"{FIRST}b: --recipe debug --seed-x\n", "line 2, variant b: Unrecognized options: --seed-x"),
         (f"{FIRST}b: --epochs 1 --recipe debug\n", "line 2, variant b has the same recipe as base"),
+        (f"{FIRST}b: --pseudo-labels.share 0.2\n", "line 2, variant b: --pseudo-labels.share, which needs a teacher"),
+        (f"{FIRST}b: --pseudo-labels.share 2\n", "line 2, variant b: --pseudo-labels.share 2.0; expected"),
         (f"{FIRST}--recipe demo\n", "line 2: --recipe demo; expected NAME: FLAGS"),
         (f"{FIRST}a/b: --recipe demo\n", "line 2: a/b: --recipe demo; expected NAME: FLAGS"),
         (f"{FIRST}..: --recipe demo\n", "line 2: ..: --recipe demo; expected NAME: FLAGS"),
