@@ -6,9 +6,11 @@
         submission.metrics.json    the mean's out-of-fold metrics
         logs/                      a log of each rank and start
 
-A run that is finished is left alone, so that the same command resumes where it was.
+A run that is finished is left alone, so that the same command resumes where it was. The directory has nothing else in
+it, and its results replace earlier ones only as they were written (``recorded``).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,8 +27,10 @@ from pneumo.inference.submit import write_submission
 from pneumo.runtime import log_file
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
+from pneumo.runtime.outputs import check_earlier_json
+from pneumo.runtime.recorded import check_recorded
 from pneumo.training import run_directory, run_start
-from pneumo.training.blended_rule import choose_rule, publish_metrics
+from pneumo.training.blended_rule import METRICS_FIELDS, choose_rule, metrics_path, publish_metrics
 from pneumo.training.cross_validation import train
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.inputs import TrainingInputs
@@ -50,9 +54,9 @@ def train_blend(
 
     Raises:
         StopRequested: When the ranks agreed to stop; the same command resumes.
-        UserError: As ``train``, or when the directory is that of a single run.
+        UserError: As ``train``, or when the directory is that of a single run, or has files that are not the blend's.
     """
-    world.on_leader(lambda: _make(directory))
+    world.on_leader(lambda: _make(directory, members))
     log_file.start(directory, "train", f"rank-{world.rank}")
     for inputs in members:
         if world.on_leader(lambda inputs=inputs: _is_done(inputs)):  # type: ignore[misc]
@@ -66,12 +70,30 @@ def train_blend(
         _write_mean(directory, members, weights, world, stop)
 
 
-def _make(directory: Path) -> None:
+def _make(directory: Path, members: Sequence[TrainingInputs]) -> None:
+    """Make the directory; refuse one with files that are not the blend's, or with results that were changed."""
     if (directory / RECIPE_FILE).exists():
         raise UserError(
             f"--run {directory} is a run of a single recipe", "the directory of a blend", "give another --run"
         )
     directory.mkdir(parents=True, exist_ok=True)
+    # A result that was changed while the images were predicted stays, and the new one has a number.
+    written = [re.escape(inputs.run.name) for inputs in members]
+    written += [r"\..*", log_file.DIRECTORY, r"submission(-\d+)?(\.metrics\.json|\.csv)"]
+    foreign = [entry for entry in sorted(directory.iterdir()) if not re.fullmatch("|".join(written), entry.name)]
+    if foreign:
+        raise UserError(
+            f"{foreign[0]} is not of this blend",
+            "a new or empty directory, or that of the same blend",
+            "give another --run, or move the file",
+        )
+    if not members[0].folds:
+        check_recorded("--run", _submission(directory))
+        check_earlier_json("--run", metrics_path(_submission(directory)), METRICS_FIELDS)
+
+
+def _submission(directory: Path) -> Path:
+    return directory / "submission.csv"
 
 
 def _is_done(inputs: TrainingInputs) -> bool:
@@ -93,7 +115,7 @@ def _write_mean(
     directory: Path, members: Sequence[TrainingInputs], weights: Sequence[float], world: World, stop: StopFlag
 ) -> None:
     first = members[0]
-    out = directory / run_directory.RunDirectory.__dict__["submission"].name
+    out = _submission(directory)
     with (
         Watchdog(world.meeting, world.rank_timeout_s),
         stop.raising("the mean of the runs"),
@@ -109,7 +131,9 @@ def _write_mean(
             if len(reader.table.select("test")):
                 smallest = max(run.recipe.min_component for run in runs)
                 ensembler = Ensembler(mean, chosen.rule, min_component=smallest)
-                write_submission(ensembler, out, expected=first.expected, skip_damaged=first.skip_damaged)
+                out = write_submission(
+                    ensembler, out, expected=first.expected, skip_damaged=first.skip_damaged, recorded=True
+                )
             elif world.is_leader:
                 log.warning("%s has no test images: no submission is written", reader.dataset)
             heartbeat.touch("writing the metrics of the mean")

@@ -62,6 +62,11 @@ def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
 
     monkeypatch.setattr(blended_runs, "train", lambda *_: pytest.fail("a finished run was trained"))
     train_blend(blend, both, WEIGHTS, world, Never())
+    with (blend / "submission.csv").open("a") as file:
+        file.write("corrected,-1\n")
+    with pytest.raises(UserError, match=r"--run would replace .*submission.csv, which was changed since"):
+        train_blend(blend, both, WEIGHTS, world, Never())
+    (blend / "submission.csv").unlink()
     other = [replace(both[0], recipe=replace(both[0].recipe, seed=7)), both[1]]
     with pytest.raises(UserError, match="seed: 0 -> 7"):
         train_blend(blend, other, WEIGHTS, world, Never())
@@ -71,3 +76,21 @@ def test_the_directory_of_a_run_is_refused(dataset: Path, tmp_path: Path, world:
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(UserError, match="is a run of a single recipe; expected the directory of a blend"):
         train_blend(tmp_path, members(dataset, tmp_path), WEIGHTS, world, Never())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("notes.txt", "mine", "notes.txt is not of this blend; expected a new or empty directory"),
+        ("submission.csv", "ImageId,EncodedPixels\nx,-1\n", "would replace .*submission.csv, which has no record"),
+        ("submission.metrics.json", '{"mine": 1}', "would replace .*metrics.json, which is no earlier result"),
+    ],
+)
+def test_a_directory_with_files_of_the_user_s_is_refused_before_training(
+    name: str, text: str, message: str, dataset: Path, tmp_path: Path, world: World
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        train_blend(tmp_path, members(dataset, tmp_path), WEIGHTS, world, Never())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == text
