@@ -1,7 +1,8 @@
 """The scores of variants, which are runs on the same images and folds, and their paired differences to the first.
 
-Every image is scored as its run reports it, under the rule that was chosen on the other folds. A variant that was
-trained with several seeds has the mean of their scores at each image, and the mean of their areas under the ROC curve.
+Every image is scored as its run reports it, under the rule that was chosen on the other folds: that which the run's
+metrics record, if it has any. A variant that was trained with several seeds has the mean of their scores at each image,
+and the mean of their areas under the ROC curve.
 
 The difference between two variants is paired: both are scored on the same patients in each bootstrap resample, so that
 how hard the patients are, which is most of what varies, cancels out. Its interval says how it would vary with other
@@ -21,9 +22,9 @@ from pneumo.inference.bootstrap import resampled_means
 from pneumo.inference.comparison import Difference, Score
 from pneumo.inference.evaluation import auc, presence_scores
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.metrics import Auc, Interval95
+from pneumo.inference.metrics import Auc, Interval95, Metrics
 from pneumo.inference.presence_curves import resampled_areas
-from pneumo.inference.rule_choice import choose
+from pneumo.inference.rule_choice import apply_recorded, choose
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,9 +58,17 @@ class RunPredictions:
     auc: Auc
 
     @classmethod
-    def of(cls, histograms: PredictionHistograms) -> Self:
-        """Score the predictions of a run as its metrics do."""
-        nested = choose(histograms)
+    def of(cls, histograms: PredictionHistograms, recorded: Metrics | None = None) -> Self:
+        """Score the predictions of a run.
+
+        Args:
+            histograms: The predictions.
+            recorded: The run's metrics of these predictions, whose rules are used; without them, rules are chosen.
+
+        Raises:
+            UserError: When there are fewer than two images, or the metrics are of others.
+        """
+        nested = choose(histograms) if recorded is None else apply_recorded(histograms, recorded)
         return cls(
             image_id=histograms.image_id,
             fold=histograms.fold,

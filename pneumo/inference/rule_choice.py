@@ -28,10 +28,10 @@ from pneumo.inference.threshold_search import (
     best,
     fit_grid,
     halve,
-    nested_estimate,
     score_subsets,
     sum_dice_over_empty,
 )
+from pneumo.runtime.errors import UserError, counted
 
 Kind = Literal["thresholds", "expected score"]
 Parts = frozenset[int]
@@ -59,14 +59,32 @@ def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> 
     return replace(nested, comparison=comparison, estimates=estimates)
 
 
-def choose_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEstimate:
-    """Choose the rules of a finished run again, as they were when its metrics were written.
+def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEstimate:
+    """Score the images of a finished run by the rules that its metrics record: a version of pneumo may choose others.
 
     Args:
         histograms: Its out-of-fold predictions.
-        found: Its metrics; without a comparison there were thresholds alone.
+        found: Its metrics.
+
+    Raises:
+        UserError: When the metrics are of other images.
     """
-    return nested_estimate(histograms) if found.rule_comparison is None else choose(histograms)
+    subset = assign_subsets(histograms)
+    if [scores.images for scores in found.folds] != np.bincount(subset).tolist():
+        raise UserError(
+            f"metrics of {counted(found.images, 'image')} in {counted(len(found.folds), 'part')}, and out-of-fold"
+            f" predictions of {counted(len(histograms), 'image')} in {int(subset.max()) + 1}",
+            "metrics.json and fold-*/oof.parquet of one run",
+            "restore these files from a copy of the run",
+        )
+    rules = [DecisionRule.from_probabilities(scores.rule) for scores in found.folds]
+    nested = score_subsets(histograms, subset, rules, DecisionRule.from_probabilities(found.in_sample.rule))
+    if found.rule_comparison is None:
+        return nested
+    # The fits of rules by thresholds are not recorded, since they decide nothing.
+    fits = [rule.expected_score or fit(histograms.select(subset != k)) for k, rule in enumerate(rules)]
+    by_score = [replace(rule, expected_score=each) for rule, each in zip(rules, fits, strict=True)]
+    return replace(nested, comparison=found.rule_comparison, estimates=_estimates(histograms, subset, by_score))
 
 
 def _union(parts: Iterable[Parts]) -> Parts:

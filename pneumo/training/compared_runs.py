@@ -10,10 +10,11 @@ from pneumo import __version__
 from pneumo.dataset import paths
 from pneumo.distributed.device import describe as describe_device
 from pneumo.distributed.world import World
-from pneumo.inference import comparison
+from pneumo.inference import comparison, metrics
 from pneumo.inference.bootstrap import RESAMPLES
 from pneumo.inference.comparison import Comparison, ScoredRun, ScoredVariant
 from pneumo.inference.histograms import concatenate
+from pneumo.inference.metrics import Metrics
 from pneumo.inference.paired import RunPredictions, score_variants
 from pneumo.reporting import comparison_table
 from pneumo.runtime.console import log
@@ -71,7 +72,7 @@ class ComparedRuns:
         for run in runs:
             check_dataset(run, first)
             parts = [read_fold_histograms(run.fold(fold), fold) for fold in self.folds]
-            predictions.append(RunPredictions.of(concatenate(parts)))
+            predictions.append(RunPredictions.of(concatenate(parts), self._recorded(run)))
             _check_images(run, predictions[-1], first, (self._predictions or [predictions])[0][0])
             scored.append(self._score(run, predictions[-1]))
         self._predictions.append(predictions)
@@ -112,6 +113,11 @@ class ComparedRuns:
     def log_table(self) -> None:
         """Print the table as it was written."""
         log.info("wrote %s:\n%s", self.out / TABLE, (self.out / TABLE).read_text(encoding="utf-8"))
+
+    def _recorded(self, run: RunDirectory) -> Metrics | None:
+        """Return the run's own metrics, unless it has none yet, or was scored on other folds than are compared."""
+        is_whole = len(self.folds) == run.dataset.num_folds
+        return metrics.read(run.metrics) if is_whole and run.metrics.is_file() else None
 
     def _score(self, run: RunDirectory, predictions: RunPredictions) -> ScoredRun:
         epochs = [entry for fold in self.folds for entry in read_history(run.fold(fold))]

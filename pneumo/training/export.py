@@ -14,7 +14,7 @@ from pneumo.inference.build import build_network
 from pneumo.inference.decision_rule import DecisionRule, read_rule, write_rule
 from pneumo.inference.metrics import Metrics
 from pneumo.inference.onnx_export import MeanOfNetworks
-from pneumo.inference.rule_choice import choose_recorded
+from pneumo.inference.rule_choice import apply_recorded
 from pneumo.inference.subgroups import Subgroup, Variable
 from pneumo.modeling.trained_weights import TrainedWeights
 from pneumo.reporting import model_card
@@ -196,7 +196,7 @@ def _card_facts(
 
 def _subgroups(run: RunDirectory, found: Metrics, reader: ShardReader | None) -> dict[str, list[Subgroup]]:
     histograms = read_histograms(run)
-    nested = choose_recorded(histograms, found)
+    nested = apply_recorded(histograms, found)
     variables: dict[str, Variable] = {"lesion": subgroups.lesion_area(histograms)}
     if reader is not None:
         variables |= subgroups.table_variables(reader.table, histograms.image_id.tolist())

@@ -12,7 +12,7 @@ from pneumo.inference import metrics
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.metrics import Metrics
-from pneumo.inference.rule_choice import choose, choose_recorded
+from pneumo.inference.rule_choice import apply_recorded, choose
 from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import submission
 from pneumo.reporting.html import page as html
@@ -134,7 +134,7 @@ def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) 
     histograms = concatenate([read_fold_histograms(run.fold(fold), fold) for fold in finished])
     if is_finished:
         found = metrics.read(run.metrics)
-        nested = choose_recorded(histograms, found)
+        nested = apply_recorded(histograms, found)
     else:
         nested = choose(histograms)
         found = _metrics_so_far(run, histograms, nested)

@@ -1,18 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from known_scores import draw_known
 from random_maps import draw_maps
 
-from pneumo.inference import rule_choice
+from pneumo.inference import metrics, rule_choice
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.expected_score_fit import fit
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.rule_choice import choose, choose_recorded
-from pneumo.inference.threshold_search import NestedEstimate, SearchGrid, nested_estimate, search
+from pneumo.inference.rule_choice import apply_recorded, choose
+from pneumo.inference.threshold_search import NestedEstimate, SearchGrid, assign_subsets, score_subsets, search
 from pneumo.runtime.errors import UserError
 
 COARSE = SearchGrid(
@@ -138,11 +139,44 @@ def test_few_images_are_enough_and_one_is_not() -> None:
         choose(known.select(np.array([0])))
 
 
-def test_a_run_of_before_the_comparison_keeps_its_thresholds() -> None:
+@pytest.mark.parametrize("folds", [3, 1])
+def test_a_finished_run_keeps_the_rules_that_its_metrics_record(folds: int) -> None:
+    """They are others than today's choice, as those of another version may be."""
+    maps = draw_maps(folds=folds).histograms
+    other = [DecisionRule(90 + 20 * k, 0.0, 80, 0.25) for k in range(max(folds, 2))]
+    subset = assign_subsets(maps)
+    recorded = compute_metrics(maps, score_subsets(maps, subset, other, DecisionRule(77, 100.0, 66)))
+    found = apply_recorded(maps, recorded)
+    assert (found.rules, found.final) == (tuple(other), DecisionRule(77, 100.0, 66))
+    assert found.rules != choose(maps).rules
+    for k, rule in enumerate(other):
+        own = maps.select(subset == k)
+        assert found.dice[subset == k].tolist() == score_images(own, rule).tolist()
+        assert found.predicted_positive[subset == k].tolist() == predict_presence(own, rule).tolist()
+    assert found.dice.mean() == recorded.nested.dice
+    # Written before rules were compared.
+    assert (found.comparison, found.estimates) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["thresholds", "expected score"])
+def test_recorded_rules_have_the_comparison_and_the_estimates_of_their_choice(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rule_choice._Rules, "better", lambda *_: kind)
+    known = draw_known(150, folds=3)
+    chosen = choose(known, COARSE)
+    metrics.write(tmp_path / "metrics.json", compute_metrics(known, chosen))
+    found = apply_recorded(known, metrics.read(tmp_path / "metrics.json"))
+    assert (found.rules, found.final, found.comparison) == (chosen.rules, chosen.final, chosen.comparison)
+    assert np.array_equal(found.dice, chosen.dice)
+    assert found.estimates is not None
+    assert chosen.estimates is not None
+    for name in ("presence", "mask_bin", "dice"):
+        assert np.array_equal(getattr(found.estimates, name), getattr(chosen.estimates, name)), name
+
+
+def test_metrics_of_other_images_are_refused() -> None:
     maps = draw_maps().histograms
-    now = compute_metrics(maps)
-    assert choose_recorded(maps, now).comparison == now.rule_comparison is not None
-    earlier = replace(now, rule_comparison=None)
-    found = choose_recorded(maps, earlier)
-    assert found.comparison is None
-    assert found.rules == nested_estimate(maps).rules
+    recorded = compute_metrics(maps)
+    with pytest.raises(UserError, match=r"metrics of 30 images in 3 parts, .*predictions of 29 images in 3; .*restore"):
+        apply_recorded(maps.select(np.arange(29)), recorded)

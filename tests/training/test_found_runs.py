@@ -1,10 +1,20 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from finished_runs import finish_folds, tiny_recipe
 
+from pneumo.distributed.world import World
+from pneumo.inference import bootstrap, metrics, presence_curves
+from pneumo.inference.decision_rule import DecisionRule, score_images
+from pneumo.inference.evaluation import compute_metrics
+from pneumo.inference.rule_choice import choose
+from pneumo.inference.threshold_search import assign_subsets, score_subsets
 from pneumo.runtime.errors import UserError
 from pneumo.training import found_runs, run_directory
+from pneumo.training.fold_results import read_histograms
 from pneumo.training.found_runs import compare_runs, group
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug, demo
@@ -49,3 +59,30 @@ def test_the_first_run_is_described_by_its_flags() -> None:
     assert found_runs._describe(changed, changed) == "--recipe debug; epochs: [1] -> [3]"
     assert found_runs._describe(debug(), debug()) == "--recipe debug"
     assert found_runs._describe(debug(), changed) == "epochs: [3] -> [1]"
+
+
+def test_a_run_with_metrics_has_the_scores_of_its_own_report(
+    dataset: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rules are others than today's choice, as those of another version may be."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
+    monkeypatch.setattr(presence_curves, "RESAMPLES", 20)
+    first = finish_folds(tmp_path / "first", dataset, world)
+    second = finish_folds(tmp_path / "second", dataset, world, recipe=replace(tiny_recipe(), seed=1), seed=1)
+    histograms = read_histograms(first)
+    # It calls some images positive and some empty.
+    other = DecisionRule(top := int(np.sort(histograms.max_bin)[len(histograms) // 2]), 0.0, top)
+    nested = score_subsets(histograms, assign_subsets(histograms), [other, other], other)
+    metrics.write(first.metrics, compute_metrics(histograms, nested))
+    assert nested.dice.mean() != choose(histograms).dice.mean()
+
+    def compared(*folds: int) -> list[float]:
+        compare_runs([first.path, second.path], folds, tmp_path / "out")
+        found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+        return [run["dice"] for run in found["variants"][0]["runs"]]
+
+    of_second = choose(read_histograms(second)).dice.mean()
+    assert compared() == [score_images(histograms, other).mean(), of_second]
+    # The thresholds of some folds are chosen on these alone.
+    one = histograms.select(histograms.fold == 1)
+    assert compared(1)[0] == choose(one).dice.mean() != score_images(one, other).mean()
