@@ -1,12 +1,14 @@
 """The weights with the best scores of a fold's last stage, on disk while it is trained.
 
     FOLD/best/epoch-0012.safetensors      the averaged weights as the twelfth epoch of the fold ended
+    FOLD/best/epoch-0012.sha256           their SHA-256, which they must have when they are read
 
 Which epochs are the best is a pure function of the history, which the checkpoints have: a resumed fold writes the same
 files again. One is removed only when the histories of both checkpoints on disk know better ones.
 """
 
 import copy
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import nn
 from pneumo.modeling import weight_files
 from pneumo.modeling.mean_segmenter import MeanSegmenter
 from pneumo.runtime.errors import UserError, first_line
-from pneumo.runtime.files import publish, remove_temporary_files
+from pneumo.runtime.files import publish, publish_text, remove_temporary_files, sha256
 from pneumo.training import checkpoint_directory
 from pneumo.training.loop_state import SCORE
 
@@ -58,14 +60,14 @@ class BestCheckpoints:
         epoch = int(history[-1]["epoch"])
         if epoch in best_epochs(history, self.stage, self.count):
             self.directory.mkdir(exist_ok=True)
-            with publish(self._path(epoch)) as file:
-                weight_files.write_safetensors(network.state_dict(), file.write)
+            self._write(epoch, network)
         # Of the checkpoints that are kept the oldest has a history that is shorter by one epoch.
         recent = [history[: len(history) - back] for back in range(checkpoint_directory.KEEP + 1)]
         needed = {self._path(e) for entries in recent for e in best_epochs(entries, self.stage, self.count)}
         for path in self.directory.glob("epoch-*.safetensors"):
             if path not in needed and re.fullmatch(r"epoch-\d{4,6}", path.stem):
                 path.unlink(missing_ok=True)
+                _record(path).unlink(missing_ok=True)
         if self.directory.is_dir():
             remove_temporary_files(self.directory)
 
@@ -83,6 +85,8 @@ class BestCheckpoints:
         for epoch in best_epochs(history, self.stage, self.count):
             member, path = copy.deepcopy(network), self._path(epoch)
             try:
+                if sha256(path) != _record(path).read_text().strip():
+                    raise ValueError(f"another SHA-256 than in {_record(path).name}")
                 member.load_state_dict(weight_files.read_safetensors(path))
             except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(
@@ -93,5 +97,21 @@ class BestCheckpoints:
             members.append(member)
         return MeanSegmenter(members).eval()
 
+    def _write(self, epoch: int, network: nn.Module) -> None:
+        path, digest = self._path(epoch), hashlib.sha256()
+        with publish(path) as file:
+
+            def write(data: memoryview | bytes) -> None:
+                file.write(data)
+                digest.update(data)
+
+            weight_files.write_safetensors(network.state_dict(), write)
+        # A process that is killed between the two repeats the epoch: its checkpoint comes after both.
+        publish_text(_record(path), f"{digest.hexdigest()}\n")
+
     def _path(self, epoch: int) -> Path:
         return self.directory / f"epoch-{epoch:04d}.safetensors"
+
+
+def _record(weights: Path) -> Path:
+    return weights.with_suffix(".sha256")

@@ -51,7 +51,10 @@ def write_all(directory: Path, scores: list[float]) -> Iterator[set[int]]:
     for n in range(len(scores)):
         nn.init.constant_(network.weight, n + 1)
         best.update(entries(*scores[: n + 1]), network)
-        yield {int(path.stem[6:]) for path in directory.iterdir()}
+        epochs = {int(path.stem[6:]) for path in directory.glob("*.safetensors")}
+        names = {f"epoch-{epoch:04d}{suffix}" for epoch in epochs for suffix in (".safetensors", ".sha256")}
+        assert names == {path.name for path in directory.iterdir()}
+        yield epochs
 
 
 def test_a_file_goes_when_both_checkpoints_know_better_ones(tmp_path: Path) -> None:
@@ -63,6 +66,23 @@ def test_a_file_goes_when_both_checkpoints_know_better_ones(tmp_path: Path) -> N
     (tmp_path / "best" / "epoch-0004.safetensors").unlink()
     with pytest.raises(UserError, match=r"epoch-0004.*; expected the weights that training wrote; restore the file"):
         BestCheckpoints(tmp_path / "best", 0, 2).load(entries(*scores), nn.Linear(1, 1, bias=False))
+
+
+def test_weights_that_were_changed_after_training_wrote_them_are_refused(tmp_path: Path) -> None:
+    list(write_all(tmp_path / "best", [0.5, 0.6]))
+    best, network = BestCheckpoints(tmp_path / "best", 0, 2), nn.Linear(1, 1, bias=False)
+    path = tmp_path / "best" / "epoch-0002.safetensors"
+    whole = path.read_bytes()
+    # The last byte is in the number itself: the file can be read.
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert load_file(path)["weight"].item() != 2
+    with pytest.raises(UserError, match=r"epoch-0002.safetensors: .*another SHA-256 than in .*; restore the file"):
+        best.load(entries(0.5, 0.6), network)
+    path.write_bytes(whole)
+    best.load(entries(0.5, 0.6), network)
+    path.with_suffix(".sha256").unlink()
+    with pytest.raises(UserError, match=r"epoch-0002.sha256"):
+        best.load(entries(0.5, 0.6), network)
 
 
 @pytest.fixture(scope="module")
