@@ -40,14 +40,17 @@ def blend_rules(rules: Sequence[RunRule], weights: Sequence[float]) -> DecisionR
         weights: The weight of each run; they sum to 1.
 
     Raises:
-        UserError: When a run's rule calls every image empty: it has no thresholds that could be averaged.
+        UserError: When a run's thresholds call every image empty: they cannot be averaged.
     """
     if len(rules) == 1:
         return rules[0].rule
     for each in rules:
         if each.rule.min_area >= NEVER:
+            found = f"the decision rule of {each.run} calls every image empty"
+            if each.rule.expected_score is not None:
+                found = f"{each.run} decides by expected score, and the thresholds beside it call every image empty"
             raise UserError(
-                f"the decision rule of {each.run} calls every image empty",
+                found,
                 "rules with thresholds, whose mean can be taken",
                 "leave this run out",
             )

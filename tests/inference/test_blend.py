@@ -56,6 +56,14 @@ def test_a_run_that_calls_every_image_empty_is_refused_by_name() -> None:
         blend_rules(rules, [0.5, 0.5])
 
 
+def test_a_run_by_expected_score_whose_thresholds_say_never_is_refused_for_its_thresholds() -> None:
+    by_score = DecisionRule(128, NEVER, 128, expected_score=make_model())
+    rules = [headed(DecisionRule(200, 1000, 80, 0.5)), headed(by_score, "runs/score")]
+    reason = "runs/score decides by expected score, and the thresholds beside it call every image empty; expected"
+    with pytest.raises(UserError, match=f"^{reason}"):
+        blend_rules(rules, [0.5, 0.5])
+
+
 def test_rounding_never_puts_the_bottom_threshold_above_the_top_one() -> None:
     mixed = blend_rules([headed(DecisionRule(3, 0, 3)), headed(DecisionRule(4, 0, 4))], [0.5, 0.5])
     assert mixed.bottom_bin <= mixed.top_bin
