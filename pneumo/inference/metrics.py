@@ -136,7 +136,7 @@ class Metrics:
     """Of a blend, as ``nested``, but each fold by the mean of the rules that the runs' own predictions chose on the
     other folds: what the blend's own rule brings is ``nested`` minus this."""
     excluded: int = 0
-    """Damaged training images that the run leaves out."""
+    """Damaged labeled images that the run leaves out."""
     caveats: list[str] = field(default_factory=list)
     """What makes the metrics better than on new images."""
     oof_csv_dice: float | None = None

@@ -203,15 +203,15 @@ def open_run(
     world.on_leader(lambda: check_expected(inputs.expected, table))
     workers = inputs.options.workers
     excluded = resolve_excluded(inputs.run, reader, world, skip=inputs.skip_damaged, workers=workers)
-    reader = reader.exclude(excluded)
+    identity, path = DatasetIdentity.of(manifest, *excluded), inputs.teacher
+    reader = reader.exclude(identity.all_excluded)
     folds = check_folds(inputs.folds, manifest, reader.table)
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
-    identity, path = DatasetIdentity.of(manifest, excluded), inputs.teacher
     teacher = (
         None
         if path is None
-        else world.on_leader(lambda: open_teacher(path, reader.table, manifest.num_folds, excluded))
+        else world.on_leader(lambda: open_teacher(path, reader.table, manifest.num_folds, identity.excluded))
     )
     taught_by = "" if teacher is None else teacher.sha256
     settle = partial(_settle, world.device)

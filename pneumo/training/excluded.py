@@ -3,7 +3,7 @@
 The set of samples is part of what a run computes. So it is written into recipe.json with the dataset's digests, and
 does not change once a fold has begun: whoever resumes the run, with other ranks or for another fold, excludes the same
 images without reading them again. Everything after that works as if the dataset had never had them: they are in no
-epoch, no histograms and no metric, and metrics.json has their number.
+epoch, no histograms and no metric, and metrics.json has the number of those with a label.
 
 An image that is damaged later ends the run at its next reading, with exit code 2 and its name: without it the result
 would be that of another run. Restore the image and resume, or start a new run. An excluded image that is repaired stays
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumo.dataset.paths import Split
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.loading.damaged import find_damaged
@@ -24,9 +25,14 @@ from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
 from pneumo.training import run_start
 
+Reasons = dict[str, str]
+"""Ids of images, each with what was found."""
 
-def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int) -> dict[str, str]:
-    """Return the training images that a run excludes, each with what was found. Collective over the world.
+
+def resolve_excluded(
+    run: Path, reader: ShardReader, world: World, *, skip: bool, workers: int
+) -> tuple[Reasons, Reasons]:
+    """Return the training images that a run excludes, those with a label and those without. Collective over the world.
 
     Args:
         run: The run's directory; a run that has begun has its list.
@@ -39,10 +45,11 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
         UserError: When the run's recipe.json cannot be read.
     """
     started = world.on_leader(lambda: run_start.load_if_begun(run))
-    excluded = None if started is None else started.dataset.excluded
-    if excluded is None:
-        excluded = _find_training_images(reader, world, workers) if skip else {}
-    elif skip and world.is_leader:
+    if started is not None:
+        excluded, unlabeled = started.dataset.excluded, started.dataset.excluded_unlabeled
+    else:
+        excluded, unlabeled = _find_training_images(reader, world, workers) if skip else ({}, {})
+    if started is not None and skip and world.is_leader:
         log.info("%s has begun before: it excludes the same images as then, and no others", run)
     if excluded and world.is_leader:
         is_excluded = np.isin(reader.table.image_id, list(excluded)) & (reader.table.split == "train")
@@ -52,22 +59,28 @@ def resolve_excluded(run: Path, reader: ShardReader, world: World, *, skip: bool
             int(reader.table.positive[is_excluded].sum()),
             next(iter(excluded.values())),
         )
-    return excluded
+    if unlabeled and world.is_leader:
+        images = counted(len(unlabeled), "damaged unlabeled image")
+        log.warning("excluded: %s, first: %s", images, next(iter(unlabeled.values())))
+    return excluded, unlabeled
 
 
-def _find_training_images(reader: ShardReader, world: World, workers: int) -> dict[str, str]:
-    """Read every sample and return the damaged training images, those without a label included."""
+def _find_training_images(reader: ShardReader, world: World, workers: int) -> tuple[Reasons, Reasons]:
+    """Read every sample and return the damaged training images, those with a label and those without."""
     table = reader.table
     found = find_damaged(reader, np.arange(len(table)), world, workers=workers)
-    train = {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] != "test"}
-    if world.is_leader and len(train) < len(found):
+
+    def of(split: Split) -> Reasons:
+        return {str(table.image_id[row]): reason for row, reason in found.items() if table.split[row] == split}
+
+    if world.is_leader and (tests := of("test")):
         damaged = counted(
-            len(found) - len(train),
+            len(tests),
             "test image is damaged: unless repaired, it gets an empty mask",
             "test images are damaged: unless repaired, they get empty masks",
         )
         log.warning("%s", damaged)
-    return train
+    return of("train"), of("unlabeled")
 
 
 def exclusion_caveats(excluded: Mapping[str, str]) -> list[str]:

@@ -29,7 +29,7 @@ from pneumo.runtime.errors import UserError, list_some
 from pneumo.runtime.files import sha256
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_json import add_newer_entries
-from pneumo.training.run_directory import EXPORTED_FILE, DatasetIdentity
+from pneumo.training.run_directory import EXPORTED_FILE, DatasetIdentity, complete_identity
 
 FORMAT_VERSION = 1
 CARD, RULE, METRICS, ONNX, ONNX_DATA = (
@@ -129,7 +129,7 @@ def write_record(
         trained_with=trained_with,
         exported_with=exported_with,
         recipe=recipe,
-        dataset=replace(dataset, excluded={}),
+        dataset=replace(dataset, excluded={}, excluded_unlabeled={}),
         encoder_sha256=encoder_sha256,
         files=files,
     )
@@ -151,6 +151,7 @@ def load(path: Path) -> ExportedModel:
         other_version="use the version of pneumo that wrote it, or export the run again",
     )
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
+    complete_identity(content.get("dataset"))
     record = config.from_json(_Record, content, str(path / EXPORTED_FILE))
     if without_paths(record.recipe) != record.recipe:
         raise _wrong(path / EXPORTED_FILE, "names a directory of encoder weights")

@@ -29,7 +29,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from annotated_types import Interval
 
@@ -140,11 +140,14 @@ class DatasetIdentity:
     patients: int
     """Number of patients; without patients, the number of images."""
     excluded: dict[str, str] = field(default_factory=dict)
-    """Damaged training images, with or without a label, that the run excludes, each with what was found. Fixed when the
-    run is started."""
+    """Damaged labeled images that the run excludes, each with what was found. Fixed when the run is started."""
+    excluded_unlabeled: dict[str, str] = field(default_factory=dict)
+    """Likewise images without a label, which are never scored."""
 
     @classmethod
-    def of(cls, manifest: Manifest, excluded: Mapping[str, str]) -> Self:
+    def of(
+        cls, manifest: Manifest, excluded: Mapping[str, str], excluded_unlabeled: Mapping[str, str] | None = None
+    ) -> Self:
         """Return the identity of a dataset without its excluded images."""
         return cls(
             digest=manifest.samples_digest,
@@ -153,7 +156,13 @@ class DatasetIdentity:
             grouped_by=manifest.grouped_by,
             patients=manifest.patients,
             excluded=dict(excluded),
+            excluded_unlabeled=dict(excluded_unlabeled or {}),
         )
+
+    @property
+    def all_excluded(self) -> dict[str, str]:
+        """All images that the run excludes."""
+        return self.excluded | self.excluded_unlabeled
 
 
 @config_dataclass
@@ -293,6 +302,7 @@ def load(path: Path) -> RunDirectory:
     _check_links(path)
     content |= {"recipe": add_newer_entries(content.get("recipe"))}
     content.setdefault("teacher_sha256", "")
+    complete_identity(content.get("dataset"))
     record = config.from_json(_Record, content, str(path / RECIPE_FILE))
     return RunDirectory(
         path=path,
@@ -301,6 +311,12 @@ def load(path: Path) -> RunDirectory:
         encoder_sha256=record.encoder_sha256,
         teacher_sha256=record.teacher_sha256,
     )
+
+
+def complete_identity(dataset: Any) -> None:
+    """Add what a JSON document of before there was it does not have; what is no dataset stays as it is."""
+    if isinstance(dataset, dict):
+        dataset.setdefault("excluded_unlabeled", {})
 
 
 def is_exported(path: Path) -> bool:

@@ -55,7 +55,7 @@ def create(
             )
         )
     _compare(run, recipe, dataset)
-    _compare_teacher(run, teacher_sha256)
+    compare_teacher(run, teacher_sha256)
     return run
 
 
@@ -63,14 +63,15 @@ def find(path: Path, recipe: Recipe, dataset: DatasetIdentity) -> RunDirectory |
     """Return the run that ``create`` would resume, None when it would start a new one; write nothing.
 
     Raises:
-        UserError: As ``create``.
+        UserError: As ``create``; the teacher is left to ``compare_teacher``.
     """
     run = _load_if_exists(path)
     if run is None and path.is_dir():
         _check_empty(path)
     if run is None or not run.has_results:
         return None
-    _compare(run, recipe, replace(dataset, excluded=run.dataset.excluded))
+    own = run.dataset
+    _compare(run, recipe, replace(dataset, excluded=own.excluded, excluded_unlabeled=own.excluded_unlabeled))
     return run
 
 
@@ -167,7 +168,12 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
         )
 
 
-def _compare_teacher(run: RunDirectory, teacher_sha256: str) -> None:
+def compare_teacher(run: RunDirectory, teacher_sha256: str) -> None:
+    """Refuse to resume a run with another teacher.
+
+    Raises:
+        UserError: When the digest of the teacher's weights, empty without one, is another.
+    """
     if run.teacher_sha256 != teacher_sha256:
         raise UserError(
             f"{run.path} was started with another --teacher",

@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from unlabeled_data import build_dataset
 
+from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.runtime.console import log
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import run_start
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.recipes import debug
@@ -39,7 +42,7 @@ def reader(dataset: Path) -> ShardReader:
     return ShardReader(dataset, SampleTable.read(dataset))
 
 
-def resolve(run: Path, dataset: Path, world: World, *, skip: bool) -> dict[str, str]:
+def resolve(run: Path, dataset: Path, world: World, *, skip: bool) -> tuple[dict[str, str], dict[str, str]]:
     return resolve_excluded(run, reader(dataset), world, skip=skip, workers=1)
 
 
@@ -50,11 +53,25 @@ def test_damaged_training_images_are_found_and_test_images_are_not_listed(
     caplog.set_level(logging.INFO, logger="pneumo")
     first, second = damage(copy, "train", 3), damage(copy, "train", 20)
     damage(copy, "test", 1)
-    excluded = resolve(tmp_path / "run", copy, world, skip=True)
+    excluded, unlabeled = resolve(tmp_path / "run", copy, world, skip=True)
+    assert unlabeled == {}
     assert set(excluded) == {first, second}
     assert all(image_id in reason for image_id, reason in excluded.items())
     assert any(line.startswith("1 test image is damaged") for line in caplog.messages)
     assert any(line.startswith("excluded: 2 damaged training images (") for line in caplog.messages)
+
+
+def test_damaged_unlabeled_images_are_listed_apart(
+    synthetic: SyntheticTree, tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = build_dataset(synthetic, tmp_path)
+    labeled, without = damage(dataset, "train", 3), damage(dataset, "unlabeled", 1)
+    excluded, unlabeled = resolve(tmp_path / "run", dataset, world, skip=True)
+    assert (list(excluded), list(unlabeled)) == ([labeled], [without])
+    assert any(line.startswith("excluded: 1 damaged training image (") for line in caplog.messages)
+    assert any(line.startswith("excluded: 1 damaged unlabeled image, first: ") for line in caplog.messages)
+    identity = DatasetIdentity.of(Manifest.read(dataset), excluded, unlabeled)
+    assert list(identity.all_excluded) == [labeled, without]
 
 
 def test_without_the_flag_nothing_is_read_and_nothing_excluded(
@@ -62,22 +79,23 @@ def test_without_the_flag_nothing_is_read_and_nothing_excluded(
 ) -> None:
     damage(copy, "train", 3)
     monkeypatch.setattr(ShardReader, "image", lambda *_: pytest.fail("an image was read"))
-    assert resolve(tmp_path / "run", copy, world, skip=False) == {}
+    assert resolve(tmp_path / "run", copy, world, skip=False) == ({}, {})
 
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_a_run_that_has_begun_keeps_its_list(copy: Path, tmp_path: Path, world: World, skip: bool) -> None:
     damage(copy, "train", 3)
     kept = str(SampleTable.read(copy).image_id[5])
-    started = run_start.create(tmp_path / "run", debug(), replace(IDENTITY, excluded={kept: "its CRC differs"}))
+    known = {"excluded": {kept: "its CRC differs"}, "excluded_unlabeled": {"1.2.3": "cut short"}}
+    started = run_start.create(tmp_path / "run", debug(), replace(IDENTITY, **known))
     (started.fold(0).checkpoints / "step-00000001-epoch-0000").mkdir(parents=True)
-    assert resolve(tmp_path / "run", copy, world, skip=skip) == {kept: "its CRC differs"}
+    assert resolve(tmp_path / "run", copy, world, skip=skip) == tuple(known.values())
 
 
 def test_a_run_that_has_not_begun_decides_again(copy: Path, tmp_path: Path, world: World) -> None:
     damaged = damage(copy, "train", 3)
     run_start.create(tmp_path / "run", debug(), IDENTITY)
-    assert set(resolve(tmp_path / "run", copy, world, skip=True)) == {damaged}
+    assert set(resolve(tmp_path / "run", copy, world, skip=True)[0]) == {damaged}
 
 
 def test_the_report_has_the_number_of_the_images_and_not_their_ids() -> None:

@@ -21,6 +21,7 @@ IDENTITY = DatasetIdentity(
     grouped_by="dicom",
     patients=9,
     excluded={"1.2.840.77": "cut short"},
+    excluded_unlabeled={"1.2.840.77.1": "cut short"},
 )
 
 
@@ -48,9 +49,16 @@ def test_it_is_read_as_it_was_written(model: Path) -> None:
     assert run_directory.is_exported(model)
     found = load(model)
     assert (found.recipe, found.path) == (tiny_recipe(), model)
-    assert found.dataset == replace(IDENTITY, excluded={})
+    assert found.dataset == replace(IDENTITY, excluded={}, excluded_unlabeled={})
     assert [float(weights.read()["w"][0]) for weights in found.weights] == [0.0, 1.0]
     assert (found.thresholds, found.metrics) == (model / "thresholds.json", model / "metrics.json")
+
+
+def test_one_of_before_unlabeled_images_were_excluded_is_read(model: Path) -> None:
+    record = json.loads((model / "model.json").read_text())
+    del record["dataset"]["excluded_unlabeled"]
+    (model / "model.json").write_text(json.dumps(record))
+    assert load(model).dataset.excluded_unlabeled == {}
 
 
 def test_no_image_and_no_directory_is_named(model: Path) -> None:

@@ -231,6 +231,14 @@ def test_a_score_without_a_positive_image_is_no_success(tmp_path: Path) -> None:
     assert caveats(run, images=10, positives=0)[0].startswith("none of 10 images has a pneumothorax: nothing was")
 
 
+def test_unlabeled_images_that_are_excluded_do_not_hide_a_leak(tmp_path: Path) -> None:
+    unlabeled = {"1.2.3": "the jpg member is damaged"}
+    run = run_start.create(tmp_path / "run", debug(), replace(DATASET, patients=10, excluded_unlabeled=unlabeled))
+    (caveat,) = caveats(run, images=10, positives=3)
+    assert "no two images are known to be of one patient: folds may leak" in caveat
+    assert run_directory.load(tmp_path / "run") == run
+
+
 def test_excluded_images_are_named_and_not_counted_as_patients(tmp_path: Path) -> None:
     excluded = {f"1.2.{n}": "the jpg member is damaged" for n in range(4)}
     run = run_start.create(tmp_path / "run", debug(), replace(DATASET, patients=9, excluded=excluded))

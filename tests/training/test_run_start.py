@@ -106,6 +106,20 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert "expected" in str(as_user_error(raised.value))
 
 
+def test_a_run_from_before_unlabeled_images_were_excluded_is_resumed(tmp_path: Path) -> None:
+    run = begin(run_start.create(tmp_path / "run", debug(), DATASET))
+    content = json.loads((run.path / "recipe.json").read_text())
+    del content["dataset"]["excluded_unlabeled"]
+    (run.path / "recipe.json").write_text(json.dumps(content))
+    assert run_start.create(run.path, debug(), DATASET).dataset == DATASET
+
+
+def test_a_run_that_excludes_images_is_found_whatever_they_are(tmp_path: Path) -> None:
+    both = replace(DATASET, excluded={"1.2": "damaged"}, excluded_unlabeled={"1.3": "damaged"})
+    run = begin(run_start.create(tmp_path / "run", debug(), both))
+    assert run_start.find(run.path, debug(), DATASET) == run
+
+
 def test_other_images_left_out_are_another_run(tmp_path: Path) -> None:
     begin(run_start.create(tmp_path / "run", debug(), DATASET))
     with pytest.raises(UserError, match="other folds \\(excluded"):
