@@ -8,6 +8,7 @@ finished are left out.
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -60,7 +61,7 @@ def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     cache = inputs.options.cache
     dataset = world.on_leader(lambda: plan_local_dataset(inputs.dataset, cache.directory, inputs.run))
     manifest = world.on_leader(lambda: Manifest.read(dataset.path))
-    run = world.on_leader(lambda: run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {})))
+    run = world.on_leader(lambda: _find_run(inputs, dataset.path, manifest))
     finished = world.on_leader(lambda: _finished_folds(run))
     wanted, micro_batches = inputs.folds or range(manifest.num_folds), inputs.recipe.micro_batches
     waves = (
@@ -70,6 +71,19 @@ def _print_plan(inputs: TrainingInputs, world: World, ranks: int) -> None:
     if world.is_leader:
         sys.stdout.write("\n".join(_describe(inputs, dataset, manifest, run, waves, world)) + "\n")
     world.barrier()
+
+
+def _find_run(inputs: TrainingInputs, dataset: Path, manifest: Manifest) -> RunDirectory | None:
+    """Return the run that would be resumed, if any; refuse what training would refuse, its teacher too."""
+    run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
+    taught_by = ""
+    if inputs.teacher is not None:
+        excluded = {} if run is None else run.dataset.all_excluded
+        table = SampleTable.read(dataset).exclude(excluded)
+        taught_by = open_teacher(inputs.teacher, table, manifest.num_folds, excluded).sha256
+    if run is not None:
+        run_start.compare_teacher(run, taught_by)
+    return run
 
 
 def _finished_folds(run: RunDirectory | None) -> list[int]:
@@ -90,9 +104,7 @@ def _describe(
     folds = check_folds(inputs.folds, manifest, table)
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
     if run is not None:
-        table = table.exclude(run.dataset.excluded)
-    if inputs.teacher is not None:
-        open_teacher(inputs.teacher, table, manifest.num_folds, () if run is None else run.dataset.excluded)
+        table = table.exclude(run.dataset.all_excluded)
     plans = [plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
     first_group = waves.waves[0][0].ranks if waves.waves else range(1)
     with explain_out_of_memory(*less_memory(recipe)):

@@ -23,6 +23,7 @@ from pneumo.distributed.world import World
 from pneumo.modeling import models
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training.cross_validation import train
+from pneumo.training.dry_run import dry_run
 from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_results import publish_fold, read_fold_histograms
 from pneumo.training.inputs import TrainingInputs
@@ -154,6 +155,8 @@ def test_the_run_records_its_teacher_and_no_other_may_resume_it(
     other = finish_folds(tmp_path / "other", dataset, world, ALONE).path
     with pytest.raises(UserError, match="was started with another --teacher"):
         train(inputs(dataset, trained, other), world, Never())
+    with pytest.raises(UserError, match="was started with another --teacher"):
+        dry_run(inputs(dataset, trained, other), world, 1)
     with pytest.raises(UserError, match=r"--pseudo-labels\.share 0\.5 without --teacher"):
         inputs(dataset, trained, None)
     with pytest.raises(UserError, match=r"without --pseudo-labels\.share"):
