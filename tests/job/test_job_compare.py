@@ -202,6 +202,7 @@ def test_runs_on_other_images_are_refused(
     assert f"{fold.parent} has other images than {fold.parents[1] / 'base-seed-0'}: 31 images and 32" in output
 
 
+@pytest.mark.slow
 def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_was_trained(
     alone: Path, compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
 ) -> None:

@@ -31,6 +31,7 @@ def unlabeled(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory
     return directory / "dataset"
 
 
+@pytest.mark.slow
 def test_ranks_share_the_labeling_and_the_training(alone: Path, unlabeled: Path, tmp_path: Path) -> None:
     asked = ["--folds", 0, "--teacher", alone, *LABELS]
     one = train(unlabeled, tmp_path / "one", *asked)

@@ -140,8 +140,11 @@ def test_the_fold_s_predictions_are_the_plain_mean_of_its_best_networks(
 
 @pytest.mark.parametrize(
     "stop",
-    [AfterSteps(3 * STEPS), During("validating", 3 * (STEPS + 2)), During("predicting its images", 2)],
-    ids=["before a validation", "in it", "at the end"],
+    [
+        pytest.param(AfterSteps(3 * STEPS), id="before a validation", marks=pytest.mark.slow),
+        pytest.param(During("validating", 3 * (STEPS + 2)), id="in it"),
+        pytest.param(During("predicting its images", 2), id="at the end", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_fold_has_the_same_networks(
     train: Train, uninterrupted: FoldDirectory, tmp_path: Path, stop: StopFlag

@@ -84,11 +84,11 @@ def uninterrupted(dataset: Path, world: World, tmp_path_factory: pytest.TempPath
 @pytest.mark.parametrize(
     ("stop", "averaged"),
     [
-        (AfterSteps(2 * STEPS), 1),  # its validation is left
-        (During("validating", 2 * (2 * STEPS + 2)), 1),
-        (AfterSteps(3 * STEPS), 2),
+        # Its validation is left.
+        pytest.param(AfterSteps(2 * STEPS), 1, id="at the first end", marks=pytest.mark.slow),
+        pytest.param(During("validating", 2 * (2 * STEPS + 2)), 1, id="in its validation"),
+        pytest.param(AfterSteps(3 * STEPS), 2, id="at the last end", marks=pytest.mark.slow),
     ],
-    ids=["at the first end", "in its validation", "at the last end"],
 )
 def test_a_fold_stopped_around_the_ends_resumes_to_the_same_mean(
     train: Train, uninterrupted: FoldDirectory, tmp_path: Path, stop: StopFlag, averaged: int
