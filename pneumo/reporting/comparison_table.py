@@ -54,7 +54,7 @@ def table(comparison: Comparison) -> str:
                 variant.name,
                 *(_score(name, variant.scores.get(name)) for name in SCORES),
                 _difference(dice),
-                f"{dice.detectable:.4f}" if dice else NONE,
+                _detectable(dice),
                 format_seconds(sum(run.seconds for run in variant.runs)),
             ]
         )
@@ -113,6 +113,11 @@ def _score(name: str, score: Score | None) -> str:
     form = "+.4f" if name == "dice_over_empty" else ".4f"
     low, high = (format(end, form) for end in score.interval)
     return f"{score.value:{form}}{f' ({low} to {high})' * (name in INTERVALS)}"
+
+
+def _detectable(difference: Difference | None) -> str:
+    """Return the smallest difference that could be shown; none where no image differs, which says nothing of it."""
+    return f"{difference.detectable:.4f}" if difference and difference.standard_error > 0 else NONE
 
 
 def _difference(difference: Difference | None) -> str:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from pneumo.modeling.losses.registry import TERMS
+from pneumo.runtime.config import flag
 from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 
@@ -76,3 +78,22 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         elif a != b:
             found.append(f"{prefix}{name}: {a!r} -> {b!r}")
     return found
+
+
+def flags(recorded: dict[str, Any], given: dict[str, Any], prefix: str = "") -> str:
+    """Return the flags that make the given recipe the recorded one, as words of a shell.
+
+    Args:
+        recorded: The JSON values of a recipe.
+        given: Those of another one, with the same fields.
+        prefix: Of the fields' flags.
+    """
+    found = []
+    for name, value in recorded.items():
+        if isinstance(value, dict):
+            found.append(flags(value, given[name], f"{prefix}{name}."))
+        elif isinstance(value, bool) and value != given[name]:
+            found.append(flag(name if value else f"no-{name}", prefix))
+        elif value != given[name]:
+            found.append(shlex.join([flag(name, prefix), *map(str, value if isinstance(value, list) else [value])]))
+    return " ".join(filter(None, found))

@@ -99,18 +99,24 @@ def _networks(run: RunDirectory) -> str:
     return "single networks" if members == 1 else f"means of a fold's {members} networks"
 
 
+def _submission(run: RunDirectory) -> str:
+    """Say of how many networks a submission is the mean: by their number alone where each fold has one."""
+    members = run.recipe.best_checkpoints
+    return f"{run.dataset.num_folds}" if members == 1 else f"all {run.dataset.num_folds * members}"
+
+
 def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
     """Describe what is particular about the rule of a run's submission."""
     found = []
     if run.dataset.num_folds > 1 and rule.expected_score is not None:
         found.append(
-            f"the metrics are of {_networks(run)}, while a submission is the mean of {run.dataset.num_folds}, decided"
+            f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)}, decided"
             " by the estimates for one: the mean's probabilities are less extreme, and how well the estimates suit it"
             " is not known"
         )
     elif run.dataset.num_folds > 1:
         found.append(
-            f"the metrics are of {_networks(run)}, while a submission is the mean of {run.dataset.num_folds} under the "
+            f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)} under the "
             "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
             "and the rule was a little too strict for it"
         )

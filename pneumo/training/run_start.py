@@ -15,7 +15,7 @@ from pneumo.runtime import locks
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import differences, to_json
+from pneumo.training.recipe_json import differences, flags, to_json
 from pneumo.training.run_directory import LOCK_FILE, RECIPE_FILE, DatasetIdentity, RunDirectory, load, write
 
 
@@ -138,6 +138,13 @@ def _replace(old: RunDirectory, new: RunDirectory) -> bool:
     return True
 
 
+def _how_to_resume(started: Recipe, given: Recipe) -> str:
+    """Return what to do to go on with the recipe that a run was started with; its version may have other defaults."""
+    if started.name != given.name:
+        return f"give the flags that it was started with, --recipe {started.name} and others, to resume it"
+    return f"add {flags(to_json(started), to_json(given))} to resume it"
+
+
 def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
     rng_scheme = run.recipe.augmentation.rng_scheme
     if rng_scheme != recipe.augmentation.rng_scheme and run.unfinished_folds:
@@ -157,7 +164,7 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
         raise UserError(
             f"{run.path} was started with another recipe ({'; '.join(changed)})",
             "the same recipe",
-            "give the same flags to resume it, or another --run to start a new one",
+            f"{_how_to_resume(run.recipe, recipe)}, or give another --run to start a new one",
         )
     if run.dataset != dataset:
         changed = _dataset_differences(run.dataset, dataset)

@@ -53,6 +53,14 @@ def test_the_table_has_a_row_for_each_variant_with_its_difference_to_the_first()
     assert (b["nested Dice - a"], b["could be shown"]) == ("-0.0125 (-0.0300 to +0.0050)", "0.0252")
 
 
+def test_of_a_variant_that_differs_in_no_image_nothing_could_be_shown() -> None:
+    nothing = Difference(value=0.0, interval=(0.0, 0.0), standard_error=0.0, detectable=0.0)
+    header, _, _, second = map(
+        cells, table(comparison(variant("a", 0), variant("b", 0, difference=nothing))).splitlines()
+    )
+    assert dict(zip(header, second, strict=True))["could be shown"] == "-"
+
+
 def test_the_page_says_what_was_measured() -> None:
     found = comparison(variant("a", 0, 1), variant("b", 0, 1, difference=DIFFERENCE))
     text = describe(found)

@@ -3,7 +3,9 @@
 import functools
 import json
 import operator
+import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from pneumo.modeling.config import ModelConfig
 from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
+from pneumo.training import variants
 from pneumo.training.recipe import Recipe
-from pneumo.training.recipe_json import NEWER_FIELDS, add_newer_entries, differences, to_json
+from pneumo.training.recipe_json import NEWER_FIELDS, add_newer_entries, differences, flags, to_json
 from pneumo.training.recipes import RECIPES
 
 
@@ -27,6 +30,17 @@ def test_differences_name_nested_fields() -> None:
     old, new = Recipe(seed=1), Recipe(seed=2, model=ModelConfig(encoder="mobilenet_v2"))
     assert differences(to_json(old), to_json(new)) == ["model.encoder: 'resnet34' -> 'mobilenet_v2'", "seed: 1 -> 2"]
     assert differences(to_json(old), to_json(old)) == []
+
+
+def test_flags_make_a_recipe_the_recorded_one() -> None:
+    recorded = replace(
+        RECIPES["best"](), epochs=(1, 2), positive_rate=(), final_positive_rate=(), compile=True, channels_last=False
+    )
+    recorded = replace(recorded, model=replace(recorded.model, presence_input="encoder", encoder_weights="a b.pth"))
+    found = flags(to_json(recorded), to_json(RECIPES["best"]()))
+    assert "--model.presence-input encoder" in found
+    assert variants._recipe(["--recipe", "best", *shlex.split(found)], "the test") == recorded
+    assert flags(to_json(recorded), to_json(recorded)) == ""
 
 
 def test_a_record_with_unknown_fields_is_refused() -> None:

@@ -71,6 +71,14 @@ def test_the_results_agree_with_one_another(run: RunDirectory, reader: ShardRead
     assert cv2.imread(str(run.overlay)) is not None
 
 
+def test_caveats_count_the_networks_of_every_fold(run: RunDirectory, reader: ShardReader, world: World) -> None:
+    several = replace(run, recipe=replace(run.recipe, epochs=(3,), keep="best", best_checkpoints=3))
+    finish_run(run, world, reader, workers=1)
+    rule = read_rule(run.thresholds)
+    (found,) = run_metrics._rule_caveats(several, rule)
+    assert "of means of a fold's 3 networks, while a submission is the mean of all 6" in found
+
+
 def test_the_masks_by_expected_score_are_those_of_the_metrics(
     run: RunDirectory, reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
