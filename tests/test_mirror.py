@@ -34,7 +34,6 @@ WITHOUT_TESTS = {
     "training/pseudo_label_config.py": "fields alone; tests/training/test_pseudo_labels.py labels by them",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
     "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",
-    "training/new_images.py": "tests/job/test_job_predict.py runs it through the command",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",
 }
 """Modules without a test file of their own, and why."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pneumo.modeling.frozen_batch_norm import freeze
 from pneumo.modeling.ghost_batch_norm import GhostBatchNorm2d, normalize_by_groups, why_one_group
 
 GROUP = 2
@@ -86,3 +87,12 @@ def test_what_a_pass_of_several_groups_would_change_is_named(layer: nn.Module, r
     assert why_one_group(model) == reason
     assert torch.equal(torch.get_rng_state(), random)
     assert all(map(torch.equal, model.state_dict().values(), before.values()))
+
+
+def test_frozen_layers_of_any_kind_stay_as_they_are_and_do_not_keep_the_others_from_groups() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), Activated(3), nn.BatchNorm2d(3)).train()
+    assert why_one_group(model) == "its normalization layers are Activated"
+    freeze(model[1])
+    assert why_one_group(model) == ""
+    normalize_by_groups(model, GROUP)
+    assert [type(layer) for layer in model] == [nn.Conv2d, Activated, GhostBatchNorm2d]
