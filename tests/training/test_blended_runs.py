@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from plain_histograms import quantize
 from training_runs import AfterSteps, Never, shrunk, training
 
 from pneumo.dataset.manifest import Manifest
@@ -12,11 +14,12 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
 from pneumo.inference import metrics
+from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.masks.submission import read
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import blended_runs, run_directory
-from pneumo.training.blended_rule import choose_rule
+from pneumo.training.blended_rule import ChosenRule, choose_rule
 from pneumo.training.blended_runs import train_blend
 from pneumo.training.ensemble import build_mean
 from pneumo.training.inputs import TrainingInputs
@@ -25,8 +28,8 @@ WEIGHTS = (3.0, 1.0)
 
 
 def members(dataset: Path, blend: Path) -> list[TrainingInputs]:
-    first = shrunk("debug")
-    second = replace(first, seed=1, keep="best", epochs=(2,), best_checkpoints=2)
+    first = replace(shrunk("debug"), min_component=2.0**20)
+    second = replace(first, min_component=0.0, seed=1, keep="best", epochs=(2,), best_checkpoints=2)
     return [training(recipe, dataset, blend / name) for name, recipe in (("a", first), ("b", second))]
 
 
@@ -56,12 +59,22 @@ def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
     assert chosen.metrics is not None
     # One network of each fold of the first run, two of the second.
     assert (chosen.metrics.networks, chosen.metrics.submission_networks) == (3, 6)
-    expected = {p.image_id: p.rle for p in Ensembler(mean, chosen.rule).run(reader.table.select("test"))}
+    rows = reader.table.select("test")
+    limit = both[0].recipe.min_component
+    expected = {p.image_id: p.rle for p in Ensembler(mean, chosen.rule, min_component=limit).run(rows)}
     assert dict(read(blend / "submission.csv")) == expected
     assert len(expected) == Manifest.read(dataset).test
 
     monkeypatch.setattr(blended_runs, "train", lambda *_: pytest.fail("a finished run was trained"))
+    # Under a rule with small components, of which the first recipe keeps none.
+    bins: list[np.ndarray] = []
+    Ensembler(mean, chosen.rule).run(rows, lambda image: bins.append(quantize(image.probability)))
+    threshold = int(np.quantile(np.concatenate(bins, axis=None), 0.9))
+    rule = DecisionRule(threshold, 0.0, threshold)
+    assert any(p.rle != "-1" for p in Ensembler(mean, rule).run(rows))
+    monkeypatch.setattr(blended_runs, "choose_rule", lambda *_: ChosenRule(rule, chosen.metrics))
     train_blend(blend, both, WEIGHTS, world, Never())
+    assert set(dict(read(blend / "submission.csv")).values()) == {"-1"}
     with (blend / "submission.csv").open("a") as file:
         file.write("corrected,-1\n")
     with pytest.raises(UserError, match=r"--run would replace .*submission.csv, which was changed since"):
