@@ -89,6 +89,10 @@ def _describe(recipe: Recipe, first: Recipe) -> str:
     """Return in what a variant differs from the first one, and the first one from the recipe of its name."""
     if recipe == first:
         named = RECIPES.get(recipe.name)
-        other = differences(to_json(replace(named(), seed=0)), to_json(replace(recipe, seed=0))) if named else []
+        if named is None:
+            return f"--recipe {recipe.name}"
+        # What auto became when the run was started was not given.
+        resolved = {n: getattr(recipe, n) for n in ("precision", "loader") if getattr(named(), n) == "auto"}
+        other = differences(to_json(replace(named(), seed=0, **resolved)), to_json(replace(recipe, seed=0)))
         return "; ".join([f"--recipe {recipe.name}", *other])
     return "; ".join(differences(to_json(replace(first, seed=0)), to_json(replace(recipe, seed=0))))

@@ -86,3 +86,8 @@ def test_a_run_with_metrics_has_the_scores_of_its_own_report(
     # The thresholds of some folds are chosen on these alone.
     one = histograms.select(histograms.fold == 1)
     assert compared(1)[0] == choose(one).dice.mean() != score_images(one, other).mean()
+
+
+def test_what_auto_became_was_not_given() -> None:
+    started = replace(debug(), precision="fp32", loader="opencv")
+    assert found_runs._describe(started, started) == "--recipe debug"
