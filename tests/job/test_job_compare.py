@@ -139,7 +139,7 @@ def test_another_recipe_dataset_or_folds_under_the_same_name_is_refused(
     output = refused()
     assert "line 3, variant dice-all: " in output
     assert "was started with another recipe (loss.bce: 1.0 -> 2.0)" in output
-    assert "or the variant another name to start a new one" in output
+    assert "or give the variant another name to start a new one" in output
     write_variants(tmp_path)
     for name, message in (("digest", "other images, masks or patients"), ("folds_digest", "other folds")):
         changed = record | {"dataset": record["dataset"] | {name: "0" * 64}}
