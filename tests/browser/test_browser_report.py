@@ -42,7 +42,7 @@ def test_the_report_of_training_is_right_on_a_phone_and_a_desktop(browser: WebDr
     check_page(browser, run / "report.html", name="report-finished")
     titles = [element.text for element in browser.find_elements(By.TAG_NAME, "h2")]
     assert [title for title in titles if title != "Contents"] == [
-        *("Scores", "Caveats", "Folds", "Presence", "Decision rule", "Subgroups", "Cases"),
+        *("Scores", "Caveats", "Folds", "Presence", "Decision rule", "Subgroups", "Errors", "Cases"),
         *("Learning curves", "Time and memory", "Recipe", "Dataset"),
     ]
     metrics = json.loads((run / "metrics.json").read_text())
@@ -82,7 +82,7 @@ def test_the_tables_of_ten_folds_fit_a_desktop_and_a_phone_shows_all_figures_of_
         "return [...document.querySelectorAll('.scroll')]"
         ".map(e => [e.querySelector('caption').textContent, e.scrollWidth, e.clientWidth])"
     )
-    assert len(widths) == 6
+    assert len(widths) == 7
     assert [caption for caption, needed, there in widths if needed > there] == []
     open_page(browser, path, 390)
     seen = browser.execute_script(

@@ -90,6 +90,7 @@ def test_an_interrupted_comparison_has_the_runs_and_scores_of_undisturbed_traini
     assert not list((compared / "out").rglob(".*lock"))
 
 
+@pytest.mark.slow
 def test_two_ranks_train_another_variant_and_keep_what_is_there(compared: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "out" / "runs" / "dice-all-seed-0")
@@ -233,6 +234,7 @@ def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_w
         assert (own / name).read_bytes() == (alone / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_runs_that_are_there_are_compared(alone: Path, compared: Path, tmp_path: Path, call_on_one_core: Call) -> None:
     runs = compared / "out" / "runs"
     flags = ["--runs", alone, runs / "dice-all-seed-0", "--out", tmp_path / "out"]

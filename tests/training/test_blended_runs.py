@@ -37,6 +37,7 @@ def modified(paths: Sequence[Path]) -> list[int]:
     return [path.stat().st_mtime_ns for path in paths]
 
 
+@pytest.mark.slow
 def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
     dataset: Path, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
