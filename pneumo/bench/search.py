@@ -1,4 +1,4 @@
-"""The exhaustive search for a decision rule, and a loop over the same rules.
+"""The exhaustive search for a decision rule, the choice of all rules that a run makes, and a loop over the same rules.
 
 The loop scores one rule after another, each over all images at once. The whole would take too long, so it is timed on
 rules spread evenly over the grid, and its time is extrapolated to the grid's size. The search is also timed on ten
@@ -17,7 +17,8 @@ from pneumo.bench.source import Source
 from pneumo.bench.timing import time_in_turns
 from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
-from pneumo.inference.threshold_search import SearchGrid, nested_estimate, search
+from pneumo.inference.rule_choice import choose
+from pneumo.inference.threshold_search import SearchGrid, search
 
 FACTOR = 10
 """Times ``--histograms`` that are searched, too."""
@@ -26,7 +27,7 @@ WITH_PRESENCE = "with presence head"
 
 
 def measure(settings: Settings, source: Source) -> list[Comparison]:
-    """Search for one rule, and for one rule per fold, with and without a presence head."""
+    """Search for one rule, and choose those of a run, with and without a presence head."""
     comparisons = []
     for presence in (False, True):
         histograms = draw(settings.histograms, presence=presence)
@@ -38,11 +39,11 @@ def _measure_growth(settings: Settings) -> list[Comparison]:
     """Search among the histograms of ten times as many images, too."""
     sizes = [settings.histograms, FACTOR * settings.histograms]
     drawn = [draw(size, presence=True) for size in sizes]
-    works = [partial(work, histograms) for work in (search, nested_estimate) for histograms in drawn]
+    works = [partial(work, histograms) for work in (search, choose) for histograms in drawn]
     seconds = time_in_turns(works, settings.repeat)
     return [
         growth("search", f"{what}, {WITH_PRESENCE}", "image", sizes, seconds[first : first + 2])
-        for what, first in (("search", 0), ("nested", 2))
+        for what, first in (("search", 0), ("choice", 2))
     ]
 
 
@@ -58,16 +59,16 @@ def _measure(histograms: PredictionHistograms, settings: Settings, variant: str)
     assert best >= max(loop(histograms, sample)) - 1e-9, "the search missed a better rule"
     works = [
         lambda: search(histograms, grid),
-        lambda: nested_estimate(histograms, grid),
+        lambda: choose(histograms, grid),
         lambda: loop(histograms, sample),
     ]
-    whole, folds, sampled = time_in_turns(works, settings.repeat)
+    whole, chosen, sampled = time_in_turns(works, settings.repeat)
     extrapolated = [seconds * count / len(sample) for seconds in sampled]
     images = f"{len(histograms):,} images, {variant}"
     baseline = f"loop, extrapolated from {len(sample):,} of {count:,} rules"
     return [
         per_item("search", f"{what}, {images}", baseline, "s", ours=ours, theirs=extrapolated, scale=1)
-        for what, ours in (("search", whole), ("nested", folds))
+        for what, ours in (("search", whole), ("choice", chosen))
     ]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from pneumo.inference.expected_score import ExpectedScore, estimate
+from pneumo.inference.expected_score import Evidence, ExpectedScore, estimate
 from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, dice, equivalent_area
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
@@ -166,8 +166,7 @@ def mask_bins(
         presence_probability: (n,) in [0, 1]; NaN without a presence head.
     """
     if rule.expected_score is not None:
-        found = estimate(rule.expected_score, predicted, pixels, presence_probability)
-        return np.where(found.gives_mask, found.mask_bin, 0)
+        return estimate(rule.expected_score, Evidence.of(predicted, pixels, presence_probability)).bins
     count = predicted[:, rule.top_bin]
     large = (count > 0) & (equivalent_area(count, pixels) >= rule.min_area)
     likely = ~(presence_probability.astype(np.float64) < rule.presence_threshold)
@@ -199,5 +198,9 @@ def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> np
 
 def score_images(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
     """Return each image's Dice (n,) under the rule, equal to that of the masks that ``mask_bin`` gives."""
-    bins = rule_bins(histograms, rule)
+    return score_bins(histograms, rule_bins(histograms, rule))
+
+
+def score_bins(histograms: PredictionHistograms, bins: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each image's Dice (n,) when its mask begins with its one of ``bins``, and is empty where that is 0."""
     return np.where(bins > 0, dice(histograms, bins), ~histograms.positive)

@@ -16,7 +16,7 @@ from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Interval95
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.nested import NestedEstimate
 
 OTHER_IMAGES = ("another image has a pneumothorax", "other images, none has one", "no other image is known")
 """Groups of images by the other images of their patients."""
@@ -103,3 +103,8 @@ def errors_by_drain(
     }
     rates = {name: rate(wrong[index], patients[index]) for name, index in groups.items()}
     return {name: found for name, found in rates.items() if found is not None}
+
+
+def notes_on_others(histograms: PredictionHistograms, drains: Mapping[str, bool]) -> list[str]:
+    """Return the ids of ``drains`` that are of no image that is scored."""
+    return sorted(set(drains) - set(histograms.image_id.tolist()))

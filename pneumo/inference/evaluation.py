@@ -15,8 +15,9 @@ from pneumo.inference.bootstrap import RESAMPLES, interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import BINS, PredictionHistograms
 from pneumo.inference.metrics import Auc, FoldScores, Metrics, NestedScores, RuleScores, Scores, summarize
+from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.threshold_search import NestedEstimate, search
+from pneumo.inference.threshold_search import search
 
 
 def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | None = None) -> Metrics:
@@ -89,12 +90,8 @@ def score_by_fold_rules(
         rule_index: (n,): which of ``rules`` scores each image.
         rules: The rules.
     """
-    dice, positive = np.empty(len(histograms)), np.empty(len(histograms), np.bool_)
-    for k, rule in enumerate(rules):
-        index = np.flatnonzero(rule_index == k)
-        selected = histograms.select(index)
-        dice[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
-    return Scores(**summarize(histograms.positive, dice, positive))
+    scored = score_subsets(histograms, rule_index, rules, rules[0])
+    return Scores(**summarize(histograms.positive, scored.dice, scored.predicted_positive))
 
 
 def _fold(histograms: PredictionHistograms, nested: NestedEstimate, k: int) -> FoldScores:

@@ -13,7 +13,7 @@ Small models, all of them monotone, estimate both from the histogram of an image
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,53 +84,68 @@ class Estimates:
         """(n,): whether the mask scores more in expectation than an empty one."""
         return self.presence * (1 + self.dice) > 1
 
+    @property
+    def bins(self) -> npt.NDArray[np.int64]:
+        """(n,): bin from which a pixel belongs to the mask that is given; 0 where it is empty."""
+        return np.where(self.gives_mask, self.mask_bin, 0)
 
-def estimate(
-    model: ExpectedScore,
-    predicted: npt.NDArray[np.int64],
-    pixels: npt.NDArray[np.int64],
-    presence_probability: npt.NDArray[np.float32],
-) -> Estimates:
-    """Estimate presence, best mask and its Dice, from what is known of an image without its truth.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """What the models see of n images, whatever their parameters."""
+
+    presence_features: Floats
+    """(n, 10): what the presence rises with: presence head, maximum pixel, and the areas from ``AREA_BINS`` on. Without
+    a presence head its log-odds are 0."""
+    areas: Floats
+    """(n, 35) pixels of the mask that begins with each of ``RANGES``."""
+
+    @classmethod
+    def of(
+        cls,
+        predicted: npt.NDArray[np.int64],
+        pixels: npt.NDArray[np.int64],
+        presence_probability: npt.NDArray[np.float32],
+    ) -> "Evidence":
+        """Derive it from what is known of an image without its truth.
+
+        Args:
+            predicted: (n, 256) pixels in bin b or above.
+            pixels: (n,) all pixels.
+            presence_probability: (n,) of the presence head; NaN without one.
+        """
+        head = np.nan_to_num(log_odds(presence_probability.astype(np.float64)))
+        max_bin = np.count_nonzero(predicted, axis=1) - 1
+        areas = [np.log1p(equivalent_area(predicted[:, first], pixels) / AREA_UNIT) for first in AREA_BINS]
+        features = np.stack([head, log_odds((max_bin + 0.5) / BINS), *areas], axis=1)
+        return cls(presence_features=features, areas=predicted[:, _RANGES].astype(np.float64))
+
+    def select(self, index: npt.NDArray[Any]) -> "Evidence":
+        """Return that of the images at integer indices, or where a boolean array (n,) is true."""
+        return Evidence(presence_features=self.presence_features[index], areas=self.areas[index])
+
+
+def estimate(model: ExpectedScore, evidence: Evidence) -> Estimates:
+    """Estimate presence, best mask and its Dice.
 
     The result for an image does not depend, to the last bit, on the others.
-
-    Args:
-        model: The fitted models.
-        predicted: (n, 256) pixels in bin b or above.
-        pixels: (n,) all pixels.
-        presence_probability: (n,) of the presence head; NaN without one.
     """
     weights = (model.head_weight, model.max_pixel_weight, *model.area_weights)
-    presence = logistic(model.presence_intercept, weights, presence_features(predicted, pixels, presence_probability))
-    mask_bin, overlap = best_masks(np.array(model.lesion_shares), predicted)
-    dice = logistic(model.dice_intercept, (model.dice_weight,), [log_odds(overlap)])
+    presence = logistic(model.presence_intercept, weights, evidence.presence_features)
+    mask_bin, overlap = best_masks(np.array(model.lesion_shares), evidence.areas)
+    dice = logistic(model.dice_intercept, (model.dice_weight,), log_odds(overlap)[:, None])
     return Estimates(presence=presence, mask_bin=mask_bin, dice=np.where(overlap > 0, dice, 0.0))
 
 
-def presence_features(
-    predicted: npt.NDArray[np.int64], pixels: npt.NDArray[np.int64], presence_probability: npt.NDArray[np.float32]
-) -> list[Floats]:
-    """Return what P rises with, (n,) each: presence head, maximum pixel, and the areas from ``AREA_BINS`` on.
-
-    Without a presence head its log-odds are 0.
-    """
-    head = np.nan_to_num(log_odds(presence_probability.astype(np.float64)))
-    max_bin = np.count_nonzero(predicted, axis=1) - 1
-    areas = [np.log1p(equivalent_area(predicted[:, first], pixels) / AREA_UNIT) for first in AREA_BINS]
-    return [head, log_odds((max_bin + 0.5) / BINS), *areas]
-
-
-def best_masks(lesion_shares: Floats, predicted: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats]:
+def best_masks(lesion_shares: Floats, areas: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return the first bin (n,) of the best mask, and its 2 E|mask and lesion| / (|mask| + E|lesion|), (n,).
 
     Between the ends of a range, the figure rises or falls all the way, so that the best mask begins with a range.
 
     Args:
         lesion_shares: For each of ``RANGES``.
-        predicted: (n, 256) pixels in bin b or above.
+        areas: As ``Evidence`` has them.
     """
-    areas = predicted[:, _RANGES].astype(np.float64)
     lesion = lesion_shares * (areas - np.append(areas[:, 1:], np.zeros((len(areas), 1)), axis=1))
     overlap = np.cumsum(lesion[:, ::-1], axis=1)[:, ::-1]
     size = areas + overlap[:, :1]
@@ -146,13 +161,13 @@ def log_odds(probability: Floats) -> Floats:
     return np.log(inner / (1 - inner))
 
 
-def logistic(intercept: float, weights: tuple[float, ...], features: list[Floats]) -> Floats:
-    """Return 1 / (1 + exp(-x)) of the weighted sum x of features (n,), one after the other.
+def logistic(intercept: float, weights: tuple[float, ...], features: Floats) -> Floats:
+    """Return 1 / (1 + exp(-x)) of the weighted sum x of each row's features, (n, len(weights)), one after the other.
 
     A product of matrices would round the sum of an image differently in another number of images.
     """
-    total = np.full(len(features[0]), intercept)
-    for weight, feature in zip(weights, features, strict=True):
+    total = np.full(len(features), intercept)
+    for weight, feature in zip(weights, features.T, strict=True):
         total += weight * feature
     probability: Floats = 1 / (1 + np.exp(-total))
     return probability

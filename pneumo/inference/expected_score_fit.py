@@ -1,17 +1,18 @@
 """The fit of the models of ``expected_score`` to labeled images."""
 
-from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from pneumo.inference.expected_score import (
     RANGES,
+    Evidence,
     ExpectedScore,
     Floats,
     best_masks,
     log_odds,
-    presence_features,
 )
 from pneumo.inference.histograms import REFERENCE_PIXELS, PredictionHistograms, dice
 
@@ -24,20 +25,25 @@ DECIMALS = 6
 """To which the parameters are rounded."""
 
 
-def fit(histograms: PredictionHistograms) -> ExpectedScore | None:
+def fit(histograms: PredictionHistograms, evidence: Evidence, images: npt.NDArray[np.bool_]) -> ExpectedScore | None:
     """Fit the models to predictions of labeled images; None without positive or without negative images.
 
     Args:
-        histograms: Predictions by networks that were not trained on the images.
+        histograms: Predictions for n images.
+        evidence: That of them.
+        images: (n,) those to fit to, predicted by networks that were not trained on them.
     """
-    if histograms.positive.all() or not histograms.positive.any():
+    positive = histograms.positive[images]
+    if positive.all() or not positive.any():
         return None
-    features = presence_features(histograms.predicted, histograms.pixels, histograms.presence_probability)
-    presence_intercept, (head, max_pixel, *areas) = fit_logistic(features, histograms.positive.astype(np.float64))
-    positives = histograms.select(histograms.positive)
+    presence_intercept, (head, max_pixel, *areas) = fit_logistic(
+        evidence.presence_features[images], positive.astype(np.float64)
+    )
+    lesions = images & histograms.positive
+    positives = histograms.select(lesions)
     shares = lesion_shares(positives)
-    mask_bin, figure = best_masks(shares, positives.predicted)
-    dice_intercept, (dice_weight,) = fit_logistic([log_odds(figure)], dice(positives, mask_bin))
+    mask_bin, figure = best_masks(shares, evidence.areas[lesions])
+    dice_intercept, (dice_weight,) = fit_logistic(log_odds(figure)[:, None], dice(positives, mask_bin))
     return ExpectedScore(
         presence_intercept=presence_intercept,
         head_weight=head,
@@ -49,14 +55,14 @@ def fit(histograms: PredictionHistograms) -> ExpectedScore | None:
     )
 
 
-def fit_logistic(features: Sequence[Floats], target: Floats) -> tuple[float, list[float]]:
+def fit_logistic(features: Floats, target: Floats) -> tuple[float, list[float]]:
     """Fit a logistic regression whose weights are not negative: its probability never falls as a feature rises.
 
     A target between 0 and 1 is fitted as its mean (Papke and Wooldridge, Econometric methods for fractional response
     variables, 1996).
 
     Args:
-        features: (n,) each.
+        features: (n, m).
         target: (n,) in [0, 1].
 
     Returns:
@@ -64,10 +70,9 @@ def fit_logistic(features: Sequence[Floats], target: Floats) -> tuple[float, lis
     """
     from scipy.optimize import minimize
 
-    values = np.stack(features, axis=1)
-    mean, scale = values.mean(axis=0), values.std(axis=0)
+    mean, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale < LEAST_DEVIATION] = np.inf
-    standardized = (values - mean) / scale
+    standardized = (features - mean) / scale
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         intercept, weights = parameters[0], parameters[1:]
@@ -77,10 +82,20 @@ def fit_logistic(features: Sequence[Floats], target: Floats) -> tuple[float, lis
         gradient = np.append(residual.sum(), residual @ standardized + RIDGE * weights)
         return likelihood + RIDGE / 2 * (weights @ weights), gradient
 
-    bounds = [(None, None), *[(0, None)] * len(features)]
-    found = minimize(loss, np.zeros(1 + len(features)), jac=True, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(None, None), *[(0, None)] * features.shape[1]]
+    with _libraries().limit(limits=1, user_api="blas"):
+        found = minimize(loss, np.zeros(1 + features.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = found[1:] / scale
     return round(float(found[0] - weights @ mean), DECIMALS), np.round(weights, DECIMALS).tolist()
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Find the libraries whose threads would wait for each other in each of thousands of small products.
+
+    Where other processes use the cores, that is several times as long as the products take.
+    """
+    return ThreadpoolController()
 
 
 def lesion_shares(positives: PredictionHistograms) -> Floats:

@@ -8,6 +8,7 @@ fewer than three.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -15,22 +16,13 @@ import numpy.typing as npt
 
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import interval
-from pneumo.inference.decision_rule import DecisionRule, score_images
-from pneumo.inference.expected_score import Estimates, estimate
+from pneumo.inference.decision_rule import DecisionRule, rule_bins
+from pneumo.inference.expected_score import Estimates, Evidence, estimate
 from pneumo.inference.expected_score_fit import fit
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Metrics, RuleComparison, Scores, summarize
-from pneumo.inference.threshold_search import (
-    DECIMALS,
-    NestedEstimate,
-    SearchGrid,
-    assign_subsets,
-    best,
-    fit_grid,
-    halve,
-    score_subsets,
-    sum_dice_over_empty,
-)
+from pneumo.inference.nested import Judged, NestedEstimate, assign_subsets, gather, halve, score_subsets
+from pneumo.inference.threshold_search import DECIMALS, SearchGrid, best, fit_grid, sum_dice_over_empty
 from pneumo.runtime.errors import UserError, counted
 
 Kind = Literal["thresholds", "expected score"]
@@ -52,11 +44,18 @@ def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> 
     held = [frozenset(rules.part[subset == k].tolist()) for k in range(int(subset.max()) + 1)]
     others = [[parts for parts in held if parts is not one] for one in held]
     kinds: list[Kind] = [rules.better(apart if len(apart) > 1 else _single(apart)) for apart in others]
-    chosen = [rules.of_kind(kind, _union(apart)) for kind, apart in zip(kinds, others, strict=True)]
+    both = [rules.both(_union(apart)) for apart in others]
     kind = rules.better(held)
-    nested = score_subsets(histograms, subset, chosen, rules.of_kind(kind, _union(held)))
-    comparison, estimates = _compare(histograms, subset, [rules.both(_union(apart)) for apart in others], kind)
-    return replace(nested, comparison=comparison, estimates=estimates)
+    nested = gather(
+        subset,
+        [_of_kind(kind, each) for kind, each in zip(kinds, both, strict=True)],
+        _of_kind(kind, rules.both(_union(held))).rule,
+    )
+    return replace(
+        nested,
+        comparison=_compare(histograms, subset, both, kind),
+        estimates=_estimates(rules.evidence, subset, [by_score.rule for _, by_score in both]),
+    )
 
 
 def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEstimate:
@@ -82,9 +81,10 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
     if found.rule_comparison is None:
         return nested
     # The fits of rules by thresholds are not recorded, since they decide nothing.
-    fits = [rule.expected_score or fit(histograms.select(subset != k)) for k, rule in enumerate(rules)]
+    evidence = _evidence(histograms)
+    fits = [rule.expected_score or fit(histograms, evidence, subset != k) for k, rule in enumerate(rules)]
     by_score = [replace(rule, expected_score=each) for rule, each in zip(rules, fits, strict=True)]
-    return replace(nested, comparison=found.rule_comparison, estimates=_estimates(histograms, subset, by_score))
+    return replace(nested, comparison=found.rule_comparison, estimates=_estimates(evidence, subset, by_score))
 
 
 def _union(parts: Iterable[Parts]) -> Parts:
@@ -96,17 +96,26 @@ def _single(apart: Sequence[Parts]) -> list[Parts]:
     return [frozenset([part]) for part in sorted(apart[0])]
 
 
+def _of_kind(kind: Kind, both: tuple[Judged, Judged]) -> Judged:
+    return both[kind == "expected score"]
+
+
+def _evidence(histograms: PredictionHistograms) -> Evidence:
+    return Evidence.of(histograms.predicted, histograms.pixels, histograms.presence_probability)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Rules:
-    """The rules chosen on each union of parts, both kinds, each once."""
+    """The rules chosen on each union of parts, both kinds, each once, and what they make of all images."""
 
     histograms: PredictionHistograms
+    evidence: Evidence
     grid: SearchGrid
     part: npt.NDArray[np.int64]
     """(n,): the part of each image."""
     sums: npt.NDArray[np.float64]
     """Of ``sum_dice_over_empty``, by part."""
-    found: dict[Parts, tuple[DecisionRule, DecisionRule]] = field(default_factory=dict)
+    found: dict[Parts, tuple[Judged, Judged]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, histograms: PredictionHistograms, grid: SearchGrid, subset: npt.NDArray[np.int64]) -> "_Rules":
@@ -118,9 +127,15 @@ class _Rules:
                 index = np.flatnonzero(subset == k)
                 part[index] += halve(histograms.select(index))
             part = np.unique(part, return_inverse=True)[1].astype(np.int64)
-        return cls(histograms=histograms, grid=grid, part=part, sums=sum_dice_over_empty(histograms, grid, part))
+        return cls(
+            histograms=histograms,
+            evidence=_evidence(histograms),
+            grid=grid,
+            part=part,
+            sums=sum_dice_over_empty(histograms, grid, part),
+        )
 
-    def both(self, parts: Parts) -> tuple[DecisionRule, DecisionRule]:
+    def both(self, parts: Parts) -> tuple[Judged, Judged]:
         """Return the thresholds chosen on the images of some parts, and the decision by expected score fitted to them.
 
         Where nothing can be fitted, the latter is the thresholds again.
@@ -128,14 +143,15 @@ class _Rules:
         if parts not in self.found:
             index = sorted(parts)
             mine = np.isin(self.part, index)
-            thresholds = best(self.sums[index].sum(axis=0), int(mine.sum()), self.grid)
-            by_score = replace(thresholds, expected_score=fit(self.histograms.select(mine)))
-            self.found[parts] = thresholds, by_score
+            thresholds = best(reduce(np.add, (self.sums[k] for k in index)), int(mine.sum()), self.grid)
+            by_score = replace(thresholds, expected_score=fit(self.histograms, self.evidence, mine))
+            self.found[parts] = self._judge(thresholds), self._judge(by_score)
         return self.found[parts]
 
-    def of_kind(self, kind: Kind, parts: Parts) -> DecisionRule:
-        """Return one of both."""
-        return self.both(parts)[kind == "expected score"]
+    def _judge(self, rule: DecisionRule) -> Judged:
+        if rule.expected_score is None:
+            return Judged.by(rule, self.histograms, rule_bins(self.histograms, rule))
+        return Judged.by(rule, self.histograms, estimate(rule.expected_score, self.evidence).bins)
 
     def better(self, apart: Sequence[Parts]) -> Kind:
         """Return the kind that scores more when the images of each of several unions are scored by the others' rule."""
@@ -143,49 +159,43 @@ class _Rules:
             return "thresholds"
         total, gain = 0, 0.0
         for one in apart:
-            scored = self.histograms.select(np.isin(self.part, sorted(one)))
+            scored = np.isin(self.part, sorted(one))
             thresholds, by_score = self.both(_union(parts for parts in apart if parts is not one))
-            gain += float((score_images(scored, by_score) - score_images(scored, thresholds)).sum())
-            total += len(scored)
+            gain += float((by_score.dice[scored] - thresholds.dice[scored]).sum())
+            total += int(scored.sum())
         return "expected score" if round(gain / total, DECIMALS) > 0 else "thresholds"
 
 
 def _compare(
     histograms: PredictionHistograms,
     subset: npt.NDArray[np.int64],
-    rules: Sequence[tuple[DecisionRule, DecisionRule]],
+    rules: Sequence[tuple[Judged, Judged]],
     chosen: Kind,
-) -> tuple[RuleComparison, Estimates | None]:
-    """Score each subset by both of its rules, and return the estimates of the second one, if all have some."""
-    thresholds, by_score = (
-        score_subsets(histograms, subset, of_kind, of_kind[0]) for of_kind in zip(*rules, strict=True)
-    )
+) -> RuleComparison:
+    """Score each subset by both of its rules."""
+    thresholds, by_score = (gather(subset, of_kind, of_kind[0].rule) for of_kind in zip(*rules, strict=True))
     difference = by_score.dice - thresholds.dice
-    comparison = RuleComparison(
+    return RuleComparison(
         thresholds=_scores(histograms, thresholds),
         expected_score=_scores(histograms, by_score),
         difference=float(difference.mean()),
         difference_interval=interval(difference, number_patients(histograms.patient)),
         chosen=chosen,
     )
-    return comparison, _estimates(histograms, subset, [rule for _, rule in rules])
 
 
 def _scores(histograms: PredictionHistograms, nested: NestedEstimate) -> Scores:
     return Scores(**summarize(histograms.positive, nested.dice, nested.predicted_positive))
 
 
-def _estimates(
-    histograms: PredictionHistograms, subset: npt.NDArray[np.int64], rules: Sequence[DecisionRule]
-) -> Estimates | None:
+def _estimates(evidence: Evidence, subset: npt.NDArray[np.int64], rules: Sequence[DecisionRule]) -> Estimates | None:
     """Estimate each image by the rule of its subset."""
-    n = len(histograms)
+    n = len(subset)
     joined = Estimates(presence=np.empty(n), mask_bin=np.empty(n, np.int64), dice=np.empty(n))
     for k, rule in enumerate(rules):
         if rule.expected_score is None:
             return None
-        mine = histograms.select(np.flatnonzero(subset == k))
-        found = estimate(rule.expected_score, mine.predicted, mine.pixels, mine.presence_probability)
+        found = estimate(rule.expected_score, evidence.select(subset == k))
         for name in ("presence", "mask_bin", "dice"):
             getattr(joined, name)[subset == k] = getattr(found, name)
     return joined

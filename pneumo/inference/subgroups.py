@@ -15,7 +15,7 @@ from pneumo.inference.bootstrap import interval
 from pneumo.inference.errors_by_group import rate
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
 from pneumo.inference.metrics import Interval95, Scores, summarize
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.nested import NestedEstimate
 
 SPACINGS = Bands((0.15, 0.18), "mm")
 """Of the distance of pixel rows."""

@@ -1,7 +1,4 @@
-"""The exhaustive search for the decision rule with the highest mean Dice, and the nested estimate of that Dice.
-
-A rule's Dice on the images it was chosen on is too high, so the nested estimate scores each fold by the rule that was
-chosen on the other folds.
+"""The exhaustive search for the decision rule with the highest mean Dice.
 
 The search scores every rule of a grid. With F the Dice at a bottom threshold, E the Dice of an empty mask (1 or 0) and
 D the decision of an image, 0 or 1, the sum over images is sum E + sum D (F - E). At a top threshold, an image reaches
@@ -10,18 +7,13 @@ the sum of a rule is that of all pairs from its own on.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.dataset.patients import number_patients
-from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, rule_bins, score_images
-from pneumo.inference.expected_score import Estimates
+from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.histograms import BINS, PredictionHistograms, area, dice
-from pneumo.inference.metrics import RuleComparison
-from pneumo.runtime.errors import UserError, counted
 
 DECIMALS = 9
 """Decimals of the mean Dice to which rules are compared: smaller differences are rounding errors."""
@@ -40,38 +32,6 @@ class SearchGrid:
     presence_thresholds: tuple[float, ...] = tuple(step / 20 for step in range(20))
 
 
-@dataclass(frozen=True, eq=False)
-class NestedEstimate:
-    """An estimate in which no image was scored by a rule that it helped to choose."""
-
-    rule_index: npt.NDArray[np.int64]
-    """(n,): which of ``rules`` scored each image."""
-    rules: tuple[DecisionRule, ...]
-    """The rule for each subset of the images, chosen on the other subsets. The subsets are the folds in ascending
-    order, or two halves of a single fold."""
-    final: DecisionRule
-    """The rule chosen on all images, for new images."""
-    dice: npt.NDArray[np.float64]
-    """(n,): each image's Dice under its subset's rule."""
-    predicted_positive: npt.NDArray[np.bool_]
-    """(n,): whether its subset's rule calls it positive."""
-    estimates: Estimates | None = None
-    """Presence and best mask of each image, estimated by a fit to the other subsets; None where there is no fit."""
-    comparison: RuleComparison | None = None
-    """Of the kinds of rules that were compared; None where only the thresholds were searched for."""
-
-
-def predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
-    """Return the area of each image's mask (n,) by its subset's rule, in pixels of a 1024x1024 image."""
-    areas = np.zeros(len(histograms))
-    for k, rule in enumerate(nested.rules):
-        mine = nested.rule_index == k
-        selected = histograms.select(mine)
-        bins = rule_bins(selected, rule)
-        areas[mine] = np.where(bins > 0, area(selected, bins), 0.0)
-    return areas
-
-
 def search(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> DecisionRule:
     """Return the rule of the grid with the highest mean Dice; see ``best`` for ties."""
     grid = fit_grid(grid or SearchGrid(), histograms)
@@ -79,75 +39,10 @@ def search(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> 
     return best(sum_dice_over_empty(histograms, grid, subset)[0], len(histograms), grid)
 
 
-def nested_estimate(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> NestedEstimate:
-    """Score each fold by the thresholds chosen on the other folds.
-
-    With a single fold, its patients (its images, if they are of one patient) are divided into two halves, each scored
-    by the rule chosen on the other.
-
-    Raises:
-        UserError: With fewer than two images.
-    """
-    grid = fit_grid(grid or SearchGrid(), histograms)
-    subset = assign_subsets(histograms)
-    sums = sum_dice_over_empty(histograms, grid, subset)
-    rules = []
-    for k in range(len(sums)):
-        # Summed again, instead of total minus subset, so that exact ties stay exact.
-        others = sums[np.arange(len(sums)) != k].sum(axis=0)
-        rules.append(best(others, int((subset != k).sum()), grid))
-    return score_subsets(histograms, subset, rules, best(sums.sum(axis=0), len(histograms), grid))
-
-
-def score_subsets(
-    histograms: PredictionHistograms,
-    subset: npt.NDArray[np.int64],
-    rules: Sequence[DecisionRule],
-    final: DecisionRule,
-) -> NestedEstimate:
-    """Score each subset by its own rule.
-
-    Args:
-        histograms: Predictions for n images.
-        subset: (n,) number of each image's subset.
-        rules: The rule of each subset, chosen on the others.
-        final: The rule chosen on all images.
-    """
-    values, positive = np.empty(len(histograms)), np.empty(len(histograms), np.bool_)
-    for k, rule in enumerate(rules):
-        index = np.flatnonzero(subset == k)
-        selected = histograms.select(index)
-        values[index], positive[index] = score_images(selected, rule), predict_presence(selected, rule)
-    return NestedEstimate(rule_index=subset, rules=tuple(rules), final=final, dice=values, predicted_positive=positive)
-
-
 def fit_grid(grid: SearchGrid, histograms: PredictionHistograms) -> SearchGrid:
     """Return the grid; with 0 as its only presence threshold where no image has a presence probability."""
     has_presence = np.isfinite(histograms.presence_probability).any()
     return grid if has_presence else replace(grid, presence_thresholds=(0.0,))
-
-
-def assign_subsets(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
-    """Number the folds from 0, or divide the patients of a single fold into two halves: (n,)."""
-    if len(histograms) < 2:
-        raise UserError(
-            f"out-of-fold predictions of {counted(len(histograms), 'image')}",
-            "at least two",
-            "train on more labeled images",
-        )
-    folds, subset = np.unique(histograms.fold, return_inverse=True)
-    if len(folds) > 1:
-        return subset.astype(np.int64)
-    return halve(histograms)
-
-
-def halve(histograms: PredictionHistograms) -> npt.NDArray[np.int64]:
-    """Divide the patients, or the images if they are of one patient, into two halves: (n,) 0 or 1."""
-    patients = number_patients(histograms.patient)
-    if patients.max() == 0:
-        patients = np.arange(len(histograms))
-    rank = np.random.default_rng(0).permutation(patients.max() + 1)
-    return (rank[patients] % 2).astype(np.int64)
 
 
 def sum_dice_over_empty(
@@ -191,8 +86,10 @@ def best(sums: npt.NDArray[np.float64], images: int, grid: SearchGrid) -> Decisi
         images: Number of images summed over.
         grid: The values along the axes of ``sums``.
     """
-    mean = np.round(sums / images, DECIMALS)
-    ties = np.argwhere(mean == mean.max())
+    # Of all others the mean, rounded, is lower.
+    near = np.argwhere(sums >= sums.max() - 2 * images * 10.0**-DECIMALS)
+    mean = np.round(sums[tuple(near.T)] / images, DECIMALS)
+    ties = near[mean == mean.max()]
     if (never := np.array(grid.min_areas)[ties[:, 1]] >= NEVER).any():
         ties = ties[never]
     # Times their number, all distances are integers, and equal ones stay equal.

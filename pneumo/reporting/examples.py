@@ -6,7 +6,7 @@ import numpy as np
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate, predicted_area
+from pneumo.inference.nested import NestedEstimate, predicted_area
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.overlays import Panel, Picture, sheet

@@ -6,8 +6,8 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.distributed.world import World
 from pneumo.inference.build import build
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.out_of_fold import encode_masks
-from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import metric, rle, submission
 from pneumo.runtime.errors import UserError
 from pneumo.training.fold_results import trained_weights

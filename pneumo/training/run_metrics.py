@@ -13,8 +13,8 @@ from pneumo.inference import metrics
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted

@@ -14,7 +14,7 @@ from pneumo.inference.errors_by_group import (
     rate,
 )
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.nested import NestedEstimate
 
 RULE = DecisionRule(128, 0.0, 128)
 

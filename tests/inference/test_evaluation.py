@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_histograms import apply_rule, quantize
+from plain_nested import nested_estimate
 from plain_rules import example, to_histograms
 
-from pneumo.inference import threshold_search
 from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.evaluation import auc, compute_metrics, score_by_fold_rules, validation_metrics
 from pneumo.inference.metrics import Auc, Metrics, describe
@@ -33,7 +33,7 @@ def plain_auc(positive: np.ndarray, value: np.ndarray) -> float:
 
 
 def test_nested_metrics_are_those_of_the_masks_that_the_nested_rules_write(maps):
-    histograms, result = maps.histograms, threshold_search.nested_estimate(maps.histograms)
+    histograms, result = maps.histograms, nested_estimate(maps.histograms)
     metrics = compute_metrics(histograms, result)
     dice, predicted_positive = [], []
     for i, (p, g) in enumerate(zip(maps.probability, maps.truth, strict=True)):
@@ -146,6 +146,6 @@ def test_each_image_is_scored_by_the_rule_of_its_own(maps):
     assert found.dice == expected.mean()
     assert found.dice_positive == expected[histograms.positive].mean()
     assert found.dice_empty == expected[~histograms.positive].mean()
-    nested = threshold_search.nested_estimate(histograms)
+    nested = nested_estimate(histograms)
     of_nested = score_by_fold_rules(histograms, nested.rule_index, nested.rules)
     assert of_nested.dice == compute_metrics(histograms, nested).nested.dice

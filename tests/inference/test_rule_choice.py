@@ -3,17 +3,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eager_fit import fit_all
 from known_scores import draw_known
-from random_maps import draw_maps
+from random_maps import Maps, draw_maps
 
 from pneumo.inference import metrics, rule_choice
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.evaluation import compute_metrics
-from pneumo.inference.expected_score_fit import fit
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.nested import NestedEstimate, assign_subsets, score_subsets
 from pneumo.inference.rule_choice import apply_recorded, choose
-from pneumo.inference.threshold_search import NestedEstimate, SearchGrid, assign_subsets, score_subsets, search
+from pneumo.inference.threshold_search import SearchGrid, search
 from pneumo.runtime.errors import UserError
 
 COARSE = SearchGrid(
@@ -24,7 +25,7 @@ COARSE = SearchGrid(
 
 def both(histograms: PredictionHistograms, grid: SearchGrid) -> tuple[DecisionRule, DecisionRule]:
     thresholds = search(histograms, grid)
-    return thresholds, replace(thresholds, expected_score=fit(histograms))
+    return thresholds, replace(thresholds, expected_score=fit_all(histograms))
 
 
 def scores_more(histograms: PredictionHistograms, grid: SearchGrid, subset: np.ndarray) -> bool:
@@ -129,6 +130,20 @@ def test_where_nothing_can_be_fitted_the_thresholds_are_chosen() -> None:
     assert (nested.comparison.chosen, nested.comparison.difference) == ("thresholds", 0.0)
     assert nested.final == search(without)
     assert nested.dice.tolist() == [1.0] * len(without)
+
+
+def test_each_rule_s_mean_is_over_the_images_that_it_is_chosen_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, real = [], rule_choice.best
+    monkeypatch.setattr(rule_choice, "best", lambda *of_rule: counts.append(of_rule[1]) or real(*of_rule))
+    choose(draw_maps().histograms.select(np.arange(27)), COARSE)
+    # Of each fold, of two, and of all.
+    assert sorted(counts) == [8, 9, 10, 8 + 9, 8 + 10, 9 + 10, 27]
+
+
+def test_a_presence_threshold_without_another_is_that_of_the_rule(maps: Maps, maps_without_presence: Maps) -> None:
+    grid = replace(COARSE, presence_thresholds=(0.4,))
+    assert choose(maps.histograms, grid).final.presence_threshold == 0.4
+    assert choose(maps_without_presence.histograms, grid).final.presence_threshold == 0.0
 
 
 def test_few_images_are_enough_and_one_is_not() -> None:

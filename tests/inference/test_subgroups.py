@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_nested import nested_estimate
 from random_maps import Maps
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.subgroups import LESIONS, Variable, lesion_area, score_subgroups, table_variables
-from pneumo.inference.threshold_search import nested_estimate
 
 
 def test_the_groups_have_the_scores_of_their_images_alone(maps: Maps) -> None:

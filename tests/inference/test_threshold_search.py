@@ -7,10 +7,9 @@ import pytest
 from plain_rules import EDGE_RULES, ON_THE_EDGES, PIXEL, example, plain_dice, plain_mask, to_histograms
 
 from pneumo.inference import threshold_search
-from pneumo.inference.decision_rule import NEVER, DecisionRule, predict_presence, score_images
+from pneumo.inference.decision_rule import NEVER, DecisionRule, score_images
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.threshold_search import SearchGrid, nested_estimate, search
-from pneumo.runtime.errors import UserError
+from pneumo.inference.threshold_search import SearchGrid, search
 
 SMALL = SearchGrid(
     top_bins=(40, 120, 200),
@@ -131,50 +130,6 @@ def test_of_a_prediction_that_leaves_no_doubt_the_rule_is_the_middle_of_all_that
     assert found == DecisionRule(64 + 22 * 4, SearchGrid().min_areas[7], 64 + 11 * 4, 6 / 20)
 
 
-def test_nested_rules_never_saw_the_fold_they_score(maps):
-    histograms = maps.histograms
-    result = nested_estimate(histograms, SMALL)
-    assert result.rule_index.tolist() == histograms.fold.tolist()
-    assert len(result.rules) == 3
-    for fold, rule in enumerate(result.rules):
-        inside = histograms.fold == fold
-        assert rule == search(histograms.select(~inside), SMALL)
-        assert np.array_equal(result.dice[inside], score_images(histograms.select(inside), rule))
-        assert np.array_equal(result.predicted_positive[inside], predict_presence(histograms.select(inside), rule))
-    assert result.final == search(histograms, SMALL)
-    assert result.dice.mean() <= score_images(histograms, result.final).mean()
-
-
-def test_each_rule_s_mean_is_over_the_images_that_it_is_chosen_on(maps, monkeypatch):
-    counts, real = [], threshold_search.best
-    monkeypatch.setattr(threshold_search, "best", lambda *of_rule: counts.append(of_rule[1]) or real(*of_rule))
-    nested_estimate(maps.histograms.select(np.arange(27)), SMALL)
-    assert counts == [27 - 10, 27 - 9, 27 - 8, 27]
-
-
-def test_two_folds_are_not_divided_anew(maps):
-    two = maps.histograms.select(maps.histograms.fold != 2)
-    assert nested_estimate(two, SMALL).rule_index.tolist() == two.fold.tolist()
-
-
-def test_one_fold_is_divided_by_patients(maps):
-    histograms = maps.histograms
-    one = histograms.select(histograms.fold == 1)
-    result = nested_estimate(one, SMALL)
-    assert set(result.rule_index.tolist()) == {0, 1}
-    for patient in np.unique(one.patient):
-        assert len(set(result.rule_index[one.patient == patient])) == 1
-    for k, rule in enumerate(result.rules):
-        assert rule == search(one.select(result.rule_index != k), SMALL)
-    single = one.select(one.patient == one.patient[0])
-    assert sorted(nested_estimate(single, SMALL).rule_index.tolist()) == [0, 1]
-
-
-def test_one_image_is_too_few(maps):
-    with pytest.raises(UserError, match="of 1 image; expected at least two"):
-        nested_estimate(maps.histograms.select(np.array([0])))
-
-
 def test_without_a_presence_head_the_rule_has_no_presence_threshold(maps, maps_without_presence):
     """Whatever the grid begins with, and however many areas it has."""
     grid = replace(SMALL, min_areas=(0.0,), presence_thresholds=(0.4, 0.6))
@@ -185,9 +140,7 @@ def test_without_a_presence_head_the_rule_has_no_presence_threshold(maps, maps_w
 def test_a_presence_threshold_without_another_is_that_of_the_rule(maps, maps_without_presence):
     grid = replace(SMALL, presence_thresholds=(0.4,))
     assert search(maps.histograms, grid).presence_threshold == 0.4
-    assert nested_estimate(maps.histograms, grid).final.presence_threshold == 0.4
     assert search(maps_without_presence.histograms, grid).presence_threshold == 0.0
-    assert nested_estimate(maps_without_presence.histograms, grid).final.presence_threshold == 0.0
 
 
 def test_default_grid_is_ascending_and_valid():
@@ -261,10 +214,3 @@ def test_where_nothing_gains_over_calling_none_positive_none_is_called_positive(
     assert (grid.top_bins.index(found.top_bin), found.presence_threshold) == (4, 0.3)
     sums[3, 4, 5, 6] = 2.001
     assert threshold_search.best(sums, 10, grid).min_area == grid.min_areas[4]
-
-
-def test_images_of_unknown_patients_are_divided_one_by_one(maps):
-    one = maps.histograms.select(maps.histograms.fold == 1)
-    unknown = replace(one, patient=np.full(len(one), -1, np.int32))
-    halves = np.bincount(nested_estimate(unknown, SMALL).rule_index)
-    assert halves.tolist() == [len(one) // 2] * 2

@@ -10,7 +10,7 @@ from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS, PredictionHistograms
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.nested import NestedEstimate
 from pneumo.masks import rle
 from pneumo.reporting.examples import choose, draw_examples
 from pneumo.reporting.overlays import CAPTION_ROWS, GAP, PREDICTION, TRUTH

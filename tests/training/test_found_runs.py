@@ -10,8 +10,8 @@ from pneumo.distributed.world import World
 from pneumo.inference import bootstrap, metrics, presence_curves
 from pneumo.inference.decision_rule import DecisionRule, score_images
 from pneumo.inference.evaluation import compute_metrics
+from pneumo.inference.nested import assign_subsets, score_subsets
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.threshold_search import assign_subsets, score_subsets
 from pneumo.runtime.errors import UserError
 from pneumo.training import found_runs, run_directory
 from pneumo.training.fold_results import read_histograms

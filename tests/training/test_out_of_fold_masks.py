@@ -15,8 +15,8 @@ from pneumo.distributed.world import World
 from pneumo.inference.build import build
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.histograms import PredictionHistograms, concatenate
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.prediction import predict, split_batches
-from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import rle, submission
 from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory

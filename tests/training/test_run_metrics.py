@@ -19,8 +19,8 @@ from pneumo.distributed.world import World
 from pneumo.inference import metrics, rule_choice
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, read_rule, score_images
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree

@@ -2,7 +2,7 @@
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.histograms import equivalent_area
-from pneumo.inference.threshold_search import predicted_area
+from pneumo.inference.nested import predicted_area
 from pneumo.loading.images import read_image
 from pneumo.masks import rle
 from pneumo.reporting.html import pictures

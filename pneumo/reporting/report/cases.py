@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.inference.histograms import PredictionHistograms, equivalent_area
-from pneumo.inference.threshold_search import NestedEstimate, predicted_area
+from pneumo.inference.nested import NestedEstimate, predicted_area
 
 EACH = 4
 """Images of each kind."""

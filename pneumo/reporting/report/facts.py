@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Metrics
-from pneumo.inference.threshold_search import NestedEstimate
+from pneumo.inference.nested import NestedEstimate
 
 UNFINISHED = "unfinished"
 

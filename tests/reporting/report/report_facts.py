@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from plain_nested import nested_estimate
 
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import BINS, PredictionHistograms
-from pneumo.inference.threshold_search import nested_estimate
 from pneumo.reporting.html import page
 from pneumo.reporting.html.page import Block, Section, Table
 from pneumo.reporting.report.facts import Evidence, FoldProgress, RunFacts

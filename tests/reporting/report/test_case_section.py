@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from plain_nested import nested_estimate
 from report_facts import html_of, make_facts, make_histograms
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import BINS, PredictionHistograms
-from pneumo.inference.threshold_search import nested_estimate
 from pneumo.masks import rle
 from pneumo.reporting.html.page import Figures, Heading
 from pneumo.reporting.html.pictures import XrayPicture

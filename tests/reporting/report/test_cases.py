@@ -7,7 +7,7 @@ from report_facts import PIXELS, N, make_evidence, make_histograms
 
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS, PredictionHistograms, equivalent_area
-from pneumo.inference.threshold_search import NestedEstimate, predicted_area
+from pneumo.inference.nested import NestedEstimate, predicted_area
 from pneumo.reporting.report.cases import KINDS, choose
 
 RULE = DecisionRule(128, 0.0, 100)

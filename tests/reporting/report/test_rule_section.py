@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from chart_shapes import cells, marks
+from eager_fit import fit_all
 from report_facts import html_of, make_evidence, make_histograms, table_of
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.evaluation import compute_metrics
-from pneumo.inference.expected_score_fit import fit
 from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape
 from pneumo.inference.rule_choice import choose
@@ -59,7 +59,7 @@ def test_both_kinds_of_rules_have_their_scores_and_the_reason_for_the_one_that_i
 
 def test_the_maps_of_a_decision_by_expected_score_have_no_cross() -> None:
     evidence = make_evidence()
-    by_score = replace(evidence.nested.final, expected_score=fit(evidence.histograms))
+    by_score = replace(evidence.nested.final, expected_score=fit_all(evidence.histograms))
     html = html_of(decision_rule(replace(evidence, nested=replace(evidence.nested, final=by_score))))
     assert html.count("<svg ") == 2
     assert "The cross is" not in html

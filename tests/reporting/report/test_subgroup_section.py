@@ -71,8 +71,9 @@ def test_with_the_dataset_groups_of_its_attributes_are_shown(dataset: Path) -> N
     train = reader.table.image_id[reader.table.select("train")]
     evidence = make_evidence()
     few = evidence.histograms.select(range(len(train)))  # type: ignore[arg-type]
+    from plain_nested import nested_estimate
+
     from pneumo.inference.evaluation import compute_metrics
-    from pneumo.inference.threshold_search import nested_estimate
 
     histograms = replace(few, image_id=train)
     nested = nested_estimate(histograms)
