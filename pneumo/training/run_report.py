@@ -9,15 +9,17 @@ from types import MappingProxyType
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.inference import metrics
+from pneumo.inference.errors_by_group import notes_on_others
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms, concatenate
 from pneumo.inference.metrics import Metrics
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.rule_choice import apply_recorded, choose
-from pneumo.inference.threshold_search import NestedEstimate
 from pneumo.masks import submission
 from pneumo.reporting.html import page as html
 from pneumo.reporting.model_card import GROUPED_BY
 from pneumo.reporting.report import page
+from pneumo.reporting.report.error_section import describe_others
 from pneumo.reporting.report.facts import UNFINISHED, Evidence, FoldProgress, RunFacts
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError, first_line
@@ -49,7 +51,10 @@ def write_report(
         UserError: When a file of the run is damaged.
     """
     path = out or run.report
-    html.write(path, page.build(replace(gather(run, reader), drains=drains)))
+    facts = gather(run, reader)
+    if drains and facts.evidence and (others := notes_on_others(facts.evidence.histograms, drains)):
+        log.warning("%s: not counted; give the ids of labeled images of this run", describe_others(others))
+    html.write(path, page.build(replace(facts, drains=drains)))
     return path
 
 

@@ -1,6 +1,6 @@
 """The section on errors: how many lesions are missed, how many alarms are false, and whether drains may cause them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pneumo.inference.errors_by_group import (
     Rate,
@@ -8,11 +8,15 @@ from pneumo.inference.errors_by_group import (
     false_alarms,
     false_alarms_by_other_images,
     missed_lesions,
+    notes_on_others,
 )
 from pneumo.reporting.html.page import Block, Cell, Column, Prose, Section, Table
 from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
+from pneumo.runtime.errors import counted
 
+NAMED = 5
+"""Notes of no image that are named."""
 DRAINS = (
     "Chest drains and tubes are the known confounder: treated patients have a drain, and a network may learn to see the"
     " drain instead of the air. The dataset has no label of them, so how many false alarms show one is not known. What"
@@ -59,20 +63,30 @@ def errors(evidence: Evidence, drains: Mapping[str, bool]) -> Section:
 
 
 def _by_drain(evidence: Evidence, drains: Mapping[str, bool]) -> list[Block]:
-    """Return the table of the images that somebody has looked at; nothing when nobody has."""
+    """Return the notes that are of no scored image, and the table of the others; nothing when there are no notes."""
     if not drains:
         return []
+    blocks: list[Block] = []
+    if others := notes_on_others(evidence.histograms, drains):
+        blocks.append(Prose(paragraphs=[f"{describe_others(others)}: not counted here."]))
     found = errors_by_drain(evidence.histograms, evidence.nested, drains)
     numbers = ("images", "patients", "wrong", "share (95 % interval)")
     rows: list[list[Cell]] = [[name, one.images, one.patients, one.count, _share(one)] for name, one in found.items()]
     if not rows:
-        return [Prose(paragraphs=["None of the images with a note on drains is among those that are scored."])]
+        return blocks
     table = Table(
         caption="Images with a note on drains: false alarms without a pneumothorax, misses with one",
         columns=[Column(title="image"), *(Column(title=title, numeric=True) for title in numbers)],
         rows=rows,
     )
-    return [table]
+    return [*blocks, table]
+
+
+def describe_others(image_ids: Sequence[str]) -> str:
+    """Say how many notes on drains are of no image that is scored, and of which."""
+    shown = ", ".join(image_ids[:NAMED])
+    more = f" and {len(image_ids) - NAMED:,} more" if len(image_ids) > NAMED else ""
+    return f"{counted(len(image_ids), 'note')} on drains of no image that is scored ({shown}{more})"
 
 
 def _words(found: Rate) -> str:
