@@ -53,7 +53,7 @@ def write_report(
     path = out or run.report
     facts = gather(run, reader)
     if drains and facts.evidence and (others := notes_on_others(facts.evidence.histograms, drains)):
-        log.warning("%s: not counted; give the ids of labeled images of this run", describe_others(others))
+        log.warning("%s; they are not counted: give the ids of labeled images of this run", describe_others(others))
     html.write(path, page.build(replace(facts, drains=drains)))
     return path
 

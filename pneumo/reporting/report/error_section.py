@@ -13,7 +13,7 @@ from pneumo.inference.errors_by_group import (
 from pneumo.reporting.html.page import Block, Cell, Column, Prose, Section, Table
 from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
-from pneumo.runtime.errors import counted
+from pneumo.runtime.errors import list_some
 
 NAMED = 5
 """Notes of no image that are named."""
@@ -68,7 +68,7 @@ def _by_drain(evidence: Evidence, drains: Mapping[str, bool]) -> list[Block]:
         return []
     blocks: list[Block] = []
     if others := notes_on_others(evidence.histograms, drains):
-        blocks.append(Prose(paragraphs=[f"{describe_others(others)}: not counted here."]))
+        blocks.append(Prose(paragraphs=[f"{describe_others(others)}. They are not counted here."]))
     found = errors_by_drain(evidence.histograms, evidence.nested, drains)
     numbers = ("images", "patients", "wrong", "share (95 % interval)")
     rows: list[list[Cell]] = [[name, one.images, one.patients, one.count, _share(one)] for name, one in found.items()]
@@ -84,9 +84,7 @@ def _by_drain(evidence: Evidence, drains: Mapping[str, bool]) -> list[Block]:
 
 def describe_others(image_ids: Sequence[str]) -> str:
     """Say how many notes on drains are of no image that is scored, and of which."""
-    shown = ", ".join(image_ids[:NAMED])
-    more = f" and {len(image_ids) - NAMED:,} more" if len(image_ids) > NAMED else ""
-    return f"{counted(len(image_ids), 'note')} on drains of no image that is scored ({shown}{more})"
+    return f"Notes on drains of no image that is scored: {list_some(image_ids, NAMED)}"
 
 
 def _words(found: Rate) -> str:
