@@ -7,7 +7,7 @@
     python job/compare.py --runs runs/A runs/B --out runs/comparison
 
 Each line of the file is a variant: NAME: FLAGS, the flags those of job/train.py's recipe, such as
-`dice-all: --recipe best --loss.dice-on all`. The others are compared with the first one, image by image.
+`dice-all: --recipe best --loss.dice-on all`, and --teacher. The others are compared with the first one, image by image.
 
 The same command goes on where it was stopped; lines and seeds may be added. The table so far is written after each
 variant. A variant that differs from an earlier one in --tta or --min-component alone is not trained again. With --runs,
@@ -101,7 +101,10 @@ def main() -> None:
     read = {"--dataset": arguments.dataset, "--variants": arguments.variants, "--runs": arguments.runs}
     check_apart("--out", arguments.out, read, writes=RESULTS if arguments.runs else (*RESULTS, RUNS, "logs"))
     if arguments.dataset and arguments.variants:
-        train_variants(arguments, arguments.dataset, read_variants(arguments.variants))
+        variants = read_variants(arguments.variants)
+        teachers = [variant.teacher for variant in variants if variant.teacher]
+        check_apart("--out", arguments.out, {"--teacher": teachers}, writes=(*RESULTS, RUNS, "logs"))
+        train_variants(arguments, arguments.dataset, variants)
     else:
         compare_found(arguments)
 
@@ -112,8 +115,8 @@ def train_variants(arguments: Arguments, dataset: Path, variants: tuple[Variant,
         from pneumo.distributed.startup import init, shutdown
         from pneumo.distributed.stopping import StopFlag
         from pneumo.loading.cache_plan import CacheOptions
-        from pneumo.training.comparison import ComparisonInputs, compare
         from pneumo.training.loop import LoopOptions
+        from pneumo.training.variant_runs import ComparisonInputs, compare
 
     stop = StopFlag()
     world = init(

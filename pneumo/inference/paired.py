@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import resampled_means
-from pneumo.inference.comparison import Difference, Score
+from pneumo.inference.comparison_json import Difference, Score
 from pneumo.inference.evaluation import auc, presence_scores
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Auc, Interval95, Metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pneumo.inference.comparison import Comparison, Difference, Score, ScoredVariant
+from pneumo.inference.comparison_json import Comparison, Difference, Score, ScoredVariant
 from pneumo.runtime.console import format_seconds
 from pneumo.runtime.errors import counted
 
@@ -55,10 +55,16 @@ def table(comparison: Comparison) -> str:
                 *(_score(name, variant.scores.get(name)) for name in SCORES),
                 _difference(dice),
                 _detectable(dice),
-                format_seconds(sum(run.seconds for run in variant.runs)),
+                _training_time(variant),
             ]
         )
     return _table(columns, rows)
+
+
+def _training_time(variant: ScoredVariant) -> str:
+    if variant.networks_of:
+        return f"that of {variant.networks_of}"
+    return format_seconds(sum(run.seconds for run in variant.runs))
 
 
 def _facts(comparison: Comparison) -> list[str]:

@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pneumo import __version__
 from pneumo.dataset import paths
 from pneumo.distributed.device import describe as describe_device
 from pneumo.distributed.world import World
-from pneumo.inference import comparison, metrics
+from pneumo.inference import comparison_json, metrics
 from pneumo.inference.bootstrap import RESAMPLES
-from pneumo.inference.comparison import Comparison, ScoredRun, ScoredVariant
+from pneumo.inference.comparison_json import Comparison, ScoredRun, ScoredVariant
 from pneumo.inference.histograms import concatenate
 from pneumo.inference.metrics import Metrics
 from pneumo.inference.paired import RunPredictions, score_variants
@@ -76,8 +77,19 @@ class ComparedRuns:
             _check_images(run, predictions[-1], first, (self._predictions or [predictions])[0][0])
             scored.append(self._score(run, predictions[-1]))
         self._predictions.append(predictions)
-        self._variants.append(ScoredVariant(name=name, flags=flags, runs=scored))
+        trained_as = self._trained_as(runs)
+        self._variants.append(ScoredVariant(name=name, flags=flags, runs=scored, networks_of=trained_as))
         self._runs.append(list(runs))
+
+    def _trained_as(self, runs: Sequence[RunDirectory]) -> str:
+        """Return the earlier variant that was trained with these runs: the times of all epochs are the same."""
+        for variant, earlier in zip(self._variants, self._runs, strict=True):
+            if not variant.networks_of and self._histories(earlier) == self._histories(runs):
+                return variant.name
+        return ""
+
+    def _histories(self, runs: Sequence[RunDirectory]) -> list[list[dict[str, Any]]]:
+        return [read_history(run.fold(fold)) for run in runs for fold in self.folds]
 
     def write(self, unfinished: Sequence[str] = ()) -> None:
         """Publish the table of the variants so far.
@@ -107,7 +119,7 @@ class ComparedRuns:
             unfinished=list(unfinished),
             caveats=self._caveats(),
         )
-        comparison.write(self.out / DOCUMENT, found)
+        comparison_json.write(self.out / DOCUMENT, found)
         publish_recorded(self.out / TABLE, comparison_table.describe(found))
 
     def log_table(self) -> None:

@@ -6,8 +6,8 @@
     laptop:     --recipe laptop
     dice-all:   --recipe laptop --loss.dice-on all
 
-The flags are those of job/train.py's recipe; without --recipe it is the default there. Lines that begin with # and
-empty ones say nothing.
+The flags are those of job/train.py's recipe, and --teacher with --pseudo-labels.share; without --recipe it is the
+default there. Lines that begin with # and empty ones say nothing.
 """
 
 import contextlib
@@ -48,6 +48,8 @@ class Variant:
     """With the seed 0; each of its runs has another one."""
     where: str
     """The file, the line and the name, for messages."""
+    teacher: Path | None = None
+    """The run that labels the unlabeled images, for all seeds."""
 
     def seeded(self, seed: int) -> Recipe:
         """Return the recipe of one of its runs."""
@@ -58,13 +60,19 @@ def read_variants(path: Path) -> tuple[Variant, ...]:
     """Read the variants of a file.
 
     Raises:
-        UserError: Naming the line that is wrong.
+        UserError: Naming all lines that are wrong.
     """
     variants: list[Variant] = []
+    mistakes: list[UserError] = []
     for number, line in enumerate(_read(path).splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
-            variants.append(_variant(line, f"{path}, line {number}"))
-            _check_new(variants[-1], variants[:-1])
+            try:
+                variant = _variant(line, f"{path}, line {number}")
+                _check_new(variant, variants)
+                variants.append(variant)
+            except UserError as error:
+                mistakes.append(error)
+    refuse(mistakes)
     if len(variants) < 2:
         raise UserError(
             f"{path} has {'one variant' if variants else 'no variant'}",
@@ -72,6 +80,22 @@ def read_variants(path: Path) -> tuple[Variant, ...]:
             "add lines, such as `dice-all: --recipe best --loss.dice-on all`",
         )
     return tuple(variants)
+
+
+def refuse(mistakes: Sequence[UserError]) -> None:
+    """Raise the mistakes of all variants as one.
+
+    Raises:
+        UserError: When there is a mistake.
+    """
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise UserError(
+            f"{len(mistakes)} mistakes: {'; '.join(f'{each.found} (expected {each.expected})' for each in mistakes)}",
+            "variants that can be trained",
+            "correct them",
+        )
 
 
 def _read(path: Path) -> str:
@@ -101,24 +125,19 @@ def _variant(line: str, where: str) -> Variant:
         words = shlex.split(flags)
     except ValueError as error:
         raise UserError(f"{named}: {error}", "flags as in a shell, every quote closed", "correct the line") from None
-    recipe = _recipe(words, named)
-    if recipe.pseudo_labels.share:
-        raise UserError(
-            f"{named}: --pseudo-labels.share, which needs a teacher",
-            "variants that are trained from the labels of the dataset alone",
-            "train it with job/train.py --teacher, and compare the runs with --runs",
-        )
-    return Variant(name=name, flags=flags, recipe=recipe, where=named)
+    recipe, teacher = _recipe(words, named)
+    return Variant(name=name, flags=flags, recipe=recipe, where=named, teacher=teacher)
 
 
 @config_dataclass
 class _Named:
-    """The flag beside those of the recipe's fields."""
+    """The flags beside those of the recipe's fields."""
 
     recipe: str = recipe_flags.DEFAULT
+    teacher: Path | None = None
 
 
-def _recipe(words: Sequence[str], where: str) -> Recipe:
+def _recipe(words: Sequence[str], where: str) -> tuple[Recipe, Path | None]:
     """Parse the flags of a line as job/train.py does."""
     if any(re.fullmatch(r"--seed(=.*)?", word) for word in words):
         raise UserError(
@@ -131,8 +150,8 @@ def _recipe(words: Sequence[str], where: str) -> Recipe:
         def both(
             first: Annotated[_Named, tyro.conf.arg(name="")],
             recipe: Annotated[Recipe, tyro.conf.arg(name="")] = named,
-        ) -> Recipe:
-            return recipe
+        ) -> tuple[Recipe, Path | None]:
+            return recipe, first.teacher
 
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
             return cli.parse(
@@ -170,7 +189,7 @@ def _check_new(variant: Variant, earlier: Sequence[Variant]) -> None:
         # Their runs are directories, on a file system that may ignore case.
         if other.name.casefold() == variant.name.casefold():
             raise UserError(f"{variant.where} is there twice", "a name of its own for each variant", "rename one")
-        if other.recipe == variant.recipe:
+        if (other.recipe, other.teacher) == (variant.recipe, variant.teacher):
             raise UserError(
                 f"{variant.where} has the same recipe as {other.name}",
                 "variants that differ in a flag",

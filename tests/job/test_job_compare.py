@@ -149,7 +149,10 @@ def test_another_recipe_dataset_or_folds_under_the_same_name_is_refused(
         assert f"variant dice-all: {recipe.parent} was started on another dataset or other folds ({message})" in output
     recipe.write_text(json.dumps(record))
     assert "--folds 0 7; expected different numbers from 0 to 1" in refused("--folds", 0, 7)
-    assert "--images-at-once 3; expected a multiple of --micro-batch-size 2" in refused("--images-at-once", 3)
+    output = refused("--images-at-once", 3)
+    assert "2 mistakes: " in output
+    for name in ("base", "dice-all"):
+        assert f"variant {name}: --images-at-once 3 (expected a multiple of --micro-batch-size 2)" in output
     (tmp_path / "out" / "comparison.md").write_text("mine")
     assert "was changed since this command wrote it" in refused()
 
@@ -226,6 +229,7 @@ def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_w
     assert after[2]["scores"]["dice"]["value"] == before[0]["scores"]["dice"]["value"]
     assert after[1]["scores"]["dice"]["difference"]["value"] == 0
     assert after[0]["runs"][0]["seconds"] == after[2]["runs"][0]["seconds"]
+    assert [variant["networks_of"] for variant in after] == ["", "no-tta", "no-tta", ""]
     # It is a run like any other.
     own = runs / "base-seed-0"
     code, output = call_on_one_core("ensemble", "--runs", own, "--dataset", dataset, "--out", own / "submission.csv")

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from pneumo.inference.comparison import Comparison, Difference, Score, ScoredRun, ScoredVariant
+from pneumo.inference.comparison_json import Comparison, Difference, Score, ScoredRun, ScoredVariant
 from pneumo.inference.metrics import Auc
 from pneumo.reporting.comparison_table import SCORES, describe, table
 
@@ -51,6 +51,14 @@ def test_the_table_has_a_row_for_each_variant_with_its_difference_to_the_first()
     assert a["gain over all empty"] == "+0.7500 (+0.7000 to +0.8000)"
     assert (a["AUC, head"], b["AUC, head"]) == ("0.7500", "-")
     assert (b["nested Dice - a"], b["could be shown"]) == ("-0.0125 (-0.0300 to +0.0050)", "0.0252")
+
+
+def test_the_time_of_a_training_that_two_variants_share_is_there_once() -> None:
+    header, _, first, second = map(
+        cells, table(comparison(variant("a", 0), replace(variant("b", 0), networks_of="a"))).splitlines()
+    )
+    times = [dict(zip(header, row, strict=True))["training time"] for row in (first, second)]
+    assert times == ["1:00:00", "that of a"]
 
 
 def test_of_a_variant_that_differs_in_no_image_nothing_could_be_shown() -> None:

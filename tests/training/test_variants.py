@@ -54,7 +54,6 @@ def test_each_line_is_a_recipe_of_job_train(tmp_path: Path) -> None:
         (f"{FIRST}Base: --recipe demo\n", "line 2, variant Base is there twice"),
         (f"{FIRST}b: --recipe debug --seed-x\n", "line 2, variant b: Unrecognized options: --seed-x"),
         (f"{FIRST}b: --epochs 1 --recipe debug\n", "line 2, variant b has the same recipe as base"),
-        (f"{FIRST}b: --pseudo-labels.share 0.2\n", "line 2, variant b: --pseudo-labels.share, which needs a teacher"),
         (f"{FIRST}b: --pseudo-labels.share 2\n", "line 2, variant b: --pseudo-labels.share 2.0; expected"),
         (f"{FIRST}--recipe demo\n", "line 2: --recipe demo; expected NAME: FLAGS"),
         (f"{FIRST}a/b: --recipe demo\n", "line 2: a/b: --recipe demo; expected NAME: FLAGS"),
@@ -68,6 +67,30 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, message: str, capsys: 
     assert message in str(error.value)
     assert str(error.value).isprintable()
     assert capsys.readouterr() == ("", "")
+
+
+def test_all_wrong_lines_are_named_at_once(tmp_path: Path) -> None:
+    text = f"{FIRST}b: --epochs 0\nc: --recipe demo\nd: --loss.dise 1\nc: --epochs 3\n"
+    with pytest.raises(UserError) as error:
+        read(tmp_path, text)
+    message = str(error.value)
+    assert ": 3 mistakes: " in f": {message}"
+    for mistake in (
+        "line 2, variant b: --epochs 0 (expected 1 to 100000)",
+        "line 4, variant d: Unrecognized options: --loss.dise, 1 (expected flags of a recipe",
+        "line 5, variant c is there twice (expected a name of its own",
+    ):
+        assert mistake in message
+
+
+def test_a_variant_may_have_a_teacher(tmp_path: Path) -> None:
+    path = tmp_path / "variants.txt"
+    share = "--recipe debug --pseudo-labels.share 0.2"
+    path.write_text(f"base: --recipe debug\ntaught: {share} --teacher runs/a\nother: {share} --teacher runs/b\n")
+    assert [variant.teacher for variant in read_variants(path)] == [None, Path("runs/a"), Path("runs/b")]
+    path.write_text(f"taught: {share} --teacher runs/a\nother: {share} --teacher runs/a\n")
+    with pytest.raises(UserError, match="line 2, variant other has the same recipe as taught"):
+        read_variants(path)
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ class ScoredVariant:
     recipe differs from that of the first variant."""
     runs: list[ScoredRun]
     """One for each seed."""
+    networks_of: str = ""
+    """The earlier variant whose networks these are, and whose training time; empty = its own."""
     scores: dict[str, Score] = field(default_factory=dict)
     """By name: dice (nested), dice_over_empty, dice_positive, sensitivity, specificity, auc_presence_head,
     auc_max_pixel; without those that are undefined."""

@@ -1,4 +1,4 @@
-"""A comparison: the variants of a file, trained on the same folds with the same seeds, into one table.
+"""The runs of a comparison: the variants of a file, trained on the same folds with the same seeds, into one table.
 
 ::
 
@@ -14,7 +14,8 @@ networks predict has the networks of that one.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,14 @@ from pathlib import Path
 import torch
 
 from pneumo.dataset.manifest import Manifest
+from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.device_memory import release_memory
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World
 from pneumo.modeling import encoders
+from pneumo.modeling.config import ModelConfig
 from pneumo.runtime import log_file
 from pneumo.runtime.console import format_seconds, log
 from pneumo.runtime.errors import UserError
@@ -42,7 +45,8 @@ from pneumo.training.recipe import Recipe
 from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.shared_training import has_same_training, predict_again
-from pneumo.training.variants import RUNS, Variant
+from pneumo.training.teacher import open_teacher
+from pneumo.training.variants import RUNS, Variant, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +81,13 @@ class ComparisonInputs:
             expected=None,
             options=self.options,
             skip_damaged=self.skip_damaged,
+            teacher=variant.teacher,
         )
 
     def source(self, variant: Variant, seed: int) -> TrainingInputs | None:
         """Return the training of an earlier variant whose networks are those of this one; None = its own."""
         for earlier in self.variants[: self.variants.index(variant)]:
-            if has_same_training(earlier.recipe, variant.recipe):
+            if earlier.teacher == variant.teacher and has_same_training(earlier.recipe, variant.recipe):
                 return self.training(earlier, seed)
         return None
 
@@ -97,6 +102,7 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
         with stop.raising("the start"):
+            _check_recipes(inputs, world.device)
             world.on_leader(inputs.options.cache.check)
             world.on_leader(lambda: check_out(inputs.out))
             first_run = inputs.training(*inputs.planned[0]).run
@@ -104,34 +110,61 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
             manifest = world.on_leader(lambda: Manifest.read(dataset))
             folds = tuple(sorted(inputs.folds)) or tuple(range(manifest.num_folds))
             inputs = replace(inputs, dataset=dataset, folds=folds)
-            _check_variants(inputs, manifest, world)
+            world.on_leader(partial(_check_runs, inputs, manifest))
         lock = (inputs.out / run_directory.LOCK_FILE, f"--out {inputs.out}")
         with exclusive_locks([lock] if world.is_leader else [], world):
             log_file.start(inputs.out, "compare", f"rank-{world.rank}")
             _train_and_score(inputs, manifest, world, stop, watchdog)
 
 
-def _check_variants(inputs: ComparisonInputs, manifest: Manifest, world: World) -> None:
-    """Refuse, before hours of work, a variant that cannot be trained here, or whose runs are of something else."""
-    identity, known = DatasetIdentity.of(manifest, {}), set()
+def _check_recipes(inputs: ComparisonInputs, device: torch.device) -> None:
+    """Refuse at once, before anything is read, all variants that cannot be trained on this device."""
+    mistakes: list[UserError] = []
     for variant in inputs.variants:
-        try:
+        with _collecting(variant, mistakes):
             encoders.validate(variant.recipe.model.encoder)
-            resolve_auto(variant.recipe, world.device)
-            trainings = [inputs.training(variant, seed) for seed in inputs.seeds]
-            is_new = world.on_leader(partial(_has_new, trainings, identity))
-            if is_new and variant.recipe.model not in known:
-                known.add(variant.recipe.model)
-                world.on_leader(partial(first_weights, variant.recipe))
-        except UserError as error:
-            # The directory of a run follows from the variant's name.
-            action = error.action.replace("another --run", "the variant another name")
-            raise UserError(f"{variant.where}: {error.found}", error.expected, action) from error
+            resolve_auto(variant.recipe, device)
+            inputs.training(variant, inputs.seeds[0])
+    refuse(mistakes)
 
 
-def _has_new(trainings: Sequence[TrainingInputs], identity: DatasetIdentity) -> bool:
-    """Return whether one of the runs has not begun; refuse one that is there with another recipe or dataset."""
-    return None in [run_start.find(training.run, training.recipe, identity) for training in trainings]
+def _check_runs(inputs: ComparisonInputs, manifest: Manifest) -> None:
+    """Refuse at once, before hours of work, all variants whose runs are of something else, or cannot begin."""
+    mistakes: list[UserError] = []
+    known: set[ModelConfig] = set()
+    for variant in inputs.variants:
+        with _collecting(variant, mistakes):
+            _check_run(inputs, variant, manifest, known)
+    refuse(mistakes)
+
+
+@contextmanager
+def _collecting(variant: Variant, mistakes: list[UserError]) -> Iterator[None]:
+    """Add the mistake that is found in a variant, if one is."""
+    try:
+        yield
+    except UserError as error:
+        # The directory of a run follows from the variant's name.
+        action = error.action.replace("another --run", "the variant another name")
+        mistakes.append(UserError(f"{variant.where}: {error.found}", error.expected, action))
+
+
+def _check_run(inputs: ComparisonInputs, variant: Variant, manifest: Manifest, known: set[ModelConfig]) -> None:
+    """Check the runs of a variant, its teacher, and the first weights of its networks, unless these are known."""
+    identity, table = DatasetIdentity.of(manifest, {}), None
+    is_new = False
+    for training in (inputs.training(variant, seed) for seed in inputs.seeds):
+        run, taught_by = run_start.find(training.run, training.recipe, identity), ""
+        if training.teacher is not None:
+            excluded = {} if run is None else run.dataset.all_excluded
+            table = table or SampleTable.read(training.dataset)
+            taught_by = open_teacher(training.teacher, table.exclude(excluded), manifest.num_folds, excluded).sha256
+        if run is not None:
+            run_start.compare_teacher(run, taught_by)
+        is_new |= run is None
+    if is_new and variant.recipe.model not in known:
+        known.add(variant.recipe.model)
+        first_weights(variant.recipe)
 
 
 def _train_and_score(
@@ -225,7 +258,7 @@ def _score(inputs: ComparisonInputs, variant: Variant, compared: ComparedRuns) -
 class _Progress:
     """Says which run begins, and how long those that are left will take by those that this process has trained.
 
-    A run's time is taken as proportional to its epochs times the pixels of its images.
+    A run's time is taken as proportional to its epochs times the pixels of what its steps see of an image.
     """
 
     def __init__(self, inputs: ComparisonInputs, finished: Sequence[bool]) -> None:
@@ -250,4 +283,4 @@ class _Progress:
 
 
 def _work(recipe: Recipe) -> float:
-    return float(sum(stage.epochs * stage.image_size**2 for stage in recipe.stages))
+    return float(sum(stage.epochs * (stage.crop_size or stage.image_size) ** 2 for stage in recipe.stages))

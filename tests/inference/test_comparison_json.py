@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
-from pneumo.inference import comparison
-from pneumo.inference.comparison import Comparison, Difference, Score, ScoredRun, ScoredVariant
+from pneumo.inference import comparison_json
+from pneumo.inference.comparison_json import Comparison, Difference, Score, ScoredRun, ScoredVariant
 from pneumo.inference.metrics import Auc
 from pneumo.runtime.recorded import check_recorded
 
@@ -35,7 +35,7 @@ def test_the_document_has_every_field_and_is_known_as_written(tmp_path: Path) ->
         caveats=[],
     )
     path = tmp_path / "comparison.json"
-    comparison.write(path, written)
+    comparison_json.write(path, written)
     check_recorded("--out", path)
     content = json.loads(path.read_text())
     assert content.pop("format_version") == 1
