@@ -32,6 +32,7 @@ WITHOUT_TESTS = {
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
     "training/compared_runs.py": "tests/job/test_job_compare.py runs it through the command",
     "training/pseudo_label_config.py": "fields alone; tests/training/test_pseudo_labels.py labels by them",
+    "training/consistency_config.py": "fields alone; tests/training/test_consistency.py learns by them",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
     "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",

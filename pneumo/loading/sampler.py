@@ -14,8 +14,8 @@ Indices = npt.NDArray[np.int64]
 
 STREAM = 1
 """Second half of the generator's key, which keeps these draws apart from the augmentation's of the same seed."""
-MIXED_STREAM, EXTRA_STREAM = 3, 4
-"""The same of the draws that add samples of another kind to an order."""
+MIXED_STREAM, EXTRA_STREAM, UNLABELED_STREAM = 3, 4, 5
+"""The same of the draws of samples of another kind, which are added to an order or come beside it."""
 
 
 def epoch_order(
@@ -64,6 +64,23 @@ def mix(order: Indices, extra: Indices, *, seed: int, epoch: int, share: float) 
     count = round(len(order) * share / (1 - share))
     together = np.concatenate([order, extra[:count]])
     return _generator(seed, epoch, MIXED_STREAM).permutation(together).astype(np.int64, copy=False)
+
+
+def repeated_order(samples: int, length: int, *, seed: int, epoch: int) -> Indices:
+    """Return a part of an endless order of unlabeled samples: each comes once before any comes again.
+
+    Args:
+        samples: Their number, above 0.
+        length: How many of the order, from its beginning.
+        seed: The run's seed.
+        epoch: Number of the epoch from 0, counted over all stages.
+
+    Returns:
+        (length,) numbers of the samples.
+    """
+    generator = _generator(seed, epoch, UNLABELED_STREAM)
+    rounds = [generator.permutation(samples) for _ in range(-(-length // samples))]
+    return np.concatenate(rounds)[:length].astype(np.int64, copy=False)
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

@@ -66,6 +66,12 @@ class StepStatistics:
             torch._foreach_copy_(self.buffers, self._start)
             self._count += 1
 
+    def discard_pass(self) -> None:
+        """Reset the statistics after a forward pass to those of the step's start, as if there had been none."""
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self._start)
+            torch._foreach_sub_(self.counters, 1)
+
     def end_step(self) -> None:
         """Set the statistics to their mean over all micro-batches of all ranks. Collective."""
         if not self.buffers:

@@ -31,7 +31,7 @@ from pneumo.training import run_start
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.fold_data import FoldData
-from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
+from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, check_unlabeled, less_memory
 from pneumo.training.local_dataset import local_dataset
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import FoldTrainer
@@ -206,6 +206,7 @@ def open_run(
     identity, path = DatasetIdentity.of(manifest, *excluded), inputs.teacher
     reader = reader.exclude(identity.all_excluded)
     folds = check_folds(inputs.folds, manifest, reader.table)
+    world.on_leader(lambda: check_unlabeled(inputs.recipe, reader.table, folds))
     if world.is_leader and not reader.table.positive.any():
         log.warning("no training image has a pneumothorax: nothing can be learned; check the masks of the dataset")
     teacher = (

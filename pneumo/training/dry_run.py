@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pneumo.dataset.manifest import Manifest
@@ -29,7 +30,7 @@ from pneumo.runtime.console import format_rate, format_seconds
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, run_start
 from pneumo.training.fold_data import FoldData
-from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, less_memory
+from pneumo.training.inputs import TrainingInputs, check_expected, check_folds, check_unlabeled, less_memory
 from pneumo.training.local_dataset import DryRunDataset, plan_local_dataset
 from pneumo.training.plan import StagePlan, plan_fold, submission_seconds, training_seconds
 from pneumo.training.recipe import Recipe
@@ -105,6 +106,7 @@ def _describe(
     recipe = resolve_auto(inputs.recipe, world.device) if run is None else run.recipe
     if run is not None:
         table = table.exclude(run.dataset.all_excluded)
+    check_unlabeled(recipe, table, folds)
     plans = [plan_fold(recipe, table, fold, manifest.num_folds) for fold in folds]
     first_group = waves.waves[0][0].ranks if waves.waves else range(1)
     with explain_out_of_memory(*less_memory(recipe)):
@@ -114,6 +116,7 @@ def _describe(
             world.device,
             workers=inputs.options.workers,
             micro_batches=busiest_share(recipe.micro_batches, len(first_group)),
+            unlabeled=_busiest_unlabeled(recipe, len(first_group)),
             keep_decoded=inputs.options.cache.share > 0,
             images_at_once=inputs.options.images_at_once,
         )
@@ -127,14 +130,15 @@ def _describe(
         yield (
             f"fold {one.fold:<5} {counted(one.training_images, 'training image')},"
             f"{f' at most {one.pseudo_images} pseudo-labeled,' if one.pseudo_images else ''}"
+            f"{f' {one.unlabeled_images} unlabeled,' if one.unlabeled_images else ''}"
             f" {counted(one.validation_images, 'validation image')}, {counted(one.steps, 'step')}"
         )
     for stage, cost in zip(plans[0].stages, measured.costs, strict=True):
         yield from _describe_stage(stage, recipe)
         rate = recipe.micro_batch_size / cost.micro_batch_s
         yield (
-            f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank,"
-            f" {format_rate(rate, 'images')}, {cost.waiting:.0%} of it waiting for data;"
+            f"           {cost.micro_batch_s:.3f} s for {counted(recipe.micro_batch_size, 'image')} on a rank"
+            f"{_beside(recipe)}, {format_rate(rate, 'images')}, {cost.waiting:.0%} of it waiting for data;"
             f" {cost.prediction_s:.3f} s to predict one"
         )
     started = waves.ranks == world.size
@@ -155,6 +159,16 @@ def _describe(
         f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
         f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
     )
+
+
+def _busiest_unlabeled(recipe: Recipe, ranks: int) -> int:
+    """Return the micro-batches of unlabeled images of the rank that has the most of all kinds."""
+    both = recipe.micro_batches + recipe.unlabeled_micro_batches
+    return busiest_share(both, ranks) - busiest_share(recipe.micro_batches, ranks)
+
+
+def _beside(recipe: Recipe) -> str:
+    return " with the unlabeled ones beside them" if recipe.consistency.images else ""
 
 
 def _plan_caches(
@@ -209,10 +223,12 @@ def _describe_stage(stage: StagePlan, recipe: Recipe) -> Iterator[str]:
     positives = (
         "" if rate is None else f", positive rate {rate[0]:g}" + (f" to {rate[1]:g}" if rate[0] != rate[1] else "")
     )
+    others = recipe.consistency.images
+    unlabeled = f" and {counted(others, 'unlabeled image')}" if others else ""
     yield (
         f"stage {stage.stage.index + 1:<4} {counted(stage.stage.epochs, 'epoch')} at {stage.stage.image_size} px:"
-        f" {images} images an epoch in steps of {recipe.batch_size}{positives}; {counted(sum(stage.steps), 'step')},"
-        f" {counted(stage.validations, 'validation')}"
+        f" {images} images an epoch in steps of {recipe.batch_size}{unlabeled}{positives};"
+        f" {counted(sum(stage.steps), 'step')}, {counted(stage.validations, 'validation')}"
     )
 
 
@@ -241,6 +257,8 @@ def _describe_device_cache(recipe: Recipe, table: SampleTable, device: torch.dev
     """Say how much of the GPU decoded images take, where the loader keeps them there."""
     if device.type == "cuda" and recipe.loader == "dali":
         rows = table.select("train")
+        if recipe.consistency.images:
+            rows = np.concatenate([rows, table.select("unlabeled")])
         sizes = [CacheLayout.of(table, rows, stage.image_size).wanted_bytes for stage in recipe.stages]
         yield (
             f"cache      up to {max(sizes) / GIB:.2f} GiB of decoded images on each rank's GPU, while"

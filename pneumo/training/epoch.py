@@ -16,6 +16,9 @@ from pneumo.loading.contract import BatchPlan
 from pneumo.training.recipe import Recipe, Stage
 from pneumo.training.schedule import cosine_wave, learning_rate, plateau_rate
 
+FIRST_UNLABELED = 1 << 32
+"""Position of an epoch's first unlabeled image, behind all labeled ones: each has an augmentation of its own."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Epoch:
@@ -34,6 +37,8 @@ class Epoch:
     """Validation scores of the stage so far."""
     pseudo_rows: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     """Rows with a pseudo-label, of which the epoch has a share."""
+    unlabeled_rows: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Rows of unlabeled images, of which each step has some (``consistency``)."""
 
     @property
     def number(self) -> int:
@@ -79,6 +84,17 @@ class Epoch:
         """Number of optimizer steps."""
         return sampler.steps(len(self.order), self.recipe.batch_size)
 
+    @cached_property
+    def unlabeled_order(self) -> Rows:
+        """Rows of the unlabeled images of all steps in turn; which these are does not depend on the labeled ones."""
+        length = self.steps * self.recipe.consistency.images
+        order = sampler.repeated_order(len(self.unlabeled_rows), length, seed=self.seed, epoch=self.number)
+        return self.unlabeled_rows[order]
+
+    def epochs_done(self, step: int) -> float:
+        """Return the epochs over all stages until the middle of a step of this one, from 0."""
+        return self.number + (step + 0.5) / self.steps
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step of the epoch, from 0."""
         peak, final_factor = self.stage.learning_rate, self.recipe.final_lr_factor
@@ -95,25 +111,33 @@ class Epoch:
             final_factor=final_factor,
         )
 
-    def plans(self, steps: range, micro_batches: range) -> Iterator[BatchPlan]:
-        """Yield the plans of some of each step's micro-batches.
+    def plans(self, steps: range, micro_batches: range, unlabeled: range = range(0)) -> Iterator[BatchPlan]:
+        """Yield the plans of some of each step's micro-batches, those of labeled images first.
 
         Args:
             steps: Which steps of the epoch, from 0.
             micro_batches: Which micro-batches of a step: those of this rank.
+            unlabeled: Which of its micro-batches of unlabeled images.
         """
         batch, micro_batch = self.recipe.batch_size, self.recipe.micro_batch_size
         in_order = np.concatenate([self.rows, self.pseudo_rows])[self.order]
-        number, size = self.number, self.stage.image_size
         for step in steps:
             slices = sampler.step_slice(in_order, step, batch, micro_batch)
             for positions in (slices[index] for index in micro_batches):
-                yield BatchPlan(
-                    rows=in_order[positions % len(in_order)],
-                    epoch=number,
-                    positions=positions,
-                    size=size,
-                    crop_size=self.stage.crop_size,
-                    augmentation=self.recipe.augmentation,
-                    seed=self.seed,
-                )
+                yield self._plan(in_order[positions % len(in_order)], positions)
+            for index in unlabeled:
+                first = step * self.recipe.consistency.images + index * micro_batch
+                rows = self.unlabeled_order[first : first + micro_batch]
+                yield self._plan(rows, FIRST_UNLABELED + first + np.arange(micro_batch), with_masks=False)
+
+    def _plan(self, rows: Rows, positions: Rows, *, with_masks: bool = True) -> BatchPlan:
+        return BatchPlan(
+            rows=rows,
+            epoch=self.number,
+            positions=positions,
+            size=self.stage.image_size,
+            crop_size=self.stage.crop_size,
+            augmentation=self.recipe.augmentation,
+            seed=self.seed,
+            with_masks=with_masks,
+        )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pneumo.dataset import unlabeled
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.table import SampleTable
 from pneumo.masks import annotations, rle, submission
@@ -83,6 +84,37 @@ def check_folds(folds: Sequence[int], manifest: Manifest, table: SampleTable) ->
             "correct --folds, or divide the dataset again with job/shard.py --num-folds",
         )
     return tuple(folds) or tuple(range(manifest.num_folds))
+
+
+def check_unlabeled(recipe: Recipe, table: SampleTable, folds: Sequence[int]) -> None:
+    """Refuse a recipe that learns from unlabeled images where one of the folds has none.
+
+    Args:
+        recipe: The recipe.
+        table: The dataset's table, without excluded images.
+        folds: Folds to be trained.
+
+    Raises:
+        UserError: With the number of images that there are.
+    """
+    wanted = f"--consistency.images {recipe.consistency.images}"
+    if not recipe.consistency.images:
+        return
+    count = len(table.select("unlabeled"))
+    if not count:
+        raise UserError(
+            f"{wanted}, and the dataset has no unlabeled images",
+            "images without a label to learn from",
+            "build the dataset with job/shard.py --keep-unlabeled, or leave --consistency.images out",
+        )
+    for fold in folds:
+        if not len(unlabeled.usable(table, fold)):
+            raise UserError(
+                f"{wanted}, and fold {fold} may use none of {counted(count, 'unlabeled image')}: they are of its"
+                " patients, or copies of other images",
+                "unlabeled images of other patients than those whom the fold validates on",
+                "build the dataset with more of them, or leave --consistency.images out",
+            )
 
 
 def check_expected(expected: Path | None, table: SampleTable) -> None:

@@ -22,6 +22,7 @@ from pneumo.runtime.machine import peak_memory
 from pneumo.training import checkpoint
 from pneumo.training.best_checkpoints import BestCheckpoints
 from pneumo.training.checkpoint_writer import CheckpointWriter
+from pneumo.training.consistency import ramp_up
 from pneumo.training.epoch import Epoch
 from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_log import FoldLog
@@ -104,7 +105,8 @@ class FoldTrainer:
         if self.checkpoint is None:
             check_first_weights(self.train_state.model, recipe, encoder_sha256)
         self.state = LoopState(fold=fold)
-        self.sums, self.times = StepSums(group, fold, recipe.batch_size), StepTimes(group, recipe.batch_size)
+        self.sums = StepSums(group, fold, recipe.batch_size, recipe.consistency.images)
+        self.times = StepTimes(group, recipe.batch_size)
         self.writer = CheckpointWriter(directory, world.device)
         self.best = BestCheckpoints(directory.best, len(recipe.stages) - 1, recipe.best_checkpoints)
         self.save_clock = SaveClock(options.checkpoint_minutes)
@@ -134,6 +136,9 @@ class FoldTrainer:
         if self.checkpoint is None and self.group.is_leader:
             images, own = counted(len(self.data.train_rows), "image"), len(self.data.validation_rows)
             log.info("fold %d begins: %s to train on, %d to score it", self.fold, images, own)
+            if at_once := self.recipe.consistency.images:
+                unlabeled = counted(len(self.data.unlabeled_rows), "unlabeled image")
+                log.info("fold %d has %d of %s in each step", self.fold, at_once, unlabeled)
         enabled = self.group.is_leader
         with (
             FoldLog(self.directory, self.recipe, self.held_out, self._first_event(), enabled=enabled) as self.log,
@@ -171,6 +176,7 @@ class FoldTrainer:
             table=self.data.reader.table,
             rows=self.data.train_rows,
             pseudo_rows=self.data.pseudo_rows,
+            unlabeled_rows=self.data.unlabeled_rows,
             scores=scores,
         )
 
@@ -187,18 +193,21 @@ class FoldTrainer:
         """Do the epoch's steps from the cursor on; return how fast they were."""
         first, steps = self.state.cursor.step, epoch.steps
         self.times.begin_epoch()
-        loaded = self.loader(epoch.plans(range(first, steps), self.train_state.micro_batch_indices))
+        labeled, unlabeled = self.train_state.micro_batch_indices, self.train_state.unlabeled_indices
+        loaded = self.loader(epoch.plans(range(first, steps), labeled, unlabeled))
         what = f"fold {self.fold} epoch {epoch.number + 1}"
         size, shows = self.recipe.batch_size, self.world.is_leader
         with Progress(what, steps * size, done=first * size, unit="images", enabled=shows) as progress:
             for step in range(first, steps):
                 heartbeat.touch(f"{what} step {step + 1} of {steps}: loading")
                 with self.times.waiting_for_data():
-                    micro_batches = [next(loaded) for _ in self.train_state.micro_batch_indices]
+                    micro_batches = [next(loaded) for _ in labeled]
+                    others = [next(loaded) for _ in unlabeled]
                 heartbeat.touch(f"{what} step {step + 1} of {steps}")
                 rate = epoch.learning_rate(step)
+                ramp = ramp_up(epoch.epochs_done(step), self.recipe.consistency.ramp_up_epochs)
                 with self.group.waiting_for_device():
-                    result = self.train_state.step(micro_batches, self.state.step, rate)
+                    result = self.train_state.step(micro_batches, self.state.step, rate, others, ramp)
                 if epoch.is_averaged and step + 1 == steps:
                     self.train_state.add_to_swa()
                 self.sums.add(result)

@@ -32,6 +32,8 @@ class FoldPlan:
     """Images of the other folds."""
     pseudo_images: int
     """Unlabeled images that may get a pseudo-label."""
+    unlabeled_images: int
+    """Unlabeled images of which each step has some."""
     validation_images: int
     """The fold's own images."""
     stages: tuple[StagePlan, ...]
@@ -47,7 +49,7 @@ class StageCost:
     """What a rank measured at a stage's image size."""
 
     micro_batch_s: float
-    """Seconds of an optimizer step, for each of its micro-batches on the rank."""
+    """Seconds of an optimizer step, for each of its micro-batches of labeled images on the rank."""
     waiting: float
     """Fraction of it that was spent waiting for data, 0 to 1."""
     prediction_s: float
@@ -65,7 +67,8 @@ def plan_fold(recipe: Recipe, table: SampleTable, fold: int, num_folds: int) -> 
     """
     rows = table.select("train", set(range(num_folds)) - {fold})
     # Of how many the teacher is sure is not known yet: these are the most.
-    pseudo = unlabeled.usable(table, fold) if recipe.pseudo_labels.share else rows[:0]
+    usable = unlabeled.usable(table, fold)
+    pseudo = usable if recipe.pseudo_labels.share else rows[:0]
     stages = []
     for stage in recipe.stages:
         # The seed decides which samples an epoch has, not how many.
@@ -86,6 +89,7 @@ def plan_fold(recipe: Recipe, table: SampleTable, fold: int, num_folds: int) -> 
         fold=fold,
         training_images=len(rows),
         pseudo_images=len(pseudo),
+        unlabeled_images=len(usable) if recipe.consistency.images else 0,
         validation_images=own,
         stages=tuple(stages),
     )

@@ -17,6 +17,8 @@ from pneumo.modeling.config import NAME, NAME_IN_WORDS, ModelConfig
 from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.config import MAX_SHOWN_LENGTH, config_dataclass, flag, invalid_value
 from pneumo.runtime.ranges import Fraction, FractionBelowOne, PositiveFraction, ReferenceArea, Seed
+from pneumo.training import consistency_config
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.schedule import Plateau, ScheduleKind
 
@@ -62,6 +64,8 @@ class Recipe:
     """Probabilities and ranges of the random changes to a training image."""
     pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
     """How the predictions of --teacher are used as labels."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """How the network learns from unlabeled images by agreeing with its own moving average."""
 
     epochs: Annotated[tuple[Annotated[int, Interval(ge=1, le=100_000)], ...], MinLen(1)] = (40,)
     """Epochs (per stage)."""
@@ -158,9 +162,23 @@ class Recipe:
             raise invalid_value("batch_size", self.batch_size, multiple)
         if self.loss.presence and not self.model.presence_head:
             raise invalid_value("loss.presence", self.loss.presence, "0, or --model.presence-head")
+        if self.consistency.images:
+            self._check_consistency()
         self._check_stages()
         if len(set(self.tta)) < len(self.tta):
             raise invalid_value("tta", self.tta, "each view once")
+
+    def _check_consistency(self) -> None:
+        """Check what learning from unlabeled images needs."""
+        config, prefix = self.consistency, consistency_config.PREFIX
+        if config.images % self.micro_batch_size:
+            multiple = f"a multiple of --micro-batch-size {self.micro_batch_size}"
+            raise invalid_value("images", config.images, multiple, prefix)
+        if not self.ema_decay:
+            expected = "0, or --ema-decay above 0, such as 0.999: the moving average is the teacher"
+            raise invalid_value("images", config.images, expected, prefix)
+        if config.presence_weight and not self.model.presence_head:
+            raise invalid_value("presence_weight", config.presence_weight, "0, or --model.presence-head", prefix)
 
     def _check_stages(self) -> None:
         """Check the fields that depend on the length of a stage or the size of its images."""
@@ -228,6 +246,11 @@ class Recipe:
     def micro_batches(self) -> int:
         """Micro-batches in an optimizer step."""
         return self.batch_size // self.micro_batch_size
+
+    @property
+    def unlabeled_micro_batches(self) -> int:
+        """Micro-batches of unlabeled images in an optimizer step."""
+        return self.consistency.images // self.micro_batch_size
 
 
 PER_STAGE = ("epochs", "image_size", "crop_size", "positive_rate", "final_positive_rate", "learning_rate", "schedule")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pneumo.modeling.losses.registry import TERMS
 from pneumo.runtime.config import flag
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 
@@ -30,6 +31,7 @@ NEWER_FIELDS: dict[str, Any] = {
     "cosine_epochs": 0,
     "plateau": {"factor": 0.1, "patience": 2, "threshold": 1e-7, "min_learning_rate": 1e-7},
     "pseudo_labels": dataclasses.asdict(PseudoLabelConfig()),
+    "consistency": dataclasses.asdict(ConsistencyConfig()),
 }
 """Fields that are newer than the format, with what runs from before them did."""
 

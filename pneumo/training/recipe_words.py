@@ -67,8 +67,24 @@ def _images(recipe: Recipe) -> Iterator[str]:
             f" positive from a presence probability of {config.positive:g} and negative up to"
             f" {config.negative:g}: for each fold its network that was not trained on the images of this fold."
         )
+    if images := recipe.consistency.images:
+        yield (
+            f"Each step also has {images} unlabeled images, for which the network learns to predict what the moving"
+            " average of its weights predicts for their mirror images (mean teacher), with weight"
+            f" {recipe.consistency.weight:g} for the mask{_presence_weight(recipe)}{_ramp_up(recipe)}."
+        )
     active = [f"{name} (probability {entry.probability:g})" for name, entry in recipe.augmentation.active()]
     yield f"Random changes to a training image: {', '.join(active) or 'none'}."
+
+
+def _presence_weight(recipe: Recipe) -> str:
+    weight = recipe.consistency.presence_weight
+    return f" and {weight:g} for presence" if weight else ""
+
+
+def _ramp_up(recipe: Recipe) -> str:
+    epochs = recipe.consistency.ramp_up_epochs
+    return f", reached after {epochs:g} epoch{'s' * (epochs != 1)}" if epochs else ""
 
 
 def _steps(recipe: Recipe) -> Iterator[str]:

@@ -64,6 +64,7 @@ def measure(
     *,
     workers: int,
     micro_batches: int,
+    unlabeled: int = 0,
     keep_decoded: bool = True,
     images_at_once: int = 0,
 ) -> Measured:
@@ -75,12 +76,15 @@ def measure(
         device: Where to compute.
         workers: Threads of the loader.
         micro_batches: How many a step has on this rank.
+        unlabeled: How many of unlabeled images it has beside them.
         keep_decoded: Whether the loader may keep decoded images on the device, as it would in training.
         images_at_once: Images in one forward pass, see ``PassSize``.
     """
     downloaded = recipe.model.encoder_weights == "imagenet"
     model = replace(recipe.model, encoder_weights="none") if downloaded else recipe.model
-    share = replace(recipe, model=model, batch_size=micro_batches * recipe.micro_batch_size)
+    size = recipe.micro_batch_size
+    consistency = replace(recipe.consistency, images=unlabeled * size)
+    share = replace(recipe, model=model, batch_size=micro_batches * size, consistency=consistency)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     loader = build_loader(
@@ -91,7 +95,15 @@ def measure(
     costs, checkpoint = [], HostCopy(device)
     with Progress("dry run", len(share.stages) * (WARM_UP_STEPS + STEPS), unit="steps") as progress:
         for stage in share.stages:
-            epoch = Epoch(recipe=share, stage=stage, index=0, seed=0, table=data.reader.table, rows=data.train_rows)
+            epoch = Epoch(
+                recipe=share,
+                stage=stage,
+                index=0,
+                seed=0,
+                table=data.reader.table,
+                rows=data.train_rows,
+                unlabeled_rows=data.unlabeled_rows,
+            )
             seconds, waits = _time_steps(state, loader, epoch, progress)
             # As training does behind its first step: it keeps this memory.
             checkpoint.take(_checkpoint(state, share))
@@ -119,12 +131,14 @@ def _checkpoint(state: TrainState, recipe: Recipe) -> list[object]:
 def _time_steps(state: TrainState, loader: Loader, epoch: Epoch, progress: Progress) -> tuple[list[float], list[float]]:
     """Return the seconds of each step that counts, and those of them that it waited for its images."""
     seconds, waits = [], []
-    loaded = loader(_plans(epoch, WARM_UP_STEPS + STEPS, state.micro_batch_indices))
+    labeled, unlabeled = state.micro_batch_indices, state.unlabeled_indices
+    loaded = loader(_plans(epoch, WARM_UP_STEPS + STEPS, labeled, unlabeled))
     for step in range(WARM_UP_STEPS + STEPS):
         start = time.monotonic()
-        batches = list(islice(loaded, len(state.micro_batch_indices)))
+        batches = list(islice(loaded, len(labeled)))
+        others = list(islice(loaded, len(unlabeled)))
         waited = time.monotonic() - start
-        state.step(batches, step, epoch.stage.learning_rate)
+        state.step(batches, step, epoch.stage.learning_rate, others)
         if state.device.type == "cuda":
             torch.cuda.synchronize(state.device)
         if step >= WARM_UP_STEPS:
@@ -137,11 +151,11 @@ def _time_steps(state: TrainState, loader: Loader, epoch: Epoch, progress: Progr
     return seconds, waits
 
 
-def _plans(epoch: Epoch, steps: int, micro_batches: range) -> Iterator[BatchPlan]:
+def _plans(epoch: Epoch, steps: int, micro_batches: range, unlabeled: range) -> Iterator[BatchPlan]:
     """Yield the plans of the epoch's first steps, of those of a short epoch again and again."""
     for step in range(steps):
         first = step % epoch.steps
-        yield from epoch.plans(range(first, first + 1), micro_batches)
+        yield from epoch.plans(range(first, first + 1), micro_batches, unlabeled)
 
 
 def _time_prediction(recipe: Recipe, size: int, state: TrainState, loader: Loader, data: FoldData) -> float:

@@ -15,7 +15,9 @@ from pneumo.modeling.losses.registry import LossConfig
 from pneumo.runtime.errors import UserError
 from pneumo.training.train_state import StepResult
 
-NAMES = (*SUMS, "gradient_norm", "steps")
+CONSISTENCY = "consistency"
+OF_STEPS = ("gradient_norm", "steps")
+NAMES = (*SUMS, *OF_STEPS)
 """The losses of all images; the global norm of each step's gradient; the steps that were not skipped."""
 
 
@@ -26,25 +28,29 @@ class StepSums:
         group: The ranks that share a step.
         fold: Number of the fold, for messages.
         batch_size: Images in a step, over all ranks.
+        unlabeled: Unlabeled images beside them, whose losses have a sum of their own.
     """
 
-    def __init__(self, group: Group, fold: int, batch_size: int) -> None:
-        self.group, self.fold, self.batch_size = group, fold, batch_size
+    def __init__(self, group: Group, fold: int, batch_size: int, unlabeled: int = 0) -> None:
+        self.group, self.fold = group, fold
+        self._images = dict.fromkeys(SUMS, batch_size) | ({CONSISTENCY: unlabeled} if unlabeled else {})
+        self._names = (*self._images, *OF_STEPS)
         self.reset()
 
     def reset(self) -> None:
         """Begin an epoch."""
         # Of this rank's images; what is the same on all ranks is counted by the leader.
-        self._sums = torch.zeros(len(NAMES), device=self.group.device)
-        self._logged = dict.fromkeys(NAMES, 0.0)
+        self._sums = torch.zeros(len(self._names), device=self.group.device)
+        self._logged = dict.fromkeys(self._names, 0.0)
 
     def add(self, result: StepResult) -> None:
         """Add a step, unless it was skipped."""
         if not result.skipped:
-            self._sums[: len(SUMS)] += result.loss_sums
+            losses = len(self._images)
+            self._sums[:losses] += result.loss_sums
             if self.group.is_leader:
-                self._sums[len(SUMS)] += result.gradient_norm
-                self._sums[len(SUMS) + 1] += 1
+                self._sums[losses] += result.gradient_norm
+                self._sums[losses + 1] += 1
 
     def totals(self, step: int) -> dict[str, float]:
         """Return the sums over all ranks, by name. Collective.
@@ -56,7 +62,7 @@ class StepSums:
             UserError: When a loss or the gradient of a step was not finite.
         """
         values = self.group.to_host(self.group.all_reduce_sum_(self._sums.clone())).tolist()
-        totals = dict(zip(NAMES, values, strict=True))
+        totals = dict(zip(self._names, values, strict=True))
         broken = [name for name, value in totals.items() if not abs(value) < float("inf")]
         if broken:
             what = "gradient" if broken == ["gradient_norm"] else "loss"
@@ -68,7 +74,7 @@ class StepSums:
         return totals
 
     def means(self, step: int) -> dict[str, float]:
-        """Return the mean losses over the images of the epoch so far, and the mean norm of the gradient. Collective."""
+        """Return the mean losses over the epoch's images so far, and the mean norm of the gradient. Collective."""
         return self._means(self.totals(step))
 
     def means_since_last(self, step: int) -> dict[str, float]:
@@ -79,7 +85,7 @@ class StepSums:
 
     def _means(self, totals: Mapping[str, float]) -> dict[str, float]:
         steps = max(totals["steps"], 1.0)
-        losses = {name: totals[name] / (steps * self.batch_size) for name in SUMS}
+        losses = {name: totals[name] / (steps * images) for name, images in self._images.items()}
         return losses | {"gradient_norm": totals["gradient_norm"] / steps}
 
     def restore(self, totals: Mapping[str, float], loss: LossConfig) -> None:
@@ -90,14 +96,14 @@ class StepSums:
         Raises:
             ValueError: When there is an unknown sum, or one is missing.
         """
-        unknown = totals.keys() - set(NAMES)
+        unknown = totals.keys() - set(self._names)
         if unknown:
             raise ValueError(f"this version of pneumo has no loss term {min(unknown)!r}")
-        for name in NAMES:
+        for name in self._names:
             if name not in totals and getattr(loss, name, 1) > 0:
                 raise ValueError(f"step_sums.{name} is missing")
         self.reset()
         if self.group.is_leader:
             # They are summed over the ranks again.
-            self._sums += torch.tensor([totals.get(name, 0.0) for name in NAMES], device=self.group.device)
+            self._sums += torch.tensor([totals.get(name, 0.0) for name in self._names], device=self.group.device)
         self._logged |= totals

@@ -24,7 +24,7 @@ from pneumo.modeling.frozen_batch_norm import freeze
 from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import UserError
-from pneumo.training import optimizer
+from pneumo.training import consistency, optimizer
 from pneumo.training.batch_norm import StepStatistics
 from pneumo.training.checkpoint import Snapshot, Tensors
 from pneumo.training.compilation import compile_network
@@ -37,7 +37,8 @@ class StepResult(NamedTuple):
     """What one optimizer step gives, on the device."""
 
     loss_sums: torch.Tensor
-    """Sums of the losses over this rank's images, in the order of ``losses.loss.SUMS``."""
+    """Sums of the losses over this rank's images, in the order of ``losses.loss.SUMS``; if the recipe has unlabeled
+    images, behind them the sum of the consistency losses of these, before the ramp-up."""
     gradient_norm: torch.Tensor
     """(): global norm of the gradient before clipping, the same on every rank."""
     skipped: bool
@@ -126,13 +127,31 @@ class TrainState:
         """Indices, within a step, of this rank's micro-batches."""
         return range(self.group.rank, self.recipe.micro_batches, self.group.size)
 
-    def step(self, micro_batches: Sequence[Batch], global_step: int, learning_rate: float) -> StepResult:
+    @property
+    def unlabeled_indices(self) -> range:
+        """Indices, within a step, of this rank's micro-batches of unlabeled images.
+
+        They are dealt out behind the labeled ones, so that no rank has more than one more than another of both.
+        """
+        first = (self.group.rank - self.recipe.micro_batches) % self.group.size
+        return range(first, self.recipe.unlabeled_micro_batches, self.group.size)
+
+    def step(
+        self,
+        micro_batches: Sequence[Batch],
+        global_step: int,
+        learning_rate: float,
+        unlabeled: Sequence[Batch] = (),
+        ramp_up: float = 1.0,
+    ) -> StepResult:
         """Do one optimizer step.
 
         Args:
             micro_batches: This rank's micro-batches, in the order of ``micro_batch_indices``.
             global_step: Optimizer steps done before, over all stages; dropout depends on it.
             learning_rate: The step's learning rate.
+            unlabeled: This rank's micro-batches of unlabeled images, in the order of ``unlabeled_indices``.
+            ramp_up: Factor of their loss, see ``consistency.ramp_up``.
 
         Raises:
             UserError: When too many steps in a row overflowed fp16.
@@ -144,6 +163,7 @@ class TrainState:
         indices, image_size = self.micro_batch_indices, micro_batches[0].image.shape[-1]
         assert len(micro_batches) == len(indices)
         at_once = self.passes.begin_step(image_size)
+        disagreement = self._learn_from_teacher(unlabeled, global_step, at_once, ramp_up)
         for first in range(0, len(indices), at_once):
             part = micro_batches[first : first + at_once]
             seed_step(self.seed, global_step, indices[first])
@@ -153,6 +173,8 @@ class TrainState:
             self.statistics.end_pass(len(part))
         self.statistics.end_step()
         self.passes.end_step(image_size)
+        if self.recipe.consistency.images:
+            sums = torch.cat([sums, disagreement[None]])
         norm, skipped = self.scaling.update(self.optimizer, self.model.parameters(), sums, self.recipe.clip_norm)
         if skipped:
             self.statistics.undo_step()
@@ -186,6 +208,26 @@ class TrainState:
         with heartbeat.waiting() if self.group.size > 1 else nullcontext():
             torch.autograd.backward(self.scaling.scale(scaled))
         return losses.sums()
+
+    def _learn_from_teacher(
+        self, unlabeled: Sequence[Batch], global_step: int, at_once: int, ramp_up: float
+    ) -> torch.Tensor:
+        """Add the gradient of unlabeled images to this rank's, before any is exchanged; return their summed loss."""
+        total = torch.zeros((), device=self.device)
+        indices, config = self.unlabeled_indices, self.recipe.consistency
+        assert len(unlabeled) == len(indices)
+        for first in range(0, len(indices), at_once):
+            image = _join(unlabeled[first : first + at_once]).image
+            target = consistency.teach(self.ema.model, image, self.autocast)
+            seed_step(self.seed, global_step, self.recipe.micro_batches + indices[first])
+            with self._gradient_exchange(last=False):
+                losses = consistency.consistency_loss(self._forward(image), target, config)
+                # As in _backward: the gradient of the mean over the unlabeled images of all ranks.
+                scaled = losses.sum() * (ramp_up * self.group.size / config.images)
+                torch.autograd.backward(self.scaling.scale(scaled))
+            self.statistics.discard_pass()
+            total += losses.detach().sum()
+        return total
 
     def _gradient_exchange(self, *, last: bool) -> AbstractContextManager[None]:
         """Let DDP exchange gradients in the last backward pass of a step only."""

@@ -37,7 +37,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory, run_start
 from pneumo.training.compared_runs import ComparedRuns, check_out, describe_hardware
 from pneumo.training.cross_validation import train_folds
-from pneumo.training.inputs import TrainingInputs
+from pneumo.training.inputs import TrainingInputs, check_unlabeled
 from pneumo.training.local_dataset import local_dataset
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.loop import LoopOptions
@@ -152,6 +152,9 @@ def _collecting(variant: Variant, mistakes: list[UserError]) -> Iterator[None]:
 def _check_run(inputs: ComparisonInputs, variant: Variant, manifest: Manifest, known: set[ModelConfig]) -> None:
     """Check the runs of a variant, its teacher, and the first weights of its networks, unless these are known."""
     identity, table = DatasetIdentity.of(manifest, {}), None
+    if variant.recipe.consistency.images:
+        table = SampleTable.read(inputs.dataset)
+        check_unlabeled(variant.recipe, table, inputs.folds)
     is_new = False
     for training in (inputs.training(variant, seed) for seed in inputs.seeds):
         run, taught_by = run_start.find(training.run, training.recipe, identity), ""

@@ -31,6 +31,43 @@ def unlabeled(synthetic: SyntheticTree, tmp_path_factory: pytest.TempPathFactory
     return directory / "dataset"
 
 
+AGREE = ["--consistency.images", "4", "--epochs", "1"]
+
+
+@pytest.mark.slow
+def test_ranks_share_the_unlabeled_images_of_a_step(unlabeled: Path, tmp_path: Path) -> None:
+    one = train(unlabeled, tmp_path / "one", *AGREE)
+    train(unlabeled, tmp_path / "two", "--folds", 0, *AGREE, launcher=accelerate())
+    assert "fold 0 has 4 of 6 unlabeled images in each step" in one
+    assert "Consistency loss" in (tmp_path / "one" / "report.html").read_text()
+    single, together = (safetensors.torch.load(weights(tmp_path / run)) for run in ("one", "two"))
+    for name, tensor in single.items():
+        torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-3, msg=name)
+
+
+def test_the_plan_has_the_unlabeled_images_of_a_step(unlabeled: Path, dataset: Path, tmp_path: Path) -> None:
+    def plan(where: Path, *words: object) -> tuple[int, str]:
+        return run([JOB / "train.py", "--dataset", where, "--run", tmp_path / "run", *RECIPE, *AGREE, *words])
+
+    code, output = plan(unlabeled, "--dry-run")
+    assert code == 0, output
+    assert "training images, 6 unlabeled, " in output
+    assert "images an epoch in steps of 4 and 4 unlabeled images, positive rate" in output
+    assert "s for 2 images on a rank with the unlabeled ones beside them, " in output
+    for words in ([], ["--dry-run"]):
+        code, output = plan(dataset, *words)
+        assert code == 2
+        assert "--consistency.images 4, and the dataset has no unlabeled images" in output
+    for words, text in (
+        (["--ema-decay", 0], "--consistency.images 4; expected 0, or --ema-decay above 0"),
+        (["--consistency.images", 3], "--consistency.images 3; expected a multiple of --micro-batch-size 2"),
+    ):
+        code, output = plan(unlabeled, *words)
+        assert code == 2
+        assert text in output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_ranks_share_the_labeling_and_the_training(alone: Path, unlabeled: Path, tmp_path: Path) -> None:
     asked = ["--folds", 0, "--teacher", alone, *LABELS]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumo.loading.sampler import EXTRA_STREAM, epoch_order, mix, step_slice, steps
+from pneumo.loading.sampler import EXTRA_STREAM, epoch_order, mix, repeated_order, step_slice, steps
 
 LABELS = np.arange(1000) % 5 == 0  # 200 positives of 1000
 
@@ -135,3 +135,13 @@ def test_epoch_smaller_than_a_batch_is_repeated_with_new_positions():
 def test_micro_batches_divide_the_batch():
     with pytest.raises(AssertionError):
         step_slice(np.arange(50), 0, 8, 3)
+
+
+def test_a_repeated_order_has_every_sample_once_before_any_again():
+    order = repeated_order(7, 17, seed=1, epoch=4).tolist()
+    assert [len(set(order[first : first + 7])) for first in (0, 7)] == [7, 7]
+    assert order[:7] != order[7:14]
+    assert len(order) == 17
+    assert repeated_order(7, 5, seed=1, epoch=4).tolist() == order[:5]
+    others = [repeated_order(7, 17, **place).tolist() for place in ({"seed": 2, "epoch": 4}, {"seed": 1, "epoch": 5})]
+    assert order not in others

@@ -64,6 +64,21 @@ def test_a_step_moves_the_statistics_to_the_mean_over_its_micro_batches() -> Non
     assert model[1].num_batches_tracked == 6
 
 
+def test_a_discarded_pass_leaves_no_trace() -> None:
+    models, images = (network(), network()), micro_batches(3)
+    for model, others in zip(models, ([], images[2:]), strict=True):
+        statistics = StepStatistics(model, group(), 2)
+        statistics.begin_step()
+        for image in others:
+            model(image)
+            statistics.discard_pass()
+        for image in images[:2]:
+            model(image)
+            statistics.end_pass()
+        statistics.end_step()
+    assert all(map(torch.equal, *(model[1].state_dict().values() for model in models)))
+
+
 def test_ranks_with_two_micro_batches_each_agree_with_one_rank_with_four() -> None:
     images = micro_batches(4)
     alone = network()

@@ -16,8 +16,9 @@ from pneumo.distributed.partition import plan_waves
 from pneumo.distributed.world import World
 from pneumo.loading.cache_plan import CacheOptions
 from pneumo.runtime.errors import UserError
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.cross_validation import train
-from pneumo.training.dry_run import _describe_device_cache, _describe_world, dry_run
+from pneumo.training.dry_run import _busiest_unlabeled, _describe_device_cache, _describe_world, dry_run
 from pneumo.training.inputs import TrainingInputs
 from pneumo.training.resolution import resolve_auto
 from pneumo.training.step_cost import Measured, measure
@@ -96,6 +97,12 @@ def test_the_waves_are_printed_and_finished_folds_are_not_planned_again(
     printed = capsys.readouterr().out
     assert "nothing is left to train of the folds asked for" in printed
     assert "time       about 0:00 to train" in printed
+
+
+def test_the_unlabeled_images_of_the_busiest_rank_are_counted() -> None:
+    recipe = replace(shrunk("debug"), batch_size=10, consistency=ConsistencyConfig(images=6))
+    # Of 5 and 3 micro-batches: 5 and 3; 3 and 1; 2 and 1; 2 and 0; 1 and 1.
+    assert [_busiest_unlabeled(recipe, ranks) for ranks in (1, 2, 3, 4, 5)] == [3, 1, 1, 0, 1]
 
 
 def test_the_cache_of_a_gpu_is_planned_for_the_stage_that_needs_most(

@@ -19,6 +19,7 @@ from pneumo.loading.contract import Batch
 from pneumo.modeling.config import ModelConfig
 from pneumo.modeling.losses.loss import SUMS
 from pneumo.modeling.losses.registry import TERMS, LossConfig
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import RECIPES
 from pneumo.training.train_state import TrainState
@@ -51,7 +52,7 @@ def with_model(**changes: Any) -> Recipe:
 
 def named(name: str) -> Recipe:
     """Return the loss, the optimizer, the clipping and the network of a named recipe, with a tiny encoder."""
-    return replace(shrunk(name), micro_batch_size=4, precision="fp32")
+    return replace(shrunk(name), micro_batch_size=4, precision="fp32", consistency=ConsistencyConfig())
 
 
 def overfit(recipe: Recipe, world: World, *, images: Sequence[int] = (0, 1, 2, 3), steps: int = 60) -> None:

@@ -92,6 +92,10 @@ WRONG: dict[str, list[Any]] = {
     "pseudo_labels.negative": SHARES,
     "pseudo_labels.threshold": [*NUMBERS, 0, 1.0],
     "pseudo_labels.min_area": [*NUMBERS, 2**20 + 1],
+    "consistency.images": [*COUNTS, 65_537, 2],
+    "consistency.weight": WEIGHTS,
+    "consistency.presence_weight": WEIGHTS,
+    "consistency.ramp_up_epochs": [*NUMBERS, 100_001],
 }
 
 TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
@@ -121,6 +125,22 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "labels that are positive and negative": (
         {"pseudo_labels.positive": 0.5, "pseudo_labels.negative": 0.6},
         "expected less than --pseudo-labels.positive 0.5",
+    ),
+    "unlabeled images of no whole number of micro-batches": (
+        {"consistency.images": 6},
+        "--consistency.images 6; expected a multiple of --micro-batch-size 4",
+    ),
+    "unlabeled images without a teacher": (
+        {"consistency.images": 4, "ema_decay": 0.0},
+        "--consistency.images 4; expected 0, or --ema-decay above 0",
+    ),
+    "unlabeled images of which nothing is learned": (
+        {"consistency.images": 4, "consistency.weight": 0.0, "consistency.presence_weight": 0.0},
+        "--consistency.weight 0; expected more than 0, or --consistency.images 0",
+    ),
+    "a presence that no head predicts": (
+        {"consistency.images": 4, "model.presence_head": False, "loss.presence": 0.0},
+        "--consistency.presence-weight 0.5; expected 0, or --model.presence-head",
     ),
     "a loss of a head that is not there": (
         {"model.presence_head": False, "loss.presence": 0.5},

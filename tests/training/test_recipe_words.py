@@ -8,7 +8,7 @@ from pneumo.training import recipe_words
 from pneumo.training.pseudo_label_config import PseudoLabelConfig
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipe_words import describe_recipe
-from pneumo.training.recipes import RECIPES, best, demo, winner
+from pneumo.training.recipes import RECIPES, best, demo, fifth, winner
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -69,6 +69,13 @@ def test_labels_of_another_run_are_said() -> None:
     taught = " ".join(describe_recipe(replace(best(), pseudo_labels=PseudoLabelConfig(share=0.2))))
     assert "At most 20% of the images of an epoch are unlabeled ones that another run has labeled" in taught
     assert "unlabeled" not in " ".join(describe_recipe(best()))
+
+
+def test_the_mean_teacher_is_said() -> None:
+    text = " ".join(describe_recipe(fifth()))
+    assert "Each step also has 16 unlabeled images" in text
+    assert "(mean teacher), with weight 10 for the mask and 0.5 for presence, reached after 5 epochs." in text
+    assert "mean teacher" not in " ".join(describe_recipe(best()))
 
 
 def test_a_path_of_weights_is_not_quoted() -> None:

@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from training_runs import shrunk
+from unlabeled_data import build_dataset
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.loading.contract import BatchPlan
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import step_cost
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.fold_data import FoldData
 from pneumo.training.step_cost import PREDICTED_IMAGES, WARM_UP_STEPS, measure
-from pneumo.training.train_state import TrainState
+from pneumo.training.train_state import StepResult, TrainState
 
 
 def test_each_stage_has_its_cost_and_nothing_is_written(dataset: Path) -> None:
@@ -31,6 +35,23 @@ def test_each_stage_has_its_cost_and_nothing_is_written(dataset: Path) -> None:
     assert measured.memory.process > 2**27, "torch alone takes more"
     assert measured.memory.device == 0
     assert sorted(dataset.rglob("*")) == before
+
+
+def test_unlabeled_micro_batches_are_measured_with_the_others(
+    synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, real, seen = build_dataset(synthetic, tmp_path), TrainState.step, []
+
+    def step(self: TrainState, *arguments: Any) -> StepResult:
+        seen.append((len(arguments[0]), len(arguments[3])))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(TrainState, "step", step)
+    recipe = replace(shrunk("debug"), loader="opencv", precision="fp32", consistency=ConsistencyConfig(images=64))
+    data = FoldData.of(ShardReader(dataset, SampleTable.read(dataset)), 0, 2)
+    (cost,) = measure(recipe, data, torch.device("cpu"), workers=1, micro_batches=1, unlabeled=2).costs
+    assert set(seen) == {(1, 2)}
+    assert cost.micro_batch_s > 0
 
 
 @pytest.mark.parametrize(("micro_batches", "seconds", "waiting"), [(1, 2.5, 1.5 / 10.5), (2, 3.0 / 2, 3.0 / 12)])

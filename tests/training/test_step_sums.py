@@ -51,6 +51,21 @@ def test_losses_are_summed_over_ranks_and_the_norm_is_that_of_one() -> None:
     assert [follower.totals(1)[name] for name in ("gradient_norm", "steps")] == [0.0, 0.0]
 
 
+def test_unlabeled_images_have_a_mean_of_their_own() -> None:
+    alone = Group(rank=0, size=1, device=torch.device("cpu"))
+    first, restored = StepSums(alone, 3, BATCH, unlabeled=2), StepSums(alone, 3, BATCH, unlabeled=2)
+    first.add(StepResult(torch.tensor([4.0] * len(SUMS) + [6.0]), torch.tensor(3.0), False))
+    means = {**dict.fromkeys(SUMS, 1.0), "consistency": 3.0, "gradient_norm": 3.0}
+    assert first.means(1) == means
+    restored.restore(first.totals(1), LOSS)
+    assert restored.means(1) == means
+    with pytest.raises(ValueError, match=r"^step_sums\.consistency is missing$"):
+        restored.restore(dict.fromkeys(NAMES, 1.0), LOSS)
+    first.add(StepResult(torch.tensor([4.0] * len(SUMS) + [torch.nan]), torch.tensor(3.0), False))
+    with pytest.raises(UserError, match="the loss of fold 3 is not finite"):
+        first.totals(2)
+
+
 def test_a_skipped_step_counts_nowhere() -> None:
     epoch = sums()
     epoch.add(result(8.0, 1.0))

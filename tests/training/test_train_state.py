@@ -174,8 +174,8 @@ def test_the_seed_of_a_micro_batch_has_64_bits_and_is_that_of_every_version_of_t
 
 
 @pytest.fixture(scope="module")
-def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int, int], Any]:
-    """Gradients and state after the step of each (ranks, images at once, rank)."""
+def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, ...], Any]:
+    """Gradients and state after the step of each (ranks, images at once, unlabeled micro-batches, rank)."""
     directory = tmp_path_factory.mktemp("steps")
     script = Path(shared_steps_script.__file__)
     path = os.pathsep.join([str(script.parent), *filter(None, sys.path)])
@@ -183,18 +183,18 @@ def shared_steps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, in
     command = [sys.executable, str(script), str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    places = [(size, at_once, rank) for size, at_once in shared_steps_script.CASES for rank in range(size)]
+    places = [(*case, rank) for case in shared_steps_script.CASES for rank in range(case[0])]
     return {place: torch.load(directory / f"{'-'.join(map(str, place))}.pt") for place in places}
 
 
-@pytest.mark.parametrize(("size", "at_once"), shared_steps_script.CASES[1:])
+@pytest.mark.parametrize(("size", "at_once", "unlabeled"), shared_steps_script.CASES[1:])
 def test_ranks_with_uneven_micro_batches_do_the_step_of_one_rank_with_one_in_each_pass(
-    shared_steps: dict[tuple[int, int, int], Any], size: int, at_once: int
+    shared_steps: dict[tuple[int, ...], Any], size: int, at_once: int, unlabeled: int
 ) -> None:
     """Equal gradients, weights and batch statistics within float32's rounding, by gradient descent without clipping."""
-    alone = shared_steps[1, 2, 0]
+    alone = shared_steps[1, 2, unlabeled, 0]
     for rank in range(size):
-        shared = shared_steps[size, at_once, rank]
+        shared = shared_steps[size, at_once, unlabeled, rank]
         for part in ("gradients", "state"):
             assert shared[part].keys() == alone[part].keys()
             # Gradients of parameters before a normalization are differences of larger numbers, which set the scale.
@@ -202,9 +202,19 @@ def test_ranks_with_uneven_micro_batches_do_the_step_of_one_rank_with_one_in_eac
             for name, value in alone[part].items():
                 largest = max(float(value.abs().max()), scale if part == "gradients" else 1.0)
                 torch.testing.assert_close(shared[part][name], value, rtol=1e-4, atol=1e-5 * largest, msg=name)
-        for name, value in shared_steps[size, at_once, 0]["gradients"].items():
+        for name, value in shared_steps[size, at_once, unlabeled, 0]["gradients"].items():
             assert torch.equal(shared["gradients"][name], value), f"{name} differs between the ranks"
     assert max(float(value.abs().max()) for value in alone["gradients"].values()) > 1e-3
+
+
+def test_unlabeled_images_change_the_gradient_and_no_statistics(shared_steps: dict[tuple[int, ...], Any]) -> None:
+    for rank in (0, 1):
+        taught, alone = shared_steps[2, 2, 3, rank], shared_steps[2, 2, 0, rank]
+        assert all(
+            torch.equal(value, alone["state"][name]) for name, value in taught["state"].items() if "running" in name
+        )
+        differences = [float((g - alone["gradients"][name]).abs().max()) for name, g in taught["gradients"].items()]
+        assert max(differences) > 1e-3
 
 
 def test_a_network_with_dropout_has_a_pass_for_each_micro_batch(world: World) -> None:

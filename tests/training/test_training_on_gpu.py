@@ -24,6 +24,7 @@ from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import run_directory
 from pneumo.training.batch_norm import estimate_statistics
 from pneumo.training.checkpoint import Snapshot
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.cross_validation import train
 from pneumo.training.loop_state import LoopState
 from pneumo.training.recipe import Recipe
@@ -90,6 +91,25 @@ def test_frozen_and_averaged_weights_and_the_mean_of_networks_are_on_the_device(
         found = torch.sigmoid(mean(batches[0].image).logits)
         each = [torch.sigmoid(member(batches[0].image).logits) for member in members]
     torch.testing.assert_close(found, (each[0] + each[1]) / 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [("cpu", "fp32"), *(pytest.param("cuda", precision, marks=GPU) for precision in ("fp32", "bf16", "fp16"))],
+)
+def test_the_teacher_is_followed_on_the_device(device: str, precision: Precision, world: World) -> None:
+    """With a loss of the unlabeled images that outweighs the other, both networks soon say nearly the same of them."""
+    consistency = ConsistencyConfig(images=4, weight=1e3, presence_weight=10.0)
+    state = TrainState(replace(RECIPE, precision=precision, consistency=consistency, ema_decay=0.99), 7, world, world)
+    with torch.no_grad():
+        for parameter in state.ema.model.parameters():
+            parameter.mul_(1.2)
+    batches = micro_batches(world.device)
+    others = [replace(batch, image=batch.image.flip(-2)) for batch in batches]
+    results = [state.step(batches, step, 1e-3, others) for step in range(15)]
+    found = [float(result.loss_sums[-1]) for result in results if not result.skipped]
+    assert results[-1].loss_sums.device.type == device
+    assert found[-1] < 0.5 * found[0]
 
 
 @pytest.mark.parametrize(

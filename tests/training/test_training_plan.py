@@ -26,6 +26,7 @@ def plan(fold: int) -> FoldPlan:
         fold=fold,
         training_images=40,
         pseudo_images=0,
+        unlabeled_images=0,
         validation_images=10,
         stages=(
             StagePlan(stage=first, images=(40, 40), steps=(5, 5), validations=2),

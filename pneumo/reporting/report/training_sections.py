@@ -34,6 +34,14 @@ CURVES = (
     ),
 )
 """Name in the history, label of the axis, title, explanation."""
+CONSISTENCY = (
+    "train/consistency",
+    "loss",
+    "Consistency loss",
+    "Mean over the unlabeled images of each epoch, before the ramp-up of its weight: how much what the network predicts"
+    " for an image differs from what the average of its weights predicts for the mirror image.",
+)
+"""The same of runs that learn from unlabeled images."""
 
 
 def recipe(facts: RunFacts) -> Section:
@@ -45,7 +53,7 @@ def learning_curves(facts: RunFacts) -> Section:
     """Return the section with the curves of all folds."""
     figures = [
         Figure(content=chart, caption=f"{title}. {explanation}")
-        for name, label, title, explanation in CURVES
+        for name, label, title, explanation in (*CURVES, CONSISTENCY)
         if (chart := _curve(facts.folds, name, label, title)) is not None
     ]
     blocks: list[Block] = [Figures(items=figures)] if figures else []

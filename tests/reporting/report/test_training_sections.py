@@ -22,6 +22,14 @@ def test_there_is_a_curve_of_each_fold_for_loss_dice_and_auc() -> None:
     assert ">2.00</text>" not in html, "epochs are whole numbers"
 
 
+def test_unlabeled_images_have_a_curve_where_there_are_any() -> None:
+    entries = [{**entry, "train/consistency": 0.25} for entry in history(2)]
+    folds = [FoldProgress(fold=0, state="finished", history=entries)]
+    html = html_of(training_sections.learning_curves(make_facts(folds=folds)))
+    assert html.count("<svg ") == 4
+    assert "Consistency loss by epoch: fold 0 ends at 0.250" in html
+
+
 def test_many_folds_are_drawn_as_their_median() -> None:
     folds = [FoldProgress(fold=k, state="finished", history=history(k + 1)) for k in range(7)]
     html = html_of(training_sections.learning_curves(make_facts(folds=folds)))
