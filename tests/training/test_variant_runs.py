@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from pneumo.dataset.manifest import Manifest
 from pneumo.runtime.errors import UserError
+from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.loop import LoopOptions
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
-from pneumo.training.variant_runs import ComparisonInputs, _check_recipes, _Progress, _work
+from pneumo.training.variant_runs import ComparisonInputs, _check_recipes, _check_runs, _Progress, _work
 from pneumo.training.variants import Variant
 
 
@@ -94,3 +96,10 @@ def test_the_time_left_is_that_of_the_epochs_and_pixels_still_to_be_trained(capl
     assert first == "run 2 of 6: variant v0 (1 of 3), seed 1"
     # Two runs of 2 + 4 * 3 times as much.
     assert second == "run 5 of 6: variant v2 (3 of 3), seed 0; about 28:00 left, by the runs so far"
+
+
+def test_a_variant_that_learns_from_unlabeled_images_is_refused_before_any_is_trained(dataset: Path) -> None:
+    taught = replace(debug(), consistency=ConsistencyConfig(images=4))
+    found = replace(inputs(debug(), taught), dataset=dataset)
+    with pytest.raises(UserError, match="images 4, and the dataset has no unlabeled images"):
+        _check_runs(found, Manifest.read(dataset))
