@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
@@ -34,7 +33,7 @@ from pneumo.training.blended_rule import METRICS_FIELDS, choose_rule, metrics_pa
 from pneumo.training.cross_validation import train
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.inputs import TrainingInputs
-from pneumo.training.local_dataset import local_dataset
+from pneumo.training.local_dataset import local_dataset, read_manifest
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RECIPE_FILE, DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import is_finished
@@ -98,17 +97,14 @@ def _submission(directory: Path) -> Path:
 
 def _is_done(inputs: TrainingInputs) -> bool:
     """Return whether a run has all its results; refuse one of another recipe or dataset."""
-    manifest = Manifest.read(inputs.dataset) if _is_local(inputs.dataset) else None
-    if manifest is None or not (inputs.run / RECIPE_FILE).is_file():
+    if not (inputs.run / RECIPE_FILE).is_file():
         return False
+    # A dataset in an object store need not be copied to know that nothing is left to do.
+    manifest = read_manifest(inputs.dataset, inputs.options.cache.directory, inputs.run)
     run = run_start.find(inputs.run, inputs.recipe, DatasetIdentity.of(manifest, {}))
-    if run is None or run.unfinished_folds or not is_finished(run, inputs.dataset):
+    if run is None or run.unfinished_folds or not is_finished(run, manifest):
         return False
     return run.report.is_file() and (run.submission.is_file() or not manifest.test)
-
-
-def _is_local(dataset: Path) -> bool:
-    return dataset.is_dir()
 
 
 def _write_mean(

@@ -48,6 +48,16 @@ def local_dataset(dataset: Path, cache: Path | None, world: World, run: Path | N
     return chosen
 
 
+def read_manifest(dataset: Path, cache: Path | None, run: Path) -> Manifest:
+    """Return dataset.json of what ``local_dataset`` would return, without copying anything.
+
+    Raises:
+        UserError: When there is no dataset, or a URL is given without ``cache``.
+    """
+    origin = _open(dataset, cache)
+    return Manifest.read(dataset) if cache is None else _manifest(dataset, origin, cache, run)
+
+
 @dataclass(frozen=True)
 class DryRunDataset:
     """What a dry run reads, and says of the copy."""

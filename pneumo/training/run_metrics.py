@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -40,8 +39,9 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     """
     if world.is_leader:
         remove_temporary_files(run.path)
-    own_dataset = world.on_leader(lambda: _was_trained_on(run, reader.dataset))
-    if world.on_leader(lambda: _is_finished_now(run, reader.dataset)):
+    dataset = world.on_leader(lambda: Manifest.read(reader.dataset))
+    own_dataset = _was_trained_on(run, dataset)
+    if world.on_leader(lambda: _is_finished_now(run, dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
     histograms = world.on_leader(lambda: read_histograms(run))
@@ -52,7 +52,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, device=world.device))
 
 
-def is_finished(run: RunDirectory, dataset: Path) -> bool:
+def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
     """Return whether ``finish_run`` has nothing left to write, so that the run may be on a read-only mount.
 
     Raises:
@@ -64,7 +64,7 @@ def is_finished(run: RunDirectory, dataset: Path) -> bool:
     return run.thresholds.is_file() and (run.masks.is_file() or not _was_trained_on(run, dataset))
 
 
-def _is_finished_now(run: RunDirectory, dataset: Path) -> bool:
+def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
     """Return whether a run is finished, with a missing rule written again; refuse one whose folds are not trained."""
     if run.metrics.is_file() and not run.thresholds.is_file():
         write_rule(run.thresholds, DecisionRule.from_probabilities(metrics.read(run.metrics).in_sample.rule))
@@ -75,8 +75,8 @@ def _is_finished_now(run: RunDirectory, dataset: Path) -> bool:
     return False
 
 
-def _was_trained_on(run: RunDirectory, dataset: Path) -> bool:
-    return Manifest.read(dataset).samples_digest == run.dataset.digest
+def _was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
+    return dataset.samples_digest == run.dataset.digest
 
 
 def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:

@@ -16,6 +16,7 @@ from pneumo.distributed.world import World
 from pneumo.inference import metrics
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.ensembler import Ensembler
+from pneumo.loading.cache_plan import CacheOptions
 from pneumo.masks.submission import read
 from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import blended_runs, run_directory
@@ -74,8 +75,14 @@ def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
     rule = DecisionRule(threshold, 0.0, threshold)
     assert any(p.rle != "-1" for p in Ensembler(mean, rule).run(rows))
     monkeypatch.setattr(blended_runs, "choose_rule", lambda *_: ChosenRule(rule, chosen.metrics))
-    train_blend(blend, both, WEIGHTS, world, Never())
+    # By the dataset's URL, whose runs are as finished as by its path.
+    cache = CacheOptions(directory=tmp_path / "cache")
+    by_url = [
+        replace(one, dataset=Path(f"file://{dataset}"), options=replace(one.options, cache=cache)) for one in both
+    ]
+    train_blend(blend, by_url, WEIGHTS, world, Never())
     assert set(dict(read(blend / "submission.csv")).values()) == {"-1"}
+    assert list((tmp_path / "cache").iterdir()), "read where it is"
     with (blend / "submission.csv").open("a") as file:
         file.write("corrected,-1\n")
     with pytest.raises(UserError, match=r"--run would replace .*submission.csv, which was changed since"):

@@ -13,6 +13,7 @@ from eager_fit import fit_eagerly
 from finished_runs import finish_folds
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
+from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
@@ -115,7 +116,7 @@ def test_a_missing_rule_is_written_again_from_the_metrics(
     finish_run(run, world, reader, workers=1)
     before = {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()}
     run.thresholds.unlink()
-    assert not is_finished(run, reader.dataset)
+    assert not is_finished(run, Manifest.read(reader.dataset))
     with caplog.at_level("INFO"):
         finish_run(run, world, reader, workers=1)
     assert {p: p.read_bytes() for p in run.path.iterdir() if p.is_file()} == before
@@ -129,11 +130,12 @@ def test_another_dataset_leaves_the_masks_for_later(
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     finish_run(run, world, other, workers=1)
     assert written(run) == FILES - {"oof.csv", "overlay.png"}
-    assert (is_finished(run, other.dataset), is_finished(run, reader.dataset)) == (True, False)
+    assert is_finished(run, Manifest.read(other.dataset))
+    assert not is_finished(run, Manifest.read(reader.dataset))
     assert metrics.read(run.metrics).oof_csv_dice is None
     finish_run(run, world, reader, workers=1)
     assert written(run) == FILES
-    assert is_finished(run, reader.dataset)
+    assert is_finished(run, Manifest.read(reader.dataset))
     assert metrics.read(run.metrics).oof_csv_dice is not None
 
 
