@@ -199,15 +199,17 @@ def written_runs(out: Path, dataset: Path, runs: Sequence[RunDirectory]) -> list
     One whose lock a killed process left is among them, so that the lock is removed, and so is one that was finished by
     a process which was stopped before it wrote the report. The report is no reason to refuse a read-only run.
     """
+    from pneumo.dataset.manifest import Manifest
     from pneumo.training.run_metrics import is_finished
     from pneumo.training.run_report import is_report_due
 
     if run_directory.is_own_submission(out, runs):
         return list(runs)
+    manifest = Manifest.read(dataset)
     return [
         run
         for run in runs
-        if not is_finished(run, dataset)
+        if not is_finished(run, manifest)
         or is_left_behind(run.lock)
         or (is_report_due(run) and os.access(run.path, os.W_OK))
     ]

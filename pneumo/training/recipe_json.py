@@ -45,22 +45,22 @@ def add_newer_entries(values: Any) -> Any:
     there. Every other field has to be there, as ``config.from_json`` checks: a default need not be what the run was
     started with.
     """
-    filled = dict(values) if isinstance(values, dict) else values
-    for path, value in NEWER_FIELDS.items():
-        group, _, name = path.rpartition(".")
-        recorded = filled.get(group) if group and isinstance(filled, dict) else filled
+    if not isinstance(values, dict):
+        return values
+    filled = dict(values)
+    for group, name, fields in _newer_entries():
+        recorded = filled.get(group) if group else filled
         if isinstance(recorded, dict) and name not in recorded:
-            with_newer = recorded | {name: value}
-            filled = filled | {group: with_newer} if group else with_newer
-    for table, name, fields in _entries_off_by_default():
-        recorded = filled.get(table) if isinstance(filled, dict) else None
-        if isinstance(recorded, dict) and name not in recorded:
-            filled[table] = fields | recorded
+            complete = fields | recorded
+            filled = filled | {group: complete} if group else complete
     return filled
 
 
-def _entries_off_by_default() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the table and the name of each entry that is off by default, and its fields with their defaults."""
+def _newer_entries() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the group and the name of each entry that may be missing, and what it was before, with its options."""
+    for path, value in NEWER_FIELDS.items():
+        group, _, name = path.rpartition(".")
+        yield group, name, {name: value}
     default = to_json(Recipe())
     for name, term in TERMS.items():
         if default["loss"][name] == 0:

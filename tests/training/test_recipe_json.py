@@ -39,7 +39,7 @@ def test_flags_make_a_recipe_the_recorded_one() -> None:
     recorded = replace(recorded, model=replace(recorded.model, presence_input="encoder", encoder_weights="a b.pth"))
     found = flags(to_json(recorded), to_json(RECIPES["best"]()))
     assert "--model.presence-input encoder" in found
-    assert variants._recipe(["--recipe", "best", *shlex.split(found)], "the test") == recorded
+    assert variants._recipe(["--recipe", "best", *shlex.split(found)], "the test") == (recorded, None)
     assert flags(to_json(recorded), to_json(recorded)) == ""
 
 
