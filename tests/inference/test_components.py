@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from pneumo.inference.components import remove_small_components
+from pneumo.inference.components import open_by_area, remove_small_components
 
 
 def plain_components(mask: np.ndarray, min_pixels: float) -> np.ndarray:
@@ -49,3 +50,41 @@ def test_components_are_removed_by_their_area_in_reference_pixels() -> None:
     assert remove_small_components(mask, 400).sum() == 1001
     assert remove_small_components(np.zeros((4, 4), np.uint8), 1).sum() == 0
     assert remove_small_components(np.ones((4, 4), np.uint8), 1).sum() == 16
+
+
+def draw_bins(shape: tuple[int, int], kind: str) -> np.ndarray:
+    rng = np.random.default_rng(sum(shape))
+    values = rng.random(shape)
+    if kind == "smooth":
+        values = ndimage.gaussian_filter(values, 2.0)
+        values = (values - values.min()) / np.ptp(values)
+    return (values * {"noise": 256, "smooth": 256, "few values": 4}[kind]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(18, 24), (9, 41), (1, 40)])
+@pytest.mark.parametrize("kind", ["noise", "smooth", "few values"])
+@pytest.mark.parametrize("min_pixels", [1, 2, 7, 10_000])
+def test_the_opened_map_has_the_masks_of_every_threshold(shape: tuple[int, int], kind: str, min_pixels: int) -> None:
+    bins = draw_bins(shape, kind)
+    before = bins.copy()
+    opened = open_by_area(bins, min_pixels * 2**20 / bins.size)
+    assert np.array_equal(bins, before)
+    assert opened.dtype == np.uint8
+    occurring = np.unique(bins[bins > 0]).tolist()
+    for b in {1, *occurring[:: max(len(occurring) // 8, 1)], occurring[-1]}:
+        assert np.array_equal(opened >= b, plain_components((bins >= b).astype(np.uint8), min_pixels)), b
+
+
+def test_a_part_of_a_component_may_be_too_small_above_it_and_another_one_not() -> None:
+    """Two peaks on a plateau, of which one is removed, and comes back where it is joined to the other."""
+    bins = np.zeros((8, 16), np.uint8)
+    bins[1:7, 1:15] = 10
+    bins[2:6, 2:6] = 200  # 16 px
+    bins[3, 10:12] = 200  # 2 px
+    bins[3, 6:10] = 90  # the bridge
+    opened = open_by_area(bins, 10 * 2**20 / bins.size)
+    expected = bins.copy()
+    expected[3, 10:12] = 90
+    assert np.array_equal(opened, expected)
+    assert np.array_equal(open_by_area(bins, 17 * 2**20 / bins.size), np.minimum(bins, 90))
+    assert open_by_area(bins, 90 * 2**20 / bins.size).max() == 0
