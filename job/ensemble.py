@@ -117,7 +117,7 @@ def ensemble(arguments: Arguments) -> None:
         from pneumo.inference.ensembler import Ensembler
         from pneumo.inference.submit import write_submission
         from pneumo.training.blended_rule import choose_rule, publish_metrics
-        from pneumo.training.ensemble import LESS_MEMORY, build_mean
+        from pneumo.training.ensemble import LESS_MEMORY, build_mean, smallest_component
         from pneumo.training.local_dataset import local_dataset
         from pneumo.training.locking import exclusive_locks
         from pneumo.training.run_metrics import finish_run
@@ -155,10 +155,9 @@ def ensemble(arguments: Arguments) -> None:
             loader=arguments.loader,
             precision=arguments.precision,
         )
-        chosen = choose_rule(runs, mean, arguments.rule)
-        ensembler = Ensembler(
-            mean, chosen.rule, min_component=max(arguments.min_component, *(run.recipe.min_component for run in runs))
-        )
+        smallest = smallest_component(runs, arguments.min_component)
+        chosen = choose_rule(runs, mean, arguments.rule, smallest)
+        ensembler = Ensembler(mean, chosen.rule, min_component=smallest)
         submission = write_submission(
             ensembler,
             arguments.out,

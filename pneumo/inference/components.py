@@ -64,7 +64,9 @@ def _components(
         min_area: In pixels of a 1024x1024 image.
         pixels: All pixels of the image.
     """
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    labels: npt.NDArray[np.int32]
+    statistics: npt.NDArray[np.int32]
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)  # type: ignore[assignment]
     keep = equivalent_area(statistics[:, cv2.CC_STAT_AREA], pixels) >= min_area
     keep[0] = False  # the background
     assert count == len(keep)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from pneumo.inference.expected_score import Evidence, ExpectedScore, estimate
-from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, dice, equivalent_area
+from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, dice, equivalent_area, mask_area
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import UserError
@@ -192,12 +192,17 @@ def rule_bins(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArr
 
 
 def predict_presence(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.bool_]:
-    """Return which images (n,) the rule calls positive."""
-    return rule_bins(histograms, rule) > 0
+    """Return which images (n,) the rule gives a mask, of which the removal of small components leaves something."""
+    return has_mask(histograms, rule_bins(histograms, rule))
+
+
+def has_mask(histograms: PredictionHistograms, bins: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which masks (n,) that begin with the images' ``bins`` have a pixel; one of 0 is empty."""
+    return (bins > 0) & (mask_area(histograms, bins) > 0)
 
 
 def score_images(histograms: PredictionHistograms, rule: DecisionRule) -> npt.NDArray[np.float64]:
-    """Return each image's Dice (n,) under the rule, equal to that of the masks that ``mask_bin`` gives."""
+    """Return each image's Dice (n,) under the rule: that of the masks that ``encoding`` makes."""
     return score_bins(histograms, rule_bins(histograms, rule))
 
 

@@ -46,6 +46,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
         auc=auc(histograms),
         folds=[_fold(histograms, nested, k) for k in range(len(nested.rules))],
         rule_comparison=nested.comparison,
+        min_component=histograms.min_component,
     )
 
 

@@ -135,6 +135,9 @@ class Metrics:
     mean_of_rules: Scores | None = None
     """Of a blend, as ``nested``, but each fold by the mean of the rules that the runs' own predictions chose on the
     other folds: what the blend's own rule brings is ``nested`` minus this."""
+    min_component: float = 0.0
+    """Components smaller than this are removed from the masks that are scored, in pixels of a 1024x1024 image; 0 =
+    none, and in files of versions that scored masks with all of them."""
     excluded: int = 0
     """Damaged labeled images that the run leaves out."""
     caveats: list[str] = field(default_factory=list)
@@ -174,8 +177,9 @@ def read(path: Path) -> Metrics:
 
 
 def _complete(content: dict[str, Any]) -> None:
-    """Add what files of before rules were compared do not have."""
+    """Add what files of before rules were compared, and small components were removed, do not have."""
     content.setdefault("rule_comparison", None)
+    content.setdefault("min_component", 0.0)
     folds = content.get("folds")
     for scores in (content.get("in_sample"), *(folds if isinstance(folds, list) else [])):
         complete_rule(scores.get("rule") if isinstance(scores, dict) else None)
@@ -219,6 +223,20 @@ def describe_comparison(comparison: RuleComparison) -> str:
         f" {comparison.expected_score.dice:.4f}, difference {comparison.difference:+.4f} ({low:+.4f} to {high:+.4f});"
         f" new images are decided by {comparison.chosen}"
     )
+
+
+def other_removal(scored: float, min_component: float) -> list[str]:
+    """Say that masks lose other small components than those that are scored; return nothing where they do not.
+
+    Args:
+        scored: Components smaller than this are removed from the masks that are scored, in pixels of a 1024x1024 image.
+        min_component: The same of the masks that are made.
+    """
+    if scored == min_component:
+        return []
+    made = f"lose their components below {min_component:g} px (of 1024x1024)" if min_component else "keep all of theirs"
+    those = f"lose those below {scored:g} px" if scored else "keep all of theirs"
+    return [f"masks {made}, while the metrics are of masks that {those}"]
 
 
 def _number(value: float | None) -> str:

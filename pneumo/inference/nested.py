@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pneumo.dataset.patients import number_patients
-from pneumo.inference.decision_rule import DecisionRule, rule_bins, score_bins
+from pneumo.inference.decision_rule import DecisionRule, has_mask, rule_bins, score_bins
 from pneumo.inference.expected_score import Estimates
-from pneumo.inference.histograms import PredictionHistograms, area
+from pneumo.inference.histograms import PredictionHistograms, mask_area
 from pneumo.inference.metrics import RuleComparison
 from pneumo.runtime.errors import UserError, counted
 
@@ -51,7 +51,7 @@ class Judged:
     @classmethod
     def by(cls, rule: DecisionRule, histograms: PredictionHistograms, bins: npt.NDArray[np.int64]) -> "Judged":
         """Score the masks of a rule that begin with ``bins`` (n,); 0 where it calls the image empty."""
-        return cls(rule=rule, dice=score_bins(histograms, bins), positive=bins > 0)
+        return cls(rule=rule, dice=score_bins(histograms, bins), positive=has_mask(histograms, bins))
 
 
 def predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> npt.NDArray[np.float64]:
@@ -61,7 +61,7 @@ def predicted_area(histograms: PredictionHistograms, nested: NestedEstimate) -> 
         mine = nested.rule_index == k
         selected = histograms.select(mine)
         bins = rule_bins(selected, rule)
-        areas[mine] = np.where(bins > 0, area(selected, bins), 0.0)
+        areas[mine] = np.where(bins > 0, mask_area(selected, bins), 0.0)
     return areas
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows
@@ -26,6 +27,8 @@ def predict_histograms(
     rows: Rows,
     group: Group,
     observe: Callable[[PredictedBatch], None] = lambda _: None,
+    *,
+    min_component: float = 0.0,
 ) -> PredictionHistograms | None:
     """Predict labeled images and gather their histograms. Collective over the group.
 
@@ -36,13 +39,14 @@ def predict_histograms(
         rows: Their rows in the sample table.
         group: The ranks that share the work.
         observe: Called with each of this rank's batches, before its probabilities are known to be finite.
+        min_component: Connected components smaller than this are removed from masks, in pixels of a 1024x1024 image.
 
     Returns:
         The histograms in the order of ``rows`` on the group's leader, None on the others.
     """
     mine = split_batches(rows)[group.rank :: group.size]
     predictions = _observed(predict(predictor, loader, reader, mine), observe)
-    return gather_histograms(predictions, reader, rows, group)
+    return gather_histograms(predictions, reader, rows, group, min_component)
 
 
 def _observed(batches: Iterable[PredictedBatch], observe: Callable[[PredictedBatch], None]) -> Iterator[PredictedBatch]:
@@ -52,7 +56,7 @@ def _observed(batches: Iterable[PredictedBatch], observe: Callable[[PredictedBat
 
 
 def predict_mean_histograms(
-    mean: NetworkMean, num_folds: int, excluded: Collection[str] = ()
+    mean: NetworkMean, num_folds: int, excluded: Collection[str] = (), *, min_component: float = 0.0
 ) -> PredictionHistograms | None:
     """Predict the labeled images of each fold by the mean of the runs' networks of this fold. Collective.
 
@@ -60,6 +64,7 @@ def predict_mean_histograms(
         mean: Networks of runs with the same folds: those of a fold were not trained on its images.
         num_folds: Number of folds.
         excluded: Ids of images to leave out.
+        min_component: As ``predict_histograms``.
 
     Returns:
         The histograms in the order of the folds on rank 0, None on the others.
@@ -72,7 +77,8 @@ def predict_mean_histograms(
     parts = []
     with Progress("out-of-fold", total, unit="images", enabled=world.is_leader) as progress:
         for fold, (rows, batches) in enumerate(zip(folds, mine, strict=True)):
-            parts.append(gather_histograms(_predict_mean(mean, batches, fold, progress), mean.reader, rows, world))
+            predicted = _predict_mean(mean, batches, fold, progress)
+            parts.append(gather_histograms(predicted, mean.reader, rows, world, min_component))
     return concatenate([part for part in parts if part is not None]) if world.is_leader else None
 
 
@@ -85,7 +91,7 @@ def _predict_mean(
 
 
 def gather_histograms(
-    batches: Iterable[PredictedBatch], reader: ShardReader, rows: Rows, group: Group
+    batches: Iterable[PredictedBatch], reader: ShardReader, rows: Rows, group: Group, min_component: float = 0.0
 ) -> PredictionHistograms | None:
     """Gather the histograms of predictions of labeled images. Collective over the group.
 
@@ -94,6 +100,7 @@ def gather_histograms(
         reader: Gives their true masks.
         rows: The rows of all ranks' images in the sample table.
         group: The ranks that share the work.
+        min_component: As ``predict_histograms``.
 
     Returns:
         The histograms in the order of ``rows`` on the group's leader, None on the others.
@@ -106,20 +113,21 @@ def gather_histograms(
     mine = [row for batch in split_batches(rows)[group.rank :: group.size] for row in batch.tolist()]
     # Made before and filled: small arrays that stay, between large ones that do not, would keep the memory of those
     # from being used again, up to 75 KB an image.
-    counts = np.empty((len(mine), 2, BINS), np.int32)
-    presence = np.empty(len(mine), np.float32)
+    counts, presence = _empty(len(mine), min_component)
     end = 0
-    for batch, counts_of_batch, presence_of_batch in count_pixels(batches, group.device, truth):
+    for batch, counts_of_batch, presence_of_batch, kept in count_pixels(batches, group.device, truth, min_component):
         first, end = end, end + len(batch.rows)
         assert mine[first:end] == list(batch.rows), "the batches are in order"
-        counts[first:end], presence[first:end] = counts_of_batch, presence_of_batch
+        counts[first:end, 0], presence[first:end] = counts_of_batch, presence_of_batch
+        if kept is not None:
+            counts[first:end, 1] = kept
     assert end == len(mine), "every image once"
     gathered = group.gather((mine, counts, presence))
     if not group.is_leader:
         return None
     if group.size > 1:
         position = {row: i for i, row in enumerate(rows.tolist())}
-        counts, presence = np.empty((len(rows), 2, BINS), np.int32), np.empty(len(rows), np.float32)
+        counts, presence = _empty(len(rows), min_component)
         for of_rank, counts_of_rank, presence_of_rank in gathered:
             index = [position[row] for row in of_rank]
             counts[index], presence[index] = counts_of_rank, presence_of_rank
@@ -130,9 +138,17 @@ def gather_histograms(
         positive=table.positive[rows],
         pixels=table.rows[rows].astype(np.int64) * table.columns[rows],
         presence_probability=presence,
-        outside=counts[:, 0],
-        inside=counts[:, 1],
+        outside=counts[:, 0, 0],
+        inside=counts[:, 0, 1],
+        min_component=min_component,
+        kept_outside=counts[:, 1, 0] if min_component > 0 else None,
+        kept_inside=counts[:, 1, 1] if min_component > 0 else None,
     )
+
+
+def _empty(images: int, min_component: float) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return room for the histograms (images, 1 or 2, 2, 256), the opened map's behind the map's, and the presence."""
+    return np.empty((images, 1 + (min_component > 0), 2, BINS), np.int32), np.empty(images, np.float32)
 
 
 def encode_masks(
@@ -143,6 +159,7 @@ def encode_masks(
     *,
     rules: Mapping[int, DecisionRule],
     group: Group,
+    min_component: float = 0.0,
 ) -> dict[str, str]:
     """Predict the images again that a rule calls positive, and return their masks. Collective over the group.
 
@@ -153,11 +170,13 @@ def encode_masks(
         rows: The rows of the histograms, all of them, so that the batches are those of the first prediction.
         rules: The rule of each row that is called positive.
         group: The ranks that share the work.
+        min_component: That of the histograms.
 
     Returns:
         Run lengths by image id on the group's leader, an empty dictionary on the others.
     """
     needed = [batch for batch in split_batches(rows) if not rules.keys().isdisjoint(batch.tolist())]
     counted = count_pixels(predict(predictor, loader, reader, needed[group.rank :: group.size]), group.device)
-    mine = {str(reader.table.image_id[mask.row]): mask.rle for mask in encode_batches(counted, rules.get, group.device)}
+    masks = encode_batches(counted, rules.get, group.device, min_component=min_component)
+    mine = {str(reader.table.image_id[mask.row]): mask.rle for mask in masks}
     return {image_id: mask for part in group.gather(mine) for image_id, mask in part.items()}

@@ -56,6 +56,8 @@ class RunPredictions:
     presence: Mapping[str, Floats]
     """(n,) each: the scores of ``presence_scores``."""
     auc: Auc
+    min_component: float
+    """Components smaller than this are removed from the masks that are scored, in pixels of a 1024x1024 image."""
 
     @classmethod
     def of(cls, histograms: PredictionHistograms, recorded: Metrics | None = None) -> Self:
@@ -78,6 +80,7 @@ class RunPredictions:
             correct=nested.predicted_positive == histograms.positive,
             presence=presence_scores(histograms),
             auc=auc(histograms),
+            min_component=histograms.min_component,
         )
 
     def has_same_images(self, other: "RunPredictions") -> bool:

@@ -5,6 +5,7 @@ not depend on the number of ranks; on a CPU it can be repeated to the last bit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import Rows, SampleTable
 from pneumo.distributed import heartbeat
+from pneumo.inference.components import open_by_area
 from pneumo.inference.deferred import Copy, behind
 from pneumo.inference.device_histograms import count, quantize
 from pneumo.inference.predictor import Predictor, require_finite, to_source
@@ -69,6 +71,8 @@ class Counted(NamedTuple):
     """(n, 2, 256): each image's histograms outside and inside the true mask."""
     presence: list[float]
     """(n,), NaN without a presence head."""
+    kept: npt.NDArray[np.int32] | None = None
+    """(n, 2, 256): as ``counts``, of the maps opened by area; None where no small components are removed."""
 
 
 def split_batches(rows: Rows) -> list[Rows]:
@@ -107,26 +111,48 @@ def count_pixels(
     batches: Iterable[PredictedBatch],
     device: torch.device,
     truth: Callable[[int], Runs | None] = lambda _: None,
+    min_component: float = 0.0,
 ) -> Iterator[Counted]:
-    """Yield each batch with its histograms, which are counted on the device.
+    """Yield each batch with its histograms, which are counted on the device; those of opened maps on the host.
 
     Args:
         batches: The predictions.
         device: Where they are.
         truth: Returns the runs of a row's true mask, or None.
+        min_component: Size of the components that the opened maps keep, in pixels of a 1024x1024 image; 0 = none are
+            made.
 
     Raises:
         UserError: When a probability is not finite.
     """
-    queued = ((batch, _start_count(batch, truth)) for batch in batches)
+    queued = ((batch, _start_count(batch, truth, with_bins=min_component > 0)) for batch in batches)
     for batch, copy in behind(queued, device):
-        counts, presence, finite = copy.wait()
+        counts, presence, finite, *bins = copy.wait()
         require_finite(finite)
-        yield Counted(batch, counts.numpy(), presence.tolist())
+        kept = _count_opened(bins, [truth(row) for row in batch.rows], min_component) if bins else None
+        yield Counted(batch, counts.numpy(), presence.tolist(), kept)
 
 
 # Not around the generator: loaders run inside it, and training cannot use what they keep in inference mode.
 @torch.inference_mode()
-def _start_count(batch: PredictedBatch, truth: Callable[[int], Runs | None]) -> Copy:
-    counts = torch.stack([count(batch.bins(i), truth(row)) for i, row in enumerate(batch.rows)])
-    return Copy(counts, batch.presence, batch.finite)
+def _start_count(batch: PredictedBatch, truth: Callable[[int], Runs | None], *, with_bins: bool) -> Copy:
+    if with_bins:
+        bins = [batch.bins(i) for i in range(len(batch.rows))]
+        counts = [count(each, truth(row)) for each, row in zip(bins, batch.rows, strict=True)]
+        return Copy(torch.stack(counts), batch.presence, batch.finite, *bins)
+    # One map at a time is in memory.
+    counts = [count(batch.bins(i), truth(row)) for i, row in enumerate(batch.rows)]
+    return Copy(torch.stack(counts), batch.presence, batch.finite)
+
+
+def _count_opened(
+    bins: Sequence[torch.Tensor], truths: Sequence[Runs | None], min_component: float
+) -> npt.NDArray[np.int32]:
+    """Return the histograms (n, 2, 256) of the opened maps of n images, each in a thread of its own."""
+
+    def count_one(values: torch.Tensor, truth: Runs | None) -> torch.Tensor:
+        return count(torch.from_numpy(open_by_area(values.numpy(), min_component)), truth)
+
+    with ThreadPoolExecutor(len(bins)) as pool:
+        counts: npt.NDArray[np.int32] = torch.stack(list(pool.map(count_one, bins, truths))).numpy()
+    return counts

@@ -55,19 +55,22 @@ def is_of_a_blend(path: Path) -> bool:
     return found.keys() >= set(METRICS_FIELDS) and bool(found.get("runs"))
 
 
-def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource) -> ChosenRule:
+def choose_rule(
+    runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource, min_component: float = 0.0
+) -> ChosenRule:
     """Return the decision rule of one or more finished runs, and the metrics of a blend. Collective.
 
     Args:
         runs: The runs, whose metrics are written.
         mean: Their networks, and the dataset.
         source: How the rule of several runs is found; ``auto`` = ``out-of-fold`` where the runs have the same folds.
+        min_component: Components smaller than this are removed from the masks, in pixels of a 1024x1024 image.
 
     Raises:
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return ChosenRule(mean.world.on_leader(lambda: _own_rule(runs[0])), None)
+        return ChosenRule(mean.world.on_leader(lambda: _own_rule(runs[0], min_component)), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
         rules = mean.world.on_leader(lambda: _run_rules(runs))
@@ -80,7 +83,7 @@ def choose_rule(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSou
         return ChosenRule(rule, None)
     if obstacle:
         raise UserError(f"--rule out-of-fold: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
-    return _search(runs, mean)
+    return _search(runs, mean, min_component)
 
 
 def publish_metrics(out: Path, results: Metrics | None) -> None:
@@ -106,8 +109,11 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
     return ""
 
 
-def _own_rule(run: RunDirectory) -> DecisionRule:
-    warn_unless_better(run.path, metrics.read(run.metrics))
+def _own_rule(run: RunDirectory, min_component: float) -> DecisionRule:
+    found = metrics.read(run.metrics)
+    warn_unless_better(run.path, found)
+    for caveat in metrics.other_removal(found.min_component, min_component):
+        log.warning("%s: %s", run.path, caveat)
     return read_rule(run.thresholds)
 
 
@@ -115,10 +121,11 @@ def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
     return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
 
 
-def _search(runs: Sequence[RunDirectory], mean: NetworkMean) -> ChosenRule:
+def _search(runs: Sequence[RunDirectory], mean: NetworkMean, min_component: float) -> ChosenRule:
     """Search for the rule on the mean's out-of-fold predictions. Collective."""
     excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
-    histograms = predict_mean_histograms(mean, runs[0].dataset.num_folds, excluded)
+    num_folds = runs[0].dataset.num_folds
+    histograms = predict_mean_histograms(mean, num_folds, excluded, min_component=min_component)
 
     def choose_now() -> ChosenRule:
         assert histograms is not None

@@ -31,7 +31,7 @@ from pneumo.runtime.recorded import check_recorded
 from pneumo.training import run_directory, run_start
 from pneumo.training.blended_rule import METRICS_FIELDS, choose_rule, metrics_path, publish_metrics
 from pneumo.training.cross_validation import train
-from pneumo.training.ensemble import LESS_MEMORY, build_mean
+from pneumo.training.ensemble import LESS_MEMORY, build_mean, smallest_component
 from pneumo.training.inputs import TrainingInputs
 from pneumo.training.local_dataset import local_dataset, read_manifest
 from pneumo.training.locking import exclusive_locks
@@ -123,9 +123,9 @@ def _write_mean(
         with exclusive_locks(locks, world):
             reader = ShardReader(dataset, world.on_leader(lambda: SampleTable.read(dataset)))
             mean = build_mean(runs, weights, reader=reader, world=world, workers=first.options.workers)
-            chosen = choose_rule(runs, mean, "auto")
+            smallest = smallest_component(runs)
+            chosen = choose_rule(runs, mean, "auto", smallest)
             if len(reader.table.select("test")):
-                smallest = max(run.recipe.min_component for run in runs)
                 ensembler = Ensembler(mean, chosen.rule, min_component=smallest)
                 out = write_submission(
                     ensembler, out, expected=first.expected, skip_damaged=first.skip_damaged, recorded=True

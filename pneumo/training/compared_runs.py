@@ -145,6 +145,8 @@ class ComparedRuns:
         """Return the caveats of the runs, those that not all variants have with the variants' names."""
         names: dict[str, list[str]] = {}
         for variant, (run, *_), (first, *_) in zip(self._variants, self._runs, self._predictions, strict=True):
+            for text in metrics.other_removal(first.min_component, run.recipe.min_component):
+                names.setdefault(text, []).append(variant.name)
             if self.labeled is not None:
                 images = self.labeled - len(run.dataset.excluded)
             elif len(self.folds) == run.dataset.num_folds:

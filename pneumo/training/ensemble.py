@@ -55,6 +55,14 @@ def build_mean(
     return NetworkMean(ensembled, reader=reader, world=world, workers=workers)
 
 
+def smallest_component(runs: Sequence[RunDirectory | ExportedModel], at_least: float = 0.0) -> float:
+    """Return the smallest component that is kept in masks of the runs' mean, in pixels of a 1024x1024 image.
+
+    It is the largest of the recipes' limits and of a flag's.
+    """
+    return max(at_least, *(run.recipe.min_component for run in runs))
+
+
 def _fold_weights(run: RunDirectory | ExportedModel) -> tuple[TrainedWeights, ...]:
     return run.weights if isinstance(run, ExportedModel) else trained_weights(run)
 

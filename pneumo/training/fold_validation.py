@@ -74,6 +74,7 @@ class FoldValidation:
         *,
         network: nn.Module | None = None,
         what: str = "validation",
+        min_component: float = 0.0,
     ) -> PredictionHistograms | None:
         """Predict the validation images. Collective.
 
@@ -83,6 +84,7 @@ class FoldValidation:
             observe: Called with each of this rank's batches, before its probabilities are known to be finite.
             network: Predicts instead of the averaged weights.
             what: Name of the work in the lines of its progress, behind the fold.
+            min_component: Components smaller than this are removed from masks, in pixels of a 1024x1024 image.
 
         Returns:
             Their histograms on the group's leader, None on the others.
@@ -99,7 +101,9 @@ class FoldValidation:
                 observe(batch)
                 progress.step(len(batch.rows))
 
-            return predict_histograms(predictor, loader, self.data.reader, rows, self.group, seen)
+            return predict_histograms(
+                predictor, loader, self.data.reader, rows, self.group, seen, min_component=min_component
+            )
 
     def _stoppable(self, rounds: int) -> StoppableLoader:
         return StoppableLoader(self.loader, rounds, self.stop_if_asked)

@@ -314,7 +314,11 @@ class FoldTrainer:
         if self.recipe.best_checkpoints > 1:
             network = self.best.load(self.state.history, self.train_state.ema.model)
         histograms = self.validation.predict(
-            self.recipe.stages[-1].image_size, self.recipe.tta, network=network, what="out-of-fold"
+            self.recipe.stages[-1].image_size,
+            self.recipe.tta,
+            network=network,
+            what="out-of-fold",
+            min_component=self.recipe.min_component,
         )
         if histograms is not None:
             # Before fold.json: a finished fold is left alone.

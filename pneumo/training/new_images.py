@@ -33,7 +33,7 @@ from pneumo.runtime.errors import counted
 from pneumo.runtime.files import publish_text, remove_temporary_files
 from pneumo.runtime.scratch import scratch_directory
 from pneumo.training import exported_model
-from pneumo.training.ensemble import build_mean
+from pneumo.training.ensemble import build_mean, smallest_component
 from pneumo.training.exported_model import ExportedModel
 from pneumo.training.locking import exclusive_locks
 from pneumo.training.run_directory import RunDirectory
@@ -98,7 +98,7 @@ def predict(new: NewImages, model: RunDirectory | ExportedModel, world: World) -
             if not images.problem:
                 log.info("read %s, starting the networks", counted(len(reader.table.select("test")), "image"))
             ensembler = None if images.problem else _build_ensembler(new, model, reader, world)
-            cautions = [] if ensembler is None else _cautions(model)
+            cautions = [] if ensembler is None else _cautions(model, ensembler.min_component)
             for caution in cautions:
                 log.warning("%s: %s", model.path, caution)
             context = OutputContext(
@@ -146,8 +146,8 @@ def _read_images(new: NewImages, dataset: Path) -> IncomingImages:
     return images
 
 
-def _cautions(model: RunDirectory | ExportedModel) -> list[str]:
-    """Return what readers of the predictions must know of the networks."""
+def _cautions(model: RunDirectory | ExportedModel, min_component: float) -> list[str]:
+    """Return what readers of the predictions must know of the networks, and of the masks' small components."""
     found = []
     if model.recipe.name in TRIAL_RECIPES:
         found.append(
@@ -155,8 +155,11 @@ def _cautions(model: RunDirectory | ExportedModel) -> list[str]:
             " networks on real X-rays."
         )
     if model.metrics.is_file():
-        verdict = judge(metrics.read(model.metrics))
+        of_model = metrics.read(model.metrics)
+        verdict = judge(of_model)
         found += [f"On labeled images: {verdict.text}"] * (verdict.standing != "better")
+        removal = metrics.other_removal(of_model.min_component, min_component)
+        found += [f"Small components: {text}." for text in removal]
     return found
 
 
@@ -175,8 +178,8 @@ def _build_ensembler(
         loader=new.loader,
         precision=new.precision,
     )
-    min_component = max(new.min_component, model.recipe.min_component)
-    return Ensembler(mean, read_rule(model.thresholds), min_component=min_component)
+    smallest = smallest_component([model], new.min_component)
+    return Ensembler(mean, read_rule(model.thresholds), min_component=smallest)
 
 
 def _print_counts(out: Path, images: IncomingImages, predictions: Sequence[ImagePrediction], rule: str) -> None:

@@ -58,7 +58,9 @@ def predict_masks(
             for row, k, is_positive in zip(rows.tolist(), chosen, positive, strict=True)
             if is_positive
         }
-        masks |= encode_masks(predictor, loader, reader, rows, rules=rules, group=world)
+        masks |= encode_masks(
+            predictor, loader, reader, rows, rules=rules, group=world, min_component=histograms.min_component
+        )
     return masks
 
 

@@ -137,8 +137,8 @@ class Recipe:
     tta: tuple[View, ...] = ("hflip",)
     """Test-time augmentation: views that are averaged with the image itself at inference."""
     min_component: ReferenceArea = 0.0
-    """Connected components of a mask smaller than this are removed from a submission and from predictions, in pixels of
-    a 1024x1024 image; 0 = none. Out-of-fold metrics are of masks with them."""
+    """Connected components of a mask smaller than this are removed, in pixels of a 1024x1024 image; 0 = none. The
+    validations during training are of masks with them."""
 
     def __post_init__(self) -> None:
         """Check the name, and the fields that depend on each other.

@@ -120,11 +120,6 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
             "rule that was chosen for one; on synthetic images the mean had a higher Dice than the single networks, "
             "and the rule was a little too strict for it"
         )
-    if run.recipe.min_component > 0:
-        found.append(
-            f"a submission's masks lose their components below {run.recipe.min_component:g} px (of 1024x1024), which "
-            "the metrics count"
-        )
     if rule.is_never:
         found.append("no rule is better than calling every image empty, and this is what the run does")
     return found
@@ -150,6 +145,7 @@ def _publish(
         caveats=[
             *caveats(run, len(histograms), int(histograms.positive.sum())),
             *_rule_caveats(run, nested.final),
+            *metrics.other_removal(histograms.min_component, run.recipe.min_component),
         ],
         oof_csv_dice=None if masks is None else out_of_fold_masks.write_masks(run, reader, histograms, masks),
     )

@@ -157,5 +157,8 @@ def _metrics_so_far(run: RunDirectory, histograms: PredictionHistograms, nested:
         networks=run.recipe.best_checkpoints,
         submission_networks=run.dataset.num_folds * run.recipe.best_checkpoints,
         excluded=len(run.dataset.excluded),
-        caveats=caveats(run, len(histograms), int(histograms.positive.sum())),
+        caveats=[
+            *caveats(run, len(histograms), int(histograms.positive.sum())),
+            *metrics.other_removal(histograms.min_component, run.recipe.min_component),
+        ],
     )

@@ -1,8 +1,8 @@
 """Runs that share their training: recipes that differ only in how the trained networks predict.
 
-The weights of a run do not depend on its test-time augmentation, which the validations during training do not use
-either. So another run of the same training has the same networks, and only their predictions of the folds' own images
-are made again: it is an ordinary run then, as if it had been trained.
+The weights of a run do not depend on its test-time augmentation, nor on the small components that masks lose: the
+validations during training know neither. So another run of the same training has the same networks, and only their
+predictions of the folds' own images are made again: it is an ordinary run then, as if it had been trained.
 """
 
 from dataclasses import replace
@@ -54,7 +54,8 @@ def predict_again(training: TrainingInputs, source: RunDirectory, world: World) 
             weights = world.on_leader(partial(trained_fold, source.fold(fold)))
             weights.load(predictor.network, weights.read())
             rows = reader.table.select("train", {fold})
-            histograms = predict_histograms(predictor, loader, reader, rows, world)
+            limit = run.recipe.min_component
+            histograms = predict_histograms(predictor, loader, reader, rows, world, min_component=limit)
             if histograms is not None:
                 run.fold(fold).remove_temporary_files()
                 history = read_history(source.fold(fold))

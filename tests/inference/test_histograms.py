@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from plain_histograms import histogram, quantize
 
-from pneumo.inference.histograms import PredictionHistograms, area, concatenate, dice
+from pneumo.inference.histograms import PredictionHistograms, area, concatenate, dice, mask_area
 from pneumo.runtime.errors import UserError
 
 
@@ -134,6 +134,75 @@ def test_selecting_and_concatenating_are_inverse(maps):
     joined = concatenate([whole.select(odd), whole.select(~odd)])
     order = np.argsort(np.concatenate([np.flatnonzero(odd), np.flatnonzero(~odd)]))
     assert same(joined.select(order), whole)
+
+
+def with_removal(min_component: float) -> PredictionHistograms:
+    """Return the histograms of an image of 4x4 pixels: a component of three pixels, and one of a pixel."""
+    bins, truth = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
+    bins[0, 0], bins[3, 1:] = 200, (90, 100, 100)
+    truth[3, 2:], truth[0, 0] = 1, 1
+    opened = np.where(bins == 200, 0, bins)  # what is below 3 px
+    opened[3, 1:] = 90
+    counts, kept = (histogram(each, truth).astype(np.int32) for each in (bins, opened))
+    one = replace(one_image([0] * 16, [1] + [0] * 15), inside=counts[1:], outside=counts[:1])
+    return replace(one, min_component=min_component, kept_inside=kept[1:], kept_outside=kept[:1])
+
+
+def test_masks_lose_their_small_components_and_what_decides_does_not() -> None:
+    one = with_removal(3 * 2.0**16)
+    assert (one.max_bin.tolist(), one.truth.tolist()) == ([200], [3])
+    assert area(one, 1).tolist() == [4 * 2**16]
+    assert mask_area(one, 1).tolist() == [3 * 2**16]
+    assert (one.predicted[0, [90, 91, 200]].tolist(), one.masked[0, [90, 91, 200]].tolist()) == ([4, 3, 1], [3, 0, 0])
+    assert [dice(one, b).tolist() for b in (1, 90, 91)] == [[2 * 2 / 6], [2 * 2 / 6], [0.0]]
+    plain = one.without_removal()
+    assert [dice(plain, b).tolist() for b in (1, 90, 91)] == [[2 * 3 / 7], [2 * 3 / 7], [1.0]]
+
+
+def test_the_file_says_what_was_removed(tmp_path) -> None:
+    one, path = with_removal(101.0), tmp_path / "oof.parquet"
+    one.write(path)
+    back = PredictionHistograms.read(path)
+    assert same(back, one)
+    assert back.min_component == 101
+    assert np.array_equal(back.kept_inside, one.kept_inside)
+    assert np.array_equal(back.kept_outside, one.kept_outside)
+    metadata = pq.read_schema(path).metadata
+    assert (metadata[b"pneumo.format_version"], metadata[b"pneumo.min_component"]) == (b"3", b"101.0")
+    one.without_removal().write(path)
+    assert pq.read_schema(path).metadata == {b"pneumo.format_version": b"2"}
+    assert not {"kept_inside", "kept_outside"} & set(pq.read_table(path).column_names)
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "-1", "0", "2e6", "x", "0101.0"])
+def test_a_removal_of_no_size_is_refused(limit, tmp_path) -> None:
+    path = tmp_path / "oof.parquet"
+    with_removal(101.0).write(path)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"pneumo.min_component": limit}), path)
+    with pytest.raises(UserError, match=r"oof\.parquet: 1 rows, .*; expected prediction histograms"):
+        PredictionHistograms.read(path)
+
+
+def test_an_opened_map_has_no_pixel_in_a_higher_bin_and_as_many() -> None:
+    one = with_removal(101.0)
+    for b, count in ((200, 1), (0, 1)):
+        kept = one.kept_outside.copy()
+        kept[0, b] += count
+        kept[0, 90] -= count * (b == 200)
+        with pytest.raises(AssertionError, match="small components contradict"):
+            replace(one, kept_outside=kept)
+
+
+def test_the_removal_is_that_of_all_images_or_of_none() -> None:
+    one = with_removal(101.0)
+    other = replace(one, image_id=np.array(["b"]))
+    assert concatenate([one, other]).min_component == one.select(np.array([0])).min_component == 101
+    assert concatenate([one, other]).masked.tolist() == one.masked.tolist() * 2
+    for another in (other.without_removal(), replace(other, min_component=50.0)):
+        mixed = concatenate([one, another])
+        assert mixed.min_component == 0
+        assert mixed.masked.tolist() == one.predicted.tolist() * 2
 
 
 def test_an_image_cannot_count_twice(maps):

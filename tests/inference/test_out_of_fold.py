@@ -80,26 +80,35 @@ def test_no_array_of_a_batch_is_kept_while_others_are_predicted(
     assert len(counts) > 2
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("size", "limit"), [(2, 0.0), (3, 0.0), (3, 5_000.0)])
 def test_ranks_together_give_what_one_gives(
-    reader: ShardReader, loader: Loader, predictor: Predictor, size: int
+    reader: ShardReader, loader: Loader, predictor: Predictor, size: int, limit: float
 ) -> None:
     rows = reader.table.select("train")
-    whole = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK)
+    whole = predict_histograms(predictor, loader, reader, rows, SINGLE_RANK, min_component=limit)
+    assert whole is not None
     rules = {int(row): DecisionRule(140, 0.0, 100) for row in rows[3::2]}
-    masks = encode_masks(predictor, loader, reader, rows, rules=rules, group=SINGLE_RANK)
+    options: dict[str, Any] = {"rules": rules, "min_component": limit}
+    masks = encode_masks(predictor, loader, reader, rows, group=SINGLE_RANK, **options)
     histograms_parts: list[Any] = []
     mask_parts: list[Any] = []
     # The leader last, when the others have sent their parts.
     for rank in reversed(range(size)):
         group = OneOfSeveral(rank=rank, size=size, device=CPU, shared=histograms_parts)
-        histograms = predict_histograms(predictor, loader, reader, rows, group)
-        together = encode_masks(predictor, loader, reader, rows, rules=rules, group=replace(group, shared=mask_parts))
+        histograms = predict_histograms(predictor, loader, reader, rows, group, min_component=limit)
+        own = replace(group, shared=mask_parts)
+        together = encode_masks(predictor, loader, reader, rows, group=own, **options)
         assert (histograms is None) == (rank > 0)
     assert histograms is not None
     assert same(histograms, whole)
     assert together == masks
     assert len(mask_parts) == size
+    removed = int((whole.predicted - whole.masked)[:, 100].sum())
+    assert (removed > 0) == (limit > 0)
+    areas = {str(whole.image_id[i]): int(whole.masked[i, 100]) for i in range(len(whole)) if whole.max_bin[i] >= 140}
+    written = {image_id: int(rle.parse(mask)[:, 1].sum()) for image_id, mask in masks.items() if mask != rle.EMPTY}
+    assert written.items() <= areas.items()
+    assert written
 
 
 def test_masks_are_those_of_the_rule_on_each_image_alone(

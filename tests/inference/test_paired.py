@@ -30,6 +30,7 @@ def draw_runs(seeds: int = 1, *, images: int = 24, better: float = 0.0, seed: in
                 correct=correct,
                 presence={"max_pixel": score},
                 auc=Auc(presence_head=None, max_pixel=plain_auc(list(zip(positive, score, strict=True)))),
+                min_component=0.0,
             )
         )
     return runs

@@ -44,7 +44,8 @@ def finish_folds(
     for fold in range(manifest.num_folds):
         loader, predictor = build(recipe.inference, reader, world.device, workers=1)
         rows = reader.table.select("train", {fold})
-        histograms = predict_histograms(predictor, loader, reader, rows, world)
+        limit = recipe.min_component
+        histograms = predict_histograms(predictor, loader, reader, rows, world, min_component=limit)
         assert histograms is not None
         publish_fold(run.fold(fold), predictor.network, histograms, [])
     return run

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from eager_fit import fit_eagerly
-from finished_runs import finish_folds
+from finished_runs import finish_folds, tiny_recipe
+from scipy import ndimage
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.manifest import Manifest
@@ -20,9 +21,9 @@ from pneumo.distributed.world import World
 from pneumo.inference import metrics, rule_choice
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, read_rule, score_images
 from pneumo.inference.histograms import PredictionHistograms
-from pneumo.inference.nested import NestedEstimate
+from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.rule_choice import choose
-from pneumo.masks import submission
+from pneumo.masks import rle, submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import out_of_fold_masks, run_directory, run_metrics, run_start
@@ -94,6 +95,53 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
     assert [caveat for caveat in found.caveats if "by the estimates for one" in caveat]
+
+
+def choose_many_components(histograms: PredictionHistograms) -> NestedEstimate:
+    """Choose a rule for each fold under which every image has a mask of a fifth of its pixels, in some components."""
+    share = np.sort(histograms.predicted / histograms.pixels[:, None], axis=0)[0]
+    top = max(int((share > 0).sum()) - 1, 1)
+    pixels = histograms.predicted.sum(axis=0) / histograms.pixels.sum()
+    bottom = max(min(int((pixels > 0.2).sum()), top), 1)
+    rules = DecisionRule(top, 0.0, bottom), DecisionRule(top, 0.0, max(bottom - 1, 1))
+    return score_subsets(histograms, histograms.fold.astype(np.int64), rules, rules[0])
+
+
+def test_the_metrics_are_of_masks_without_small_components(
+    dataset: Path, reader: ShardReader, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_metrics, "choose", choose_many_components)
+    limit, masks = 9_000.0, {}
+    for name, kept in (("all", 0.0), ("large", limit)):
+        run = finish_folds(tmp_path / name, dataset, world, replace(tiny_recipe(), min_component=kept))
+        finish_run(run, world, reader, workers=1)
+        found = metrics.read(run.metrics)
+        assert found.min_component == kept
+        assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
+        assert not [caveat for caveat in found.caveats if "components" in caveat]
+        masks[name] = submission.read(run.masks)
+    rows = {str(reader.table.image_id[row]): row for row in reader.table.select("train").tolist()}
+    assert masks["all"].keys() == masks["large"].keys() == rows.keys()
+    for image_id, row in rows.items():
+        shape = reader.table.shape(row)
+        labels, _ = ndimage.label(rle.decode(masks["all"][image_id], *shape), np.ones((3, 3)))
+        areas = np.bincount(labels.ravel()) * 1024**2 / labels.size
+        expected = (areas >= limit)[labels] & (labels > 0)
+        assert np.array_equal(rle.decode(masks["large"][image_id], *shape), expected)
+    assert masks["all"] != masks["large"]
+    assert "-1" not in masks["all"].values()
+
+
+def test_a_fold_that_was_scored_before_components_were_removed_is_told(
+    run: RunDirectory, reader: ShardReader, world: World
+) -> None:
+    removing = replace(run, recipe=replace(run.recipe, min_component=101.0))
+    finish_run(removing, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    assert (found.min_component, found.oof_csv_dice) == (0, pytest.approx(found.nested.dice, abs=1e-12))
+    assert found.caveats[-1] == (
+        "masks lose their components below 101 px (of 1024x1024), while the metrics are of masks that keep all of theirs"
+    )
 
 
 def test_weights_that_are_not_their_folds_are_refused(run: RunDirectory, reader: ShardReader, world: World) -> None:
