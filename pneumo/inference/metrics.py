@@ -234,7 +234,11 @@ def other_removal(scored: float, min_component: float) -> list[str]:
     """
     if scored == min_component:
         return []
-    made = f"lose their components below {min_component:g} px (of 1024x1024)" if min_component else "keep all of theirs"
+    made = (
+        f"lose their components below {min_component:g} px (of 1024x1024)"
+        if min_component
+        else "keep their small components"
+    )
     those = f"lose those below {scored:g} px" if scored else "keep all of theirs"
     return [f"masks {made}, while the metrics are of masks that {those}"]
 

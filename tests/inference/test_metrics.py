@@ -6,7 +6,16 @@ from dataclasses import asdict, replace
 import pytest
 
 from pneumo.inference.evaluation import compute_metrics
-from pneumo.inference.metrics import BlendedRun, Metrics, Scores, describe, describe_comparison, read, write
+from pneumo.inference.metrics import (
+    BlendedRun,
+    Metrics,
+    Scores,
+    describe,
+    describe_comparison,
+    other_removal,
+    read,
+    write,
+)
 from pneumo.runtime.config import from_json
 from pneumo.runtime.errors import UserError
 
@@ -60,12 +69,22 @@ def test_a_file_of_before_rules_were_compared_is_read(metrics, tmp_path):
     write(path, metrics)
     content = json.loads(path.read_text())
     assert content.pop("rule_comparison")["chosen"] in ("thresholds", "expected score")
+    assert content.pop("min_component") == 0
     for scores in (content["in_sample"], *content["folds"]):
         del scores["rule"]["expected_score"]
     path.write_text(json.dumps(content))
     found = read(path)
-    assert (found.rule_comparison, found.nested) == (None, metrics.nested)
+    assert (found.rule_comparison, found.nested, found.min_component) == (None, metrics.nested, 0)
     assert found.in_sample.rule.expected_score is None
+
+
+def test_masks_that_lose_other_components_than_those_that_are_scored_are_told():
+    assert other_removal(0, 0) == other_removal(101, 101) == []
+    (removed,), (kept,), (fewer,) = other_removal(0, 101), other_removal(101, 0), other_removal(101, 50)
+    begin = "masks lose their components below"
+    assert removed == f"{begin} 101 px (of 1024x1024), while the metrics are of masks that keep all of theirs"
+    assert kept == "masks keep their small components, while the metrics are of masks that lose those below 101 px"
+    assert fewer == f"{begin} 50 px (of 1024x1024), while the metrics are of masks that lose those below 101 px"
 
 
 def test_the_table_says_which_kind_of_rule_is_used_and_why(metrics):

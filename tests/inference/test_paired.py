@@ -155,3 +155,15 @@ def test_a_difference_of_the_detectable_size_is_shown_in_80_percent_of_all_sampl
         detectable.append(difference.detectable)
     assert np.mean(shown) == pytest.approx(0.8, abs=0.07)
     assert np.mean(detectable) == pytest.approx(true, rel=0.03)
+
+
+def test_variants_that_remove_other_components_have_other_scores() -> None:
+    """They have the same maps, from which both decide, and other masks."""
+    both = [draw_maps(min_component=limit).histograms for limit in (0.0, 4_000.0)]
+    runs = [RunPredictions.of(one) for one in both]
+    assert [run.min_component for run in runs] == [0, 4_000]
+    assert runs[0].auc == runs[1].auc
+    difference = score_variants([[run] for run in runs])[1]["dice"].difference
+    assert difference is not None
+    assert difference.value == pytest.approx((runs[1].dice - runs[0].dice).mean(), abs=1e-12)
+    assert difference.value > 0, "what is removed is noise"

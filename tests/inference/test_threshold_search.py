@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from plain_rules import EDGE_RULES, ON_THE_EDGES, PIXEL, example, plain_dice, plain_mask, to_histograms
+from random_maps import draw_maps
 
 from pneumo.inference import threshold_search
 from pneumo.inference.decision_rule import NEVER, DecisionRule, score_images
@@ -35,7 +36,9 @@ def test_search_finds_what_trying_every_rule_finds(maps, maps_without_presence):
         assert found == search(sample.histograms, SMALL)
 
 
-def test_every_entry_of_the_search_is_its_rules_dice_over_empty(maps):
+@pytest.mark.parametrize("min_component", [0.0, 8_000.0])
+def test_every_entry_of_the_search_is_its_rules_dice_over_empty(min_component):
+    maps = draw_maps(min_component=min_component)
     histograms = maps.histograms
     subset = np.arange(len(histograms)) % 2
     sums = threshold_search.sum_dice_over_empty(histograms, SMALL, subset)
@@ -83,6 +86,7 @@ def repeat_images(histograms: PredictionHistograms, count: int) -> PredictionHis
     many = {
         field.name: np.resize(getattr(histograms, field.name), (count, *getattr(histograms, field.name).shape[1:]))
         for field in fields(PredictionHistograms)
+        if isinstance(getattr(histograms, field.name), np.ndarray)
     }
     return PredictionHistograms(**{**many, "image_id": np.arange(count).astype(str)})
 

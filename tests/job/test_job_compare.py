@@ -211,7 +211,7 @@ def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_w
     alone: Path, compared: Path, dataset: Path, tmp_path: Path, call_on_one_core: Call
 ) -> None:
     shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
-    plain = f"no-tta: {RECIPE_WORDS} --tta\nsmall: {RECIPE_WORDS} --tta --min-component 9\n"
+    plain = f"no-tta: {RECIPE_WORDS} --tta\nsmall: {RECIPE_WORDS} --tta --min-component 20000\n"
     write_variants(tmp_path, f"{plain}{VARIANTS}")
     runs = tmp_path / "out" / "runs"
     shutil.rmtree(runs / "base-seed-0")
@@ -227,7 +227,12 @@ def test_a_variant_of_the_same_training_has_its_networks_and_predicts_as_if_it_w
     before, after = read(compared)["variants"], read(tmp_path)["variants"]
     assert [variant["name"] for variant in after] == ["no-tta", "small", "base", "dice-all"]
     assert after[2]["scores"]["dice"]["value"] == before[0]["scores"]["dice"]["value"]
-    assert after[1]["scores"]["dice"]["difference"]["value"] == 0
+    removed = [
+        PredictionHistograms.read(runs / f"{name}-seed-0" / "fold-0" / "oof.parquet") for name in ("no-tta", "small")
+    ]
+    assert [one.min_component for one in removed] == [0, 20_000]
+    assert np.array_equal(removed[0].predicted, removed[1].predicted)
+    assert (removed[1].masked < removed[0].masked).any()
     assert after[0]["runs"][0]["seconds"] == after[2]["runs"][0]["seconds"]
     assert [variant["networks_of"] for variant in after] == ["", "no-tta", "no-tta", ""]
     # It is a run like any other.

@@ -3,10 +3,13 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from finished_runs import finish_folds, tiny_recipe
 from plain_histograms import histogram, quantize
+from scipy import ndimage
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
@@ -64,19 +67,21 @@ def make(runs: list[RunDirectory], reader: ShardReader, world: World) -> Network
     return build_mean(runs, (3.0, 1.0), reader=reader, world=world, workers=1)
 
 
+@pytest.mark.parametrize("limit", [0.0, 9_000.0])
 def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_image(
-    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: float, runs: list[RunDirectory], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And on masks without the small components that the blend's submission will be without."""
     seen = []
     real = blended_rule.predict_mean_histograms
 
-    def keep(*arguments: object) -> object:
-        seen.append(real(*arguments))  # type: ignore[arg-type]
+    def keep(*arguments: Any, **options: Any) -> object:
+        seen.append(real(*arguments, **options))
         return seen[-1]
 
     monkeypatch.setattr(blended_rule, "predict_mean_histograms", keep)
     mean = make(runs, reader, world)
-    chosen = choose_rule(runs, mean, "auto")
+    chosen = choose_rule(runs, mean, "auto", limit)
     rule, found = chosen.rule, chosen.metrics
     (histograms,) = seen
     assert rule == choose(histograms).final
@@ -94,8 +99,14 @@ def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_
         for i, (row, probability) in zip(index.tolist(), predicted, strict=True):
             counts = histogram(quantize(probability), rle.decode(reader.rle(row), *table.shape(row)))
             assert [histograms.outside[i].tolist(), histograms.inside[i].tolist()] == counts.tolist()
+            for b in np.quantile(quantize(probability), [0.3, 0.8, 0.95]).astype(int).tolist():
+                labels, _ = ndimage.label(quantize(probability) >= b, np.ones((3, 3)))
+                areas = np.bincount(labels.ravel())[1:]
+                assert histograms.masked[i, b] == areas[areas * 1024**2 / labels.size >= limit].sum()
 
+    assert ((histograms.predicted - histograms.masked).sum() > 0) == (limit > 0)
     assert found is not None
+    assert found.min_component == limit
     assert (found.images, found.networks, found.submission_networks) == (32, 2, 4)
     assert found.in_sample.rule == rule.in_probabilities()
     own = [metrics.read(run.metrics).nested.dice for run in runs]
@@ -163,12 +174,16 @@ def test_a_rule_that_calls_every_image_empty_has_no_mean(
 
 
 def test_a_single_run_keeps_its_rule(
-    runs: list[RunDirectory], reader: ShardReader, world: World, tmp_path: Path
+    runs: list[RunDirectory], reader: ShardReader, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     mean = build_mean(runs[:1], reader=reader, world=world, workers=1)
     for source in ("auto", "out-of-fold", "mean"):
         expected = ChosenRule(read_rule(runs[0].thresholds), metrics=None)
         assert choose_rule(runs[:1], mean, source) == expected
+    assert "masks lose" not in caplog.text
+    assert choose_rule(runs[:1], mean, "auto", 101.0) == expected
+    told = "masks lose their components below 101 px (of 1024x1024), while the metrics are of masks that keep all"
+    assert f"{runs[0].path}: {told}" in caplog.text
 
 
 def test_the_mean_of_rules_is_scored_on_the_same_predictions(

@@ -56,13 +56,15 @@ def test_a_stopped_blend_resumes_and_is_the_weighted_mean_of_its_runs(
     reader = ShardReader(dataset, SampleTable.read(dataset))
     mean = build_mean(runs, WEIGHTS, reader=reader, world=world, workers=1)
     assert [run.weight for run in mean.runs] == [0.75, 0.25]
-    chosen = choose_rule(runs, mean, "auto")
+    limit = both[0].recipe.min_component
+    chosen = choose_rule(runs, mean, "auto", limit)
+    assert chosen.metrics is not None
+    assert (chosen.metrics.min_component, choose_rule(runs, mean, "mean", limit).metrics) == (limit, None)
     assert chosen.metrics == metrics.read(blend / "submission.metrics.json")
     assert chosen.metrics is not None
     # One network of each fold of the first run, two of the second.
     assert (chosen.metrics.networks, chosen.metrics.submission_networks) == (3, 6)
     rows = reader.table.select("test")
-    limit = both[0].recipe.min_component
     expected = {p.image_id: p.rle for p in Ensembler(mean, chosen.rule, min_component=limit).run(rows)}
     assert dict(read(blend / "submission.csv")) == expected
     assert len(expected) == Manifest.read(dataset).test

@@ -94,7 +94,9 @@ def test_the_recipe_s_small_components_are_removed_from_the_submission(
         p for p, area in zip(reader.table.image_id[rows].tolist(), areas, strict=True) if area == np.prod(sizes[p])
     }
     assert whole == found
-    assert "which the metrics count" in " ".join(json.loads(run.metrics.read_text())["caveats"])
+    found = json.loads(run.metrics.read_text())
+    assert (found["min_component"], found["oof_csv_dice"]) == (2**20, pytest.approx(found["nested"]["dice"], abs=1e-12))
+    assert "components" not in " ".join(found["caveats"])
 
 
 def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def test_a_fold_that_was_scored_before_components_were_removed_is_told(
     found = metrics.read(run.metrics)
     assert (found.min_component, found.oof_csv_dice) == (0, pytest.approx(found.nested.dice, abs=1e-12))
     assert found.caveats[-1] == (
-        "masks lose their components below 101 px (of 1024x1024), while the metrics are of masks that keep all of theirs"
+        "masks lose their components below 101 px (of 1024x1024), while the metrics are of masks"
+        " that keep all of theirs"
     )
 
 
