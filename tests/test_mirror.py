@@ -30,7 +30,6 @@ WITHOUT_TESTS = {
     "reporting/outputs/context.py": "what the tests of each output use",
     "reporting/report/facts.py": "data alone",
     "runtime/ranges.py": "ranges alone, which tests/job/test_job_refusals.py tries at every flag",
-    "training/compared_runs.py": "tests/job/test_job_compare.py runs it through the command",
     "training/pseudo_label_config.py": "fields alone; tests/training/test_pseudo_labels.py labels by them",
     "training/consistency_config.py": "fields alone; tests/training/test_consistency.py learns by them",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",

@@ -222,6 +222,8 @@ def _usage(facts: CardFacts) -> Iterator[str]:
         yield (
             f"It also removes components of a mask below {facts.min_component:g} px (of 1024x1024), which the program"
             " leaves in it."
+            + " The scores are of masks without them."
+            * (facts.metrics.min_component == facts.min_component)
         )
 
 

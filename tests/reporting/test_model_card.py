@@ -149,5 +149,8 @@ def test_an_export_without_onnx_has_no_program() -> None:
 
 def test_components_that_the_program_leaves_are_told() -> None:
     told = "removes components of a mask below 3501 px"
-    assert told in render(replace(FACTS, min_component=3501.0))
+    assert told in (with_all := render(replace(FACTS, min_component=3501.0)))
+    assert "masks without them" not in with_all
+    scored = render(replace(FACTS, min_component=3501.0, metrics=replace(METRICS, min_component=3501.0)))
+    assert f"{told} (of 1024x1024), which the program leaves in it. The scores are of masks without them." in scored
     assert "components of a mask" not in render(FACTS)
