@@ -261,7 +261,8 @@ def _score(inputs: ComparisonInputs, variant: Variant, compared: ComparedRuns) -
 class _Progress:
     """Says which run begins, and how long those that are left will take by those that this process has trained.
 
-    A run's time is taken as proportional to its epochs times the pixels of what its steps see of an image.
+    A run's time is taken as proportional to its epochs times the pixels of what its steps see of an image, and to the
+    images of a step, unlabeled ones included, for each labeled one.
     """
 
     def __init__(self, inputs: ComparisonInputs, finished: Sequence[bool]) -> None:
@@ -286,4 +287,5 @@ class _Progress:
 
 
 def _work(recipe: Recipe) -> float:
-    return float(sum(stage.epochs * (stage.crop_size or stage.image_size) ** 2 for stage in recipe.stages))
+    images = 1 + recipe.consistency.images / recipe.batch_size
+    return images * sum(stage.epochs * (stage.crop_size or stage.image_size) ** 2 for stage in recipe.stages)

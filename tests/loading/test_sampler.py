@@ -145,3 +145,4 @@ def test_a_repeated_order_has_every_sample_once_before_any_again():
     assert repeated_order(7, 5, seed=1, epoch=4).tolist() == order[:5]
     others = [repeated_order(7, 17, **place).tolist() for place in ({"seed": 2, "epoch": 4}, {"seed": 1, "epoch": 5})]
     assert order not in others
+    assert order[:7] != epoch_order(np.zeros(7, bool), seed=1, epoch=4, positive_rate=None).tolist(), "draws of its own"

@@ -21,7 +21,7 @@ from pneumo.loading.contract import Batch
 from pneumo.modeling.losses.loss import SUMS, loss
 from pneumo.modeling.segmenter import SegmenterOutput
 from pneumo.runtime.errors import StopRequested
-from pneumo.training import optimizer
+from pneumo.training import optimizer, train_state
 from pneumo.training.consistency import Target, consistency_loss, ramp_up, teach
 from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.epoch import Epoch
@@ -101,7 +101,9 @@ def micro_batch(index: int) -> Batch:
     return Batch(image=image, mask=(image > 0.95).float(), rows=np.arange(2))
 
 
-LABELED, OTHERS = [[micro_batch(10 * kind + index) for index in range(2)] for kind in (0, 1)]
+LABELED, OTHERS = ([micro_batch(index) for index in indices] for indices in (range(2), range(10, 13)))
+STEP = replace(RECIPE, consistency=replace(CONFIG, images=6))
+"""Two micro-batches with labels, three without."""
 
 
 def statistics(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -118,7 +120,7 @@ def plain_step(state: TrainState) -> tuple[dict[str, torch.Tensor], float]:
         squares = (output.logits.sigmoid() - mirrored.logits.flip(-1).sigmoid().detach()) ** 2
         of_presence = (output.presence_logit.sigmoid() - mirrored.presence_logit.sigmoid().detach()) ** 2
         losses = 10.0 * squares.mean(dim=(1, 2, 3)) + 0.5 * of_presence
-        (RAMP * losses.sum() / 4).backward()
+        (RAMP * losses.sum() / 6).backward()
         total += float(losses.detach().sum())
     for batch in LABELED:
         (loss(model(batch.image), batch.mask, RECIPE.loss).total.sum() / RECIPE.batch_size).backward()
@@ -129,7 +131,7 @@ def plain_step(state: TrainState) -> tuple[dict[str, torch.Tensor], float]:
 
 @pytest.fixture
 def state(world: World) -> TrainState:
-    state = TrainState(RECIPE, 7, world, world)
+    state = TrainState(STEP, 7, world, world)
     with torch.no_grad():
         # A teacher that does not agree.
         for parameter in state.ema.model.parameters():
@@ -162,7 +164,7 @@ def test_unlabeled_images_change_the_weights_and_no_statistics(state: TrainState
 
 def test_a_scaled_loss_gives_the_same_step(state: TrainState, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     fp16(monkeypatch, init_scale=2.0**10)
-    scaled = TrainState(RECIPE, 7, world, world)
+    scaled = TrainState(STEP, 7, world, world)
     assert scaled.scaling.scaler.is_enabled()
     scaled.ema.model.load_state_dict(copy.deepcopy(state.ema.model.state_dict()))
     results = [one.step(LABELED, 0, RATE, OTHERS, RAMP) for one in (state, scaled)]
@@ -175,8 +177,17 @@ def test_a_scaled_loss_gives_the_same_step(state: TrainState, world: World, monk
     assert all(torch.equal(value, before[name]) for name, value in scaled.model.state_dict().items())
 
 
+def test_dropout_of_an_unlabeled_micro_batch_is_a_function_of_its_place(
+    state: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[tuple[int, ...]] = []
+    monkeypatch.setattr(train_state, "seed_step", lambda *counters: seeds.append(counters))
+    state.step(LABELED, 8, RATE, OTHERS, RAMP)
+    assert sorted(seeds) == [(7, 8, index) for index in range(5)]
+
+
 def test_ranks_divide_labeled_and_unlabeled_micro_batches_evenly(state: TrainState, world: World) -> None:
-    state.recipe = replace(RECIPE, batch_size=10, consistency=replace(CONFIG, images=6))
+    state.recipe = replace(STEP, batch_size=10)
     shares = []
     for rank in range(3):
         state.group = replace(world, rank=rank, size=3)
@@ -289,7 +300,20 @@ def test_the_history_has_the_consistency_loss_of_a_run_with_unlabeled_images_alo
     assert off.model.read_bytes() != whole.model.read_bytes()
 
 
-def test_the_loop_trains_on_the_images_that_the_fold_may_use(unlabeled: Path, world: World, tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path / "run", unlabeled, world, RECIPE)
+def test_the_loop_trains_on_the_images_that_the_fold_may_use_and_raises_their_weight(
+    unlabeled: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors, real = [], TrainState.step
+
+    def step(self: TrainState, *arguments: Any) -> Any:
+        factors.append(arguments[4])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(TrainState, "step", step)
+    trainer = make_trainer(tmp_path / "run", unlabeled, world, FIFTH)
+    trainer.run()
+    # Two epochs, which are all of the ramp-up.
+    done = [(index + 0.5) / len(factors) for index in range(len(factors))]
+    assert factors == pytest.approx([math.exp(-5 * (1 - part) ** 2) for part in done])
     ours = trainer._epoch(RECIPE.stages[0], 0)
     assert ours.unlabeled_rows.tolist() == epoch(unlabeled, RECIPE).unlabeled_rows.tolist() != []

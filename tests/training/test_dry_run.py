@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from training_runs import OPTIONS, Never, shrunk
+from unlabeled_data import build_dataset
 
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.partition import plan_waves
 from pneumo.distributed.world import World
 from pneumo.loading.cache_plan import CacheOptions
 from pneumo.runtime.errors import UserError
+from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.cross_validation import train
 from pneumo.training.dry_run import _busiest_unlabeled, _describe_device_cache, _describe_world, dry_run
@@ -122,6 +124,19 @@ def test_the_cache_of_a_gpu_is_planned_for_the_stage_that_needs_most(
     assert "25% of its memory stays free" in line
     assert not list(_describe_device_cache(replace(recipe, loader="opencv"), table, torch.device("cuda")))
     assert not list(_describe_device_cache(recipe, table, torch.device("cpu")))
+
+
+def test_the_cache_of_a_gpu_is_planned_for_unlabeled_images_too(
+    synthetic: SyntheticTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.training.dry_run.GIB", 1)
+    table = SampleTable.read(build_dataset(synthetic, tmp_path))
+    off = replace(shrunk("debug"), loader="dali")
+    on = replace(off, consistency=ConsistencyConfig(images=4))
+    found = [next(_describe_device_cache(recipe, table, torch.device("cuda"))) for recipe in (off, on)]
+    without, with_them = (float(line.split()[3]) for line in found)
+    labeled, all_images = len(table.select("train")), len(table.select("train")) + len(table.select("unlabeled"))
+    assert with_them / without == pytest.approx(all_images / labeled, rel=0.05)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1])

@@ -81,6 +81,8 @@ def test_a_step_takes_as_long_as_what_it_sees_of_an_image() -> None:
     whole = replace(debug(), epochs=(4, 2), image_size=(128,))
     assert _work(replace(whole, crop_size=(64,))) == _work(whole) / 4
     assert _work(replace(whole, crop_size=(64, 128))) == _work(whole) * (4 / 4 + 2) / 6
+    # A batch has 4 labeled images.
+    assert _work(replace(whole, consistency=ConsistencyConfig(images=6))) == _work(whole) * 2.5
 
 
 def test_the_time_left_is_that_of_the_epochs_and_pixels_still_to_be_trained(caplog: pytest.LogCaptureFixture) -> None:
