@@ -92,3 +92,25 @@ def test_the_plan_counts_the_images_that_may_be_labeled(alone: Path, unlabeled: 
     assert code == 2
     assert "--pseudo-labels.share 0.3 without --teacher" in output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_variant_of_a_comparison_may_have_a_teacher(alone: Path, unlabeled: Path, tmp_path: Path) -> None:
+    recipe = " ".join(word for word in RECIPE if word not in ("--checkpoint-minutes", "0.001"))
+    labels, variants, out = " ".join(LABELS), tmp_path / "variants.txt", tmp_path / "out"
+    command = [JOB / "compare.py", "--dataset", unlabeled, "--variants", variants, "--out", out, "--folds", 0]
+    lines = [f"plain: {recipe} --epochs 1", f"none: {recipe} {labels} --teacher {tmp_path / 'none'}"]
+    lines.append(f"unfinished: {recipe} {labels} --teacher {unlabeled}")
+    variants.write_text("\n".join(lines))
+    code, output = run(command)
+    assert code == 2, output
+    assert "2 mistakes: " in output
+    assert "line 2, variant none: " in output
+    assert "line 3, variant unfinished: " in output
+    assert not (out / "runs").exists()
+    variants.write_text(f"{lines[0]}\ntaught: {recipe} {labels} --teacher {alone}\n")
+    code, output = run(command)
+    assert code == 0, output
+    train(unlabeled, tmp_path / "one", "--folds", 0, "--teacher", alone, *LABELS)
+    assert weights(out / "runs" / "taught-seed-0") == weights(tmp_path / "one")
+    assert weights(out / "runs" / "plain-seed-0") != weights(tmp_path / "one")
