@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_maps import Maps
+from random_maps import Maps, draw_maps
 
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, score_images
 from pneumo.inference.nested import assign_subsets, predicted_area, score_subsets
@@ -26,6 +26,18 @@ def test_each_fold_is_scored_by_its_own_rule(maps: Maps) -> None:
         pixels = own.predicted[:, rule.bottom_bin] * (1 << 20) / own.pixels
         assert areas[mine].tolist() == (pixels * predict_presence(own, rule)).tolist()
     assert len({tuple(score_images(histograms, rule).tolist()) for rule in RULES}) == 3, "the rules are alike"
+
+
+def test_a_mask_that_loses_all_its_components_is_a_negative_answer() -> None:
+    """By the same rules, which decide by the map as it is."""
+    with_all, large = (draw_maps(min_component=limit).histograms for limit in (0.0, 30_000.0))
+    first, second = (score_subsets(one, assign_subsets(one), RULES, FINAL) for one in (with_all, large))
+    emptied = first.predicted_positive & ~second.predicted_positive
+    assert emptied.any()
+    assert second.predicted_positive.any()
+    assert second.dice[emptied].tolist() == (~large.positive[emptied]).astype(float).tolist()
+    assert (predicted_area(large, second) > 0).tolist() == second.predicted_positive.tolist()
+    assert (predicted_area(large, second) <= predicted_area(with_all, first)).all()
 
 
 def test_two_folds_are_not_divided_anew(maps: Maps) -> None:
