@@ -38,7 +38,7 @@ from pneumo.runtime.ranges import (
     WorkersOrAuto,
 )
 from pneumo.runtime.verbosity import Verbosity, VerbosityFlags
-from pneumo.training.variants import RESULTS, RUNS, Variant, read_variants
+from pneumo.training.variants import RESULTS, RUNS, Variant, read_variants, run_name
 
 
 @config_dataclass
@@ -102,8 +102,11 @@ def main() -> None:
     check_apart("--out", arguments.out, read, writes=RESULTS if arguments.runs else (*RESULTS, RUNS, "logs"))
     if arguments.dataset and arguments.variants:
         variants = read_variants(arguments.variants)
-        teachers = [variant.teacher for variant in variants if variant.teacher]
-        check_apart("--out", arguments.out, {"--teacher": teachers}, writes=(*RESULTS, RUNS, "logs"))
+        # A run of another variant may teach, once it is finished: it is only read then.
+        taught = [variant for variant in variants if variant.teacher]
+        runs = [f"{RUNS}/{run_name(variant.name, seed)}" for variant in taught for seed in arguments.seeds]
+        teachers = [variant.teacher for variant in taught]
+        check_apart("--out", arguments.out, {"--teacher": teachers}, writes=(*RESULTS, *runs, "logs"))
         train_variants(arguments, arguments.dataset, variants)
     else:
         compare_found(arguments)

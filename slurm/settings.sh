@@ -5,7 +5,7 @@
 # What is trained on what
 : "${PNEUMO_DATASET:=data/siim}" # dataset; built from the DICOMs below when it does not exist
 : "${PNEUMO_RUN:=runs/best}"     # run directory, on a file system that all nodes share
-: "${PNEUMO_RECIPE:=best}"       # recipe: debug, demo, seed, winner, fourth, fifth or best
+: "${PNEUMO_RECIPE:=best}"       # recipe, one of the table in README.md
 : "${PNEUMO_NUM_FOLDS:=5}"       # folds of a dataset that is built; one that exists has its own
 : "${PNEUMO_EXPECTED:=}"         # CSV with the image ids that the submission must have (Kaggle's sample submission)
 

@@ -45,7 +45,10 @@ def log_plan(plan: BuildPlan, options: BuildOptions) -> None:
         )
     _log_left_out(plan)
     if plan.unlabeled and plan.keeps_unlabeled:
-        log.info("unlabeled images, for --pseudo-labels of job/train.py: %s", counted(len(plan.unlabeled), "file"))
+        log.info(
+            "unlabeled images, for --pseudo-labels.share and --consistency.images of job/train.py: %s",
+            counted(len(plan.unlabeled), "file"),
+        )
     elif plan.unlabeled:
         log.warning(
             "%s: unlabeled is not negative",

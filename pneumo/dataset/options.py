@@ -49,7 +49,8 @@ class BuildInputs:
     """Without --patients: count each image as a patient, where the DICOMs' PatientID does not tell patients apart."""
     keep_unlabeled: bool = False
     """Keep the images of --dicom without a row in --masks, too, as a split of their own: nothing is scored on them, and
-    only --pseudo-labels of job/train.py learns from them. Without the flag they are left out."""
+    only --pseudo-labels.share and --consistency.images of job/train.py learn from them. Without the flag they are left
+    out."""
     id: IdSource = "uid"
     """What the ids of the CSVs and of the submission are: uid = SOPInstanceUID; file-name = the file's name without its
     suffix, which is then the id in every output."""

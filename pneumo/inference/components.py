@@ -10,7 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pneumo.inference.histograms import equivalent_area
+from pneumo.inference.histograms import BINS, equivalent_area
+
+MOST_LABELED = BINS
+"""Times the pixels of a map that ``open_by_area`` labels component by component, before it goes value by value."""
+CALL = 4096
+"""Pixels that take about as long to be labeled as the calls for a component, however small it is."""
 
 
 def remove_small_components(mask: npt.NDArray[np.uint8], min_area: float) -> npt.NDArray[np.uint8]:
@@ -28,7 +33,8 @@ def open_by_area(bins: npt.NDArray[np.uint8], min_area: float) -> npt.NDArray[np
 
     A component is cut out and looked at alone at the next value that occurs in it, so that nothing is labeled beside
     it. A map of 1024x1024 with two smooth blobs takes 0.1 s of a core, one that is half covered by them 1 s, and one
-    of uniform noise 2 to 3 s.
+    of uniform noise 2 to 3 s; maps of other sizes as much more or less as they have pixels. Where there are very many
+    components, or their boxes overlap, the whole map is labeled at each value instead.
 
     Args:
         bins: (rows, columns) quantized probabilities.
@@ -36,9 +42,12 @@ def open_by_area(bins: npt.NDArray[np.uint8], min_area: float) -> npt.NDArray[np
     """
     opened = bins.copy()
     # Views of the opened map, the values in the same window where they belong to the component, and where it begins.
-    components = [(opened, bins, 0)]
+    components, left = [(opened, bins, 0)], MOST_LABELED * bins.size
     while components:
         window, values, level = components.pop()
+        left -= values.size + CALL
+        if left < 0:
+            return _open_value_by_value(bins, min_area)
         mask = (values > level).view(np.uint8)
         if not mask.any():
             continue
@@ -51,6 +60,15 @@ def open_by_area(bins: npt.NDArray[np.uint8], min_area: float) -> npt.NDArray[np
             box = slice(y, y + height), slice(x, x + width)
             alone = values[box] if len(keep) == 2 else np.where(labels[box] == k, values[box], np.uint8(0))
             components.append((window[box], alone, level))
+    return opened
+
+
+def _open_value_by_value(bins: npt.NDArray[np.uint8], min_area: float) -> npt.NDArray[np.uint8]:
+    """Do the same by the masks of all values in turn, which takes as long for any map of a size."""
+    opened = np.zeros_like(bins)
+    for value in np.unique(bins[bins > 0]).tolist():
+        labels, keep, _ = _components((bins >= value).view(np.uint8), min_area, bins.size)
+        opened[keep[labels]] = value
     return opened
 
 

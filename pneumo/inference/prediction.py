@@ -22,6 +22,7 @@ from pneumo.inference.device_histograms import count, quantize
 from pneumo.inference.predictor import Predictor, require_finite, to_source
 from pneumo.loading.contract import BatchPlan, Loader
 from pneumo.masks.rle import Runs
+from pneumo.runtime.machine import available_cores
 
 BATCH_SIZE = 8
 """Images in one forward pass."""
@@ -148,11 +149,16 @@ def _start_count(batch: PredictedBatch, truth: Callable[[int], Runs | None], *, 
 def _count_opened(
     bins: Sequence[torch.Tensor], truths: Sequence[Runs | None], min_component: float
 ) -> npt.NDArray[np.int32]:
-    """Return the histograms (n, 2, 256) of the opened maps of n images, each in a thread of its own."""
+    """Return the histograms (n, 2, 256) of the opened maps of n images, which are opened side by side."""
 
     def count_one(values: torch.Tensor, truth: Runs | None) -> torch.Tensor:
         return count(torch.from_numpy(open_by_area(values.numpy(), min_component)), truth)
 
-    with ThreadPoolExecutor(len(bins)) as pool:
-        counts: npt.NDArray[np.int32] = torch.stack(list(pool.map(count_one, bins, truths))).numpy()
+    found = []
+    with ThreadPoolExecutor(min(len(bins), available_cores())) as pool:
+        for counted in pool.map(count_one, bins, truths):
+            # A large map without a clear component takes long.
+            heartbeat.touch()
+            found.append(counted)
+    counts: npt.NDArray[np.int32] = torch.stack(found).numpy()
     return counts

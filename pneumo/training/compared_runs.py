@@ -84,7 +84,7 @@ class ComparedRuns:
     def _trained_as(self, runs: Sequence[RunDirectory]) -> str:
         """Return the earlier variant that was trained with these runs: the times of all epochs are the same."""
         for variant, earlier in zip(self._variants, self._runs, strict=True):
-            if not variant.networks_of and self._histories(earlier) == self._histories(runs):
+            if self._histories(earlier) == self._histories(runs):
                 return variant.name
         return ""
 

@@ -105,7 +105,7 @@ def check_unlabeled(recipe: Recipe, table: SampleTable, folds: Sequence[int]) ->
         raise UserError(
             f"{wanted}, and the dataset has no unlabeled images",
             "images without a label to learn from",
-            "build the dataset with job/shard.py --keep-unlabeled, or leave --consistency.images out",
+            "build the dataset with job/shard.py --keep-unlabeled, or set --consistency.images 0",
         )
     for fold in folds:
         if not len(unlabeled.usable(table, fold)):
@@ -113,7 +113,7 @@ def check_unlabeled(recipe: Recipe, table: SampleTable, folds: Sequence[int]) ->
                 f"{wanted}, and fold {fold} may use none of {counted(count, 'unlabeled image')}: they are of its"
                 " patients, or copies of other images",
                 "unlabeled images of other patients than those whom the fold validates on",
-                "build the dataset with more of them, or leave --consistency.images out",
+                "build the dataset with more of them, or set --consistency.images 0",
             )
 
 

@@ -46,7 +46,7 @@ from pneumo.training.resolution import first_weights, resolve_auto
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.shared_training import has_same_training, predict_again
 from pneumo.training.teacher import open_teacher
-from pneumo.training.variants import RUNS, Variant, refuse
+from pneumo.training.variants import RUNS, Variant, refuse, run_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class ComparisonInputs:
         return TrainingInputs(
             recipe=variant.seeded(seed),
             dataset=self.dataset,
-            run=self.out / RUNS / f"{variant.name}-seed-{seed}",
+            run=self.out / RUNS / run_name(variant.name, seed),
             folds=self.folds,
             expected=None,
             options=self.options,

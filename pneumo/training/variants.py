@@ -56,6 +56,11 @@ class Variant:
         return replace(self.recipe, seed=seed)
 
 
+def run_name(variant: str, seed: int) -> str:
+    """Return the name of the directory, within ``RUNS``, of a variant's run."""
+    return f"{variant}-seed-{seed}"
+
+
 def read_variants(path: Path) -> tuple[Variant, ...]:
     """Read the variants of a file.
 
@@ -94,7 +99,7 @@ def refuse(mistakes: Sequence[UserError]) -> None:
         raise UserError(
             f"{len(mistakes)} mistakes: {'; '.join(f'{each.found} (expected {each.expected})' for each in mistakes)}",
             "variants that can be trained",
-            "correct them",
+            "; ".join(dict.fromkeys(each.action for each in mistakes)),
         )
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from pneumo.inference import components
 from pneumo.inference.components import open_by_area, remove_small_components
 
 
@@ -64,7 +65,12 @@ def draw_bins(shape: tuple[int, int], kind: str) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(18, 24), (9, 41), (1, 40)])
 @pytest.mark.parametrize("kind", ["noise", "smooth", "few values"])
 @pytest.mark.parametrize("min_pixels", [1, 2, 7, 10_000])
-def test_the_opened_map_has_the_masks_of_every_threshold(shape: tuple[int, int], kind: str, min_pixels: int) -> None:
+@pytest.mark.parametrize("most_labeled", [0, 1_000_000])
+def test_the_opened_map_has_the_masks_of_every_threshold(
+    shape: tuple[int, int], kind: str, min_pixels: int, most_labeled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the map is labeled component by component or, since it would take too long, value by value."""
+    monkeypatch.setattr(components, "MOST_LABELED", most_labeled)
     bins = draw_bins(shape, kind)
     before = bins.copy()
     opened = open_by_area(bins, min_pixels * 2**20 / bins.size)
@@ -88,3 +94,20 @@ def test_a_part_of_a_component_may_be_too_small_above_it_and_another_one_not() -
     assert np.array_equal(opened, expected)
     assert np.array_equal(open_by_area(bins, 17 * 2**20 / bins.size), np.minimum(bins, 90))
     assert open_by_area(bins, 90 * 2**20 / bins.size).max() == 0
+
+
+def test_a_map_of_components_around_each_other_is_labeled_no_more_often_than_it_has_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, columns = np.mgrid[:256, :256]
+    bins = ((rows + columns) % 256).astype(np.uint8)
+    labeled, label = [0], components._components
+
+    def counting(mask: np.ndarray, min_area: float, pixels: int) -> object:
+        labeled[0] += mask.size
+        return label(mask, min_area, pixels)
+
+    monkeypatch.setattr(components, "_components", counting)
+    opened = open_by_area(bins, 16.0)
+    assert np.array_equal(opened, bins)
+    assert labeled[0] <= 2 * 256 * bins.size

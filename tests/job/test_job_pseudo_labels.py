@@ -114,3 +114,28 @@ def test_a_variant_of_a_comparison_may_have_a_teacher(alone: Path, unlabeled: Pa
     train(unlabeled, tmp_path / "one", "--folds", 0, "--teacher", alone, *LABELS)
     assert weights(out / "runs" / "taught-seed-0") == weights(tmp_path / "one")
     assert weights(out / "runs" / "plain-seed-0") != weights(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_a_comparison_may_teach_another_variant_of_it(unlabeled: Path, tmp_path: Path) -> None:
+    recipe = " ".join(word for word in RECIPE if word not in ("--checkpoint-minutes", "0.001")) + " --epochs 1"
+    labels = " ".join(map(str, LABELS))
+    variants, out = tmp_path / "variants.txt", tmp_path / "out"
+    command = [JOB / "compare.py", "--dataset", unlabeled, "--variants", variants, "--out", out]
+    two = f"plain: {recipe}\nno-tta: {recipe} --tta\n"
+    variants.write_text(two)
+    code, output = run(command)
+    assert code == 0, output
+    itself = out / "runs" / "pupil-seed-0"
+    variants.write_text(two + f"pupil: {recipe} {labels} --teacher {itself}\n")
+    code, output = run(command)
+    assert code == 2, output
+    assert f"--out would replace {itself}, which --teacher reads" in output
+    teacher = out / "runs" / "plain-seed-0"
+    variants.write_text(two + f"pupil: {recipe} {labels} --teacher {teacher}\n")
+    code, output = run(command)
+    assert code == 0, output
+    train(unlabeled, tmp_path / "alone", "--epochs", 1, "--teacher", teacher, *LABELS)
+    for fold in (0, 1):
+        assert weights(itself, fold) == weights(tmp_path / "alone", fold)
+        assert weights(itself, fold) != weights(teacher, fold)

@@ -72,8 +72,11 @@ def test_all_variants_that_cannot_be_trained_are_refused_at_once_before_anything
     assert "; variant v3: " in found
     assert "fp16" in found
     assert "; variant v4: --pseudo-labels.share 0.2 without --teacher (expected a run that labels)" in found
-    with pytest.raises(UserError, match=r"^variant v1: --model\.encoder resnet35; expected one of"):
+    with pytest.raises(UserError, match=r"^variant v1: --model\.encoder resnet35; expected one of") as alone:
         _check_recipes(inputs(debug(), with_encoder("resnet35")), torch.device("cpu"))
+    actions = error.value.action.split("; ")
+    assert actions[0] == alone.value.action
+    assert len(actions) == len(set(actions)) > 1
     _check_recipes(inputs(debug(), with_encoder("resnet34")), torch.device("cpu"))
 
 

@@ -13,7 +13,7 @@ from pneumo.inference.errors_by_group import (
 from pneumo.reporting.html.page import Block, Cell, Column, Prose, Section, Table
 from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
-from pneumo.runtime.errors import list_some
+from pneumo.runtime.errors import counted, list_some
 
 NAMED = 5
 """Notes of no image that are named."""
@@ -68,7 +68,9 @@ def _by_drain(evidence: Evidence, drains: Mapping[str, bool]) -> list[Block]:
         return []
     blocks: list[Block] = []
     if others := notes_on_others(evidence.histograms, drains):
-        blocks.append(Prose(paragraphs=[f"{describe_others(others)}. They are not counted here."]))
+        # Not named: whatever stood in that column of the user's file would get on the page.
+        text = f"{counted(len(others), 'note')} on drains of no image that is scored: not counted here."
+        blocks.append(Prose(paragraphs=[text]))
     found = errors_by_drain(evidence.histograms, evidence.nested, drains)
     numbers = ("images", "patients", "wrong", "share (95 % interval)")
     rows: list[list[Cell]] = [[name, one.images, one.patients, one.count, _share(one)] for name, one in found.items()]

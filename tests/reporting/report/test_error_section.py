@@ -7,7 +7,7 @@ from report_facts import html_of, make_evidence, make_histograms, table_of
 
 from pneumo.inference.errors_by_group import OTHER_IMAGES, false_alarms_by_other_images
 from pneumo.reporting.html.page import Table
-from pneumo.reporting.report.error_section import errors
+from pneumo.reporting.report.error_section import describe_others, errors
 from pneumo.reporting.report.facts import Evidence
 
 
@@ -62,13 +62,17 @@ def test_errors_are_compared_with_and_without_a_drain_where_somebody_has_looked(
     assert [row[:4] for row in with_lesion] == [["pneumothorax, no drain", 1, 1, 1]]
 
 
-def test_notes_on_no_image_are_counted_and_named() -> None:
+def test_notes_on_no_image_are_counted() -> None:
     evidence = with_errors()
     known = {str(evidence.histograms.image_id[0]): True}
     assert "of no image" not in html_of(errors(evidence, known))
     html = html_of(errors(evidence, known | {"other": True}))
-    assert "Notes on drains of no image that is scored: 1 (other). They are not counted here." in html
+    assert "1 note on drains of no image that is scored: not counted here." in html
+    assert "other" not in html.split("1 note on drains")[1].split("</p>")[0]
     assert len([block for block in errors(evidence, known | {"other": True}).blocks if isinstance(block, Table)]) == 2
     others = errors(evidence, {f"other-{n}": n > 3 for n in range(7)})
-    assert "is scored: 7 (other-0, other-1, other-2, other-3, other-4, ...). They" in html_of(others)
+    assert "7 notes on drains of no image" in html_of(others)
+    assert describe_others([f"other-{n}" for n in range(7)]) == (
+        "Notes on drains of no image that is scored: 7 (other-0, other-1, other-2, other-3, other-4, ...)"
+    )
     assert len([block for block in others.blocks if isinstance(block, Table)]) == 1
