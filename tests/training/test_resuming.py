@@ -202,9 +202,9 @@ def test_a_plateau_of_the_scores_lowers_the_rate_of_a_resumed_fold_too(
     rates: list[float] = []
     real = TrainState.step
 
-    def step(state: TrainState, batches: Any, index: int, rate: float) -> Any:
+    def step(state: TrainState, batches: Any, index: int, rate: float, *others: Any) -> Any:
         rates.append(rate)
-        return real(state, batches, index, rate)
+        return real(state, batches, index, rate, *others)
 
     monkeypatch.setattr(TrainState, "step", step)
     schedule = Plateau(patience=0, threshold=1.0)
