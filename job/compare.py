@@ -105,7 +105,7 @@ def main() -> None:
         # A run of another variant may teach, once it is finished: it is only read then.
         taught = [variant for variant in variants if variant.teacher]
         runs = [f"{RUNS}/{run_name(variant.name, seed)}" for variant in taught for seed in arguments.seeds]
-        teachers = [variant.teacher for variant in taught]
+        teachers = [variant.teacher for variant in taught if variant.teacher]
         check_apart("--out", arguments.out, {"--teacher": teachers}, writes=(*RESULTS, *runs, "logs"))
         train_variants(arguments, arguments.dataset, variants)
     else:
