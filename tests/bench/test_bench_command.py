@@ -93,6 +93,7 @@ def test_the_table_is_printed_and_written(tmp_path, command, capsys):
         assert sum(line.startswith(f"{part} ") for line in lines) >= COMPARISONS[part]
 
 
+@pytest.mark.slow
 def test_only_the_named_parts_are_measured(tmp_path):
     """As a user starts it: the processes of ``shard`` find the command's file."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PNEUMO_PYTHON": sys.executable}

@@ -26,6 +26,9 @@ LAUNCHERS = {
     ],
 }
 
+LAUNCHED = [pytest.param(name, marks=() if name == "launch.py" else pytest.mark.slow) for name in LAUNCHERS]
+"""Ours in the default suite, the others beside the slow tests."""
+
 
 def launch(launcher: str, what: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
     with output.open("wb") as file:
@@ -38,7 +41,7 @@ def wait_for(text: str, output: Path, count: int = 1) -> str:
     return output.read_text(errors="replace")
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", LAUNCHED)
 def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
     # The rank timeout is 15 minutes.
@@ -52,7 +55,7 @@ def test_a_rank_that_dies_before_all_have_met_ends_the_others(launcher: str, tmp
         assert "the ranks had not met yet, and now cannot: ending the others" in text
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", LAUNCHED)
 def test_ranks_stop_and_save_when_their_launcher_is_killed(launcher: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
     process = launch(launcher, ["train"], output)

@@ -54,6 +54,7 @@ def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader
     assert "no longer responds" not in output
 
 
+@pytest.mark.slow
 def test_more_ranks_than_can_train_are_said_and_take_part_in_the_predictions(
     alone: Path, dataset: Path, tmp_path: Path
 ) -> None:

@@ -67,7 +67,7 @@ def make(runs: list[RunDirectory], reader: ShardReader, world: World) -> Network
     return build_mean(runs, (3.0, 1.0), reader=reader, world=world, workers=1)
 
 
-@pytest.mark.parametrize("limit", [0.0, 9_000.0])
+@pytest.mark.parametrize("limit", [pytest.param(0.0, marks=pytest.mark.slow), 9_000.0])
 def test_the_rule_is_searched_on_the_mean_of_the_networks_that_have_not_seen_an_image(
     limit: float, runs: list[RunDirectory], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
