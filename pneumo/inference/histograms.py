@@ -172,8 +172,9 @@ class PredictionHistograms:
         Raises:
             UserError: When the file is missing, damaged, of another format version or no file of histograms.
         """
-        expected, action = f"prediction histograms of format version {FORMAT_VERSION}", "train the run again"
         min_component = _read_min_component(path)
+        version = REMOVAL_FORMAT_VERSION if min_component else FORMAT_VERSION
+        expected, action = f"prediction histograms of format version {version}", "train the run again"
         schema = _schema(min_component)
         table = parquet.read_table(path, schema, max_rows=MAX_IMAGES, expected=expected, action=action)
         try:
