@@ -118,8 +118,9 @@ def train_variants(arguments: Arguments, dataset: Path, variants: tuple[Variant,
         from pneumo.distributed.startup import init, shutdown
         from pneumo.distributed.stopping import StopFlag
         from pneumo.loading.cache_plan import CacheOptions
+        from pneumo.training.comparison_inputs import ComparisonInputs
         from pneumo.training.loop import LoopOptions
-        from pneumo.training.variant_runs import ComparisonInputs, compare
+        from pneumo.training.variant_runs import compare
 
     stop = StopFlag()
     world = init(

@@ -34,6 +34,7 @@ WITHOUT_TESTS = {
     "training/consistency_config.py": "fields alone; tests/training/test_consistency.py learns by them",
     "training/fold_data.py": "two selections of rows, which tests/training/test_loop.py trains on",
     "training/fold_validation.py": "tests/training/test_loop.py validates with it, test_resuming.py stops and resumes",
+    "training/variant_runs.py": "what is put together; tests/job/test_job_compare.py runs it through the command",
     "training/recipes.py": "values alone; tests/training/test_cross_validation.py trains each",
 }
 """Modules without a test file of their own, and why."""

@@ -14,82 +14,32 @@ networks predict has the networks of that one.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from pneumo.dataset.manifest import Manifest
-from pneumo.dataset.table import SampleTable
 from pneumo.distributed import heartbeat
 from pneumo.distributed.device_memory import release_memory
 from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World
-from pneumo.modeling import encoders
-from pneumo.modeling.config import ModelConfig
 from pneumo.runtime import log_file
-from pneumo.runtime.console import format_seconds, log
+from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.training import run_directory, run_start
 from pneumo.training.compared_runs import ComparedRuns, check_out, describe_hardware
+from pneumo.training.comparison_inputs import ComparisonInputs
+from pneumo.training.comparison_progress import ComparisonProgress
 from pneumo.training.cross_validation import train_folds
-from pneumo.training.inputs import TrainingInputs, check_unlabeled
+from pneumo.training.inputs import TrainingInputs
 from pneumo.training.local_dataset import local_dataset
 from pneumo.training.locking import exclusive_locks
-from pneumo.training.loop import LoopOptions
-from pneumo.training.recipe import Recipe
-from pneumo.training.resolution import first_weights, resolve_auto
-from pneumo.training.run_directory import DatasetIdentity, RunDirectory
-from pneumo.training.shared_training import has_same_training, predict_again
-from pneumo.training.teacher import open_teacher
-from pneumo.training.variants import RUNS, Variant, refuse, run_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonInputs:
-    """What a comparison is given."""
-
-    variants: Sequence[Variant]
-    seeds: Sequence[int]
-    dataset: Path
-    out: Path
-    folds: tuple[int, ...]
-    """Empty = all of the dataset's."""
-    options: LoopOptions
-    skip_damaged: bool
-
-    @property
-    def planned(self) -> list[tuple[Variant, int]]:
-        """The variant and the seed of each run, in the order of training."""
-        return [(variant, seed) for variant in self.variants for seed in self.seeds]
-
-    def training(self, variant: Variant, seed: int) -> TrainingInputs:
-        """Return what is trained for a run.
-
-        Raises:
-            UserError: When the options do not suit the variant.
-        """
-        return TrainingInputs(
-            recipe=variant.seeded(seed),
-            dataset=self.dataset,
-            run=self.out / RUNS / run_name(variant.name, seed),
-            folds=self.folds,
-            expected=None,
-            options=self.options,
-            skip_damaged=self.skip_damaged,
-            teacher=variant.teacher,
-        )
-
-    def source(self, variant: Variant, seed: int) -> TrainingInputs | None:
-        """Return the training of an earlier variant whose networks are those of this one; None = its own."""
-        for earlier in self.variants[: self.variants.index(variant)]:
-            if earlier.teacher == variant.teacher and has_same_training(earlier.recipe, variant.recipe):
-                return self.training(earlier, seed)
-        return None
+from pneumo.training.run_directory import RunDirectory
+from pneumo.training.shared_training import predict_again
+from pneumo.training.variant_checks import check_recipes, check_runs
+from pneumo.training.variants import Variant
 
 
 def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
@@ -102,7 +52,7 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
     """
     with Watchdog(world.meeting, world.rank_timeout_s) as watchdog:
         with stop.raising("the start"):
-            _check_recipes(inputs, world.device)
+            check_recipes(inputs, world.device)
             world.on_leader(inputs.options.cache.check)
             world.on_leader(lambda: check_out(inputs.out))
             first_run = inputs.training(*inputs.planned[0]).run
@@ -110,64 +60,11 @@ def compare(inputs: ComparisonInputs, world: World, stop: StopFlag) -> None:
             manifest = world.on_leader(lambda: Manifest.read(dataset))
             folds = tuple(sorted(inputs.folds)) or tuple(range(manifest.num_folds))
             inputs = replace(inputs, dataset=dataset, folds=folds)
-            world.on_leader(partial(_check_runs, inputs, manifest))
+            world.on_leader(partial(check_runs, inputs, manifest))
         lock = (inputs.out / run_directory.LOCK_FILE, f"--out {inputs.out}")
         with exclusive_locks([lock] if world.is_leader else [], world):
             log_file.start(inputs.out, "compare", f"rank-{world.rank}")
             _train_and_score(inputs, manifest, world, stop, watchdog)
-
-
-def _check_recipes(inputs: ComparisonInputs, device: torch.device) -> None:
-    """Refuse at once, before anything is read, all variants that cannot be trained on this device."""
-    mistakes: list[UserError] = []
-    for variant in inputs.variants:
-        with _collecting(variant, mistakes):
-            encoders.validate(variant.recipe.model.encoder)
-            resolve_auto(variant.recipe, device)
-            inputs.training(variant, inputs.seeds[0])
-    refuse(mistakes)
-
-
-def _check_runs(inputs: ComparisonInputs, manifest: Manifest) -> None:
-    """Refuse at once, before hours of work, all variants whose runs are of something else, or cannot begin."""
-    mistakes: list[UserError] = []
-    known: set[ModelConfig] = set()
-    for variant in inputs.variants:
-        with _collecting(variant, mistakes):
-            _check_run(inputs, variant, manifest, known)
-    refuse(mistakes)
-
-
-@contextmanager
-def _collecting(variant: Variant, mistakes: list[UserError]) -> Iterator[None]:
-    """Add the mistake that is found in a variant, if one is."""
-    try:
-        yield
-    except UserError as error:
-        # The directory of a run follows from the variant's name.
-        action = error.action.replace("another --run", "the variant another name")
-        mistakes.append(UserError(f"{variant.where}: {error.found}", error.expected, action))
-
-
-def _check_run(inputs: ComparisonInputs, variant: Variant, manifest: Manifest, known: set[ModelConfig]) -> None:
-    """Check the runs of a variant, its teacher, and the first weights of its networks, unless these are known."""
-    identity, table = DatasetIdentity.of(manifest, {}), None
-    if variant.recipe.consistency.images:
-        table = SampleTable.read(inputs.dataset)
-        check_unlabeled(variant.recipe, table, inputs.folds)
-    is_new = False
-    for training in (inputs.training(variant, seed) for seed in inputs.seeds):
-        run, taught_by = run_start.find(training.run, training.recipe, identity), ""
-        if training.teacher is not None:
-            excluded = {} if run is None else run.dataset.all_excluded
-            table = table or SampleTable.read(training.dataset)
-            taught_by = open_teacher(training.teacher, table.exclude(excluded), manifest.num_folds, excluded).sha256
-        if run is not None:
-            run_start.compare_teacher(run, taught_by)
-        is_new |= run is None
-    if is_new and variant.recipe.model not in known:
-        known.add(variant.recipe.model)
-        first_weights(variant.recipe)
 
 
 def _train_and_score(
@@ -176,7 +73,7 @@ def _train_and_score(
     """Go through the variants; one that fails does not cost those behind it, unless all are compared with it."""
     planned = inputs.planned
     finished = world.on_leader(lambda: [_find_finished(inputs.training(*each)) is not None for each in planned])
-    progress = _Progress(inputs, finished)
+    progress = ComparisonProgress(inputs, finished)
     compared = ComparedRuns(inputs.out, inputs.folds, describe_hardware(world), manifest.train)
     missing = {variant.name: "" for variant in inputs.variants}
     is_current = False
@@ -256,36 +153,3 @@ def _find_usable(training: TrainingInputs, source: TrainingInputs) -> RunDirecto
 def _score(inputs: ComparisonInputs, variant: Variant, compared: ComparedRuns) -> None:
     runs = [run_directory.load(inputs.training(variant, seed).run) for seed in inputs.seeds]
     compared.add(variant.name, variant.flags, runs)
-
-
-class _Progress:
-    """Says which run begins, and how long those that are left will take by those that this process has trained.
-
-    A run's time is taken as proportional to its epochs times the pixels of what its steps see of an image, and to the
-    images of a step, unlabeled ones included, for each labeled one.
-    """
-
-    def __init__(self, inputs: ComparisonInputs, finished: Sequence[bool]) -> None:
-        self._inputs, self._finished = inputs, finished
-        self._work = self._seconds = 0.0
-
-    def add(self, recipe: Recipe, seconds: float) -> None:
-        """Count a run; one of 0 seconds was not trained."""
-        if seconds:
-            self._work, self._seconds = self._work + _work(recipe), self._seconds + seconds
-
-    def log(self, number: int) -> None:
-        """Log the beginning of a run."""
-        planned, variants = self._inputs.planned, self._inputs.variants
-        variant, seed = planned[number]
-        left = [each for each, done in zip(planned[number:], self._finished[number:], strict=True) if not done]
-        seconds = sum(_work(v.recipe) for v, s in left if self._inputs.source(v, s) is None) * self._seconds
-        outlook = f"; about {format_seconds(seconds / self._work)} left, by the runs so far" if self._work else ""
-        place = variants.index(variant) + 1, len(variants)
-        text = "run %d of %d: variant %s (%d of %d), seed %d%s"
-        log.info(text, number + 1, len(planned), variant.name, *place, seed, outlook)
-
-
-def _work(recipe: Recipe) -> float:
-    images = 1 + recipe.consistency.images / recipe.batch_size
-    return images * sum(stage.epochs * (stage.crop_size or stage.image_size) ** 2 for stage in recipe.stages)
