@@ -22,6 +22,7 @@ NEWER_FIELDS: dict[str, Any] = {
     "min_component": 0.0,
     "swa_epochs": 0,
     "loss.bce_border": 0,
+    "loss.dice_over": "image",
     "model.decoder_channels": [256, 128, 64, 32, 16],
     "model.presence_input": "encoder",
     "best_checkpoints": 1,

@@ -87,16 +87,24 @@ def _ramp_up(recipe: Recipe) -> str:
     return f", reached after {epochs:g} epoch{'s' * (epochs != 1)}" if epochs else ""
 
 
+def _dice(recipe: Recipe) -> str:
+    if not recipe.loss.dice:
+        return ""
+    over = ", Dice over each micro-batch" if recipe.loss.dice_over == "micro-batch" else ""
+    if recipe.loss.dice_on == "positive":
+        return f"{over} with a positive image" if over else ", Dice on positive images alone"
+    return over
+
+
 def _steps(recipe: Recipe) -> Iterator[str]:
     weights = {name: getattr(recipe.loss, name) for name in TERMS}
     terms = ", ".join(f"{weight:g} {name}" for name, weight in weights.items() if weight)
-    only = ", Dice on positive images alone" if recipe.loss.dice and recipe.loss.dice_on == "positive" else ""
-    yield f"The loss is the weighted sum {terms}{only}."
+    yield f"The loss is the weighted sum {terms}{_dice(recipe)}."
     epochs = recipe.warmup_epochs
     warmup = f" rises linearly ({epochs:g} epoch{'s' * (epochs != 1)}) and then" if epochs else ""
     yield (
         f"{OPTIMIZERS[recipe.optimizer]} takes steps of {recipe.batch_size} images, with weight decay"
-        f" {recipe.weight_decay:g}. The learning rate{warmup} falls {_fall(recipe)}."
+        f" {recipe.weight_decay:g}. The learning rate{warmup} {_learning_rate(recipe)}."
     )
     if recipe.ema_decay:
         yield f"Validation and inference use a moving average of the weights (decay {recipe.ema_decay:g})."
@@ -108,16 +116,18 @@ def _steps(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _fall(recipe: Recipe) -> str:
-    """Return how the learning rate falls, by stage where the schedules differ."""
+def _learning_rate(recipe: Recipe) -> str:
+    """Return what the learning rate does after the warm-up, by stage where the schedules differ."""
     waves = (
         f" in {counted(recipe.cosine_epochs, 'epoch')}, then rises and falls in turn" if recipe.cosine_epochs else ""
     )
     validations = counted(recipe.plateau.patience + 1, "validation")
     how = {
-        "cosine": f"along a cosine to {recipe.final_lr_factor:g} of its peak{waves}",
-        "plateau": f"to {recipe.plateau.factor:g} of itself after each {validations} without a better score",
+        "cosine": f"falls along a cosine to {recipe.final_lr_factor:g} of its peak{waves}",
+        "plateau": f"falls to {recipe.plateau.factor:g} of itself after each {validations} without a better score",
     }
+    if recipe.final_lr_factor == 1:
+        how["cosine"] = "is constant"
     kinds = [stage.schedule for stage in recipe.stages]
     if len(set(kinds)) == 1:
         return how[kinds[0]] + ", in each stage" * (len(kinds) > 1)

@@ -76,6 +76,7 @@ WRONG: dict[str, list[Any]] = {
     "loss.bce_border": [*COUNTS, 257],
     "loss.focal_gamma": [*NUMBERS, 0.999, 16.1],
     "loss.dice_on": [*TEXTS, "none", ""],
+    "loss.dice_over": [*TEXTS, "batch", ""],
     "augmentation.rng_scheme": [0, 3, 1.0, "1", None, True],
     "augmentation.flip.probability": SHARES,
     "augmentation.affine.probability": SHARES,

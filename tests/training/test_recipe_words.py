@@ -58,10 +58,11 @@ def test_early_stopping_and_the_choice_of_weights_are_said() -> None:
 def test_the_winner_s_schedules_and_networks_are_said() -> None:
     text = " ".join(describe_recipe(winner()))
     assert (
-        "falls to 0.1 of itself after each 3 validations without a better score in stage 1 and 2, and along a cosine to"
-        " 0.01 of its peak in 8 epochs, then rises and falls in turn in stage 3 and 4." in text
+        "falls to 0.1 of itself after each 3 validations without a better score in stage 1 and 2, and falls along a"
+        " cosine to 0.01 of its peak in 8 epochs, then rises and falls in turn in stage 3 and 4." in text
     )
     assert "A fold has 3 networks, those of the validations with the best scores." in text
+    assert "3 bce, 1 dice, 4 focal, Dice over each micro-batch with a positive image." in text
     assert "Components of a mask below 101 px (of 1024 x 1024) are removed." in text
 
 
@@ -73,8 +74,9 @@ def test_labels_of_another_run_are_said() -> None:
 
 def test_the_mean_teacher_is_said() -> None:
     text = " ".join(describe_recipe(fifth()))
-    assert "Each step also has 16 unlabeled images" in text
-    assert "(mean teacher), with weight 10 for the mask and 0.5 for presence, reached after 5 epochs." in text
+    assert "Each step also has 4 unlabeled images" in text
+    assert "(mean teacher), with weight 2 for the mask and 0.002 for presence, reached after 75 epochs." in text
+    assert "The learning rate is constant." in text
     assert "mean teacher" not in " ".join(describe_recipe(best()))
 
 

@@ -20,8 +20,8 @@ class LossConfig:
     """Weight of the pixels' binary cross-entropy (mean over the image)."""
     bce_border: Annotated[int, Interval(ge=0, le=256)] = 0
     """Pixels on either side of a mask's border in which the label of the cross-entropy falls from 1 to 0; 0 = none."""
-    dice: Annotated[Weight, Term("pneumo.modeling.losses.dice.dice_loss", options=("dice_on",))] = 1.0
-    """Weight of the soft Dice loss of the image."""
+    dice: Annotated[Weight, Term("pneumo.modeling.losses.dice.dice_loss", options=("dice_on", "dice_over"))] = 1.0
+    """Weight of the soft Dice loss."""
     log_dice: Annotated[Weight, Term("pneumo.modeling.losses.log_dice.log_dice_loss")] = 0.0
     """Weight of minus the logarithm of the soft Dice coefficient of a micro-batch."""
     focal: Annotated[Weight, Term("pneumo.modeling.losses.focal.focal_loss", options=("focal_gamma",))] = 0.0
@@ -33,6 +33,8 @@ class LossConfig:
     """Weight of the presence head's binary cross-entropy."""
     dice_on: Literal["all", "positive"] = "all"
     """Whether images with an empty mask have a Dice loss, or only positive ones."""
+    dice_over: Literal["image", "micro-batch"] = "image"
+    """Pixels over which Dice is computed: those of the image, or of all images of its micro-batch."""
 
     def __post_init__(self) -> None:
         names = [name for name, term in TERMS.items() if term.output == "mask"]

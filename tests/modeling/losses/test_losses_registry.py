@@ -8,7 +8,11 @@ def test_the_table_lists_the_weights_and_no_options() -> None:
     assert {"bce", "dice", "focal", "presence"} <= set(TERMS)
     assert ("total", *TERMS) == SUMS
     options = {option for term in TERMS.values() for option in term.options}
-    assert {"bce_border", "dice_on", "focal_gamma"} <= options == LossConfig.__dataclass_fields__.keys() - set(TERMS)  # type: ignore[attr-defined]
+    assert (
+        {"bce_border", "dice_on", "dice_over", "focal_gamma"}
+        <= options
+        == LossConfig.__dataclass_fields__.keys() - set(TERMS)
+    )  # type: ignore[attr-defined]
 
 
 def test_each_term_names_its_function() -> None:
