@@ -151,7 +151,7 @@ def summary(out: Path, manifest: Manifest) -> str:
     if manifest.test:
         held.append(counted(manifest.test, "test image"))
     if manifest.unlabeled_samples:
-        held.append(counted(manifest.unlabeled_samples, "unlabeled image"))
+        held.append(counted(manifest.unlabeled_samples, "unlabeled image") + " kept")
     held.append(counted(manifest.shards, "shard"))
     if manifest.missing:
         held.append(f"{counted(manifest.missing, 'id')} of the masks CSV without a file")

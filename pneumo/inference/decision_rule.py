@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from pneumo.inference.expected_score import Evidence, ExpectedScore, estimate
+from pneumo.inference.expected_score import ExpectedScore, Features, estimate
 from pneumo.inference.histograms import BINS, REFERENCE_PIXELS, PredictionHistograms, dice, equivalent_area, mask_area
 from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
@@ -166,7 +166,7 @@ def mask_bins(
         presence_probability: (n,) in [0, 1]; NaN without a presence head.
     """
     if rule.expected_score is not None:
-        return estimate(rule.expected_score, Evidence.of(predicted, pixels, presence_probability)).bins
+        return estimate(rule.expected_score, Features.of(predicted, pixels, presence_probability)).bins
     count = predicted[:, rule.top_bin]
     large = (count > 0) & (equivalent_area(count, pixels) >= rule.min_area)
     likely = ~(presence_probability.astype(np.float64) < rule.presence_threshold)

@@ -2,8 +2,8 @@
 
 A chest drain is the known confounder of pneumothorax: treated patients have one, and a network may learn to see the
 drain. No label says which images show one, unless somebody has looked and noted it. What is known is which images are
-of one patient: an image without a pneumothorax of a patient who has one in another image was often taken after
-treatment.
+of one patient: an image without a pneumothorax of a patient who has one in another image may have been taken
+after treatment.
 """
 
 from collections.abc import Mapping
@@ -48,12 +48,23 @@ def rate(happens: npt.NDArray[np.bool_], patients: npt.NDArray[np.int64]) -> Rat
     if not len(happens):
         return None
     numbers = np.unique(patients, return_inverse=True)[1].astype(np.int64)
-    return Rate(
-        count=int(happens.sum()),
-        images=len(happens),
-        patients=int(numbers.max()) + 1,
-        interval=interval(happens.astype(np.float64), numbers),
-    )
+    count, of_patients = int(happens.sum()), int(numbers.max()) + 1
+    if 0 < count < len(happens):
+        ends = interval(happens.astype(np.float64), numbers)
+    else:
+        ends = _interval_of_none_or_all(count > 0, of_patients)
+    return Rate(count=count, images=len(happens), patients=of_patients, interval=ends)
+
+
+def _interval_of_none_or_all(is_all: bool, patients: int) -> Interval95:
+    """Return the exact interval of a share that is 0 or 1 in all of some patients (Clopper and Pearson, 1934).
+
+    All resamples of the bootstrap are alike there, as if nothing else were possible. With a share of p, none of n
+    patients has it with a probability of (1 - p)^n, which is 2.5 % at the end of the interval. Images of one patient
+    count as one, so that it is rather too wide.
+    """
+    width = 1 - 0.025 ** (1 / patients)
+    return (1 - width, 1.0) if is_all else (0.0, width)
 
 
 def missed_lesions(histograms: PredictionHistograms, nested: NestedEstimate) -> Rate | None:
@@ -83,25 +94,29 @@ def false_alarms_by_other_images(histograms: PredictionHistograms, nested: Neste
     return {name: found for name, found in rates.items() if found is not None}
 
 
-def errors_by_drain(
+def drains_by_outcome(
     histograms: PredictionHistograms, nested: NestedEstimate, drains: Mapping[str, bool]
 ) -> Mapping[str, Rate]:
-    """Return false alarms and missed lesions with and without a drain; groups without an image are left out.
+    """Return how many of the noted images show a drain, by how they were decided; outcomes without are left out.
+
+    The outcome is what images are picked by for a look: shares of wrong decisions among noted images would be those
+    of the picking.
 
     Args:
         histograms: Out-of-fold predictions.
         nested: Their decisions, each by a rule chosen on other images.
         drains: Whether images show a drain, by id; images that are not in it are not counted.
     """
-    shows = np.array([drains.get(image_id, None) for image_id in histograms.image_id.tolist()], object)
-    patients = number_patients(histograms.patient)
-    wrong = nested.predicted_positive != histograms.positive
-    groups = {
-        f"{what}, {'a' if drain else 'no'} drain": (shows == drain) & (histograms.positive == positive)
-        for what, positive in (("no pneumothorax", False), ("pneumothorax", True))
-        for drain in (True, False)
+    noted = np.array([image_id in drains for image_id in histograms.image_id.tolist()])
+    shows = np.array([drains.get(image_id, False) for image_id in histograms.image_id.tolist()])
+    patients, positive, called = number_patients(histograms.patient), histograms.positive, nested.predicted_positive
+    outcomes = {
+        "false alarm": ~positive & called,
+        "rightly left empty": ~positive & ~called,
+        "missed pneumothorax": positive & ~called,
+        "pneumothorax called positive": positive & called,
     }
-    rates = {name: rate(wrong[index], patients[index]) for name, index in groups.items()}
+    rates = {name: rate(shows[index & noted], patients[index & noted]) for name, index in outcomes.items()}
     return {name: found for name, found in rates.items() if found is not None}
 
 

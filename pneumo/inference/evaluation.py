@@ -53,7 +53,7 @@ def compute_metrics(histograms: PredictionHistograms, nested: NestedEstimate | N
 def presence_scores(histograms: PredictionHistograms) -> dict[str, npt.NDArray[np.float64]]:
     """Return what tells positive images from negative ones, (n,) in [0, 1] each, by its name in ``Auc``.
 
-    Without a presence head there is the maximum pixel alone.
+    Without a presence head there is the highest pixel alone.
     """
     scores = {
         "presence_head": histograms.presence_probability.astype(np.float64),
@@ -63,7 +63,7 @@ def presence_scores(histograms: PredictionHistograms) -> dict[str, npt.NDArray[n
 
 
 def auc(histograms: PredictionHistograms) -> Auc:
-    """Return the area under the ROC curve by the presence head and by the maximum pixel."""
+    """Return the area under the ROC curve by the presence head and by the highest pixel."""
     areas = {name: _auc(histograms.positive, score) for name, score in presence_scores(histograms).items()}
     return Auc(presence_head=areas.get("presence_head"), max_pixel=areas["max_pixel"])
 
@@ -72,7 +72,7 @@ def validation_metrics(histograms: PredictionHistograms) -> dict[str, float]:
     """Return the metrics that are logged during training.
 
     ``dice_best_rule`` is the mean Dice under the best decision rule for these very images: good for comparing epochs,
-    and higher than on new images. ``auc`` is that of the presence head, or of the maximum pixel without one.
+    and higher than on new images. ``auc`` is that of the presence head, or of the highest pixel without one.
     """
     dice = score_images(histograms, search(histograms))
     areas = auc(histograms)

@@ -5,7 +5,7 @@ empty mask scores 1 - P in expectation, and that mask P D: it is given when P (1
 
 Small models, all of them monotone, estimate both from the histogram of an image's pixels and the presence head:
 
-* P is logistic in the presence head, the maximum pixel and the areas over some thresholds.
+* P is logistic in the presence head, the highest pixel and the areas over some thresholds.
 * For each range of pixel probability there is a share of pixels that belong to the lesion, where there is one. So each
   mask has an expected overlap, and the image an expected lesion; the best mask is that with the highest
   2 E|mask and lesion| / (|mask| + E|lesion|).
@@ -50,7 +50,7 @@ class ExpectedScore:
     head_weight: Weight
     """Of the presence head's log-odds; 0 without a presence head."""
     max_pixel_weight: Weight
-    """Of the log-odds of the maximum pixel's bin."""
+    """Of the log-odds of the highest pixel's bin."""
     area_weights: tuple[Weight, ...]
     """Of log(1 + area / 100) for each of ``AREA_BINS``, areas in pixels of a 1024x1024 image."""
     lesion_shares: tuple[Fraction, ...]
@@ -91,11 +91,11 @@ class Estimates:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Evidence:
+class Features:
     """What the models see of n images, whatever their parameters."""
 
     presence_features: Floats
-    """(n, 10): what the presence rises with: presence head, maximum pixel, and the areas from ``AREA_BINS`` on. Without
+    """(n, 10): what the presence rises with: presence head, highest pixel, and the areas from ``AREA_BINS`` on. Without
     a presence head its log-odds are 0."""
     areas: Floats
     """(n, 35) pixels of the mask that begins with each of ``RANGES``."""
@@ -106,7 +106,7 @@ class Evidence:
         predicted: npt.NDArray[np.int64],
         pixels: npt.NDArray[np.int64],
         presence_probability: npt.NDArray[np.float32],
-    ) -> "Evidence":
+    ) -> "Features":
         """Derive it from what is known of an image without its truth.
 
         Args:
@@ -120,19 +120,19 @@ class Evidence:
         features = np.stack([head, log_odds((max_bin + 0.5) / BINS), *areas], axis=1)
         return cls(presence_features=features, areas=predicted[:, _RANGES].astype(np.float64))
 
-    def select(self, index: npt.NDArray[Any]) -> "Evidence":
+    def select(self, index: npt.NDArray[Any]) -> "Features":
         """Return that of the images at integer indices, or where a boolean array (n,) is true."""
-        return Evidence(presence_features=self.presence_features[index], areas=self.areas[index])
+        return Features(presence_features=self.presence_features[index], areas=self.areas[index])
 
 
-def estimate(model: ExpectedScore, evidence: Evidence) -> Estimates:
+def estimate(model: ExpectedScore, features: Features) -> Estimates:
     """Estimate presence, best mask and its Dice.
 
     The result for an image does not depend, to the last bit, on the others.
     """
     weights = (model.head_weight, model.max_pixel_weight, *model.area_weights)
-    presence = logistic(model.presence_intercept, weights, evidence.presence_features)
-    mask_bin, overlap = best_masks(np.array(model.lesion_shares), evidence.areas)
+    presence = logistic(model.presence_intercept, weights, features.presence_features)
+    mask_bin, overlap = best_masks(np.array(model.lesion_shares), features.areas)
     dice = logistic(model.dice_intercept, (model.dice_weight,), log_odds(overlap)[:, None])
     return Estimates(presence=presence, mask_bin=mask_bin, dice=np.where(overlap > 0, dice, 0.0))
 
@@ -144,13 +144,13 @@ def best_masks(lesion_shares: Floats, areas: Floats) -> tuple[npt.NDArray[np.int
 
     Args:
         lesion_shares: For each of ``RANGES``.
-        areas: As ``Evidence`` has them.
+        areas: As ``Features`` has them.
     """
     lesion = lesion_shares * (areas - np.append(areas[:, 1:], np.zeros((len(areas), 1)), axis=1))
     overlap = np.cumsum(lesion[:, ::-1], axis=1)[:, ::-1]
     size = areas + overlap[:, :1]
     # From bin 1 on: of every pixel of an image no mask is made.
-    figure = (2 * overlap / np.maximum(size, 1e-300) * (areas > 0))[:, 1:]
+    figure = (2 * overlap / np.maximum(size, 1e-300))[:, 1:]
     best = figure.argmax(axis=1)
     return _RANGES[1:][best], figure[np.arange(len(best)), best]
 

@@ -8,8 +8,8 @@ from threadpoolctl import ThreadpoolController
 
 from pneumo.inference.expected_score import (
     RANGES,
-    Evidence,
     ExpectedScore,
+    Features,
     Floats,
     best_masks,
     log_odds,
@@ -25,24 +25,24 @@ DECIMALS = 6
 """To which the parameters are rounded."""
 
 
-def fit(histograms: PredictionHistograms, evidence: Evidence, images: npt.NDArray[np.bool_]) -> ExpectedScore | None:
+def fit(histograms: PredictionHistograms, features: Features, images: npt.NDArray[np.bool_]) -> ExpectedScore | None:
     """Fit the models to predictions of labeled images; None without positive or without negative images.
 
     Args:
         histograms: Predictions for n images.
-        evidence: That of them.
+        features: That of them.
         images: (n,) those to fit to, predicted by networks that were not trained on them.
     """
     positive = histograms.positive[images]
     if positive.all() or not positive.any():
         return None
     presence_intercept, (head, max_pixel, *areas) = fit_logistic(
-        evidence.presence_features[images], positive.astype(np.float64)
+        features.presence_features[images], positive.astype(np.float64)
     )
     lesions = images & histograms.positive
     positives = histograms.select(lesions)
     shares = lesion_shares(positives)
-    mask_bin, figure = best_masks(shares, evidence.areas[lesions])
+    mask_bin, figure = best_masks(shares, features.areas[lesions])
     dice_intercept, (dice_weight,) = fit_logistic(log_odds(figure)[:, None], dice(positives, mask_bin))
     return ExpectedScore(
         presence_intercept=presence_intercept,

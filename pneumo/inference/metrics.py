@@ -58,7 +58,7 @@ class Auc:
 
     presence_head: float | None
     max_pixel: float | None
-    """By the maximum pixel probability."""
+    """By the highest pixel probability."""
 
 
 @config_dataclass
@@ -206,7 +206,7 @@ def describe(metrics: Metrics) -> str:
             f"{low:.4f} to {high:.4f}), every image empty {metrics.dice_all_empty:.4f}, "
             f"difference {metrics.dice_over_empty:+.4f} ({over_low:+.4f} to {over_high:+.4f})",
             f"AUC of pneumothorax or not: presence head {_number(metrics.auc.presence_head)}, "
-            f"maximum pixel {_number(metrics.auc.max_pixel)}",
+            f"highest pixel {_number(metrics.auc.max_pixel)}",
             f"out-of-fold predictions are of {counted(metrics.networks, 'network')}, submissions are means of"
             f" {metrics.submission_networks}",
             *([] if metrics.rule_comparison is None else [describe_comparison(metrics.rule_comparison)]),
@@ -221,7 +221,7 @@ def describe_comparison(comparison: RuleComparison) -> str:
     return (
         f"nested Dice by thresholds {comparison.thresholds.dice:.4f}, by expected score"
         f" {comparison.expected_score.dice:.4f}, difference {comparison.difference:+.4f} ({low:+.4f} to {high:+.4f});"
-        f" new images are decided by {comparison.chosen}"
+        f" new images are decided by {comparison.chosen}, and each fold by the kind that was better on the others"
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pneumo.dataset.patients import number_patients
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.decision_rule import DecisionRule, rule_bins
-from pneumo.inference.expected_score import Estimates, Evidence, estimate
+from pneumo.inference.expected_score import Estimates, Features, estimate
 from pneumo.inference.expected_score_fit import fit
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import Metrics, RuleComparison, Scores, summarize
@@ -54,7 +54,7 @@ def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> 
     return replace(
         nested,
         comparison=_compare(histograms, subset, both, kind),
-        estimates=_estimates(rules.evidence, subset, [by_score.rule for _, by_score in both]),
+        estimates=_estimates(rules.features, subset, [by_score.rule for _, by_score in both]),
     )
 
 
@@ -81,10 +81,10 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
     if found.rule_comparison is None:
         return nested
     # The fits of rules by thresholds are not recorded, since they decide nothing.
-    evidence = _evidence(histograms)
-    fits = [rule.expected_score or fit(histograms, evidence, subset != k) for k, rule in enumerate(rules)]
+    features = _features(histograms)
+    fits = [rule.expected_score or fit(histograms, features, subset != k) for k, rule in enumerate(rules)]
     by_score = [replace(rule, expected_score=each) for rule, each in zip(rules, fits, strict=True)]
-    return replace(nested, comparison=found.rule_comparison, estimates=_estimates(evidence, subset, by_score))
+    return replace(nested, comparison=found.rule_comparison, estimates=_estimates(features, subset, by_score))
 
 
 def _union(parts: Iterable[Parts]) -> Parts:
@@ -100,8 +100,8 @@ def _of_kind(kind: Kind, both: tuple[Judged, Judged]) -> Judged:
     return both[kind == "expected score"]
 
 
-def _evidence(histograms: PredictionHistograms) -> Evidence:
-    return Evidence.of(histograms.predicted, histograms.pixels, histograms.presence_probability)
+def _features(histograms: PredictionHistograms) -> Features:
+    return Features.of(histograms.predicted, histograms.pixels, histograms.presence_probability)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,7 +109,7 @@ class _Rules:
     """The rules chosen on each union of parts, both kinds, each once, and what they make of all images."""
 
     histograms: PredictionHistograms
-    evidence: Evidence
+    features: Features
     grid: SearchGrid
     part: npt.NDArray[np.int64]
     """(n,): the part of each image."""
@@ -129,7 +129,7 @@ class _Rules:
             part = np.unique(part, return_inverse=True)[1].astype(np.int64)
         return cls(
             histograms=histograms,
-            evidence=_evidence(histograms),
+            features=_features(histograms),
             grid=grid,
             part=part,
             sums=sum_dice_over_empty(histograms, grid, part),
@@ -144,14 +144,14 @@ class _Rules:
             index = sorted(parts)
             mine = np.isin(self.part, index)
             thresholds = best(reduce(np.add, (self.sums[k] for k in index)), int(mine.sum()), self.grid)
-            by_score = replace(thresholds, expected_score=fit(self.histograms, self.evidence, mine))
+            by_score = replace(thresholds, expected_score=fit(self.histograms, self.features, mine))
             self.found[parts] = self._judge(thresholds), self._judge(by_score)
         return self.found[parts]
 
     def _judge(self, rule: DecisionRule) -> Judged:
         if rule.expected_score is None:
             return Judged.by(rule, self.histograms, rule_bins(self.histograms, rule))
-        return Judged.by(rule, self.histograms, estimate(rule.expected_score, self.evidence).bins)
+        return Judged.by(rule, self.histograms, estimate(rule.expected_score, self.features).bins)
 
     def better(self, apart: Sequence[Parts]) -> Kind:
         """Return the kind that scores more when the images of each of several unions are scored by the others' rule."""
@@ -188,14 +188,14 @@ def _scores(histograms: PredictionHistograms, nested: NestedEstimate) -> Scores:
     return Scores(**summarize(histograms.positive, nested.dice, nested.predicted_positive))
 
 
-def _estimates(evidence: Evidence, subset: npt.NDArray[np.int64], rules: Sequence[DecisionRule]) -> Estimates | None:
+def _estimates(features: Features, subset: npt.NDArray[np.int64], rules: Sequence[DecisionRule]) -> Estimates | None:
     """Estimate each image by the rule of its subset."""
     n = len(subset)
     joined = Estimates(presence=np.empty(n), mask_bin=np.empty(n, np.int64), dice=np.empty(n))
     for k, rule in enumerate(rules):
         if rule.expected_score is None:
             return None
-        found = estimate(rule.expected_score, evidence.select(subset == k))
+        found = estimate(rule.expected_score, features.select(subset == k))
         for name in ("presence", "mask_bin", "dice"):
             getattr(joined, name)[subset == k] = getattr(found, name)
     return joined

@@ -18,6 +18,18 @@ SCORES = {
 """The columns, by the names of the scores."""
 INTERVALS = ("dice", "dice_over_empty")
 """The scores whose intervals are in the table; comparison.json has those of all."""
+COLUMNS = {
+    "nested Dice": "the mean over images of the competition's Dice, each image under a decision rule that was chosen on"
+    " other folds; 1 where mask and prediction are both empty",
+    "gain over all empty": "the nested Dice minus that of calling every image empty",
+    "Dice on positives": "the mean over the images with a pneumothorax alone",
+    "AUC": "how well images with and without a pneumothorax are told apart, .5 by chance and 1 without an error, by the"
+    " presence head and by the probability of the highest pixel",
+    "sensitivity, specificity": "the share of images with a pneumothorax that get a mask, be it in the right place or"
+    " not, and the share of the others that get none",
+    "training time": "the epochs of all folds and seeds, without a teacher's",
+}
+"""What the columns are, for readers who have not seen one."""
 NONE = "-"
 
 
@@ -27,10 +39,12 @@ def describe(comparison: Comparison) -> str:
         "# Comparison of variants",
         _list(_facts(comparison)),
         table(comparison),
-        *([_differences(comparison)] if len(comparison.variants) > 1 else []),
+        *([_in_words(comparison), _differences(comparison)] if len(comparison.variants) > 1 else []),
         *([_by_seed(comparison)] if len(comparison.seeds) > 1 else []),
         "What was trained:",
         _list([f"{variant.name}: {_code(variant.flags)}" for variant in comparison.variants if variant.flags]),
+        "The columns:",
+        _list([f"{name}: {text}" for name, text in COLUMNS.items()]),
         *(["What makes the scores better than on new images:", _list(comparison.caveats)] * bool(comparison.caveats)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -98,6 +112,24 @@ def _differences(comparison: Comparison) -> str:
     shown = [name for name in SCORES if name != "dice_over_empty"]
     text = f"Differences to {comparison.variants[0].name}:"
     return f"{text}\n\n{_table(['variant', *(SCORES[name] for name in shown)], rows)}"
+
+
+def _in_words(comparison: Comparison) -> str:
+    """Say of each variant whether its nested Dice differs from the first one's, as far as these images show."""
+    first = comparison.variants[0].name
+    lines = []
+    for variant in comparison.variants[1:]:
+        found = variant.scores["dice"].difference
+        if found is None or found.standard_error == 0:
+            text = f"decides no image otherwise than {first}"
+        elif found.interval[0] > 0 or found.interval[1] < 0:
+            text = f"{'better' if found.value > 0 else 'worse'} than {first}"
+        else:
+            text = (
+                f"not shown to be better or worse than {first}, from which only about {found.detectable:.3f} would show"
+            )
+        lines.append(f"{variant.name}: {text}")
+    return f"Nested Dice in words:\n\n{_list(lines)}"
 
 
 def _row(variant: ScoredVariant) -> list[str]:

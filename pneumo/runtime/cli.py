@@ -184,7 +184,7 @@ def run(command: Callable[[], int | None], *, resumes: bool = False) -> NoReturn
     try:
         code = command() or ExitCode.DONE
     except StopRequested as error:
-        log.warning("stopped on request, state saved: %s", error)
+        log.warning("stopped on request, state saved: %s; the same command goes on from there", error)
         code = ExitCode.REQUEUE
     except StartAgain as error:
         log.warning("%s; start the same command again later", error)

@@ -41,6 +41,9 @@ from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 from pneumo.training.run_metrics import finish_run
 from pneumo.training.teacher import Teacher, open_teacher
 
+SLOW_ON_CPU = 512
+"""Height and width of the network's input, in pixels, from which training on a CPU is warned of."""
+
 
 def train(inputs: TrainingInputs, world: World, stop: StopFlag) -> None:
     """Train the unfinished folds; when all folds were asked for, write the metrics and the submission too.
@@ -82,6 +85,8 @@ def train_folds(
         finished = world.on_leader(lambda: [fold for fold in folds if run.fold(fold).is_finished])
         plan = plan.without(finished)
         log_world(world, plan, run.recipe.precision)
+        if plan.waves and world.is_leader:
+            warn_if_slow(run.recipe, world.device)
         _train_waves(inputs, run, reader, teacher, plan, finished, world=world, stop=stop, watchdog=watchdog)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")
@@ -89,6 +94,14 @@ def train_folds(
         with stop.raising("the wait for the other folds"):
             world.barrier()
     return run, reader
+
+
+def warn_if_slow(recipe: Recipe, device: torch.device) -> None:
+    """Warn of a recipe for GPUs on a CPU, where it may take weeks."""
+    size = max(stage.crop_size or stage.image_size for stage in recipe.stages)
+    if device.type == "cpu" and size >= SLOW_ON_CPU:
+        text = "%d px take very long on a CPU, as --dry-run measures; the recipe laptop is made for it"
+        log.warning(text, size)
 
 
 def _train_waves(

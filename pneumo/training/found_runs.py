@@ -1,6 +1,7 @@
 """The comparison of runs that are there already, such as those of other machines: nothing is trained.
 
-Runs whose recipes differ in the seed alone are one variant of several seeds.
+Runs whose recipes differ in the seed alone, and which learned from the labels of the same teacher or of none, are one
+variant of several seeds.
 """
 
 from collections.abc import Sequence
@@ -37,10 +38,10 @@ def compare_runs(paths: Sequence[Path], folds: Sequence[int], out: Path) -> None
         _require_finished(run, scored)
         compared_runs.check_dataset(run, runs[0])
     variants = group(runs)
-    first = next(iter(variants.values()))[0].recipe
+    first = next(iter(variants.values()))[0]
     compared = ComparedRuns(out, scored, HARDWARE)
     for name, members in variants.items():
-        compared.add(name, _describe(members[0].recipe, first), members)
+        compared.add(name, _describe(members[0], first), members)
     compared.write()
     compared.log_table()
 
@@ -49,11 +50,11 @@ def group(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
     """Return the runs of each variant, in the order of the runs, by a name that no other has.
 
     Raises:
-        UserError: When two runs have the same recipe and seed.
+        UserError: When two runs have the same recipe, teacher and seed.
     """
     groups: list[list[RunDirectory]] = []
     for run in runs:
-        alike = next((members for members in groups if _unseeded(members[0]) == _unseeded(run)), None)
+        alike = next((members for members in groups if _variant(members[0]) == _variant(run)), None)
         if alike is None:
             groups.append([run])
             continue
@@ -72,8 +73,8 @@ def group(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
     }
 
 
-def _unseeded(run: RunDirectory) -> Recipe:
-    return replace(run.recipe, seed=0)
+def _variant(run: RunDirectory) -> tuple[Recipe, str]:
+    return replace(run.recipe, seed=0), run.teacher_sha256
 
 
 def _require_finished(run: RunDirectory, folds: Sequence[int]) -> None:
@@ -85,14 +86,18 @@ def _require_finished(run: RunDirectory, folds: Sequence[int]) -> None:
         )
 
 
-def _describe(recipe: Recipe, first: Recipe) -> str:
+def _describe(run: RunDirectory, first: RunDirectory) -> str:
     """Return in what a variant differs from the first one, and the first one from the recipe of its name."""
-    if recipe == first:
-        named = RECIPES.get(recipe.name)
-        if named is None:
-            return f"--recipe {recipe.name}"
-        # What auto became when the run was started was not given.
-        resolved = {n: getattr(recipe, n) for n in ("precision", "loader") if getattr(named(), n) == "auto"}
-        other = differences(to_json(replace(named(), seed=0, **resolved)), to_json(replace(recipe, seed=0)))
-        return "; ".join([f"--recipe {recipe.name}", *other])
-    return "; ".join(differences(to_json(replace(first, seed=0)), to_json(replace(recipe, seed=0))))
+    recipe = run.recipe
+    taught = [f"labels of the teacher {run.teacher_sha256[:12]}"] * bool(run.teacher_sha256)
+    if run is not first:
+        return "; ".join(
+            [*differences(to_json(replace(first.recipe, seed=0)), to_json(replace(recipe, seed=0))), *taught]
+        )
+    named = RECIPES.get(recipe.name)
+    if named is None:
+        return "; ".join([f"--recipe {recipe.name}", *taught])
+    # What auto became when the run was started was not given.
+    resolved = {n: getattr(recipe, n) for n in ("precision", "loader") if getattr(named(), n) == "auto"}
+    other = differences(to_json(replace(named(), seed=0, **resolved)), to_json(replace(recipe, seed=0)))
+    return "; ".join([f"--recipe {recipe.name}", *other, *taught])

@@ -114,8 +114,8 @@ class Recipe:
     falls to nothing the weights hardly differ: see --final-lr-factor."""
 
     precision: Precision = "auto"
-    """Precision of the network's arithmetic; ``auto`` = bf16 where the device has it, else fp16 on a GPU that has
-    it, else fp32. fp32 is not rounded to TF32."""
+    """Precision of the network's arithmetic; ``auto`` = on a GPU bf16 where it has it, else fp16 where it has it, else
+    fp32, and fp32 on a CPU, where bf16 is faster with AMX alone. fp32 is not rounded to TF32."""
     channels_last: bool = True
     """Convolve in channels-last memory format (faster on GPUs)."""
     compile: bool = False
@@ -228,6 +228,11 @@ class Recipe:
                 )
             )
         return tuple(stages)
+
+    @property
+    def chooses_by_own_images(self) -> bool:
+        """Whether the images that score a fold choose its weights, its learning rates or the length of its stages."""
+        return self.keep == "best" or self.patience > 0 or "plateau" in self.schedule
 
     @property
     def inference(self) -> InferenceConfig:

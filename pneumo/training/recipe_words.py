@@ -87,6 +87,12 @@ def _ramp_up(recipe: Recipe) -> str:
     return f", reached after {epochs:g} epoch{'s' * (epochs != 1)}" if epochs else ""
 
 
+def _labels(recipe: Recipe) -> Iterator[str]:
+    if recipe.loss.bce and (pixels := recipe.loss.bce_border):
+        square = f"{2 * pixels + 1} x {2 * pixels + 1} px"
+        yield f"For bce the label of a pixel is the part of the mask in the square of {square} around it."
+
+
 def _dice(recipe: Recipe) -> str:
     if not recipe.loss.dice:
         return ""
@@ -100,6 +106,7 @@ def _steps(recipe: Recipe) -> Iterator[str]:
     weights = {name: getattr(recipe.loss, name) for name in TERMS}
     terms = ", ".join(f"{weight:g} {name}" for name, weight in weights.items() if weight)
     yield f"The loss is the weighted sum {terms}{_dice(recipe)}."
+    yield from _labels(recipe)
     epochs = recipe.warmup_epochs
     warmup = f" rises linearly ({epochs:g} epoch{'s' * (epochs != 1)}) and then" if epochs else ""
     yield (

@@ -337,6 +337,8 @@ def _how_to_give(path: Path) -> str:
         return "give the directory of a run: an exported model can be predicted with, and nothing else"
     if paths.manifest(path).is_file():
         return "give the directory of a run, not that of the dataset"
+    if runs := sorted(each.parent for each in path.glob(f"*/{RECIPE_FILE}")):
+        return f"give a run in it, such as {runs[0]}; of several, as of a blend, job/ensemble.py takes them all"
     if "," in str(path) and not path.exists():
         return config.by_spaces("runs")
     return "restore it, or check the path of the run"

@@ -88,8 +88,9 @@ def caveats(run: RunDirectory, images: int, positives: int) -> list[str]:
         )
     if run.dataset.patients >= images + len(run.dataset.excluded):
         found.append("no two images are known to be of one patient: folds may leak, and the metrics may be too high")
-    if run.recipe.keep == "best" or run.recipe.patience > 0:
-        found.append("each fold's weights or length were chosen on its own images: the metrics are a little too high")
+    if run.recipe.chooses_by_own_images:
+        chosen = "each fold's weights, learning rates or length were chosen on its own images"
+        found.append(f"{chosen}: the metrics are a little too high")
     return found
 
 

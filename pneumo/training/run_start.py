@@ -138,11 +138,13 @@ def _replace(old: RunDirectory, new: RunDirectory) -> bool:
     return True
 
 
-def _how_to_resume(started: Recipe, given: Recipe) -> str:
+def _how_to_resume(run: RunDirectory, given: Recipe) -> str:
     """Return what to do to go on with the recipe that a run was started with; its version may have other defaults."""
+    started = run.recipe
     if started.name != given.name:
         return f"give the flags that it was started with, --recipe {started.name} and others, to resume it"
-    return f"add {flags(to_json(started), to_json(given))} to resume it"
+    teacher = " and its --teacher" if run.teacher_sha256 and not given.pseudo_labels.share else ""
+    return f"add {flags(to_json(started), to_json(given))}{teacher} to resume it"
 
 
 def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> None:
@@ -164,7 +166,7 @@ def _compare(run: RunDirectory, recipe: Recipe, dataset: DatasetIdentity) -> Non
         raise UserError(
             f"{run.path} was started with another recipe ({'; '.join(changed)})",
             "the same recipe",
-            f"{_how_to_resume(run.recipe, recipe)}, or give another --run to start a new one",
+            f"{_how_to_resume(run, recipe)}, or give another --run to start a new one",
         )
     if run.dataset != dataset:
         changed = _dataset_differences(run.dataset, dataset)

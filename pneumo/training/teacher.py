@@ -65,8 +65,8 @@ def open_teacher(path: Path, table: SampleTable, num_folds: int, excluded: Colle
             raise _other_folds(
                 path, f"fold {fold} of it and of the dataset differ, such as in {list_some(sorted(others))}"
             )
-    if run.recipe.keep == "best" or run.recipe.best_checkpoints > 1:
-        log.warning("the teacher %s kept the weights with the best score on the images of their fold", path)
+    if run.recipe.chooses_by_own_images:
+        log.warning("the teacher %s was chosen by its score on the images of its fold", path)
     return Teacher(run=run, weights=trained_weights(run))
 
 

@@ -2,12 +2,12 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from eager_fit import evidence_of
+from eager_fit import features_of
 from known_scores import make_model
 from random_maps import draw_maps
 
 from pneumo.inference import expected_score
-from pneumo.inference.expected_score import RANGES, Estimates, Evidence, ExpectedScore, best_masks, estimate
+from pneumo.inference.expected_score import RANGES, Estimates, ExpectedScore, Features, best_masks, estimate
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.runtime import config
 from pneumo.runtime.errors import UserError
@@ -24,7 +24,7 @@ MODEL = ExpectedScore(
 
 
 def at(histograms: PredictionHistograms, model: ExpectedScore = MODEL) -> Estimates:
-    return estimate(model, evidence_of(histograms))
+    return estimate(model, features_of(histograms))
 
 
 def image(counts: dict[int, int], pixels: int = 1 << 20) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_with_known_probabilities_the_decision_is_that_of_bayes() -> None:
     model = make_model(shares={96: 0.1, 192: 0.8})
     predicted = np.repeat(image({200: 5000, 104: 10_000}), 5, axis=0)
     presence = np.array([0.01, 0.5, 0.55, 0.56, 0.99], np.float32)
-    found = estimate(model, Evidence.of(predicted, np.full(5, 1 << 20), presence))
+    found = estimate(model, Features.of(predicted, np.full(5, 1 << 20), presence))
     np.testing.assert_allclose(found.presence, presence, atol=1e-6)
     np.testing.assert_allclose(found.dice, 2 * 4000 / (5000 + 5000), atol=1e-12)
     # Of the pixels of the first kind alone.
@@ -65,7 +65,7 @@ def test_the_best_mask_is_that_of_trying_every_bin() -> None:
     for _ in range(5):
         shares = np.sort(rng.random(len(RANGES))) ** 2
         by_bin = shares[np.searchsorted(RANGES, np.arange(256), "right") - 1]
-        first, figure = best_masks(shares, evidence_of(histograms).areas)
+        first, figure = best_masks(shares, features_of(histograms).areas)
         for i in range(len(histograms)):
             lesion = (by_bin * counts[i]).sum()
             figures = [
@@ -99,17 +99,17 @@ def test_an_image_is_estimated_alone_as_among_others_to_the_last_bit() -> None:
             assert getattr(alone, name)[0] == getattr(together, name)[i], name
 
 
-def test_the_evidence_of_some_images_is_that_of_them_alone_to_the_last_bit() -> None:
+def test_the_features_of_some_images_is_that_of_them_alone_to_the_last_bit() -> None:
     histograms = draw_maps(67).histograms
     some = np.arange(67) % 3 == 1
-    found, alone = evidence_of(histograms).select(some), evidence_of(histograms.select(some))
+    found, alone = features_of(histograms).select(some), features_of(histograms.select(some))
     assert np.array_equal(found.presence_features, alone.presence_features)
     assert np.array_equal(found.areas, alone.areas)
 
 
 def test_an_image_without_a_pixel_above_the_lowest_bin_gets_no_mask() -> None:
     found = estimate(
-        make_model(shares={0: 1.0}), Evidence.of(image({}), np.array([1 << 20]), np.array([1.0], np.float32))
+        make_model(shares={0: 1.0}), Features.of(image({}), np.array([1 << 20]), np.array([1.0], np.float32))
     )
     assert (found.dice.tolist(), found.gives_mask.tolist()) == ([0.0], [False])
 
@@ -123,8 +123,8 @@ def test_without_a_presence_head_the_pixels_decide() -> None:
 
 
 def test_areas_are_those_of_an_image_of_1024x1024() -> None:
-    small = estimate(MODEL, Evidence.of(image({200: 500}, 1 << 18), np.array([1 << 18]), np.array([0.5], np.float32)))
-    large = estimate(MODEL, Evidence.of(image({200: 2000}), np.array([1 << 20]), np.array([0.5], np.float32)))
+    small = estimate(MODEL, Features.of(image({200: 500}, 1 << 18), np.array([1 << 18]), np.array([0.5], np.float32)))
+    large = estimate(MODEL, Features.of(image({200: 2000}), np.array([1 << 20]), np.array([0.5], np.float32)))
     assert small.presence[0] == pytest.approx(large.presence[0], abs=1e-15)
 
 

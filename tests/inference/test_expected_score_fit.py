@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from eager_fit import evidence_of, fit_all
+from eager_fit import features_of, fit_all
 from known_scores import BLURRED, HIT, draw_known
 from random_maps import draw_maps
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from pneumo.inference.expected_score import RANGES, Evidence, estimate
+from pneumo.inference.expected_score import RANGES, Features, estimate
 from pneumo.inference.expected_score_fit import fit, fit_logistic, lesion_shares
 
 
@@ -18,7 +18,7 @@ def test_of_known_probabilities_the_fitted_decision_is_that_of_bayes() -> None:
     model = fit_all(draw_known(4000))
     assert model is not None
     others = draw_known(2000, seed=1)
-    found = estimate(model, evidence_of(others))
+    found = estimate(model, features_of(others))
     assert {BLURRED < first <= HIT for first in found.mask_bin.tolist()} == {True}
     np.testing.assert_allclose(found.dice, 0.75, atol=1e-3)
     away = (others.presence_probability > 0.02) & (others.presence_probability < 0.98)
@@ -91,14 +91,14 @@ def test_lesions_that_nothing_is_seen_of_get_no_mask() -> None:
     blind = replace(known, inside=inside, outside=counts - inside)
     model = fit_all(blind)
     assert model is not None
-    found = estimate(model, Evidence.of(blind.predicted, blind.pixels, np.ones(60, np.float32)))
+    found = estimate(model, Features.of(blind.predicted, blind.pixels, np.ones(60, np.float32)))
     assert not found.gives_mask.any()
 
 
 def test_a_fit_to_some_images_is_that_of_them_alone() -> None:
     known = draw_known(400)
     some = np.arange(400) % 3 > 0
-    found = fit(known, evidence_of(known), some)
+    found = fit(known, features_of(known), some)
     assert found == fit_all(known.select(some))
     assert found != fit_all(known)
 

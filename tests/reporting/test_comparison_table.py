@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from pneumo.inference.comparison_json import Comparison, Difference, Score, ScoredRun, ScoredVariant
 from pneumo.inference.metrics import Auc
 from pneumo.reporting.comparison_table import SCORES, describe, table
@@ -81,9 +83,25 @@ def test_the_page_says_what_was_measured() -> None:
         "- a: `--recipe a`",
         "- too high",
         "Differences to a:",
+        "- sensitivity, specificity: the share of images with a pneumothorax that get a mask",
         "| a | 0.7000 | 0.7100 |",
     ):
         assert part in text, part
     alone = describe(replace(comparison(variant("a", 0)), unfinished=[], caveats=[]))
-    for part in ("Differences to", "by seed", "still to be", "better than on new"):
+    for part in ("Differences to", "in words", "by seed", "still to be", "better than on new"):
         assert part not in alone, part
+
+
+@pytest.mark.parametrize(
+    ("interval", "error", "words"),
+    [
+        ((0.001, 0.02), 0.005, "better than a"),
+        ((-0.02, -0.001), 0.005, "worse than a"),
+        ((-0.004, 0.02), 0.005, "not shown to be better or worse than a, from which only about 0.014 would show"),
+        ((0.0, 0.0), 0.0, "decides no image otherwise than a"),
+    ],
+)
+def test_a_difference_in_words(interval: tuple[float, float], error: float, words: str) -> None:
+    found = Difference(value=sum(interval) / 2, interval=interval, standard_error=error, detectable=2.8 * error)
+    text = describe(comparison(variant("a", 0), variant("b", 0, difference=found)))
+    assert f"Nested Dice in words:\n\n- b: {words}\n" in text

@@ -68,7 +68,7 @@ def test_every_section_and_figure_is_there() -> None:
         "| every image empty | 0.750 | 0.000 | 1.000 | 0.000 | 1.000 |",
         "+0.062 (+0.011 to +0.107)",
         "bootstrap over 260 patients, 2000 resamples",
-        "presence head 0.934, maximum pixel 0.901",
+        "presence head 0.934, highest pixel 0.901",
         "- 400 labeled images, 100 (25.0%) with a pneumothorax, of 260 patients; 1 fold.",
         "All images of a patient are in one fold, by a list of patients",
         "- The network is a U-Net.\n- The seed is 0.",

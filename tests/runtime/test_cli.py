@@ -29,7 +29,12 @@ def raising(error: BaseException) -> Callable[[], None]:
     [
         (lambda: None, 0, "", False),
         (raising(UserError("3 folds", "5 folds", "correct --folds")), 2, "3 folds; expected 5 folds; correct", False),
-        (raising(StopRequested("fold 1 at step 7")), 3, "stopped on request, state saved: fold 1 at step 7", False),
+        (
+            raising(StopRequested("fold 1 at step 7")),
+            3,
+            "stopped on request, state saved: fold 1 at step 7; the same command goes on",
+            False,
+        ),
         (raising(StartAgain("fold 1 is not trained yet")), 3, "trained yet; start the same command again later", False),
         (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted", False),
         (raising(ZeroDivisionError("a bug")), 1, "ZeroDivisionError: a bug", True),

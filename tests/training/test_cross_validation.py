@@ -34,7 +34,7 @@ from pneumo.masks.submission import read
 from pneumo.modeling.config import ModelConfig
 from pneumo.runtime.errors import StopRequested, UserError, first_line
 from pneumo.training import cross_validation, run_directory
-from pneumo.training.cross_validation import train
+from pneumo.training.cross_validation import train, warn_if_slow
 from pneumo.training.ensemble import build_mean
 from pneumo.training.loop import FoldTrainer
 from pneumo.training.recipe import Recipe
@@ -268,3 +268,14 @@ def test_a_signal_during_the_metrics_or_the_submission_is_a_stop_and_the_same_co
     assert not run.submission.exists()
     train(inputs, world, Never())
     assert len(read(run.submission)) == Manifest.read(dataset).test
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "device", "warned"),
+    [(512, (), "cpu", 1), (768, (384,), "cpu", 0), (512, (), "cuda", 0), (384, (), "cpu", 0)],
+)
+def test_a_recipe_for_gpus_on_a_cpu_is_warned_of(
+    size: int, crop: tuple[int, ...], device: str, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_if_slow(replace(debug(), image_size=(64, size), crop_size=crop), torch.device(device))
+    assert caplog.text.count("the recipe laptop is made for it") == warned

@@ -23,13 +23,19 @@ from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 DATASET = DatasetIdentity(digest="d", folds_digest="f", num_folds=2, grouped_by="none", patients=4)
 
 
-def run(path: str, recipe: Recipe, seed: int = 0) -> RunDirectory:
-    return RunDirectory(path=Path(path), recipe=replace(recipe, seed=seed), dataset=DATASET, encoder_sha256="")
+def run(path: str, recipe: Recipe, seed: int = 0, teacher: str = "") -> RunDirectory:
+    recipe = replace(recipe, seed=seed)
+    return RunDirectory(path=Path(path), recipe=recipe, dataset=DATASET, encoder_sha256="", teacher_sha256=teacher)
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_variant() -> None:
     runs = [run("a/one-seed-3", debug(), 3), run("two", demo()), run("b/x", debug(), 1)]
     assert group(runs) == {"one": [runs[0], runs[2]], "two": [runs[1]]}
+
+
+def test_runs_of_two_teachers_are_two_variants() -> None:
+    runs = [run("a", debug(), 0, "1"), run("b", debug(), 1, "2"), run("c", debug(), 0), run("d", debug(), 1, "1")]
+    assert group(runs) == {"a": [runs[0], runs[3]], "b": [runs[1]], "c": [runs[2]]}
 
 
 def test_names_that_are_there_twice_are_paths() -> None:
@@ -55,10 +61,16 @@ def test_runs_of_other_datasets_are_told_apart_before_their_recipes(
 
 
 def test_the_first_run_is_described_by_its_flags() -> None:
-    changed = replace(debug(), epochs=(3,), seed=5)
+    changed, plain, taught = (
+        run("a", replace(debug(), epochs=(3,)), 5),
+        run("b", debug()),
+        run("c", debug(), 0, "12" * 32),
+    )
     assert found_runs._describe(changed, changed) == "--recipe debug; epochs: [1] -> [3]"
-    assert found_runs._describe(debug(), debug()) == "--recipe debug"
-    assert found_runs._describe(debug(), changed) == "epochs: [3] -> [1]"
+    assert found_runs._describe(plain, plain) == "--recipe debug"
+    assert found_runs._describe(plain, changed) == "epochs: [3] -> [1]"
+    assert found_runs._describe(taught, taught) == "--recipe debug; labels of the teacher 121212121212"
+    assert found_runs._describe(taught, plain) == "labels of the teacher 121212121212"
 
 
 def test_a_run_with_metrics_has_the_scores_of_its_own_report(
@@ -89,5 +101,5 @@ def test_a_run_with_metrics_has_the_scores_of_its_own_report(
 
 
 def test_what_auto_became_was_not_given() -> None:
-    started = replace(debug(), precision="fp32", loader="opencv")
+    started = run("a", replace(debug(), precision="fp32", loader="opencv"))
     assert found_runs._describe(started, started) == "--recipe debug"

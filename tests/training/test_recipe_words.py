@@ -72,6 +72,13 @@ def test_labels_of_another_run_are_said() -> None:
     assert "unlabeled" not in " ".join(describe_recipe(best()))
 
 
+def test_softened_borders_are_said() -> None:
+    softened = replace(best(), loss=replace(best().loss, bce_border=2))
+    words = "For bce the label of a pixel is the part of the mask in the square of 5 x 5 px around it."
+    assert words in describe_recipe(softened)
+    assert not any("square" in sentence for sentence in describe_recipe(best()))
+
+
 def test_the_mean_teacher_is_said() -> None:
     text = " ".join(describe_recipe(fifth()))
     assert "Each step also has 4 unlabeled images" in text

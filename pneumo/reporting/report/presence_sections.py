@@ -13,7 +13,7 @@ from pneumo.reporting.html.words import percent
 from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.words import score, with_interval
 
-NAMES = {"presence_head": "presence head", "max_pixel": "maximum pixel"}
+NAMES = {"presence_head": "presence head", "max_pixel": "highest pixel"}
 CALIBRATED = "estimate from both and the areas"
 """The presence probability of ``inference.expected_score``."""
 

@@ -87,7 +87,7 @@ def folds(evidence: Evidence) -> Section:
     text = (
         "Each fold's images by its own network, under the rule that was chosen on the other folds. Baseline is the Dice"
         " of empty masks, which differs between folds as the shares of positive images do. AUC is that of presence, by"
-        " the presence head and by the maximum pixel."
+        " the presence head and by the highest pixel."
     )
     if len({one.fold for one in evidence.metrics.folds}) == 1:
         text += " The images of the single fold were divided into two halves, each scored by the rule of the other."

@@ -53,13 +53,16 @@ def test_errors_are_compared_with_and_without_a_drain_where_somebody_has_looked(
     # Of the eight false alarms six show a drain, of as many images rightly left empty two.
     negatives = ids[~positive].tolist()
     drains = {one: n < 6 or n in (8, 9) for n, one in enumerate(negatives[:16])} | {"of another dataset": True}
-    rows = table_of(errors(evidence, drains), 1).rows
-    assert [(row[0], row[1], row[3], str(row[4])[:6]) for row in rows] == [
-        ("no pneumothorax, a drain", 8, 6, "75.0 %"),
-        ("no pneumothorax, no drain", 8, 2, "25.0 %"),
+    section = errors(evidence, drains)
+    assert [(row[0], row[1], row[3], str(row[4])[:6]) for row in table_of(section, 1).rows] == [
+        ("false alarm", 8, 6, "75.0 %"),
+        ("rightly left empty", 8, 2, "25.0 %"),
     ]
+    assert "Notes on drains were given" in html_of(section)
+    assert "is not known" not in html_of(section)
     with_lesion = table_of(errors(evidence, {str(ids[positive][0]): False}), 1).rows
-    assert [row[:4] for row in with_lesion] == [["pneumothorax, no drain", 1, 1, 1]]
+    assert [row[:4] for row in with_lesion] == [["missed pneumothorax", 1, 1, 0]]
+    assert "How many false alarms show a drain is not known." in html_of(errors(evidence, {}))
 
 
 def test_notes_on_no_image_are_counted() -> None:

@@ -17,7 +17,7 @@ def test_both_scores_have_curves_areas_and_the_head_its_reliability() -> None:
     evidence = make_evidence()
     section = presence(evidence)
     areas, bins = table_of(section), table_of(section, 1)
-    assert [row[0] for row in areas.rows] == ["presence head", "maximum pixel"]
+    assert [row[0] for row in areas.rows] == ["presence head", "highest pixel"]
     assert str(areas.rows[0][1]).startswith(f"{evidence.metrics.auc.presence_head:.3f} (")
     assert str(areas.rows[1][1]).startswith(f"{evidence.metrics.auc.max_pixel:.3f} (")
     histograms = evidence.histograms
@@ -106,8 +106,8 @@ def test_without_both_rates_there_is_no_point(drawn: list[SimpleNamespace], miss
 
 def test_without_a_presence_head_the_maximum_pixel_is_shown() -> None:
     section = presence(make_evidence(presence_head=False))
-    assert [row[0] for row in table_of(section).rows] == ["maximum pixel"]
-    assert "Reliability of the maximum pixel" in html_of(section)
+    assert [row[0] for row in table_of(section).rows] == ["highest pixel"]
+    assert "Reliability of the highest pixel" in html_of(section)
 
 
 def test_images_of_one_kind_have_no_curve() -> None:
