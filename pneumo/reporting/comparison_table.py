@@ -125,9 +125,7 @@ def _in_words(comparison: Comparison) -> str:
         elif found.interval[0] > 0 or found.interval[1] < 0:
             text = f"{'better' if found.value > 0 else 'worse'} than {first}"
         else:
-            text = (
-                f"not shown to be better or worse than {first}, from which only about {found.detectable:.3f} would show"
-            )
+            text = f"not shown to be better or worse than {first}: only about {found.detectable:.3f} would show"
         lines.append(f"{variant.name}: {text}")
     return f"Nested Dice in words:\n\n{_list(lines)}"
 

@@ -97,7 +97,7 @@ def test_the_page_says_what_was_measured() -> None:
     [
         ((0.001, 0.02), 0.005, "better than a"),
         ((-0.02, -0.001), 0.005, "worse than a"),
-        ((-0.004, 0.02), 0.005, "not shown to be better or worse than a, from which only about 0.014 would show"),
+        ((-0.004, 0.02), 0.005, "not shown to be better or worse than a: only about 0.014 would show"),
         ((0.0, 0.0), 0.0, "decides no image otherwise than a"),
     ],
 )

@@ -35,7 +35,7 @@ def test_what_is_given_in_place_of_a_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "dataset.json").write_text("{}")
     given = {
-        ".": rf"give a run in it, such as {tmp_path / 'run'}; of several, as of a blend, job/ensemble.py takes them all$",
+        ".": rf"give a run in it, such as {tmp_path / 'run'}; of several, as of a blend, job/ensemble.py takes",
         "run/fold-0": rf"give the run's directory above: {tmp_path / 'run'}$",
         "dataset": "give the directory of a run, not that of the dataset$",
         "run,other": "separate several runs by spaces, not by commas$",

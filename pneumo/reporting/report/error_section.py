@@ -19,14 +19,15 @@ NAMED = 5
 """Notes of no image that are named."""
 DRAINS = (
     "Chest drains and tubes are the known confounder: treated patients have a drain, and a network may learn to see the"
-    " drain instead of the air. The dataset has no label of them. What can be counted is whose images they are: an image without a pneumothorax of a patient who has one in another"
-    " image may have been taken after treatment, with a drain. If false alarms are clearly more frequent there, suspect"
-    " drains, or air that the annotation has not; if not, nothing is proved."
+    " drain instead of the air. The dataset has no label of them. What can be counted is whose images they are: an image"
+    " without a pneumothorax of a patient who has one in another image may have been taken after treatment, with a"
+    " drain. If false alarms are clearly more frequent there, suspect drains, or air that the annotation has not; if"
+    " not, nothing is proved."
 )
 HOW_TO_NOTE = (
     "How many false alarms show a drain is not known. To know it, look at all false alarms and at as many images, drawn"
-    " at random, that were rightly left empty; note in a CSV with the columns ImageId and Drain (yes or no) which show a"
-    " drain, and give it to job/report.py --drains."
+    " at random, that were rightly left empty; note in a CSV with the columns ImageId and Drain (yes or no) which show"
+    " a drain, and give it to job/report.py --drains."
 )
 NOTED = (
     "Notes on drains were given: compare the false alarms with the images that were rightly left empty. When clearly"
