@@ -19,9 +19,9 @@ NAMED = 5
 """Notes of no image that are named."""
 DRAINS = (
     "Chest drains and tubes are the known confounder: treated patients have a drain, and a network may learn to see the"
-    " drain instead of the air. The dataset has no label of them. What can be counted is whose images they are: an image"
-    " without a pneumothorax of a patient who has one in another image may have been taken after treatment, with a"
-    " drain. If false alarms are clearly more frequent there, suspect drains, or air that the annotation has not; if"
+    " drain instead of the air. The dataset has no label of them. What can be counted is whose images they are: an"
+    " image without a pneumothorax of a patient who has one in another image may have been taken after treatment, with"
+    " a drain. If false alarms are clearly more frequent there, suspect drains, or air that the annotation has not; if"
     " not, nothing is proved."
 )
 HOW_TO_NOTE = (
