@@ -201,7 +201,7 @@ class Recipe:
         # The first one is the best so far, and an early end waits for so many that are not.
         least = min(validations, self.patience + 1) if self.patience else validations
         if self.best_checkpoints > least:
-            expected = f"at most {least}, the validations that the last stage has at least"
+            expected = f"at most {least}, the validations that the last stage has at least, or more --epochs"
             raise invalid_value("best_checkpoints", self.best_checkpoints, expected)
 
     @property
