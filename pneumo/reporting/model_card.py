@@ -139,7 +139,7 @@ def _scores(facts: CardFacts) -> Iterator[str]:
         " resamples."
     )
     yield (
-        f'Area under the ROC curve of "has a pneumothorax": presence head {_number(metrics.auc.presence_head)}, maximum'
+        f'Area under the ROC curve of "has a pneumothorax": presence head {_number(metrics.auc.presence_head)}, highest'
         f" pixel {_number(metrics.auc.max_pixel)}."
     )
     yield ""
