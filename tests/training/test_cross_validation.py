@@ -277,5 +277,5 @@ def test_a_signal_during_the_metrics_or_the_submission_is_a_stop_and_the_same_co
 def test_a_recipe_for_gpus_on_a_cpu_is_warned_of(
     size: int, crop: tuple[int, ...], device: str, warned: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_if_slow(replace(debug(), image_size=(64, size), crop_size=crop), torch.device(device))
+    warn_if_slow(replace(debug(), image_size=(size,), crop_size=crop), torch.device(device))
     assert caplog.text.count("the recipe laptop is made for it") == warned
