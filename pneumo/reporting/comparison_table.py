@@ -123,7 +123,7 @@ def _in_words(comparison: Comparison) -> str:
         if found is None or found.standard_error == 0:
             text = f"decides no image otherwise than {first}"
         elif found.interval[0] > 0 or found.interval[1] < 0:
-            text = f"{'better' if found.value > 0 else 'worse'} than {first}"
+            text = f"these networks are {'better' if found.value > 0 else 'worse'} than those of {first}"
         else:
             text = f"not shown to be better or worse than {first}: only about {found.detectable:.3f} would show"
         lines.append(f"{variant.name}: {text}")

@@ -95,8 +95,8 @@ def test_the_page_says_what_was_measured() -> None:
 @pytest.mark.parametrize(
     ("interval", "error", "words"),
     [
-        ((0.001, 0.02), 0.005, "better than a"),
-        ((-0.02, -0.001), 0.005, "worse than a"),
+        ((0.001, 0.02), 0.005, "these networks are better than those of a"),
+        ((-0.02, -0.001), 0.005, "these networks are worse than those of a"),
         ((-0.004, 0.02), 0.005, "not shown to be better or worse than a: only about 0.014 would show"),
         ((0.0, 0.0), 0.0, "decides no image otherwise than a"),
     ],
