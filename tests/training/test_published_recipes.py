@@ -41,7 +41,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "final_lr_factor": 1.0, "schedule": ["cosine"], "clip_norm": 10.0, "ema_decay": 0.999, "keep": "best",
         "tta": FLIP_TTA,
     },
-    # The bronze-medal notebook, as the recipe's docstring describes it: its file is not published.
+    # The bronze-medal notebook, as the recipe's docstring describes it; its file was not at hand.
     "seed": {
         "model": {
             "architecture": "unet", "encoder": "se_resnext50_32x4d", "encoder_weights": "imagenet",
