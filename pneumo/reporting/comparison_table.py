@@ -121,7 +121,7 @@ def _in_words(comparison: Comparison) -> str:
     for variant in comparison.variants[1:]:
         found = variant.scores["dice"].difference
         if found is None or found.standard_error == 0:
-            text = f"decides no image otherwise than {first}"
+            text = f"no image has another Dice than with {first}"
         elif found.interval[0] > 0 or found.interval[1] < 0:
             text = f"these networks are {'better' if found.value > 0 else 'worse'} than those of {first}"
         else:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from random_maps import Maps
+from scipy.stats import binomtest
 
 from pneumo.inference.bootstrap import interval
 from pneumo.inference.decision_rule import DecisionRule
@@ -66,3 +67,14 @@ def test_of_no_image_there_is_no_rate(maps: Maps) -> None:
     histograms = of_patients(maps, [True, True], [0, 1])
     assert false_alarms(histograms, called(np.array([True, True]))) is None
     assert missed_lesions(histograms, called(np.array([True, True]))).share == pytest.approx(0)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("patients", [1, 5, 36])
+def test_a_share_of_none_or_of_all_has_the_exact_interval_of_as_many_patients(patients: int) -> None:
+    """The bootstrap's would be 0 to 0, and 1 to 1."""
+    of_images = np.repeat(np.arange(patients), 2)
+    for happens in (False, True):
+        found = rate(np.full(2 * patients, happens), of_images)
+        assert found is not None
+        exact = binomtest(patients * happens, patients).proportion_ci(method="exact")
+        assert found.interval == pytest.approx((exact.low, exact.high), abs=1e-12)

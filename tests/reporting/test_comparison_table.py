@@ -98,7 +98,7 @@ def test_the_page_says_what_was_measured() -> None:
         ((0.001, 0.02), 0.005, "these networks are better than those of a"),
         ((-0.02, -0.001), 0.005, "these networks are worse than those of a"),
         ((-0.004, 0.02), 0.005, "not shown to be better or worse than a: only about 0.014 would show"),
-        ((0.0, 0.0), 0.0, "decides no image otherwise than a"),
+        ((0.0, 0.0), 0.0, "no image has another Dice than with a"),
     ],
 )
 def test_a_difference_in_words(interval: tuple[float, float], error: float, words: str) -> None:

@@ -250,3 +250,14 @@ def test_what_cannot_be_settled_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no weights file"):
         run_start.create(tmp_path / "run", debug(), DATASET, fail)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("teacher", "named"), [("12" * 32, True), ("", False)])
+def test_who_gives_other_flags_than_a_taught_run_was_started_with_is_told_of_its_teacher(
+    tmp_path: Path, teacher: str, named: bool
+) -> None:
+    recipe = replace(debug(), pseudo_labels=replace(debug().pseudo_labels, share=0.2))
+    run = RunDirectory(path=tmp_path, recipe=recipe, dataset=DATASET, encoder_sha256="", teacher_sha256=teacher)
+    action = run_start._how_to_resume(run, debug())
+    assert action.startswith("add --pseudo-labels.share 0.2")
+    assert (" and its --teacher to resume it" in action) == named
