@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import measure_peak
 from pneumo.distributed.stopping import StopFlag
-from pneumo.distributed.vote import Vote
 from pneumo.distributed.world import World
 from pneumo.inference.evaluation import validation_metrics
 from pneumo.loading.build import build_loader
@@ -27,6 +25,7 @@ from pneumo.training.epoch import Epoch
 from pneumo.training.fold_data import FoldData
 from pneumo.training.fold_log import FoldLog
 from pneumo.training.fold_results import publish_fold
+from pneumo.training.fold_saving import FoldSaving
 from pneumo.training.fold_validation import FoldValidation
 from pneumo.training.loop_state import SCORE, Cursor, LoopState
 from pneumo.training.recipe import Recipe, Stage
@@ -88,7 +87,7 @@ class FoldTrainer:
         encoder_sha256: str = "",
     ) -> None:
         self.recipe, self.fold, self.data = recipe, fold, data
-        self.world, self.group, self.directory, self.stop, self.options = world, group, directory, stop, options
+        self.world, self.group, self.directory, self.options = world, group, directory, options
         self.seed = int(np.random.SeedSequence([recipe.seed, fold]).generate_state(1)[0])
         self.loader = build_loader(
             recipe.loader,
@@ -109,9 +108,14 @@ class FoldTrainer:
         self.times = StepTimes(group, recipe.batch_size)
         self.writer = CheckpointWriter(directory, world.device)
         self.best = BestCheckpoints(directory.best, len(recipe.stages) - 1, recipe.best_checkpoints)
-        self.save_clock = SaveClock(options.checkpoint_minutes)
-        # Whether to stop, and whether to save.
-        self.vote = Vote(group, 2)
+        self.saving = FoldSaving(
+            lambda: f"fold {fold} at step {self.state.step}",
+            self._take_snapshot,
+            writer=self.writer,
+            clock=SaveClock(options.checkpoint_minutes),
+            group=group,
+            stop=stop,
+        )
         self.held_out = HeldOutImages(data.reader, data.validation_rows)
         self.validation = FoldValidation(
             recipe,
@@ -121,7 +125,7 @@ class FoldTrainer:
             self.train_state,
             world=world,
             group=group,
-            stop_if_asked=self._stop_if_asked,
+            stop_if_asked=self.saving.stop_if_asked,
         )
 
     def run(self) -> None:
@@ -152,9 +156,9 @@ class FoldTrainer:
                     speed = self._train_epoch(epoch)
                     if epoch.is_validated:
                         # A kill during the validation, which may take minutes, costs no step.
-                        self._save()
+                        self.saving.save()
                     over = self._finish_epoch(epoch, speed)
-                    self._save()
+                    self.saving.save()
                     if over:
                         break
             self._publish()
@@ -217,7 +221,7 @@ class FoldTrainer:
                     log.info("fold %d step %d overflowed fp16 and is skipped", self.fold, self.state.step)
                 self.state.cursor.step = step + 1
                 progress.step(size, note=self._log_step(rate))
-                self._save_or_stop(within_epoch=step + 1 < steps)
+                self.saving.save_or_stop(within_epoch=step + 1 < steps)
                 if step == first and self.group.is_leader:
                     # Behind a step: the optimizer begins without moments.
                     self.writer.reserve(self._snapshot(with_best=self.recipe.keep == "best"))
@@ -327,53 +331,19 @@ class FoldTrainer:
             publish_fold(self.directory, network, histograms, self.state.history)
             self.directory.remove_checkpoints()
             log.info("fold %d is finished: %s", self.fold, self.directory.path)
-        # A stop that came last ends the process behind the fold.
-        self.vote.settle()
-        self.group.barrier()
+        self.saving.finish()
 
     # -- saving and resuming ----------------------------------------------------------------------------------------
 
-    def _save_or_stop(self, *, within_epoch: bool) -> None:
-        """Save when a checkpoint is due; save and raise when a rank of the group was asked to stop. Collective.
-
-        All ranks act at the same step, which is the next one where there are several. The leader's clock decides.
-        """
-        self.writer.check()
-        due = within_epoch and self.group.is_leader and not self.writer.is_busy and self.save_clock.take_due()
-        stopping, saving = self.vote.cast(bool(self.stop), due)
-        if not within_epoch:
-            # What follows is saved anyway, and may take minutes.
-            stopping = self.vote.settle()[0] or stopping
-        if stopping or (within_epoch and saving):
-            self._save()
-        if stopping:
-            self._stop()
-
-    def _stop_if_asked(self) -> None:
-        """Raise when a rank of the group was asked to stop, in a validation: the state is saved. Collective."""
-        stopping, _ = self.vote.cast(bool(self.stop), False)
-        if stopping:
-            self._stop()
-
-    def _stop(self) -> NoReturn:
-        """Raise with the signals that the ranks received, once the state is on disk. Collective."""
-        self.writer.wait()
-        self.group.barrier()
-        raise self.group.stop_request(self.stop.signal_name, f"fold {self.fold} at step {self.state.step}")
-
-    def _save(self) -> None:
-        """Save a checkpoint, which is written while training goes on. Collective.
+    def _take_snapshot(self) -> checkpoint.Snapshot | None:
+        """Return on the leader what a checkpoint has now. Collective.
 
         Raises:
             UserError: When the loss, the gradient or a weight is not finite: such a state must not replace a good
                 checkpoint.
         """
         self.state.step_sums = self.sums.totals(self.state.step)
-        self.save_clock.restart()
-        if self.group.is_leader:
-            heartbeat.touch(f"fold {self.fold}: saving step {self.state.step}")
-            self.writer.begin(self._snapshot())
-            heartbeat.touch()
+        return self._snapshot() if self.group.is_leader else None
 
     def _snapshot(self, *, with_best: bool = False) -> checkpoint.Snapshot:
         """Return what a checkpoint has; ``with_best``, also a set of best weights where there is none yet."""

@@ -135,7 +135,7 @@ def test_checkpoints_within_an_epoch_come_at_their_interval(
     """A step takes a minute of the clock; an epoch has four, and its end saves, too."""
     saved = watch_saves(monkeypatch)
     trainer = make_trainer(tmp_path / "run", dataset, world, replace(shrunk("debug"), epochs=(3,)))
-    trainer.save_clock = SaveClock(2.5, lambda: 60.0 * trainer.state.step)
+    trainer.saving.clock = SaveClock(2.5, lambda: 60.0 * trainer.state.step)
     trainer.run()
     within = [step for step in saved if step % STEPS]
     # Three minutes after the start, and then after the end of an epoch.
