@@ -1,23 +1,19 @@
 """Pseudo-labels of a fold: made once by the teacher's network of the same fold, kept in the fold's directory.
 
-RUN/fold-K/pseudo-labels.parquet has the confident ones as run lengths, and names in its metadata what they were made
-of: the fold, the teacher and the thresholds. A start that finds it reads it, and makes it otherwise; a fold that has
-checkpoints goes on with the file that they were trained on, or not at all.
+A start that finds the file of them reads it, and makes it otherwise; a fold that has checkpoints goes on with the file
+that they were trained on, or not at all.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pneumo.dataset import unlabeled
 from pneumo.dataset.shard_reader import ShardReader
-from pneumo.dataset.table import Rows, SampleTable
+from pneumo.dataset.table import Rows
 from pneumo.distributed import heartbeat
 from pneumo.distributed.collectives import Group
 from pneumo.distributed.device_memory import release_memory
@@ -28,19 +24,14 @@ from pneumo.inference.encoding import EncodedMask, encode_batches
 from pneumo.inference.histograms import BINS
 from pneumo.inference.prediction import PredictedBatch, count_pixels, predict, split_batches
 from pneumo.masks import rle
-from pneumo.runtime import parquet
 from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import UserError, counted, list_some
-from pneumo.runtime.files import publish
+from pneumo.runtime.errors import counted
 from pneumo.training.fold_data import FoldData
 from pneumo.training.pseudo_label_config import PseudoLabelConfig
+from pneumo.training.pseudo_label_file import PseudoLabelFile
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.stoppable import StoppableLoader
 from pneumo.training.teacher import Teacher
-
-FORMAT_VERSION = 1
-MAX_IMAGES = 2_000_000
-_REPAIR = "restore the file, or delete the fold's directory: the same command makes it again"
 
 
 class PseudoLabeledReader(ShardReader):
@@ -97,13 +88,13 @@ class Labeler:
         Raises:
             UserError: When the fold's file cannot be read, is one of other labels, or is missing beside checkpoints.
         """
-        directory, schema = self.run.fold(self.fold), self._schema()
-        path = directory.pseudo_labels
+        directory = self.run.fold(self.fold)
+        file = PseudoLabelFile(directory.pseudo_labels, self._made_of())
         rows = unlabeled.usable(self.reader.table, self.fold)
-        if not self.group.on_leader(lambda: directory.has_results or _has_schema(path, schema)):
+        if not self.group.on_leader(lambda: directory.has_results or file.is_there()):
             labels = self._make(rows)
-            self.group.on_leader(lambda: _write(path, schema, self.reader.table, labels))
-        found = self.group.on_leader(lambda: _read(path, schema, self.reader.table, rows))
+            self.group.on_leader(lambda: file.write(self.reader.table, labels))
+        found = self.group.on_leader(lambda: file.read(self.reader.table, rows))
         if self.group.is_leader:
             positive = sum(mask != rle.EMPTY for mask in found.values())
             log.info(
@@ -114,14 +105,13 @@ class Labeler:
             )  # fmt: skip
         return found
 
-    def _schema(self) -> pa.Schema:
-        made_of = {
-            "pneumo.format_version": str(FORMAT_VERSION),
+    def _made_of(self) -> dict[str, str]:
+        thresholds = {k: v for k, v in asdict(self.run.recipe.pseudo_labels).items() if k != "share"}
+        return {
             "pneumo.fold": str(self.fold),
             "pneumo.teacher": self.teacher.sha256,
-            "pneumo.thresholds": json.dumps(_thresholds(self.run.recipe.pseudo_labels), sort_keys=True),
+            "pneumo.thresholds": json.dumps(thresholds, sort_keys=True),
         }
-        return pa.schema([("image_id", pa.string()), ("mask", pa.string())], metadata=made_of)
 
     def _make(self, rows: Rows) -> dict[int, str]:
         """Predict the images; return the labels on the leader. Collective."""
@@ -167,54 +157,3 @@ def _counting(batches: Iterable[PredictedBatch], progress: Progress) -> Iterator
     for batch in batches:
         yield batch
         progress.step(len(batch.rows))
-
-
-def _thresholds(config: PseudoLabelConfig) -> dict[str, float]:
-    return {name: value for name, value in asdict(config).items() if name != "share"}
-
-
-def _has_schema(path: Path, schema: pa.Schema) -> bool:
-    """Return whether a file is there that was made of the same; another one is replaced before training begins."""
-    try:
-        return path.is_file() and pq.read_schema(path).equals(schema, check_metadata=True)
-    except (OSError, pa.ArrowException):
-        return False
-
-
-def _write(path: Path, schema: pa.Schema, table: SampleTable, labels: Mapping[int, str]) -> None:
-    rows = sorted(labels)
-    columns = {"image_id": [str(table.image_id[row]) for row in rows], "mask": [labels[row] for row in rows]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with publish(path) as file:
-        pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
-
-
-def _read(path: Path, schema: pa.Schema, table: SampleTable, rows: Rows) -> dict[int, str]:
-    """Read the labels of a fold.
-
-    Args:
-        path: The file.
-        schema: With what it has to be made of.
-        table: The dataset's table.
-        rows: The unlabeled rows that the fold may use.
-
-    Raises:
-        UserError: When it is missing, damaged, made of something else, or has an image that the fold must not use.
-    """
-    expected = "the pseudo-labels that this fold began with"
-    read = parquet.read_table(path, schema, max_rows=MAX_IMAGES, expected=expected, action=_REPAIR)
-    row_of = {str(table.image_id[row]): row for row in rows.tolist()}
-    found = dict(zip(read["image_id"].to_pylist(), read["mask"].to_pylist(), strict=True))
-    if leaked := sorted(found.keys() - row_of.keys()):
-        raise UserError(
-            f"{path} has images that this fold must not learn from: {list_some(leaked)}",
-            "unlabeled images, none of them a copy or of a patient whom the fold validates on",
-            _REPAIR,
-        )
-    labels = {row_of[image_id]: mask for image_id, mask in found.items()}
-    try:
-        for row, mask in labels.items():
-            rle.parse(mask, math.prod(table.shape(row)))
-    except rle.RleError as error:
-        raise UserError(f"{path}: the mask of {table.image_id[row]} has {error}", expected, _REPAIR) from None
-    return dict(sorted(labels.items()))
