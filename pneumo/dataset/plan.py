@@ -98,6 +98,12 @@ class BuildPlan:
         samples = [sample for shard in self.shards for sample in shard.samples]
         return np.array([sample.patient for sample in samples if sample.mask is not None], np.int32)
 
+    @property
+    def unlabeled_patients(self) -> npt.NDArray[np.int32]:
+        """(n,) patient of each unlabeled image that is kept; -1 when unknown."""
+        samples = [sample for shard in self.shards for sample in shard.samples]
+        return np.array([sample.patient for sample in samples if sample.source.split == "unlabeled"], np.int32)
+
 
 def make(
     scanned: Sequence[ScannedFile | QuarantineRow],
@@ -316,12 +322,30 @@ def _patient_groups(
     """
     if patients is None and ignore_patient_id:
         return [-1] * len(used), "none"
-    names = [item.patient_id if patients is None else patients.get(item.image_id, "") for item in used]
+    if patients is None:
+        names = [item.patient_id for item in used]
+    else:
+        # Of unlabeled images alone, so that all else is the same with them and without them.
+        by_id = {} if ignore_patient_id else _names_by_patient_id(used, patients)
+        others = [by_id.get(item.patient_id, "") if item.source.split == "unlabeled" else "" for item in used]
+        names = [patients.get(item.image_id) or other for item, other in zip(used, others, strict=True)]
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
     if patients is not None:
         return groups, "patients csv"
     return groups, "dicom" if numbers else "none"
+
+
+def _names_by_patient_id(used: Sequence[ScannedFile], patients: Mapping[str, str]) -> dict[str, str]:
+    """Return the patient in the CSV of each PatientID, where all images with this PatientID that it names are his.
+
+    A PatientID that is another in every file, as in SIIM-ACR, tells nothing, and so does one that all files share.
+    """
+    found: dict[str, set[str]] = {}
+    for item in used:
+        if item.patient_id and item.image_id in patients:
+            found.setdefault(item.patient_id, set()).add(patients[item.image_id])
+    return {patient_id: names.pop() for patient_id, names in found.items() if len(names) == 1}
 
 
 def _planned_samples(

@@ -27,6 +27,8 @@ from pneumo.runtime.errors import UserError, counted
 
 Kind = Literal["thresholds", "expected score"]
 Parts = frozenset[int]
+SAME_DICE = 1e-6
+"""Scores of the same masks differ by rounding alone; one mask more or less of 10,000 images changes it by 1e-4."""
 
 
 def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> NestedEstimate:
@@ -66,7 +68,7 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
         found: Its metrics.
 
     Raises:
-        UserError: When the metrics are of other images.
+        UserError: When the metrics are of other images or other predictions.
     """
     subset = assign_subsets(histograms)
     if [scores.images for scores in found.folds] != np.bincount(subset).tolist():
@@ -78,6 +80,7 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
         )
     rules = [DecisionRule.from_probabilities(scores.rule) for scores in found.folds]
     nested = score_subsets(histograms, subset, rules, DecisionRule.from_probabilities(found.in_sample.rule))
+    _check_same_scores(histograms, nested, subset, found)
     if found.rule_comparison is None:
         return nested
     # The fits of rules by thresholds are not recorded, since they decide nothing.
@@ -85,6 +88,24 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
     fits = [rule.expected_score or fit(histograms, features, subset != k) for k, rule in enumerate(rules)]
     by_score = [replace(rule, expected_score=each) for rule, each in zip(rules, fits, strict=True)]
     return replace(nested, comparison=found.rule_comparison, estimates=_estimates(features, subset, by_score))
+
+
+def _check_same_scores(
+    histograms: PredictionHistograms, nested: NestedEstimate, subset: npt.NDArray[np.int64], found: Metrics
+) -> None:
+    """Refuse metrics of another run of the same folds, whose rules would score these predictions silently."""
+    scored = [nested.dice.mean(), *(nested.dice[subset == k].mean() for k in range(len(found.folds)))]
+    recorded = [found.nested.dice, *(scores.dice for scores in found.folds)]
+    positives = [int(histograms.positive[subset == k].sum()) for k in range(len(found.folds))]
+    if np.allclose(scored, recorded, rtol=0, atol=SAME_DICE) and positives == [each.positives for each in found.folds]:
+        return
+    raise UserError(
+        f"metrics with a nested Dice of {found.nested.dice:.4f}, and out-of-fold predictions that have {scored[0]:.4f}"
+        " by the rules in them",
+        "metrics.json and fold-*/oof.parquet of one run",
+        "restore these files from a copy of the run, or remove metrics.json and start the run's training command again,"
+        " which writes it anew",
+    )
 
 
 def _union(parts: Iterable[Parts]) -> Parts:

@@ -27,6 +27,8 @@ _DTYPES = {
 }
 """The format's names of the types that weights have."""
 _WRAPPERS = ("state_dict", "model")
+_MAX_WRAPPERS = 8
+"""A dict may contain itself."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -35,7 +37,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     A dict that holds the tensors under ``state_dict`` or ``model``, as many training scripts save it, is unwrapped.
 
     Raises:
-        UserError: When the file is missing, is not a state dict, or loading it would run code.
+        UserError: When the file is missing, is not a state dict, has tensors of a kind that weights do not have, or
+            loading it would run code.
     """
     if not path.is_file():
         raise UserError(
@@ -52,13 +55,32 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "save the model's state_dict() again, without other objects",
         ) from error
     state = content
-    while isinstance(state, dict) and (
-        inner := [state[name] for name in _WRAPPERS if isinstance(state.get(name), dict)]
-    ):
-        state = inner[0]
+    for _ in range(_MAX_WRAPPERS):
+        inner = (
+            [state[name] for name in _WRAPPERS if isinstance(state.get(name), dict)] if isinstance(state, dict) else []
+        )
+        state = inner[0] if inner else state
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
+    for name, tensor in state.items():
+        if kind := _strange_kind(tensor):
+            raise UserError(
+                f"{path}: {name} is {kind}",
+                f"dense tensors of {', '.join(str(dtype).removeprefix('torch.') for dtype in _DTYPES)}",
+                "save the state_dict() of the model in float32",
+            )
     return dict(state)
+
+
+def _strange_kind(tensor: Tensor) -> str:
+    """Return what a tensor is that no network here has, an empty string for usual ones."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return f"a tensor of layout {str(tensor.layout).removeprefix('torch.')}"
+    if tensor.is_meta:
+        return "a tensor without values"
+    return "" if tensor.dtype in _DTYPES else f"of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -91,7 +91,12 @@ def _adapt_channels(state: dict[str, Tensor], expected: Mapping[str, Tensor]) ->
     adapted = []
     for key, value in state.items():
         shape = expected[key].shape if key in expected else value.shape
-        if value.ndim != 4 or value.shape == shape or value[:, :1].shape != (shape[0], 1, *shape[2:]):
+        if (
+            value.ndim != 4
+            or len(shape) != 4
+            or value.shape == shape
+            or value[:, :1].shape != (shape[0], 1, *shape[2:])
+        ):
             continue
         if (value.shape[1], shape[1]) == (1, 3):
             state[key] = value.repeat(1, 3, 1, 1) / 3

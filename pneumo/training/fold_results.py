@@ -6,7 +6,6 @@ the digest tells them from what training wrote.
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from torch import nn
 
@@ -31,7 +30,7 @@ class _Summary:
     """Of model.safetensors."""
     histograms_sha256: str
     """Of oof.parquet."""
-    history: list[dict[str, Any]]
+    history: list[dict[str, int | float]]
     """One entry for each epoch, as in ``LoopState``."""
 
 
@@ -73,7 +72,7 @@ def trained_fold(directory: FoldDirectory) -> TrainedWeights:
     return TrainedWeights(directory.model, _read_summary(directory).weights_sha256, how_to_restore(directory.model))
 
 
-def read_history(directory: FoldDirectory) -> list[dict[str, Any]]:
+def read_history(directory: FoldDirectory) -> list[dict[str, int | float]]:
     """Return the history of a finished fold, one entry for each epoch.
 
     Raises:

@@ -161,6 +161,27 @@ def test_patients_become_numbers_in_order_of_appearance(patients: dict, expected
     assert plan.grouped_by == grouped_by
 
 
+@pytest.mark.parametrize(
+    ("patient_ids", "ignored", "expected"),
+    [
+        (("X", "Y", "X", "Y"), False, [0, 1, 0, 1]),
+        (("X", "Y", "Z", ""), False, [0, 1, -1, -1]),
+        # A PatientID that two patients of the CSV share tells nothing.
+        (("X", "X", "X", "X"), False, [0, 1, -1, -1]),
+        (("X", "Y", "X", "Y"), True, [0, 1, -1, -1]),
+    ],
+    ids=["known by PatientID", "unknown", "one PatientID for all", "PatientID ignored"],
+)
+def test_an_unlabeled_image_without_a_row_has_the_patient_of_its_patient_id(
+    patient_ids: tuple[str, ...], ignored: bool, expected: list[int]
+) -> None:
+    files = [scanned(name, patient=patient) for name, patient in zip("abcd", patient_ids, strict=True)]
+    patients = {"a": "P9", "b": "P1"}
+    plan = make(files, {"a": "-1", "b": "-1"}, patients, ignore_patient_id=ignored, keep_unlabeled=True)
+    assert [sample.patient for sample in samples(plan)] == expected
+    assert plan.unlabeled_patients.tolist() == expected[2:]
+
+
 def test_a_copy_of_a_used_file_is_not_offered_another_id() -> None:
     """A copy that a file manager made has the id of an image that has its mask."""
     files = [scanned("u1", file="a.dcm"), scanned("u1", file="u1 (copy).dcm"), scanned("u2", file="b.dcm")]

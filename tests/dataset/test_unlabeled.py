@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from build_data import OPTIONS, contents, rows, write_one
 
@@ -29,8 +30,6 @@ def picture(directory: Path, image_id: str) -> Path:
 
 def recoded(source: Path, target: Path, image_id: str) -> None:
     """Copy a DICOM under another id: other bytes of the file, the same of its image."""
-    import pydicom
-
     dataset = pydicom.dcmread(source)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = image_id
     dataset.save_as(target)
@@ -95,6 +94,24 @@ def test_a_fold_learns_from_no_image_of_its_patients_and_from_no_copy(inputs: Bu
     for fold in range(3):
         assert ids(table, unlabeled.usable(table, fold)) == ({ALONE} if fold == own else {ALONE, RELATED})
     assert "3 unlabeled images are a copy of another image" in "\n".join(oddities.describe(table))
+
+
+def test_a_patient_whom_only_the_patient_id_tells_is_not_learned_from(
+    inputs: BuildInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patients CSV names the labeled images alone."""
+    monkeypatch.setattr("pneumo.runtime.console.log.propagate", True)
+    table = SampleTable.read(inputs.dicom.parent / "before")
+    patient_id = pydicom.dcmread(picture(inputs.dicom, table.image_id[0])).PatientID
+    write_one(inputs.dicom / "same_patient.dcm", "9.8", seed=5, patient_id=patient_id)
+    build(replace(inputs, keep_unlabeled=True), tmp_path / "out", OPTIONS)
+    table = SampleTable.read(tmp_path / "out")
+    own = int(table.fold[0])
+    assert "9.8" not in ids(table, unlabeled.usable(table, own))
+    assert "9.8" in ids(table, unlabeled.usable(table, (own + 1) % 3))
+    unknown = int((table.patient[table.select("unlabeled")] < 0).sum())
+    assert unknown > 0
+    assert f"{unknown} unlabeled image{'s are' if unknown > 1 else ' is'} of nobody known" in caplog.text
 
 
 def test_of_two_copies_neither_is_of_the_folds_patient(inputs: BuildInputs, tmp_path: Path) -> None:

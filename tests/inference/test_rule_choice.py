@@ -195,3 +195,11 @@ def test_metrics_of_other_images_are_refused() -> None:
     recorded = compute_metrics(maps)
     with pytest.raises(UserError, match=r"metrics of 30 images in 3 parts, .*predictions of 29 images in 3; .*restore"):
         apply_recorded(maps.select(np.arange(29)), recorded)
+
+
+def test_metrics_of_another_run_of_the_same_folds_are_refused() -> None:
+    """Its rules would score these predictions, and the scores would be of neither."""
+    mine, other = draw_known(150, folds=3), draw_known(150, seed=1, folds=3)
+    apply_recorded(mine, compute_metrics(mine))
+    with pytest.raises(UserError, match=r"metrics with a nested Dice of 0\.\d+, and .*that have 0\.\d+ by the rules"):
+        apply_recorded(mine, compute_metrics(other))

@@ -50,6 +50,34 @@ def test_a_file_beyond_a_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         read_state(path)
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (lambda: torch.ones(3).to_sparse(), "of layout sparse_coo"),
+        (lambda: torch.ones(3, dtype=torch.complex64), "of complex64"),
+        (lambda: torch.ones(3).to(torch.float8_e4m3fn), "of float8_e4m3fn"),
+        (lambda: torch.full((3,), torch.nan).to(torch.float8_e4m3fn), "of float8_e4m3fn"),
+        (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "of qint8"),
+        (lambda: torch.ones(3, device="meta"), "without values"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested"),
+    ],
+    ids=["sparse", "complex", "float8", "float8 without a number", "quantized", "meta", "nested"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_no_network_has_are_refused(tmp_path: Path, tensor: Callable[[], torch.Tensor], kind: str) -> None:
+    torch.save(STATE | {"a": tensor()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=rf"w\.pth: a is .*{kind}; expected dense tensors of float64"):
+        read_state(tmp_path / "w.pth")
+
+
+def test_a_dict_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    state: dict[str, Any] = {}
+    state["model"] = state
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="holds dict"):
+        read_state(tmp_path / "w.pth")
+
+
 def test_written_tensors_are_read_again_whatever_their_memory_format(tmp_path: Path) -> None:
     tensors = {
         "a": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),

@@ -14,7 +14,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import sha256
 from pneumo.training import run_directory
-from pneumo.training.fold_results import publish_fold, read_histograms, trained_weights
+from pneumo.training.fold_results import publish_fold, read_histograms, read_history, trained_weights
 from pneumo.training.run_directory import FoldDirectory, RunDirectory
 
 
@@ -87,6 +87,14 @@ def test_without_digests_a_fold_is_refused(run: RunDirectory, content: str | Non
         trained_weights(run)
     with pytest.raises(UserError, match=text):
         read_histograms(run)
+
+
+@pytest.mark.parametrize("value", ['"x"', "null", "[1]", "NaN"])
+def test_a_history_of_something_else_than_numbers_is_refused(run: RunDirectory, value: str) -> None:
+    content = json.loads(run.fold(0).summary.read_text()) | {"history": [{"epoch": 1, "train/total": "VALUE"}]}
+    run.fold(0).summary.write_text(json.dumps(content).replace('"VALUE"', value))
+    with pytest.raises(UserError, match=r"fold-0/fold\.json"):
+        read_history(run.fold(0))
 
 
 def test_weights_that_are_not_finite_finish_no_fold(run: RunDirectory) -> None:
