@@ -1,5 +1,6 @@
 """Unlabeled images from their DICOMs to a network that has learned from them, by the commands."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -42,7 +43,13 @@ def test_ranks_share_the_unlabeled_images_of_a_step(unlabeled: Path, tmp_path: P
     assert "Consistency loss" in (tmp_path / "one" / "report.html").read_text()
     single, together = (safetensors.torch.load(weights(tmp_path / run)) for run in ("one", "two"))
     for name, tensor in single.items():
-        torch.testing.assert_close(together[name], tensor, rtol=2e-3, atol=2e-3, msg=name)
+        # Variances are of two values where the images end up as one pixel: they enlarge what is rounded otherwise.
+        tolerance = {"rtol": 3e-2, "atol": 1e-2} if "running_" in name else {"rtol": 0.0, "atol": 1e-3}
+        torch.testing.assert_close(together[name], tensor, **tolerance, msg=name)
+    losses = [json.loads((tmp_path / run / "fold-0" / "fold.json").read_text())["history"][0] for run in ("one", "two")]
+    assert losses[0]["train/consistency"] > 0
+    for name in ("total", "consistency", "bce"):
+        assert losses[1][f"train/{name}"] == pytest.approx(losses[0][f"train/{name}"], rel=1e-3), name
 
 
 def test_the_plan_has_the_unlabeled_images_of_a_step(unlabeled: Path, dataset: Path, tmp_path: Path) -> None:
