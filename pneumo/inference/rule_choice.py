@@ -95,9 +95,13 @@ def _check_same_scores(
 ) -> None:
     """Refuse metrics of another run of the same folds, whose rules would score these predictions silently."""
     scored = [nested.dice.mean(), *(nested.dice[subset == k].mean() for k in range(len(found.folds)))]
-    recorded = [found.nested.dice, *(scores.dice for scores in found.folds)]
-    positives = [int(histograms.positive[subset == k].sum()) for k in range(len(found.folds))]
-    if np.allclose(scored, recorded, rtol=0, atol=SAME_DICE) and positives == [each.positives for each in found.folds]:
+    recorded = [found.nested.dice, *(fold.dice for fold in found.folds)]
+    positives = [int(histograms.positive.sum()), *np.bincount(subset, histograms.positive).astype(int).tolist()]
+    is_same = found.images == len(histograms) and positives == [
+        found.positives,
+        *(fold.positives for fold in found.folds),
+    ]
+    if is_same and np.allclose(scored, recorded, rtol=0, atol=SAME_DICE):
         return
     raise UserError(
         f"metrics with a nested Dice of {found.nested.dice:.4f}, and out-of-fold predictions that have {scored[0]:.4f}"

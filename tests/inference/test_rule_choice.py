@@ -203,3 +203,10 @@ def test_metrics_of_another_run_of_the_same_folds_are_refused() -> None:
     apply_recorded(mine, compute_metrics(mine))
     with pytest.raises(UserError, match=r"metrics with a nested Dice of 0\.\d+, and .*that have 0\.\d+ by the rules"):
         apply_recorded(mine, compute_metrics(other))
+
+
+@pytest.mark.parametrize("change", [{"images": 149}, {"positives": 0}], ids=["images", "positives"])
+def test_metrics_with_other_counts_are_refused(change: dict[str, int]) -> None:
+    known = draw_known(150, folds=3)
+    with pytest.raises(UserError, match=r"metrics with a nested Dice of"):
+        apply_recorded(known, replace(compute_metrics(known), **change))

@@ -98,6 +98,10 @@ WRONG_FILES = {
     "missing file": (None, "no weights file .*expected a .pth"),
     "missing keys": ({"drop": "layer4"}, r"missing: layer4\.0\.conv1\.weight.* and \d+ more"),
     "left-over keys": ({"add": {"stem.weight": torch.zeros(1)}}, "1 unexpected: stem.weight"),
+    "a counter with the shape of a convolution": (
+        {"add": {"bn1.num_batches_tracked": torch.zeros(1, 1, 1, 1)}},
+        r"bn1\.num_batches_tracked \(1, 1, 1, 1\) for \(\)",
+    ),
     "another shape": ({"add": {"conv1.weight": torch.zeros(64, 2, 7, 7)}}, r"\(64, 2, 7, 7\) for \(64, 3, 7, 7\)"),
     "not finite": ({"add": {"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}}, "conv1.weight is not finite"),
     "not tensors": ({"add": {"conv1.weight": 3}}, "expected a dict of tensors"),
