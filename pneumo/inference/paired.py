@@ -11,6 +11,7 @@ patients, not with another training: only several seeds show that.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Self
 
 import numpy as np
@@ -60,17 +61,23 @@ class RunPredictions:
     """Components smaller than this are removed from the masks that are scored, in pixels of a 1024x1024 image."""
 
     @classmethod
-    def of(cls, histograms: PredictionHistograms, recorded: Metrics | None = None) -> Self:
+    def of(
+        cls,
+        histograms: PredictionHistograms,
+        recorded: Metrics | None = None,
+        where: str | PathLike[str] = "metrics.json",
+    ) -> Self:
         """Score the predictions of a run.
 
         Args:
             histograms: The predictions.
             recorded: The run's metrics of these predictions, whose rules are used; without them, rules are chosen.
+            where: The file of the metrics, for messages.
 
         Raises:
             UserError: When there are fewer than two images, or the metrics are of others.
         """
-        nested = choose(histograms) if recorded is None else apply_recorded(histograms, recorded)
+        nested = choose(histograms) if recorded is None else apply_recorded(histograms, recorded, where)
         return cls(
             image_id=histograms.image_id,
             fold=histograms.fold,

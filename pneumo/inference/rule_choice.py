@@ -9,6 +9,7 @@ fewer than three.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from os import PathLike
 from typing import Literal
 
 import numpy as np
@@ -60,12 +61,15 @@ def choose(histograms: PredictionHistograms, grid: SearchGrid | None = None) -> 
     )
 
 
-def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEstimate:
+def apply_recorded(
+    histograms: PredictionHistograms, found: Metrics, where: str | PathLike[str] = "metrics.json"
+) -> NestedEstimate:
     """Score the images of a finished run by the rules that its metrics record: a version of pneumo may choose others.
 
     Args:
         histograms: Its out-of-fold predictions.
         found: Its metrics.
+        where: The file of the metrics, for messages.
 
     Raises:
         UserError: When the metrics are of other images or other predictions.
@@ -73,14 +77,14 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
     subset = assign_subsets(histograms)
     if [scores.images for scores in found.folds] != np.bincount(subset).tolist():
         raise UserError(
-            f"metrics of {counted(found.images, 'image')} in {counted(len(found.folds), 'part')}, and out-of-fold"
-            f" predictions of {counted(len(histograms), 'image')} in {int(subset.max()) + 1}",
+            f"{where} has metrics of {counted(found.images, 'image')} in {counted(len(found.folds), 'part')}, and"
+            f" out-of-fold predictions of {counted(len(histograms), 'image')} in {int(subset.max()) + 1}",
             "metrics.json and fold-*/oof.parquet of one run",
             "restore these files from a copy of the run",
         )
     rules = [DecisionRule.from_probabilities(scores.rule) for scores in found.folds]
     nested = score_subsets(histograms, subset, rules, DecisionRule.from_probabilities(found.in_sample.rule))
-    _check_same_scores(histograms, nested, subset, found)
+    _check_same_scores(histograms, nested, subset, found, where)
     if found.rule_comparison is None:
         return nested
     # The fits of rules by thresholds are not recorded, since they decide nothing.
@@ -91,7 +95,11 @@ def apply_recorded(histograms: PredictionHistograms, found: Metrics) -> NestedEs
 
 
 def _check_same_scores(
-    histograms: PredictionHistograms, nested: NestedEstimate, subset: npt.NDArray[np.int64], found: Metrics
+    histograms: PredictionHistograms,
+    nested: NestedEstimate,
+    subset: npt.NDArray[np.int64],
+    found: Metrics,
+    where: str | PathLike[str],
 ) -> None:
     """Refuse metrics of another run of the same folds, whose rules would score these predictions silently."""
     scored = [nested.dice.mean(), *(nested.dice[subset == k].mean() for k in range(len(found.folds)))]
@@ -104,8 +112,8 @@ def _check_same_scores(
     if is_same and np.allclose(scored, recorded, rtol=0, atol=SAME_DICE):
         return
     raise UserError(
-        f"metrics with a nested Dice of {found.nested.dice:.4f}, and out-of-fold predictions that have {scored[0]:.4f}"
-        " by the rules in them",
+        f"{where} has a nested Dice of {found.nested.dice:.4f}, and the out-of-fold predictions beside it have"
+        f" {scored[0]:.4f} by the rules in it",
         "metrics.json and fold-*/oof.parquet of one run",
         "restore these files from a copy of the run, or remove metrics.json and start the run's training command again,"
         " which writes it anew",

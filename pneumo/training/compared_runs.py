@@ -73,7 +73,7 @@ class ComparedRuns:
         for run in runs:
             check_dataset(run, first)
             parts = [read_fold_histograms(run.fold(fold), fold) for fold in self.folds]
-            predictions.append(RunPredictions.of(concatenate(parts), self._recorded(run)))
+            predictions.append(RunPredictions.of(concatenate(parts), self._recorded(run), run.metrics))
             _check_images(run, predictions[-1], first, (self._predictions or [predictions])[0][0])
             scored.append(self._score(run, predictions[-1]))
         self._predictions.append(predictions)

@@ -196,7 +196,7 @@ def _card_facts(
 
 def _subgroups(run: RunDirectory, found: Metrics, reader: ShardReader | None) -> dict[str, list[Subgroup]]:
     histograms = read_histograms(run)
-    nested = apply_recorded(histograms, found)
+    nested = apply_recorded(histograms, found, run.metrics)
     variables: dict[str, Variable] = {"lesion": subgroups.lesion_area(histograms)}
     if reader is not None:
         variables |= subgroups.table_variables(reader.table, histograms.image_id.tolist())

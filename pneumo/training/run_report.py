@@ -139,7 +139,7 @@ def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) 
     histograms = concatenate([read_fold_histograms(run.fold(fold), fold) for fold in finished])
     if is_finished:
         found = metrics.read(run.metrics)
-        nested = apply_recorded(histograms, found)
+        nested = apply_recorded(histograms, found, run.metrics)
     else:
         nested = choose(histograms)
         found = _metrics_so_far(run, histograms, nested)

@@ -193,7 +193,9 @@ def test_recorded_rules_have_the_comparison_and_the_estimates_of_their_choice(
 def test_metrics_of_other_images_are_refused() -> None:
     maps = draw_maps().histograms
     recorded = compute_metrics(maps)
-    with pytest.raises(UserError, match=r"metrics of 30 images in 3 parts, .*predictions of 29 images in 3; .*restore"):
+    with pytest.raises(
+        UserError, match=r"has metrics of 30 images in 3 parts, .*predictions of 29 images in 3; .*restore"
+    ):
         apply_recorded(maps.select(np.arange(29)), recorded)
 
 
@@ -201,12 +203,14 @@ def test_metrics_of_another_run_of_the_same_folds_are_refused() -> None:
     """Its rules would score these predictions, and the scores would be of neither."""
     mine, other = draw_known(150, folds=3), draw_known(150, seed=1, folds=3)
     apply_recorded(mine, compute_metrics(mine))
-    with pytest.raises(UserError, match=r"metrics with a nested Dice of 0\.\d+, and .*that have 0\.\d+ by the rules"):
-        apply_recorded(mine, compute_metrics(other))
+    with pytest.raises(
+        UserError, match=r"^RUN/metrics\.json has a nested Dice of 0\.\d+, and .* have 0\.\d+ by the rules"
+    ):
+        apply_recorded(mine, compute_metrics(other), "RUN/metrics.json")
 
 
 @pytest.mark.parametrize("change", [{"images": 149}, {"positives": 0}], ids=["images", "positives"])
 def test_metrics_with_other_counts_are_refused(change: dict[str, int]) -> None:
     known = draw_known(150, folds=3)
-    with pytest.raises(UserError, match=r"metrics with a nested Dice of"):
+    with pytest.raises(UserError, match="has a nested Dice of"):
         apply_recorded(known, replace(compute_metrics(known), **change))
