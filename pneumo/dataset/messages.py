@@ -140,8 +140,8 @@ def _log_patients(plan: BuildPlan, folds: int) -> None:
         log.warning("no patients CSV: patients are distinguished by PatientID; folds leak where that is not reliable")
     if unknown := int((plan.unlabeled_patients < 0).sum()):
         log.warning(
-            "%s, by the patients CSV or by PatientID: a fold may learn from images of the patients who score it; %s",
-            counted(unknown, "unlabeled image is of nobody known", "unlabeled images are of nobody known"),
+            "%s: a fold may learn from images of the patients who score it; %s",
+            counted(unknown, "unlabeled image is of an unknown patient", "unlabeled images are of unknown patients"),
             "give --patients a row for each unlabeled image",
         )
 

@@ -63,7 +63,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path} holds {type(state).__name__}", "a dict of tensors", "save state_dict() only")
     for name, tensor in state.items():
-        if kind := _strange_kind(tensor):
+        if kind := _unsupported_kind(tensor):
             raise UserError(
                 f"{path}: {name} is {kind}",
                 f"dense tensors of {', '.join(str(dtype).removeprefix('torch.') for dtype in _DTYPES)}",
@@ -72,8 +72,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _strange_kind(tensor: Tensor) -> str:
-    """Return what a tensor is that no network here has, an empty string for usual ones."""
+def _unsupported_kind(tensor: Tensor) -> str:
+    """Return of which kind a tensor is that no network here can have, an empty string for a supported one."""
     if tensor.is_nested:
         return "nested"
     if tensor.layout != torch.strided:

@@ -111,7 +111,10 @@ def test_a_patient_whom_only_the_patient_id_tells_is_not_learned_from(
     assert "9.8" in ids(table, unlabeled.usable(table, (own + 1) % 3))
     unknown = int((table.patient[table.select("unlabeled")] < 0).sum())
     assert unknown > 0
-    assert f"{unknown} unlabeled image{'s are' if unknown > 1 else ' is'} of nobody known" in caplog.text
+    assert (
+        f"{unknown} unlabeled image{'s are of unknown patients' if unknown > 1 else ' is of an unknown patient'}"
+        in caplog.text
+    )
 
 
 def test_of_two_copies_neither_is_of_the_folds_patient(inputs: BuildInputs, tmp_path: Path) -> None:
