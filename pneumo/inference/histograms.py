@@ -118,19 +118,19 @@ class PredictionHistograms:
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
         """(n, 256): number of pixels in bin b or above, small components among them."""
-        return _at_least(np.add(self.inside, self.outside, dtype=np.int64))
+        return at_least(np.add(self.inside, self.outside, dtype=np.int64))
 
     @cached_property
     def masked(self) -> npt.NDArray[np.int64]:
         """(n, 256): number of pixels of the mask at threshold b, without its small components."""
         if self.kept_inside is None or self.kept_outside is None:
             return self.predicted
-        return _at_least(np.add(self.kept_inside, self.kept_outside, dtype=np.int64))
+        return at_least(np.add(self.kept_inside, self.kept_outside, dtype=np.int64))
 
     @cached_property
     def overlap(self) -> npt.NDArray[np.int64]:
         """(n, 256): number of pixels of the true mask in the mask at threshold b, without its small components."""
-        return _at_least((self.inside if self.kept_inside is None else self.kept_inside).astype(np.int64))
+        return at_least((self.inside if self.kept_inside is None else self.kept_inside).astype(np.int64))
 
     @cached_property
     def truth(self) -> npt.NDArray[np.int64]:
@@ -230,8 +230,8 @@ def _from_bin(sums: npt.NDArray[np.int64], b: int | npt.NDArray[np.int64]) -> np
     return column
 
 
-def _at_least(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Replace each count by the sum of those from its bin on."""
+def at_least(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Replace the count (n, 256) of each bin by the sum of those from it on, in place."""
     backwards = counts[:, ::-1]
     np.cumsum(backwards, axis=1, out=backwards)
     return counts
@@ -239,7 +239,7 @@ def _at_least(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _is_removal(kept: npt.NDArray[np.int32], counts: npt.NDArray[np.int32]) -> bool:
     """Return whether the opened map has as many pixels, of which none is in a higher bin than before."""
-    missing = _at_least(np.subtract(counts, kept, dtype=np.int64))
+    missing = at_least(np.subtract(counts, kept, dtype=np.int64))
     return not missing[:, 0].any() and bool((missing >= 0).all())
 
 

@@ -95,6 +95,23 @@ class RuleComparison:
 
 
 @config_dataclass
+class SubmissionRule:
+    """The rule of the mean of all networks: that of single networks, moved on images that no network has seen."""
+
+    rule: RuleInProbabilities
+    split: Literal["test", "unlabeled"]
+    """Of the images."""
+    images: int
+    positive_share_of_networks: float
+    """Share of the images that the rule of single networks calls positive by the predictions of a single one, on
+    average over the folds."""
+    positive_share_before: float
+    """Share that it calls positive by the predictions of the mean."""
+    positive_share: float
+    """Share that the moved rule calls positive by the predictions of the mean."""
+
+
+@config_dataclass
 class BlendedRun:
     """A run of a blend."""
 
@@ -126,6 +143,9 @@ class Metrics:
     folds: list[FoldScores]
     rule_comparison: RuleComparison | None = None
     """None in files of before rules were compared."""
+    submission_rule: SubmissionRule | None = None
+    """None where the rule of single networks decides about submissions too: a single fold, too few images that no
+    network has seen, or a file of before rules were moved."""
     networks: int = 1
     """Networks that each out-of-fold prediction is the mean of: one for a run; one of each run for a blend."""
     submission_networks: int = 1
@@ -180,9 +200,16 @@ def _complete(content: dict[str, Any]) -> None:
     """Add what files of before rules were compared, and small components were removed, do not have."""
     content.setdefault("rule_comparison", None)
     content.setdefault("min_component", 0.0)
+    content.setdefault("submission_rule", None)
     folds = content.get("folds")
     for scores in (content.get("in_sample"), *(folds if isinstance(folds, list) else [])):
         complete_rule(scores.get("rule") if isinstance(scores, dict) else None)
+
+
+def rule_for_new_images(metrics: Metrics) -> DecisionRule:
+    """Return the rule for submissions and new images, that of thresholds.json."""
+    moved = metrics.submission_rule
+    return DecisionRule.from_probabilities(metrics.in_sample.rule if moved is None else moved.rule)
 
 
 def describe(metrics: Metrics) -> str:
@@ -198,7 +225,6 @@ def describe(metrics: Metrics) -> str:
     ]
     lines = [f"{'':<10}{'images':>8}{'positive':>10}" + "".join(f"{name:>15}" for name in COLUMNS)]
     lines += [f"{row[0]:<10}{row[1]:>8}{row[2]:>10}" + "".join(f"{_number(v):>15}" for v in row[3:]) for row in rows]
-    rule = DecisionRule.from_probabilities(metrics.in_sample.rule)
     return "\n".join(
         [
             *lines,
@@ -210,8 +236,18 @@ def describe(metrics: Metrics) -> str:
             f"out-of-fold predictions are of {counted(metrics.networks, 'network')}, submissions are means of"
             f" {metrics.submission_networks}",
             *([] if metrics.rule_comparison is None else [describe_comparison(metrics.rule_comparison)]),
-            f"rule for new images: {rule.describe()}",
+            *([] if metrics.submission_rule is None else [describe_move(metrics.submission_rule)]),
+            f"rule for new images: {rule_for_new_images(metrics).describe()}",
         ]
+    )
+
+
+def describe_move(moved: SubmissionRule) -> str:
+    """Say how the rule of single networks was moved for their mean."""
+    return (
+        f"of {counted(moved.images, f'{moved.split} image')} single networks call"
+        f" {moved.positive_share_of_networks:.1%} positive, and their mean, by the same rule,"
+        f" {moved.positive_share_before:.1%}; the rule for new images is moved to {moved.positive_share:.1%}"
     )
 
 

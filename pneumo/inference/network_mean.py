@@ -12,7 +12,7 @@ A block is one batch where all networks are on the device. Elsewhere it is sever
 loaded for each block. A few batches are decoded ahead meanwhile.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -87,6 +87,39 @@ class NetworkMean:
         Raises:
             UserError: When weights cannot be used.
         """
+        yield from (mean for (mean,) in self._predict(batches, lambda i, images: [self._predict_run(i, images, fold)]))
+
+    def predict_folds(self, batches: Sequence[Rows]) -> Iterator[tuple[PredictedBatch, ...]]:
+        """Yield for each batch the predictions of each fold's networks, and last that of all.
+
+        They are those of ``predict``, with each network computed once.
+
+        Args:
+            batches: Rows of the sample table.
+
+        Raises:
+            UserError: When weights cannot be used.
+        """
+        (folds,) = {len(run.weights) for run in self.runs}
+
+        def predict_run(index: int, images: Sequence[torch.Tensor]) -> list[list[_RunMean]]:
+            of_folds = [self._predict_run(index, images, fold) for fold in range(folds)]
+            return [*of_folds, [_average(of_batch) for of_batch in zip(*of_folds, strict=True)]]
+
+        yield from self._predict(batches, predict_run)
+
+    def _predict(
+        self,
+        batches: Sequence[Rows],
+        predict_run: Callable[[int, Sequence[torch.Tensor]], Sequence[Sequence[_RunMean]]],
+    ) -> Iterator[tuple[PredictedBatch, ...]]:
+        """Yield for each batch the means over the runs of each of what ``predict_run`` returns, in order.
+
+        Args:
+            batches: Rows of the sample table.
+            predict_run: Returns for the run at an index, and the images of each batch of a block, one or several means
+                of each batch: they are joined with those of the other runs.
+        """
         with ExitStack() as stack:
             # One stream of batches for each run, so that images are decoded while networks compute.
             streams = [
@@ -94,9 +127,11 @@ class NetworkMean:
                 for loader, run in zip(self.loaders, self.runs, strict=True)
             ]
             for block in self.blocks(batches):
-                means = [self._predict_run(i, _take(stream, len(block)), fold) for i, stream in enumerate(streams)]
-                for rows, *of_runs in zip(block, *means, strict=True):
-                    yield self._join(tuple(rows.tolist()), of_runs)
+                of_runs = [predict_run(i, _take(stream, len(block))) for i, stream in enumerate(streams)]
+                means = [[each[i] for each in of_runs] for i in range(len(of_runs[0]))]
+                for batch, rows in enumerate(block):
+                    key = tuple(rows.tolist())
+                    yield tuple(self._join(key, [of_run[batch] for of_run in mean]) for mean in means)
             for stream in streams:
                 # Only at its end does a loader keep its pipeline for the next call.
                 next(stream, None)
@@ -148,6 +183,20 @@ class NetworkMean:
             presence=total / weights if weights else torch.full_like(total, torch.nan),
             finite=torch.stack([mean.finite for mean in of_runs]).all(),
         )
+
+
+@torch.inference_mode()
+def _average(folds: Sequence[_RunMean]) -> _RunMean:
+    """Return the mean of several folds, to the bit as ``_predict_run`` adds it up."""
+    mean = _RunMean(
+        maps=torch.zeros_like(folds[0].maps),
+        presence=torch.zeros_like(folds[0].presence),
+        finite=torch.stack([fold.finite for fold in folds]).all(),
+    )
+    for fold in folds:
+        mean.maps.add_(fold.maps / len(folds))
+        mean.presence.add_(fold.presence / len(folds))
+    return mean
 
 
 def _take(stream: Iterator[Batch], length: int) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pneumo.inference import onnx_export
 from pneumo.inference.decision_rule import DecisionRule
-from pneumo.inference.metrics import Metrics, Scores
+from pneumo.inference.metrics import Metrics, Scores, describe_move
 from pneumo.inference.subgroups import Subgroup
 from pneumo.inference.verdict import judge
 from pneumo.reporting import card_program
@@ -119,8 +119,8 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     yield (
         "Dice is the mean over images of 2 |prediction and truth| / (|prediction| + |truth|), and 1 where both are"
         " empty. Each image was predicted by the one network that was not trained on it (out-of-fold). *Nested*: by a"
-        " decision rule that was chosen on other images. *In-sample*: by the model's own rule, on the images that it"
-        " was chosen on."
+        " decision rule that was chosen on other images. *In-sample*: by the rule that was chosen on all of"
+        " these images."
     )
     yield ""
     yield from _table(
@@ -178,6 +178,13 @@ def _subgroup_row(group: Subgroup) -> tuple[object, ...]:
 
 def _rule(facts: CardFacts) -> Iterator[str]:
     yield f"{facts.rule.describe()[0].upper()}{facts.rule.describe()[1:]}. `thresholds.json` has the numbers."
+    moved = facts.metrics.submission_rule
+    if moved is not None:
+        yield ""
+        yield (
+            "The scores above are by the rule of single networks. The mean of all of them has less extreme"
+            f" probabilities, and its rule is another one: {describe_move(moved)}."
+        )
 
 
 def _limits(facts: CardFacts) -> Iterator[str]:

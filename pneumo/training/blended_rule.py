@@ -2,7 +2,8 @@
 
 The rule of a run is chosen on single networks, and a mean has fewer extreme probabilities. Where the runs have the same
 folds, the networks of a fold in all runs have not seen its images: their mean is predicted on them, and the rule is
-searched for on these predictions, as for a run. Elsewhere the rule is the mean of the runs' rules.
+searched for on these predictions, as for a run; like a run's, it is then moved to where it suits the mean over the
+folds too. Elsewhere the rule is the mean of the runs' rules.
 """
 
 from collections.abc import Sequence
@@ -17,16 +18,18 @@ from pneumo.inference.decision_rule import DecisionRule, read_rule
 from pneumo.inference.evaluation import compute_metrics, score_by_fold_rules
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import BlendedRun, Metrics
+from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.out_of_fold import predict_mean_histograms
 from pneumo.inference.rule_choice import choose
+from pneumo.inference.submission_rule import find_submission_rule, unseen_images
 from pneumo.inference.verdict import warn_unless_better
 from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import caveats
+from pneumo.training.run_metrics import caveats, was_trained_on
 
 METRICS_FIELDS = ("format_version", "nested", "folds")
 """Of the metrics of any version, by which a file is known."""
@@ -70,7 +73,7 @@ def choose_rule(
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return ChosenRule(mean.world.on_leader(lambda: _own_rule(runs[0], min_component)), None)
+        return ChosenRule(_rule_of_run(runs[0], mean, min_component), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
         rules = mean.world.on_leader(lambda: _run_rules(runs))
@@ -109,12 +112,26 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
     return ""
 
 
-def _own_rule(run: RunDirectory, min_component: float) -> DecisionRule:
-    found = metrics.read(run.metrics)
-    warn_unless_better(run.path, found)
-    for caveat in metrics.other_removal(found.min_component, min_component):
-        log.warning("%s: %s", run.path, caveat)
-    return read_rule(run.thresholds)
+def _rule_of_run(run: RunDirectory, mean: NetworkMean, min_component: float) -> DecisionRule:
+    """Return a run's rule, which is moved on the test images of another dataset if it was moved on none. Collective."""
+
+    def read() -> tuple[DecisionRule, bool]:
+        found = metrics.read(run.metrics)
+        warn_unless_better(run.path, found)
+        for caveat in metrics.other_removal(found.min_component, min_component):
+            log.warning("%s: %s", run.path, caveat)
+        is_of_networks = found.submission_rule is None and not was_trained_on(run, Manifest.read(mean.reader.dataset))
+        return read_rule(run.thresholds), is_of_networks
+
+    rule, is_of_networks = mean.world.on_leader(read)
+    moved = (
+        find_submission_rule(rule, mean, unseen_images(mean.reader.table, unlabeled=False)) if is_of_networks else None
+    )
+    if moved is None:
+        return rule
+    if mean.world.is_leader:
+        log.info("%s, for this submission alone: %s", run.path, metrics.describe_move(moved))
+    return DecisionRule.from_probabilities(moved.rule)
 
 
 def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
@@ -127,12 +144,20 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, min_component: floa
     num_folds = runs[0].dataset.num_folds
     histograms = predict_mean_histograms(mean, num_folds, excluded, min_component=min_component)
 
-    def choose_now() -> ChosenRule:
+    def choose_now() -> NestedEstimate:
         assert histograms is not None
-        nested = choose(histograms)
+        return choose(histograms)
+
+    nested = mean.world.on_leader(choose_now)
+    unlabeled = not any(run.recipe.learns_from_unlabeled for run in runs)
+    moved = find_submission_rule(nested.final, mean, unseen_images(mean.reader.table, unlabeled=unlabeled))
+
+    def compute() -> ChosenRule:
+        assert histograms is not None
         positives = int(histograms.positive.sum())
         found = replace(
             compute_metrics(histograms, nested),
+            submission_rule=moved,
             networks=sum(run.recipe.best_checkpoints for run in runs),
             submission_networks=sum(run.recipe.best_checkpoints for run in runs) * runs[0].dataset.num_folds,
             runs=[
@@ -147,9 +172,9 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, min_component: floa
         for caveat in found.caveats:
             log.warning("%s", caveat)
         warn_unless_better("the blend", found)
-        return ChosenRule(nested.final, found)
+        return ChosenRule(metrics.rule_for_new_images(found), found)
 
-    return mean.world.on_leader(choose_now)
+    return mean.world.on_leader(compute)
 
 
 def _score_mean_of_rules(

@@ -12,13 +12,16 @@ from pneumo.inference import metrics
 from pneumo.inference.decision_rule import DecisionRule, write_rule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import PredictionHistograms
+from pneumo.inference.metrics import SubmissionRule
 from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.rule_choice import choose
+from pneumo.inference.submission_rule import find_submission_rule, unseen_images
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training import out_of_fold_masks
+from pneumo.training.ensemble import build_mean
 from pneumo.training.excluded import exclusion_caveats
 from pneumo.training.finished_run import require_finished_folds
 from pneumo.training.fold_results import read_histograms, read_history
@@ -40,16 +43,32 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     if world.is_leader:
         remove_temporary_files(run.path)
     dataset = world.on_leader(lambda: Manifest.read(reader.dataset))
-    own_dataset = _was_trained_on(run, dataset)
+    own_dataset = was_trained_on(run, dataset)
     if world.on_leader(lambda: _is_finished_now(run, dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
     histograms = world.on_leader(lambda: read_histograms(run))
     nested = world.on_leader(lambda: choose(histograms))
     masks: dict[str, str] | None = None
+    moved: SubmissionRule | None = None
     if own_dataset:
         masks = out_of_fold_masks.predict_masks(run, world, reader, histograms, nested, workers=workers)
-    world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, device=world.device))
+        moved = move_rule(run, nested.final, world, reader, workers=workers)
+    world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, moved, device=world.device))
+
+
+def move_rule(
+    run: RunDirectory, rule: DecisionRule, world: World, reader: ShardReader, *, workers: int
+) -> SubmissionRule | None:
+    """Move a run's rule to where it suits the mean of its folds, on images of a dataset that they have not seen.
+
+    Collective. None where the rule stays as it is, as ``find_submission_rule`` says.
+    """
+    images = unseen_images(reader.table, unlabeled=not run.recipe.learns_from_unlabeled)
+    if run.dataset.num_folds < 2 or rule.is_never or not len(images.rows):
+        return None
+    mean = build_mean([run], reader=reader, world=world, workers=workers)
+    return find_submission_rule(rule, mean, images)
 
 
 def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
@@ -61,13 +80,13 @@ def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
     if not run.metrics.is_file():
         return False
     metrics.read(run.metrics)
-    return run.thresholds.is_file() and (run.masks.is_file() or not _was_trained_on(run, dataset))
+    return run.thresholds.is_file() and (run.masks.is_file() or not was_trained_on(run, dataset))
 
 
 def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
     """Return whether a run is finished, with a missing rule written again; refuse one whose folds are not trained."""
     if run.metrics.is_file() and not run.thresholds.is_file():
-        write_rule(run.thresholds, DecisionRule.from_probabilities(metrics.read(run.metrics).in_sample.rule))
+        write_rule(run.thresholds, metrics.rule_for_new_images(metrics.read(run.metrics)))
         log.info("wrote %s again, from %s", run.thresholds, run.metrics)
     if is_finished(run, dataset):
         return True
@@ -75,7 +94,8 @@ def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
     return False
 
 
-def _was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
+def was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
+    """Return whether a run was trained on a dataset, with the same test images."""
     return dataset.samples_digest == run.dataset.digest
 
 
@@ -106,10 +126,16 @@ def _submission(run: RunDirectory) -> str:
     return f"{run.dataset.num_folds}" if members == 1 else f"all {run.dataset.num_folds * members}"
 
 
-def _rule_caveats(run: RunDirectory, rule: DecisionRule) -> list[str]:
+def _rule_caveats(run: RunDirectory, rule: DecisionRule, moved: SubmissionRule | None) -> list[str]:
     """Describe what is particular about the rule of a run's submission."""
     found = []
-    if run.dataset.num_folds > 1 and rule.expected_score is not None:
+    if moved is not None:
+        found.append(
+            f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)}, whose rule was"
+            f" moved on {counted(moved.images, f'{moved.split} image')} without their masks: no labeled image can score"
+            " it, since each was seen by all networks but those of its fold"
+        )
+    elif run.dataset.num_folds > 1 and rule.expected_score is not None:
         found.append(
             f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)}, decided"
             " by the estimates for one: the mean's probabilities are less extreme, and how well the estimates suit it"
@@ -132,24 +158,26 @@ def _publish(
     histograms: PredictionHistograms,
     nested: NestedEstimate,
     masks: dict[str, str] | None,
+    moved: SubmissionRule | None,
     *,
     device: torch.device,
 ) -> None:
     """Write the results, metrics.json last: the next start has nothing to write once it is there."""
     histograms.write(run.histograms)
-    write_rule(run.thresholds, nested.final)
     results = replace(
         compute_metrics(histograms, nested),
+        submission_rule=moved,
         networks=run.recipe.best_checkpoints,
         submission_networks=run.dataset.num_folds * run.recipe.best_checkpoints,
         excluded=len(run.dataset.excluded),
         caveats=[
             *caveats(run, len(histograms), int(histograms.positive.sum())),
-            *_rule_caveats(run, nested.final),
+            *_rule_caveats(run, nested.final, moved),
             *metrics.other_removal(histograms.min_component, run.recipe.min_component),
         ],
         oof_csv_dice=None if masks is None else out_of_fold_masks.write_masks(run, reader, histograms, masks),
     )
+    write_rule(run.thresholds, metrics.rule_for_new_images(results))
     if masks is not None and results.oof_csv_dice is not None:
         difference = abs(results.oof_csv_dice - float(nested.dice.mean()))
         if difference > (GPU_ROUNDING if device.type == "cuda" else 1e-9):
@@ -167,6 +195,6 @@ def _publish(
     add_nested_dice(run, results, {fold: int(epochs[-1]["step"]) for fold, epochs in histories.items() if epochs})
     metrics.write(run.metrics, results)
     log.info("wrote %s:\n%s", run.metrics, metrics.describe(results))
-    always = _rule_caveats(run, nested.final)
+    always = _rule_caveats(run, nested.final, moved)
     for caveat in results.caveats:
         log.log(logging.INFO if caveat in always else logging.WARNING, "%s", caveat)

@@ -72,6 +72,33 @@ def test_the_mean_is_taken_over_folds_runs_and_views(
         assert p.presence_probability == pytest.approx(presence, abs=1e-5)
 
 
+@pytest.mark.parametrize("memory", [None, 0])
+def test_all_folds_at_once_give_what_each_gives_alone(
+    memory: int | None,
+    runs: list[EnsembledRun],
+    reader: ShardReader,
+    world: World,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the bit, also where the networks do not fit on the device."""
+    alone = [predict(NetworkMean(runs, reader=reader, world=world, workers=1), rows, fold) for fold in (0, 1, None)]
+    if memory is not None:
+        monkeypatch.setattr(fold_networks, "memory_limit", lambda *_: memory)
+    mean = NetworkMean(runs, reader=reader, world=world, workers=1)
+    assert mean.networks.resident == (memory is None)
+    found: list[list[Predicted]] = [[], [], []]
+    for of_batch in mean.predict_folds(split_batches(rows)):
+        for predicted, batch in zip(found, of_batch, strict=True):
+            assert bool(batch.finite)
+            predicted += [
+                Predicted(row, batch.probability(i).numpy(), float(batch.presence[i]))
+                for i, row in enumerate(batch.rows)
+            ]
+    assert all(same(predicted, of_fold) for predicted, of_fold in zip(found, alone, strict=True))
+    assert not same(found[0], found[1])
+
+
 def test_without_a_presence_head_there_is_no_presence_probability(
     runs: list[EnsembledRun], reader: ShardReader, world: World, rows: Rows
 ) -> None:

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from pneumo.inference.decision_rule import NEVER
+from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.expected_score import Estimates
 from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape, bottom_and_presence, top_and_area
+from pneumo.inference.metrics import SubmissionRule
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Prose, Section, Table
 from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.words import score, with_interval
+from pneumo.runtime.errors import counted
 
 PARTS = 5
 """Into which positive images are divided by their expected Dice."""
@@ -28,7 +30,9 @@ def decision_rule(evidence: Evidence) -> Section:
     values = rule.in_probabilities()
     by_score = rule.expected_score is not None
     point = rule.min_area < NEVER and not by_score
-    text = f"The rule for new images: {rule.describe()}. Its in-sample Dice is {score(chosen)}."
+    moved = evidence.metrics.submission_rule
+    what = "The rule for new images" if moved is None else "The rule of single networks"
+    text = f"{what}: {rule.describe()}. Its in-sample Dice is {score(chosen)}."
     flat = (
         "The maps show the Dice of all images when two thresholds of the rule are others. A broad dark plateau around"
         " the cross means that other images would hardly ask for another rule; a narrow peak means that they would."
@@ -50,11 +54,24 @@ def decision_rule(evidence: Evidence) -> Section:
                 "bottom threshold and presence threshold",
             )
         )  # fmt: skip
-    blocks: list[Block] = [Prose(paragraphs=[text]), *_comparison(evidence), Prose(paragraphs=[flat])]
+    texts = [text] if moved is None else [text, _move(moved)]
+    blocks: list[Block] = [Prose(paragraphs=texts), *_comparison(evidence), Prose(paragraphs=[flat])]
     blocks.append(Figures(items=figures))
     if rule.is_never:
         blocks.append(Prose(paragraphs=["No rule of the search is better than calling every image empty."]))
     return Section(title="Decision rule", blocks=blocks)
+
+
+def _move(moved: SubmissionRule) -> str:
+    """Say what the rule for new images is, and why it is another one than that of single networks."""
+    images = counted(moved.images, f"{moved.split} image")
+    return (
+        "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme. Of"
+        f" {images} that rule calls {moved.positive_share_of_networks:.1%} positive by single networks, on average, and"
+        f" {moved.positive_share_before:.1%} by their mean. So it was moved on these images, without their masks, to"
+        f" {moved.positive_share:.1%}. The rule for new images:"
+        f" {DecisionRule.from_probabilities(moved.rule).describe()}."
+    )
 
 
 def _comparison(evidence: Evidence) -> list[Block]:

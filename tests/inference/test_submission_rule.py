@@ -1,0 +1,162 @@
+"""The rule of the mean is found on unseen images, on any number of ranks, from plain predictions of each network."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from plain_histograms import quantize
+
+from pneumo.dataset.shard_reader import ShardReader
+from pneumo.dataset.table import Rows
+from pneumo.distributed.world import World
+from pneumo.inference import network_mean, rule_transfer, submission_rule
+from pneumo.inference import prediction as prediction_module
+from pneumo.inference.decision_rule import NEVER, DecisionRule
+from pneumo.inference.metrics import SubmissionRule
+from pneumo.inference.network_mean import EnsembledRun, NetworkMean
+from pneumo.inference.rule_transfer import UnlabeledPredictions, transfer
+from pneumo.inference.submission_rule import UnseenImages, find_submission_rule, unseen_images
+
+BATCH_SIZE = 2
+
+
+@pytest.fixture
+def rows(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Rows of both splits, in several batches: the networks are random, and have seen none of them."""
+    monkeypatch.setattr(prediction_module, "BATCH_SIZE", BATCH_SIZE)
+    return some_rows(reader)
+
+
+def some_rows(reader: ShardReader) -> Rows:
+    return np.arange(0, len(reader.table), 3)
+
+
+@pytest.fixture(scope="module")
+def shared(runs: list[EnsembledRun], reader: ShardReader, world: World) -> NetworkMean:
+    return NetworkMean(runs, reader=reader, world=world, workers=1)
+
+
+@pytest.fixture
+def mean(shared: NetworkMean, monkeypatch: pytest.MonkeyPatch) -> NetworkMean:
+    """The mean of random networks, which takes long to build; a test may change its world."""
+    monkeypatch.setattr(shared, "world", shared.world)
+    return shared
+
+
+@pytest.fixture(scope="module")
+def plain(shared: NetworkMean, reader: ShardReader) -> list[UnlabeledPredictions]:
+    """What each fold's networks predict, and last their mean."""
+    return [count_plainly(shared, some_rows(reader), fold) for fold in (0, 1, None)]
+
+
+@pytest.fixture
+def rule(plain: list[UnlabeledPredictions]) -> DecisionRule:
+    """Thresholds that about half of the images reach by the first network."""
+    top = int(np.median(np.count_nonzero(plain[0].predicted, axis=1) - 1))
+    return DecisionRule(top, 0.0, max(top - 10, 1))
+
+
+def count_plainly(mean: NetworkMean, rows: Rows, fold: int | None) -> UnlabeledPredictions:
+    counts, presence = [], []
+    batches = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
+    for batch in mean.predict(batches, fold):
+        for i in range(len(batch.rows)):
+            bins = quantize(batch.probability(i).numpy())
+            counts.append([int((bins >= b).sum()) for b in range(256)])
+            presence.append(float(batch.presence[i]))
+    return UnlabeledPredictions(predicted=np.array(counts), presence_probability=np.array(presence, np.float32))
+
+
+def test_the_rule_is_moved_by_the_predictions_of_each_network(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule, plain: list[UnlabeledPredictions]
+) -> None:
+    *networks, of_all = plain
+    found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    assert found is not None
+    expected = transfer(rule, networks, of_all)
+    assert expected is not None
+    assert expected != rule
+    counts = [each.count_positive(rule) for each in networks]
+    assert found == SubmissionRule(
+        rule=expected.in_probabilities(),
+        split="test",
+        images=len(rows),
+        positive_share_of_networks=sum(counts) / 2 / len(rows),
+        positive_share_before=of_all.count_positive(rule) / len(rows),
+        positive_share=of_all.count_positive(expected) / len(rows),
+    )
+
+
+def test_ranks_and_blocks_do_not_change_the_rule(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    assert whole is not None
+    monkeypatch.setattr(network_mean, "BLOCK", 1)
+    monkeypatch.setattr(submission_rule, "find_damaged", lambda *_, **__: {})
+    for ranks in (2, 3):
+        parts: list[Any] = []
+        monkeypatch.setattr(World, "gather", lambda _, part, parts=parts: parts.append(part) or parts)
+        monkeypatch.setattr(World, "on_leader", lambda self, action: action() if self.is_leader else None)
+        # The leader last, when the others have sent their parts.
+        for rank in reversed(range(ranks)):
+            mean.world = replace(world, rank=rank, size=ranks)
+            found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+        assert found == whole
+        assert min(len(part[0]) for part in parts) > 0
+        assert sum(len(part[0]) for part in parts) == len(rows)
+
+
+def test_damaged_images_are_left_out(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = int(rows[3])
+    monkeypatch.setattr(submission_rule, "find_damaged", lambda *_, **__: {damaged: "its CRC differs"})
+    found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    monkeypatch.undo()
+    monkeypatch.setattr(prediction_module, "BATCH_SIZE", BATCH_SIZE)
+    assert found == find_submission_rule(rule, mean, UnseenImages("test", rows[rows != damaged]))
+    assert found is not None
+    assert found.images == len(rows) - 1
+
+
+def test_nothing_is_predicted_where_nothing_could_be_moved(
+    mean: NetworkMean, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NetworkMean, "_predict", lambda *_: pytest.fail("predicted"))
+    rule = DecisionRule(128, 0.0, 64)
+    with pytest.raises(pytest.fail.Exception, match="predicted"):
+        find_submission_rule(rule, mean, UnseenImages("test", rows))
+    assert find_submission_rule(replace(rule, min_area=NEVER), mean, UnseenImages("test", rows)) is None
+    assert find_submission_rule(rule, mean, UnseenImages("test", rows[:0])) is None
+    monkeypatch.setattr(mean, "runs", [replace(run, weights=run.weights[:1]) for run in mean.runs])
+    assert find_submission_rule(rule, mean, UnseenImages("test", rows)) is None
+
+
+def test_too_few_positive_images_leave_the_rule_as_it_is(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", len(rows) + 1)
+    assert find_submission_rule(rule, mean, UnseenImages("test", rows)) is None
+
+
+def test_test_images_come_before_unlabeled_ones(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = reader.table.split.astype("<U9")
+    split[np.flatnonzero(split == "train")[::3]] = "unlabeled"
+    table = replace(reader.table, split=split)
+    test, others = np.flatnonzero(split == "test"), np.flatnonzero(split == "unlabeled")
+    assert min(len(test), len(others)) > 3
+    for unlabeled in (True, False):
+        found = unseen_images(table, unlabeled=unlabeled)
+        assert (found.split, found.rows.tolist()) == ("test", test.tolist())
+    without = replace(table, split=np.where(table.split == "test", "train", table.split))
+    found = unseen_images(without, unlabeled=True)
+    assert (found.split, found.rows.tolist()) == ("unlabeled", others.tolist())
+    assert not len(unseen_images(without, unlabeled=False).rows)
+    monkeypatch.setattr(submission_rule, "MAX_IMAGES", 3)
+    some = unseen_images(table, unlabeled=False).rows.tolist()
+    assert len(set(some)) == 3
+    assert some == sorted(some)
+    assert set(some) < set(test.tolist())
+    assert some == unseen_images(table, unlabeled=False).rows.tolist()
