@@ -6,10 +6,11 @@ What is undefined, such as the Dice on positive images where there are none, is 
 import json
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval
 
 from pneumo.inference.decision_rule import DecisionRule, RuleInProbabilities, complete_rule
 from pneumo.masks import metric
@@ -17,6 +18,7 @@ from pneumo.runtime import config, documents
 from pneumo.runtime.config import config_dataclass
 from pneumo.runtime.errors import counted
 from pneumo.runtime.files import publish_text
+from pneumo.runtime.ranges import Fraction
 
 FORMAT_VERSION = 3
 """Of metrics.json. Version 2 did not say how many networks are averaged."""
@@ -101,13 +103,13 @@ class SubmissionRule:
     rule: RuleInProbabilities
     split: Literal["test", "unlabeled"]
     """Of the images."""
-    images: int
-    positive_share_of_networks: float
+    images: Annotated[int, Interval(ge=1)]
+    positive_share_of_networks: Fraction
     """Share of the images that the rule of single networks calls positive by the predictions of a single one, on
     average over the folds."""
-    positive_share_before: float
+    positive_share_before: Fraction
     """Share that it calls positive by the predictions of the mean."""
-    positive_share: float
+    positive_share: Fraction
     """Share that the moved rule calls positive by the predictions of the mean."""
 
 

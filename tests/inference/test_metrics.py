@@ -5,15 +5,18 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.metrics import (
     BlendedRun,
     Metrics,
     Scores,
+    SubmissionRule,
     describe,
     describe_comparison,
     other_removal,
     read,
+    rule_for_new_images,
     write,
 )
 from pneumo.runtime.config import from_json
@@ -70,6 +73,7 @@ def test_a_file_of_before_rules_were_compared_is_read(metrics, tmp_path):
     content = json.loads(path.read_text())
     assert content.pop("rule_comparison")["chosen"] in ("thresholds", "expected score")
     assert content.pop("min_component") == 0
+    assert content.pop("submission_rule") is None
     for scores in (content["in_sample"], *content["folds"]):
         del scores["rule"]["expected_score"]
     path.write_text(json.dumps(content))
@@ -130,3 +134,27 @@ def test_a_blends_metrics_have_its_runs_and_the_mean_of_their_rules(metrics, tmp
     ]
     assert len({len(line) for line in lines[:7]}) == 1
     assert "out-of-fold predictions are of 2 networks, submissions are means of 6" in lines
+
+
+def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tmp_path):
+    assert metrics.submission_rule is None
+    assert rule_for_new_images(metrics).in_probabilities() == metrics.in_sample.rule
+    rule = DecisionRule(70, 1000.0, 50, 0.25)
+    moved = SubmissionRule(
+        rule=rule.in_probabilities(),
+        split="test",
+        images=500,
+        positive_share_of_networks=0.213,
+        positive_share_before=0.173,
+        positive_share=0.212,
+    )
+    changed = replace(metrics, submission_rule=moved)
+    write(tmp_path / "metrics.json", changed)
+    assert read(tmp_path / "metrics.json") == changed
+    assert rule_for_new_images(changed) == rule
+    *_, move, last = describe(changed).splitlines()
+    assert move == (
+        "of 500 test images single networks call 21.3% positive, and their mean, by the same rule, 17.3%; the rule for"
+        " new images is moved to 21.2%"
+    )
+    assert last == f"rule for new images: {rule.describe()}"

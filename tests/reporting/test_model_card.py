@@ -3,7 +3,16 @@ from dataclasses import replace
 import pytest
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
-from pneumo.inference.metrics import Auc, FoldScores, Metrics, NestedScores, RuleScores, Scores
+from pneumo.inference.metrics import (
+    Auc,
+    FoldScores,
+    Metrics,
+    NestedScores,
+    RuleScores,
+    Scores,
+    SubmissionRule,
+    describe_move,
+)
 from pneumo.inference.subgroups import Subgroup
 from pneumo.reporting.model_card import CardFacts, render
 
@@ -154,3 +163,17 @@ def test_components_that_the_program_leaves_are_told() -> None:
     scored = render(replace(FACTS, min_component=3501.0, metrics=replace(METRICS, min_component=3501.0)))
     assert f"{told} (of 1024x1024), which the program leaves in it. The scores are of masks without them." in scored
     assert "components of a mask" not in render(FACTS)
+
+
+def test_a_rule_that_was_moved_for_the_mean_is_told() -> None:
+    moved = SubmissionRule(
+        rule=RULE.in_probabilities(),
+        split="test",
+        images=500,
+        positive_share_of_networks=0.213,
+        positive_share_before=0.173,
+        positive_share=0.212,
+    )
+    card = render(replace(FACTS, metrics=replace(METRICS, submission_rule=moved)))
+    assert f"its rule is another one: {describe_move(moved)}." in card
+    assert "its rule is another one" not in render(FACTS)

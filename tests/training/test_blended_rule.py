@@ -15,13 +15,16 @@ from pneumo.dataset.build import BuildInputs, BuildOptions, build
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.inference import metrics
+from pneumo.inference import metrics, rule_transfer
 from pneumo.inference.decision_rule import NEVER, DecisionRule, read_rule, write_rule
 from pneumo.inference.ensembler import Ensembler
+from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import BlendedRun
+from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.rule_choice import choose
+from pneumo.inference.submission_rule import UnseenImages, find_submission_rule
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
@@ -184,6 +187,55 @@ def test_a_single_run_keeps_its_rule(
     assert choose_rule(runs[:1], mean, "auto", 101.0) == expected
     told = "masks lose their components below 101 px (of 1024x1024), while the metrics are of masks that keep all"
     assert f"{runs[0].path}: {told}" in caplog.text
+
+
+def half_positive(histograms: PredictionHistograms) -> NestedEstimate:
+    """Choose a rule by which about half of the images are positive."""
+    rule = DecisionRule(1, 0.0, 1, float(np.median(histograms.presence_probability)))
+    return score_subsets(histograms, histograms.fold.astype(np.int64), [rule, rule], rule)
+
+
+def test_the_rule_of_a_blend_is_moved_for_the_mean_over_folds(
+    runs: list[RunDirectory], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blended_rule, "choose", half_positive)
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    mean = make(runs, reader, world)
+    chosen = choose_rule(runs, mean, "auto")
+    assert chosen.metrics is not None
+    final = DecisionRule.from_probabilities(chosen.metrics.in_sample.rule)
+    moved = find_submission_rule(final, mean, UnseenImages("test", reader.table.select("test")))
+    assert moved is not None
+    assert chosen.metrics.submission_rule == moved
+    assert chosen.rule.in_probabilities() == moved.rule != chosen.metrics.in_sample.rule
+
+
+def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none(
+    runs: list[RunDirectory],
+    world: World,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    inputs = BuildInputs(dicom=synthetic.dicom, test_dicom=synthetic.test_dicom, masks=synthetic.masks)
+    build(inputs, tmp_path / "new", BuildOptions(num_folds=3, workers=1))
+    other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    mean = build_mean(runs[:1], reader=other, world=world, workers=1)
+    histograms = PredictionHistograms.read(runs[0].histograms)
+    rule = half_positive(histograms).final
+    write_rule(runs[0].thresholds, rule)
+    moved = find_submission_rule(rule, mean, UnseenImages("test", other.table.select("test")))
+    assert moved is not None
+    with caplog.at_level("INFO"):
+        chosen = choose_rule(runs[:1], mean, "auto")
+    assert chosen == ChosenRule(DecisionRule.from_probabilities(moved.rule), None)
+    assert chosen.rule != rule
+    assert f"{runs[0].path}, for this submission alone: {metrics.describe_move(moved)}" in caplog.text
+    assert read_rule(runs[0].thresholds) == rule, "a finished run is only read"
+    metrics.write(runs[0].metrics, replace(metrics.read(runs[0].metrics), submission_rule=moved))
+    assert choose_rule(runs[:1], mean, "auto") == ChosenRule(rule, None)
 
 
 def test_the_mean_of_rules_is_scored_on_the_same_predictions(

@@ -18,20 +18,22 @@ from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
 from pneumo.dataset.table import SampleTable
 from pneumo.distributed.world import World
-from pneumo.inference import metrics, rule_choice
+from pneumo.inference import metrics, rule_choice, rule_transfer
 from pneumo.inference.decision_rule import DecisionRule, predict_presence, read_rule, score_images
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.nested import NestedEstimate, score_subsets
-from pneumo.inference.rule_choice import choose
+from pneumo.inference.rule_choice import apply_recorded, choose
+from pneumo.inference.submission_rule import UnseenImages, find_submission_rule
 from pneumo.masks import rle, submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
 from pneumo.training import out_of_fold_masks, run_directory, run_metrics, run_start
+from pneumo.training.ensemble import build_mean
 from pneumo.training.fold_results import trained_weights
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
-from pneumo.training.run_metrics import caveats, finish_run, is_finished
+from pneumo.training.run_metrics import caveats, finish_run, is_finished, move_rule
 
 FILES = {"metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"}
 DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
@@ -77,7 +79,7 @@ def test_caveats_count_the_networks_of_every_fold(run: RunDirectory, reader: Sha
     several = replace(run, recipe=replace(run.recipe, epochs=(3,), keep="best", best_checkpoints=3))
     finish_run(run, world, reader, workers=1)
     rule = read_rule(run.thresholds)
-    (found,) = run_metrics._rule_caveats(several, rule)
+    (found,) = run_metrics._rule_caveats(several, rule, None)
     assert "of means of a fold's 3 networks, while a submission is the mean of all 6" in found
 
 
@@ -95,6 +97,59 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
     assert [caveat for caveat in found.caveats if "by the estimates for one" in caveat]
+
+
+def choose_half(histograms: PredictionHistograms) -> NestedEstimate:
+    """Choose a rule by which about half of the images are positive."""
+    rule = DecisionRule(1, 0.0, 1, float(np.median(histograms.presence_probability)))
+    return score_subsets(histograms, histograms.fold.astype(np.int64), [rule, rule], rule)
+
+
+def test_the_rule_for_new_images_is_that_of_the_mean(
+    run: RunDirectory,
+    reader: ShardReader,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(run_metrics, "choose", choose_half)
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    with caplog.at_level("INFO"):
+        finish_run(run, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    final = choose_half(PredictionHistograms.read(run.histograms)).final
+    mean = build_mean([run], reader=reader, world=world, workers=1)
+    moved = find_submission_rule(final, mean, UnseenImages("test", reader.table.select("test")))
+    assert moved is not None
+    assert found.submission_rule == moved
+    assert found.in_sample.rule == final.in_probabilities() != moved.rule
+    assert read_rule(run.thresholds).in_probabilities() == moved.rule
+    (caveat,) = found.caveats
+    assert "whose rule was moved on 6 test images without their masks" in caveat
+    assert metrics.describe_move(moved) in caplog.text
+    assert f"rule for new images: {read_rule(run.thresholds).describe()}" in caplog.text
+    # The scores of single networks are still by their own rule.
+    assert apply_recorded(PredictionHistograms.read(run.histograms), found).dice.mean() == found.nested.dice
+    before = run.thresholds.read_bytes()
+    run.thresholds.unlink()
+    finish_run(run, world, reader, workers=1)
+    assert run.thresholds.read_bytes() == before
+
+
+def test_unlabeled_images_that_were_trained_on_move_no_rule(
+    run: RunDirectory, reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def no_images(_: object, *, unlabeled: bool) -> UnseenImages:
+        asked.append(unlabeled)
+        return UnseenImages("unlabeled", np.array([], np.int64))
+
+    monkeypatch.setattr(run_metrics, "unseen_images", no_images)
+    learning = replace(run.recipe, pseudo_labels=replace(run.recipe.pseudo_labels, share=0.2))
+    for recipe in (run.recipe, learning):
+        assert move_rule(replace(run, recipe=recipe), DecisionRule(9, 0.0, 9), world, reader, workers=1) is None
+    assert asked == [True, False]
 
 
 def choose_many_components(histograms: PredictionHistograms) -> NestedEstimate:

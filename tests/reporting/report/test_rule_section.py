@@ -12,6 +12,7 @@ from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape
+from pneumo.inference.metrics import SubmissionRule
 from pneumo.inference.rule_choice import choose
 from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import Figures
@@ -55,6 +56,27 @@ def test_both_kinds_of_rules_have_their_scores_and_the_reason_for_the_one_that_i
     order = positive[np.argsort(estimates.dice[positive], kind="stable")]
     actual = dice(histograms, estimates.mask_bin)
     assert fifths[0][1:] == [f"{estimates.dice[order[:4]].mean():.3f}", f"{actual[order[:4]].mean():.3f}"]
+
+
+def test_the_rule_of_the_mean_is_told_apart_from_that_of_single_networks() -> None:
+    evidence = make_evidence()
+    rule = DecisionRule(70, 1000.0, 50, 0.25)
+    moved = SubmissionRule(
+        rule=rule.in_probabilities(),
+        split="unlabeled",
+        images=500,
+        positive_share_of_networks=0.213,
+        positive_share_before=0.173,
+        positive_share=0.212,
+    )
+    html = html_of(decision_rule(replace(evidence, metrics=replace(evidence.metrics, submission_rule=moved))))
+    html = html.replace("&gt;", ">")
+    assert f"The rule of single networks: {evidence.nested.final.describe()}. Its in-sample Dice is" in html
+    assert "Of 500 unlabeled images that rule calls 21.3% positive by single networks, on average, and 17.3% by" in html
+    assert f"without their masks, to 21.2%. The rule for new images: {rule.describe()}." in html
+    before = html_of(decision_rule(evidence)).replace("&gt;", ">")
+    assert f"The rule for new images: {evidence.nested.final.describe()}. Its in-sample" in before
+    assert "single networks" not in before
 
 
 def test_the_maps_of_a_decision_by_expected_score_have_no_cross() -> None:
