@@ -59,7 +59,8 @@ class Arguments:
     rule: RuleSource = "auto"
     """Decision rule of several runs: out-of-fold = searched on the mean of each fold's networks, which takes a
     prediction of all labeled images, and gives the blend's metrics; mean = the mean of the runs' rules, without
-    metrics; auto = out-of-fold where the runs have the folds of --dataset, else mean."""
+    metrics; auto = out-of-fold where the runs have the folds of --dataset, else mean. For one run or several, unmoved =
+    as it was chosen on labeled images, and not moved on test images to where it suits the mean of the folds."""
     min_component: ReferenceArea = 0.0
     """Remove connected components of a mask smaller than this, in pixels of a 1024x1024 image, if it is more than
     the largest of the runs' recipes; 0 = none."""

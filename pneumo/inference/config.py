@@ -11,8 +11,8 @@ View = Literal["hflip"]
 """A view of an image for test-time augmentation; ``pneumo.inference.predictor.VIEWS`` has an entry for each."""
 LoaderOverride = Literal["recipe", LoaderKind]
 PrecisionOverride = Literal["recipe", Precision]
-RuleSource = Literal["auto", "out-of-fold", "mean"]
-"""Where the decision rule of several runs comes from, see ``pneumo.training.blended_rule``."""
+RuleSource = Literal["auto", "out-of-fold", "mean", "unmoved"]
+"""Where the decision rule of an ensemble comes from, see ``pneumo.training.blended_rule``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,14 +66,15 @@ def choose_rule(
     Args:
         runs: The runs, whose metrics are written.
         mean: Their networks, and the dataset.
-        source: How the rule of several runs is found; ``auto`` = ``out-of-fold`` where the runs have the same folds.
+        source: How the rule of several runs is found: ``auto`` = ``out-of-fold`` where the runs have the same folds.
+            ``unmoved`` = as ``out-of-fold``, or of a single run, before it is moved to where it suits the mean.
         min_component: Components smaller than this are removed from the masks, in pixels of a 1024x1024 image.
 
     Raises:
         UserError: When the rule cannot be found this way.
     """
     if len(runs) == 1:
-        return ChosenRule(_rule_of_run(runs[0], mean, min_component), None)
+        return ChosenRule(_rule_of_run(runs[0], mean, source, min_component), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
     if source == "mean" or (source == "auto" and obstacle):
         rules = mean.world.on_leader(lambda: _run_rules(runs))
@@ -85,8 +86,8 @@ def choose_rule(
             )
         return ChosenRule(rule, None)
     if obstacle:
-        raise UserError(f"--rule out-of-fold: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
-    return _search(runs, mean, min_component)
+        raise UserError(f"--rule {source}: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
+    return _search(runs, mean, source, min_component)
 
 
 def publish_metrics(out: Path, results: Metrics | None) -> None:
@@ -112,7 +113,7 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
     return ""
 
 
-def _rule_of_run(run: RunDirectory, mean: NetworkMean, min_component: float) -> DecisionRule:
+def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_component: float) -> DecisionRule:
     """Return a run's rule, which is moved on the test images of another dataset if it was moved on none. Collective."""
 
     def read() -> tuple[DecisionRule, bool]:
@@ -120,13 +121,14 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, min_component: float) -> 
         warn_unless_better(run.path, found)
         for caveat in metrics.other_removal(found.min_component, min_component):
             log.warning("%s: %s", run.path, caveat)
-        is_of_networks = found.submission_rule is None and not was_trained_on(run, Manifest.read(mean.reader.dataset))
-        return read_rule(run.thresholds), is_of_networks
+        if source == "unmoved":
+            return DecisionRule.from_probabilities(found.in_sample.rule), False
+        to_move = found.submission_rule is None and not was_trained_on(run, Manifest.read(mean.reader.dataset))
+        return read_rule(run.thresholds), to_move
 
-    rule, is_of_networks = mean.world.on_leader(read)
-    moved = (
-        find_submission_rule(rule, mean, unseen_images(mean.reader.table, unlabeled=False)) if is_of_networks else None
-    )
+    rule, to_move = mean.world.on_leader(read)
+    images = unseen_images(mean.reader.table, unlabeled=False)
+    moved = find_submission_rule(rule, mean, images) if to_move else None
     if moved is None:
         return rule
     if mean.world.is_leader:
@@ -138,7 +140,7 @@ def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
     return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
 
 
-def _search(runs: Sequence[RunDirectory], mean: NetworkMean, min_component: float) -> ChosenRule:
+def _search(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource, min_component: float) -> ChosenRule:
     """Search for the rule on the mean's out-of-fold predictions. Collective."""
     excluded = {image_id: reason for run in runs for image_id, reason in run.dataset.excluded.items()}
     num_folds = runs[0].dataset.num_folds
@@ -150,7 +152,8 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, min_component: floa
 
     nested = mean.world.on_leader(choose_now)
     unlabeled = not any(run.recipe.learns_from_unlabeled for run in runs)
-    moved = find_submission_rule(nested.final, mean, unseen_images(mean.reader.table, unlabeled=unlabeled))
+    images = unseen_images(mean.reader.table, unlabeled=unlabeled)
+    moved = None if source == "unmoved" else find_submission_rule(nested.final, mean, images)
 
     def compute() -> ChosenRule:
         assert histograms is not None

@@ -208,6 +208,8 @@ def test_the_rule_of_a_blend_is_moved_for_the_mean_over_folds(
     assert moved is not None
     assert chosen.metrics.submission_rule == moved
     assert chosen.rule.in_probabilities() == moved.rule != chosen.metrics.in_sample.rule
+    unmoved = choose_rule(runs, mean, "unmoved")
+    assert unmoved == ChosenRule(final, replace(chosen.metrics, submission_rule=None))
 
 
 def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none(
@@ -236,6 +238,9 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     assert read_rule(runs[0].thresholds) == rule, "a finished run is only read"
     metrics.write(runs[0].metrics, replace(metrics.read(runs[0].metrics), submission_rule=moved))
     assert choose_rule(runs[:1], mean, "auto") == ChosenRule(rule, None)
+    of_networks = DecisionRule.from_probabilities(metrics.read(runs[0].metrics).in_sample.rule)
+    assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(of_networks, None)
+    assert of_networks != rule
 
 
 def test_the_mean_of_rules_is_scored_on_the_same_predictions(
