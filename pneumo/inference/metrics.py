@@ -98,19 +98,17 @@ class RuleComparison:
 
 @config_dataclass
 class SubmissionRule:
-    """The rule of the mean of all networks: that of single networks, moved on images that no network has seen."""
+    """The rule of the mean of all folds' networks, for submissions and new images: ``in_sample.rule``, moved."""
 
     rule: RuleInProbabilities
-    split: Literal["test", "unlabeled"]
-    """Of the images."""
     images: Annotated[int, Interval(ge=1)]
+    """Test images on which it was moved."""
     positive_share_of_networks: Fraction
-    """Share of the images that the rule of single networks calls positive by the predictions of a single one, on
-    average over the folds."""
+    """Share of the images that the rule before calls positive by the networks of a fold, on average over the folds."""
     positive_share_before: Fraction
-    """Share that it calls positive by the predictions of the mean."""
+    """Share that the rule before calls positive by the mean of all networks."""
     positive_share: Fraction
-    """Share that the moved rule calls positive by the predictions of the mean."""
+    """Share that this rule calls positive by it."""
 
 
 @config_dataclass
@@ -146,8 +144,8 @@ class Metrics:
     rule_comparison: RuleComparison | None = None
     """None in files of before rules were compared."""
     submission_rule: SubmissionRule | None = None
-    """None where the rule of single networks decides about submissions too: a single fold, too few images that no
-    network has seen, or a file of before rules were moved."""
+    """None where ``in_sample.rule`` decides about submissions too: with a single fold, on a dataset without test images
+    or where few of them are positive by it, and in files of before rules were moved."""
     networks: int = 1
     """Networks that each out-of-fold prediction is the mean of: one for a run; one of each run for a blend."""
     submission_networks: int = 1
@@ -245,11 +243,11 @@ def describe(metrics: Metrics) -> str:
 
 
 def describe_move(moved: SubmissionRule) -> str:
-    """Say how the rule of single networks was moved for their mean."""
+    """Say what the rule of the mean was moved for."""
     return (
-        f"of {counted(moved.images, f'{moved.split} image')} single networks call"
-        f" {moved.positive_share_of_networks:.1%} positive, and their mean, by the same rule,"
-        f" {moved.positive_share_before:.1%}; the rule for new images is moved to {moved.positive_share:.1%}"
+        f"of {counted(moved.images, 'test image')} the networks of a fold call {moved.positive_share_of_networks:.1%}"
+        " positive, on average over the folds, and the mean of all networks"
+        f" {moved.positive_share_before:.1%} by the same rule, {moved.positive_share:.1%} by the one moved for it"
     )
 
 

@@ -87,7 +87,9 @@ class NetworkMean:
         Raises:
             UserError: When weights cannot be used.
         """
-        yield from (mean for (mean,) in self._predict(batches, lambda i, images: [self._predict_run(i, images, fold)]))
+        yield from (
+            mean for (mean,) in self._predict(batches, 1, lambda i, images: [self._predict_run(i, images, fold)])
+        )
 
     def predict_folds(self, batches: Sequence[Rows]) -> Iterator[tuple[PredictedBatch, ...]]:
         """Yield for each batch the predictions of each fold's networks, and last that of all.
@@ -106,19 +108,21 @@ class NetworkMean:
             of_folds = [self._predict_run(index, images, fold) for fold in range(folds)]
             return [*of_folds, [_average(of_batch) for of_batch in zip(*of_folds, strict=True)]]
 
-        yield from self._predict(batches, predict_run)
+        yield from self._predict(batches, folds + 1, predict_run)
 
     def _predict(
         self,
         batches: Sequence[Rows],
+        count: int,
         predict_run: Callable[[int, Sequence[torch.Tensor]], Sequence[Sequence[_RunMean]]],
     ) -> Iterator[tuple[PredictedBatch, ...]]:
         """Yield for each batch the means over the runs of each of what ``predict_run`` returns, in order.
 
         Args:
             batches: Rows of the sample table.
-            predict_run: Returns for the run at an index, and the images of each batch of a block, one or several means
-                of each batch: they are joined with those of the other runs.
+            count: How many means ``predict_run`` returns of each batch.
+            predict_run: Returns for the run at an index, and the images of each batch of a block, the means of each
+                batch: they are joined with those of the other runs.
         """
         with ExitStack() as stack:
             # One stream of batches for each run, so that images are decoded while networks compute.
@@ -126,9 +130,9 @@ class NetworkMean:
                 stack.enter_context(closing(loader(plan_batches(batches, run.config.size))))  # type: ignore[type-var]
                 for loader, run in zip(self.loaders, self.runs, strict=True)
             ]
-            for block in self.blocks(batches):
+            for block in self.blocks(batches, count):
                 of_runs = [predict_run(i, _take(stream, len(block))) for i, stream in enumerate(streams)]
-                means = [[each[i] for each in of_runs] for i in range(len(of_runs[0]))]
+                means = [[each[i] for each in of_runs] for i in range(count)]
                 for batch, rows in enumerate(block):
                     key = tuple(rows.tolist())
                     yield tuple(self._join(key, [of_run[batch] for of_run in mean]) for mean in means)
@@ -136,9 +140,14 @@ class NetworkMean:
                 # Only at its end does a loader keep its pipeline for the next call.
                 next(stream, None)
 
-    def blocks(self, batches: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
-        """Divide batches into those that all networks predict before the next ones."""
-        pixels = BATCH_SIZE * sum(run.config.size**2 for run in self.runs)
+    def blocks(self, batches: Sequence[Rows], means: int = 1) -> Iterator[Sequence[Rows]]:
+        """Divide batches into those that all networks predict before the next ones.
+
+        Args:
+            batches: Rows of the sample table.
+            means: How many maps of each image are held for each run.
+        """
+        pixels = means * BATCH_SIZE * sum(run.config.size**2 for run in self.runs)
         length = 1 if self.networks.resident else max(1, min(BLOCK, BLOCK_PIXELS // pixels))
         for first in range(0, len(batches), length):
             yield batches[first : first + length]

@@ -18,12 +18,12 @@ from pneumo.inference.expected_score import Features, Floats, estimate
 from pneumo.inference.expected_score_fit import DECIMALS
 from pneumo.inference.histograms import BINS, equivalent_area
 
-LIMIT = 1e-9
+CERTAIN = 1e-9
 """Estimates of presence are taken to be this far from 0 and 1, since their log-odds are infinite."""
 MARGIN = 1e-4
-"""Below the lowest of values that all are to reach a threshold."""
+"""From the highest or lowest value to a threshold beyond it."""
 MIN_POSITIVE = 5
-"""Images that the networks call positive on average: with fewer, chance alone would say where a threshold belongs."""
+"""Images that the networks call positive on average: with fewer, hardly anything says where a threshold belongs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,6 +32,8 @@ class UnlabeledPredictions:
 
     predicted: npt.NDArray[np.int64]
     """(n, 256): number of pixels in bin b or above."""
+    masked: npt.NDArray[np.int64]
+    """(n, 256): number of pixels of the mask at threshold b, without its small components."""
     presence_probability: npt.NDArray[np.float32]
     """(n,): in [0, 1]; NaN without a presence head."""
 
@@ -40,78 +42,89 @@ class UnlabeledPredictions:
         """(n,): number of pixels of the image."""
         return self.predicted[:, 0]
 
-    def bins(self, rule: DecisionRule) -> npt.NDArray[np.int64]:
-        """Return the bin (n,) from which a pixel belongs to each image's mask; 0 where the rule calls it empty."""
-        return mask_bins(rule, self.predicted, self.pixels, self.presence_probability)
+    def mask_pixels(self, rule: DecisionRule) -> npt.NDArray[np.int64]:
+        """Return the pixels (n,) of each image's mask by a rule; 0 for an empty one."""
+        bins = mask_bins(rule, self.predicted, self.pixels, self.presence_probability)
+        pixels: npt.NDArray[np.int64] = np.where(bins > 0, self.masked[np.arange(len(bins)), bins], 0)
+        return pixels
 
     def count_positive(self, rule: DecisionRule) -> int:
-        """Return how many images the rule calls positive."""
-        return int(np.count_nonzero(self.bins(rule)))
+        """Return how many images have a mask by a rule."""
+        return int(np.count_nonzero(self.mask_pixels(rule)))
 
-    def areas(self, b: int) -> Floats:
-        """Return the areas (n,) of bin ``b`` and above, in pixels of a 1024x1024 image."""
-        return equivalent_area(self.predicted[:, b], self.pixels)
+    def mask_area(self, rule: DecisionRule) -> float:
+        """Return the sum of the masks' areas by a rule, in pixels of a 1024x1024 image."""
+        return float(equivalent_area(self.mask_pixels(rule), self.pixels).sum())
 
 
 def transfer(
     rule: DecisionRule, networks: Sequence[UnlabeledPredictions], mean: UnlabeledPredictions
 ) -> DecisionRule | None:
-    """Move a rule of single networks to where it suits their mean; None where too few images are called positive.
+    """Move a rule of single networks to where it suits their mean; where it suits it already, return it as it is.
 
     Of a decision by expected score, it is the estimate of presence that is moved, and with it the thresholds that are
-    kept beside it, where they call enough images positive.
+    kept beside it, where these call enough images positive.
 
     Args:
         rule: Chosen on predictions of single networks.
         networks: The predictions of each network for the same n images, which it was not trained on.
         mean: Those of their mean.
+
+    Returns:
+        None where the networks call too few images positive, or no rule comes nearer to as many than the present one.
     """
-    thresholds = _move_thresholds(replace(rule, expected_score=None), networks, mean)
-    if rule.expected_score is None:
-        return thresholds
-    target = _mean_count(rule, networks)
+    target = sum(each.count_positive(rule) for each in networks) / len(networks)
     if target < MIN_POSITIVE:
         return None
+    if rule.expected_score is None:
+        moved = _move_thresholds(rule, networks, mean, target)
+    else:
+        beside = transfer(replace(rule, expected_score=None), networks, mean)
+        moved = _move_presence(rule, mean, target)
+        moved = moved and replace(moved if beside is None else beside, expected_score=moved.expected_score)
+    before, after = (abs(mean.count_positive(each) - target) for each in (rule, moved or rule))
+    # Where as many have a mask before, it is the size of the masks that the bottom threshold was moved for.
+    return moved if after <= before else None
+
+
+def _move_presence(rule: DecisionRule, mean: UnlabeledPredictions, target: float) -> DecisionRule | None:
+    assert rule.expected_score is not None
     found = estimate(rule.expected_score, Features.of(mean.predicted, mean.pixels, mean.presence_probability))
     possible = found.dice > 0
     # P (1 + D) > 1 is log(P / (1 - P)) > -log D, and the former rises with the intercept.
-    presence = np.clip(found.presence[possible], LIMIT, 1 - LIMIT)
+    presence = np.clip(found.presence[possible], CERTAIN, 1 - CERTAIN)
     excess = np.log(presence / (1 - presence)) + np.log(found.dice[possible])
-    intercept = rule.expected_score.presence_intercept - _between(excess, target, 0.0)
-    moved = replace(rule.expected_score, presence_intercept=round(float(intercept), DECIMALS))
-    return replace(thresholds or rule, expected_score=moved)
-
-
-def _mean_count(rule: DecisionRule, networks: Sequence[UnlabeledPredictions]) -> int:
-    """Return how many images the networks call positive, on average."""
-    return round(sum(each.count_positive(rule) for each in networks) / len(networks))
+    if not len(excess):
+        return None
+    intercept = rule.expected_score.presence_intercept - _threshold(excess, target, 0.0)
+    moved = replace(rule.expected_score, presence_intercept=round(intercept, DECIMALS))
+    return replace(rule, expected_score=moved)
 
 
 def _move_thresholds(
-    rule: DecisionRule, networks: Sequence[UnlabeledPredictions], mean: UnlabeledPredictions
+    rule: DecisionRule, networks: Sequence[UnlabeledPredictions], mean: UnlabeledPredictions, target: float
 ) -> DecisionRule | None:
-    if rule.min_area >= NEVER or (target := _mean_count(rule, networks)) < MIN_POSITIVE:
+    if rule.min_area >= NEVER:
         return None
     # First as many images with the minimum area, whatever their presence probability.
     by_area = replace(rule, presence_threshold=0.0)
-    top = _nearest_bin(
-        [mean.count_positive(replace(by_area, top_bin=b, bottom_bin=1)) for b in range(1, BINS)],
-        sum(each.count_positive(by_area) for each in networks) / len(networks),
-        rule.top_bin,
-    )
+    counts = [mean.count_positive(replace(by_area, top_bin=b, bottom_bin=1)) for b in range(1, BINS)]
+    if not any(counts):
+        return None
+    wanted = sum(each.count_positive(by_area) for each in networks) / len(networks)
+    top = _nearest_bin([count or np.inf for count in counts], wanted, rule.top_bin)
     moved = replace(rule, top_bin=top, bottom_bin=1)
     if rule.presence_threshold > 0 and np.isfinite(mean.presence_probability).all():
-        large = mean.bins(replace(moved, presence_threshold=0.0)) > 0
+        large = mean.mask_pixels(replace(moved, presence_threshold=0.0)) > 0
         presence = mean.presence_probability[large].astype(np.float64)
-        between = _between(presence, target, rule.presence_threshold)
-        moved = replace(moved, presence_threshold=max(0.0, between))
-    positive = mean.bins(moved) > 0
-    if not positive.any():
+        threshold = _threshold(presence, target, rule.presence_threshold)
+        moved = replace(moved, presence_threshold=min(max(threshold, 0.0), 1.0))
+    positive = mean.count_positive(moved)
+    if not positive:
         return None
     # Then masks as large, on average over the positive images.
-    area = sum(float(each.areas(rule.bottom_bin)[each.bins(rule) > 0].sum()) for each in networks)
-    area /= sum(each.count_positive(rule) for each in networks)
-    areas = [float(mean.areas(b)[positive].mean()) for b in range(1, top + 1)]
+    area = sum(each.mask_area(rule) for each in networks) / (target * len(networks))
+    areas = [mean.mask_area(replace(moved, bottom_bin=b)) / positive for b in range(1, top + 1)]
     return replace(moved, bottom_bin=_nearest_bin(areas, area, rule.bottom_bin))
 
 
@@ -122,10 +135,14 @@ def _nearest_bin(values: Sequence[float], target: float, before: int) -> int:
     return int(ties[np.abs(ties - before).argmin()])
 
 
-def _between(values: Floats, count: int, before: float) -> float:
-    """Return a threshold that ``count`` values reach: the one before where it does, else in the middle of the gap."""
-    ordered = np.sort(values)[::-1]
-    if len(ordered) <= count:
-        return min(before, float(ordered[-1]) - MARGIN)
-    low, high = float(ordered[count]), float(ordered[count - 1])
-    return before if low < before < high else (low + high) / 2
+def _threshold(values: Floats, count: float, before: float) -> float:
+    """Return a threshold that as nearly as possible ``count`` of the values are above.
+
+    It is in the middle between two different values, so that rounding takes none across it: the one before where as
+    many are above it, and of two equally near ones the nearer to it.
+    """
+    levels = np.unique(values)
+    # From above all values to below all of them.
+    middles = [levels[0] - MARGIN, *((levels[1:] + levels[:-1]) / 2), levels[-1] + MARGIN]
+    candidates = [before, *sorted(middles, key=lambda each: abs(each - before))]
+    return float(min(candidates, key=lambda each: abs(np.count_nonzero(values > each) - count)))

@@ -182,8 +182,8 @@ def _rule(facts: CardFacts) -> Iterator[str]:
     if moved is not None:
         yield ""
         yield (
-            "The scores above are by the rule of single networks. The mean of all of them has less extreme"
-            f" probabilities, and its rule is another one: {describe_move(moved)}."
+            "The scores above are by the rule of single networks, and this is that of their mean, whose probabilities"
+            f" are less extreme: {describe_move(moved)}."
         )
 
 

@@ -28,8 +28,9 @@ from pneumo.runtime import documents
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
+from pneumo.training.fold_results import read_histograms
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import caveats, was_trained_on
+from pneumo.training.run_metrics import caveats
 
 METRICS_FIELDS = ("format_version", "nested", "folds")
 """Of the metrics of any version, by which a file is known."""
@@ -67,7 +68,7 @@ def choose_rule(
         runs: The runs, whose metrics are written.
         mean: Their networks, and the dataset.
         source: How the rule of several runs is found: ``auto`` = ``out-of-fold`` where the runs have the same folds.
-            ``unmoved`` = as ``out-of-fold``, or of a single run, before it is moved to where it suits the mean.
+            ``unmoved`` = as ``auto``, or of a single run, before any rule is moved to where it suits the mean.
         min_component: Components smaller than this are removed from the masks, in pixels of a 1024x1024 image.
 
     Raises:
@@ -76,8 +77,8 @@ def choose_rule(
     if len(runs) == 1:
         return ChosenRule(_rule_of_run(runs[0], mean, source, min_component), None)
     obstacle = mean.world.on_leader(lambda: _obstacle(runs, mean))
-    if source == "mean" or (source == "auto" and obstacle):
-        rules = mean.world.on_leader(lambda: _run_rules(runs))
+    if source == "mean" or (source != "out-of-fold" and obstacle):
+        rules = mean.world.on_leader(lambda: _run_rules(runs, source))
         rule = blend_rules(rules, [run.weight for run in mean.runs])
         if mean.world.is_leader:
             log.warning(
@@ -86,7 +87,7 @@ def choose_rule(
             )
         return ChosenRule(rule, None)
     if obstacle:
-        raise UserError(f"--rule {source}: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
+        raise UserError(f"--rule out-of-fold: {obstacle}", "runs and dataset with the same folds", "give --rule mean")
     return _search(runs, mean, source, min_component)
 
 
@@ -114,21 +115,24 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
 
 
 def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_component: float) -> DecisionRule:
-    """Return a run's rule, which is moved on the test images of another dataset if it was moved on none. Collective."""
+    """Return a run's rule; where it was never moved, move it on the test images of this submission. Collective."""
 
-    def read() -> tuple[DecisionRule, bool]:
+    def read() -> tuple[DecisionRule, bool, list[str]]:
         found = metrics.read(run.metrics)
         warn_unless_better(run.path, found)
         for caveat in metrics.other_removal(found.min_component, min_component):
             log.warning("%s: %s", run.path, caveat)
+        of_networks, rule = DecisionRule.from_probabilities(found.in_sample.rule), read_rule(run.thresholds)
         if source == "unmoved":
-            return DecisionRule.from_probabilities(found.in_sample.rule), False
-        to_move = found.submission_rule is None and not was_trained_on(run, Manifest.read(mean.reader.dataset))
-        return read_rule(run.thresholds), to_move
+            return of_networks, False, []
+        # A rule that somebody has changed by hand stays as it is.
+        to_move = found.submission_rule is None and rule == of_networks
+        seen = [*read_histograms(run).image_id.tolist(), *run.dataset.all_excluded] if to_move else []
+        return rule, to_move, seen
 
-    rule, to_move = mean.world.on_leader(read)
-    images = unseen_images(mean.reader.table, unlabeled=False)
-    moved = find_submission_rule(rule, mean, images) if to_move else None
+    rule, to_move, seen = mean.world.on_leader(read)
+    images = unseen_images(mean.reader.table, seen)
+    moved = find_submission_rule(rule, mean, images, min_component) if to_move else None
     if moved is None:
         return rule
     if mean.world.is_leader:
@@ -136,8 +140,15 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_c
     return DecisionRule.from_probabilities(moved.rule)
 
 
-def _run_rules(runs: Sequence[RunDirectory]) -> list[RunRule]:
-    return [RunRule(str(run.path), read_rule(run.thresholds), run.recipe.model.presence_head) for run in runs]
+def _run_rules(runs: Sequence[RunDirectory], source: RuleSource) -> list[RunRule]:
+    """Return each run's rule, or that of its single networks."""
+    rules = [
+        DecisionRule.from_probabilities(metrics.read(run.metrics).in_sample.rule)
+        if source == "unmoved"
+        else read_rule(run.thresholds)
+        for run in runs
+    ]
+    return [RunRule(str(run.path), rule, run.recipe.model.presence_head) for run, rule in zip(runs, rules, strict=True)]
 
 
 def _search(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource, min_component: float) -> ChosenRule:
@@ -151,9 +162,8 @@ def _search(runs: Sequence[RunDirectory], mean: NetworkMean, source: RuleSource,
         return choose(histograms)
 
     nested = mean.world.on_leader(choose_now)
-    unlabeled = not any(run.recipe.learns_from_unlabeled for run in runs)
-    images = unseen_images(mean.reader.table, unlabeled=unlabeled)
-    moved = None if source == "unmoved" else find_submission_rule(nested.final, mean, images)
+    rows = unseen_images(mean.reader.table)
+    moved = None if source == "unmoved" else find_submission_rule(nested.final, mean, rows, min_component)
 
     def compute() -> ChosenRule:
         assert histograms is not None

@@ -235,11 +235,6 @@ class Recipe:
         return self.keep == "best" or self.patience > 0 or "plateau" in self.schedule
 
     @property
-    def learns_from_unlabeled(self) -> bool:
-        """Whether unlabeled images are trained on, by pseudo-labels or by consistency."""
-        return self.pseudo_labels.share > 0 or self.consistency.images > 0
-
-    @property
     def inference(self) -> InferenceConfig:
         """What the trained networks predict with."""
         return InferenceConfig(

@@ -3,7 +3,7 @@
     RUN/
         recipe.json            recipe, dataset, excluded images, version; fixed once a fold has begun
         metrics.json           out-of-fold metrics                            (when all folds are done)
-        thresholds.json        the decision rule chosen on all folds          (when all folds are done)
+        thresholds.json        the decision rule for new images               (when all folds are done)
         oof.parquet            histograms of every out-of-fold image          (when all folds are done)
         oof.csv                out-of-fold masks under the nested rules       (when all folds are done)
         overlay.png            out-of-fold examples                           (when all folds are done)
@@ -194,7 +194,7 @@ class RunDirectory:
     metrics = _File("metrics.json")
     """Out-of-fold metrics."""
     thresholds = _File("thresholds.json")
-    """The decision rule chosen on all folds."""
+    """The decision rule for new images."""
     histograms = _File("oof.parquet")
     """Histograms of every out-of-fold image."""
     masks = _File("oof.csv")

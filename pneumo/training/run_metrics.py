@@ -15,7 +15,7 @@ from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import SubmissionRule
 from pneumo.inference.nested import NestedEstimate
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.submission_rule import find_submission_rule, unseen_images
+from pneumo.inference.submission_rule import can_move, find_submission_rule, unseen_images
 from pneumo.reporting import examples, overlays
 from pneumo.runtime.console import log
 from pneumo.runtime.errors import counted
@@ -43,7 +43,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     if world.is_leader:
         remove_temporary_files(run.path)
     dataset = world.on_leader(lambda: Manifest.read(reader.dataset))
-    own_dataset = was_trained_on(run, dataset)
+    own_dataset = _was_trained_on(run, dataset)
     if world.on_leader(lambda: _is_finished_now(run, dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
@@ -53,22 +53,19 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     moved: SubmissionRule | None = None
     if own_dataset:
         masks = out_of_fold_masks.predict_masks(run, world, reader, histograms, nested, workers=workers)
-        moved = move_rule(run, nested.final, world, reader, workers=workers)
+        moved = _find_submission_rule(run, nested.final, world, reader, workers=workers)
     world.on_leader(lambda: _publish(run, reader, histograms, nested, masks, moved, device=world.device))
 
 
-def move_rule(
+def _find_submission_rule(
     run: RunDirectory, rule: DecisionRule, world: World, reader: ShardReader, *, workers: int
 ) -> SubmissionRule | None:
-    """Move a run's rule to where it suits the mean of its folds, on images of a dataset that they have not seen.
-
-    Collective. None where the rule stays as it is, as ``find_submission_rule`` says.
-    """
-    images = unseen_images(reader.table, unlabeled=not run.recipe.learns_from_unlabeled)
-    if run.dataset.num_folds < 2 or rule.is_never or not len(images.rows):
+    """Move a run's rule on the test images of its dataset. Collective."""
+    rows = unseen_images(reader.table)
+    if not can_move(rule, run.dataset.num_folds, rows):
         return None
     mean = build_mean([run], reader=reader, world=world, workers=workers)
-    return find_submission_rule(rule, mean, images)
+    return find_submission_rule(rule, mean, rows, run.recipe.min_component)
 
 
 def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
@@ -79,8 +76,10 @@ def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
     """
     if not run.metrics.is_file():
         return False
-    metrics.read(run.metrics)
-    return run.thresholds.is_file() and (run.masks.is_file() or not was_trained_on(run, dataset))
+    found = metrics.read(run.metrics)
+    # Metrics of before the masks have neither their Dice nor the rule of the mean.
+    has_masks = run.masks.is_file() and found.oof_csv_dice is not None
+    return run.thresholds.is_file() and (has_masks or not _was_trained_on(run, dataset))
 
 
 def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
@@ -94,8 +93,7 @@ def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
     return False
 
 
-def was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
-    """Return whether a run was trained on a dataset, with the same test images."""
+def _was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
     return dataset.samples_digest == run.dataset.digest
 
 
@@ -132,7 +130,7 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule, moved: SubmissionRule |
     if moved is not None:
         found.append(
             f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)}, whose rule was"
-            f" moved on {counted(moved.images, f'{moved.split} image')} without their masks: no labeled image can score"
+            f" moved on {counted(moved.images, 'test image')} without their masks: no labeled image can score"
             " it, since each was seen by all networks but those of its fold"
         )
     elif run.dataset.num_folds > 1 and rule.expected_score is not None:

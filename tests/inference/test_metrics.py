@@ -142,7 +142,6 @@ def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tm
     rule = DecisionRule(70, 1000.0, 50, 0.25)
     moved = SubmissionRule(
         rule=rule.in_probabilities(),
-        split="test",
         images=500,
         positive_share_of_networks=0.213,
         positive_share_before=0.173,
@@ -154,7 +153,7 @@ def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tm
     assert rule_for_new_images(changed) == rule
     *_, move, last = describe(changed).splitlines()
     assert move == (
-        "of 500 test images single networks call 21.3% positive, and their mean, by the same rule, 17.3%; the rule for"
-        " new images is moved to 21.2%"
+        "of 500 test images the networks of a fold call 21.3% positive, on average over the folds, and the mean of all"
+        " networks 17.3% by the same rule, 21.2% by the one moved for it"
     )
     assert last == f"rule for new images: {rule.describe()}"

@@ -182,6 +182,7 @@ def live_bytes() -> int:
     return sum({o.untyped_storage().data_ptr(): o.untyped_storage().nbytes() for o in alive}.values())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(
     runs: list[EnsembledRun], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.metrics import SubmissionRule
 from pneumo.inference.network_mean import EnsembledRun, NetworkMean
 from pneumo.inference.rule_transfer import UnlabeledPredictions, transfer
-from pneumo.inference.submission_rule import UnseenImages, find_submission_rule, unseen_images
+from pneumo.inference.submission_rule import find_submission_rule, unseen_images
 
 BATCH_SIZE = 2
 
@@ -65,14 +65,16 @@ def count_plainly(mean: NetworkMean, rows: Rows, fold: int | None) -> UnlabeledP
             bins = quantize(batch.probability(i).numpy())
             counts.append([int((bins >= b).sum()) for b in range(256)])
             presence.append(float(batch.presence[i]))
-    return UnlabeledPredictions(predicted=np.array(counts), presence_probability=np.array(presence, np.float32))
+    return UnlabeledPredictions(
+        predicted=np.array(counts), masked=np.array(counts), presence_probability=np.array(presence, np.float32)
+    )
 
 
 def test_the_rule_is_moved_by_the_predictions_of_each_network(
     mean: NetworkMean, rows: Rows, rule: DecisionRule, plain: list[UnlabeledPredictions]
 ) -> None:
     *networks, of_all = plain
-    found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    found = find_submission_rule(rule, mean, rows)
     assert found is not None
     expected = transfer(rule, networks, of_all)
     assert expected is not None
@@ -80,7 +82,6 @@ def test_the_rule_is_moved_by_the_predictions_of_each_network(
     counts = [each.count_positive(rule) for each in networks]
     assert found == SubmissionRule(
         rule=expected.in_probabilities(),
-        split="test",
         images=len(rows),
         positive_share_of_networks=sum(counts) / 2 / len(rows),
         positive_share_before=of_all.count_positive(rule) / len(rows),
@@ -91,7 +92,7 @@ def test_the_rule_is_moved_by_the_predictions_of_each_network(
 def test_ranks_and_blocks_do_not_change_the_rule(
     mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    whole = find_submission_rule(rule, mean, rows)
     assert whole is not None
     monkeypatch.setattr(network_mean, "BLOCK", 1)
     monkeypatch.setattr(submission_rule, "find_damaged", lambda *_, **__: {})
@@ -102,7 +103,7 @@ def test_ranks_and_blocks_do_not_change_the_rule(
         # The leader last, when the others have sent their parts.
         for rank in reversed(range(ranks)):
             mean.world = replace(world, rank=rank, size=ranks)
-            found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+            found = find_submission_rule(rule, mean, rows)
         assert found == whole
         assert min(len(part[0]) for part in parts) > 0
         assert sum(len(part[0]) for part in parts) == len(rows)
@@ -113,10 +114,10 @@ def test_damaged_images_are_left_out(
 ) -> None:
     damaged = int(rows[3])
     monkeypatch.setattr(submission_rule, "find_damaged", lambda *_, **__: {damaged: "its CRC differs"})
-    found = find_submission_rule(rule, mean, UnseenImages("test", rows))
+    found = find_submission_rule(rule, mean, rows)
     monkeypatch.undo()
     monkeypatch.setattr(prediction_module, "BATCH_SIZE", BATCH_SIZE)
-    assert found == find_submission_rule(rule, mean, UnseenImages("test", rows[rows != damaged]))
+    assert found == find_submission_rule(rule, mean, rows[rows != damaged])
     assert found is not None
     assert found.images == len(rows) - 1
 
@@ -127,36 +128,40 @@ def test_nothing_is_predicted_where_nothing_could_be_moved(
     monkeypatch.setattr(NetworkMean, "_predict", lambda *_: pytest.fail("predicted"))
     rule = DecisionRule(128, 0.0, 64)
     with pytest.raises(pytest.fail.Exception, match="predicted"):
-        find_submission_rule(rule, mean, UnseenImages("test", rows))
-    assert find_submission_rule(replace(rule, min_area=NEVER), mean, UnseenImages("test", rows)) is None
-    assert find_submission_rule(rule, mean, UnseenImages("test", rows[:0])) is None
+        find_submission_rule(rule, mean, rows)
+    assert find_submission_rule(replace(rule, min_area=NEVER), mean, rows) is None
+    assert find_submission_rule(rule, mean, rows[:0]) is None
     monkeypatch.setattr(mean, "runs", [replace(run, weights=run.weights[:1]) for run in mean.runs])
-    assert find_submission_rule(rule, mean, UnseenImages("test", rows)) is None
+    assert find_submission_rule(rule, mean, rows) is None
 
 
 def test_too_few_positive_images_leave_the_rule_as_it_is(
     mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", len(rows) + 1)
-    assert find_submission_rule(rule, mean, UnseenImages("test", rows)) is None
+    assert find_submission_rule(rule, mean, rows) is None
 
 
-def test_test_images_come_before_unlabeled_ones(reader: ShardReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = reader.table.split.astype("<U9")
-    split[np.flatnonzero(split == "train")[::3]] = "unlabeled"
-    table = replace(reader.table, split=split)
-    test, others = np.flatnonzero(split == "test"), np.flatnonzero(split == "unlabeled")
-    assert min(len(test), len(others)) > 3
-    for unlabeled in (True, False):
-        found = unseen_images(table, unlabeled=unlabeled)
-        assert (found.split, found.rows.tolist()) == ("test", test.tolist())
-    without = replace(table, split=np.where(table.split == "test", "train", table.split))
-    found = unseen_images(without, unlabeled=True)
-    assert (found.split, found.rows.tolist()) == ("unlabeled", others.tolist())
-    assert not len(unseen_images(without, unlabeled=False).rows)
+def test_test_images_that_were_trained_on_and_those_above_the_limit_are_left_out(
+    reader: ShardReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = reader.table
+    test = np.flatnonzero(table.split == "test")
+    assert len(test) == 6
+    assert unseen_images(table).tolist() == test.tolist()
+    seen = [str(table.image_id[test[2]]), str(table.image_id[0]), "another"]
+    assert unseen_images(table, seen).tolist() == np.delete(test, 2).tolist()
     monkeypatch.setattr(submission_rule, "MAX_IMAGES", 3)
-    some = unseen_images(table, unlabeled=False).rows.tolist()
+    some = unseen_images(table).tolist()
     assert len(set(some)) == 3
     assert some == sorted(some)
     assert set(some) < set(test.tolist())
-    assert some == unseen_images(table, unlabeled=False).rows.tolist()
+    assert some == unseen_images(table).tolist()
+
+
+def test_small_components_are_removed_before_images_are_counted(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule
+) -> None:
+    """Of components smaller than two images, nothing is left."""
+    assert find_submission_rule(rule, mean, rows, 1.0) is not None
+    assert find_submission_rule(rule, mean, rows, 2.0**21) is None

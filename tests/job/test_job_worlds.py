@@ -31,6 +31,7 @@ if os.environ.get("RANK") == "1":
 """For sitecustomize.py: rank 1 does not see the files by which it could decide what to do next."""
 
 
+@pytest.mark.slow
 def test_a_rank_that_sees_an_older_state_of_the_file_system_does_what_the_leader_does(
     dataset: Path, tmp_path: Path
 ) -> None:

@@ -168,12 +168,11 @@ def test_components_that_the_program_leaves_are_told() -> None:
 def test_a_rule_that_was_moved_for_the_mean_is_told() -> None:
     moved = SubmissionRule(
         rule=RULE.in_probabilities(),
-        split="test",
         images=500,
         positive_share_of_networks=0.213,
         positive_share_before=0.173,
         positive_share=0.212,
     )
     card = render(replace(FACTS, metrics=replace(METRICS, submission_rule=moved)))
-    assert f"its rule is another one: {describe_move(moved)}." in card
-    assert "its rule is another one" not in render(FACTS)
+    assert f"this is that of their mean, whose probabilities are less extreme: {describe_move(moved)}." in card
+    assert "that of their mean" not in render(FACTS)

@@ -24,7 +24,7 @@ from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.rule_choice import choose
-from pneumo.inference.submission_rule import UnseenImages, find_submission_rule
+from pneumo.inference.submission_rule import find_submission_rule
 from pneumo.masks import rle
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
@@ -204,7 +204,7 @@ def test_the_rule_of_a_blend_is_moved_for_the_mean_over_folds(
     chosen = choose_rule(runs, mean, "auto")
     assert chosen.metrics is not None
     final = DecisionRule.from_probabilities(chosen.metrics.in_sample.rule)
-    moved = find_submission_rule(final, mean, UnseenImages("test", reader.table.select("test")))
+    moved = find_submission_rule(final, mean, reader.table.select("test"))
     assert moved is not None
     assert chosen.metrics.submission_rule == moved
     assert chosen.rule.in_probabilities() == moved.rule != chosen.metrics.in_sample.rule
@@ -225,10 +225,12 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     build(inputs, tmp_path / "new", BuildOptions(num_folds=3, workers=1))
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     mean = build_mean(runs[:1], reader=other, world=world, workers=1)
-    histograms = PredictionHistograms.read(runs[0].histograms)
-    rule = half_positive(histograms).final
+    rule = half_positive(PredictionHistograms.read(runs[0].histograms)).final
+    known = metrics.read(runs[0].metrics)
+    known = replace(known, in_sample=replace(known.in_sample, rule=rule.in_probabilities()))
+    metrics.write(runs[0].metrics, known)
     write_rule(runs[0].thresholds, rule)
-    moved = find_submission_rule(rule, mean, UnseenImages("test", other.table.select("test")))
+    moved = find_submission_rule(rule, mean, other.table.select("test"))
     assert moved is not None
     with caplog.at_level("INFO"):
         chosen = choose_rule(runs[:1], mean, "auto")
@@ -236,11 +238,48 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     assert chosen.rule != rule
     assert f"{runs[0].path}, for this submission alone: {metrics.describe_move(moved)}" in caplog.text
     assert read_rule(runs[0].thresholds) == rule, "a finished run is only read"
-    metrics.write(runs[0].metrics, replace(metrics.read(runs[0].metrics), submission_rule=moved))
+    assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(rule, None)
+    # Changed by hand, and moved before: both stay.
+    write_rule(runs[0].thresholds, MEAN_OF_RULES)
+    assert choose_rule(runs[:1], mean, "auto") == ChosenRule(MEAN_OF_RULES, None)
+    write_rule(runs[0].thresholds, chosen.rule)
+    metrics.write(runs[0].metrics, replace(known, submission_rule=moved))
+    assert choose_rule(runs[:1], mean, "auto") == chosen
+    assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(rule, None)
+
+
+def test_no_rule_is_moved_on_images_that_were_trained_on(
+    runs: list[RunDirectory],
+    world: World,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    build(BuildInputs(dicom=synthetic.dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))
+    other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    assert len(other.table.select("test")) == 32
+    mean = build_mean(runs[:1], reader=other, world=world, workers=1)
+    known = metrics.read(runs[0].metrics)
+    rule = half_positive(PredictionHistograms.read(runs[0].histograms)).final
+    metrics.write(runs[0].metrics, replace(known, in_sample=replace(known.in_sample, rule=rule.in_probabilities())))
+    write_rule(runs[0].thresholds, rule)
+    monkeypatch.setattr(NetworkMean, "predict_folds", lambda *_: pytest.fail("predicted"))
     assert choose_rule(runs[:1], mean, "auto") == ChosenRule(rule, None)
-    of_networks = DecisionRule.from_probabilities(metrics.read(runs[0].metrics).in_sample.rule)
-    assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(of_networks, None)
-    assert of_networks != rule
+
+
+def test_the_mean_of_rules_before_they_were_moved(
+    runs: list[RunDirectory], reader: ShardReader, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    mean = make(runs, reader, world)
+    for run, rule in zip(runs, (DecisionRule(200, 1000.0, 80, 0.5), DecisionRule(100, 2000.0, 100)), strict=True):
+        known = metrics.read(run.metrics)
+        known = replace(known, in_sample=replace(known.in_sample, rule=rule.in_probabilities()))
+        metrics.write(run.metrics, known)
+        write_rule(run.thresholds, DecisionRule(9, 0.0, 9))
+    runs[1] = replace(runs[1], dataset=replace(runs[1].dataset, folds_digest="0" * 64))
+    assert choose_rule(runs, mean, "unmoved") == ChosenRule(MEAN_OF_RULES, metrics=None)
+    assert choose_rule(runs, mean, "auto") == ChosenRule(DecisionRule(9, 0.0, 9), metrics=None)
 
 
 def test_the_mean_of_rules_is_scored_on_the_same_predictions(

@@ -23,7 +23,7 @@ from pneumo.inference.decision_rule import DecisionRule, predict_presence, read_
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.rule_choice import apply_recorded, choose
-from pneumo.inference.submission_rule import UnseenImages, find_submission_rule
+from pneumo.inference.submission_rule import find_submission_rule
 from pneumo.masks import rle, submission
 from pneumo.runtime.errors import UserError
 from pneumo.synthetic.tree import SyntheticTree
@@ -33,7 +33,7 @@ from pneumo.training.fold_results import trained_weights
 from pneumo.training.recipe import Recipe
 from pneumo.training.recipes import debug
 from pneumo.training.run_directory import DatasetIdentity, RunDirectory
-from pneumo.training.run_metrics import caveats, finish_run, is_finished, move_rule
+from pneumo.training.run_metrics import caveats, finish_run, is_finished
 
 FILES = {"metrics.json", "thresholds.json", "oof.parquet", "oof.csv", "overlay.png"}
 DATASET = DatasetIdentity(digest="a" * 64, folds_digest="b" * 64, num_folds=5, grouped_by="dicom", patients=9)
@@ -119,7 +119,7 @@ def test_the_rule_for_new_images_is_that_of_the_mean(
     found = metrics.read(run.metrics)
     final = choose_half(PredictionHistograms.read(run.histograms)).final
     mean = build_mean([run], reader=reader, world=world, workers=1)
-    moved = find_submission_rule(final, mean, UnseenImages("test", reader.table.select("test")))
+    moved = find_submission_rule(final, mean, reader.table.select("test"))
     assert moved is not None
     assert found.submission_rule == moved
     assert found.in_sample.rule == final.in_probabilities() != moved.rule
@@ -136,20 +136,33 @@ def test_the_rule_for_new_images_is_that_of_the_mean(
     assert run.thresholds.read_bytes() == before
 
 
-def test_unlabeled_images_that_were_trained_on_move_no_rule(
-    run: RunDirectory, reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_was_stopped_between_masks_and_metrics_is_finished(
+    run: RunDirectory,
+    reader: ShardReader,
+    world: World,
+    synthetic: SyntheticTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[bool] = []
-
-    def no_images(_: object, *, unlabeled: bool) -> UnseenImages:
-        asked.append(unlabeled)
-        return UnseenImages("unlabeled", np.array([], np.int64))
-
-    monkeypatch.setattr(run_metrics, "unseen_images", no_images)
-    learning = replace(run.recipe, pseudo_labels=replace(run.recipe.pseudo_labels, share=0.2))
-    for recipe in (run.recipe, learning):
-        assert move_rule(replace(run, recipe=recipe), DecisionRule(9, 0.0, 9), world, reader, workers=1) is None
-    assert asked == [True, False]
+    """Its metrics are those of a dataset on which neither masks nor a rule of the mean could be found."""
+    monkeypatch.setattr(run_metrics, "choose", choose_half)
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    build(BuildInputs(dicom=synthetic.test_dicom), tmp_path / "new", BuildOptions(num_folds=2, workers=1))
+    other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
+    finish_run(run, world, other, workers=1)
+    assert metrics.read(run.metrics).submission_rule is None
+    monkeypatch.setattr(metrics, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        finish_run(run, world, reader, workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(run_metrics, "choose", choose_half)
+    monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
+    assert run.masks.is_file()
+    assert not is_finished(run, Manifest.read(reader.dataset))
+    finish_run(run, world, reader, workers=1)
+    found = metrics.read(run.metrics)
+    assert found.submission_rule is not None
+    assert read_rule(run.thresholds).in_probabilities() == found.submission_rule.rule
 
 
 def choose_many_components(histograms: PredictionHistograms) -> NestedEstimate:

@@ -6,12 +6,11 @@ from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.expected_score import Estimates
 from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape, bottom_and_presence, top_and_area
-from pneumo.inference.metrics import SubmissionRule
+from pneumo.inference.metrics import SubmissionRule, describe_move
 from pneumo.reporting.html import charts
 from pneumo.reporting.html.page import Block, Cell, Column, Figure, Figures, Prose, Section, Table
 from pneumo.reporting.report.facts import Evidence
 from pneumo.reporting.report.words import score, with_interval
-from pneumo.runtime.errors import counted
 
 PARTS = 5
 """Into which positive images are divided by their expected Dice."""
@@ -63,13 +62,10 @@ def decision_rule(evidence: Evidence) -> Section:
 
 
 def _move(moved: SubmissionRule) -> str:
-    """Say what the rule for new images is, and why it is another one than that of single networks."""
-    images = counted(moved.images, f"{moved.split} image")
+    """Say what the rule for new images is, and why it is not that of single networks."""
     return (
-        "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme. Of"
-        f" {images} that rule calls {moved.positive_share_of_networks:.1%} positive by single networks, on average, and"
-        f" {moved.positive_share_before:.1%} by their mean. So it was moved on these images, without their masks, to"
-        f" {moved.positive_share:.1%}. The rule for new images:"
+        "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme; its rule"
+        f" was moved on test images, without their masks: {describe_move(moved)}. The rule for new images:"
         f" {DecisionRule.from_probabilities(moved.rule).describe()}."
     )
 
