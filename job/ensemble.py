@@ -27,7 +27,7 @@ from pneumo.inference.config import LoaderOverride, PrecisionOverride, RuleSourc
 from pneumo.masks import annotations
 from pneumo.runtime import cli, log_file
 from pneumo.runtime.config import config_dataclass, invalid_value
-from pneumo.runtime.errors import StartAgain, counted
+from pneumo.runtime.errors import StartAgain, UserError, counted
 from pneumo.runtime.files import check_target
 from pneumo.runtime.locks import is_left_behind
 from pneumo.runtime.outputs import check_apart, check_earlier_json
@@ -184,6 +184,11 @@ def open_runs(arguments: Arguments) -> list[RunDirectory]:
     run_directory.check_output(arguments.out, runs)
     if not run_directory.is_own_submission(arguments.out, runs):
         check_recorded("--out", arguments.out)
+    elif arguments.rule == "unmoved":
+        # Its report, and every prediction by the run, are by the run's own rule.
+        raise UserError(
+            f"--rule unmoved --out {arguments.out} is the submission of the run", "another file", "give another --out"
+        )
     if len(runs) > 1:
         metrics = metrics_path(arguments.out)
         check_target(metrics)

@@ -101,8 +101,9 @@ class SubmissionRule:
     """The rule of the mean of all folds' networks, for submissions and new images: ``in_sample.rule``, moved."""
 
     rule: RuleInProbabilities
+    """``in_sample.rule`` itself where it suits the mean, or too few images are positive to tell."""
     images: Annotated[int, Interval(ge=1)]
-    """Test images on which it was moved."""
+    """Test images on which it was found."""
     positive_share_of_networks: Fraction
     """Share of the images that the rule before calls positive by the networks of a fold, on average over the folds."""
     positive_share_before: Fraction
@@ -144,8 +145,8 @@ class Metrics:
     rule_comparison: RuleComparison | None = None
     """None in files of before rules were compared."""
     submission_rule: SubmissionRule | None = None
-    """None where ``in_sample.rule`` decides about submissions too: with a single fold, on a dataset without test images
-    or where few of them are positive by it, and in files of before rules were moved."""
+    """None where ``in_sample.rule`` decides about submissions too: with a single fold, on a dataset without test
+    images, where it calls every image empty, and in files of before rules were moved."""
     networks: int = 1
     """Networks that each out-of-fold prediction is the mean of: one for a run; one of each run for a blend."""
     submission_networks: int = 1
@@ -243,11 +244,11 @@ def describe(metrics: Metrics) -> str:
 
 
 def describe_move(moved: SubmissionRule) -> str:
-    """Say what the rule of the mean was moved for."""
+    """Say how many images are positive by the networks of a fold and by the mean, under both rules."""
     return (
         f"of {counted(moved.images, 'test image')} the networks of a fold call {moved.positive_share_of_networks:.1%}"
         " positive, on average over the folds, and the mean of all networks"
-        f" {moved.positive_share_before:.1%} by the same rule, {moved.positive_share:.1%} by the one moved for it"
+        f" {moved.positive_share_before:.1%} by the same rule, {moved.positive_share:.1%} by its own rule"
     )
 
 

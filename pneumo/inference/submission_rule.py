@@ -15,8 +15,7 @@ from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import PredictedBatch, count_pixels, split_batches
 from pneumo.inference.rule_transfer import UnlabeledPredictions, transfer
 from pneumo.loading.damaged import find_damaged
-from pneumo.runtime.console import Progress, log
-from pneumo.runtime.errors import counted
+from pneumo.runtime.console import Progress
 
 MAX_IMAGES = 500
 """Images that are predicted, at most: on a laptop's cores as many take minutes."""
@@ -53,7 +52,8 @@ def find_submission_rule(
         min_component: Connected components smaller than this are removed from masks, in pixels of a 1024x1024 image.
 
     Returns:
-        The same on every rank; None where the rule stays as it is, as ``can_move`` and ``transfer`` say.
+        The same on every rank, with the rule as it is where ``transfer`` finds no other. None where nothing was
+        predicted: by ``can_move``, or since all images are damaged.
     """
     world = mean.world
     if not can_move(rule, len(mean.runs[0].weights), rows):
@@ -65,16 +65,14 @@ def find_submission_rule(
 
 def _move(rule: DecisionRule, predictions: Sequence[UnlabeledPredictions]) -> SubmissionRule | None:
     *networks, mean = predictions
-    moved, images = transfer(rule, networks, mean), len(mean.pixels)
-    of_networks = sum(each.count_positive(rule) for each in networks) / len(networks)
-    if moved is None:
-        text = "%s: the networks of a fold call %.1f positive, their mean %d; the rule stays that of single networks"
-        log.info(text, counted(images, "test image"), of_networks, mean.count_positive(rule))
+    images = len(mean.pixels)
+    if not images:
         return None
+    moved = transfer(rule, networks, mean) or rule
     return SubmissionRule(
         rule=moved.in_probabilities(),
         images=images,
-        positive_share_of_networks=of_networks / images,
+        positive_share_of_networks=sum(each.count_positive(rule) for each in networks) / len(networks) / images,
         positive_share_before=mean.count_positive(rule) / images,
         positive_share=mean.count_positive(moved) / images,
     )

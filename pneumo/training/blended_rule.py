@@ -122,11 +122,11 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_c
         warn_unless_better(run.path, found)
         for caveat in metrics.other_removal(found.min_component, min_component):
             log.warning("%s: %s", run.path, caveat)
-        of_networks, rule = DecisionRule.from_probabilities(found.in_sample.rule), read_rule(run.thresholds)
         if source == "unmoved":
-            return of_networks, False, []
+            return _unmoved(run), False, []
+        rule = read_rule(run.thresholds)
         # A rule that somebody has changed by hand stays as it is.
-        to_move = found.submission_rule is None and rule == of_networks
+        to_move = found.submission_rule is None and rule == DecisionRule.from_probabilities(found.in_sample.rule)
         seen = [*read_histograms(run).image_id.tolist(), *run.dataset.all_excluded] if to_move else []
         return rule, to_move, seen
 
@@ -140,14 +140,19 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_c
     return DecisionRule.from_probabilities(moved.rule)
 
 
+def _unmoved(run: RunDirectory) -> DecisionRule:
+    """Return the rule of a run's single networks."""
+    found = metrics.read(run.metrics)
+    rule = DecisionRule.from_probabilities(found.in_sample.rule)
+    if read_rule(run.thresholds) not in (rule, metrics.rule_for_new_images(found)):
+        text = "--rule unmoved takes the rule of %s, and not that of %s, which was changed since"
+        log.warning(text, run.metrics, run.thresholds)
+    return rule
+
+
 def _run_rules(runs: Sequence[RunDirectory], source: RuleSource) -> list[RunRule]:
     """Return each run's rule, or that of its single networks."""
-    rules = [
-        DecisionRule.from_probabilities(metrics.read(run.metrics).in_sample.rule)
-        if source == "unmoved"
-        else read_rule(run.thresholds)
-        for run in runs
-    ]
+    rules = [_unmoved(run) if source == "unmoved" else read_rule(run.thresholds) for run in runs]
     return [RunRule(str(run.path), rule, run.recipe.model.presence_head) for run, rule in zip(runs, rules, strict=True)]
 
 

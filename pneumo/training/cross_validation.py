@@ -20,7 +20,6 @@ from pneumo.distributed.stopping import StopFlag
 from pneumo.distributed.watchdog import Watchdog
 from pneumo.distributed.world import World, log_idle_ranks, log_world
 from pneumo.inference import metrics
-from pneumo.inference.decision_rule import read_rule
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.submit import write_submission
 from pneumo.inference.verdict import warn_unless_better
@@ -28,6 +27,7 @@ from pneumo.loading.cache_plan import CacheKeeper
 from pneumo.runtime import log_file
 from pneumo.runtime.console import log
 from pneumo.training import run_start
+from pneumo.training.blended_rule import choose_rule
 from pneumo.training.ensemble import LESS_MEMORY, build_mean
 from pneumo.training.excluded import exclusion_caveats, resolve_excluded
 from pneumo.training.fold_data import FoldData
@@ -243,14 +243,13 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
     locks = [(run.lock, str(run.path))] if world.is_leader else []
     with exclusive_locks(locks, world), explain_out_of_memory(*LESS_MEMORY):
         finish_run(run, world, reader, workers=inputs.options.workers)
-        if world.is_leader:
-            warn_unless_better(run.path, metrics.read(run.metrics))
         if len(reader.table.select("test")):
             mean = build_mean([run], reader=reader, world=world, workers=inputs.options.workers)
-            rule = world.on_leader(lambda: read_rule(run.thresholds))
-            ensembler = Ensembler(mean, rule, min_component=run.recipe.min_component)
+            chosen = choose_rule([run], mean, "auto", run.recipe.min_component)
+            ensembler = Ensembler(mean, chosen.rule, min_component=run.recipe.min_component)
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
         elif world.is_leader:
+            warn_unless_better(run.path, metrics.read(run.metrics))
             text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"
             log.warning(text, reader.dataset)
         heartbeat.touch("writing the report")

@@ -130,7 +130,7 @@ def _rule_caveats(run: RunDirectory, rule: DecisionRule, moved: SubmissionRule |
     if moved is not None:
         found.append(
             f"the metrics are of {_networks(run)}, while a submission is the mean of {_submission(run)}, whose rule was"
-            f" moved on {counted(moved.images, 'test image')} without their masks: no labeled image can score"
+            f" found on {counted(moved.images, 'test image')} without their masks: no labeled image can score"
             " it, since each was seen by all networks but those of its fold"
         )
     elif run.dataset.num_folds > 1 and rule.expected_score is not None:

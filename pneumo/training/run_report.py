@@ -22,7 +22,7 @@ from pneumo.reporting.report import page
 from pneumo.reporting.report.error_section import describe_others
 from pneumo.reporting.report.facts import UNFINISHED, Evidence, FoldProgress, RunFacts
 from pneumo.runtime.console import log
-from pneumo.runtime.errors import UserError, first_line
+from pneumo.runtime.errors import UserError, counted, first_line, list_some
 from pneumo.runtime.files import sha256
 from pneumo.runtime.versions import installed_versions
 from pneumo.training import checkpoint, checkpoint_directory, run_directory
@@ -143,12 +143,14 @@ def _evidence(run: RunDirectory, finished: Sequence[int], *, is_finished: bool) 
     else:
         nested = choose(histograms)
         found = _metrics_so_far(run, histograms, nested)
-    return Evidence(
-        histograms=histograms,
-        nested=nested,
-        metrics=found,
-        masks=submission.read(run.masks) if is_finished and run.masks.is_file() else {},
-    )
+    masks = submission.read(run.masks) if is_finished and run.masks.is_file() else {}
+    if masks and (missing := [each for each in histograms.image_id.tolist() if each not in masks]):
+        raise UserError(
+            f"{run.masks} has no row of {list_some(missing)}",
+            f"a mask for each of {counted(len(histograms), 'labeled image')}",
+            f"delete it; job/ensemble.py --runs {run.path} --dataset DATASET --out {run.submission} writes it again",
+        )
+    return Evidence(histograms=histograms, nested=nested, metrics=found, masks=masks)
 
 
 def _metrics_so_far(run: RunDirectory, histograms: PredictionHistograms, nested: NestedEstimate) -> Metrics:

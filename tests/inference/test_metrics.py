@@ -154,6 +154,6 @@ def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tm
     *_, move, last = describe(changed).splitlines()
     assert move == (
         "of 500 test images the networks of a fold call 21.3% positive, on average over the folds, and the mean of all"
-        " networks 17.3% by the same rule, 21.2% by the one moved for it"
+        " networks 17.3% by the same rule, 21.2% by its own rule"
     )
     assert last == f"rule for new images: {rule.describe()}"

@@ -138,7 +138,20 @@ def test_nothing_is_predicted_where_nothing_could_be_moved(
 def test_too_few_positive_images_leave_the_rule_as_it_is(
     mean: NetworkMean, rows: Rows, rule: DecisionRule, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    moved = find_submission_rule(rule, mean, rows)
     monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", len(rows) + 1)
+    found = find_submission_rule(rule, mean, rows)
+    assert found is not None
+    assert moved is not None
+    # The shares are said all the same.
+    unmoved = replace(moved, rule=rule.in_probabilities(), positive_share=moved.positive_share_before)
+    assert found == unmoved != moved
+
+
+def test_of_damaged_images_alone_no_rule_is_found(
+    mean: NetworkMean, rows: Rows, rule: DecisionRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission_rule, "find_damaged", lambda *_, **__: dict.fromkeys(rows.tolist(), "cut off"))
     assert find_submission_rule(rule, mean, rows) is None
 
 
@@ -163,5 +176,9 @@ def test_small_components_are_removed_before_images_are_counted(
     mean: NetworkMean, rows: Rows, rule: DecisionRule
 ) -> None:
     """Of components smaller than two images, nothing is left."""
-    assert find_submission_rule(rule, mean, rows, 1.0) is not None
-    assert find_submission_rule(rule, mean, rows, 2.0**21) is None
+    some, none = (find_submission_rule(rule, mean, rows, limit) for limit in (1.0, 2.0**21))
+    assert some is not None
+    assert some.positive_share_of_networks > 0
+    assert none is not None
+    assert (none.positive_share_of_networks, none.positive_share) == (0, 0)
+    assert none.rule == rule.in_probabilities()

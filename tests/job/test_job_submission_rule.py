@@ -20,7 +20,7 @@ from pneumo.synthetic import dicom_tree
 Call = Callable[..., tuple[object, str]]
 MOVED = re.compile(
     r"of (\d+) test images the networks of a fold call (\S+)% positive, on average over the folds, and the mean of all"
-    r" networks (\S+)% by the same rule, (\S+)% by the one moved for it"
+    r" networks (\S+)% by the same rule, (\S+)% by its own rule"
 )
 
 
@@ -74,3 +74,13 @@ def test_the_submission_is_by_the_moved_rule_and_the_run_keeps_its_own(
     assert code in (0, None), output
     assert MOVED.search(output) is None
     assert positives(tmp_path / "unmoved.csv") == round(images * before_share / 100)
+
+
+def test_the_run_s_own_submission_is_by_its_own_rule(alone: Path, dataset: Path, call_on_one_core: Call) -> None:
+    before = (alone / "submission.csv").read_bytes()
+    words = ["--runs", alone, "--dataset", dataset, "--out", alone / "submission.csv", "--rule", "unmoved"]
+    code, output = call_on_one_core("ensemble", *words)
+    assert code == 2
+    assert "--rule unmoved --out" in output
+    assert "is the submission of the run; expected another file; give another --out" in output
+    assert (alone / "submission.csv").read_bytes() == before

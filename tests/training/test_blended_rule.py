@@ -242,6 +242,10 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     # Changed by hand, and moved before: both stay.
     write_rule(runs[0].thresholds, MEAN_OF_RULES)
     assert choose_rule(runs[:1], mean, "auto") == ChosenRule(MEAN_OF_RULES, None)
+    assert "changed since" not in caplog.text
+    assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(rule, None)
+    told = f"takes the rule of {runs[0].metrics}, and not that of {runs[0].thresholds}, which was changed since"
+    assert told in caplog.text
     write_rule(runs[0].thresholds, chosen.rule)
     metrics.write(runs[0].metrics, replace(known, submission_rule=moved))
     assert choose_rule(runs[:1], mean, "auto") == chosen

@@ -125,7 +125,7 @@ def test_the_rule_for_new_images_is_that_of_the_mean(
     assert found.in_sample.rule == final.in_probabilities() != moved.rule
     assert read_rule(run.thresholds).in_probabilities() == moved.rule
     (caveat,) = found.caveats
-    assert "whose rule was moved on 6 test images without their masks" in caveat
+    assert "whose rule was found on 6 test images without their masks" in caveat
     assert metrics.describe_move(moved) in caplog.text
     assert f"rule for new images: {read_rule(run.thresholds).describe()}" in caplog.text
     # The scores of single networks are still by their own rule.

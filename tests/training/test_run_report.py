@@ -17,7 +17,7 @@ from pneumo.reporting.html.page import Page
 from pneumo.reporting.report import page
 from pneumo.reporting.report.facts import RunFacts
 from pneumo.runtime import locks
-from pneumo.runtime.errors import StopRequested
+from pneumo.runtime.errors import StopRequested, UserError
 from pneumo.training import cross_validation, run_directory, run_report
 from pneumo.training.run_directory import RunDirectory
 from pneumo.training.run_metrics import finish_run
@@ -53,6 +53,26 @@ def test_a_finished_run_has_its_pictures_and_scores(finished: RunDirectory, read
     assert f"{facts.evidence.metrics.nested.dice:.3f}" in html
     assert html.count("<img ") >= 4
     assert not re.search(r'(src|href)="http', html)
+
+
+@pytest.mark.parametrize("other", ["", "another,-1\n"])
+def test_masks_that_lack_an_image_are_refused(
+    other: str, finished: RunDirectory, reader: ShardReader, world: World, tmp_path: Path
+) -> None:
+    run = run_directory.load(shutil.copytree(finished.path, tmp_path / "run"))
+    whole = run.masks.read_text()
+    lines = whole.splitlines(keepends=True)
+    run.masks.write_text("".join([*lines[:4], other, *lines[5:]]))
+    missing = lines[4].split(",")[0]
+    with pytest.raises(UserError) as raised:
+        gather(run, reader)
+    assert f"oof.csv has no row of 1 ({missing}); expected a mask for each of 32 labeled images; delete it;" in str(
+        raised.value
+    )
+    run.masks.unlink()
+    finish_run(run, world, reader, workers=1)
+    assert run.masks.read_text() == whole
+    assert len(gather(run, reader).evidence.masks) == 32
 
 
 def test_it_is_written_while_all_locks_are_held_and_into_another_file(

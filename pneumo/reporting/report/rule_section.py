@@ -65,7 +65,7 @@ def _move(moved: SubmissionRule) -> str:
     """Say what the rule for new images is, and why it is not that of single networks."""
     return (
         "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme; its rule"
-        f" was moved on test images, without their masks: {describe_move(moved)}. The rule for new images:"
+        f" was found on test images, without their masks: {describe_move(moved)}. The rule for new images:"
         f" {DecisionRule.from_probabilities(moved.rule).describe()}."
     )
 
