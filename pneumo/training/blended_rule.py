@@ -30,7 +30,7 @@ from pneumo.runtime.errors import UserError
 from pneumo.runtime.files import remove_temporary_files
 from pneumo.training.fold_results import read_histograms
 from pneumo.training.run_directory import RunDirectory
-from pneumo.training.run_metrics import caveats
+from pneumo.training.run_metrics import caveats, was_trained_on
 
 METRICS_FIELDS = ("format_version", "nested", "folds")
 """Of the metrics of any version, by which a file is known."""
@@ -115,7 +115,7 @@ def _obstacle(runs: Sequence[RunDirectory], mean: NetworkMean) -> str:
 
 
 def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_component: float) -> DecisionRule:
-    """Return a run's rule; where it was never moved, move it on the test images of this submission. Collective."""
+    """Return a run's rule; one that was never moved is moved on the test images of this submission. Collective."""
 
     def read() -> tuple[DecisionRule, bool, list[str]]:
         found = metrics.read(run.metrics)
@@ -125,8 +125,9 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_c
         if source == "unmoved":
             return _unmoved(run), False, []
         rule = read_rule(run.thresholds)
-        # A rule that somebody has changed by hand stays as it is.
-        to_move = found.submission_rule is None and rule == DecisionRule.from_probabilities(found.in_sample.rule)
+        was_found_here = found.submission_rule is not None and was_trained_on(run, Manifest.read(mean.reader.dataset))
+        # A rule that was moved before, or that somebody has changed by hand, stays as it is.
+        to_move = not was_found_here and rule == DecisionRule.from_probabilities(found.in_sample.rule)
         seen = [*read_histograms(run).image_id.tolist(), *run.dataset.all_excluded] if to_move else []
         return rule, to_move, seen
 

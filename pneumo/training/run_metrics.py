@@ -43,7 +43,7 @@ def finish_run(run: RunDirectory, world: World, reader: ShardReader, *, workers:
     if world.is_leader:
         remove_temporary_files(run.path)
     dataset = world.on_leader(lambda: Manifest.read(reader.dataset))
-    own_dataset = _was_trained_on(run, dataset)
+    own_dataset = was_trained_on(run, dataset)
     if world.on_leader(lambda: _is_finished_now(run, dataset)):
         return
     reader = reader.exclude(run.dataset.excluded)
@@ -79,7 +79,7 @@ def is_finished(run: RunDirectory, dataset: Manifest) -> bool:
     found = metrics.read(run.metrics)
     # Metrics of before the masks have neither their Dice nor the rule of the mean.
     has_masks = run.masks.is_file() and found.oof_csv_dice is not None
-    return run.thresholds.is_file() and (has_masks or not _was_trained_on(run, dataset))
+    return run.thresholds.is_file() and (has_masks or not was_trained_on(run, dataset))
 
 
 def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
@@ -93,7 +93,8 @@ def _is_finished_now(run: RunDirectory, dataset: Manifest) -> bool:
     return False
 
 
-def _was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
+def was_trained_on(run: RunDirectory, dataset: Manifest) -> bool:
+    """Return whether a run was trained on a dataset, with the same test images."""
     return dataset.samples_digest == run.dataset.digest
 
 

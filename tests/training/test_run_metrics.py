@@ -96,7 +96,9 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert found.in_sample.rule == rule.in_probabilities()
     assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
-    assert [caveat for caveat in found.caveats if "by the estimates for one" in caveat]
+    assert [caveat for caveat in found.caveats if "whose rule was found on 6 test images" in caveat]
+    by_estimates = run_metrics._rule_caveats(run, rule, None)
+    assert [caveat for caveat in by_estimates if "by the estimates for one" in caveat]
 
 
 def choose_half(histograms: PredictionHistograms) -> NestedEstimate:
