@@ -128,8 +128,13 @@ def _rule_of_run(run: RunDirectory, mean: NetworkMean, source: RuleSource, min_c
         was_found_here = found.submission_rule is not None and was_trained_on(run, Manifest.read(mean.reader.dataset))
         # A rule that was moved before, or that somebody has changed by hand, stays as it is.
         to_move = not was_found_here and rule == DecisionRule.from_probabilities(found.in_sample.rule)
-        seen = [*read_histograms(run).image_id.tolist(), *run.dataset.all_excluded] if to_move else []
-        return rule, to_move, seen
+        if not to_move:
+            return rule, False, []
+        try:
+            return rule, True, [*read_histograms(run).image_id.tolist(), *run.dataset.all_excluded]
+        except UserError as error:
+            log.warning("the rule of single networks decides, as the images it was chosen on are not known: %s", error)
+            return rule, False, []
 
     rule, to_move, seen = mean.world.on_leader(read)
     images = unseen_images(mean.reader.table, seen)

@@ -239,6 +239,13 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     assert f"{runs[0].path}, for this submission alone: {metrics.describe_move(moved)}" in caplog.text
     assert read_rule(runs[0].thresholds) == rule, "a finished run is only read"
     assert choose_rule(runs[:1], mean, "unmoved") == ChosenRule(rule, None)
+    # Without the ids of the images that were trained on.
+    of_fold = runs[0].fold(0).histograms
+    kept = of_fold.read_bytes()
+    of_fold.unlink()
+    assert choose_rule(runs[:1], mean, "auto") == ChosenRule(rule, None)
+    assert "the rule of single networks decides, as the images it was chosen on are not known" in caplog.text
+    of_fold.write_bytes(kept)
     # Changed by hand, and moved before: both stay.
     write_rule(runs[0].thresholds, MEAN_OF_RULES)
     assert choose_rule(runs[:1], mean, "auto") == ChosenRule(MEAN_OF_RULES, None)
