@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from moved_rules import moved_to
 
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.evaluation import compute_metrics
@@ -11,7 +12,6 @@ from pneumo.inference.metrics import (
     BlendedRun,
     Metrics,
     Scores,
-    SubmissionRule,
     describe,
     describe_comparison,
     other_removal,
@@ -140,13 +140,7 @@ def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tm
     assert metrics.submission_rule is None
     assert rule_for_new_images(metrics).in_probabilities() == metrics.in_sample.rule
     rule = DecisionRule(70, 1000.0, 50, 0.25)
-    moved = SubmissionRule(
-        rule=rule.in_probabilities(),
-        images=500,
-        positive_share_of_networks=0.213,
-        positive_share_before=0.173,
-        positive_share=0.212,
-    )
+    moved = moved_to(rule)
     changed = replace(metrics, submission_rule=moved)
     write(tmp_path / "metrics.json", changed)
     assert read(tmp_path / "metrics.json") == changed

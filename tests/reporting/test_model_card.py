@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from moved_rules import moved_to
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.metrics import (
@@ -10,7 +11,6 @@ from pneumo.inference.metrics import (
     NestedScores,
     RuleScores,
     Scores,
-    SubmissionRule,
     describe_move,
 )
 from pneumo.inference.subgroups import Subgroup
@@ -166,13 +166,7 @@ def test_components_that_the_program_leaves_are_told() -> None:
 
 
 def test_a_rule_that_was_moved_for_the_mean_is_told() -> None:
-    moved = SubmissionRule(
-        rule=RULE.in_probabilities(),
-        images=500,
-        positive_share_of_networks=0.213,
-        positive_share_before=0.173,
-        positive_share=0.212,
-    )
+    moved = moved_to(RULE)
     card = render(replace(FACTS, metrics=replace(METRICS, submission_rule=moved)))
     assert f"this is that of their mean, whose probabilities are less extreme: {describe_move(moved)}." in card
     assert "that of their mean" not in render(FACTS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from finished_runs import finish_folds, tiny_recipe
+from moved_rules import choose_half
 from plain_histograms import histogram, quantize
 from scipy import ndimage
 
@@ -20,7 +21,6 @@ from pneumo.inference.decision_rule import NEVER, DecisionRule, read_rule, write
 from pneumo.inference.ensembler import Ensembler
 from pneumo.inference.histograms import PredictionHistograms
 from pneumo.inference.metrics import BlendedRun
-from pneumo.inference.nested import NestedEstimate, score_subsets
 from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import split_batches
 from pneumo.inference.rule_choice import choose
@@ -189,16 +189,10 @@ def test_a_single_run_keeps_its_rule(
     assert f"{runs[0].path}: {told}" in caplog.text
 
 
-def half_positive(histograms: PredictionHistograms) -> NestedEstimate:
-    """Choose a rule by which about half of the images are positive."""
-    rule = DecisionRule(1, 0.0, 1, float(np.median(histograms.presence_probability)))
-    return score_subsets(histograms, histograms.fold.astype(np.int64), [rule, rule], rule)
-
-
 def test_the_rule_of_a_blend_is_moved_for_the_mean_over_folds(
     runs: list[RunDirectory], reader: ShardReader, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blended_rule, "choose", half_positive)
+    monkeypatch.setattr(blended_rule, "choose", choose_half)
     monkeypatch.setattr(rule_transfer, "MIN_POSITIVE", 1)
     mean = make(runs, reader, world)
     chosen = choose_rule(runs, mean, "auto")
@@ -225,7 +219,7 @@ def test_a_single_run_s_rule_is_moved_on_new_test_images_if_it_was_moved_on_none
     build(inputs, tmp_path / "new", BuildOptions(num_folds=3, workers=1))
     other = ShardReader(tmp_path / "new", SampleTable.read(tmp_path / "new"))
     mean = build_mean(runs[:1], reader=other, world=world, workers=1)
-    rule = half_positive(PredictionHistograms.read(runs[0].histograms)).final
+    rule = choose_half(PredictionHistograms.read(runs[0].histograms)).final
     known = metrics.read(runs[0].metrics)
     known = replace(known, in_sample=replace(known.in_sample, rule=rule.in_probabilities()))
     metrics.write(runs[0].metrics, known)
@@ -272,7 +266,7 @@ def test_no_rule_is_moved_on_images_that_were_trained_on(
     assert len(other.table.select("test")) == 32
     mean = build_mean(runs[:1], reader=other, world=world, workers=1)
     known = metrics.read(runs[0].metrics)
-    rule = half_positive(PredictionHistograms.read(runs[0].histograms)).final
+    rule = choose_half(PredictionHistograms.read(runs[0].histograms)).final
     metrics.write(runs[0].metrics, replace(known, in_sample=replace(known.in_sample, rule=rule.in_probabilities())))
     write_rule(runs[0].thresholds, rule)
     monkeypatch.setattr(NetworkMean, "predict_folds", lambda *_: pytest.fail("predicted"))

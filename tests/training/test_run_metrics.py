@@ -11,6 +11,7 @@ import pytest
 import torch
 from eager_fit import fit_eagerly
 from finished_runs import finish_folds, tiny_recipe
+from moved_rules import choose_half
 from scipy import ndimage
 
 from pneumo.dataset.build import BuildInputs, BuildOptions, build
@@ -99,12 +100,6 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert [caveat for caveat in found.caveats if "whose rule was found on 6 test images" in caveat]
     by_estimates = run_metrics._rule_caveats(run, rule, None)
     assert [caveat for caveat in by_estimates if "by the estimates for one" in caveat]
-
-
-def choose_half(histograms: PredictionHistograms) -> NestedEstimate:
-    """Choose a rule by which about half of the images are positive."""
-    rule = DecisionRule(1, 0.0, 1, float(np.median(histograms.presence_probability)))
-    return score_subsets(histograms, histograms.fold.astype(np.int64), [rule, rule], rule)
 
 
 def test_the_rule_for_new_images_is_that_of_the_mean(

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from chart_shapes import cells, marks
 from eager_fit import fit_all
+from moved_rules import moved_to
 from report_facts import html_of, make_evidence, make_histograms, table_of
 
 from pneumo.inference.decision_rule import NEVER, DecisionRule
 from pneumo.inference.evaluation import compute_metrics
 from pneumo.inference.histograms import dice
 from pneumo.inference.landscape import Landscape
-from pneumo.inference.metrics import SubmissionRule, describe_move
+from pneumo.inference.metrics import describe_move
 from pneumo.inference.rule_choice import choose
 from pneumo.reporting.html.chart import Chart
 from pneumo.reporting.html.page import Figures
@@ -61,13 +62,7 @@ def test_both_kinds_of_rules_have_their_scores_and_the_reason_for_the_one_that_i
 def test_the_rule_of_the_mean_is_told_apart_from_that_of_single_networks() -> None:
     evidence = make_evidence()
     rule = DecisionRule(70, 1000.0, 50, 0.25)
-    moved = SubmissionRule(
-        rule=rule.in_probabilities(),
-        images=500,
-        positive_share_of_networks=0.213,
-        positive_share_before=0.173,
-        positive_share=0.212,
-    )
+    moved = moved_to(rule)
     html = html_of(decision_rule(replace(evidence, metrics=replace(evidence.metrics, submission_rule=moved))))
     html = html.replace("&gt;", ">")
     assert f"The rule of single networks: {evidence.nested.final.describe()}. Its in-sample Dice is" in html
