@@ -4,6 +4,7 @@ Under pytest-xdist every worker has a core of its own, and so have the commands 
 one thread as it does without xdist, and no test waits for the threads of another.
 """
 
+import gc
 import importlib.util
 import os
 import signal
@@ -80,6 +81,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((directory for directory in TOGETHER if file.startswith(directory)), file)
 
     return BySharedResults(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of all garbage collections, of which each fold makes some."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -181,7 +181,7 @@ def kind(name: str) -> str:
     """Return "slow", why a block cannot be run here, or nothing."""
     reasons = [why for pattern, why in PLACES["blocks"].items() if re.fullmatch(pattern, BLOCKS[name].splitlines()[0])]
     assert len(reasons) <= 1, name
-    return reasons[0] if reasons else "slow" if re.match("job/", name) else ""
+    return reasons[0] if reasons else "slow" if re.match("job/|RESULTS", name) else ""
 
 
 RUN = [pytest.param(name, marks=[pytest.mark.slow] if kind(name) == "slow" else []) for name in BLOCKS

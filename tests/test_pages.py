@@ -86,6 +86,7 @@ def code_lines(module: str) -> set[int]:
     return {number for number in lines if module.splitlines()[number - 1].strip()}
 
 
+@pytest.mark.slow
 def test_the_extensions_of_the_contributing_page_run(tmp_path: Path) -> None:
     """All five at once, in a copy of the package: modules written, registries changed, tests copied and run."""
     page = ROOT / "CONTRIBUTING.md"

@@ -32,14 +32,21 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 PRELOADED = (
     "accelerate.commands.accelerate_cli",
+    "highdicom",
+    "matplotlib.backends.backend_svg",
     "pneumo.dataset.build",
     "pneumo.dataset.verify",
     "pneumo.distributed.launcher",
     "pneumo.training.cross_validation",
+    "pneumo.training.run_report",
+    "sklearn.isotonic",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "torch._dynamo",
     "torch.distributed.run",
     "torch.utils.tensorboard",
 )
-"""What the commands import."""
+"""What the commands import, most of it when they need it."""
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 MAX_FILES = 64
 """Open files with higher numbers are not passed on."""

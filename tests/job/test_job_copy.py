@@ -29,6 +29,7 @@ def remote(dataset: Path, tmp_path: Path) -> Path:
     return shutil.copytree(dataset, tmp_path / "remote", ignore=shutil.ignore_patterns("logs"))
 
 
+@pytest.mark.slow
 def test_a_copy_from_a_read_only_mount_is_killed_and_continued_by_one_of_two_ranks(
     alone: Path, remote: Path, tmp_path: Path, other_disk: Path, read_only: Callable[[Path], None]
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_demo_that_trains(tmp_path: Path, temporary: Path, number: signal.Sign
 
 
 @SENT
+@pytest.mark.slow
 def test_a_benchmark_shows_what_is_complete(
     tmp_path: Path, temporary: Path, number: signal.Signals, to_all: bool
 ) -> None:

@@ -29,16 +29,19 @@ AN_OVERLAY_IS_MOVED = r"out/overlays/.*\.png$"
 """The moment at which some results are in ``--out`` and others are not yet."""
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["directory", "zip"])
 @pytest.mark.parametrize(
-    ("moment", "number"),
+    ("moment", "number", "packed"),
     [
-        *((moment, signal.SIGKILL) for moment in MOMENTS),
-        ("headers are read", signal.SIGHUP),
-        ("a shard is written", signal.SIGTERM),
-        ("the shards are written", signal.SIGUSR1),
-        ("images are predicted", signal.SIGINT),
-        ("tables are written", signal.SIGTERM),
+        *((moment, signal.SIGKILL, False) for moment in MOMENTS),
+        ("headers are read", signal.SIGHUP, False),
+        ("a shard is written", signal.SIGTERM, False),
+        ("the shards are written", signal.SIGUSR1, False),
+        ("images are predicted", signal.SIGINT, False),
+        # What was unpacked is a patient's, too.
+        ("headers are read", signal.SIGKILL, True),
+        ("a shard is written", signal.SIGTERM, True),
+        ("images are predicted", signal.SIGKILL, True),
+        ("tables are written", signal.SIGTERM, True),
     ],
 )
 def test_nothing_of_a_patient_stays_behind(

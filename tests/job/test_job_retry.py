@@ -68,6 +68,7 @@ def shard(place: Path) -> Callable[..., tuple[int, str]]:
     return shard
 
 
+@pytest.mark.slow
 def test_what_could_not_be_read_is_read_by_the_same_command_and_what_took_too_long_with_a_higher_limit(
     place: Path, shard: Callable[..., tuple[int, str]]
 ) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from job_commands import JOB, RECIPE, run, warm, weights
 
 from pneumo.dataset import paths
@@ -17,6 +18,7 @@ fcntl.flock = flock
 WARNING = "this file system has no locks; nothing stops a second process from working here"
 
 
+@pytest.mark.slow
 def test_each_command_warns_and_does_its_work(
     alone: Path, dataset: Path, synthetic: SyntheticTree, tmp_path: Path
 ) -> None:

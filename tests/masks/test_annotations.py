@@ -75,6 +75,7 @@ print(len(masks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_a_million_rows_load_in_bounded_memory(tmp_path):
     path = tmp_path / "many.csv"
     with path.open("w") as file:

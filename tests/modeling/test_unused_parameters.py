@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.multiprocessing
 from tiny_models import TINY, image, make
@@ -46,6 +47,7 @@ def _ddp_step(rank: int, port: int, directory: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ddp_processes_train_scse_and_an_unweighted_head(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -16,6 +16,7 @@ from training_runs import shrunk
 
 from pneumo.distributed.collectives import Group
 from pneumo.loading.contract import Batch
+from pneumo.modeling import models
 from pneumo.training.consistency_config import ConsistencyConfig
 from pneumo.training.train_state import TrainState
 
@@ -56,6 +57,8 @@ def do_step(rank: int, size: int, at_once: int, unlabeled: int, directory: Path)
 
 
 def main(directory: Path) -> None:
+    # The first network of a process of timm imports the compiler.
+    models.build(MODEL)
     context = multiprocessing.get_context("fork")
     places = [(rank, size, *passes) for size, *passes in CASES for rank in range(size)]
     ranks = [context.Process(target=do_step, args=(*place, directory)) for place in places]

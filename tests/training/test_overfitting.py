@@ -119,7 +119,9 @@ def test_every_precision_learns_a_batch(precision: Precision, world: World) -> N
     overfit(replace(BASE, loss=every, precision=precision), world)
 
 
+ENCODERS = sorted({recipe().model.encoder for recipe in RECIPES.values()} | {"resnet34"})
 DECODERS = list(itertools.product(get_args(get_type_hints(ModelConfig)["architecture"]), ["none", "scse"]))
+NETWORKS = [(e, *d, (i + j) % 2 == 0) for i, e in enumerate(ENCODERS) for j, d in enumerate(DECODERS)]
 
 
 @pytest.mark.parametrize(("architecture", "attention"), [("unetplusplus", "scse")])
@@ -128,13 +130,11 @@ def test_a_decoder_learns_a_batch(architecture: Any, attention: Any, world: Worl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("presence_head", [False, True])
-@pytest.mark.parametrize(("architecture", "attention"), DECODERS)
-@pytest.mark.parametrize("encoder", sorted({recipe().model.encoder for recipe in RECIPES.values()} | {"resnet34"}))
+@pytest.mark.parametrize(("encoder", "architecture", "attention", "presence_head"), NETWORKS)
 def test_every_network_learns_a_batch(
     encoder: str, architecture: Any, attention: Any, presence_head: bool, world: World
 ) -> None:
-    """The encoders of the named recipes and the default one, with every decoder."""
+    """The encoders of the named recipes and the default one, with every decoder, every second one with a head."""
     loss = LossConfig(bce=1.0, dice=1.0, dice_on="positive", presence=0.1 * presence_head)
     model = ModelConfig(
         encoder=encoder,

@@ -171,7 +171,12 @@ def history(run: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(
     ("device", "loader"),
-    [("cpu", "opencv"), pytest.param("cuda", "opencv", marks=GPU), pytest.param("cuda", "dali", marks=GPU)],
+    [
+        # On a CPU, to test this test.
+        pytest.param("cpu", "opencv", marks=pytest.mark.slow),
+        pytest.param("cuda", "opencv", marks=GPU),
+        pytest.param("cuda", "dali", marks=GPU),
+    ],
 )
 def test_a_run_goes_from_dataset_to_submission_and_resumes(
     device: str, loader: LoaderKind, dataset: Path, tmp_path: Path, world: World, caplog: pytest.LogCaptureFixture
