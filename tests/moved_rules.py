@@ -16,6 +16,7 @@ def moved_to(rule: DecisionRule) -> SubmissionRule:
         positive_share_of_networks=0.213,
         positive_share_before=0.173,
         positive_share=0.212,
+        enough_positive=True,
     )
 
 

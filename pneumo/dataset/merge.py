@@ -2,6 +2,8 @@
 
 import math
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pneumo.dataset import paths, quarantine, shard_record
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.messages import NothingToBuildError
 from pneumo.dataset.options import BuildOptions
+from pneumo.dataset.paths import Split
 from pneumo.dataset.patients import count_patients
 from pneumo.dataset.plan import BuildPlan
 from pneumo.dataset.scan import QuarantineRow
@@ -100,13 +103,18 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
     for split in (split for split in plan.planned_splits if split != "unlabeled"):
         if not len(table.select(split)):
             raise NothingToBuildError(
-                f"none of {counted(plan.found_in[split], f'{split} file')} became a sample",
+                f"no usable image in {counted(plan.found_in[split], f'{split} file')}{_reasons(quarantined, split)}",
                 "at least one readable image",
                 quarantine.describe_lists(dataset, split),
             )
     quarantine.check_percent(dataset, len(quarantined), plan.found, options.max_quarantined)
     manifest = _manifest(plan, table, len(quarantined), options)
     return assign_folds(dataset, table, manifest, options.num_folds, options.seed)
+
+
+def _reasons(quarantined: Sequence[QuarantineRow], split: Split) -> str:
+    reasons = Counter(row.reason for row in quarantined if row.split == split)
+    return f" ({quarantine.format_counts(reasons)})" if reasons else ""
 
 
 def _read_records(dataset: Path, plan: BuildPlan) -> tuple[SampleTable, list[QuarantineRow]]:

@@ -52,7 +52,7 @@ def blend_rules(rules: Sequence[RunRule], weights: Sequence[float]) -> DecisionR
             raise UserError(
                 found,
                 "rules with thresholds, whose mean can be taken",
-                "leave this run out",
+                "leave this run out, or take --rule auto, which searches a rule on the mean",
             )
     top, area, bottom = np.average(
         [[each.rule.top_bin, each.rule.min_area, each.rule.bottom_bin] for each in rules], axis=0, weights=weights

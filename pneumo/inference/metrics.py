@@ -110,6 +110,8 @@ class SubmissionRule:
     """Share that the rule before calls positive by the mean of all networks."""
     positive_share: Fraction
     """Share that this rule calls positive by it."""
+    enough_positive: bool
+    """Whether the networks call enough of the images positive to say where the rule belongs; if not, it stays."""
 
 
 @config_dataclass
@@ -201,7 +203,9 @@ def _complete(content: dict[str, Any]) -> None:
     """Add what files of before rules were compared, and small components were removed, do not have."""
     content.setdefault("rule_comparison", None)
     content.setdefault("min_component", 0.0)
-    content.setdefault("submission_rule", None)
+    moved = content.setdefault("submission_rule", None)
+    if isinstance(moved, dict):
+        moved.setdefault("enough_positive", True)
     folds = content.get("folds")
     for scores in (content.get("in_sample"), *(folds if isinstance(folds, list) else [])):
         complete_rule(scores.get("rule") if isinstance(scores, dict) else None)
@@ -244,12 +248,15 @@ def describe(metrics: Metrics) -> str:
 
 
 def describe_move(moved: SubmissionRule) -> str:
-    """Say how many images are positive by the networks of a fold and by the mean, under both rules."""
-    return (
+    """Say how many images are positive by the networks of a fold and by the mean, and whether the rule was moved."""
+    shares = (
         f"of {counted(moved.images, 'test image')} the networks of a fold call {moved.positive_share_of_networks:.1%}"
         " positive, on average over the folds, and the mean of all networks"
-        f" {moved.positive_share_before:.1%} by the same rule, {moved.positive_share:.1%} by its own rule"
+        f" {moved.positive_share_before:.1%} by the same rule"
     )
+    if moved.enough_positive:
+        return f"{shares}, {moved.positive_share:.1%} by its own rule"
+    return f"{shares}, which is not moved: too few are positive to say where it belongs for the mean"
 
 
 def describe_comparison(comparison: RuleComparison) -> str:

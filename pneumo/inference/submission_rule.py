@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from pneumo.dataset.table import Rows, SampleTable
+from pneumo.inference import rule_transfer
 from pneumo.inference.decision_rule import DecisionRule
 from pneumo.inference.histograms import BINS, at_least
 from pneumo.inference.metrics import SubmissionRule
@@ -69,12 +70,14 @@ def _move(rule: DecisionRule, predictions: Sequence[UnlabeledPredictions]) -> Su
     if not images:
         return None
     moved = transfer(rule, networks, mean) or rule
+    positive = sum(each.count_positive(rule) for each in networks) / len(networks)
     return SubmissionRule(
         rule=moved.in_probabilities(),
         images=images,
-        positive_share_of_networks=sum(each.count_positive(rule) for each in networks) / len(networks) / images,
+        positive_share_of_networks=positive / images,
         positive_share_before=mean.count_positive(rule) / images,
         positive_share=mean.count_positive(moved) / images,
+        enough_positive=positive >= rule_transfer.MIN_POSITIVE,
     )
 
 

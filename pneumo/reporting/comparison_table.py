@@ -102,7 +102,13 @@ def _facts(comparison: Comparison) -> list[str]:
 
 def _seeds(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, comparison.seeds))
-    return f"seed {seeds}" if len(comparison.seeds) == 1 else f"seeds {seeds}, whose scores are averaged at each image"
+    if len(comparison.seeds) == 1:
+        return f"seed {seeds}"
+    of_each = {variant.name: sorted(run.seed for run in variant.runs) for variant in comparison.variants}
+    if len(set(map(tuple, of_each.values()))) <= 1:
+        return f"seeds {seeds}, whose scores are averaged at each image"
+    named = "; ".join(f"{name}: {', '.join(map(str, its))}" for name, its in of_each.items())
+    return f"seeds that differ between the variants, which a difference does not tell from their flags ({named})"
 
 
 def _differences(comparison: Comparison) -> str:

@@ -181,10 +181,10 @@ def _rule(facts: CardFacts) -> Iterator[str]:
     moved = facts.metrics.submission_rule
     if moved is not None:
         yield ""
-        yield (
-            "The scores above are by the rule of single networks, and this is that of their mean, whose probabilities"
-            f" are less extreme: {describe_move(moved)}."
-        )
+        scores = "The scores above are by the rule of single networks"
+        own = f"{scores}, and this is that of their mean, whose probabilities are less extreme"
+        same = f"{scores}, which decides about their mean, too"
+        yield f"{own if moved.enough_positive else same}: {describe_move(moved)}."
 
 
 def _limits(facts: CardFacts) -> Iterator[str]:

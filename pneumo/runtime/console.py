@@ -78,6 +78,15 @@ def format_seconds(seconds: float) -> str:
     return f"{days} day{'s' if days > 1 else ''}, {clock}" if days else clock
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration with its units, for where nothing beside it says what it is: 9 s, 12 min 30 s, 3 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def format_size(count: int) -> str:
     """Return a number of bytes as people read it: 870 kB, 1.4 MB, 3.2 GB."""
     if count < 1e9:

@@ -250,7 +250,10 @@ def _finish(run: RunDirectory, world: World, reader: ShardReader, inputs: Traini
             write_submission(ensembler, run.submission, expected=inputs.expected, skip_damaged=inputs.skip_damaged)
         elif world.is_leader:
             warn_unless_better(run.path, metrics.read(run.metrics))
-            text = "%s has no test images: no submission is written; build one with job/shard.py --test-dicom"
+            text = (
+                "%s has no test images: no submission is written; for one, make a dataset with them (job/shard.py"
+                " --test-dicom), and give it to job/ensemble.py: nothing has to be trained again"
+            )
             log.warning(text, reader.dataset)
         heartbeat.touch("writing the report")
         # Not before the first step: the charts' library is a third of what training imports beside torch.

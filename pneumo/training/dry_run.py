@@ -26,7 +26,7 @@ from pneumo.distributed.world import World, describe_ranks, describe_units
 from pneumo.loading.cache_layout import CacheLayout
 from pneumo.loading.cache_plan import CacheOptions, CachePlan, plan_stages
 from pneumo.loading.device_cache import FREE_SHARE
-from pneumo.runtime.console import format_rate, format_seconds
+from pneumo.runtime.console import format_duration, format_rate
 from pneumo.runtime.errors import counted
 from pneumo.training import checkpoint_directory, run_start
 from pneumo.training.fold_data import FoldData
@@ -156,7 +156,7 @@ def _describe(
     submission = submission_seconds(tests, manifest.num_folds, measured.costs, recipe, waves.ranks)
     training = training_seconds(plans, waves, measured.costs, recipe)
     yield (
-        f"time       about {format_seconds(training)} to train, {format_seconds(submission)} for the test images;"
+        f"time       about {format_duration(training)} to train, {format_duration(submission)} for the test images;"
         f" from {STEPS} steps of each stage, without what ranks exchange and without early ends of stages"
     )
 

@@ -113,7 +113,7 @@ def test_no_sample_at_all_leaves_the_lists_and_no_dataset(copy: Path, plan: Buil
         record = json.loads(path.read_text())
         assert record["rows"]
         path.write_text(json.dumps(record | {"rows": []}))
-    with pytest.raises(UserError, match="none of 24 train files became a sample"):
+    with pytest.raises(UserError, match="no usable image in 24 train files"):
         finish(copy, plan)
     assert (copy / paths.QUARANTINE).is_file()
     assert not paths.manifest(copy).exists()

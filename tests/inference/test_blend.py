@@ -52,7 +52,9 @@ def test_a_run_without_a_presence_head_leaves_the_presence_threshold_as_it_is() 
 
 def test_a_run_that_calls_every_image_empty_is_refused_by_name() -> None:
     rules = [headed(DecisionRule(200, 1000, 80, 0.5)), headed(DecisionRule(128, NEVER, 128), "runs/empty")]
-    with pytest.raises(UserError, match=r"rule of runs/empty calls every image empty; .*leave this run out"):
+    with pytest.raises(
+        UserError, match=r"rule of runs/empty calls every image empty; .*leave this run out, or take --rule auto"
+    ):
         blend_rules(rules, [0.5, 0.5])
 
 

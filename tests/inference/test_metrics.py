@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from moved_rules import moved_to
@@ -14,6 +15,7 @@ from pneumo.inference.metrics import (
     Scores,
     describe,
     describe_comparison,
+    describe_move,
     other_removal,
     read,
     rule_for_new_images,
@@ -151,3 +153,17 @@ def test_the_rule_for_new_images_is_the_moved_one_where_there_is_one(metrics, tm
         " networks 17.3% by the same rule, 21.2% by its own rule"
     )
     assert last == f"rule for new images: {rule.describe()}"
+    assert describe_move(replace(moved, enough_positive=False)) == (
+        "of 500 test images the networks of a fold call 21.3% positive, on average over the folds, and the mean of"
+        " all networks 17.3% by the same rule, which is not moved: too few are positive to say where it belongs for"
+        " the mean"
+    )
+
+
+def test_a_moved_rule_of_before_it_was_said_why_others_stay_is_read(metrics: Metrics, tmp_path: Path) -> None:
+    moved = replace(metrics, submission_rule=moved_to(DecisionRule(70, 1000.0, 50, 0.25)))
+    write(tmp_path / "metrics.json", moved)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    del content["submission_rule"]["enough_positive"]
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    assert read(tmp_path / "metrics.json") == moved

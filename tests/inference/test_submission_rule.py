@@ -86,6 +86,7 @@ def test_the_rule_is_moved_by_the_predictions_of_each_network(
         positive_share_of_networks=sum(counts) / 2 / len(rows),
         positive_share_before=of_all.count_positive(rule) / len(rows),
         positive_share=of_all.count_positive(expected) / len(rows),
+        enough_positive=True,
     )
 
 
@@ -144,7 +145,9 @@ def test_too_few_positive_images_leave_the_rule_as_it_is(
     assert found is not None
     assert moved is not None
     # The shares are said all the same.
-    unmoved = replace(moved, rule=rule.in_probabilities(), positive_share=moved.positive_share_before)
+    unmoved = replace(
+        moved, rule=rule.in_probabilities(), positive_share=moved.positive_share_before, enough_positive=False
+    )
     assert found == unmoved != moved
 
 

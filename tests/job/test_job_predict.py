@@ -238,7 +238,7 @@ def test_a_limit_that_a_file_exceeds_is_the_flags(predict: Predict, tmp_path: Pa
     )  # fmt: skip
     code, output = predict(tmp_path / "in", tmp_path / "out", "--memory-limit", 0.01)
     assert code == 2, output
-    assert "none of 1 test file became a sample" in output
+    assert "no usable image in 1 test file (1 too_much_memory)" in output
     (row,) = read_rows(tmp_path / "out" / "quarantine.csv")
     assert row["action"] == "leave it out, or raise --memory-limit for a good image"
 

@@ -27,7 +27,7 @@ def comparison(*variants: ScoredVariant) -> Comparison:
         folds_digest="f",
         num_folds=5,
         folds=[0, 1],
-        seeds=[run.seed for run in variants[0].runs],
+        seeds=sorted({run.seed for variant in variants for run in variant.runs}),
         images=967,
         positives=215,
         patients=799,
@@ -87,6 +87,12 @@ def test_the_page_says_what_was_measured() -> None:
         "| a | 0.7000 | 0.7100 |",
     ):
         assert part in text, part
+    others = describe(comparison(variant("a", 0), variant("b", 1, 2, difference=DIFFERENCE)))
+    assert (
+        "seeds that differ between the variants, which a difference does not tell from their flags (a: 0; b: 1, 2)"
+        in others
+    )
+    assert "averaged" not in others
     alone = describe(replace(comparison(variant("a", 0)), unfinished=[], caveats=[]))
     for part in ("Differences to", "in words", "by seed", "still to be", "better than on new"):
         assert part not in alone, part

@@ -169,4 +169,8 @@ def test_a_rule_that_was_moved_for_the_mean_is_told() -> None:
     moved = moved_to(RULE)
     card = render(replace(FACTS, metrics=replace(METRICS, submission_rule=moved)))
     assert f"this is that of their mean, whose probabilities are less extreme: {describe_move(moved)}." in card
+    few = replace(moved, enough_positive=False)
+    card = render(replace(FACTS, metrics=replace(METRICS, submission_rule=few)))
+    assert f"by the rule of single networks, which decides about their mean, too: {describe_move(few)}." in card
+    assert "that of their mean" not in card
     assert "that of their mean" not in render(FACTS)

@@ -41,6 +41,21 @@ def test_durations_are_written_as_people_read_them(seconds: float, text: str) ->
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3600, "1 h 0 min"),
+        (90_061, "25 h 1 min"),
+    ],
+)
+def test_durations_alone_have_units(seconds: float, text: str) -> None:
+    assert console.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("count", "text"),
     [(870_000, "870 kB"), (1_400_000, "1.4 MB"), (999e6, "999.0 MB"), (3.24e9, "3.2 GB")],
 )

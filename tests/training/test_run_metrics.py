@@ -97,9 +97,18 @@ def test_the_masks_by_expected_score_are_those_of_the_metrics(
     assert found.in_sample.rule == rule.in_probabilities()
     assert any(run_lengths != "-1" for run_lengths in submission.read(run.masks).values())
     assert found.oof_csv_dice == pytest.approx(found.nested.dice, abs=1e-12)
-    assert [caveat for caveat in found.caveats if "whose rule was found on 6 test images" in caveat]
-    by_estimates = run_metrics._rule_caveats(run, rule, None)
-    assert [caveat for caveat in by_estimates if "by the estimates for one" in caveat]
+    assert found.submission_rule is not None
+    enough, few, none = (
+        run_metrics._rule_caveats(run, rule, moved)
+        for moved in (
+            replace(found.submission_rule, enough_positive=True),
+            replace(found.submission_rule, enough_positive=False),
+            None,
+        )
+    )
+    assert [text for text in enough if "whose rule was found on 6 test images" in text]
+    assert [text for text in few if "the rule that was chosen for one" in text and "5 positive test images" in text]
+    assert [text for text in none if "the rule that was chosen for one" in text and "--test-dicom" in text]
 
 
 def test_the_rule_for_new_images_is_that_of_the_mean(

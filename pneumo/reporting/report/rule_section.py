@@ -30,7 +30,7 @@ def decision_rule(evidence: Evidence) -> Section:
     by_score = rule.expected_score is not None
     point = rule.min_area < NEVER and not by_score
     moved = evidence.metrics.submission_rule
-    what = "The rule for new images" if moved is None else "The rule of single networks"
+    what = "The rule of single networks" if moved is not None and moved.enough_positive else "The rule for new images"
     text = f"{what}: {rule.describe()}. Its in-sample Dice is {score(chosen)}."
     flat = (
         "The maps show the Dice of all images when two thresholds of the rule are others. A broad dark plateau around"
@@ -62,11 +62,13 @@ def decision_rule(evidence: Evidence) -> Section:
 
 
 def _move(moved: SubmissionRule) -> str:
-    """Say what the rule for new images is, and why it is not that of single networks."""
+    """Say what the rule for new images is, and why it is or is not that of single networks."""
+    text = "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme"
+    if not moved.enough_positive:
+        return f"{text}: {describe_move(moved)}."
     return (
-        "New images are predicted by the mean of all folds' networks, whose probabilities are less extreme; its rule"
-        f" was found on test images, without their masks: {describe_move(moved)}. The rule for new images:"
-        f" {DecisionRule.from_probabilities(moved.rule).describe()}."
+        f"{text}; its rule was found on test images, without their masks: {describe_move(moved)}. The rule for new"
+        f" images: {DecisionRule.from_probabilities(moved.rule).describe()}."
     )
 
 

@@ -67,6 +67,12 @@ def test_the_rule_of_the_mean_is_told_apart_from_that_of_single_networks() -> No
     html = html.replace("&gt;", ">")
     assert f"The rule of single networks: {evidence.nested.final.describe()}. Its in-sample Dice is" in html
     assert f"without their masks: {describe_move(moved)}. The rule for new images: {rule.describe()}." in html
+    few = replace(moved, enough_positive=False)
+    html = html_of(decision_rule(replace(evidence, metrics=replace(evidence.metrics, submission_rule=few))))
+    html = html.replace("&gt;", ">")
+    assert f"The rule for new images: {evidence.nested.final.describe()}. Its in-sample Dice is" in html
+    assert f"less extreme: {describe_move(few)}." in html
+    assert "was found on test images" not in html
     before = html_of(decision_rule(evidence)).replace("&gt;", ">")
     assert f"The rule for new images: {evidence.nested.final.describe()}. Its in-sample" in before
     assert "single networks" not in before
