@@ -113,7 +113,7 @@ def _finish(dataset: Path, plan: BuildPlan, options: BuildOptions) -> Manifest:
 
 
 def _reasons(quarantined: Sequence[QuarantineRow], split: Split) -> str:
-    reasons = Counter(row.reason for row in quarantined if row.split == split)
+    reasons = Counter[str](row.reason for row in quarantined if row.split == split)
     return f" ({quarantine.format_counts(reasons)})" if reasons else ""
 
 
