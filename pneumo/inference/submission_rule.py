@@ -16,7 +16,8 @@ from pneumo.inference.network_mean import NetworkMean
 from pneumo.inference.prediction import PredictedBatch, count_pixels, split_batches
 from pneumo.inference.rule_transfer import UnlabeledPredictions, transfer
 from pneumo.loading.damaged import find_damaged
-from pneumo.runtime.console import Progress
+from pneumo.runtime.console import Progress, log
+from pneumo.runtime.errors import counted
 
 MAX_IMAGES = 500
 """Images that are predicted, at most: on a laptop's cores as many take minutes."""
@@ -60,6 +61,9 @@ def find_submission_rule(
     if not can_move(rule, len(mean.runs[0].weights), rows):
         return None
     damaged = find_damaged(mean.reader, rows, world, workers=mean.workers)
+    if damaged and world.is_leader:
+        text = "the rule of the mean is found without %d of %s, damaged: job/verify.py names them"
+        log.warning(text, len(damaged), counted(len(rows), "test image"))
     predictions = _predict(mean, rows[~np.isin(rows, list(damaged))], min_component)
     return world.on_leader(lambda: _move(rule, predictions))
 

@@ -87,6 +87,8 @@ def train_folds(
         log_world(world, plan, run.recipe.precision)
         if plan.waves and world.is_leader:
             warn_if_slow(run.recipe, world.device)
+            if not len(reader.table.select("test")):
+                log.info("%s has no test images: the run will have metrics and no submission", reader.dataset)
         _train_waves(inputs, run, reader, teacher, plan, finished, world=world, stop=stop, watchdog=watchdog)
         # A fold group waits here for the others, which may take days; the watchdog ends the wait when one is lost.
         heartbeat.touch("waiting for the other folds")

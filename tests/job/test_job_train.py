@@ -59,6 +59,7 @@ def test_a_dataset_without_a_positive_image_does_not_look_like_success(
     assert metrics["nested"]["dice"] == 1
     assert "none of 32 images has a pneumothorax: nothing was learned" in metrics["caveats"][0]
     assert output.index("nested") < output.rindex(metrics["caveats"][0]), "the caveat is said after the score"
+    assert f"{tmp_path / 'data'} has no test images: the run will have metrics and no submission" in output
     assert f"{tmp_path / 'data'} has no test images: no submission is written" in output
     assert not (tmp_path / "run" / "submission.csv").exists()
 
