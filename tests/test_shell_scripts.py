@@ -251,3 +251,42 @@ def test_ci_installs_the_decoder_that_tests_compare_with_where_it_may(
     assert (done.returncode, "test --durations=15" in done.stdout) == (0, True), done.stderr
     assert log.read_text().splitlines() == calls
     assert ("found no dcmtk dicom3tools; the tests that compare with them skip" in done.stderr) == skips
+
+
+PARTS = ["lint", "test", "demo --fresh", *(f"test -m {part}" for part in ("slow", "browser", "chaos", "slurm", "k8s"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "failing", "parts"),
+    [
+        ([], "", PARTS),
+        # What runs beside others does not hide its failure, and is not hidden by that of another.
+        *(([], f"test -m {part}", PARTS) for part in ("browser", "chaos")),
+        ([], "test -m slurm", [part for part in PARTS if part != "test -m k8s"]),
+        ([], "lint", ["lint"]),
+        (["lint", "chaos"], "", ["lint", "test -m chaos"]),
+        (["chaos", "lint"], "test -m chaos", ["test -m chaos"]),
+    ],
+)
+def test_ci_runs_its_parts_and_fails_when_one_fails(
+    words: list[str], failing: str, parts: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    stub = 'line="$*"; line=${line% --durations=*}; echo "$line" | tee -a calls; [[ $line != "$FAILING" ]]\n'
+    (tmp_path / "launch.sh").write_text(f"#!/usr/bin/env bash\n{stub}")
+    # The programs that root would install.
+    for name in ("dcmj2pnm", "dcmdjpeg", "dcmdump", "dciodvfy", "chromium", "chromedriver"):
+        (tmp_path / name).touch(mode=0o755)
+    (tmp_path / "launch.sh").chmod(0o755)
+    done = subprocess.run(
+        ["bash", ".ci/run", *words], cwd=tmp_path, capture_output=True, text=True, timeout=LONG_S, check=False,
+        env=os.environ | {"FAILING": failing, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    # What follows a part that failed is not run: chaos is after browser.
+    expected = [part for part in parts if (failing, part) != ("test -m browser", "test -m chaos")]
+    assert sorted((tmp_path / "calls").read_text().splitlines()) == sorted(["setup", *expected])
+    assert done.returncode == (1 if failing else 0), done.stderr
+    assert ("== all done" in done.stdout) == (not failing)
+    for part in expected:
+        assert re.search(rf"^{part}$", done.stdout, re.MULTILINE), done.stdout
