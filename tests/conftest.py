@@ -47,6 +47,7 @@ TOGETHER = ("tests/security/", "tests/distributed/")
 LONGEST = (
     *(
         "tests/distributed/",
+        "tests/bench/test_bench_command.py",
         "tests/test_page_commands.py",
         "tests/job/test_job_worlds.py",
         "tests/job/",
@@ -107,6 +108,15 @@ def quiet_log() -> Iterator[None]:
     yield
     log.handlers.clear()
     log.propagate = True
+
+
+@pytest.fixture
+def empty_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of pages are empty: matplotlib takes 3 s for those of a report. See warm_python, too."""
+    from pneumo.reporting.html import charts
+    from pneumo.reporting.html.chart import Chart
+
+    monkeypatch.setattr(charts, "to_svg", lambda _, description: Chart(svg="<svg></svg>", description=description))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@
 with the environment, the directory, the cores and the open files of the program, which passes signals on and ends as
 that process does. ``sys.executable`` is the same program there, so that the ranks of a launcher start warm, too.
 
-The package is always that of this checkout. Not for tests in which the process's own parent, session or number counts.
+The package is always that of this checkout. Charts of pages are empty: matplotlib takes 3 s for those of a report, and
+tests/reporting and tests/browser draw them. Not for tests in which the process's own parent, session or number counts.
 """
 
 import atexit
@@ -274,10 +275,17 @@ def _end(words: list[str]) -> NoReturn:
     os._exit(int(code))
 
 
+def _leave_charts_empty() -> None:
+    charts = importlib.import_module("pneumo.reporting.html.charts")
+    chart = importlib.import_module("pneumo.reporting.html.chart")
+    charts.to_svg = lambda _, description: chart.Chart(svg="<svg></svg>", description=description)
+
+
 def serve(descriptor: int, program: str) -> NoReturn:
     """Serve; each process that is forked for a request runs it."""
     for name in PRELOADED:
         importlib.import_module(name)
+    _leave_charts_empty()
     gc.collect()
     gc.freeze()
     request = Server(socket.socket(fileno=descriptor)).run()

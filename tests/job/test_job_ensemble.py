@@ -85,6 +85,7 @@ def test_a_finished_run_is_only_read(
     assert (code, list(run.glob(".*"))) == (0, []), output
 
 
+@pytest.mark.usefixtures("empty_charts")
 @pytest.mark.parametrize("left", ["none", "of the unfinished run"])
 def test_a_report_that_a_stopped_command_left_unwritten_is_written(
     alone: Path, dataset: Path, tmp_path: Path, call_on_one_core: Callable[..., tuple[object, str]], left: str

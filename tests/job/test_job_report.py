@@ -24,6 +24,7 @@ def report(run: Path, *words: object) -> tuple[object, str, str]:
     return call("report", ["--run", str(run), *map(str, words)])
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_a_run_has_a_report_that_is_written_again(finished: Path, dataset: Path) -> None:
     page = finished / "report.html"
     first = page.read_text()

@@ -2,7 +2,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pydicom
 import pytest
 from command_driver import call
+from job_commands import warm
 from pydicom.encaps import get_frame
 from shard_inputs import call_shard, write_image
 from waiting import LONG_S
@@ -27,7 +27,7 @@ SIIM = Path(os.environ.get("PNEUMO_SIIM_DIR", "/nonexistent"))
 def shard(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(JOB.parents[1])}
     return subprocess.run(
-        [sys.executable, str(JOB), *map(str, arguments)],
+        [*warm(), str(JOB), *map(str, arguments)],
         env=environment, cwd=cwd, capture_output=True, text=True, timeout=LONG_S, check=False,
     )  # fmt: skip
 

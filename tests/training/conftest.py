@@ -7,15 +7,12 @@ from trained_folds import Train
 from training_runs import TWO_EPOCHS, train_fold
 
 from pneumo.distributed.world import World
-from pneumo.reporting.html import charts
-from pneumo.reporting.html.chart import Chart
 from pneumo.training.run_directory import FoldDirectory
 
 
 @pytest.fixture(autouse=True)
-def plain_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reports of these runs have empty charts, of which matplotlib draws fifteen in 3 s; see tests/job, too."""
-    monkeypatch.setattr(charts, "to_svg", lambda _, description: Chart(svg="<svg></svg>", description=description))
+def reports_without_charts(empty_charts: None) -> None:
+    """The reports of these runs are not looked at."""
 
 
 @pytest.fixture
