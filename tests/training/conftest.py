@@ -12,7 +12,7 @@ from pneumo.training.run_directory import FoldDirectory
 
 @pytest.fixture(autouse=True)
 def reports_without_charts(empty_charts: None) -> None:
-    """The reports of these runs are not looked at."""
+    """The charts in the reports of these runs are not looked at."""
 
 
 @pytest.fixture
