@@ -24,11 +24,17 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("PNEUMO_", "SLURM_", "SBATCH_"))}
 
 
-def wait_for(what: str, is_so: Callable[[], object], explain: Callable[[], str] = str) -> None:
+ASK_S = 0.5
+"""Pause between questions to Slurm: each starts programs, on cores that the jobs need."""
+
+
+def wait_for(
+    what: str, is_so: Callable[[], object], explain: Callable[[], str] = str, *, pause_s: float = 0.02
+) -> None:
     deadline = time.monotonic() + HANG_S
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {HANG_S:.0f} s\n{explain()}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 class Cluster:
@@ -70,9 +76,8 @@ class Cluster:
     def ended(self, job: str) -> str:
         """Wait until a job has ended, and return its state and exit code."""
         final = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY"}
-        wait_for(
-            f"end of job {job}", lambda: self.state(job) in final, lambda: self.run("scontrol", "show", "job", job)
-        )
+        show = ["scontrol", "show", "job", job]
+        wait_for(f"end of job {job}", lambda: self.state(job) in final, lambda: self.run(*show), pause_s=ASK_S)
         record = self.job(job)
         return f"{record['JobState']} {record['ExitCode']}"
 

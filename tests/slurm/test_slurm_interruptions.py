@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slurm_cluster import Cluster, Submission, thaw, wait_for
+from slurm_cluster import ASK_S, Cluster, Submission, thaw, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -24,7 +24,7 @@ def test_the_time_limit_and_scontrol_requeue(
     cluster.run("scontrol", "requeue", one.fold(1))
     # The limit comes near only now, however long fold 0 took to its first checkpoint, and is far again for the restart.
     cluster.run("scontrol", "update", f"JobId={one.fold(0)}", "TimeLimit=10")
-    wait_for("requeue of fold 0", lambda: int(cluster.job(one.fold(0))["Restarts"]), lambda: one.log(0))
+    wait_for("requeue of fold 0", lambda: int(cluster.job(one.fold(0))["Restarts"]), lambda: one.log(0), pause_s=ASK_S)
     cluster.run("scontrol", "update", f"JobId={one.fold(0)}", "TimeLimit=20")
     assert one.ended() == ["COMPLETED 0:0"] * 3
     for fold in (0, 1):
