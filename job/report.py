@@ -1,6 +1,6 @@
 """Write the report of a run, one self-contained page: scores, curves, subgroups, pictures, what it took.
 
-    python job/report.py --run runs/best --dataset DATASET
+    python job/report.py --run runs/NAME --dataset DATASET
 
 Training writes it at its end. This command writes it at any time, also while folds are still trained, and disturbs
 nothing. With the dataset it contains X-rays of patients: show it only where the dataset may be shown.

@@ -10,7 +10,7 @@ Four GPUs, or four processes on a machine without any, train them in parallel:
 
 An element of an array job trains one fold; job/ensemble.py combines them afterwards:
 
-    python job/train.py --dataset DATASET --run runs/NAME --folds 3
+    python job/train.py --dataset DATASET --run runs/NAME --folds 1
 
 The same command resumes from the run's checkpoints. Exit codes: 0 done, 2 wrong input, 3 stopped on request.
 """

@@ -136,7 +136,7 @@ FIRST = next(name for name, block in BLOCKS.items() if name.startswith("README.m
 
 
 @pytest.fixture(scope="module")
-def finished(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout after the README's first block on real data; read only."""
     root = tmp_path_factory.mktemp("pages") / "checkout"
     root.mkdir()
@@ -145,18 +145,33 @@ def finished(synthetic: SyntheticTree, dataset: Path, tmp_path_factory: pytest.T
     return root
 
 
-@pytest.fixture
-def checkout(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, with the other names that pages give to datasets, runs and submissions."""
-    root = tmp_path / "checkout"
-    shutil.copytree(finished, root, symlinks=True)
-    for name in ("a", "b", "A", "B", "NAME"):
+@pytest.fixture(scope="module")
+def finished(first: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it, with the other names that pages give to datasets, runs and submissions; read only.
+
+    Those in capitals are of a dataset of two folds, which are trained and exported sooner than five.
+    """
+    root = tmp_path_factory.mktemp("names") / "checkout"
+    shutil.copytree(first, root, symlinks=True)
+    for name in ("a", "b"):
         shutil.copytree(root / "runs" / "best", root / "runs" / name)
+    shutil.copytree(dataset, root / "DATASET")
+    train = "python job/train.py --dataset DATASET --run runs/NAME\n"
+    done = page_checkout.run(train, root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("A", "B"):
+        shutil.copytree(root / "runs" / "NAME", root / "runs" / name)
     # Runs that are compared differ.
     recipe = root / "runs" / "B" / "recipe.json"
     recipe.write_text(recipe.read_text().replace('"seed": 0', '"seed": 1'))
-    shutil.copytree(root / "data" / "siim", root / "DATASET")
     shutil.copy(root / "runs" / "best" / "oof.csv", root / "submission.csv")
+    return root
+
+
+@pytest.fixture
+def checkout(finished: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "checkout"
+    shutil.copytree(finished, root, symlinks=True)
     return root
 
 
@@ -203,8 +218,8 @@ def commands_in(block: str) -> list[str]:
     return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def test_the_first_block_of_the_readme_writes_a_submission(finished: Path, dataset: Path) -> None:
-    lines = (finished / "runs" / "best" / "submission.csv").read_text().splitlines()[1:]
+def test_the_first_block_of_the_readme_writes_a_submission(first: Path, dataset: Path) -> None:
+    lines = (first / "runs" / "best" / "submission.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in lines] == submission_ids(dataset)
 
 

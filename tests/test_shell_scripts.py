@@ -253,7 +253,19 @@ def test_ci_installs_the_decoder_that_tests_compare_with_where_it_may(
     assert ("found no dcmtk dicom3tools; the tests that compare with them skip" in done.stderr) == skips
 
 
-PARTS = ["lint", "test", "demo --fresh", *(f"test -m {part}" for part in ("slow", "browser", "chaos", "slurm", "k8s"))]
+APART = ("browser", "chaos", "slurm", "k8s")
+"""Parts of .ci/run whose tests are in a directory of their own."""
+CALLS = {part: f"test tests/{part} -m {part}" for part in APART}
+PARTS = ["lint", "test", "demo --fresh", "test -m slow", *CALLS.values()]
+
+
+def test_the_tests_of_a_part_of_ci_are_in_its_directory() -> None:
+    marked = re.compile(rf"mark\.({'|'.join(APART)})\b")
+    found = {
+        (path.relative_to(ROOT / "tests").parts[0], part)
+        for path in (ROOT / "tests").rglob("*.py") for part in marked.findall(path.read_text())
+    }  # fmt: skip
+    assert found == {(part, part) for part in APART}
 
 
 @pytest.mark.parametrize(
@@ -261,11 +273,11 @@ PARTS = ["lint", "test", "demo --fresh", *(f"test -m {part}" for part in ("slow"
     [
         ([], "", PARTS),
         # What runs beside others does not hide its failure, and is not hidden by that of another.
-        *(([], f"test -m {part}", PARTS) for part in ("browser", "chaos")),
-        ([], "test -m slurm", [part for part in PARTS if part != "test -m k8s"]),
+        *(([], CALLS[part], PARTS) for part in ("browser", "chaos")),
+        ([], CALLS["slurm"], [part for part in PARTS if part != CALLS["k8s"]]),
         ([], "lint", ["lint"]),
-        (["lint", "chaos"], "", ["lint", "test -m chaos"]),
-        (["chaos", "lint"], "test -m chaos", ["test -m chaos"]),
+        (["lint", "chaos"], "", ["lint", CALLS["chaos"]]),
+        (["chaos", "lint"], CALLS["chaos"], [CALLS["chaos"]]),
     ],
 )
 def test_ci_runs_its_parts_and_fails_when_one_fails(
@@ -284,7 +296,7 @@ def test_ci_runs_its_parts_and_fails_when_one_fails(
         env=os.environ | {"FAILING": failing, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )  # fmt: skip
     # What follows a part that failed is not run: chaos is after browser.
-    expected = [part for part in parts if (failing, part) != ("test -m browser", "test -m chaos")]
+    expected = [part for part in parts if (failing, part) != (CALLS["browser"], CALLS["chaos"])]
     assert sorted((tmp_path / "calls").read_text().splitlines()) == sorted(["setup", *expected])
     assert done.returncode == (1 if failing else 0), done.stderr
     assert ("== all done" in done.stdout) == (not failing)

@@ -16,7 +16,7 @@ def test_two_tasks_on_two_nodes_train_and_compare_variants(
 ) -> None:
     variants, out, log = tmp_path / "variants.txt", tmp_path / "out", tmp_path / "log"
     base = "--recipe debug --image-size 32 --epochs"
-    variants.write_text(f"base: {base} 5\nshort: {base} 1\n")
+    variants.write_text(f"base: {base} 3\nshort: {base} 1\n")
     flags = ["--dataset", dataset, "--variants", variants, "--out", out, "--expect-world", 2]
     srun = shlex.join(["srun", "--wait=0", *map(str, [sys.executable, ROOT / "job" / "compare.py", *flags])])
     resources = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=2G"]
