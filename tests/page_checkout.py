@@ -21,6 +21,7 @@ from waiting import LONG_S
 from pneumo.synthetic.tree import SyntheticTree
 
 SMALL = "--recipe debug --epochs 1 --image-size 32 --model.encoder-weights none --model.encoder tu-test_efficientnet"
+SMALL += " --model.decoder-channels 16 16 16 16 16"
 """Added to a page's training commands, which would take days: what comes last on a command line counts."""
 PROJECT = (".ci", "docker", "job", "k8s", "pneumo", "slurm", "tests", "launch.sh", "pyproject.toml", "README.md")
 ELSEWHERE = ("docker", "kind", "sbatch", "squeue", "scancel", "scontrol", "sudo", "tail")

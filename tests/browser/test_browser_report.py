@@ -34,6 +34,7 @@ def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that job/train.py has finished, with its report."""
     path = tmp_path_factory.mktemp("runs") / "finished"
     words = ["--recipe", "debug", "--epochs", 3, "--image-size", 32, "--model.encoder", "tu-test_efficientnet"]
+    words += ["--model.decoder-channels", *["16"] * 5]
     command("train", "--dataset", dataset, "--run", path, "--workers", 1, *words)
     return path
 

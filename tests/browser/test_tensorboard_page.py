@@ -47,7 +47,8 @@ def start_training(dataset: Path, run: Path, seed: int) -> "subprocess.Popen[byt
         "--image-size",
         "32",
     ]
-    words += ["--model.encoder", "tu-test_efficientnet", "--workers", "1", "--batch-size", "4"]
+    words += ["--model.encoder", "tu-test_efficientnet", "--model.decoder-channels", *["16"] * 5]
+    words += ["--workers", "1", "--batch-size", "4"]
     command = [sys.executable, ROOT / "job" / "train.py", *map(str, words), "--micro-batch-size", "2"]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 

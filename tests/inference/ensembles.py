@@ -23,7 +23,7 @@ from pneumo.runtime.files import sha256
 
 CONFIGS = tuple(
     InferenceConfig(
-        model=ModelConfig(encoder="mobilenet_v2", presence_head=presence_head),
+        model=ModelConfig(encoder="mobilenet_v2", decoder_channels=(16,) * 5, presence_head=presence_head),
         size=size,
         tta=("hflip",),
         loader="opencv",

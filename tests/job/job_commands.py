@@ -18,8 +18,9 @@ FIRST = r"fold-{}/checkpoints/step-\d+-epoch-0000$"
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 RECIPE = ["--recipe", "debug", "--epochs", "2", "--image-size", "32", "--checkpoint-minutes", "0.001"]
-RECIPE += ["--model.encoder", "tu-test_efficientnet"]
-"""The smallest encoder of timm, which its own tests use."""
+SMALL_NETWORK = ["--model.encoder", "tu-test_efficientnet", "--model.decoder-channels", *["16"] * 5]
+"""The smallest encoder of timm, which its own tests use, and as few channels as a decoder with scSE takes."""
+RECIPE += SMALL_NETWORK
 
 Predict = Callable[..., tuple[object, str]]
 """Type of the fixture ``predict``."""

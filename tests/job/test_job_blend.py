@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from job_commands import JOB, run
+from job_commands import JOB, SMALL_NETWORK, run
 
 WEIGHTS = {"winner-resnet34-even": 0.4, "winner-resnet34": 0.2, "winner-se_resnext50": 0.2, "winner-resnet50": 0.2}
 """Those of the 1st place's final submission."""
@@ -18,8 +18,7 @@ TERMS = {
 """Weights of BCE, Dice and focal loss."""
 SMALL = ["--epochs", 1, "--image-size", 32, "--positive-rate", 0.5, "--learning-rate", 1e-3, "--schedule", "cosine"]
 SMALL += ["--patience", 0, "--best-checkpoints", 1, "--batch-size", 4, "--micro-batch-size", 4]
-SMALL += ["--model.encoder", "tu-test_efficientnet", "--model.encoder-weights", "none", "--model.attention", "none"]
-SMALL += ["--min-component", 0]
+SMALL += [*SMALL_NETWORK, "--model.encoder-weights", "none", "--model.attention", "none", "--min-component", 0]
 
 
 @pytest.mark.slow

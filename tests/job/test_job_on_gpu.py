@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from job_commands import JOB, RECIPE, run, start
+from job_commands import JOB, RECIPE, launch, run, start, warm
 
 from pneumo.synthetic.tree import SyntheticTree
 
@@ -73,7 +73,8 @@ def test_variants_are_trained_and_predict_again_on_a_gpu(dataset: Path, tmp_path
 @ON_EITHER
 def test_two_ranks_of_a_fold_do_the_steps_of_one(device: str, dataset: Path, tmp_path: Path) -> None:
     histories = []
-    for name, launcher in (("one", [sys.executable]), ("two", TWO_RANKS)):
+    one_rank, two_ranks = (warm(), launch(2)) if device == "cpu" else ([sys.executable], TWO_RANKS)
+    for name, launcher in (("one", one_rank), ("two", two_ranks)):
         command = words(dataset, tmp_path / name, "--folds", 0, "--precision", "fp32", "--loader", "opencv")
         code, output = run(command, launcher=launcher)
         assert code == 0, output
@@ -93,8 +94,15 @@ def ranks(launcher: subprocess.Popen[str]) -> dict[int, int]:
     return found
 
 
-@ON_EITHER
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+@pytest.mark.parametrize(
+    ("device", "number"),
+    [
+        # One that is killed on a CPU: test_job_recovery.py.
+        pytest.param("cpu", signal.SIGSTOP, id="hanging, cpu", marks=pytest.mark.slow),
+        pytest.param("cuda", signal.SIGSTOP, id="hanging, cuda", marks=[GPU, TWO_GPUS]),
+        pytest.param("cuda", signal.SIGKILL, id="killed, cuda", marks=[GPU, TWO_GPUS]),
+    ],
+)
 def test_a_lost_rank_of_a_fold_is_named_by_the_other(
     device: str, number: signal.Signals, dataset: Path, tmp_path: Path
 ) -> None:

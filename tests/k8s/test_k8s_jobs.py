@@ -20,7 +20,8 @@ pytestmark = [
     pytest.mark.k8s,
     pytest.mark.skipif(bool(UNAVAILABLE), reason=f"cannot make containers: {UNAVAILABLE}"),
 ]
-RECIPE = ["--epochs", "4", "--image-size", "32", "--checkpoint-minutes", "0.001"]
+RECIPE = ["--epochs", "4", "--image-size", "32", "--model.decoder-channels", *["16"] * 5]
+RECIPE += ["--checkpoint-minutes", "0.01"]
 USER = 10001
 
 

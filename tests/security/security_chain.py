@@ -13,8 +13,8 @@ from waiting import LONG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = ROOT / "job"
-SMALL = ("--model.encoder", "tu-test_efficientnet")
-"""The smallest encoder of timm: every byte that is written is searched."""
+SMALL = ("--model.encoder", "tu-test_efficientnet", "--model.decoder-channels", *["16"] * 5)
+"""The smallest encoder of timm and a small decoder: every byte that is written is searched."""
 GUARD = Path(__file__).resolve().parent / "guard"
 """Directory of the ``sitecustomize`` that records and refuses what leaves the machine."""
 

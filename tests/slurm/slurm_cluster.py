@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("cluster.sh")
-RECIPE = ["--epochs", "3", "--image-size", "32", "--checkpoint-minutes", "0.01"]
+SMALL = ["--image-size", "32", "--model.decoder-channels", *["16"] * 5]
+RECIPE = ["--epochs", "3", *SMALL, "--checkpoint-minutes", "0.01"]
 """Flags for job/train.py: 12 steps a fold, with checkpoints in the middle of epochs."""
 PRODUCTS = ["submission.csv", "oof.csv", "oof.parquet", "thresholds.json"]
 HANG_S = 480.0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_cluster import ROOT, Cluster
+from slurm_cluster import ROOT, SMALL, Cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -15,7 +15,7 @@ def test_two_tasks_on_two_nodes_train_and_compare_variants(
     cluster: Cluster, dataset: Path, reference_run: Path, tmp_path: Path
 ) -> None:
     variants, out, log = tmp_path / "variants.txt", tmp_path / "out", tmp_path / "log"
-    base = "--recipe debug --image-size 32 --epochs"
+    base = shlex.join(["--recipe", "debug", *SMALL, "--epochs"])
     variants.write_text(f"base: {base} 3\nshort: {base} 1\n")
     flags = ["--dataset", dataset, "--variants", variants, "--out", out, "--expect-world", 2]
     srun = shlex.join(["srun", "--wait=0", *map(str, [sys.executable, ROOT / "job" / "compare.py", *flags])])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from training_runs import TINY
+from training_runs import TINY, TINY_DECODER
 
 from pneumo.dataset.manifest import Manifest
 from pneumo.dataset.shard_reader import ShardReader
@@ -22,9 +22,8 @@ from pneumo.training.run_directory import DatasetIdentity, RunDirectory
 
 def tiny_recipe() -> Recipe:
     recipe = debug()
-    return replace(
-        recipe, model=replace(recipe.model, encoder=TINY, encoder_weights="none"), epochs=(1,), image_size=(32,)
-    )
+    model = replace(recipe.model, encoder=TINY, encoder_weights="none", decoder_channels=TINY_DECODER)
+    return replace(recipe, model=model, epochs=(1,), image_size=(32,))
 
 
 def finish_folds(
