@@ -13,7 +13,7 @@ from pneumo.synthetic.tree import SyntheticTree
 
 JOB = Path(__file__).resolve().parents[2] / "job"
 LAUNCH = [*TWO, JOB / "launch.py", "--processes", 2]
-RECIPE = ["--recipe", "debug", "--epochs", 2, "--image-size", 32, "--checkpoint-minutes", 0.001, "--rank-timeout", 60]
+RECIPE = ["--recipe", "debug", "--epochs", 3, "--image-size", 32, "--checkpoint-minutes", 0.001, "--rank-timeout", 60]
 # Enough for masks that are neither full nor empty, so that a wrong weight shows in the submission.
 RECIPE += ["--learning-rate", 3e-3, "--ema-decay", 0.5, "--model.decoder-channels", *[16] * 5]
 

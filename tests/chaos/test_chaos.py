@@ -49,7 +49,7 @@ def test_killed_and_restarted_commands_end_with_the_same_bytes(
     began = time.monotonic()
     # Mostly positive: the decision rule then finds masks to submit, even from a network that has learned little.
     dicoms = dicom_tree.write_tree(
-        tmp_path / "dicoms", images=90, test_images=264, size=64, positive_fraction=0.97, seed=3, workers=2
+        tmp_path / "dicoms", images=130, test_images=264, size=64, positive_fraction=0.97, seed=3, workers=2
     )
     made: dict[str, Path] = {}
     durations = {}
