@@ -11,10 +11,6 @@ import pytest
 from job_commands import COLD, JOB
 from waiting import LONG_S, wait_until
 
-SENT = pytest.mark.parametrize(
-    ("number", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["Ctrl-C", "SIGTERM"]
-)
-
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -56,7 +52,9 @@ def stop(process: subprocess.Popen[str], number: signal.Signals, to_all: bool) -
     return output
 
 
-@SENT
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["Ctrl-C", "SIGTERM"]
+)
 def test_a_demo_that_draws(tmp_path: Path, temporary: Path, number: signal.Signals, to_all: bool) -> None:
     process = start_in_a_session([JOB / "demo.py", "--out", tmp_path / "out", "--images", 50_000])
     wait_until(lambda: list(tmp_path.rglob("*.dcm")), process)

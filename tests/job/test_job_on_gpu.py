@@ -18,9 +18,6 @@ from pneumo.synthetic.tree import SyntheticTree
 GPU = pytest.mark.gpu
 TWO_RANKS = [sys.executable, JOB / "launch.py", "--processes", "2"]
 TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="two ranks of a fold need a GPU each")
-ON_EITHER = pytest.mark.parametrize(
-    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=[GPU, TWO_GPUS])]
-)
 SHARED = pytest.mark.usefixtures("one_gpu")
 
 
@@ -70,7 +67,9 @@ def test_variants_are_trained_and_predict_again_on_a_gpu(dataset: Path, tmp_path
     assert (base / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
 
 
-@ON_EITHER
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=[GPU, TWO_GPUS])]
+)
 def test_two_ranks_of_a_fold_do_the_steps_of_one(device: str, dataset: Path, tmp_path: Path) -> None:
     histories = []
     one_rank, two_ranks = (warm(), launch(2)) if device == "cpu" else ([sys.executable], TWO_RANKS)
